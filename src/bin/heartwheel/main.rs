@@ -1,0 +1,2 @@
+//! The `heartwheel` program.
+fn main() {}

@@ -1,0 +1,100 @@
+//! Errors: what of ours failed, and which rule a peer broke.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+use crate::close::CloseCode;
+
+/// The rule of a wire that the peer broke. Each maps to one close code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ProtocolError {
+    /// A reserved bit is set though no extension was agreed on (RFC 6455, 5.2).
+    ReservedBits,
+    /// A reserved opcode (RFC 6455, 5.2).
+    ReservedOpcode(u8),
+    /// A frame from a client is not masked (RFC 6455, 5.1).
+    UnmaskedFrame,
+    /// A frame from a server is masked (RFC 6455, 5.1).
+    MaskedFrame,
+    /// A control frame claims more than 125 bytes (RFC 6455, 5.5).
+    ControlTooLong,
+    /// A control frame is fragmented (RFC 6455, 5.5).
+    ControlFragmented,
+    /// A length is not encoded in the fewest bytes (RFC 6455, 5.2).
+    LengthNotMinimal,
+    /// The top bit of a 64-bit length is set (RFC 6455, 5.2).
+    LengthTopBit,
+    /// A continuation frame without a message to continue (RFC 6455, 5.4).
+    UnexpectedContinuation,
+    /// A new message begins inside an unfinished one (RFC 6455, 5.4).
+    ExpectedContinuation,
+    /// A Close frame with a body of one byte (RFC 6455, 5.5.1).
+    CloseBodyTooShort,
+    /// A close code that must not be sent (RFC 6455, 7.4).
+    CloseCode(u16),
+    /// A text message or close reason is not UTF-8 (RFC 6455, 8.1).
+    InvalidUtf8,
+    /// A message larger than the limit.
+    MessageTooBig {
+        /// Bytes the peer announced or sent so far.
+        size: u64,
+        /// The limit in force, bytes.
+        limit: u64,
+    },
+    /// A frame type that the binary wire does not know.
+    UnknownType(u8),
+    /// A rule of an embedder's own wire.
+    Custom(&'static str),
+}
+
+impl ProtocolError {
+    /// Returns the close code that tells the peer (RFC 6455, 7.4.1).
+    pub const fn close_code(&self) -> CloseCode {
+        match self {
+            Self::InvalidUtf8 => CloseCode::INVALID_PAYLOAD,
+            Self::MessageTooBig { .. } => CloseCode::TOO_BIG,
+            Self::ReservedBits
+            | Self::ReservedOpcode(_)
+            | Self::UnmaskedFrame
+            | Self::MaskedFrame
+            | Self::ControlTooLong
+            | Self::ControlFragmented
+            | Self::LengthNotMinimal
+            | Self::LengthTopBit
+            | Self::UnexpectedContinuation
+            | Self::ExpectedContinuation
+            | Self::CloseBodyTooShort
+            | Self::CloseCode(_)
+            | Self::UnknownType(_)
+            | Self::Custom(_) => CloseCode::PROTOCOL_ERROR,
+        }
+    }
+}
+
+impl fmt::Display for ProtocolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ReservedBits => f.write_str("reserved bit set without an extension"),
+            Self::ReservedOpcode(opcode) => write!(f, "reserved opcode {opcode:#x}"),
+            Self::UnmaskedFrame => f.write_str("client frame without a mask"),
+            Self::MaskedFrame => f.write_str("server frame with a mask"),
+            Self::ControlTooLong => f.write_str("control frame longer than 125 bytes"),
+            Self::ControlFragmented => f.write_str("fragmented control frame"),
+            Self::LengthNotMinimal => f.write_str("length not in its shortest form"),
+            Self::LengthTopBit => f.write_str("64-bit length with its top bit set"),
+            Self::UnexpectedContinuation => f.write_str("continuation without a message"),
+            Self::ExpectedContinuation => f.write_str("new message inside an unfinished one"),
+            Self::CloseBodyTooShort => f.write_str("close frame with a body of one byte"),
+            Self::CloseCode(code) => write!(f, "close code {code} must not be sent"),
+            Self::InvalidUtf8 => f.write_str("text is not utf-8"),
+            Self::MessageTooBig { size, limit } => {
+                write!(f, "message of {size} bytes exceeds {limit}")
+            }
+            Self::UnknownType(tag) => write!(f, "unknown frame type {tag:#04x}"),
+            Self::Custom(rule) => f.write_str(rule),
+        }
+    }
+}
+
+impl StdError for ProtocolError {}

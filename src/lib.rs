@@ -1,0 +1,5 @@
+//! Heartwheel keeps very many TCP and WebSocket connections honest on one thread.
+
+pub mod close;
+pub mod error;
+pub mod proto;

@@ -1,0 +1,12 @@
+//! The protocol core: no sockets, no clock, no log, no threads.
+//!
+//! Everything here is driven from outside: bytes and times go in, bytes, deadlines and verdicts come
+//! out. The reactor is one driver; a simulator, a fuzzer or another event loop is as good.
+
+pub mod pool;
+pub mod ring;
+pub mod time;
+#[cfg(feature = "websocket")]
+pub mod websocket;
+pub mod wheel;
+pub mod wire;

@@ -1,0 +1,105 @@
+//! Buffers that idle connections do not own.
+//!
+//! A connection borrows storage while bytes are in it and gives it back when they are gone. The pool
+//! is last-in first-out, so that the buffer handed out next is the one still warm in the cache.
+
+/// A pool of byte buffers in three classes, 4, 16 and 64 KiB.
+///
+/// It keeps at most [`KEPT`](Self::KEPT) bytes free and lets the rest go back to the allocator. A
+/// request above the largest class is served by the allocator and never kept.
+///
+/// ```
+/// use heartwheel::proto::pool::Pool;
+///
+/// let mut pool = Pool::default();
+/// let buffer = pool.take(100);
+/// assert_eq!(buffer.len(), 4096);
+/// pool.give(buffer);
+/// assert_eq!(pool.free_bytes(), 4096);
+/// ```
+#[derive(Debug, Default)]
+pub struct Pool {
+    free: [Vec<Box<[u8]>>; CLASSES.len()],
+    /// Invariant: the sum of the lengths of all buffers in `free`, at most `KEPT`.
+    free_bytes: usize,
+}
+
+impl Pool {
+    /// Most bytes that are kept free, 256 KiB.
+    pub const KEPT: usize = 256 * 1024;
+
+    /// Takes a buffer of the smallest class that holds `size` bytes; its contents are arbitrary.
+    pub fn take(&mut self, size: usize) -> Box<[u8]> {
+        let Some(class) = CLASSES.iter().position(|&len| size <= len) else {
+            return vec![0; size].into_boxed_slice();
+        };
+        match self.free[class].pop() {
+            Some(buffer) => {
+                self.free_bytes -= buffer.len();
+                buffer
+            }
+            None => vec![0; CLASSES[class]].into_boxed_slice(),
+        }
+    }
+
+    /// Gives a buffer back. One that is of no class, or too many, is freed.
+    pub fn give(&mut self, buffer: Box<[u8]>) {
+        let Some(class) = CLASSES.iter().position(|&len| len == buffer.len()) else {
+            return;
+        };
+        if self.free_bytes + buffer.len() <= Self::KEPT {
+            self.free_bytes += buffer.len();
+            self.free[class].push(buffer);
+        }
+    }
+
+    /// Returns the bytes kept free right now.
+    pub fn free_bytes(&self) -> usize {
+        self.free_bytes
+    }
+}
+
+/// Lengths of the classes, bytes, ascending.
+const CLASSES: [usize; 3] = [4 * 1024, 16 * 1024, 64 * 1024];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_gets_the_smallest_class_that_holds_it() {
+        let mut pool = Pool::default();
+        assert_eq!(pool.take(0).len(), 4096);
+        assert_eq!(pool.take(4096).len(), 4096);
+        assert_eq!(pool.take(4097).len(), 16_384);
+        assert_eq!(pool.take(65_536).len(), 65_536);
+        assert_eq!(pool.take(65_537).len(), 65_537);
+    }
+
+    #[test]
+    fn the_last_buffer_given_is_the_next_taken() {
+        let mut pool = Pool::default();
+        let (first, second) = (pool.take(1), pool.take(1));
+        let address = second.as_ptr();
+        pool.give(first);
+        pool.give(second);
+        assert_eq!(pool.take(1).as_ptr(), address);
+    }
+
+    #[test]
+    fn more_than_the_limit_is_freed() {
+        let mut pool = Pool::default();
+        let taken: Vec<_> = (0..10).map(|_| pool.take(65_536)).collect();
+        taken.into_iter().for_each(|buffer| pool.give(buffer));
+        assert_eq!(pool.free_bytes(), Pool::KEPT);
+        assert_eq!(pool.free[2].len(), 4);
+    }
+
+    #[test]
+    fn a_buffer_of_no_class_is_freed() {
+        let mut pool = Pool::default();
+        let large = pool.take(100_000);
+        pool.give(large);
+        assert_eq!(pool.free_bytes(), 0);
+    }
+}

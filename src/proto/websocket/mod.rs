@@ -1,0 +1,1 @@
+//! The WebSocket wire (RFC 6455).
