@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::proto::time::Micros;
+
 /// A WebSocket close code (RFC 6455, section 7.4).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CloseCode(u16);
@@ -50,5 +52,310 @@ impl fmt::Display for CloseCode {
 impl fmt::Debug for CloseCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "CloseCode({})", self.0)
+    }
+}
+
+/// Declares the causes with their labels and sides in one table.
+macro_rules! causes {
+    ($($(#[$doc:meta])* $name:ident = $label:literal, $side:ident;)*) => {
+        /// The one reason a connection ended; the first one wins.
+        ///
+        /// The list is closed and the labels are stable: they stand in logs, counters and JSON.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Cause {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Cause {
+            /// Every cause, in the order of the counters.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// Returns the stable name, in `snake_case`.
+            pub const fn label(self) -> &'static str {
+                match self {
+                    $(Self::$name => $label,)*
+                }
+            }
+
+            /// Returns whose doing it was.
+            pub const fn side(self) -> Side {
+                match self {
+                    $(Self::$name => Side::$side,)*
+                }
+            }
+        }
+    };
+}
+
+causes! {
+    /// No proof of life for the timeout where we send no pings.
+    Silent = "silent", Peer;
+    /// No proof of life for the timeout though pings were written.
+    PongTimeout = "pong_timeout", Peer;
+    /// Our bytes stay unacknowledged and are being retransmitted.
+    PathDead = "path_dead", Path;
+    /// All our bytes are acknowledged, yet the process is silent.
+    PeerUnresponsive = "peer_unresponsive", Peer;
+    /// No progress of output for the write timeout.
+    WriteStalled = "write_stalled", Peer;
+    /// An unfinished message came too slowly, or took too long in all.
+    SlowPeer = "slow_peer", Peer;
+    /// No application message for the configured time.
+    AppIdle = "app_idle", Local;
+    /// The opening handshake was not complete in time.
+    HandshakeTimeout = "handshake_timeout", Peer;
+    /// The TCP connection was not established in time.
+    ConnectTimeout = "connect_timeout", Path;
+    /// Our or the peer's Close was not completed in time.
+    CloseTimeout = "close_timeout", Peer;
+    /// The peer sent a Close frame.
+    PeerClosed = "peer_closed", Peer;
+    /// The peer ended its output without a Close frame.
+    PeerEof = "peer_eof", Peer;
+    /// The peer reset the connection.
+    PeerReset = "peer_reset", Peer;
+    /// The peer broke a rule of the protocol.
+    ProtocolError = "protocol_error", Peer;
+    /// The peer sent text that is not UTF-8.
+    InvalidUtf8 = "invalid_utf8", Peer;
+    /// The peer sent, or announced, a message above the limit.
+    MessageTooBig = "message_too_big", Peer;
+    /// The peer pinged more often than etiquette allows.
+    PingFlood = "ping_flood", Peer;
+    /// The peer sent more unasked pongs than etiquette allows.
+    PongFlood = "pong_flood", Peer;
+    /// The send queue was full under the `close` policy.
+    SendQueueFull = "send_queue_full", Peer;
+    /// Refused by a limit of ours, by the handler, or by the server we dialed.
+    Refused = "refused", Local;
+    /// We closed it.
+    LocalClose = "local_close", Local;
+    /// It reached its maximum lifetime.
+    MaxLifetime = "max_lifetime", Local;
+    /// We are shutting down.
+    Drain = "drain", Local;
+    /// A newer connection of the same identity took its place.
+    Replaced = "replaced", Local;
+    /// Anything else from the kernel; the evidence holds its error number.
+    IoError = "io_error", Path;
+}
+
+impl Cause {
+    /// Says whether the end is told by a reset, because the peer is judged dead.
+    pub const fn is_reset(self) -> bool {
+        matches!(
+            self,
+            Self::Silent
+                | Self::PongTimeout
+                | Self::PathDead
+                | Self::PeerUnresponsive
+                | Self::WriteStalled
+                | Self::CloseTimeout
+        )
+    }
+
+    /// Returns the close code that tells the peer, for the causes that have a fixed one.
+    pub const fn close_code(self) -> Option<CloseCode> {
+        Some(match self {
+            Self::SlowPeer | Self::PingFlood | Self::PongFlood | Self::SendQueueFull => {
+                CloseCode::POLICY
+            }
+            Self::Replaced => CloseCode::POLICY,
+            Self::AppIdle | Self::MaxLifetime => CloseCode::NORMAL,
+            Self::Drain => CloseCode::GOING_AWAY,
+            Self::ProtocolError => CloseCode::PROTOCOL_ERROR,
+            Self::InvalidUtf8 => CloseCode::INVALID_PAYLOAD,
+            Self::MessageTooBig => CloseCode::TOO_BIG,
+            Self::Silent
+            | Self::PongTimeout
+            | Self::PathDead
+            | Self::PeerUnresponsive
+            | Self::WriteStalled
+            | Self::HandshakeTimeout
+            | Self::ConnectTimeout
+            | Self::CloseTimeout
+            | Self::PeerClosed
+            | Self::PeerEof
+            | Self::PeerReset
+            | Self::Refused
+            | Self::LocalClose
+            | Self::IoError => return None,
+        })
+    }
+
+    /// Returns the place in [`Cause::ALL`].
+    pub(crate) const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.label())
+    }
+}
+
+/// Whose doing an end was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// We decided it, by configuration or by call.
+    Local,
+    /// The peer ended it, broke a rule or fell silent.
+    Peer,
+    /// The network or the kernel.
+    Path,
+}
+
+impl Side {
+    /// Returns the stable name.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Peer => "peer",
+            Self::Path => "path",
+        }
+    }
+}
+
+/// How far a connection has come.
+///
+/// ```text
+/// Connecting -> Handshaking -> Open -> Closing -> Closed
+///      (dialed)  (WebSocket)              every phase may go straight to Closed
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// Dialed, TCP not established yet.
+    Connecting,
+    /// TCP established, the opening handshake runs.
+    Handshaking,
+    /// Messages flow.
+    Open,
+    /// One side has said goodbye; what is left is flushed or discarded.
+    Closing,
+    /// Over; the slot is about to be freed.
+    Closed,
+}
+
+impl Phase {
+    /// Returns the stable name.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Connecting => "connecting",
+            Self::Handshaking => "handshaking",
+            Self::Open => "open",
+            Self::Closing => "closing",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+/// Round-trip times of pings, microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Rtt {
+    /// The latest sample, µs.
+    pub last: u32,
+    /// The least sample of the connection, µs.
+    pub min: u32,
+    /// Smoothed by 1/8 a sample (RFC 6298, section 2), µs.
+    pub smoothed: u32,
+}
+
+/// What the kernel said of the socket at the verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct KernelFigures {
+    /// Segments sent and not acknowledged.
+    pub unacked: u32,
+    /// Retransmissions of the segment now outstanding, and timer backoffs.
+    pub retransmits: u32,
+    /// The peer's receive window, bytes; zero: it is not reading.
+    pub window: u32,
+}
+
+/// The record handed out with every end: what was known when the verdict fell.
+///
+/// Of fixed size, and copied out of the connection before its slot is freed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Evidence {
+    /// Why it ended.
+    pub cause: Cause,
+    /// How far it had come when the cause arose.
+    pub phase: Phase,
+    /// The kernel's error number, where the cause came with one.
+    pub errno: Option<i32>,
+    /// The close code received, or else the one sent.
+    pub close_code: Option<CloseCode>,
+    /// Whether both sides said goodbye as the wire asks.
+    pub clean: bool,
+    /// Time since the connection was accepted or dialed.
+    pub age: Micros,
+    /// Time since the last byte was read.
+    pub last_in: Option<Micros>,
+    /// Time since the kernel last accepted a byte.
+    pub last_out: Option<Micros>,
+    /// Time since the last proof of life.
+    pub last_proof: Option<Micros>,
+    /// Pings the grid called for.
+    pub pings_due: u32,
+    /// Pings the kernel accepted whole.
+    pub pings_written: u32,
+    /// Pings answered, by their own pong or a later one.
+    pub pings_answered: u32,
+    /// Round-trip times, once there was a sample.
+    pub rtt: Option<Rtt>,
+    /// Bytes still queued in user space.
+    pub bytes_queued: u64,
+    /// How much the silence deadline had been moved for our own lateness.
+    pub forgiveness: Micros,
+    /// How late the loop itself was in the turn of the verdict.
+    pub loop_delay: Micros,
+    /// The kernel's figures, where the system has them.
+    pub kernel: Option<KernelFigures>,
+}
+
+impl Evidence {
+    /// Returns whose doing the end was.
+    pub const fn side(&self) -> Side {
+        self.cause.side()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_unique_and_in_snake_case() {
+        let mut labels: Vec<_> = Cause::ALL.iter().map(|cause| cause.label()).collect();
+        labels.sort_unstable();
+        labels.dedup();
+        assert_eq!(labels.len(), Cause::ALL.len());
+        assert!(labels.iter().all(|label| {
+            label
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || b"_8".contains(&byte))
+        }));
+    }
+
+    #[test]
+    fn a_cause_knows_its_place_among_the_counters() {
+        for (place, cause) in Cause::ALL.iter().enumerate() {
+            assert_eq!(cause.index(), place);
+        }
+    }
+
+    #[test]
+    fn only_registered_and_private_close_codes_are_sendable() {
+        for code in [1000, 1003, 1007, 1011, 1014, 3000, 4999] {
+            assert!(CloseCode::new(code).is_sendable(), "{code}");
+        }
+        for code in [0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65_535] {
+            assert!(!CloseCode::new(code).is_sendable(), "{code}");
+        }
+    }
+
+    #[test]
+    fn the_record_of_an_end_stays_small() {
+        assert!(size_of::<Evidence>() <= 176, "{}", size_of::<Evidence>());
     }
 }

@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 
-use crate::close::CloseCode;
+use crate::close::{Cause, CloseCode};
 
 /// The rule of a wire that the peer broke. Each maps to one close code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +72,17 @@ impl ProtocolError {
     }
 }
 
+impl ProtocolError {
+    /// Returns the cause that a connection ends with.
+    pub const fn cause(&self) -> Cause {
+        match self {
+            Self::InvalidUtf8 => Cause::InvalidUtf8,
+            Self::MessageTooBig { .. } => Cause::MessageTooBig,
+            _ => Cause::ProtocolError,
+        }
+    }
+}
+
 impl fmt::Display for ProtocolError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -98,3 +109,70 @@ impl fmt::Display for ProtocolError {
 }
 
 impl StdError for ProtocolError {}
+
+/// A configuration value that makes no sense: the field, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    field: &'static str,
+    reason: String,
+}
+
+impl ConfigError {
+    /// Names the field and the reason.
+    pub fn new(field: &'static str, reason: impl Into<String>) -> Self {
+        Self {
+            field,
+            reason: reason.into(),
+        }
+    }
+
+    /// Returns the field's name, as it stands in the struct.
+    pub fn field(&self) -> &'static str {
+        self.field
+    }
+
+    /// Returns what is wrong with it.
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.field, self.reason)
+    }
+}
+
+impl StdError for ConfigError {}
+
+/// Why a message was not queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SendError {
+    /// No such connection, or it is no longer open.
+    Closed,
+    /// The send queue has no room. Under [`Overflow::Close`](crate::config::Overflow::Close) the
+    /// connection is closing now.
+    Full {
+        /// Bytes queued already.
+        queued: usize,
+        /// The limit in force, bytes.
+        limit: usize,
+    },
+    /// The wire cannot carry this message; the text says why.
+    Unencodable(&'static str),
+}
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => f.write_str("connection is not open"),
+            Self::Full { queued, limit } => {
+                write!(f, "send queue is full: {queued} of {limit} bytes")
+            }
+            Self::Unencodable(why) => f.write_str(why),
+        }
+    }
+}
+
+impl StdError for SendError {}

@@ -1,5 +1,6 @@
 //! Heartwheel keeps very many TCP and WebSocket connections honest on one thread.
 
 pub mod close;
+pub mod config;
 pub mod error;
 pub mod proto;

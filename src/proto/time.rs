@@ -107,6 +107,107 @@ impl fmt::Debug for Micros {
     }
 }
 
+/// A moment as the loop saw it: the time, and how much lateness the loop had to its own name.
+///
+/// Deadlines that blame a peer are judged in *fair time*: the time less the loop's own lateness. A
+/// deadline armed at one moment and judged at a later one is thereby extended by exactly as much as
+/// the loop was late in between, without any record of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Moment {
+    /// Core time.
+    pub at: Micros,
+    /// The loop's lateness so far, summed over all its turns.
+    pub late: Micros,
+    /// Whether this very turn comes so late that pings long overdue should be skipped, not sent in
+    /// a lump.
+    pub stalled: bool,
+}
+
+impl Moment {
+    /// A moment of a loop that was never late.
+    pub const fn on_time(at: Micros) -> Self {
+        Self {
+            at,
+            late: Micros::ZERO,
+            stalled: false,
+        }
+    }
+
+    /// Returns the time less our own lateness.
+    pub fn fair(&self) -> Micros {
+        self.at - self.late
+    }
+}
+
+/// A time in wrapping milliseconds, rounded up: four bytes where a [`Micros`] takes eight.
+///
+/// Comparisons hold for times less than [`Stamp::REACH`] apart; a session revisits its stamps well
+/// before that (see `Session::sweep`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(crate) struct Stamp(u32);
+
+impl Stamp {
+    /// The span in milliseconds (24.8 days) within which two stamps compare.
+    pub(crate) const REACH: u32 = i32::MAX as u32;
+
+    pub(crate) fn new(at: Micros) -> Self {
+        Self(low_bits(at.as_micros().div_ceil(1_000)))
+    }
+
+    /// Returns the stamp `millis` later.
+    pub(crate) fn plus(self, millis: u32) -> Self {
+        Self(self.0.wrapping_add(millis))
+    }
+
+    /// Returns whole milliseconds from this stamp to `now`, negative while it lies ahead.
+    pub(crate) fn elapsed(self, now: Micros) -> i32 {
+        low_bits(now.as_millis()).wrapping_sub(self.0).cast_signed()
+    }
+
+    /// Returns the time since this stamp, zero while it lies ahead.
+    pub(crate) fn age(self, now: Micros) -> Micros {
+        Micros::from_millis(u64::try_from(self.elapsed(now)).unwrap_or(0))
+    }
+
+    /// Says whether `now` is at or past this stamp.
+    pub(crate) fn is_due(self, now: Micros) -> bool {
+        self.elapsed(now) >= 0
+    }
+
+    /// Returns the time left until this stamp, zero when it is due.
+    pub(crate) fn left(self, now: Micros) -> Micros {
+        self.time(now) - now
+    }
+
+    /// Returns the stamp as core time, taking it to lie within reach of `now`.
+    pub(crate) fn time(self, now: Micros) -> Micros {
+        let now_millis = now.as_millis();
+        let elapsed = self.elapsed(now);
+        Micros::from_millis(now_millis.saturating_add_signed(-i64::from(elapsed)))
+    }
+
+    /// Returns the later of two stamps.
+    pub(crate) fn later(self, other: Self) -> Self {
+        if self.0.wrapping_sub(other.0).cast_signed() >= 0 {
+            self
+        } else {
+            other
+        }
+    }
+
+    /// Moves a stamp that is about to fall out of reach up to half of it.
+    pub(crate) fn refresh(&mut self, now: Micros) {
+        if self.elapsed(now) > (Self::REACH / 2).cast_signed() {
+            self.0 = low_bits(now.as_millis()).wrapping_sub(Self::REACH / 2);
+        }
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "a stamp wraps by design")]
+fn low_bits(millis: u64) -> u32 {
+    millis as u32
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,5 +224,46 @@ mod tests {
         assert_eq!(Micros::MAX + Micros::new(1), Micros::MAX);
         assert_eq!(Micros::new(1) - Micros::new(2), Micros::ZERO);
         assert_eq!(Micros::MAX.checked_add(Micros::new(1)), None);
+    }
+
+    #[test]
+    fn a_stamp_rounds_up_and_ages_down() {
+        let stamp = Stamp::new(Micros::new(1_001));
+        assert_eq!(stamp.elapsed(Micros::new(1_999)), -1);
+        assert!(!stamp.is_due(Micros::new(1_999)));
+        assert!(stamp.is_due(Micros::new(2_000)));
+        assert_eq!(stamp.time(Micros::new(1_500)), Micros::new(2_000));
+        assert_eq!(stamp.left(Micros::new(1_500)), Micros::new(500));
+    }
+
+    #[test]
+    fn a_stamp_survives_the_wrap_of_its_counter() {
+        let before = Micros::from_millis((1 << 32) - 10);
+        let after = Micros::from_millis((1 << 32) + 10);
+        let stamp = Stamp::new(before);
+        assert_eq!(stamp.age(after), Micros::from_millis(20));
+        assert_eq!(stamp.plus(20).time(before), after);
+        assert_eq!(stamp.later(stamp.plus(20)), stamp.plus(20));
+    }
+
+    #[test]
+    fn an_old_stamp_is_moved_before_it_falls_out_of_reach() {
+        let mut stamp = Stamp::new(Micros::ZERO);
+        let now = Micros::from_millis(u64::from(Stamp::REACH) - 1);
+        stamp.refresh(now);
+        assert_eq!(
+            stamp.age(now),
+            Micros::from_millis(u64::from(Stamp::REACH / 2))
+        );
+    }
+
+    #[test]
+    fn fair_time_stands_still_while_the_loop_is_late() {
+        let moment = Moment {
+            at: Micros::from_secs(9),
+            late: Micros::from_secs(4),
+            stalled: true,
+        };
+        assert_eq!(moment.fair(), Micros::from_secs(5));
     }
 }

@@ -1,0 +1,332 @@
+//! Configuration: plain structs of public fields with defaults, checked once.
+//!
+//! Every struct ends with `..Default::default()` in a caller's hands. Nothing here is clamped: a value
+//! that makes no sense is a [`ConfigError`] that names the field and the reason.
+
+use std::time::Duration;
+
+use crate::error::ConfigError;
+
+/// What counts as proof that the peer is alive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Proof {
+    /// Any byte received, also of an unfinished frame.
+    #[default]
+    Bytes,
+    /// A complete valid data frame or ping, or a pong that matches a ping of ours.
+    Message,
+    /// Only a pong that matches a ping of ours.
+    Pong,
+}
+
+/// When a ping that the grid calls for is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum PingWhen {
+    /// Always.
+    #[default]
+    Always,
+    /// Not when proof of life arrived within the last interval.
+    Idle,
+}
+
+/// The built-in wires, and what their heartbeats default to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum WireKind {
+    /// RFC 6455.
+    #[cfg(feature = "websocket")]
+    WebSocket,
+    /// Text lines; `PING` is answered by `PONG`.
+    Line,
+    /// One-byte pings and pongs, length-prefixed data.
+    Binary,
+    /// No framing: a read-deadline guard for any protocol.
+    Raw,
+    /// An embedder's own [`Codec`](crate::proto::codec::Codec).
+    Own,
+}
+
+impl WireKind {
+    /// Returns the stable name.
+    pub const fn label(self) -> &'static str {
+        match self {
+            #[cfg(feature = "websocket")]
+            Self::WebSocket => "ws",
+            Self::Line => "tcp",
+            Self::Binary => "tcp+binary",
+            Self::Raw => "tcp+raw",
+            Self::Own => "own",
+        }
+    }
+}
+
+/// Heartbeats and deadlines of the connections of one listener or client.
+///
+/// `None` switches a deadline off. All times are at most [`HeartbeatConfig::LONGEST`] and are rounded
+/// up to whole milliseconds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeartbeatConfig {
+    /// Time between pings. `None`: we only answer the peer's. TCP 10 s, WebSocket 30 s.
+    pub interval: Option<Duration>,
+    /// Silence after which the peer is dead; more than the interval, usually 2 to 3 times it. TCP
+    /// 25 s, WebSocket 60 s.
+    pub timeout: Option<Duration>,
+    /// What counts as proof of life. Default: any byte.
+    pub proof: Proof,
+    /// Whether proof of life spares a ping. Default: no.
+    pub ping_when: PingWhen,
+    /// How far a ping may be moved either way to share a wake-up; less than a quarter of the
+    /// interval. `None`: 1 % of the interval, at most 50 ms. Zero switches it off.
+    pub ping_slack: Option<Duration>,
+    /// How long queued output may make no progress. Default 10 s.
+    pub write_timeout: Option<Duration>,
+    /// Total time for TCP to connect, for a connection we dial. Default 5 s.
+    pub connect_timeout: Duration,
+    /// Total time for the opening handshake; arriving bytes do not extend it. Default 5 s.
+    pub handshake_timeout: Duration,
+    /// Total time for the closing handshake; arriving bytes do not extend it. Default 3 s.
+    pub close_timeout: Duration,
+    /// Time without a message of the application, either way, after which we close. Default off.
+    pub app_idle: Option<Duration>,
+    /// Age at which we close, spread by ±10 % over connections. Default off.
+    pub max_lifetime: Option<Duration>,
+}
+
+impl HeartbeatConfig {
+    /// The longest time any field accepts: 24 days.
+    pub const LONGEST: Duration = Duration::from_secs(24 * 24 * 60 * 60);
+
+    /// The defaults for a plain TCP wire: interval 10 s, timeout 25 s.
+    pub const fn tcp() -> Self {
+        Self::with_times(Duration::from_secs(10), Duration::from_secs(25))
+    }
+
+    /// The defaults for WebSocket: interval 30 s, timeout 60 s.
+    pub const fn websocket() -> Self {
+        Self::with_times(Duration::from_secs(30), Duration::from_secs(60))
+    }
+
+    /// The defaults for a wire. [`WireKind::Raw`] sends no pings.
+    pub const fn for_wire(wire: WireKind) -> Self {
+        match wire {
+            #[cfg(feature = "websocket")]
+            WireKind::WebSocket => Self::websocket(),
+            WireKind::Line | WireKind::Binary | WireKind::Own => Self::tcp(),
+            WireKind::Raw => Self {
+                interval: None,
+                ..Self::tcp()
+            },
+        }
+    }
+
+    const fn with_times(interval: Duration, timeout: Duration) -> Self {
+        Self {
+            interval: Some(interval),
+            timeout: Some(timeout),
+            proof: Proof::Bytes,
+            ping_when: PingWhen::Always,
+            ping_slack: None,
+            write_timeout: Some(Duration::from_secs(10)),
+            connect_timeout: Duration::from_secs(5),
+            handshake_timeout: Duration::from_secs(5),
+            close_timeout: Duration::from_secs(3),
+            app_idle: None,
+            max_lifetime: None,
+        }
+    }
+
+    /// Returns what is legal but unwise, in words for an operator.
+    pub fn warnings(&self, tick: Duration) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if let (Some(interval), Some(timeout)) = (self.interval, self.timeout)
+            && timeout < interval * 2
+        {
+            warnings.push(format!(
+                "timeout {timeout:?} is less than twice the interval {interval:?}: one lost answer \
+                 ends a connection"
+            ));
+        }
+        if let Some(interval) = self.interval
+            && tick > interval / 10
+        {
+            warnings.push(format!(
+                "tick {tick:?} is coarser than a tenth of the interval {interval:?}: pings bunch up"
+            ));
+        }
+        warnings
+    }
+}
+
+/// The defaults for a plain TCP wire.
+impl Default for HeartbeatConfig {
+    fn default() -> Self {
+        Self::tcp()
+    }
+}
+
+/// What happens to a message that the send queue has no room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Overflow {
+    /// The message is dropped and `send` says so.
+    #[default]
+    Drop,
+    /// The connection is closed with `send_queue_full`.
+    Close,
+}
+
+/// Limits for each connection of a listener or client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitsConfig {
+    /// Largest message accepted, bytes. Default 16 MiB. Memory grows with bytes received, never with
+    /// a length the peer declares.
+    pub max_message: usize,
+    /// Most bytes queued for output. `None`: the larger of 1 MiB and twice `max_message`.
+    pub send_queue: Option<usize>,
+    /// What happens beyond `send_queue`. Default: the message is dropped.
+    pub overflow: Overflow,
+    /// Longer messages are sent in fragments of this many bytes, so that a ping or pong can go
+    /// between them. Default 64 KiB.
+    pub max_fragment: usize,
+    /// Largest head of an HTTP request or response, bytes. Default 8 KiB.
+    pub max_head: usize,
+    /// Most header fields in a head. Default 64.
+    pub max_headers: usize,
+    /// Pings a second from the peer that are tolerated, 1 to 1000; three seconds' worth at once.
+    /// `None` switches the limit off. Default 100.
+    pub pings_per_second: Option<u32>,
+    /// Pongs a second that nobody asked for, likewise. Default 100.
+    pub pongs_per_second: Option<u32>,
+    /// Slowest rate for an unfinished message, bytes a second, judged after `slow_grace`. Zero
+    /// switches it off. Default 1 KiB/s.
+    pub slow_floor: u32,
+    /// How long a message may stay unfinished before its rate is judged. Default 10 s.
+    pub slow_grace: Duration,
+    /// Total time for one message to arrive. Default 5 min.
+    pub message_timeout: Option<Duration>,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self {
+            max_message: 16 * 1024 * 1024,
+            send_queue: None,
+            overflow: Overflow::Drop,
+            max_fragment: 64 * 1024,
+            max_head: 8 * 1024,
+            max_headers: 64,
+            pings_per_second: Some(100),
+            pongs_per_second: Some(100),
+            slow_floor: 1024,
+            slow_grace: Duration::from_secs(10),
+            message_timeout: Some(Duration::from_secs(5 * 60)),
+        }
+    }
+}
+
+/// The loop itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReactorConfig {
+    /// Resolution of the timer wheel, whole milliseconds, 1 ms to 1 s. Default 10 ms. A finer tick
+    /// costs wake-ups, a coarser one lateness.
+    pub tick: Duration,
+    /// Most connections held at once, half-open and dialed ones included. Default 1 000 000. Room
+    /// is reserved at start as untouched pages, which cost no memory.
+    pub max_connections: usize,
+    /// Most events taken from one wait. Default 1024.
+    pub events: usize,
+    /// Most bytes read from one connection in one turn before others have theirs. Default 256 KiB.
+    pub read_budget: usize,
+    /// Most connections accepted from one listener in one turn. Default 256.
+    pub accept_budget: usize,
+    /// Most timers expired in one turn. Default 4096.
+    pub expiry_budget: usize,
+    /// Fixes phases, masks and jitter, for tests. Default: from the system's randomness.
+    pub seed: Option<u64>,
+}
+
+impl Default for ReactorConfig {
+    fn default() -> Self {
+        Self {
+            tick: Duration::from_millis(10),
+            max_connections: 1_000_000,
+            events: 1024,
+            read_budget: 256 * 1024,
+            accept_budget: 256,
+            expiry_budget: 4096,
+            seed: None,
+        }
+    }
+}
+
+impl ReactorConfig {
+    /// Checks every field.
+    ///
+    /// # Errors
+    ///
+    /// The first field that makes no sense, with the reason.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let millis = self.tick.as_millis();
+        if self.tick != Duration::from_millis(u64::try_from(millis).unwrap_or(0))
+            || !(1..=1_000).contains(&millis)
+        {
+            return Err(ConfigError::new(
+                "tick",
+                "must be whole milliseconds from 1ms to 1s",
+            ));
+        }
+        for (field, value) in [
+            ("max_connections", self.max_connections),
+            ("events", self.events),
+            ("read_budget", self.read_budget),
+            ("accept_budget", self.accept_budget),
+            ("expiry_budget", self.expiry_budget),
+        ] {
+            if value == 0 {
+                return Err(ConfigError::new(field, "must not be zero"));
+            }
+        }
+        if u32::try_from(self.max_connections).is_err() {
+            return Err(ConfigError::new(
+                "max_connections",
+                "must be less than 4294967296",
+            ));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_pass_their_own_check() {
+        assert_eq!(ReactorConfig::default().check(), Ok(()));
+    }
+
+    #[test]
+    fn a_tick_that_is_zero_or_fractional_is_refused_by_name() {
+        for tick in [0, 1, 999, 1_500, 1_001_000] {
+            let config = ReactorConfig {
+                tick: Duration::from_micros(tick),
+                ..ReactorConfig::default()
+            };
+            assert_eq!(config.check().map_err(|error| error.field()), Err("tick"));
+        }
+    }
+
+    #[test]
+    fn a_short_timeout_and_a_coarse_tick_are_warned_of() {
+        let config = HeartbeatConfig {
+            interval: Some(Duration::from_millis(50)),
+            timeout: Some(Duration::from_millis(80)),
+            ..HeartbeatConfig::default()
+        };
+        assert_eq!(config.warnings(Duration::from_millis(10)).len(), 2);
+        assert_eq!(
+            HeartbeatConfig::tcp()
+                .warnings(Duration::from_millis(10))
+                .len(),
+            0
+        );
+    }
+}
