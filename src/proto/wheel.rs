@@ -1,1 +1,711 @@
-//! wheel
+//! Timers: a hashed wheel whose entries are the caller's own slab indices.
+//!
+//! The idea behind it: a heartbeat timer is set far more often than it fires, there is at most one for
+//! a connection, and the connection already has a small dense number. So the number is the timer's
+//! name, its node lies in one vector at that index, and setting, moving and removing it are a few
+//! stores with no hash, no handle and no allocation.
+//!
+//! The scheme is the hashed wheel with unsorted lists of G. Varghese and T. Lauck, "Hashed and
+//! Hierarchical Timing Wheels", 1987 (scheme 6), with three changes:
+//!
+//! - a timer compares its absolute 64-bit tick and has no count of rounds;
+//! - a slot is four chains, walked side by side, so that four cache misses overlap where one list
+//!   would wait for each in turn;
+//! - a timer set to a later tick stays where it is and moves when its old slot comes up.
+
+mod bitmap;
+
+use std::fmt;
+use std::mem;
+
+use self::bitmap::Bitmap;
+use super::time::Micros;
+
+/// One deadline for each key, where keys are slab indices.
+///
+/// ```text
+///   occupied   0 1 0 0 .. 1        one bit a slot, and a summary: finds the next slot to visit
+///                |        |
+///   heads     [.... 4 ....][....]  slot = tick mod slots; four chains in each
+///                | | | |
+///   nodes     7 <-> 2 <-> 9        one vector indexed by key: next, prev, tick; 16 bytes each
+///
+///   pending   [.... 4 ....]        chains taken off a slot that an `advance` has not finished
+/// ```
+///
+/// # When a key expires
+///
+/// - A deadline is rounded up to a whole tick, `now` is rounded down. A key never expires early, and
+///   does at the first [`advance`](Self::advance) at or past its rounded deadline, which is less than
+///   a tick late.
+/// - A deadline at or before the latest `now` that `advance` was given counts as the tick after it.
+///   It therefore expires with the next tick and never in the drain that is going on, even when that
+///   drain takes several calls. A handler that arms a key with no delay cannot make a drain endless.
+/// - [`Micros::MAX`] never comes.
+/// - Time going backwards changes nothing.
+///
+/// Keys that are due together expire in no particular order.
+///
+/// # Costs
+///
+/// Arming, refreshing and cancelling are O(1). An `advance` visits the occupied slots between two
+/// points in time, each once, so a stall of any length costs one turn of the wheel and what is due. A
+/// deadline more than `slots` ticks ahead is visited once a turn until it is near; one set to a later
+/// time is visited once where it was. Memory is 16 bytes a key and 16.1 bytes a slot (130 KiB by
+/// default).
+///
+/// # What it is not
+///
+/// It has no clock and no callbacks. It does not own keys: whoever frees a slab entry cancels its key
+/// first, and then nothing of the old owner is left.
+///
+/// ```
+/// use heartwheel::proto::time::Micros;
+/// use heartwheel::proto::wheel::Wheel;
+///
+/// let mut wheel = Wheel::new(Micros::from_millis(10), Micros::ZERO);
+/// wheel.schedule(3, Micros::from_secs(10));
+/// wheel.schedule(4, Micros::from_secs(20));
+/// wheel.schedule(3, Micros::from_secs(15)); // a refresh
+/// wheel.cancel(4);
+///
+/// let mut expired = Vec::new();
+/// wheel.advance(Micros::from_millis(14_999), usize::MAX, &mut expired);
+/// assert!(expired.is_empty());
+/// wheel.advance(Micros::from_secs(15), usize::MAX, &mut expired);
+/// assert_eq!(expired, [3]);
+/// ```
+pub struct Wheel {
+    /// One for each key seen so far, linked or not.
+    nodes: Vec<Node>,
+    /// First keys of the chains, by slot; the extra last element holds the pending chains.
+    heads: Box<[Chains]>,
+    /// Invariant: a slot is a member exactly when one of its chains is not empty.
+    occupied: Bitmap,
+    /// Number of slots less one.
+    mask: u64,
+    tick: u64,
+    /// Tick of the latest time `advance` was given. Invariant: a newly armed key lies after it.
+    now: u64,
+    /// Tick of the slot visited last. Invariant: `now - slots <= cursor <= now`; it is `now` unless
+    /// a limit kept work back.
+    cursor: u64,
+    /// State of the generator that picks chains; never zero.
+    dice: u32,
+    /// Number of armed keys.
+    len: usize,
+}
+
+impl Wheel {
+    /// Slots of a wheel made by [`new`](Self::new): at a tick of 10 ms a turn takes 82 s, so that a
+    /// timeout of a minute is visited once.
+    pub const DEFAULT_SLOTS: usize = 8192;
+    /// Most slots a wheel can have.
+    pub const MAX_SLOTS: usize = 1 << 18;
+    /// Most keys a wheel can have: keys are below this number.
+    pub const MAX_KEYS: usize = 1 << 31;
+
+    /// Creates an empty wheel of [`DEFAULT_SLOTS`](Self::DEFAULT_SLOTS) with a resolution of `tick`.
+    ///
+    /// # Panics
+    ///
+    /// If `tick` is zero.
+    pub fn new(tick: Micros, now: Micros) -> Self {
+        Self::with_slots(tick, Self::DEFAULT_SLOTS, now)
+    }
+
+    /// Creates an empty wheel of at least `slots` slots, rounded up to a power of two.
+    ///
+    /// One turn takes `slots` ticks and should be longer than the usual timeout.
+    ///
+    /// # Panics
+    ///
+    /// If `tick` is zero, or `slots` is zero or above [`MAX_SLOTS`](Self::MAX_SLOTS).
+    pub fn with_slots(tick: Micros, slots: usize, now: Micros) -> Self {
+        assert!(tick > Micros::ZERO, "a tick takes time");
+        assert!(slots > 0, "a wheel has slots");
+        assert!(slots <= Self::MAX_SLOTS, "{slots} slots are too many");
+        let slots = slots.next_power_of_two();
+        let now = floor(now, tick.as_micros());
+        Self {
+            nodes: Vec::new(),
+            heads: vec![EMPTY; slots + 1].into_boxed_slice(),
+            occupied: Bitmap::new(slots),
+            mask: (slots - 1) as u64,
+            tick: tick.as_micros(),
+            now,
+            cursor: now,
+            dice: 0x9E37_79B9,
+            len: 0,
+        }
+    }
+
+    /// Makes room for keys below `keys`, so that arming them copies and allocates nothing.
+    ///
+    /// The room is address space: memory is touched when a key is first armed.
+    ///
+    /// # Panics
+    ///
+    /// If `keys` is above [`MAX_KEYS`](Self::MAX_KEYS).
+    pub fn reserve(&mut self, keys: usize) {
+        assert!(keys <= Self::MAX_KEYS, "{keys} keys are too many");
+        self.nodes
+            .reserve_exact(keys.saturating_sub(self.nodes.len()));
+    }
+
+    /// Arms a key, or sets its deadline anew if it is armed.
+    ///
+    /// To a later tick that is one store; the node moves when its old slot comes up, at the price of
+    /// one early [`next_deadline`](Self::next_deadline). To an earlier tick the node moves at once. A
+    /// deadline that has passed counts as the next tick.
+    ///
+    /// # Panics
+    ///
+    /// If `key` is not below [`MAX_KEYS`](Self::MAX_KEYS).
+    pub fn schedule(&mut self, key: usize, deadline: Micros) {
+        let at = deadline.as_micros().div_ceil(self.tick).max(self.now + 1);
+        if key >= self.nodes.len() {
+            self.grow(key);
+        }
+        let node = &mut self.nodes[key];
+        if !node.is_armed() {
+            self.len += 1;
+        } else if at >= node.at {
+            // The slot it is in comes up no later than the old deadline and sends it on.
+            node.at = at;
+            return;
+        } else {
+            self.unlink(key);
+        }
+        self.link(key, at);
+    }
+
+    /// Disarms a key and returns whether it was armed. A key the wheel has never seen is not.
+    ///
+    /// It works on keys that are due and were kept back by a limit, too. Keys that were handed out by
+    /// [`advance`](Self::advance) are no longer armed.
+    pub fn cancel(&mut self, key: usize) -> bool {
+        if !self.nodes.get(key).is_some_and(Node::is_armed) {
+            return false;
+        }
+        self.unlink(key);
+        self.nodes[key].prev = UNARMED;
+        self.len -= 1;
+        true
+    }
+
+    /// Moves time to `now`, appends keys that expire to `expired` and returns whether to call again.
+    ///
+    /// A key is disarmed as it is appended. At most `limit` nodes are visited, whether they expire or
+    /// are sent on, so at most `limit` keys are appended and the call takes bounded time. `true` says
+    /// that work was left over: call again with the same or a later time. What is left may turn out
+    /// not to be due. Until then the keys kept back stay armed and may be cancelled and set anew. A
+    /// limit of zero visits nothing.
+    ///
+    /// Handlers should run after the call, over `expired`, and are free to arm and cancel any key. One
+    /// that frees or arms a key further down the list makes that entry stale: skip a key whose slab
+    /// entry is gone, or for which [`deadline`](Self::deadline) is some again.
+    ///
+    /// ```
+    /// use heartwheel::proto::time::Micros;
+    /// use heartwheel::proto::wheel::Wheel;
+    ///
+    /// let mut wheel = Wheel::new(Micros::from_millis(10), Micros::ZERO);
+    /// (0..5).for_each(|key| wheel.schedule(key, Micros::from_millis(30)));
+    ///
+    /// let mut expired = Vec::new();
+    /// while wheel.advance(Micros::from_secs(1), 2, &mut expired) {
+    ///     for key in expired.drain(..) {
+    ///         wheel.schedule(key, Micros::ZERO); // the next tick, not this drain
+    ///     }
+    /// }
+    /// assert_eq!(wheel.len() + expired.len(), 5);
+    /// ```
+    pub fn advance(&mut self, now: Micros, limit: usize, expired: &mut Vec<usize>) -> bool {
+        self.now = self.now.max(floor(now, self.tick));
+        // After a stall longer than a turn every slot comes up once; more would find nothing.
+        self.cursor = self.cursor.max(self.now.saturating_sub(self.mask + 1));
+        let mut left = limit;
+        loop {
+            if self.has_pending() {
+                left = self.drain_pending(left, expired);
+                if self.has_pending() {
+                    return true;
+                }
+            }
+            let Some(next) = self.next_visit().filter(|&next| next <= self.now) else {
+                self.cursor = self.now;
+                return false;
+            };
+            if left == 0 {
+                return true;
+            }
+            self.cursor = next;
+            self.detach(self.slot_of(next));
+        }
+    }
+
+    /// Returns the deadline of an armed key, rounded up to a tick, the next tick if it had passed.
+    pub fn deadline(&self, key: usize) -> Option<Micros> {
+        let node = self.nodes.get(key).filter(|node| node.is_armed())?;
+        Some(self.time_of(node.at))
+    }
+
+    /// Returns when [`advance`](Self::advance) next has something to do, `None` if nothing is armed.
+    ///
+    /// Never later than the earliest deadline and never before the tick of the latest `advance`, which
+    /// is the answer while work is left over. It may be earlier than any deadline: once for a key set
+    /// to a later time, and once a turn for one that is more than a turn ahead.
+    pub fn next_deadline(&self) -> Option<Micros> {
+        if self.has_pending() {
+            return Some(self.time_of(self.now));
+        }
+        let next = self.next_visit()?;
+        Some(self.time_of(next.max(self.now)))
+    }
+
+    /// Returns how long to sleep from `now`: zero if work is left over, `None` if nothing is armed.
+    ///
+    /// A poller that counts in coarser units must round this up, or it wakes before there is work.
+    pub fn poll_timeout(&self, now: Micros) -> Option<Micros> {
+        if self.has_pending() {
+            return Some(Micros::ZERO);
+        }
+        let next = self.next_visit()?;
+        if next <= self.now {
+            return Some(Micros::ZERO);
+        }
+        Some(self.time_of(next) - now)
+    }
+
+    /// Returns the number of armed keys, those due and kept back by a limit among them.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Returns whether no key is armed.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Returns the resolution.
+    pub fn tick(&self) -> Micros {
+        Micros::new(self.tick)
+    }
+
+    /// Returns the number of slots, a power of two.
+    pub fn slots(&self) -> usize {
+        self.heads.len() - 1
+    }
+
+    /// Panics unless the structure is sound. Walks all of it; for tests.
+    #[doc(hidden)]
+    pub fn assert_consistent(&self) {
+        assert!(self.cursor <= self.now, "the cursor is ahead of time");
+        let mut linked = 0;
+        for (slot, chains) in self.heads.iter().enumerate() {
+            for (chain, &first) in chains.iter().enumerate() {
+                linked += self.assert_chain(slot, chain, first);
+            }
+            if slot < self.slots() {
+                let occupied = self.occupied.contains(slot);
+                assert_eq!(occupied, *chains != EMPTY, "bit of slot {slot}");
+            }
+        }
+        let armed = self.nodes.iter().filter(|node| node.is_armed()).count();
+        assert_eq!(linked, self.len, "keys linked");
+        assert_eq!(armed, self.len, "keys armed");
+        self.occupied.assert_consistent();
+        let brute = (1..=self.mask + 1)
+            .map(|distance| self.cursor.saturating_add(distance))
+            .find(|&tick| self.heads[self.slot_of(tick)] != EMPTY);
+        assert_eq!(self.next_visit(), brute, "next slot to visit");
+    }
+
+    /// Walks one chain for `assert_consistent` and returns its length.
+    fn assert_chain(&self, slot: usize, chain: usize, first: u32) -> usize {
+        let mut len = 0;
+        let mut prev = head_link(slot, chain);
+        let mut key = first;
+        while key != NIL {
+            let node = &self.nodes[index(key)];
+            assert_eq!(node.prev, prev, "back link of key {key}");
+            if slot < self.slots() {
+                let from = self.slot_of(self.cursor + 1) as u64;
+                let distance = (slot as u64).wrapping_sub(from) & self.mask;
+                let visit = self.cursor + 1 + distance;
+                let due = node.at.max(self.now);
+                assert!(visit <= due, "key {key} is visited after it is due");
+            }
+            len += 1;
+            assert!(len <= self.nodes.len(), "chain of slot {slot} is a ring");
+            prev = key;
+            key = node.next;
+        }
+        len
+    }
+
+    /// Visits pending nodes, at most `left`, and returns how many more may be visited.
+    fn drain_pending(&mut self, mut left: usize, expired: &mut Vec<usize>) -> usize {
+        let pending = self.slots();
+        let mut firsts = mem::replace(&mut self.heads[pending], EMPTY);
+        // Four chains in step: the loads of one round do not wait for each other.
+        while firsts != EMPTY && left > 0 {
+            for first in &mut firsts {
+                if *first == NIL || left == 0 {
+                    continue;
+                }
+                left -= 1;
+                let key = index(*first);
+                let node = &mut self.nodes[key];
+                *first = node.next;
+                if node.at <= self.now {
+                    node.prev = UNARMED;
+                    self.len -= 1;
+                    expired.push(key);
+                } else {
+                    let at = node.at;
+                    self.link(key, at);
+                }
+            }
+        }
+        for (chain, &first) in firsts.iter().enumerate() {
+            if first != NIL {
+                self.nodes[index(first)].prev = head_link(pending, chain);
+            }
+        }
+        self.heads[pending] = firsts;
+        left
+    }
+
+    /// Takes all chains off a slot and makes them the pending ones, which must be empty.
+    ///
+    /// The first nodes still point back at the slot; `drain_pending` sees to what it leaves.
+    fn detach(&mut self, slot: usize) {
+        let pending = self.slots();
+        debug_assert_eq!(self.heads[pending], EMPTY);
+        self.heads[pending] = mem::replace(&mut self.heads[slot], EMPTY);
+        self.occupied.remove(slot);
+    }
+
+    /// Puts a node first in one of the chains of the slot of `at`.
+    fn link(&mut self, key: usize, at: u64) {
+        let slot = self.slot_of(at);
+        let chain = self.pick_chain();
+        let name = name(key);
+        let next = mem::replace(&mut self.heads[slot][chain], name);
+        self.nodes[key] = Node {
+            next,
+            prev: head_link(slot, chain),
+            at,
+        };
+        if next != NIL {
+            self.nodes[index(next)].prev = name;
+        }
+        self.occupied.insert(slot);
+    }
+
+    /// Takes a node out of its chain, whichever that is, and leaves its own fields as they are.
+    fn unlink(&mut self, key: usize) {
+        let Node { next, prev, .. } = self.nodes[key];
+        if next != NIL {
+            self.nodes[index(next)].prev = prev;
+        }
+        if prev & HEAD == 0 {
+            self.nodes[index(prev)].next = next;
+            return;
+        }
+        let head = index(prev & !HEAD);
+        let slot = head / CHAINS;
+        self.heads[slot][head % CHAINS] = next;
+        if next == NIL && slot < self.slots() && self.heads[slot] == EMPTY {
+            self.occupied.remove(slot);
+        }
+    }
+
+    /// Adds unarmed nodes up to and including `key`.
+    #[cold]
+    fn grow(&mut self, key: usize) {
+        assert!(key < Self::MAX_KEYS, "key {key} is too large");
+        self.nodes.resize(key + 1, Node::UNLINKED);
+    }
+
+    /// Picks one of the four chains by xorshift.
+    ///
+    /// Bits of the key, or turns, would do for evenly spread deadlines too, were it not that spread and
+    /// keys often share a pattern, which then fills one chain of four.
+    fn pick_chain(&mut self) -> usize {
+        self.dice ^= self.dice << 13;
+        self.dice ^= self.dice >> 17;
+        self.dice ^= self.dice << 5;
+        index(self.dice) % CHAINS
+    }
+
+    fn has_pending(&self) -> bool {
+        self.heads[self.slots()] != EMPTY
+    }
+
+    /// Returns the tick at which the next occupied slot comes up, after the cursor.
+    fn next_visit(&self) -> Option<u64> {
+        let from = self.slot_of(self.cursor + 1);
+        let slot = self
+            .occupied
+            .first_from(from)
+            .or_else(|| self.occupied.first_from(0))?;
+        let distance = (slot as u64).wrapping_sub(from as u64) & self.mask;
+        Some(self.cursor + 1 + distance)
+    }
+
+    fn slot_of(&self, tick: u64) -> usize {
+        usize::try_from(tick & self.mask).expect("the mask is below MAX_SLOTS")
+    }
+
+    fn time_of(&self, tick: u64) -> Micros {
+        Micros::new(self.tick.saturating_mul(tick))
+    }
+}
+
+/// Leaves the nodes out: there may be a million.
+impl fmt::Debug for Wheel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wheel")
+            .field("len", &self.len)
+            .field("tick", &self.tick())
+            .field("slots", &self.slots())
+            .field("now", &self.time_of(self.now))
+            .field("next_deadline", &self.next_deadline())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the wheel knows of a key.
+#[derive(Clone, Copy)]
+struct Node {
+    /// The next key of the chain, or `NIL`.
+    next: u32,
+    /// The previous key; for the first of a chain `HEAD` and the chain's number, so that unlinking
+    /// need not know the slot; `UNARMED` when in no chain.
+    prev: u32,
+    /// The tick at which the key expires. Its slot may be that of an earlier tick.
+    at: u64,
+}
+
+impl Node {
+    const UNLINKED: Self = Self {
+        next: NIL,
+        prev: UNARMED,
+        at: 0,
+    };
+
+    fn is_armed(&self) -> bool {
+        self.prev != UNARMED
+    }
+}
+
+/// The first keys of the chains of one slot.
+type Chains = [u32; CHAINS];
+
+/// Chains of a slot. Four cover the latency of memory on current machines with 128 KiB of heads.
+const CHAINS: usize = 4;
+
+const EMPTY: Chains = [NIL; CHAINS];
+
+/// The end of a chain: no key is that large.
+const NIL: u32 = u32::MAX;
+
+/// Marks a `prev` that names a chain. Keys are below it.
+const HEAD: u32 = 1 << 31;
+
+/// The `prev` of a node in no chain: no chain has that number.
+const UNARMED: u32 = u32::MAX;
+
+/// The `prev` of the first node of a chain.
+fn head_link(slot: usize, chain: usize) -> u32 {
+    HEAD | u32::try_from(slot * CHAINS + chain).expect("slots are at most MAX_SLOTS + 1")
+}
+
+/// The tick that `now` has reached, short of the end of time, so that there is always a next one.
+fn floor(now: Micros, tick: u64) -> u64 {
+    now.as_micros().min(u64::MAX - 1) / tick
+}
+
+/// A key as it is stored.
+fn name(key: usize) -> u32 {
+    u32::try_from(key).expect("keys are below MAX_KEYS")
+}
+
+/// A stored number as an index, which is at least as wide.
+const fn index(name: u32) -> usize {
+    name as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(millis: u64) -> Micros {
+        Micros::from_millis(millis)
+    }
+
+    fn wheel() -> Wheel {
+        Wheel::with_slots(ms(10), 8, Micros::ZERO)
+    }
+
+    fn expired(wheel: &mut Wheel, now: Micros) -> Vec<usize> {
+        let mut expired = Vec::new();
+        assert!(!wheel.advance(now, usize::MAX, &mut expired));
+        wheel.assert_consistent();
+        expired.sort_unstable();
+        expired
+    }
+
+    #[test]
+    fn a_node_takes_sixteen_bytes() {
+        assert_eq!(size_of::<Node>(), 16);
+    }
+
+    #[test]
+    fn the_default_slots_take_less_than_140_kilobytes() {
+        let wheel = Wheel::new(ms(10), Micros::ZERO);
+        let heads = size_of_val(&*wheel.heads);
+        assert!(heads + wheel.slots() / 8 * 65 / 64 < 140_000);
+    }
+
+    #[test]
+    fn a_deadline_rounds_up_and_now_rounds_down() {
+        let mut wheel = wheel();
+        wheel.schedule(0, Micros::new(20_001));
+        assert_eq!(wheel.deadline(0), Some(ms(30)));
+        assert_eq!(expired(&mut wheel, Micros::new(29_999)), []);
+        assert_eq!(expired(&mut wheel, ms(30)), [0]);
+        assert_eq!(wheel.deadline(0), None);
+    }
+
+    #[test]
+    fn a_refresh_to_later_is_a_store_until_the_old_slot_comes_up() {
+        let mut wheel = wheel();
+        wheel.schedule(0, ms(20));
+        wheel.schedule(0, ms(50));
+        assert_eq!(wheel.deadline(0), Some(ms(50)));
+        assert_eq!(wheel.next_deadline(), Some(ms(20)));
+        assert_eq!(expired(&mut wheel, ms(20)), []);
+        assert_eq!(wheel.next_deadline(), Some(ms(50)));
+        assert_eq!(expired(&mut wheel, ms(50)), [0]);
+    }
+
+    #[test]
+    fn a_refresh_to_earlier_moves_at_once() {
+        let mut wheel = wheel();
+        wheel.schedule(0, ms(50));
+        wheel.schedule(0, ms(20));
+        assert_eq!(wheel.next_deadline(), Some(ms(20)));
+        assert_eq!(expired(&mut wheel, ms(20)), [0]);
+    }
+
+    #[test]
+    fn a_deadline_in_the_past_fires_on_the_next_tick() {
+        let mut wheel = wheel();
+        assert_eq!(expired(&mut wheel, ms(70)), []);
+        wheel.schedule(0, ms(30));
+        assert_eq!(wheel.deadline(0), Some(ms(80)));
+        assert_eq!(expired(&mut wheel, Micros::new(79_999)), []);
+        assert_eq!(expired(&mut wheel, ms(80)), [0]);
+    }
+
+    #[test]
+    fn a_key_armed_between_bounded_calls_waits_for_the_next_tick() {
+        let mut wheel = wheel();
+        let mut out = Vec::new();
+        (0..3).for_each(|key| wheel.schedule(key, ms(10)));
+        assert!(wheel.advance(ms(50), 1, &mut out));
+        wheel.schedule(out[0], ms(20));
+        assert_eq!(wheel.deadline(out[0]), Some(ms(60)));
+        assert!(!wheel.advance(ms(50), 10, &mut out));
+        assert_eq!(out.len(), 3);
+        assert_eq!(expired(&mut wheel, ms(60)), [out[0]]);
+    }
+
+    #[test]
+    fn keys_kept_back_by_a_limit_can_be_cancelled_and_refreshed() {
+        let mut wheel = wheel();
+        let mut out = Vec::new();
+        (0..8).for_each(|key| wheel.schedule(key, ms(10)));
+        assert!(wheel.advance(ms(10), 6, &mut out));
+        wheel.assert_consistent();
+        assert_eq!(wheel.poll_timeout(ms(10)), Some(Micros::ZERO));
+        let kept: Vec<_> = (0..8).filter(|key| !out.contains(key)).collect();
+        assert!(wheel.cancel(kept[0]));
+        wheel.schedule(kept[1], ms(30));
+        wheel.assert_consistent();
+        assert_eq!(expired(&mut wheel, ms(20)), []);
+        assert_eq!(expired(&mut wheel, ms(30)), [kept[1]]);
+        assert!(!wheel.cancel(kept[0]));
+    }
+
+    #[test]
+    fn nothing_is_left_to_poll_for_once_kept_keys_are_cancelled() {
+        let mut wheel = wheel();
+        let mut out = Vec::new();
+        wheel.schedule(0, ms(10));
+        wheel.schedule(1, ms(20));
+        assert!(wheel.advance(ms(20), 1, &mut out));
+        assert!(wheel.cancel(1));
+        assert_eq!(wheel.poll_timeout(ms(20)), None);
+        assert_eq!(wheel.next_deadline(), None);
+    }
+
+    #[test]
+    fn the_end_of_time_never_comes() {
+        for tick in [1, 3, 5, 10_000, u64::MAX] {
+            let mut wheel = Wheel::with_slots(Micros::new(tick), 8, Micros::ZERO);
+            wheel.schedule(0, Micros::MAX);
+            wheel.schedule(1, Micros::new(1));
+            let due: &[usize] = if tick < u64::MAX { &[1] } else { &[] };
+            assert_eq!(expired(&mut wheel, Micros::MAX), due, "tick {tick}");
+            wheel.schedule(2, Micros::ZERO);
+            assert_eq!(expired(&mut wheel, Micros::MAX), []);
+            assert_eq!(wheel.deadline(0), Some(Micros::MAX));
+        }
+    }
+
+    #[test]
+    fn a_key_the_wheel_has_never_seen_is_not_armed() {
+        let mut wheel = wheel();
+        assert!(!wheel.cancel(usize::MAX));
+        assert_eq!(wheel.deadline(usize::MAX), None);
+        assert!(wheel.is_empty());
+    }
+
+    #[test]
+    #[should_panic(expected = "too large")]
+    fn a_key_beyond_the_limit_panics() {
+        wheel().schedule(Wheel::MAX_KEYS, Micros::ZERO);
+    }
+
+    #[test]
+    #[should_panic(expected = "a tick takes time")]
+    fn a_tick_of_zero_panics() {
+        let _ = Wheel::new(Micros::ZERO, Micros::ZERO);
+    }
+
+    #[test]
+    fn reserved_room_is_not_moved_by_arming() {
+        let mut wheel = wheel();
+        wheel.reserve(1000);
+        wheel.schedule(0, ms(10));
+        let address = wheel.nodes.as_ptr();
+        (0..1000).for_each(|key| wheel.schedule(key, ms(10)));
+        assert_eq!(wheel.nodes.as_ptr(), address);
+    }
+
+    #[test]
+    fn keys_and_slots_in_step_still_fill_all_four_chains() {
+        let mut wheel = Wheel::with_slots(ms(10), 64, Micros::ZERO);
+        (0..64 * 64).for_each(|key| wheel.schedule(key, ms(10 * (1 + key as u64 % 64))));
+        for slot in 0..64 {
+            let chains = wheel.heads[slot];
+            let lens = [0, 1, 2, 3].map(|chain| wheel.assert_chain(slot, chain, chains[chain]));
+            assert!(lens.iter().all(|&len| len <= 32), "slot {slot}: {lens:?}");
+        }
+    }
+}
