@@ -83,7 +83,8 @@ mod tests {
         let address = second.as_ptr();
         pool.give(first);
         pool.give(second);
-        assert_eq!(pool.take(1).as_ptr(), address);
+        let again = pool.take(1);
+        assert_eq!(again.as_ptr(), address);
     }
 
     #[test]
