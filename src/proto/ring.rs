@@ -1,1 +1,339 @@
-//! ring
+//! A ring of bytes whose storage is borrowed from the [`Pool`] only while bytes are in it.
+//!
+//! Filling is two calls, so that a socket can read straight into the ring: [`Ring::spare_mut`] lends
+//! free space and [`Ring::commit`] says how much of it was filled. Draining is two calls as well:
+//! [`Ring::filled`] or [`Ring::contiguous_mut`], then [`Ring::consume`].
+
+use std::fmt;
+use std::mem;
+use std::ops::Range;
+
+use super::pool::Pool;
+
+/// A byte queue in borrowed storage, 32 bytes when it owns none.
+///
+/// What surprises: nothing gives the storage back by itself. Call [`release`](Self::release) when the
+/// bytes are gone; it does nothing while some are left, so calling it after every drain is right.
+/// Dropping a ring frees its storage instead of returning it to the pool.
+///
+/// ```
+/// use heartwheel::proto::pool::Pool;
+/// use heartwheel::proto::ring::Ring;
+///
+/// let mut pool = Pool::default();
+/// let mut ring = Ring::default();
+/// assert_eq!(ring.capacity(), 0);
+///
+/// ring.spare_mut(&mut pool)[..5].copy_from_slice(b"hello");
+/// ring.commit(5);
+/// assert_eq!(ring.contiguous_mut(), b"hello");
+///
+/// ring.consume(5);
+/// ring.release(&mut pool);
+/// assert_eq!((ring.capacity(), pool.free_bytes()), (0, 4096));
+/// ```
+#[derive(Default)]
+pub struct Ring {
+    storage: Box<[u8]>,
+    /// Invariant: below the capacity, and zero when there is no storage or nothing in it.
+    head: usize,
+    /// Invariant: at most the capacity.
+    len: usize,
+}
+
+impl Ring {
+    /// Lends the free space behind the newest byte, as one slice; empty only when the ring is full.
+    ///
+    /// A ring without storage borrows a buffer of the smallest class. When the space at the end of the
+    /// storage is the smaller part and the bytes fit into the space in front of them, they are moved
+    /// there first. The move is paid for by the bytes consumed since the last one, so each byte is
+    /// moved at most once on average, and wrapping stays rare.
+    pub fn spare_mut(&mut self, pool: &mut Pool) -> &mut [u8] {
+        if self.storage.is_empty() {
+            self.storage = pool.take(1);
+        }
+        let end = self.head + self.len;
+        if self.len <= self.head
+            && let Some(behind) = self.capacity().checked_sub(end)
+            && behind < self.head
+        {
+            self.storage.copy_within(self.head..end, 0);
+            self.head = 0;
+        }
+        let spare = self.spare();
+        &mut self.storage[spare]
+    }
+
+    /// Counts `n` bytes at the beginning of the space lent by [`spare_mut`](Self::spare_mut) as filled.
+    ///
+    /// # Panics
+    ///
+    /// If `n` is more than was lent.
+    pub fn commit(&mut self, n: usize) {
+        assert!(
+            n <= self.spare().len(),
+            "committed more bytes than were lent"
+        );
+        self.len += n;
+    }
+
+    /// Appends bytes, growing as needed; the caller enforces the limit.
+    ///
+    /// Appending nothing borrows nothing.
+    pub fn extend(&mut self, bytes: &[u8], pool: &mut Pool) {
+        self.reserve(bytes.len(), pool);
+        let spare = self.spare();
+        let (near, far) = bytes.split_at(bytes.len().min(spare.len()));
+        self.storage[spare.start..spare.start + near.len()].copy_from_slice(near);
+        // What did not fit behind the newest byte goes to the front of the storage.
+        self.storage[..far.len()].copy_from_slice(far);
+        self.len += bytes.len();
+    }
+
+    /// Makes room for `additional` more bytes, at least doubling when it has to grow.
+    pub fn reserve(&mut self, additional: usize, pool: &mut Pool) {
+        let needed = self.len + additional;
+        if needed > self.capacity() {
+            self.move_to(pool.take(needed.max(self.capacity() * 2)), pool);
+        }
+    }
+
+    /// Moves to the next class of storage, or past the largest class to twice the capacity, and puts
+    /// the bytes in one piece. Returns false, having done nothing, when the capacity is at the limit.
+    ///
+    /// A limit between two classes counts as the larger one.
+    pub fn grow(&mut self, limit: usize, pool: &mut Pool) -> bool {
+        if self.capacity() >= limit {
+            return false;
+        }
+        let wanted = (self.capacity() * 2).clamp(1, limit);
+        self.move_to(pool.take(wanted), pool);
+        true
+    }
+
+    /// Returns all bytes as one slice, oldest first; rotates the storage only when they wrap.
+    pub fn contiguous_mut(&mut self) -> &mut [u8] {
+        if self.head + self.len > self.capacity() {
+            self.storage.rotate_left(self.head);
+            self.head = 0;
+        }
+        &mut self.storage[self.head..self.head + self.len]
+    }
+
+    /// Forgets the `n` oldest bytes.
+    ///
+    /// # Panics
+    ///
+    /// If there are fewer than `n`.
+    pub fn consume(&mut self, n: usize) {
+        assert!(n <= self.len, "consumed more bytes than there are");
+        self.len -= n;
+        self.head += n;
+        if self.len == 0 {
+            self.head = 0;
+        } else if self.head >= self.capacity() {
+            self.head -= self.capacity();
+        }
+    }
+
+    /// Forgets the newest bytes, so that at most `len` are left.
+    pub fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+        if self.len == 0 {
+            self.head = 0;
+        }
+    }
+
+    /// Gives the storage back if no byte is in it.
+    pub fn release(&mut self, pool: &mut Pool) {
+        if self.len == 0 && !self.storage.is_empty() {
+            pool.give(mem::take(&mut self.storage));
+        }
+    }
+
+    /// Returns all bytes, oldest first; the second slice is empty unless they wrap.
+    pub fn filled(&self) -> (&[u8], &[u8]) {
+        let end = self.head + self.len;
+        match end.checked_sub(self.capacity()) {
+            None | Some(0) => (&self.storage[self.head..end], &[]),
+            Some(wrapped) => (&self.storage[self.head..], &self.storage[..wrapped]),
+        }
+    }
+
+    /// Returns the number of bytes in the ring.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Returns whether no byte is in the ring.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Returns whether nothing more fits without growing; false without storage.
+    pub fn is_full(&self) -> bool {
+        self.len == self.capacity() && self.len > 0
+    }
+
+    /// Returns the size of the storage in bytes, zero without one.
+    pub fn capacity(&self) -> usize {
+        self.storage.len()
+    }
+
+    /// The free space behind the newest byte, up to the end of the storage or the oldest byte.
+    fn spare(&self) -> Range<usize> {
+        let end = self.head + self.len;
+        match end.checked_sub(self.capacity()) {
+            None => end..self.capacity(),
+            Some(wrapped) => wrapped..self.head,
+        }
+    }
+
+    fn move_to(&mut self, mut storage: Box<[u8]>, pool: &mut Pool) {
+        let (older, newer) = self.filled();
+        storage[..older.len()].copy_from_slice(older);
+        storage[older.len()..older.len() + newer.len()].copy_from_slice(newer);
+        self.head = 0;
+        let old = mem::replace(&mut self.storage, storage);
+        if !old.is_empty() {
+            pool.give(old);
+        }
+    }
+}
+
+/// Shows the measures and leaves the bytes out: they belong to the peers, not into a log.
+impl fmt::Debug for Ring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ring")
+            .field("capacity", &self.capacity())
+            .field("head", &self.head)
+            .field("len", &self.len)
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fill(ring: &mut Ring, bytes: &[u8], pool: &mut Pool) {
+        let spare = ring.spare_mut(pool);
+        spare[..bytes.len()].copy_from_slice(bytes);
+        ring.commit(bytes.len());
+    }
+
+    #[test]
+    fn a_new_ring_owns_nothing() {
+        let mut pool = Pool::default();
+        let mut ring = Ring::default();
+        assert_eq!(ring.capacity(), 0);
+        assert!(ring.is_empty() && !ring.is_full());
+        assert_eq!(ring.filled(), (&[][..], &[][..]));
+        assert_eq!(ring.contiguous_mut(), b"");
+        ring.consume(0);
+        ring.extend(b"", &mut pool);
+        ring.release(&mut pool);
+        assert_eq!((ring.capacity(), pool.free_bytes()), (0, 0));
+        assert_eq!(size_of::<Ring>(), 32);
+    }
+
+    #[test]
+    fn release_keeps_storage_with_bytes_in_it() {
+        let mut pool = Pool::default();
+        let mut ring = Ring::default();
+        ring.extend(b"ab", &mut pool);
+        ring.consume(1);
+        ring.release(&mut pool);
+        assert_eq!(ring.contiguous_mut(), b"b");
+        assert_eq!(pool.free_bytes(), 0);
+        ring.consume(1);
+        ring.release(&mut pool);
+        assert_eq!((ring.capacity(), pool.free_bytes()), (0, 4096));
+    }
+
+    #[test]
+    fn emptying_starts_again_at_the_front() {
+        let mut pool = Pool::default();
+        let mut ring = Ring::default();
+        fill(&mut ring, &[1; 4000], &mut pool);
+        ring.consume(4000);
+        assert_eq!(ring.spare_mut(&mut pool).len(), 4096);
+    }
+
+    #[test]
+    fn a_short_rest_moves_to_the_front_before_more_is_read() {
+        let mut pool = Pool::default();
+        let mut ring = Ring::default();
+        fill(&mut ring, &[1; 4090], &mut pool);
+        ring.consume(4080);
+        assert_eq!(ring.spare_mut(&mut pool).len(), 4086);
+        assert_eq!(ring.filled(), (&[1; 10][..], &[][..]));
+    }
+
+    #[test]
+    fn a_long_rest_wraps_and_is_put_in_one_piece_on_demand() {
+        let mut pool = Pool::default();
+        let mut ring = Ring::default();
+        fill(&mut ring, &[1; 4096], &mut pool);
+        assert!(ring.is_full());
+        assert_eq!(ring.spare_mut(&mut pool).len(), 0);
+        ring.consume(96);
+        fill(&mut ring, &[2; 96], &mut pool);
+        assert_eq!(ring.filled(), (&[1; 4000][..], &[2; 96][..]));
+        let whole = [[1; 4000].as_slice(), &[2; 96]].concat();
+        assert_eq!(ring.contiguous_mut(), whole);
+        assert_eq!(ring.filled(), (&whole[..], &[][..]));
+    }
+
+    #[test]
+    fn growing_goes_through_the_classes_to_the_limit() {
+        let mut pool = Pool::default();
+        let mut ring = Ring::default();
+        assert!(!ring.grow(0, &mut pool));
+        for expected in [4096, 16_384, 65_536] {
+            assert!(ring.grow(65_536, &mut pool));
+            assert_eq!(ring.capacity(), expected);
+        }
+        assert!(!ring.grow(65_536, &mut pool));
+        assert!(ring.grow(100_000, &mut pool));
+        assert_eq!(ring.capacity(), 100_000);
+        assert_eq!(pool.free_bytes(), 4096 + 16_384 + 65_536);
+    }
+
+    #[test]
+    fn growing_keeps_wrapped_bytes_in_order() {
+        let mut pool = Pool::default();
+        let mut ring = Ring::default();
+        ring.extend(&[1; 4096], &mut pool);
+        ring.consume(10);
+        ring.extend(&[2; 10], &mut pool);
+        assert!(ring.grow(65_536, &mut pool));
+        assert_eq!(ring.filled().0, [[1; 4086].as_slice(), &[2; 10]].concat());
+    }
+
+    #[test]
+    fn truncating_forgets_the_newest_bytes() {
+        let mut pool = Pool::default();
+        let mut ring = Ring::default();
+        ring.extend(b"abcdef", &mut pool);
+        ring.truncate(9);
+        assert_eq!(ring.len(), 6);
+        ring.truncate(2);
+        assert_eq!(ring.filled().0, b"ab");
+    }
+
+    #[test]
+    #[should_panic(expected = "committed more bytes than were lent")]
+    fn committing_more_than_was_lent_is_a_bug() {
+        let mut pool = Pool::default();
+        let mut ring = Ring::default();
+        fill(&mut ring, &[0; 10], &mut pool);
+        ring.commit(4087);
+    }
+
+    #[test]
+    #[should_panic(expected = "consumed more bytes than there are")]
+    fn consuming_more_than_there_is_is_a_bug() {
+        Ring::default().consume(1);
+    }
+}
