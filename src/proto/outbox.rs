@@ -1,0 +1,846 @@
+//! The output of one connection: whole frames in order, and a reserved place for control frames.
+//!
+//! A ping that waits behind a megabyte of data measures the data. So pings, pongs and the close do not
+//! stand in the queue: they leave at the next frame boundary, which this queue therefore remembers for
+//! every frame. It knows no wire; it is handed frames already encoded.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io::IoSlice;
+use std::mem;
+use std::num::NonZeroUsize;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::pool::Pool;
+use super::ring::Ring;
+
+/// Frames that wait for the socket.
+///
+/// The order in which bytes leave:
+///
+/// 1. the rest of a frame of which a part was accepted already, whatever it is;
+/// 2. owed pongs, then the ping;
+/// 3. data frames, in the order of their pushes;
+/// 4. the close.
+///
+/// The close is last in any case; when it is set while output is [blocked](Self::set_blocked), all
+/// data behind the frame begun is dropped, so that the close leaves at the next boundary.
+///
+/// Every push takes **one whole frame**: control frames may be written between any two. A message
+/// larger than what a ping should wait for is to be cut into fragments by the caller. Limits are the
+/// caller's as well: compare [`data_len`](Self::data_len) before pushing. After
+/// [`set_close`](Self::set_close) every push is ignored.
+///
+/// Writing is two calls, with no push between them: [`slices`](Self::slices), and
+/// [`commit`](Self::commit) with what the socket accepted.
+///
+/// ```
+/// use std::io::IoSlice;
+/// use heartwheel::proto::outbox::Outbox;
+/// use heartwheel::proto::pool::Pool;
+///
+/// let mut pool = Pool::default();
+/// let mut outbox = Outbox::default();
+/// outbox.push_frame(b"hello", b"\n", &mut pool);
+/// outbox.set_ping(b"PING\n");
+///
+/// let mut slices = [IoSlice::new(&[]); 8];
+/// assert_eq!(outbox.slices(&mut slices), 2);
+/// assert_eq!(&*slices[0], b"PING\n");
+/// assert_eq!(&*slices[1], b"hello\n");
+///
+/// let written = outbox.commit(7, &mut pool);
+/// assert!(written.ping);
+/// assert_eq!(outbox.len(), 4);
+/// ```
+#[derive(Default)]
+pub struct Outbox {
+    /// Data frames in order: the boundaries. What they consist of lies in `inline` and `large`.
+    frames: VecDeque<Frame>,
+    /// Whether a part of the front data frame has left. Then no control frame is unfinished.
+    begun: bool,
+    /// What is left of all inline frames, without gaps.
+    inline: Ring,
+    large: VecDeque<Large>,
+    /// Invariant: the sum of what is left of all `large`.
+    large_len: usize,
+    /// Invariant: bytes of `inline` that leave after the last of `large`.
+    inline_behind: usize,
+
+    /// What is left of a ping or pong of which a part has left, empty if there is none.
+    unfinished: Vec<u8>,
+    /// What `unfinished` is the end of; without meaning while that is empty.
+    unfinished_kind: Control,
+    pongs: Pongs,
+    ping: Vec<u8>,
+    close: Vec<u8>,
+    closed: bool,
+    blocked: bool,
+}
+
+impl Outbox {
+    /// Most bytes of pongs that wait while output is not blocked; beyond it they are folded too.
+    pub const PONG_LIMIT: usize = 4096;
+
+    /// Queues one whole data frame, header and payload, by copying it. An empty frame is nothing.
+    pub fn push_frame(&mut self, header: &[u8], payload: &[u8], pool: &mut Pool) {
+        let Some(len) = NonZeroUsize::new(header.len() + payload.len()) else {
+            return;
+        };
+        if self.closed {
+            return;
+        }
+        self.inline.reserve(len.get(), pool);
+        self.inline.extend(header, pool);
+        self.inline.extend(payload, pool);
+        self.inline_behind += len.get();
+        self.frames.push_back(Frame::Inline(len));
+    }
+
+    /// Queues one whole data frame without copying it, for large payloads.
+    pub fn push_block(&mut self, frame: Box<[u8]>) {
+        let range = 0..frame.len();
+        self.push_large(Bytes::Owned(frame), range);
+    }
+
+    /// Queues one whole data frame that lies at `range` of bytes shared with other connections.
+    ///
+    /// # Panics
+    ///
+    /// If `range` reaches beyond the bytes.
+    pub fn push_shared(&mut self, bytes: Arc<[u8]>, range: Range<usize>) {
+        assert!(
+            range.end <= bytes.len(),
+            "shared frame reaches beyond its bytes"
+        );
+        self.push_large(Bytes::Shared(bytes), range);
+    }
+
+    /// Queues a ping. At most one waits: a newer one takes the place of one not yet begun, and waits
+    /// behind one that is.
+    pub fn set_ping(&mut self, frame: &[u8]) -> PingQueued {
+        if self.closed || frame.is_empty() {
+            return PingQueued::Refused;
+        }
+        let replaced = !self.ping.is_empty();
+        self.ping.clear();
+        self.ping.extend_from_slice(frame);
+        if replaced {
+            PingQueued::Replaced
+        } else {
+            PingQueued::Queued
+        }
+    }
+
+    /// Queues a pong and returns how many owed ones it took the place of.
+    ///
+    /// While output flows each pong is queued, up to [`PONG_LIMIT`](Self::PONG_LIMIT) bytes. While it
+    /// is blocked the newest stands for all that have not begun (RFC 6455, 5.5.3).
+    pub fn push_pong(&mut self, frame: &[u8]) -> usize {
+        if self.closed || frame.is_empty() {
+            return 0;
+        }
+        let folded = if self.blocked || self.pongs.bytes.len() + frame.len() > Self::PONG_LIMIT {
+            self.pongs.clear()
+        } else {
+            0
+        };
+        self.pongs.bytes.extend_from_slice(frame);
+        self.pongs.frames.push_back(frame.len());
+        folded
+    }
+
+    /// Queues the last frame and returns how many bytes of data it made obsolete.
+    ///
+    /// While output flows the close leaves behind all data and the return value is zero. While it is
+    /// blocked the close leaves at the next boundary, and the data behind it is dropped. Pings and
+    /// pongs that have not begun are dropped in both cases, and nothing can be queued from now on.
+    ///
+    /// A wire without a close frame passes an empty one: nothing more is queued, and the connection can
+    /// be shut down for writing as soon as the outbox is empty. A second close is ignored.
+    pub fn set_close(&mut self, frame: &[u8]) -> usize {
+        if self.closed {
+            return 0;
+        }
+        self.closed = true;
+        self.ping.clear();
+        self.pongs.clear();
+        self.close.extend_from_slice(frame);
+        if self.blocked {
+            self.drop_data_not_begun()
+        } else {
+            0
+        }
+    }
+
+    /// Says that the socket refused more output, or takes it again.
+    ///
+    /// A [`commit`](Self::commit) does not change it: a socket that took some bytes may have refused
+    /// the rest.
+    pub fn set_blocked(&mut self, blocked: bool) {
+        self.blocked = blocked;
+    }
+
+    /// Counts the first `written` bytes of what [`slices`](Self::slices) showed as accepted, and gives
+    /// storage back that they leave empty.
+    ///
+    /// # Panics
+    ///
+    /// If `written` is more than [`len`](Self::len).
+    pub fn commit(&mut self, written: usize, pool: &mut Pool) -> Written {
+        assert!(
+            written <= self.len(),
+            "committed more bytes than are queued"
+        );
+        let mut report = Written::default();
+        let mut left = self.commit_unfinished(written, &mut report);
+        if self.begun {
+            left = self.commit_frame(left);
+        }
+        left = self.commit_pongs(left);
+        left = self.commit_ping(left, &mut report);
+        while left > 0 && !self.frames.is_empty() {
+            left = self.commit_frame(left);
+        }
+        left = self.commit_close(left, &mut report);
+        debug_assert_eq!(left, 0, "len() counts every queued byte");
+        self.inline.release(pool);
+        report
+    }
+
+    /// Forgets everything, flags included, and keeps small allocations for the next connection.
+    pub fn clear(&mut self, pool: &mut Pool) {
+        self.inline.truncate(0);
+        self.inline.release(pool);
+        self.frames.clear();
+        self.frames.shrink_to(KEPT_FRAMES);
+        self.large.clear();
+        self.large.shrink_to(KEPT_FRAMES);
+        self.pongs.clear();
+        self.pongs.frames.shrink_to(KEPT_FRAMES);
+        for bytes in [
+            &mut self.pongs.bytes,
+            &mut self.unfinished,
+            &mut self.ping,
+            &mut self.close,
+        ] {
+            bytes.clear();
+            bytes.shrink_to(KEPT_BYTES);
+        }
+        self.large_len = 0;
+        self.inline_behind = 0;
+        self.begun = false;
+        self.closed = false;
+        self.blocked = false;
+    }
+
+    /// Fills `out` with what to write next, in order, and returns how many slices it used.
+    ///
+    /// Adjacent inline frames are one slice (two where the ring wraps). When `out` is too short the
+    /// rest comes after the next [`commit`](Self::commit).
+    pub fn slices<'a>(&'a self, out: &mut [IoSlice<'a>]) -> usize {
+        let mut gather = Gather { out, count: 0 };
+        gather.push(&self.unfinished);
+        let control_waits = !self.pongs.bytes.is_empty() || !self.ping.is_empty();
+        let (inline_done, large_done) = if control_waits {
+            self.gather_begun(&mut gather)
+        } else {
+            (0, 0)
+        };
+        gather.push(&self.pongs.bytes);
+        gather.push(&self.ping);
+        self.gather_data(inline_done, large_done, &mut gather);
+        gather.push(&self.close);
+        gather.count
+    }
+
+    /// Returns the bytes queued here, control frames included.
+    pub fn len(&self) -> usize {
+        let control =
+            self.unfinished.len() + self.pongs.bytes.len() + self.ping.len() + self.close.len();
+        self.data_len() + control
+    }
+
+    /// Returns the bytes of data frames queued here.
+    pub fn data_len(&self) -> usize {
+        self.inline.len() + self.large_len
+    }
+
+    /// Returns whether no byte is queued.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Returns whether the socket refused more output; see [`set_blocked`](Self::set_blocked).
+    pub fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
+    /// Returns whether [`set_close`](Self::set_close) was called: nothing more can be queued.
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Returns whether some byte of a ping is still here.
+    pub fn ping_waiting(&self) -> bool {
+        let begun = !self.unfinished.is_empty() && self.unfinished_kind == Control::Ping;
+        begun || !self.ping.is_empty()
+    }
+
+    /// Returns whether some byte of the close frame is still here.
+    pub fn close_waiting(&self) -> bool {
+        !self.close.is_empty()
+    }
+
+    fn push_large(&mut self, bytes: Bytes, range: Range<usize>) {
+        if range.is_empty() || self.closed {
+            return;
+        }
+        self.large_len += range.len();
+        let inline_before = mem::take(&mut self.inline_behind);
+        self.large.push_back(Large {
+            inline_before,
+            range,
+            bytes,
+        });
+        self.frames.push_back(Frame::Large);
+    }
+
+    /// Drops all data frames but the one begun, and returns how many bytes that were.
+    fn drop_data_not_begun(&mut self) -> usize {
+        let rest = if self.begun { self.front_rest() } else { 0 };
+        let dropped = self.data_len() - rest;
+        self.frames.truncate(usize::from(self.begun));
+        let (inline, large) = match self.frames.front() {
+            Some(Frame::Large) => (0, rest),
+            Some(Frame::Inline(_)) | None => (rest, 0),
+        };
+        self.inline.truncate(inline);
+        self.inline_behind = inline;
+        self.large.truncate(usize::from(large > 0));
+        self.large_len = large;
+        dropped
+    }
+
+    fn commit_unfinished(&mut self, left: usize, report: &mut Written) -> usize {
+        let accepted = left.min(self.unfinished.len());
+        self.unfinished.drain(..accepted);
+        if accepted > 0 && self.unfinished.is_empty() {
+            report.ping |= self.unfinished_kind == Control::Ping;
+        }
+        left - accepted
+    }
+
+    /// Counts bytes of the front data frame as accepted and returns those beyond its end.
+    fn commit_frame(&mut self, left: usize) -> usize {
+        let rest = self.front_rest();
+        let accepted = left.min(rest);
+        if accepted == 0 {
+            return left;
+        }
+        self.begun = accepted < rest;
+        match self.frames.front_mut() {
+            Some(Frame::Inline(len)) => {
+                if let Some(rest) = NonZeroUsize::new(rest - accepted) {
+                    *len = rest;
+                }
+                self.inline.consume(accepted);
+                match self.large.front_mut() {
+                    Some(large) => large.inline_before -= accepted,
+                    None => self.inline_behind -= accepted,
+                }
+            }
+            Some(Frame::Large) => {
+                self.large_len -= accepted;
+                self.large[0].range.start += accepted;
+                if !self.begun {
+                    self.large.pop_front();
+                }
+            }
+            None => {}
+        }
+        if !self.begun {
+            self.frames.pop_front();
+        }
+        left - accepted
+    }
+
+    fn commit_pongs(&mut self, mut left: usize) -> usize {
+        let mut gone = 0;
+        while left > 0
+            && let Some(len) = self.pongs.frames.pop_front()
+        {
+            let accepted = left.min(len);
+            if accepted < len {
+                let rest = &self.pongs.bytes[gone + accepted..gone + len];
+                self.unfinished.extend_from_slice(rest);
+                self.unfinished_kind = Control::Pong;
+            }
+            gone += len;
+            left -= accepted;
+        }
+        self.pongs.bytes.drain(..gone);
+        left
+    }
+
+    fn commit_ping(&mut self, left: usize, report: &mut Written) -> usize {
+        let accepted = left.min(self.ping.len());
+        if accepted < self.ping.len() && accepted > 0 {
+            mem::swap(&mut self.ping, &mut self.unfinished);
+            self.unfinished.drain(..accepted);
+            self.unfinished_kind = Control::Ping;
+        } else if accepted > 0 {
+            self.ping.clear();
+            report.ping = true;
+        }
+        left - accepted
+    }
+
+    fn commit_close(&mut self, left: usize, report: &mut Written) -> usize {
+        let accepted = left.min(self.close.len());
+        // Nothing follows the close, so that it can be finished where it is.
+        self.close.drain(..accepted);
+        report.close = accepted > 0 && self.close.is_empty();
+        left - accepted
+    }
+
+    /// Returns what is left of the front data frame, zero without one.
+    fn front_rest(&self) -> usize {
+        match self.frames.front() {
+            Some(Frame::Inline(len)) => len.get(),
+            Some(Frame::Large) => self.large.front().map_or(0, |large| large.range.len()),
+            None => 0,
+        }
+    }
+
+    /// Gathers the rest of a begun data frame by itself, because control frames follow it. Returns how
+    /// many inline bytes and how many of `large` that took.
+    fn gather_begun<'a>(&'a self, gather: &mut Gather<'a, '_>) -> (usize, usize) {
+        match self.frames.front() {
+            Some(Frame::Inline(rest)) if self.begun => {
+                self.gather_inline(0..rest.get(), gather);
+                (rest.get(), 0)
+            }
+            Some(Frame::Large) if self.begun => {
+                gather.push(self.large[0].rest());
+                (0, 1)
+            }
+            Some(Frame::Inline(_) | Frame::Large) | None => (0, 0),
+        }
+    }
+
+    /// Gathers the data behind the first `inline_done` inline bytes and the first `large_done` large
+    /// frames. Takes one step a large frame, however many inline ones lie between them.
+    fn gather_data<'a>(
+        &'a self,
+        inline_done: usize,
+        large_done: usize,
+        gather: &mut Gather<'a, '_>,
+    ) {
+        let mut at = inline_done;
+        let mut end = 0;
+        for large in self.large.iter().skip(large_done) {
+            end += large.inline_before;
+            self.gather_inline(at..end, gather);
+            gather.push(large.rest());
+            at = end;
+            if gather.is_full() {
+                return;
+            }
+        }
+        self.gather_inline(at..self.inline.len(), gather);
+    }
+
+    fn gather_inline<'a>(&'a self, range: Range<usize>, gather: &mut Gather<'a, '_>) {
+        let (older, newer) = self.inline.filled();
+        let split = older.len();
+        gather.push(&older[range.start.min(split)..range.end.min(split)]);
+        gather.push(&newer[range.start.max(split) - split..range.end.max(split) - split]);
+    }
+}
+
+/// Shows the measures and leaves the bytes out: they belong to the peers, not into a log.
+impl fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outbox")
+            .field("len", &self.len())
+            .field("data_len", &self.data_len())
+            .field("frames", &self.frames.len())
+            .field("begun", &self.begun)
+            .field("ping_waiting", &self.ping_waiting())
+            .field("closed", &self.closed)
+            .field("blocked", &self.blocked)
+            .finish()
+    }
+}
+
+/// What became of a ping that was to be queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PingQueued {
+    /// It waits; no other ping was waiting, or only one that had begun to leave.
+    Queued,
+    /// It waits in the place of an older one, which will never be written.
+    Replaced,
+    /// The outbox is closed, or the frame was empty.
+    Refused,
+}
+
+/// What a [`commit`](Outbox::commit) completed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// The last byte of a ping was accepted. If [`Outbox::ping_waiting`] still holds, it was that of
+    /// the older of two.
+    pub ping: bool,
+    /// The last byte of the close frame was accepted.
+    pub close: bool,
+}
+
+/// One data frame, by what is left of it. Eight bytes, since queues of small frames are long.
+enum Frame {
+    /// That many of the inline bytes.
+    Inline(NonZeroUsize),
+    /// The next of the large ones.
+    Large,
+}
+
+/// A data frame in storage of its own.
+struct Large {
+    /// Inline bytes that leave before this frame and after the large one before it.
+    inline_before: usize,
+    /// What is left of the frame. Invariant: not empty, within `bytes`.
+    range: Range<usize>,
+    bytes: Bytes,
+}
+
+impl Large {
+    fn rest(&self) -> &[u8] {
+        match &self.bytes {
+            Bytes::Owned(bytes) => &bytes[self.range.clone()],
+            Bytes::Shared(bytes) => &bytes[self.range.clone()],
+        }
+    }
+}
+
+enum Bytes {
+    Owned(Box<[u8]>),
+    Shared(Arc<[u8]>),
+}
+
+/// Pongs that have not begun to leave, in order.
+#[derive(Default)]
+struct Pongs {
+    bytes: Vec<u8>,
+    /// Lengths of the frames in `bytes`. Invariant: none is zero, the sum is that of `bytes`.
+    frames: VecDeque<usize>,
+}
+
+impl Pongs {
+    /// Forgets all and returns how many there were.
+    fn clear(&mut self) -> usize {
+        let count = self.frames.len();
+        self.bytes.clear();
+        self.frames.clear();
+        count
+    }
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Control {
+    #[default]
+    Ping,
+    Pong,
+}
+
+/// Fills slices in order, and ignores what comes after the last one.
+struct Gather<'a, 'o> {
+    out: &'o mut [IoSlice<'a>],
+    count: usize,
+}
+
+impl<'a> Gather<'a, '_> {
+    fn push(&mut self, bytes: &'a [u8]) {
+        if !bytes.is_empty() && !self.is_full() {
+            self.out[self.count] = IoSlice::new(bytes);
+            self.count += 1;
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.count == self.out.len()
+    }
+}
+
+/// Capacities that [`Outbox::clear`] keeps for the next connection.
+const KEPT_FRAMES: usize = 64;
+const KEPT_BYTES: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `slices` shows, one vector a slice.
+    fn shown(outbox: &Outbox) -> Vec<Vec<u8>> {
+        let mut slices = [IoSlice::new(&[]); 16];
+        let count = outbox.slices(&mut slices);
+        slices[..count].iter().map(|slice| slice.to_vec()).collect()
+    }
+
+    fn joined(outbox: &Outbox) -> Vec<u8> {
+        shown(outbox).concat()
+    }
+
+    #[test]
+    fn adjacent_inline_frames_are_one_slice() {
+        let (mut pool, mut outbox) = (Pool::default(), Outbox::default());
+        outbox.push_frame(b"a", b"1", &mut pool);
+        outbox.push_frame(b"b", b"2", &mut pool);
+        outbox.push_block(Box::from(*b"block"));
+        outbox.push_frame(b"c", b"3", &mut pool);
+        outbox.push_shared(Arc::from(*b"-shared-"), 1..7);
+        assert_eq!(shown(&outbox), [&b"a1b2"[..], b"block", b"c3", b"shared"]);
+        assert_eq!((outbox.len(), outbox.data_len()), (17, 17));
+    }
+
+    #[test]
+    fn a_begun_frame_alone_does_not_split_the_run() {
+        let (mut pool, mut outbox) = (Pool::default(), Outbox::default());
+        outbox.push_frame(b"a", b"1", &mut pool);
+        outbox.push_frame(b"b", b"2", &mut pool);
+        outbox.commit(1, &mut pool);
+        assert_eq!(shown(&outbox), [b"1b2"]);
+    }
+
+    #[test]
+    fn control_frames_leave_at_the_next_boundary_pongs_first() {
+        let (mut pool, mut outbox) = (Pool::default(), Outbox::default());
+        outbox.push_frame(b"a", b"1", &mut pool);
+        outbox.push_frame(b"b", b"2", &mut pool);
+        outbox.commit(1, &mut pool);
+        outbox.set_ping(b"ping");
+        outbox.push_pong(b"pong");
+        assert_eq!(shown(&outbox), [&b"1"[..], b"pong", b"ping", b"b2"]);
+        assert!(!outbox.commit(8, &mut pool).ping);
+        assert!(outbox.ping_waiting());
+        assert!(outbox.commit(1, &mut pool).ping);
+        assert_eq!(shown(&outbox), [b"b2"]);
+    }
+
+    #[test]
+    fn a_begun_block_is_finished_before_control_frames() {
+        let (mut pool, mut outbox) = (Pool::default(), Outbox::default());
+        outbox.push_block(Box::from(*b"block"));
+        outbox.push_frame(b"a", b"1", &mut pool);
+        outbox.commit(2, &mut pool);
+        outbox.set_ping(b"ping");
+        assert_eq!(shown(&outbox), [&b"ock"[..], b"ping", b"a1"]);
+    }
+
+    #[test]
+    fn a_newer_ping_replaces_one_that_has_not_begun() {
+        let mut outbox = Outbox::default();
+        assert_eq!(outbox.set_ping(b"ping1"), PingQueued::Queued);
+        assert_eq!(outbox.set_ping(b"ping2"), PingQueued::Replaced);
+        assert_eq!(joined(&outbox), b"ping2");
+    }
+
+    #[test]
+    fn a_newer_ping_follows_one_that_has_begun() {
+        let (mut pool, mut outbox) = (Pool::default(), Outbox::default());
+        outbox.set_ping(b"ping1");
+        outbox.commit(2, &mut pool);
+        assert_eq!(outbox.set_ping(b"ping2"), PingQueued::Queued);
+        assert_eq!(joined(&outbox), b"ng1ping2");
+        assert!(outbox.commit(3, &mut pool).ping);
+        assert!(outbox.ping_waiting(), "the newer one has not left");
+        assert!(outbox.commit(5, &mut pool).ping);
+        assert!(!outbox.ping_waiting());
+    }
+
+    #[test]
+    fn pongs_queue_while_output_flows_and_fold_while_it_is_blocked() {
+        let (mut pool, mut outbox) = (Pool::default(), Outbox::default());
+        assert_eq!(outbox.push_pong(b"pong1"), 0);
+        assert_eq!(outbox.push_pong(b"pong2"), 0);
+        assert_eq!(outbox.push_pong(b"pong3"), 0);
+        outbox.commit(3, &mut pool);
+        outbox.set_blocked(true);
+        assert_eq!(outbox.push_pong(b"pong4"), 2, "the first has begun");
+        assert_eq!(outbox.push_pong(b"pong5"), 1);
+        assert_eq!(joined(&outbox), b"g1pong5");
+        outbox.commit(2, &mut pool);
+        assert!(outbox.is_blocked(), "accepting some bytes does not unblock");
+        outbox.set_blocked(false);
+        assert_eq!(outbox.push_pong(b"pong6"), 0);
+        assert_eq!(joined(&outbox), b"pong5pong6");
+    }
+
+    #[test]
+    fn pongs_fold_at_their_limit_too() {
+        let mut outbox = Outbox::default();
+        for _ in 0..4096 / 128 {
+            assert_eq!(outbox.push_pong(&[7; 128]), 0);
+        }
+        assert_eq!(outbox.len(), Outbox::PONG_LIMIT);
+        assert_eq!(outbox.push_pong(&[8; 128]), 32);
+        assert_eq!(joined(&outbox), [8; 128]);
+    }
+
+    #[test]
+    fn a_close_leaves_after_everything_while_output_flows() {
+        let (mut pool, mut outbox) = (Pool::default(), Outbox::default());
+        outbox.push_frame(b"a", b"1", &mut pool);
+        outbox.push_block(Box::from(*b"block"));
+        outbox.set_ping(b"ping");
+        outbox.push_pong(b"pong");
+        assert_eq!(outbox.set_close(b"close"), 0);
+        assert_eq!(shown(&outbox), [&b"a1"[..], b"block", b"close"]);
+        let written = outbox.commit(11, &mut pool);
+        assert_eq!(written, Written::default());
+        assert!(outbox.close_waiting());
+        assert!(outbox.commit(1, &mut pool).close);
+        assert!(outbox.is_empty() && outbox.is_closed() && !outbox.close_waiting());
+    }
+
+    #[test]
+    fn a_close_overtakes_data_while_output_is_blocked() {
+        let (mut pool, mut outbox) = (Pool::default(), Outbox::default());
+        outbox.push_frame(b"a", b"1", &mut pool);
+        outbox.push_frame(b"b", b"2", &mut pool);
+        outbox.push_block(Box::from(*b"block"));
+        outbox.push_frame(b"c", b"3", &mut pool);
+        outbox.commit(1, &mut pool);
+        outbox.set_blocked(true);
+        assert_eq!(outbox.set_close(b"close"), 9);
+        assert_eq!(shown(&outbox), [&b"1"[..], b"close"]);
+        assert!(outbox.commit(6, &mut pool).close);
+        assert_eq!(pool.free_bytes(), 4096);
+    }
+
+    #[test]
+    fn a_close_lets_a_begun_block_finish() {
+        let (mut pool, mut outbox) = (Pool::default(), Outbox::default());
+        outbox.push_block(Box::from(*b"block"));
+        outbox.push_frame(b"a", b"1", &mut pool);
+        outbox.push_block(Box::from(*b"block"));
+        outbox.commit(2, &mut pool);
+        outbox.set_blocked(true);
+        assert_eq!(outbox.set_close(b"close"), 7);
+        assert_eq!(shown(&outbox), [&b"ock"[..], b"close"]);
+        assert_eq!((outbox.len(), outbox.data_len()), (8, 3));
+    }
+
+    #[test]
+    fn a_close_lets_a_begun_ping_finish() {
+        let (mut pool, mut outbox) = (Pool::default(), Outbox::default());
+        outbox.set_ping(b"ping");
+        outbox.commit(1, &mut pool);
+        outbox.set_ping(b"newer");
+        outbox.set_close(b"close");
+        assert_eq!(joined(&outbox), b"ingclose");
+        assert_eq!(
+            outbox.commit(8, &mut pool),
+            Written {
+                ping: true,
+                close: true
+            }
+        );
+    }
+
+    #[test]
+    fn nothing_is_queued_behind_a_close() {
+        let (mut pool, mut outbox) = (Pool::default(), Outbox::default());
+        outbox.set_close(b"close");
+        outbox.push_frame(b"a", b"1", &mut pool);
+        outbox.push_block(Box::from(*b"block"));
+        outbox.push_shared(Arc::from(*b"shared"), 0..6);
+        assert_eq!(outbox.set_ping(b"ping"), PingQueued::Refused);
+        assert_eq!(outbox.push_pong(b"pong"), 0);
+        assert_eq!(outbox.set_close(b"again"), 0);
+        assert_eq!(joined(&outbox), b"close");
+    }
+
+    #[test]
+    fn a_wire_without_a_close_frame_only_ends_the_queue() {
+        let (mut pool, mut outbox) = (Pool::default(), Outbox::default());
+        outbox.push_frame(b"a", b"1", &mut pool);
+        outbox.set_close(b"");
+        assert!(outbox.is_closed() && !outbox.close_waiting());
+        assert!(!outbox.commit(2, &mut pool).close);
+        assert!(outbox.is_empty());
+    }
+
+    #[test]
+    fn empty_frames_are_nothing() {
+        let (mut pool, mut outbox) = (Pool::default(), Outbox::default());
+        outbox.push_frame(b"", b"", &mut pool);
+        outbox.push_block(Box::default());
+        outbox.push_shared(Arc::from(*b"x"), 1..1);
+        assert_eq!(outbox.set_ping(b""), PingQueued::Refused);
+        outbox.push_pong(b"");
+        assert!(outbox.is_empty() && shown(&outbox).is_empty());
+        assert_eq!(outbox.commit(0, &mut pool), Written::default());
+    }
+
+    #[test]
+    fn too_few_slices_show_the_beginning() {
+        let (mut pool, mut outbox) = (Pool::default(), Outbox::default());
+        outbox.push_block(Box::from(*b"block"));
+        outbox.push_frame(b"a", b"1", &mut pool);
+        outbox.set_close(b"close");
+        let mut slices = [IoSlice::new(&[]); 2];
+        assert_eq!(outbox.slices(&mut slices), 2);
+        assert_eq!((&*slices[0], &*slices[1]), (&b"block"[..], &b"a1"[..]));
+        assert_eq!(outbox.slices(&mut []), 0);
+    }
+
+    #[test]
+    fn clearing_gives_storage_back_and_opens_the_outbox_again() {
+        let (mut pool, mut outbox) = (Pool::default(), Outbox::default());
+        outbox.push_frame(&[0; 1000], &[0; 9000], &mut pool);
+        outbox.push_block(Box::from(*b"block"));
+        outbox.push_pong(&[0; 4000]);
+        outbox.commit(1, &mut pool);
+        outbox.set_blocked(true);
+        outbox.set_close(b"close");
+        outbox.clear(&mut pool);
+        assert!(outbox.is_empty() && !outbox.is_closed() && !outbox.is_blocked());
+        assert_eq!(pool.free_bytes(), 16_384);
+        assert!(outbox.pongs.bytes.capacity() <= KEPT_BYTES);
+        outbox.push_frame(b"a", b"1", &mut pool);
+        outbox.set_ping(b"ping");
+        assert_eq!(shown(&outbox), [&b"ping"[..], b"a1"]);
+    }
+
+    #[test]
+    fn writing_may_stop_at_every_byte() {
+        for stop in 0..=27 {
+            let (mut pool, mut outbox) = (Pool::default(), Outbox::default());
+            outbox.push_frame(b"a", b"1", &mut pool);
+            outbox.push_block(Box::from(*b"block"));
+            outbox.push_frame(b"b", b"2", &mut pool);
+            outbox.push_shared(Arc::from(*b"-shared-"), 1..7);
+            outbox.set_ping(b"ping");
+            outbox.push_pong(b"pong");
+            outbox.push_pong(b"PONG");
+            let whole = joined(&outbox);
+            assert_eq!(whole, b"pongPONGpinga1blockb2shared");
+            let mut written = whole[..stop].to_vec();
+            outbox.commit(written.len(), &mut pool);
+            assert_eq!(joined(&outbox), whole[written.len()..], "stopped at {stop}");
+            assert_eq!(outbox.len(), whole.len() - written.len());
+            while !outbox.is_empty() {
+                written.push(joined(&outbox)[0]);
+                outbox.commit(1, &mut pool);
+            }
+            assert_eq!(written, whole);
+            assert_eq!(pool.free_bytes(), 4096);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "committed more bytes than are queued")]
+    fn committing_more_than_is_queued_is_a_bug() {
+        Outbox::default().commit(1, &mut Pool::default());
+    }
+}
