@@ -1,1 +1,36 @@
-//! The WebSocket wire (RFC 6455).
+//! The WebSocket wire: RFC 6455 for servers and clients, without extensions.
+//!
+//! The law of this layer: it knows bytes, not time, not sockets, and it keeps no log. A [`Decoder`]
+//! turns received bytes into [`Item`]s, the `encode` functions turn messages into bytes, and
+//! [`handshake`] reads and writes the HTTP heads that come before both. Extensions are declined, so
+//! that every reserved bit is an error.
+//!
+//! ```
+//! use heartwheel::proto::pool::Pool;
+//! use heartwheel::proto::websocket::{Decoder, Item, Opcode, encode};
+//! use heartwheel::proto::wire::{MessageKind, Payload, Role};
+//!
+//! let mut wire = Vec::new();
+//! encode(true, Opcode::Text, b"hello", Some([1, 2, 3, 4]), &mut wire);
+//!
+//! let (mut decoder, mut pool) = (Decoder::default(), Pool::default());
+//! let (consumed, item) = decoder.decode(Role::Server, &mut wire, 1024, &mut pool)?;
+//! let Item::Message { kind: MessageKind::Text, payload: Payload::Input(range) } = item else {
+//!     unreachable!("a whole message is handed out in place");
+//! };
+//! assert_eq!(&wire[range], b"hello");
+//! assert_eq!(consumed, wire.len());
+//! # Ok::<(), heartwheel::error::ProtocolError>(())
+//! ```
+
+#![warn(clippy::cast_possible_truncation)]
+
+pub mod handshake;
+pub mod mask;
+pub mod utf8;
+
+mod decoder;
+mod frame;
+
+pub use decoder::{Decoder, Item};
+pub use frame::{CloseBody, Header, Opcode, close_body, encode, encode_header};

@@ -1,0 +1,409 @@
+//! Received bytes into messages and control frames.
+//!
+//! The common message is small, whole and unfragmented: it is unmasked where it lies and handed out as
+//! a range of the input. Everything else is put together in an assembly buffer, which is borrowed from
+//! the pool and grows with the bytes that have come, never with a length that the peer merely claims.
+
+use std::fmt;
+use std::mem;
+use std::ops::Range;
+
+use crate::close::CloseCode;
+use crate::error::ProtocolError;
+use crate::proto::pool::Pool;
+use crate::proto::websocket::frame::{Head, Opcode};
+use crate::proto::websocket::mask;
+use crate::proto::websocket::utf8::Validator;
+use crate::proto::wire::{MessageKind, Payload, Role};
+
+/// Decodes the frames of one peer.
+///
+/// ```text
+///             data frame              payload arrived, last fragment: Message
+///     Idle ----------------> Payload ------------------------------------------> Idle
+///                             |   ^
+///  payload arrived, more to   |   | continuation frame
+///  come                       v   |
+///                            Between                control frames stand between frames and
+///                                                   change no state
+/// ```
+///
+/// An error ends the connection: what `decode` returns after one is not specified, though it never
+/// panics.
+///
+/// ```
+/// use heartwheel::proto::pool::Pool;
+/// use heartwheel::proto::websocket::{Decoder, Item, Opcode, encode};
+/// use heartwheel::proto::wire::{MessageKind, Payload, Role};
+///
+/// // A message in two fragments with a ping between them, as a client sees it.
+/// let mut rx = Vec::new();
+/// encode(false, Opcode::Binary, b"half ", None, &mut rx);
+/// encode(true, Opcode::Ping, b"token", None, &mut rx);
+/// encode(true, Opcode::Continuation, b"and half", None, &mut rx);
+///
+/// let (mut decoder, mut pool) = (Decoder::default(), Pool::default());
+/// let (consumed, item) = decoder.decode(Role::Client, &mut rx, 1024, &mut pool)?;
+/// let Item::Ping(token) = item else { unreachable!("the ping comes first") };
+/// assert_eq!(&rx[token], b"token");
+///
+/// rx.drain(..consumed);
+/// let (_, item) = decoder.decode(Role::Client, &mut rx, 1024, &mut pool)?;
+/// let payload = Payload::Assembled;
+/// assert_eq!(item, Item::Message { kind: MessageKind::Binary, payload });
+/// assert_eq!(decoder.assembled(), b"half and half");
+/// decoder.release(&mut pool);
+/// # Ok::<(), heartwheel::error::ProtocolError>(())
+/// ```
+#[derive(Default)]
+pub struct Decoder {
+    state: State,
+    /// Checks the text message that `state` is in; fresh at every message's beginning.
+    text: Validator,
+    /// Unmasked payload of the message that `state` is in, or of the one handed out last.
+    assembled: Vec<u8>,
+}
+
+impl Decoder {
+    /// Decodes one item from the front of `input`, and returns how many bytes it used up.
+    ///
+    /// `role` is our role: a server demands masked frames, a client unmasked ones. `max_message` is the
+    /// largest message allowed, in bytes of payload over all its fragments. The consumed bytes must not
+    /// be shown again, the others must be, with more behind them; ranges in the item are positions in
+    /// `input`, unmasked, and lie within the consumed bytes.
+    ///
+    /// [`Item::NeedMore`] says that nothing more can be done with what has arrived. The bytes of an
+    /// unfinished data frame are consumed all the same, into the assembly buffer: what stays is at most
+    /// an incomplete header or an incomplete control frame, less than 139 bytes.
+    ///
+    /// An assembled message is there until the next call.
+    ///
+    /// # Errors
+    ///
+    /// The rule that the peer broke, as early as its bytes show it: header rules at their byte, the
+    /// limit at the header that exceeds it, UTF-8 at the piece that contains the fault.
+    pub fn decode(
+        &mut self,
+        role: Role,
+        input: &mut [u8],
+        max_message: u64,
+        pool: &mut Pool,
+    ) -> Result<(usize, Item), ProtocolError> {
+        let mut consumed = 0;
+        loop {
+            if let State::Payload(frame) = self.state {
+                let start = consumed;
+                consumed += frame.remaining.min(input.len() - start);
+                let piece = &mut input[start..consumed];
+                match self.receive(frame, piece, pool)? {
+                    Progress::Frame => {}
+                    Progress::Unfinished => return Ok((consumed, Item::NeedMore)),
+                    Progress::InPlace(kind) => {
+                        let payload = Payload::Input(start..consumed);
+                        return Ok((consumed, Item::Message { kind, payload }));
+                    }
+                    Progress::Assembled(kind) => {
+                        let payload = Payload::Assembled;
+                        return Ok((consumed, Item::Message { kind, payload }));
+                    }
+                }
+            }
+            let is_continuing = !self.is_idle();
+            let Some(head) = Head::parse(&input[consumed..], role, is_continuing)? else {
+                return Ok((consumed, Item::NeedMore));
+            };
+            match head.opcode {
+                Opcode::Continuation | Opcode::Text | Opcode::Binary => {
+                    self.begin(head, max_message)?;
+                    consumed += head.size;
+                }
+                Opcode::Close => return control(head, input, consumed, close),
+                Opcode::Ping => {
+                    return control(head, input, consumed, |_, body| Ok(Item::Ping(body)));
+                }
+                Opcode::Pong => {
+                    return control(head, input, consumed, |_, body| Ok(Item::Pong(body)));
+                }
+            }
+        }
+    }
+
+    /// Returns the message of the last [`Payload::Assembled`], until the next `decode`.
+    pub fn assembled(&self) -> &[u8] {
+        &self.assembled
+    }
+
+    /// Takes the message of the last [`Payload::Assembled`], with its storage.
+    ///
+    /// The storage may go back to the pool by [`recycle`](Self::recycle). Call it only between
+    /// messages: taken out of an unfinished one, those bytes are missing in it.
+    pub fn take_assembled(&mut self) -> Vec<u8> {
+        debug_assert!(self.is_idle(), "a message is taken when it is complete");
+        mem::take(&mut self.assembled)
+    }
+
+    /// Gives the assembly storage back and forgets an unfinished message.
+    ///
+    /// For the end of a connection, and for any time the decoder [is idle](Self::is_idle).
+    pub fn release(&mut self, pool: &mut Pool) {
+        let Self { assembled, .. } = mem::take(self);
+        Self::recycle(assembled, pool);
+    }
+
+    /// Gives the storage of a taken message back to the pool; what is too large for it is freed.
+    pub fn recycle(mut message: Vec<u8>, pool: &mut Pool) {
+        if message.capacity() <= LARGEST_POOLED {
+            // Filled to its capacity, the vector turns into a box without moving.
+            message.resize(message.capacity(), 0);
+            pool.give(message.into_boxed_slice());
+        }
+    }
+
+    /// Says whether no frame and no message is unfinished.
+    pub fn is_idle(&self) -> bool {
+        match self.state {
+            State::Idle => true,
+            State::Between(_) | State::Payload(_) => false,
+        }
+    }
+
+    /// Returns how many bytes of payload of the unfinished message have arrived; 0 when idle.
+    pub fn assembled_len(&self) -> usize {
+        if self.is_idle() {
+            0
+        } else {
+            self.assembled.len()
+        }
+    }
+
+    /// Begins a data frame.
+    fn begin(&mut self, head: Head, max_message: u64) -> Result<(), ProtocolError> {
+        let kind = match self.state {
+            State::Idle => {
+                self.assembled.clear();
+                self.text = Validator::default();
+                match head.opcode {
+                    Opcode::Text => MessageKind::Text,
+                    Opcode::Binary
+                    | Opcode::Continuation
+                    | Opcode::Close
+                    | Opcode::Ping
+                    | Opcode::Pong => MessageKind::Binary,
+                }
+            }
+            State::Between(kind) | State::Payload(Frame { kind, .. }) => kind,
+        };
+        let size = head.len.saturating_add(self.assembled.len() as u64);
+        let limit = max_message.min(MOST_IN_MEMORY);
+        let too_big = ProtocolError::MessageTooBig { size, limit };
+        if size > limit {
+            return Err(too_big);
+        }
+        let remaining = usize::try_from(head.len).map_err(|_| too_big)?;
+        self.state = State::Payload(Frame {
+            kind,
+            fin: head.fin,
+            remaining,
+            mask: head.mask,
+        });
+        Ok(())
+    }
+
+    /// Takes in the next piece of a data frame's payload.
+    fn receive(
+        &mut self,
+        frame: Frame,
+        piece: &mut [u8],
+        pool: &mut Pool,
+    ) -> Result<Progress, ProtocolError> {
+        let Frame {
+            kind,
+            fin,
+            remaining,
+            mask,
+        } = frame;
+        if let Some(mask) = mask {
+            mask::apply(piece, mask, 0);
+        }
+        let remaining = remaining - piece.len();
+        let is_message_end = fin && remaining == 0;
+        self.check_text(kind, piece, is_message_end)?;
+
+        if is_message_end && self.assembled.is_empty() {
+            self.state = State::Idle;
+            return Ok(Progress::InPlace(kind));
+        }
+        self.append(piece, pool);
+        if is_message_end {
+            self.state = State::Idle;
+            return Ok(Progress::Assembled(kind));
+        }
+        if remaining == 0 {
+            self.state = State::Between(kind);
+            return Ok(Progress::Frame);
+        }
+        let mask = mask.map(|mask| mask::rotate(mask, piece.len()));
+        self.state = State::Payload(Frame {
+            kind,
+            fin,
+            remaining,
+            mask,
+        });
+        Ok(Progress::Unfinished)
+    }
+
+    /// Checks a piece of a message, if it is text, and that its end does not cut a code point.
+    fn check_text(
+        &mut self,
+        kind: MessageKind,
+        piece: &[u8],
+        is_message_end: bool,
+    ) -> Result<(), ProtocolError> {
+        match kind {
+            MessageKind::Binary => return Ok(()),
+            // 8.1: "When an endpoint is to interpret a byte stream as UTF-8 but finds that the byte
+            // stream is not, in fact, a valid UTF-8 stream, that endpoint MUST _Fail the WebSocket
+            // Connection_."
+            MessageKind::Text => self
+                .text
+                .push(piece)
+                .map_err(|_| ProtocolError::InvalidUtf8)?,
+        }
+        // 5.6: a fragment may cut a code point, "however, the whole message MUST contain valid UTF-8"
+        if is_message_end && !self.text.is_complete() {
+            return Err(ProtocolError::InvalidUtf8);
+        }
+        Ok(())
+    }
+
+    /// Appends to the assembly buffer: through the classes of the pool first, then by doubling.
+    fn append(&mut self, piece: &[u8], pool: &mut Pool) {
+        let needed = self.assembled.len() + piece.len();
+        if self.assembled.capacity() < needed && needed <= LARGEST_POOLED {
+            let mut larger = Vec::from(pool.take(needed));
+            larger.clear();
+            larger.extend_from_slice(&self.assembled);
+            Self::recycle(mem::replace(&mut self.assembled, larger), pool);
+        }
+        self.assembled.extend_from_slice(piece);
+    }
+}
+
+impl fmt::Debug for Decoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Decoder")
+            .field("state", &self.state)
+            .field("assembled_len", &self.assembled.len())
+            .field("assembled_capacity", &self.assembled.capacity())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a [`Decoder`] found. Ranges are positions in its input, unmasked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Item {
+    /// Nothing whole: everything that could be consumed has been.
+    NeedMore,
+    /// A complete message.
+    Message {
+        /// Text, which is then valid UTF-8, or binary.
+        kind: MessageKind,
+        /// Where its bytes are.
+        payload: Payload,
+    },
+    /// A ping; its payload, at most 125 bytes, goes back in a pong (RFC 6455, section 5.5.3).
+    Ping(Range<usize>),
+    /// A pong, asked for or not, with its payload of at most 125 bytes.
+    Pong(Range<usize>),
+    /// A Close frame, the last frame of its direction (RFC 6455, section 5.5.1).
+    Close {
+        /// The code, one that may be sent; `None` if the body is empty.
+        code: Option<CloseCode>,
+        /// The reason: valid UTF-8, at most 123 bytes.
+        reason: Range<usize>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+enum State {
+    /// No message has begun.
+    #[default]
+    Idle,
+    /// A message has begun, its next frame has not.
+    Between(MessageKind),
+    /// The payload of a data frame is arriving.
+    Payload(Frame),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Frame {
+    kind: MessageKind,
+    /// Whether the message ends with this frame.
+    fin: bool,
+    /// Bytes of payload still to come.
+    remaining: usize,
+    /// The mask, rotated to the next byte.
+    mask: Option<[u8; 4]>,
+}
+
+/// How far a piece of payload has brought its message.
+enum Progress {
+    /// The frame wants more bytes.
+    Unfinished,
+    /// The frame is complete, the message is not.
+    Frame,
+    /// The message is complete and is just this piece.
+    InPlace(MessageKind),
+    /// The message is complete, in the assembly buffer.
+    Assembled(MessageKind),
+}
+
+/// Decodes a control frame whose header stands at `start`, once it is whole.
+fn control(
+    head: Head,
+    input: &mut [u8],
+    start: usize,
+    item: fn(&[u8], Range<usize>) -> Result<Item, ProtocolError>,
+) -> Result<(usize, Item), ProtocolError> {
+    let begin = start + head.size;
+    // The header was accepted, so that this length is 125 at most.
+    let end = begin.saturating_add(usize::try_from(head.len).unwrap_or(usize::MAX));
+    let Some(body) = input.get_mut(begin..end) else {
+        return Ok((start, Item::NeedMore));
+    };
+    if let Some(mask) = head.mask {
+        mask::apply(body, mask, 0);
+    }
+    Ok((end, item(body, begin..end)?))
+}
+
+/// Checks the body of a Close frame, which lies at `at` (RFC 6455, section 5.5.1).
+fn close(body: &[u8], at: Range<usize>) -> Result<Item, ProtocolError> {
+    let Some((code, reason)) = body.split_first_chunk() else {
+        // "If there is a body, the first two bytes of the body MUST be a 2-byte unsigned integer"
+        return match body.is_empty() {
+            true => Ok(Item::Close {
+                code: None,
+                reason: at,
+            }),
+            false => Err(ProtocolError::CloseBodyTooShort),
+        };
+    };
+    let code = CloseCode::new(u16::from_be_bytes(*code));
+    // 7.4.1 and 7.4.2: some codes "MUST NOT be set as a status code in a Close control frame"
+    if !code.is_sendable() {
+        return Err(ProtocolError::CloseCode(code.as_u16()));
+    }
+    // "Following the 2-byte integer, the body MAY contain UTF-8-encoded data"
+    std::str::from_utf8(reason).map_err(|_| ProtocolError::InvalidUtf8)?;
+    Ok(Item::Close {
+        code: Some(code),
+        reason: at.end - reason.len()..at.end,
+    })
+}
+
+/// Length of the pool's largest class, bytes; larger storage is the allocator's.
+const LARGEST_POOLED: usize = 64 * 1024;
+
+/// The largest message any limit allows: what one allocation can hold.
+const MOST_IN_MEMORY: u64 = isize::MAX as u64;

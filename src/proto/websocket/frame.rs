@@ -1,0 +1,346 @@
+//! Frame headers, both directions (RFC 6455, section 5.2).
+//!
+//! ```text
+//!  0               1               2 .. 9                  then
+//! +-+-+-+-+-------+-+-------------+-----------------------+------------+---------+
+//! |F|R|R|R| opcode|M| length      | length, 16 or 64 bits | mask, if M | payload |
+//! |I|S|S|S|  (4)  |A|     (7)     | if the 7 bits are 126 | 32 bits    |         |
+//! |N|V|V|V|       |S|             | or 127                |            |         |
+//! +-+-+-+-+-------+-+-------------+-----------------------+------------+---------+
+//! ```
+
+use std::fmt;
+use std::ops::Deref;
+
+use crate::close::CloseCode;
+use crate::error::ProtocolError;
+use crate::proto::websocket::mask;
+use crate::proto::wire::Role;
+
+/// What a frame is (RFC 6455, section 5.2). The reserved values are not among them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Opcode {
+    /// 0x0: more of the message that an earlier frame began.
+    Continuation,
+    /// 0x1: begins a text message.
+    Text,
+    /// 0x2: begins a binary message.
+    Binary,
+    /// 0x8: begins or answers the closing handshake.
+    Close,
+    /// 0x9: asks for a pong.
+    Ping,
+    /// 0xA: answers a ping.
+    Pong,
+}
+
+impl Opcode {
+    /// Reads the four bits of a frame header; `None` for a reserved value.
+    pub const fn from_bits(bits: u8) -> Option<Self> {
+        match bits {
+            0x0 => Some(Self::Continuation),
+            0x1 => Some(Self::Text),
+            0x2 => Some(Self::Binary),
+            0x8 => Some(Self::Close),
+            0x9 => Some(Self::Ping),
+            0xa => Some(Self::Pong),
+            _ => None,
+        }
+    }
+
+    /// Returns the four bits that stand in a frame header.
+    pub const fn bits(self) -> u8 {
+        match self {
+            Self::Continuation => 0x0,
+            Self::Text => 0x1,
+            Self::Binary => 0x2,
+            Self::Close => 0x8,
+            Self::Ping => 0x9,
+            Self::Pong => 0xa,
+        }
+    }
+
+    /// Says whether frames of this kind are control frames: whole, at most 125 bytes, allowed between
+    /// the fragments of a message (RFC 6455, section 5.5).
+    pub const fn is_control(self) -> bool {
+        match self {
+            Self::Continuation | Self::Text | Self::Binary => false,
+            Self::Close | Self::Ping | Self::Pong => true,
+        }
+    }
+}
+
+/// Appends a whole frame to `out`; see [`encode_header`].
+///
+/// # Panics
+///
+/// As [`encode_header`] does.
+///
+/// ```
+/// use heartwheel::proto::websocket::{Opcode, encode};
+///
+/// // The single-frame unmasked text of RFC 6455, section 5.7.
+/// let mut out = Vec::new();
+/// encode(true, Opcode::Text, b"Hello", None, &mut out);
+/// assert_eq!(out, b"\x81\x05Hello");
+/// ```
+pub fn encode(fin: bool, opcode: Opcode, payload: &[u8], mask: Option<[u8; 4]>, out: &mut Vec<u8>) {
+    let header = encode_header(fin, opcode, payload.len() as u64, mask);
+    out.reserve(header.len() + payload.len());
+    out.extend_from_slice(&header);
+    let start = out.len();
+    out.extend_from_slice(payload);
+    if let Some(mask) = mask {
+        mask::apply(&mut out[start..], mask, 0);
+    }
+}
+
+/// Encodes the header of a frame whose payload has `len` bytes.
+///
+/// A client masks every frame with a fresh, unpredictable mask (RFC 6455, section 5.3); a server
+/// passes `None`. With a mask the caller applies it to the payload, by [`mask::apply`].
+///
+/// # Panics
+///
+/// If the frame would break the protocol: a control frame that is not `fin` or longer than 125 bytes
+/// (RFC 6455, section 5.5), or a length of 2^63 and more (section 5.2).
+pub fn encode_header(fin: bool, opcode: Opcode, len: u64, mask: Option<[u8; 4]>) -> Header {
+    assert!(
+        fin || !opcode.is_control(),
+        "control frame is not fragmented"
+    );
+    assert!(
+        len <= MAX_CONTROL || !opcode.is_control(),
+        "control frame holds at most 125 bytes"
+    );
+    assert!(len >> 63 == 0, "frame length fits 63 bits");
+
+    let mut header = Header {
+        bytes: [0; Header::MAX],
+        len: 0,
+    };
+    header.push(&[u8::from(fin) << 7 | opcode.bits()]);
+    let masked = u8::from(mask.is_some()) << 7;
+    match (u8::try_from(len), u16::try_from(len)) {
+        (Ok(short @ ..126), _) => header.push(&[masked | short]),
+        (_, Ok(medium)) => {
+            header.push(&[masked | LEN_16]);
+            header.push(&medium.to_be_bytes());
+        }
+        (_, Err(_)) => {
+            header.push(&[masked | LEN_64]);
+            header.push(&len.to_be_bytes());
+        }
+    }
+    if let Some(mask) = mask {
+        header.push(&mask);
+    }
+    header
+}
+
+/// Builds the body of a Close frame: the code, and the reason cut to 123 bytes at the border of a
+/// code point (RFC 6455, section 5.5.1).
+///
+/// The code is written as it is; whether it may be sent, [`CloseCode::is_sendable`] says. A Close
+/// without a code is a frame with an empty body and does not need this function.
+pub fn close_body(code: CloseCode, reason: &str) -> CloseBody {
+    debug_assert!(code.is_sendable(), "{code:?} may stand in a close frame");
+    let longest = reason.len().min(MAX_REASON);
+    let border = (0..=longest)
+        .rev()
+        .find(|&at| reason.is_char_boundary(at))
+        .unwrap_or(0);
+    let reason = &reason.as_bytes()[..border];
+    let mut body = CloseBody {
+        bytes: [0; 2 + MAX_REASON],
+        reason_len: 0,
+    };
+    body.bytes[..2].copy_from_slice(&code.as_u16().to_be_bytes());
+    for (to, from) in body.bytes[2..].iter_mut().zip(reason) {
+        *to = *from;
+        body.reason_len += 1;
+    }
+    body
+}
+
+/// An encoded frame header, 2 to 14 bytes; reads as a byte slice.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    bytes: [u8; Self::MAX],
+    /// Invariant: at most `MAX`.
+    len: u8,
+}
+
+impl Header {
+    /// Length of the longest header, bytes.
+    pub const MAX: usize = 14;
+
+    fn push(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.bytes[usize::from(self.len)] = byte;
+            self.len += 1;
+        }
+    }
+}
+
+impl Deref for Header {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+}
+
+impl fmt::Debug for Header {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Header({:02x?})", &**self)
+    }
+}
+
+/// The body of a Close frame, 2 to 125 bytes; reads as a byte slice.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct CloseBody {
+    bytes: [u8; 2 + MAX_REASON],
+    /// Invariant: at most `MAX_REASON`.
+    reason_len: u8,
+}
+
+impl Deref for CloseBody {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..2 + usize::from(self.reason_len)]
+    }
+}
+
+impl fmt::Debug for CloseBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CloseBody({})", self.escape_ascii())
+    }
+}
+
+/// A received frame header that keeps every rule a header can keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Head {
+    pub(super) fin: bool,
+    pub(super) opcode: Opcode,
+    /// Bytes of payload that the peer announces.
+    pub(super) len: u64,
+    pub(super) mask: Option<[u8; 4]>,
+    /// Bytes of the header itself.
+    pub(super) size: usize,
+}
+
+impl Head {
+    /// Reads the header at the front of `input`; `None` if it has not arrived completely.
+    ///
+    /// Rules are checked in the order of the bytes, each as soon as its byte is here, so that the same
+    /// stream gives the same error however it is cut.
+    pub(super) fn parse(
+        input: &[u8],
+        role: Role,
+        is_continuing: bool,
+    ) -> Result<Option<Self>, ProtocolError> {
+        let Some((&first, rest)) = input.split_first() else {
+            return Ok(None);
+        };
+        let opcode = parse_first(first, is_continuing)?;
+        let Some((&second, rest)) = rest.split_first() else {
+            return Ok(None);
+        };
+        let is_masked = second & MASKED != 0;
+        match role {
+            // 5.1: "a client MUST mask all frames that it sends to the server"
+            Role::Server if !is_masked => return Err(ProtocolError::UnmaskedFrame),
+            // 5.1: "A server MUST NOT mask any frames that it sends to the client."
+            Role::Client if is_masked => return Err(ProtocolError::MaskedFrame),
+            Role::Server | Role::Client => {}
+        }
+        let short = second & !MASKED;
+        // 5.5: "All control frames MUST have a payload length of 125 bytes or less"
+        if opcode.is_control() && u64::from(short) > MAX_CONTROL {
+            return Err(ProtocolError::ControlTooLong);
+        }
+        let Some((len, rest)) = parse_len(short, rest)? else {
+            return Ok(None);
+        };
+        let (mask, rest) = match rest.split_first_chunk() {
+            _ if !is_masked => (None, rest),
+            Some((mask, rest)) => (Some(*mask), rest),
+            None => return Ok(None),
+        };
+        let size = input.len() - rest.len();
+        Ok(Some(Self {
+            fin: first & FIN != 0,
+            opcode,
+            len,
+            mask,
+            size,
+        }))
+    }
+}
+
+/// Checks the first byte of a header.
+fn parse_first(first: u8, is_continuing: bool) -> Result<Opcode, ProtocolError> {
+    // 5.2: "MUST be 0 unless an extension is negotiated that defines meanings for non-zero values"
+    if first & RESERVED != 0 {
+        return Err(ProtocolError::ReservedBits);
+    }
+    // 5.2: "If an unknown opcode is received, the receiving endpoint MUST _Fail the WebSocket
+    // Connection_."
+    let bits = first & OPCODE;
+    let opcode = Opcode::from_bits(bits).ok_or(ProtocolError::ReservedOpcode(bits))?;
+    // 5.5: control frames "MUST NOT be fragmented"
+    if opcode.is_control() && first & FIN == 0 {
+        return Err(ProtocolError::ControlFragmented);
+    }
+    match opcode {
+        // 5.4: a continuation belongs to a message that began, and "the fragments of one message MUST
+        // NOT be interleaved between the fragments of another message"
+        Opcode::Continuation if !is_continuing => Err(ProtocolError::UnexpectedContinuation),
+        Opcode::Text | Opcode::Binary if is_continuing => Err(ProtocolError::ExpectedContinuation),
+        Opcode::Continuation
+        | Opcode::Text
+        | Opcode::Binary
+        | Opcode::Close
+        | Opcode::Ping
+        | Opcode::Pong => Ok(opcode),
+    }
+}
+
+/// Completes a length of seven bits, and returns it with the bytes behind it.
+fn parse_len(short: u8, rest: &[u8]) -> Result<Option<(u64, &[u8])>, ProtocolError> {
+    let (len, rest, shortest) = match short {
+        LEN_16 => match rest.split_first_chunk() {
+            Some((bytes, rest)) => (u64::from(u16::from_be_bytes(*bytes)), rest, MAX_CONTROL + 1),
+            None => return Ok(None),
+        },
+        LEN_64 => match rest.split_first_chunk() {
+            Some((bytes, rest)) => (u64::from_be_bytes(*bytes), rest, 1 << 16),
+            None => return Ok(None),
+        },
+        short => (u64::from(short), rest, 0),
+    };
+    // 5.2: "the most significant bit MUST be 0"
+    if len >> 63 != 0 {
+        return Err(ProtocolError::LengthTopBit);
+    }
+    // 5.2: "the minimal number of bytes MUST be used to encode the length"
+    if len < shortest {
+        return Err(ProtocolError::LengthNotMinimal);
+    }
+    Ok(Some((len, rest)))
+}
+
+const FIN: u8 = 0x80;
+const RESERVED: u8 = 0x70;
+const OPCODE: u8 = 0x0f;
+const MASKED: u8 = 0x80;
+/// The seven bits that announce a 16-bit length.
+const LEN_16: u8 = 126;
+/// The seven bits that announce a 64-bit length.
+const LEN_64: u8 = 127;
+/// Most bytes of payload in a control frame (RFC 6455, section 5.5).
+const MAX_CONTROL: u64 = 125;
+/// Most bytes of reason in a Close frame, beside the two of its code.
+const MAX_REASON: usize = 123;

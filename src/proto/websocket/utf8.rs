@@ -1,0 +1,179 @@
+//! UTF-8 checked piece by piece, as bytes arrive (RFC 6455, sections 5.6 and 8.1).
+//!
+//! The bulk of every piece goes through the standard library's check, which is fast; only a code point
+//! that a border cuts is kept, at most three bytes of it, until its rest arrives.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+/// Checks a text that arrives in pieces, and fails at the first byte that no text could have there.
+///
+/// After an error the validator's answers mean nothing more; start a new one.
+///
+/// ```
+/// use heartwheel::proto::websocket::utf8::Validator;
+///
+/// let mut validator = Validator::default();
+/// validator.push(b"caf\xc3")?; // half of an é
+/// assert!(!validator.is_complete());
+/// validator.push(b"\xa9")?;
+/// assert!(validator.is_complete());
+/// assert!(validator.push(b"\xff").is_err());
+/// # Ok::<(), heartwheel::proto::websocket::utf8::InvalidUtf8>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Validator {
+    /// The beginning of a code point that the last piece cut.
+    cut: [u8; 4],
+    /// Bytes used in `cut`. Invariant: at most 3, and those could still become a code point.
+    cut_len: u8,
+}
+
+impl Validator {
+    /// Checks the next piece of the text.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidUtf8`] as soon as the bytes so far cannot be the beginning of any text.
+    pub fn push(&mut self, piece: &[u8]) -> Result<(), InvalidUtf8> {
+        let bulk = self.complete_cut(piece)?;
+        let Err(error) = std::str::from_utf8(bulk) else {
+            return Ok(());
+        };
+        if error.error_len().is_some() {
+            return Err(InvalidUtf8);
+        }
+        for &byte in &bulk[error.valid_up_to()..] {
+            self.keep(byte);
+        }
+        Ok(())
+    }
+
+    /// Says whether the text so far could end here: no code point is unfinished.
+    pub fn is_complete(&self) -> bool {
+        self.cut_len == 0
+    }
+
+    /// Feeds a cut code point until it is whole, and returns what is left of the piece.
+    fn complete_cut<'a>(&mut self, piece: &'a [u8]) -> Result<&'a [u8], InvalidUtf8> {
+        let mut rest = piece;
+        while self.cut_len > 0 {
+            let [byte, after @ ..] = rest else {
+                break;
+            };
+            rest = after;
+            self.keep(*byte);
+            match std::str::from_utf8(&self.cut[..usize::from(self.cut_len)]) {
+                Ok(_) => self.cut_len = 0,
+                Err(error) if error.error_len().is_some() => return Err(InvalidUtf8),
+                Err(_) => {}
+            }
+        }
+        Ok(rest)
+    }
+
+    fn keep(&mut self, byte: u8) {
+        self.cut[usize::from(self.cut_len)] = byte;
+        self.cut_len += 1;
+    }
+}
+
+/// The bytes are not UTF-8.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidUtf8;
+
+impl fmt::Display for InvalidUtf8 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("text is not utf-8")
+    }
+}
+
+impl StdError for InvalidUtf8 {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Feeds byte by byte; returns the index of the byte that was refused.
+    fn refused_at(bytes: &[u8]) -> Option<usize> {
+        let mut validator = Validator::default();
+        bytes
+            .iter()
+            .position(|&byte| validator.push(&[byte]).is_err())
+    }
+
+    fn is_text(pieces: &[&[u8]]) -> bool {
+        let mut validator = Validator::default();
+        pieces.iter().all(|piece| validator.push(piece).is_ok()) && validator.is_complete()
+    }
+
+    #[test]
+    fn text_cut_at_every_byte_is_text() {
+        let text = "a\u{7f}\u{80}\u{7ff}\u{800}\u{d7ff}\u{e000}\u{ffff}\u{10000}\u{10ffff}z";
+        for first in 0..=text.len() {
+            for second in first..=text.len() {
+                let bytes = text.as_bytes();
+                assert!(is_text(&[
+                    &bytes[..first],
+                    &bytes[first..second],
+                    &bytes[second..]
+                ]));
+            }
+        }
+    }
+
+    #[test]
+    fn an_error_shows_at_its_earliest_byte() {
+        assert_eq!(refused_at(b"ok\xff"), Some(2), "never in utf-8");
+        assert_eq!(refused_at(b"\x80"), Some(0), "continuation without a start");
+        assert_eq!(refused_at(b"\xc0"), Some(0), "overlong of two bytes");
+        assert_eq!(refused_at(b"\xc3("), Some(1), "continuation missing");
+        assert_eq!(refused_at(b"\xe0\x80"), Some(1), "overlong of three bytes");
+        assert_eq!(refused_at(b"\xed\xa0"), Some(1), "surrogate");
+        assert_eq!(refused_at(b"\xf0\x80"), Some(1), "overlong of four bytes");
+        assert_eq!(
+            refused_at(b"\xf4\x90"),
+            Some(1),
+            "beyond the last code point"
+        );
+        assert_eq!(
+            refused_at(b"\xf4\x8f\xbf\xc0"),
+            Some(3),
+            "last continuation"
+        );
+        assert_eq!(
+            refused_at(b"\xf5"),
+            Some(0),
+            "start beyond the last code point"
+        );
+    }
+
+    #[test]
+    fn an_unfinished_code_point_is_no_error_but_not_complete() {
+        for cut in 1..4 {
+            let mut validator = Validator::default();
+            assert_eq!(validator.push(&"\u{10ffff}".as_bytes()[..cut]), Ok(()));
+            assert!(!validator.is_complete());
+            assert_eq!(validator.push(&[]), Ok(()));
+            assert!(!validator.is_complete());
+        }
+    }
+
+    #[test]
+    fn every_pair_of_bytes_is_judged_like_the_standard_library() {
+        for pair in 0..=u16::MAX {
+            let [first, second] = pair.to_be_bytes();
+            let whole = std::str::from_utf8(&[first, second]).is_ok();
+            assert_eq!(
+                is_text(&[&[first], &[second]]),
+                whole,
+                "{first:02x} {second:02x}"
+            );
+            assert_eq!(
+                is_text(&[&[first, second]]),
+                whole,
+                "{first:02x} {second:02x}"
+            );
+        }
+    }
+}
