@@ -1,1 +1,38 @@
-//! handshake
+//! The opening handshake: HTTP heads in and out (RFC 6455, section 4).
+//!
+//! httparse reads the heads; this module judges them. Everything here looks at a whole head at once
+//! and keeps no state: a driver calls the same `parse` again when more bytes have come, and what lies
+//! behind the head's length is the peer's first frames.
+//!
+//! A server reads a [`Request`] and either upgrades it,
+//!
+//! ```
+//! use heartwheel::proto::websocket::handshake::{HeadLimits, Request, accept_response};
+//!
+//! let input = b"GET /chat HTTP/1.1\r\n\
+//!     Host: example.com\r\n\
+//!     Upgrade: websocket\r\n\
+//!     Connection: Upgrade\r\n\
+//!     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+//!     Sec-WebSocket-Version: 13\r\n\r\n";
+//! let (request, len) = Request::parse(input, &HeadLimits::default())?.expect("a whole head");
+//! assert_eq!((request.path(), len), ("/chat", input.len()));
+//!
+//! let upgrade = request.upgrade()?;
+//! let response = accept_response(&upgrade, None, &[("Server", "heartwheel")])?;
+//! assert!(response.starts_with(b"HTTP/1.1 101 Switching Protocols\r\n"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! or answers it with [`http_response`] or [`error_response`]. A client sends a [`request`] and judges
+//! the answer by [`parse_response`].
+
+mod client;
+mod head;
+mod server;
+
+pub use client::{Response, ResponseError, accept_for, parse_response, request};
+pub use head::{HeadLimits, InvalidHead};
+pub use server::{
+    HandshakeError, Request, Upgrade, accept_response, error_response, http_response,
+};

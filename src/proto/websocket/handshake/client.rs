@@ -1,0 +1,324 @@
+//! The client's side: request out, response in (RFC 6455, section 4.1).
+
+use std::error::Error as StdError;
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use httparse::Status;
+
+use crate::proto::websocket::handshake::head::{
+    HeadLimits, HeadWriter, Headers, InvalidHead, accept_of, is_token,
+};
+
+/// Builds the request that opens the handshake (RFC 6455, section 4.1).
+///
+/// `host` is the authority, with its port if that is not the default; `path` is path and query. `key`
+/// must be random and fresh for each connection. `headers` are added, such as credentials or an
+/// origin.
+///
+/// # Errors
+///
+/// [`InvalidHead`] if a part is unsound, could forge another line, or is written by the handshake
+/// itself.
+///
+/// ```
+/// use heartwheel::proto::websocket::handshake::request;
+///
+/// let headers = [("Authorization", "Bearer token")];
+/// let head = request("example.com:9001", "/chat?room=1", [7; 16], &["v2", "v1"], &headers)?;
+/// assert!(head.starts_with(b"GET /chat?room=1 HTTP/1.1\r\nHost: example.com:9001\r\n"));
+/// assert!(request("example.com\r\nX: forged", "/", [7; 16], &["v1"], &headers).is_err());
+/// # Ok::<(), heartwheel::proto::websocket::handshake::InvalidHead>(())
+/// ```
+pub fn request(
+    host: &str,
+    path: &str,
+    key: [u8; 16],
+    subprotocols: &[impl AsRef<str>],
+    headers: &[(impl AsRef<str>, impl AsRef<str>)],
+) -> Result<Vec<u8>, InvalidHead> {
+    let is_graphic = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
+    if host.is_empty() || !is_graphic(host) || host.contains(['/', '?', '#', '@', '\\']) {
+        return Err(InvalidHead::Host(host.to_owned()));
+    }
+    // Section 3: "Fragment identifiers are meaningless in the context of WebSocket URIs and MUST NOT be
+    // used on these URIs."
+    if !path.starts_with('/') || !is_graphic(path) || path.contains('#') {
+        return Err(InvalidHead::Path(path.to_owned()));
+    }
+    let mut head = HeadWriter::new(format_args!("GET {path} HTTP/1.1"));
+    head.own("Host", host.as_bytes());
+    head.own("Upgrade", b"websocket");
+    head.own("Connection", b"Upgrade");
+    head.own("Sec-WebSocket-Key", &encode_key(key));
+    head.own("Sec-WebSocket-Version", b"13");
+    if !subprotocols.is_empty() {
+        head.own("Sec-WebSocket-Protocol", offer(subprotocols)?.as_bytes());
+    }
+    head.foreign(headers, &RESERVED)?;
+    Ok(head.finish())
+}
+
+/// Returns the `Sec-WebSocket-Accept` that proves a server has read `key` (RFC 6455, section 4.2.2).
+///
+/// ```
+/// use heartwheel::proto::websocket::handshake::accept_for;
+///
+/// // The sample of RFC 6455, section 1.3.
+/// assert_eq!(&accept_for(*b"the sample nonce"), b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+/// ```
+pub fn accept_for(key: [u8; 16]) -> [u8; 28] {
+    accept_of(&encode_key(key))
+}
+
+/// Parses and judges the response head at the front of `input`, and returns it with its length in
+/// bytes; `None` if it has not arrived completely. What lies behind it, the server's first frames, is
+/// not looked at.
+///
+/// `expected_accept` comes from [`accept_for`]; `offered` are the subprotocols that the request named.
+///
+/// # Errors
+///
+/// [`ResponseError::Status`] if the server answers with anything but 101; else the first rule of RFC
+/// 6455, section 4.1, that the response breaks.
+pub fn parse_response<'a>(
+    input: &'a [u8],
+    expected_accept: &[u8; 28],
+    offered: &[impl AsRef<str>],
+    limits: &HeadLimits,
+) -> Result<Option<(Response<'a>, usize)>, ResponseError> {
+    let mut headers = limits.header_storage();
+    let mut parsed = httparse::Response::new(&mut headers);
+    let status = parsed
+        .parse(limits.cut(input))
+        .map_err(|error| match error {
+            httparse::Error::TooManyHeaders => ResponseError::TooManyHeaders {
+                limit: limits.max_headers,
+            },
+            httparse::Error::HeaderName => ResponseError::Malformed("header name"),
+            httparse::Error::HeaderValue => ResponseError::Malformed("header value"),
+            httparse::Error::NewLine => ResponseError::Malformed("end of line"),
+            httparse::Error::Version => ResponseError::Malformed("http version"),
+            httparse::Error::Status | httparse::Error::Token => {
+                ResponseError::Malformed("status line")
+            }
+        })?;
+    let len = match status {
+        Status::Complete(len) => len,
+        Status::Partial if limits.is_reached_by(input) => {
+            return Err(ResponseError::HeadTooLarge {
+                limit: limits.max_bytes,
+            });
+        }
+        Status::Partial => return Ok(None),
+    };
+    let (Some(code), Some(version)) = (parsed.code, parsed.version) else {
+        return Err(ResponseError::Malformed("status line"));
+    };
+    let count = parsed.headers.len();
+    headers.truncate(count);
+    let headers = Headers(headers);
+    let subprotocol = judge(code, version, &headers, expected_accept, offered)?;
+    Ok(Some((
+        Response {
+            headers,
+            subprotocol,
+        },
+        len,
+    )))
+}
+
+/// A response that completes the handshake: every rule of RFC 6455, section 4.1, is kept.
+#[derive(Clone, Debug)]
+pub struct Response<'a> {
+    headers: Headers<'a>,
+    subprotocol: Option<&'a str>,
+}
+
+impl<'a> Response<'a> {
+    /// Returns the subprotocol that the server chose, one of those offered.
+    pub fn subprotocol(&self) -> Option<&'a str> {
+        self.subprotocol
+    }
+
+    /// Returns the value of the first header line of that name, ASCII case aside.
+    pub fn header(&self, name: &str) -> Option<&'a [u8]> {
+        self.headers.all(name).next()
+    }
+
+    /// Returns all header lines, name and value, in their order.
+    pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
+        self.headers.iter()
+    }
+}
+
+/// Why a server's answer does not complete the handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ResponseError {
+    /// Not HTTP/1; names the part that is at fault.
+    Malformed(&'static str),
+    /// The head is larger than the limit.
+    HeadTooLarge {
+        /// The limit in force, bytes.
+        limit: usize,
+    },
+    /// The head has more header lines than the limit.
+    TooManyHeaders {
+        /// The limit in force, lines.
+        limit: usize,
+    },
+    /// The server answered with a status other than 101 (RFC 6455, 4.1, item 1).
+    Status {
+        /// The HTTP status.
+        code: u16,
+        /// Seconds until the server wants to be asked again; a date is not understood.
+        retry_after: Option<u64>,
+    },
+    /// The version is below HTTP/1.1.
+    HttpVersion,
+    /// The Upgrade header is not websocket (RFC 6455, 4.1, item 2).
+    Upgrade,
+    /// The Connection header does not name upgrade (RFC 6455, 4.1, item 3).
+    Connection,
+    /// The accept value is not there exactly once or answers another key (RFC 6455, 4.1, item 4).
+    Accept,
+    /// The server names an extension; we offer none (RFC 6455, 4.1, item 5).
+    Extension,
+    /// The server chose a subprotocol that was not offered, or several (RFC 6455, 4.1, item 6).
+    Subprotocol,
+}
+
+impl fmt::Display for ResponseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Malformed(part) => write!(f, "malformed {part}"),
+            Self::HeadTooLarge { limit } => write!(f, "response head exceeds {limit} bytes"),
+            Self::TooManyHeaders { limit } => write!(f, "more than {limit} header lines"),
+            Self::Status {
+                code,
+                retry_after: None,
+            } => write!(f, "server answered {code}"),
+            Self::Status {
+                code,
+                retry_after: Some(seconds),
+            } => {
+                write!(f, "server answered {code}, retry after {seconds} s")
+            }
+            Self::HttpVersion => f.write_str("version must be HTTP/1.1"),
+            Self::Upgrade => f.write_str("upgrade must be websocket"),
+            Self::Connection => f.write_str("connection must name upgrade"),
+            Self::Accept => f.write_str("sec-websocket-accept does not answer our key"),
+            Self::Extension => f.write_str("server chose an extension that was not offered"),
+            Self::Subprotocol => f.write_str("server chose a subprotocol that was not offered"),
+        }
+    }
+}
+
+impl StdError for ResponseError {}
+
+/// Checks a response head against section 4.1, and returns the subprotocol it chose.
+fn judge<'a>(
+    code: u16,
+    version: u8,
+    headers: &Headers<'a>,
+    expected_accept: &[u8; 28],
+    offered: &[impl AsRef<str>],
+) -> Result<Option<&'a str>, ResponseError> {
+    // 1: "If the status code received from the server is not 101, the client handles the response per
+    // HTTP procedures."
+    if code != 101 {
+        return Err(ResponseError::Status {
+            code,
+            retry_after: retry_after(headers),
+        });
+    }
+    if version < 1 {
+        return Err(ResponseError::HttpVersion);
+    }
+    // 2: lacks Upgrade, or it "contains a value that is not an ASCII case-insensitive match for the
+    // value "websocket""
+    let is_websocket = |value: &[u8]| value.eq_ignore_ascii_case(b"websocket");
+    if !headers.only("upgrade").is_some_and(is_websocket) {
+        return Err(ResponseError::Upgrade);
+    }
+    // 3: lacks Connection, or it "doesn't contain a token that is an ASCII case-insensitive match for
+    // the value "Upgrade""
+    if !headers.list_has("connection", "upgrade") {
+        return Err(ResponseError::Connection);
+    }
+    // 4: "a value other than the base64-encoded SHA-1 of the concatenation"; 11.3.3: not twice
+    if headers.only("sec-websocket-accept") != Some(expected_accept) {
+        return Err(ResponseError::Accept);
+    }
+    // 5: "the use of an extension that was not present in the client's handshake"
+    if headers.list("sec-websocket-extensions").next().is_some() {
+        return Err(ResponseError::Extension);
+    }
+    chosen_subprotocol(headers, offered)
+}
+
+/// 6: "the use of a subprotocol that was not present in the client's handshake"; 11.3.4: the field
+/// "MUST NOT appear more than once in an HTTP response"
+fn chosen_subprotocol<'a>(
+    headers: &Headers<'a>,
+    offered: &[impl AsRef<str>],
+) -> Result<Option<&'a str>, ResponseError> {
+    let mut values = headers.all("sec-websocket-protocol");
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    match std::str::from_utf8(value) {
+        Ok(chosen)
+            if values.next().is_none() && offered.iter().any(|name| name.as_ref() == chosen) =>
+        {
+            Ok(Some(chosen))
+        }
+        Ok(_) | Err(_) => Err(ResponseError::Subprotocol),
+    }
+}
+
+/// Reads `Retry-After` in seconds (RFC 9110, section 10.2.3).
+fn retry_after(headers: &Headers<'_>) -> Option<u64> {
+    let value = headers.only("retry-after")?;
+    let is_digits = value.iter().all(u8::is_ascii_digit);
+    std::str::from_utf8(value)
+        .ok()
+        .filter(|_| is_digits)?
+        .parse()
+        .ok()
+}
+
+/// Builds the list of subprotocols: tokens, "and MUST all be unique strings" (section 4.1, item 10).
+fn offer(subprotocols: &[impl AsRef<str>]) -> Result<String, InvalidHead> {
+    let mut names: Vec<&str> = Vec::with_capacity(subprotocols.len());
+    for name in subprotocols.iter().map(AsRef::as_ref) {
+        if !is_token(name.as_bytes()) || names.contains(&name) {
+            return Err(InvalidHead::Subprotocol(name.to_owned()));
+        }
+        names.push(name);
+    }
+    Ok(names.join(", "))
+}
+
+/// Writes a key in base64 (section 4.1, item 7).
+fn encode_key(key: [u8; 16]) -> [u8; 24] {
+    let mut text = [0; 24];
+    let len = STANDARD.encode_slice(key, &mut text);
+    debug_assert_eq!(len, Ok(text.len()), "16 bytes are 24 characters of base64");
+    text
+}
+
+const RESERVED: [&str; 10] = [
+    "Host",
+    "Upgrade",
+    "Connection",
+    "Sec-WebSocket-Key",
+    "Sec-WebSocket-Version",
+    "Sec-WebSocket-Protocol",
+    "Sec-WebSocket-Extensions",
+    "Sec-WebSocket-Accept",
+    "Content-Length",
+    "Transfer-Encoding",
+];

@@ -1,0 +1,298 @@
+//! What requests and responses have in common: header fields, and the writing of a head that no value
+//! can break out of.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use httparse::Header;
+use sha1::{Digest, Sha1};
+
+/// How large a received HTTP head may be.
+///
+/// ```
+/// use heartwheel::proto::websocket::handshake::HeadLimits;
+///
+/// let limits = HeadLimits { max_headers: 32, ..HeadLimits::default() };
+/// assert_eq!(limits.max_bytes, 8192);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadLimits {
+    /// Most bytes of a head, its empty last line included. Default 8192 (8 KiB). A connection in its
+    /// handshake can hold as much memory.
+    pub max_bytes: usize,
+    /// Most header lines. Default 64. Each takes 32 bytes while a head is parsed.
+    pub max_headers: usize,
+}
+
+impl Default for HeadLimits {
+    fn default() -> Self {
+        Self {
+            max_bytes: 8 * 1024,
+            max_headers: 64,
+        }
+    }
+}
+
+impl HeadLimits {
+    /// Returns the bytes of `input` that a head may have.
+    pub(super) fn cut<'a>(&self, input: &'a [u8]) -> &'a [u8] {
+        &input[..input.len().min(self.max_bytes)]
+    }
+
+    /// Says whether an unfinished head has used up its bytes.
+    pub(super) fn is_reached_by(&self, input: &[u8]) -> bool {
+        input.len() >= self.max_bytes
+    }
+
+    /// Makes room for the header lines; a line has two bytes at least.
+    pub(super) fn header_storage<'a>(&self) -> Vec<Header<'a>> {
+        vec![httparse::EMPTY_HEADER; self.max_headers.min(self.max_bytes / 2)]
+    }
+}
+
+/// The received header lines, in their order.
+#[derive(Clone, Debug)]
+pub(super) struct Headers<'a>(pub(super) Vec<Header<'a>>);
+
+impl<'a> Headers<'a> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
+        self.0.iter().map(|header| (header.name, header.value))
+    }
+
+    /// Returns the values of all lines of that name, ASCII case aside.
+    pub(super) fn all(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+        self.iter()
+            .filter(move |(other, _)| other.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.trim_ascii())
+    }
+
+    /// Returns the value of the only line of that name.
+    pub(super) fn only(&self, name: &str) -> Option<&'a [u8]> {
+        let mut values = self.all(name);
+        values.next().filter(|_| values.next().is_none())
+    }
+
+    /// Returns the elements of a comma-separated list that may stand on several lines. Empty elements
+    /// are legal and mean nothing (RFC 9110, section 5.6.1.2).
+    pub(super) fn list(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+        self.all(name)
+            .flat_map(|value| value.split(|&byte| byte == b','))
+            .map(<[u8]>::trim_ascii)
+            .filter(|element| !element.is_empty())
+    }
+
+    /// Says whether such a list has that element, ASCII case aside.
+    pub(super) fn list_has(&self, name: &str, element: &str) -> bool {
+        self.list(name)
+            .any(|other| other.eq_ignore_ascii_case(element.as_bytes()))
+    }
+}
+
+/// Why a head that we were to send was not built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum InvalidHead {
+    /// A header name that is not a token (RFC 9110, section 5.1).
+    HeaderName(String),
+    /// The value of this header contains a control character: it could end its line and forge others.
+    HeaderValue(String),
+    /// A header that the handshake writes itself.
+    ReservedHeader(String),
+    /// A subprotocol that is not a token, is offered twice, or was not offered.
+    Subprotocol(String),
+    /// A status that cannot be the final one of a response: below 200 or above 599.
+    Status(u16),
+    /// A host that is empty or has a character that no authority has.
+    Host(String),
+    /// A path that does not begin with a slash or has a character that must be escaped.
+    Path(String),
+}
+
+impl fmt::Display for InvalidHead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::HeaderName(name) => write!(f, "header name {name:?} is not a token"),
+            Self::HeaderValue(name) => {
+                write!(f, "value of header {name:?} contains a control character")
+            }
+            Self::ReservedHeader(name) => {
+                write!(f, "header {name:?} is written by the handshake itself")
+            }
+            Self::Subprotocol(name) => {
+                write!(
+                    f,
+                    "subprotocol {name:?} is not a token, repeated or not offered"
+                )
+            }
+            Self::Status(status) => write!(f, "status {status} is not within 200 to 599"),
+            Self::Host(host) => write!(f, "host {host:?} is empty or has a forbidden character"),
+            Self::Path(path) => {
+                write!(
+                    f,
+                    "path {path:?} has no leading slash or a forbidden character"
+                )
+            }
+        }
+    }
+}
+
+impl StdError for InvalidHead {}
+
+/// A head that is being written.
+pub(super) struct HeadWriter(Vec<u8>);
+
+impl HeadWriter {
+    /// Begins with the first line.
+    pub(super) fn new(first_line: fmt::Arguments<'_>) -> Self {
+        Self(format!("{first_line}\r\n").into_bytes())
+    }
+
+    /// Adds a header of our own, known to be sound.
+    pub(super) fn own(&mut self, name: &str, value: &[u8]) {
+        debug_assert!(
+            is_token(name.as_bytes()) && is_value(value),
+            "own header is sound"
+        );
+        self.0.extend_from_slice(name.as_bytes());
+        self.0.extend_from_slice(b": ");
+        self.0.extend_from_slice(value);
+        self.0.extend_from_slice(b"\r\n");
+    }
+
+    /// Adds headers of the caller's, checked: a line break in one would forge others (response
+    /// splitting), and a second copy of one of `reserved` would contradict ours.
+    pub(super) fn foreign(
+        &mut self,
+        headers: &[(impl AsRef<str>, impl AsRef<str>)],
+        reserved: &[&str],
+    ) -> Result<(), InvalidHead> {
+        for (name, value) in headers {
+            let (name, value) = (name.as_ref(), value.as_ref());
+            if !is_token(name.as_bytes()) {
+                return Err(InvalidHead::HeaderName(name.to_owned()));
+            }
+            if reserved
+                .iter()
+                .any(|other| other.eq_ignore_ascii_case(name))
+            {
+                return Err(InvalidHead::ReservedHeader(name.to_owned()));
+            }
+            if !is_value(value.as_bytes()) {
+                return Err(InvalidHead::HeaderValue(name.to_owned()));
+            }
+            self.own(name, value.as_bytes());
+        }
+        Ok(())
+    }
+
+    /// Ends the head.
+    pub(super) fn finish(mut self) -> Vec<u8> {
+        self.0.extend_from_slice(b"\r\n");
+        self.0
+    }
+}
+
+/// Says whether these bytes are a token (RFC 9110, section 5.6.2).
+pub(super) fn is_token(bytes: &[u8]) -> bool {
+    let is_tchar = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    !bytes.is_empty() && bytes.iter().all(is_tchar)
+}
+
+/// Says whether these bytes may be a header's value (RFC 9110, section 5.5): no control characters
+/// but the tab.
+fn is_value(bytes: &[u8]) -> bool {
+    bytes
+        .iter()
+        .all(|&byte| byte == b'\t' || !byte.is_ascii_control())
+}
+
+/// Returns the `Sec-WebSocket-Accept` that answers a key as it was sent (RFC 6455, section 4.2.2).
+pub(super) fn accept_of(key: &[u8]) -> [u8; 28] {
+    let digest = Sha1::new().chain_update(key).chain_update(GUID).finalize();
+    let mut accept = [0; 28];
+    let len = STANDARD.encode_slice(digest, &mut accept);
+    debug_assert_eq!(
+        len,
+        Ok(accept.len()),
+        "20 bytes are 28 characters of base64"
+    );
+    accept
+}
+
+/// The constant of RFC 6455, section 1.3.
+const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(lines: &[(&'static str, &'static str)]) -> Headers<'static> {
+        let line = |&(name, value): &(&'static str, &'static str)| Header {
+            name,
+            value: value.as_bytes(),
+        };
+        Headers(lines.iter().map(line).collect())
+    }
+
+    #[test]
+    fn the_sample_key_of_rfc_6455_section_1_3_gives_its_accept() {
+        let accept = accept_of(b"dGhlIHNhbXBsZSBub25jZQ==");
+        assert_eq!(&accept, b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    }
+
+    #[test]
+    fn a_list_spans_lines_and_skips_empty_elements() {
+        let headers = headers(&[("A", "x, ,y,"), ("b", "no"), ("a", " z ")]);
+        assert_eq!(headers.list("a").collect::<Vec<_>>(), [b"x", b"y", b"z"]);
+        assert!(headers.list_has("a", "Z"));
+        assert!(!headers.list_has("a", ""));
+        assert!(!headers.list_has("a", "x, ,y,"));
+    }
+
+    #[test]
+    fn only_wants_exactly_one_line() {
+        let headers = headers(&[("a", "1"), ("b", "2"), ("B", "2")]);
+        assert_eq!(headers.only("A"), Some(b"1".as_slice()));
+        assert_eq!(headers.only("b"), None);
+        assert_eq!(headers.only("c"), None);
+    }
+
+    #[test]
+    fn a_foreign_header_cannot_forge_another() {
+        let write = |name: &str, value: &str| {
+            let mut head = HeadWriter::new(format_args!("HTTP/1.1 200 OK"));
+            head.foreign(&[(name, value)], &["Mine"])?;
+            Ok(head.finish())
+        };
+        let fine = b"HTTP/1.1 200 OK\r\nX-A: caf\xc3\xa9\tok\r\n\r\n".to_vec();
+        assert_eq!(write("X-A", "café\tok"), Ok(fine));
+        for value in ["a\r\nX: y", "a\nX: y", "a\r", "a\0", "\x7f", "\x1b[0m"] {
+            assert_eq!(
+                write("X-A", value),
+                Err(InvalidHead::HeaderValue("X-A".to_owned()))
+            );
+        }
+        for name in ["", "a b", "a:", "a\r\n", "é", "a("] {
+            assert_eq!(
+                write(name, "v"),
+                Err(InvalidHead::HeaderName(name.to_owned()))
+            );
+        }
+        assert_eq!(
+            write("mINE", "v"),
+            Err(InvalidHead::ReservedHeader("mINE".to_owned()))
+        );
+    }
+
+    #[test]
+    fn header_storage_is_bounded_by_the_bytes_of_a_head() {
+        let limits = HeadLimits {
+            max_bytes: 100,
+            max_headers: usize::MAX,
+        };
+        assert_eq!(limits.header_storage().len(), 50);
+        assert_eq!(HeadLimits::default().header_storage().len(), 64);
+    }
+}

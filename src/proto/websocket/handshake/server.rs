@@ -1,0 +1,495 @@
+//! The server's side: requests in, responses out (RFC 6455, section 4.2).
+
+use std::error::Error as StdError;
+use std::fmt;
+
+use base64::Engine;
+use base64::alphabet;
+use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
+use httparse::Status;
+
+use crate::proto::websocket::handshake::head::{
+    HeadLimits, HeadWriter, Headers, InvalidHead, accept_of, is_token,
+};
+
+/// A received HTTP/1 request head, one that wants an upgrade or a plain one.
+///
+/// It borrows from the bytes it was parsed from. Only its form has been checked: names are tokens, no
+/// value contains a control character, the target is UTF-8 without blanks. Whether it may be upgraded,
+/// [`upgrade`](Self::upgrade) says.
+///
+/// ```
+/// use heartwheel::proto::websocket::handshake::{HeadLimits, Request};
+///
+/// let input = b"GET /health?verbose HTTP/1.0\r\nhost: a\r\n\r\nrest";
+/// let (request, len) = Request::parse(input, &HeadLimits::default())?.expect("a whole head");
+/// assert_eq!(&input[len..], b"rest");
+/// assert_eq!((request.method(), request.path()), ("GET", "/health"));
+/// assert_eq!(request.header("Host"), Some(b"a".as_slice()));
+/// assert!(!request.wants_upgrade());
+/// # Ok::<(), heartwheel::proto::websocket::handshake::HandshakeError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Request<'a> {
+    method: &'a str,
+    target: &'a str,
+    /// The minor version: 0 for HTTP/1.0, 1 for HTTP/1.1.
+    version: u8,
+    headers: Headers<'a>,
+}
+
+impl<'a> Request<'a> {
+    /// Parses the head at the front of `input`, and returns it with its length in bytes; `None` if it
+    /// has not arrived completely. What lies behind it is not looked at.
+    ///
+    /// # Errors
+    ///
+    /// [`HandshakeError::Malformed`] as soon as the bytes cannot be the beginning of a head,
+    /// [`HandshakeError::HeadTooLarge`] and [`HandshakeError::TooManyHeaders`] beyond the limits.
+    pub fn parse(
+        input: &'a [u8],
+        limits: &HeadLimits,
+    ) -> Result<Option<(Self, usize)>, HandshakeError> {
+        let mut headers = limits.header_storage();
+        let mut parsed = httparse::Request::new(&mut headers);
+        let status = parsed
+            .parse(limits.cut(input))
+            .map_err(|error| match error {
+                httparse::Error::TooManyHeaders => HandshakeError::TooManyHeaders {
+                    limit: limits.max_headers,
+                },
+                httparse::Error::HeaderName => HandshakeError::Malformed("header name"),
+                httparse::Error::HeaderValue => HandshakeError::Malformed("header value"),
+                httparse::Error::NewLine => HandshakeError::Malformed("end of line"),
+                httparse::Error::Version => HandshakeError::Malformed("http version"),
+                httparse::Error::Status | httparse::Error::Token => {
+                    HandshakeError::Malformed("request line")
+                }
+            })?;
+        let len = match status {
+            Status::Complete(len) => len,
+            Status::Partial if limits.is_reached_by(input) => {
+                return Err(HandshakeError::HeadTooLarge {
+                    limit: limits.max_bytes,
+                });
+            }
+            Status::Partial => return Ok(None),
+        };
+        let (Some(method), Some(target), Some(version)) =
+            (parsed.method, parsed.path, parsed.version)
+        else {
+            return Err(HandshakeError::Malformed("request line"));
+        };
+        let count = parsed.headers.len();
+        headers.truncate(count);
+        Ok(Some((
+            Self {
+                method,
+                target,
+                version,
+                headers: Headers(headers),
+            },
+            len,
+        )))
+    }
+
+    /// Checks everything that RFC 6455, section 4.2.1, demands of an opening handshake.
+    ///
+    /// # Errors
+    ///
+    /// The first rule that the request breaks; [`error_response`] tells the client.
+    pub fn upgrade(&self) -> Result<Upgrade<'_>, HandshakeError> {
+        // 4.2.1, 1: "An HTTP/1.1 or higher GET request"
+        if self.method != "GET" {
+            return Err(HandshakeError::Method);
+        }
+        if self.version < 1 {
+            return Err(HandshakeError::HttpVersion);
+        }
+        self.check_target()?;
+        self.check_no_body()?;
+        // 2: "A |Host| header field containing the server's authority."
+        if self.headers.only("host").is_none_or(<[u8]>::is_empty) {
+            return Err(HandshakeError::Host);
+        }
+        // 3: "An |Upgrade| header field containing the value "websocket""
+        if !self.wants_upgrade() {
+            return Err(HandshakeError::NoUpgrade);
+        }
+        // 4: "A |Connection| header field that includes the token "Upgrade""
+        if !self.headers.list_has("connection", "upgrade") {
+            return Err(HandshakeError::Connection);
+        }
+        // 6, and 4.4: another version is answered by the one we speak
+        if self.headers.only("sec-websocket-version") != Some(b"13") {
+            return Err(HandshakeError::Version);
+        }
+        let key = self.key()?;
+        let subprotocols = self.subprotocols()?;
+        Ok(Upgrade {
+            request: self,
+            accept: accept_of(key),
+            subprotocols,
+        })
+    }
+
+    /// Says whether the client asks for WebSocket at all. If not, this is a plain HTTP request.
+    pub fn wants_upgrade(&self) -> bool {
+        self.headers.list_has("upgrade", "websocket")
+    }
+
+    /// Returns the method, such as `GET`.
+    pub fn method(&self) -> &'a str {
+        self.method
+    }
+
+    /// Returns the target as sent: path and query, or an absolute URI. It may contain characters
+    /// beyond ASCII, but no control characters.
+    pub fn target(&self) -> &'a str {
+        self.target
+    }
+
+    /// Returns the path of the target, without query; `/` for an absolute URI that has none.
+    pub fn path(&self) -> &'a str {
+        let local = match self.target.split_once("://") {
+            Some((scheme, rest)) if !scheme.contains(['/', '?']) => {
+                rest.find(['/', '?']).map_or("", |at| &rest[at..])
+            }
+            Some(_) | None => self.target,
+        };
+        let path = local.split_once('?').map_or(local, |(path, _)| path);
+        if path.is_empty() { "/" } else { path }
+    }
+
+    /// Returns what follows the first question mark of the target.
+    pub fn query(&self) -> Option<&'a str> {
+        self.target.split_once('?').map(|(_, query)| query)
+    }
+
+    /// Returns the value of the first header line of that name, ASCII case aside.
+    pub fn header(&self, name: &str) -> Option<&'a [u8]> {
+        self.headers.all(name).next()
+    }
+
+    /// Returns all header lines, name and value, in their order.
+    pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
+        self.headers.iter()
+    }
+
+    /// 4.2.1, 1, and section 3: the target is a path or an absolute URI, and "Fragment identifiers
+    /// [...] MUST NOT be used on these URIs".
+    fn check_target(&self) -> Result<(), HandshakeError> {
+        let is_absolute = ["http://", "https://", "ws://", "wss://"]
+            .iter()
+            .any(|scheme| {
+                let start = self.target.get(..scheme.len());
+                start.is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+            });
+        let is_plain = self.target.is_ascii() && !self.target.contains('#');
+        match is_plain && (is_absolute || self.target.starts_with('/')) {
+            true => Ok(()),
+            false => Err(HandshakeError::Target),
+        }
+    }
+
+    /// A body would lie where the frames begin, and a proxy that counts it otherwise than we do could
+    /// be made to smuggle a request.
+    fn check_no_body(&self) -> Result<(), HandshakeError> {
+        let has_coding = self.header("transfer-encoding").is_some();
+        let is_empty = |len: &[u8]| !len.is_empty() && len.iter().all(|&digit| digit == b'0');
+        match has_coding || !self.headers.all("content-length").all(is_empty) {
+            true => Err(HandshakeError::Body),
+            false => Ok(()),
+        }
+    }
+
+    /// 4.2.1, 5: "a base64-encoded value that, when decoded, is 16 bytes in length"; 11.3.1: it "MUST
+    /// NOT appear more than once".
+    fn key(&self) -> Result<&'a [u8], HandshakeError> {
+        let key = self
+            .headers
+            .only("sec-websocket-key")
+            .ok_or(HandshakeError::Key)?;
+        let mut nonce = [0; 18];
+        match KEY_ENGINE.decode_slice(key, &mut nonce) {
+            Ok(16) => Ok(key),
+            Ok(_) | Err(_) => Err(HandshakeError::Key),
+        }
+    }
+
+    /// 4.1, 10: the elements are tokens "and MUST all be unique strings".
+    fn subprotocols(&self) -> Result<Vec<&'a str>, HandshakeError> {
+        let mut offered = Vec::new();
+        for element in self.headers.list("sec-websocket-protocol") {
+            match std::str::from_utf8(element) {
+                Ok(name) if is_token(element) && !offered.contains(&name) => offered.push(name),
+                Ok(_) | Err(_) => return Err(HandshakeError::Subprotocol),
+            }
+        }
+        Ok(offered)
+    }
+}
+
+/// A request that may become a WebSocket: every rule of RFC 6455, section 4.2.1, is kept.
+///
+/// Whether it is welcome (path, origin, credentials) is for the embedder to say.
+#[derive(Clone, Debug)]
+pub struct Upgrade<'a> {
+    request: &'a Request<'a>,
+    accept: [u8; 28],
+    subprotocols: Vec<&'a str>,
+}
+
+impl<'a> Upgrade<'a> {
+    /// Returns the whole request.
+    pub fn request(&self) -> &'a Request<'a> {
+        self.request
+    }
+
+    /// Returns the subprotocols that the client offers, the one it likes best first.
+    pub fn subprotocols(&self) -> &[&'a str] {
+        &self.subprotocols
+    }
+
+    /// Returns the origin that a browser names (RFC 6455, section 10.2).
+    pub fn origin(&self) -> Option<&'a [u8]> {
+        self.request.header("origin")
+    }
+}
+
+/// Builds the response that completes the handshake (RFC 6455, section 4.2.2).
+///
+/// `subprotocol` is one of those offered, or `None`. `headers` are added, such as cookies.
+///
+/// # Errors
+///
+/// [`InvalidHead`] if the subprotocol was not offered, or a header is unsound or written by the
+/// handshake itself.
+pub fn accept_response(
+    upgrade: &Upgrade<'_>,
+    subprotocol: Option<&str>,
+    headers: &[(impl AsRef<str>, impl AsRef<str>)],
+) -> Result<Vec<u8>, InvalidHead> {
+    let mut head = HeadWriter::new(format_args!("HTTP/1.1 101 Switching Protocols"));
+    head.own("Upgrade", b"websocket");
+    head.own("Connection", b"Upgrade");
+    head.own("Sec-WebSocket-Accept", &upgrade.accept);
+    if let Some(chosen) = subprotocol {
+        if !upgrade.subprotocols.contains(&chosen) {
+            return Err(InvalidHead::Subprotocol(chosen.to_owned()));
+        }
+        head.own("Sec-WebSocket-Protocol", chosen.as_bytes());
+    }
+    head.foreign(headers, &RESERVED_IN_ACCEPT)?;
+    Ok(head.finish())
+}
+
+/// Builds a plain HTTP response that ends the connection: with `Content-Length` and
+/// `Connection: close`.
+///
+/// Statuses 204 and 304 have neither length nor body, whatever is given. An answer to a `HEAD` request
+/// takes an empty body.
+///
+/// # Errors
+///
+/// [`InvalidHead`] if the status is not within 200 to 599, or a header is unsound or one that this
+/// function writes itself.
+///
+/// ```
+/// use heartwheel::proto::websocket::handshake::http_response;
+///
+/// let response = http_response(503, &[("Retry-After", "5")], b"full\n")?;
+/// assert_eq!(
+///     response,
+///     b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 5\r\nConnection: close\r\n\
+///       Retry-After: 5\r\n\r\nfull\n"
+/// );
+/// assert!(http_response(200, &[("X", "a\r\nSet-Cookie: forged")], b"").is_err());
+/// # Ok::<(), heartwheel::proto::websocket::handshake::InvalidHead>(())
+/// ```
+pub fn http_response(
+    status: u16,
+    headers: &[(impl AsRef<str>, impl AsRef<str>)],
+    body: &[u8],
+) -> Result<Vec<u8>, InvalidHead> {
+    if !(200..600).contains(&status) {
+        return Err(InvalidHead::Status(status));
+    }
+    // RFC 9112, 6.3: responses that end with their head
+    let body = if matches!(status, 204 | 304) {
+        None
+    } else {
+        Some(body)
+    };
+    let mut head = final_head(status, body.map(<[u8]>::len));
+    head.foreign(headers, &RESERVED_IN_FINAL)?;
+    Ok(with_body(head, body.unwrap_or_default()))
+}
+
+/// Builds the response that tells a client why its handshake failed; the body names the rule.
+pub fn error_response(error: &HandshakeError) -> Vec<u8> {
+    let body = format!("{error}\n");
+    let mut head = final_head(error.status(), Some(body.len()));
+    head.own("Content-Type", b"text/plain; charset=utf-8");
+    match error.status() {
+        // RFC 9110, 15.5.6: "MUST generate an Allow header field in a 405 response"
+        405 => head.own("Allow", b"GET"),
+        // RFC 9110, 15.5.22: "MUST send an Upgrade header field in a 426 response"; RFC 6455, 4.2.2: "a
+        // |Sec-WebSocket-Version| header field indicating the version(s) the server is capable of
+        // understanding"
+        426 => {
+            head.own("Upgrade", b"websocket");
+            head.own("Connection", b"Upgrade");
+            head.own("Sec-WebSocket-Version", b"13");
+        }
+        _ => {}
+    }
+    with_body(head, body.as_bytes())
+}
+
+/// The rule of the opening handshake that a request broke. Each has the status of its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HandshakeError {
+    /// Not HTTP/1; names the part that is at fault.
+    Malformed(&'static str),
+    /// The head is larger than the limit.
+    HeadTooLarge {
+        /// The limit in force, bytes.
+        limit: usize,
+    },
+    /// The head has more header lines than the limit.
+    TooManyHeaders {
+        /// The limit in force, lines.
+        limit: usize,
+    },
+    /// The method is not GET (RFC 6455, 4.2.1, item 1).
+    Method,
+    /// The version is below HTTP/1.1 (RFC 6455, 4.2.1, item 1).
+    HttpVersion,
+    /// The target is no path and no absolute URI, or has a fragment (RFC 6455, section 3).
+    Target,
+    /// The request announces a body.
+    Body,
+    /// The Host header is not there exactly once (RFC 6455, 4.2.1, item 2).
+    Host,
+    /// The Upgrade header does not name websocket (RFC 6455, 4.2.1, item 3).
+    NoUpgrade,
+    /// The Connection header does not name upgrade (RFC 6455, 4.2.1, item 4).
+    Connection,
+    /// The key is not there exactly once or is not 16 bytes in base64 (RFC 6455, 4.2.1, item 5).
+    Key,
+    /// The version is not 13, exactly once (RFC 6455, 4.2.1, item 6).
+    Version,
+    /// An offered subprotocol is no token or repeated (RFC 6455, 4.1, item 10).
+    Subprotocol,
+}
+
+impl HandshakeError {
+    /// Returns the HTTP status that answers the request: 400, 405, 426 or 431.
+    pub const fn status(&self) -> u16 {
+        match self {
+            Self::Malformed(_)
+            | Self::HttpVersion
+            | Self::Target
+            | Self::Body
+            | Self::Host
+            | Self::Connection
+            | Self::Key
+            | Self::Subprotocol => 400,
+            Self::Method => 405,
+            Self::NoUpgrade | Self::Version => 426,
+            Self::HeadTooLarge { .. } | Self::TooManyHeaders { .. } => 431,
+        }
+    }
+}
+
+impl fmt::Display for HandshakeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Malformed(part) => write!(f, "malformed {part}"),
+            Self::HeadTooLarge { limit } => write!(f, "request head exceeds {limit} bytes"),
+            Self::TooManyHeaders { limit } => write!(f, "more than {limit} header lines"),
+            Self::Method => f.write_str("method must be GET"),
+            Self::HttpVersion => f.write_str("version must be HTTP/1.1"),
+            Self::Target => f.write_str("target must be a path or absolute, without fragment"),
+            Self::Body => f.write_str("an upgrade must not have a body"),
+            Self::Host => f.write_str("host must be given exactly once"),
+            Self::NoUpgrade => f.write_str("upgrade must name websocket"),
+            Self::Connection => f.write_str("connection must name upgrade"),
+            Self::Key => f.write_str("sec-websocket-key must be 16 bytes in base64, once"),
+            Self::Version => f.write_str("sec-websocket-version must be 13, once"),
+            Self::Subprotocol => f.write_str("subprotocols must be tokens, each once"),
+        }
+    }
+}
+
+impl StdError for HandshakeError {}
+
+/// Begins a response that ends the connection.
+fn final_head(status: u16, body_len: Option<usize>) -> HeadWriter {
+    let mut head = HeadWriter::new(format_args!("HTTP/1.1 {status} {}", reason_phrase(status)));
+    if let Some(len) = body_len {
+        head.own("Content-Length", len.to_string().as_bytes());
+    }
+    head.own("Connection", b"close");
+    head
+}
+
+fn with_body(head: HeadWriter, body: &[u8]) -> Vec<u8> {
+    let mut response = head.finish();
+    response.extend_from_slice(body);
+    response
+}
+
+/// Returns the words beside the statuses that a server of ours sends; an unknown one goes without
+/// (RFC 9112, section 4, allows that).
+const fn reason_phrase(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        204 => "No Content",
+        301 => "Moved Permanently",
+        302 => "Found",
+        303 => "See Other",
+        304 => "Not Modified",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        409 => "Conflict",
+        413 => "Content Too Large",
+        421 => "Misdirected Request",
+        426 => "Upgrade Required",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        _ => "",
+    }
+}
+
+/// Reads keys. The last symbol's unused bits may be set: the example of RFC 6455, section 4.1, sets
+/// them itself (`AQIDBAUGBwgJCgsMDQ4PEC==`).
+const KEY_ENGINE: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
+);
+
+const RESERVED_IN_ACCEPT: [&str; 7] = [
+    "Upgrade",
+    "Connection",
+    "Sec-WebSocket-Accept",
+    "Sec-WebSocket-Protocol",
+    "Sec-WebSocket-Extensions",
+    "Content-Length",
+    "Transfer-Encoding",
+];
+
+const RESERVED_IN_FINAL: [&str; 3] = ["Content-Length", "Transfer-Encoding", "Connection"];
