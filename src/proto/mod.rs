@@ -3,7 +3,10 @@
 //! Everything here is driven from outside: bytes and times go in, bytes, deadlines and verdicts come
 //! out. The reactor is one driver; a simulator, a fuzzer or another event loop is as good.
 
+mod assembly;
 pub mod backoff;
+pub mod binary;
+pub mod line;
 pub mod outbox;
 pub mod pool;
 pub mod ring;

@@ -1,5 +1,7 @@
-//! What the wires have in common: how a decoder reports a frame.
+//! What the wires have in common: how a decoder reports a frame, why an encoder refuses one.
 
+use std::error::Error as StdError;
+use std::fmt;
 use std::ops::Range;
 
 /// Whether a message is text or bytes.
@@ -28,3 +30,56 @@ pub enum Payload {
     /// In the decoder's assembly buffer, complete, until it is taken.
     Assembled,
 }
+
+/// What a decoder of the [line](super::line) or [binary](super::binary) wire found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Item {
+    /// No complete frame yet. The decoder may have consumed bytes all the same.
+    NeedMore,
+    /// A complete message.
+    Message {
+        /// Whether it is text or bytes.
+        kind: MessageKind,
+        /// Where its payload lies.
+        payload: Payload,
+    },
+    /// The peer asks for a pong.
+    Ping,
+    /// The peer answers a ping.
+    Pong,
+}
+
+/// Why a message cannot be written on a wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EncodeError {
+    /// A line cannot contain the line feed that would end it.
+    LineFeed {
+        /// Where the first one stands, bytes from the beginning.
+        at: usize,
+    },
+    /// A line that the peer would take for a ping or a pong.
+    ReadsAsControl,
+    /// A line is text, and this is not UTF-8.
+    NotUtf8,
+    /// More bytes than the length field of the wire can say.
+    TooLong {
+        /// Bytes in the message.
+        size: usize,
+    },
+}
+
+impl fmt::Display for EncodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LineFeed { at } => write!(f, "line feed at byte {at} of a line"),
+            Self::ReadsAsControl => f.write_str("line reads as a ping or pong"),
+            Self::NotUtf8 => f.write_str("line is not utf-8"),
+            Self::TooLong { size } => {
+                write!(f, "message of {size} bytes exceeds the length field")
+            }
+        }
+    }
+}
+
+impl StdError for EncodeError {}
