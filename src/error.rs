@@ -4,6 +4,7 @@ use std::error::Error as StdError;
 use std::fmt;
 
 use crate::close::{Cause, CloseCode};
+use crate::proto::wire::EncodeError;
 
 /// The rule of a wire that the peer broke. Each maps to one close code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,8 +160,8 @@ pub enum SendError {
         /// The limit in force, bytes.
         limit: usize,
     },
-    /// The wire cannot carry this message; the text says why.
-    Unencodable(&'static str),
+    /// The wire cannot carry this message.
+    Encode(EncodeError),
 }
 
 impl fmt::Display for SendError {
@@ -170,7 +171,7 @@ impl fmt::Display for SendError {
             Self::Full { queued, limit } => {
                 write!(f, "send queue is full: {queued} of {limit} bytes")
             }
-            Self::Unencodable(why) => f.write_str(why),
+            Self::Encode(error) => error.fmt(f),
         }
     }
 }

@@ -4,3 +4,4 @@ pub mod close;
 pub mod config;
 pub mod error;
 pub mod proto;
+pub mod stats;

@@ -6,10 +6,15 @@
 mod assembly;
 pub mod backoff;
 pub mod binary;
+pub mod codec;
+pub mod heartbeat;
 pub mod line;
+pub mod message;
 pub mod outbox;
+pub mod policy;
 pub mod pool;
 pub mod ring;
+pub mod session;
 pub mod time;
 #[cfg(feature = "websocket")]
 pub mod websocket;

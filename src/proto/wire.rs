@@ -67,6 +67,8 @@ pub enum EncodeError {
         /// Bytes in the message.
         size: usize,
     },
+    /// A rule of an embedder's own wire.
+    Custom(&'static str),
 }
 
 impl fmt::Display for EncodeError {
@@ -78,6 +80,7 @@ impl fmt::Display for EncodeError {
             Self::TooLong { size } => {
                 write!(f, "message of {size} bytes exceeds the length field")
             }
+            Self::Custom(rule) => f.write_str(rule),
         }
     }
 }

@@ -30,7 +30,9 @@ pub mod mask;
 pub mod utf8;
 
 mod decoder;
+mod fragments;
 mod frame;
 
 pub use decoder::{Decoder, Item};
+pub use fragments::fragments;
 pub use frame::{CloseBody, Header, Opcode, close_body, encode, encode_header};

@@ -1,0 +1,476 @@
+//! The heartbeat of one connection: when to ping, and when silence has lasted too long.
+//!
+//! It knows times and no bytes. Pings are due on a fixed grid, phase + k * interval, that traffic
+//! never moves. Proof of life writes a timestamp and touches no timer: the timer learns the truth
+//! when it fires. Everything that blames the peer is measured in fair time, see [`Moment`].
+
+use crate::close::{Cause, KernelFigures, Rtt};
+use crate::config::{PingWhen, Proof};
+use crate::proto::policy::Timing;
+use crate::proto::time::{Micros, Moment, Stamp};
+
+/// Where on the interval a connection's pings are due: a fraction of it, in 2^-32.
+///
+/// Phases follow the golden-ratio sequence from a seeded start, so that every window of the interval
+/// holds nearly the mean number of pings however many connections there are. A fraction, not a time:
+/// with another interval the pings stay spread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Phase(u32);
+
+impl Phase {
+    /// The beginning of the interval.
+    pub const ZERO: Self = Self(0);
+
+    /// Wraps a fraction of the interval, in 2^-32.
+    pub const fn new(fraction: u32) -> Self {
+        Self(fraction)
+    }
+
+    /// Returns the next phase of the golden-ratio sequence.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        // 2^32 / golden ratio, to the nearest odd number.
+        Self(self.0.wrapping_add(0x9E37_79B9))
+    }
+
+    /// Returns the phase as a share of a span.
+    pub(crate) fn of(self, span: Micros) -> Micros {
+        let share = (u128::from(span.as_micros()) * u128::from(self.0)) >> 32;
+        Micros::new(u64::try_from(share).unwrap_or(u64::MAX))
+    }
+
+    /// Returns the fraction, which tells connections apart.
+    pub(crate) const fn fraction(self) -> u32 {
+        self.0
+    }
+}
+
+/// What a deadline that came due means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing is due before this time.
+    Wait(Micros),
+    /// A ping is due now. Ask again for what comes next.
+    Ping,
+    /// Silence has lasted for the timeout. To be believed only after one more read of the socket
+    /// that finds nothing.
+    Silent,
+}
+
+/// What a pong turned out to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PongMatch {
+    /// It answers a ping of ours, with its round-trip time in µs where that ping was timed.
+    Answer {
+        /// Round-trip time, if this very ping was the one being timed.
+        rtt: Option<Micros>,
+    },
+    /// Nobody asked for it: legal, counted, no proof beyond its bytes.
+    Unsolicited,
+}
+
+/// The heartbeat state of one open connection.
+///
+/// ```text
+///           grid point            written               matched pong, or
+///  quiet ---------------> due ---------------> asked ----------------------> quiet
+///                          |                     |      (any proof of life)
+///                          | still queued at     | no proof for T, and T - I
+///                          | the deadline        | since the ping was written
+///                          v                     v
+///                    write_stalled      silent, read once more, then judge
+/// ```
+///
+/// ```
+/// use heartwheel::config::HeartbeatConfig;
+/// use heartwheel::proto::heartbeat::{Heartbeat, Phase, Verdict};
+/// use heartwheel::proto::policy::Timing;
+/// use heartwheel::proto::time::{Micros, Moment};
+/// use std::time::Duration;
+///
+/// let config = HeartbeatConfig { ping_slack: Some(Duration::ZERO), ..HeartbeatConfig::tcp() };
+/// let timing = Timing::new(&config, Duration::from_millis(10))?;
+/// let at = |secs| Moment::on_time(Micros::from_secs(secs));
+///
+/// let mut heartbeat = Heartbeat::new(&timing, Phase::ZERO, at(0));
+/// assert_eq!(heartbeat.handle_timeout(&timing, at(10), false), Verdict::Ping);
+/// heartbeat.handle_ping_written(&timing, at(10));
+/// heartbeat.handle_bytes(&timing, at(11));
+/// assert_eq!(heartbeat.handle_timeout(&timing, at(11), false), Verdict::Wait(Micros::from_secs(20)));
+/// # Ok::<(), heartwheel::error::ConfigError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Heartbeat {
+    /// When the ping being timed was written; its number is `timed`.
+    timed_at: Micros,
+    /// Last proof of life, real time.
+    proof: Stamp,
+    /// Last proof of life, fair time.
+    proof_fair: Stamp,
+    /// First ping written since the last proof, fair time. Valid while `asked`.
+    asked_at: Stamp,
+    /// Next grid point, real time. Valid with an interval.
+    next_ping: Stamp,
+    /// Last byte read, real time.
+    last_in: Stamp,
+    /// Last time the kernel accepted a byte, real time.
+    last_out: Stamp,
+    phase: Phase,
+    pings_due: u32,
+    /// Number of the newest ping written; pings are numbered from 1.
+    pings_written: u32,
+    /// Number of the newest ping answered. Invariant: at most `pings_written`.
+    pings_answered: u32,
+    /// Number of the ping being timed, zero when none is.
+    timed: u32,
+    rtt: Rtt,
+    has_rtt: bool,
+    asked: bool,
+    paused: bool,
+    /// A grid point was passed over after a stall; the next one will not be.
+    skipped: bool,
+    has_in: bool,
+    has_out: bool,
+}
+
+impl Heartbeat {
+    /// Starts the heartbeat of a connection that has just opened, which is proof of life.
+    pub fn new(timing: &Timing, phase: Phase, now: Moment) -> Self {
+        let mut heartbeat = Self {
+            timed_at: Micros::ZERO,
+            proof: Stamp::new(now.at),
+            proof_fair: Stamp::new(now.fair()),
+            asked_at: Stamp::default(),
+            next_ping: Stamp::default(),
+            last_in: Stamp::new(now.at),
+            last_out: Stamp::new(now.at),
+            phase,
+            pings_due: 0,
+            pings_written: 0,
+            pings_answered: 0,
+            timed: 0,
+            rtt: Rtt::default(),
+            has_rtt: false,
+            asked: false,
+            paused: false,
+            skipped: false,
+            has_in: false,
+            has_out: false,
+        };
+        heartbeat.next_ping = heartbeat.grid_after(timing, now.at);
+        heartbeat
+    }
+
+    /// Starts over with the silence clock, as when the opening handshake is done. The grid stays.
+    pub fn handle_open(&mut self, timing: &Timing, now: Moment) {
+        self.prove(now);
+        self.next_ping = self.grid_after(timing, now.at);
+    }
+
+    /// Takes over another policy: the silence clock starts anew, the phase is scaled.
+    pub fn handle_policy(&mut self, timing: &Timing, now: Moment) {
+        self.handle_open(timing, now);
+    }
+
+    /// Notes bytes read, at the time of the read.
+    pub fn handle_bytes(&mut self, timing: &Timing, now: Moment) {
+        self.last_in = Stamp::new(now.at);
+        self.has_in = true;
+        match timing.proof {
+            Proof::Bytes => self.prove(now),
+            Proof::Message | Proof::Pong => {}
+        }
+    }
+
+    /// Notes a complete valid data frame or ping.
+    pub fn handle_frame(&mut self, timing: &Timing, now: Moment) {
+        match timing.proof {
+            Proof::Message => self.prove(now),
+            Proof::Bytes | Proof::Pong => {}
+        }
+    }
+
+    /// Notes a pong whose payload is compared with the tokens of the outstanding pings, newest
+    /// first. A match settles the older pings too (RFC 6455, section 5.5.3).
+    pub fn handle_pong(
+        &mut self,
+        timing: &Timing,
+        now: Moment,
+        is_token: impl Fn(u32) -> bool,
+    ) -> PongMatch {
+        let oldest = (self.pings_answered + 1).max(self.pings_written.saturating_sub(OUTSTANDING));
+        match (oldest..=self.pings_written)
+            .rev()
+            .find(|&number| is_token(number))
+        {
+            Some(number) => self.settle(timing, now, number),
+            None => PongMatch::Unsolicited,
+        }
+    }
+
+    /// Notes a pong of a wire without tokens: it answers the oldest outstanding ping.
+    pub fn handle_pong_in_order(&mut self, timing: &Timing, now: Moment) -> PongMatch {
+        if self.pings_answered == self.pings_written {
+            return PongMatch::Unsolicited;
+        }
+        self.settle(timing, now, self.pings_answered + 1)
+    }
+
+    /// Notes that the kernel accepted output.
+    pub fn handle_written(&mut self, now: Moment) {
+        self.last_out = Stamp::new(now.at);
+        self.has_out = true;
+    }
+
+    /// Notes that the kernel accepted the whole of the ping numbered [`next_number`](Self::next_number).
+    pub fn handle_ping_written(&mut self, timing: &Timing, now: Moment) {
+        self.pings_written = self.pings_written.wrapping_add(1);
+        if self.timed == 0 {
+            self.timed = self.pings_written;
+            self.timed_at = now.at;
+        }
+        if !self.asked {
+            self.asked = true;
+            self.asked_at =
+                Stamp::new(now.fair()).plus(0u32.wrapping_sub(self.on_time_by(timing, now)));
+        }
+    }
+
+    /// Notes that we stopped reading: silence is our own doing then.
+    pub fn handle_pause(&mut self) {
+        self.paused = true;
+    }
+
+    /// Notes that we read again. What the peer owed us may take the usual time to come.
+    pub fn handle_resume(&mut self, now: Moment) {
+        if self.paused {
+            self.paused = false;
+            self.asked = true;
+            self.asked_at = Stamp::new(now.fair());
+        }
+    }
+
+    /// Decides what is due at `now`. `ping_waiting` says that an earlier ping is still in our output.
+    pub fn handle_timeout(&mut self, timing: &Timing, now: Moment, ping_waiting: bool) -> Verdict {
+        self.refresh(now);
+        if self
+            .silence_ends(timing, now, ping_waiting)
+            .is_some_and(|end| end <= now.at)
+        {
+            return Verdict::Silent;
+        }
+        if timing.interval.is_some() && self.next_ping.is_due(now.at) {
+            let overdue = self.next_ping.age(now.at);
+            self.next_ping = self.grid_after(timing, now.at);
+            let spared =
+                timing.ping_when == PingWhen::Idle && self.proved_within_interval(timing, now);
+            let skip = now.stalled
+                && !self.skipped
+                && overdue > Micros::from_millis(timing.on_time.into());
+            self.skipped = skip;
+            if !spared && !skip {
+                self.pings_due = self.pings_due.wrapping_add(1);
+                return Verdict::Ping;
+            }
+        }
+        Verdict::Wait(self.deadline(timing, now, ping_waiting))
+    }
+
+    /// Says whether silence has lasted too long.
+    pub fn is_silent(&self, timing: &Timing, now: Moment, ping_waiting: bool) -> bool {
+        self.silence_ends(timing, now, ping_waiting)
+            .is_some_and(|end| end <= now.at)
+    }
+
+    /// Names the cause of a silence that one more read has confirmed.
+    ///
+    /// `ping_waiting`: a ping is still in user-space output. `queued`: any output is.
+    pub fn judge(
+        &self,
+        timing: &Timing,
+        now: Moment,
+        ping_waiting: bool,
+        queued: bool,
+        kernel: Option<KernelFigures>,
+    ) -> Cause {
+        if ping_waiting || (queued && kernel.is_some_and(|figures| figures.window == 0)) {
+            return Cause::WriteStalled;
+        }
+        if timing.interval.is_none() {
+            return Cause::Silent;
+        }
+        match kernel {
+            Some(figures) if figures.unacked > 0 && figures.retransmits > 0 => Cause::PathDead,
+            _ if self.heard_since_asked(now) => Cause::PongTimeout,
+            Some(figures) if figures.unacked == 0 => Cause::PeerUnresponsive,
+            Some(_) | None => Cause::PongTimeout,
+        }
+    }
+
+    /// Returns the nearest of the heartbeat's deadlines, [`Micros::MAX`] when there is none.
+    pub fn deadline(&self, timing: &Timing, now: Moment, ping_waiting: bool) -> Micros {
+        let ping = match timing.interval {
+            Some(_) => self.next_ping.time(now.at),
+            None => Micros::MAX,
+        };
+        // A silence that still waits for its ping to be written ends no sooner than that ping.
+        self.silence_ends(timing, now, ping_waiting)
+            .unwrap_or(Micros::MAX)
+            .min(ping)
+    }
+
+    /// Returns the number the next ping will have.
+    pub fn next_number(&self) -> u32 {
+        self.pings_written.wrapping_add(1)
+    }
+
+    /// Returns the phase.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Returns pings due, written and answered.
+    pub fn pings(&self) -> (u32, u32, u32) {
+        (self.pings_due, self.pings_written, self.pings_answered)
+    }
+
+    /// Returns the round-trip times, once there is a sample.
+    pub fn rtt(&self) -> Option<Rtt> {
+        self.has_rtt.then_some(self.rtt)
+    }
+
+    /// Returns the time since the last byte was read.
+    pub fn last_in(&self, now: Moment) -> Option<Micros> {
+        self.has_in.then(|| self.last_in.age(now.at))
+    }
+
+    /// Returns the time since the kernel last accepted a byte.
+    pub fn last_out(&self, now: Moment) -> Option<Micros> {
+        self.has_out.then(|| self.last_out.age(now.at))
+    }
+
+    /// Returns the time since the last proof of life.
+    pub fn last_proof(&self, now: Moment) -> Micros {
+        self.proof.age(now.at)
+    }
+
+    /// Returns how much of that time is our own lateness.
+    pub fn forgiveness(&self, now: Moment) -> Micros {
+        self.proof.age(now.at) - self.proof_fair.age(now.fair())
+    }
+
+    fn prove(&mut self, now: Moment) {
+        self.proof = Stamp::new(now.at);
+        self.proof_fair = Stamp::new(now.fair());
+        self.asked = false;
+    }
+
+    fn settle(&mut self, timing: &Timing, now: Moment, number: u32) -> PongMatch {
+        self.pings_answered = number;
+        match timing.proof {
+            Proof::Bytes | Proof::Message | Proof::Pong => self.prove(now),
+        }
+        let rtt = (self.timed == number).then(|| now.at - self.timed_at);
+        if self.timed != 0 && number >= self.timed {
+            self.timed = 0;
+        }
+        if let Some(rtt) = rtt {
+            self.sample(u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX));
+        }
+        PongMatch::Answer { rtt }
+    }
+
+    fn sample(&mut self, rtt: u32) {
+        if !self.has_rtt {
+            self.has_rtt = true;
+            self.rtt = Rtt {
+                last: rtt,
+                min: rtt,
+                smoothed: rtt,
+            };
+            return;
+        }
+        self.rtt.last = rtt;
+        self.rtt.min = self.rtt.min.min(rtt);
+        let smoothed = u64::from(self.rtt.smoothed) * 7 + u64::from(rtt);
+        self.rtt.smoothed = u32::try_from(smoothed / 8).unwrap_or(u32::MAX);
+    }
+
+    /// Returns when silence has lasted too long, or `None` while no verdict can fall: the timeout is
+    /// off, reading is paused for a proof that must be read, or no ping has asked yet.
+    fn silence_ends(&self, timing: &Timing, now: Moment, ping_waiting: bool) -> Option<Micros> {
+        let timeout = timing.timeout?;
+        if self.paused && timing.proof != Proof::Bytes {
+            return None;
+        }
+        let proof_end = self.proof_fair.plus(timeout);
+        let end = match timing.interval {
+            None if self.asked => proof_end.later(self.asked_at.plus(timing.answer)),
+            None => proof_end,
+            Some(_) if self.asked => proof_end.later(self.asked_at.plus(timing.answer)),
+            Some(_) if ping_waiting => proof_end,
+            // Nothing was asked: before the end this bounds the wait, after it the next ping does.
+            Some(_) if proof_end.is_due(now.fair()) => return None,
+            Some(_) => proof_end,
+        };
+        Some(now.at + end.left(now.fair()))
+    }
+
+    /// Returns the first grid point after `now`, rounded to the slack's quantum.
+    fn grid_after(&self, timing: &Timing, now: Micros) -> Stamp {
+        let Some(interval) = timing.interval else {
+            return Stamp::default();
+        };
+        let phase = self.phase.of(interval);
+        let passed = (now - phase).as_micros() / interval.as_micros();
+        (0..3)
+            .map(|beats| phase + interval.saturating_mul(passed + beats))
+            .map(|point| Stamp::new(quantised(point, timing.quantum)))
+            .find(|point| !point.is_due(now))
+            .unwrap_or_else(|| Stamp::new(now + interval))
+    }
+
+    /// Returns by how many milliseconds a ping written now came after its due time, where that is no
+    /// more than our own rounding; zero where it is more, and the ping then counts from its writing.
+    fn on_time_by(&self, timing: &Timing, now: Moment) -> u32 {
+        let Some(interval) = timing.interval else {
+            return 0;
+        };
+        let until_next = self.next_ping.left(now.at);
+        let since_due = (interval - until_next).as_millis();
+        u32::try_from(since_due)
+            .ok()
+            .filter(|&late| late <= timing.on_time)
+            .unwrap_or(0)
+    }
+
+    fn proved_within_interval(&self, timing: &Timing, now: Moment) -> bool {
+        timing
+            .interval
+            .is_some_and(|interval| self.proof.age(now.at) < interval)
+    }
+
+    /// Says whether bytes, though not the proof asked for, were read after the ping was written.
+    fn heard_since_asked(&self, now: Moment) -> bool {
+        self.asked && self.has_in && self.last_in.age(now.at) <= self.asked_at.age(now.fair())
+    }
+
+    /// Keeps the stamps that are not otherwise renewed within reach.
+    fn refresh(&mut self, now: Moment) {
+        self.proof.refresh(now.at);
+        self.proof_fair.refresh(now.fair());
+        self.last_in.refresh(now.at);
+        self.last_out.refresh(now.at);
+    }
+}
+
+/// Pings, counted back from the newest, that a pong is compared with.
+const OUTSTANDING: u32 = 64;
+
+/// Rounds to the nearest multiple of the quantum, if there is one.
+fn quantised(point: Micros, quantum: Micros) -> Micros {
+    match quantum.as_micros() {
+        0 => point,
+        quantum => Micros::new((point.as_micros() + quantum / 2) / quantum).saturating_mul(quantum),
+    }
+}

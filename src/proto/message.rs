@@ -1,0 +1,189 @@
+//! Messages as the application sees them, and messages encoded once for many connections.
+
+use std::ops::Range;
+use std::str;
+use std::sync::{Arc, OnceLock};
+
+use crate::config::WireKind;
+use crate::proto::wire::MessageKind;
+use crate::proto::{binary, line};
+
+/// A message, borrowed: text that is valid UTF-8, or bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Message<'a> {
+    kind: MessageKind,
+    data: &'a [u8],
+}
+
+impl<'a> Message<'a> {
+    /// Wraps text.
+    pub const fn text(text: &'a str) -> Self {
+        Self {
+            kind: MessageKind::Text,
+            data: text.as_bytes(),
+        }
+    }
+
+    /// Wraps bytes.
+    pub const fn binary(data: &'a [u8]) -> Self {
+        Self {
+            kind: MessageKind::Binary,
+            data,
+        }
+    }
+
+    /// Wraps what a decoder has checked.
+    pub(crate) const fn decoded(kind: MessageKind, data: &'a [u8]) -> Self {
+        Self { kind, data }
+    }
+
+    /// Returns whether it is text or bytes.
+    pub const fn kind(&self) -> MessageKind {
+        self.kind
+    }
+
+    /// Returns the payload, whichever kind it is.
+    pub const fn data(&self) -> &'a [u8] {
+        self.data
+    }
+
+    /// Returns the text, or `None` where the message is binary.
+    pub fn as_text(&self) -> Option<&'a str> {
+        match self.kind {
+            MessageKind::Text => str::from_utf8(self.data).ok(),
+            MessageKind::Binary => None,
+        }
+    }
+}
+
+/// A message to be sent to many connections: encoded once for each wire, then shared.
+///
+/// Cloning is cheap, and the queues of all its receivers hold the same bytes. A client masks every
+/// frame anew (RFC 6455, section 5.3), so there the payload is copied.
+///
+/// ```
+/// use heartwheel::proto::message::{Message, SharedMessage};
+///
+/// let news = SharedMessage::new(Message::text("hello, all"));
+/// assert_eq!(news.message().as_text(), Some("hello, all"));
+/// ```
+#[derive(Clone, Debug)]
+pub struct SharedMessage(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    kind: MessageKind,
+    payload: Box<[u8]>,
+    #[cfg(feature = "websocket")]
+    websocket: OnceLock<Encoded>,
+    line: OnceLock<Option<Encoded>>,
+    binary: OnceLock<Option<Encoded>>,
+    raw: OnceLock<Encoded>,
+}
+
+/// One message as whole frames back to back.
+#[derive(Clone, Debug)]
+pub(crate) struct Encoded {
+    bytes: Arc<[u8]>,
+    /// Where each frame ends; the last one is the length of `bytes`.
+    ends: Arc<[usize]>,
+}
+
+impl SharedMessage {
+    /// Copies a message once.
+    pub fn new(message: Message<'_>) -> Self {
+        Self(Arc::new(Inner {
+            kind: message.kind(),
+            payload: message.data().into(),
+            #[cfg(feature = "websocket")]
+            websocket: OnceLock::new(),
+            line: OnceLock::new(),
+            binary: OnceLock::new(),
+            raw: OnceLock::new(),
+        }))
+    }
+
+    /// Returns the message.
+    pub fn message(&self) -> Message<'_> {
+        Message::decoded(self.0.kind, &self.0.payload)
+    }
+
+    /// Returns the frames for a wire, encoded on first use; `None` where the wire has no encoding of
+    /// this message that could be shared.
+    pub(crate) fn encoded(&self, wire: WireKind) -> Option<&Encoded> {
+        let payload = &self.0.payload;
+        match wire {
+            #[cfg(feature = "websocket")]
+            WireKind::WebSocket => Some(
+                self.0
+                    .websocket
+                    .get_or_init(|| Encoded::websocket(self.0.kind, payload)),
+            ),
+            WireKind::Line => self
+                .0
+                .line
+                .get_or_init(|| {
+                    let mut frame = Vec::with_capacity(payload.len() + 1);
+                    line::encode(payload, &mut frame)
+                        .ok()
+                        .map(|()| Encoded::one(frame))
+                })
+                .as_ref(),
+            WireKind::Binary => self
+                .0
+                .binary
+                .get_or_init(|| {
+                    let mut frame = Vec::with_capacity(payload.len() + 5);
+                    binary::encode(payload, &mut frame)
+                        .ok()
+                        .map(|()| Encoded::one(frame))
+                })
+                .as_ref(),
+            WireKind::Raw => Some(self.0.raw.get_or_init(|| Encoded::one(payload.to_vec()))),
+            WireKind::Own => None,
+        }
+    }
+}
+
+impl Encoded {
+    fn one(frame: Vec<u8>) -> Self {
+        let end = frame.len();
+        Self {
+            bytes: frame.into(),
+            ends: [end].into(),
+        }
+    }
+
+    #[cfg(feature = "websocket")]
+    fn websocket(kind: MessageKind, payload: &[u8]) -> Self {
+        use crate::proto::websocket::{encode, fragments};
+
+        let mut bytes = Vec::with_capacity(payload.len() + 16);
+        let mut ends = Vec::new();
+        for (fin, opcode, range) in fragments(kind, payload.len(), FRAGMENT) {
+            encode(fin, opcode, &payload[range], None, &mut bytes);
+            ends.push(bytes.len());
+        }
+        Self {
+            bytes: bytes.into(),
+            ends: ends.into(),
+        }
+    }
+
+    /// Returns all bytes and the range of each frame in them.
+    pub(crate) fn frames(&self) -> impl Iterator<Item = (Arc<[u8]>, Range<usize>)> + '_ {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts
+            .zip(self.ends.iter())
+            .map(|(start, &end)| (Arc::clone(&self.bytes), start..end))
+    }
+
+    /// Returns the length of all frames together, bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+/// Payload bytes in one fragment of a shared message.
+#[cfg(feature = "websocket")]
+const FRAGMENT: usize = 64 * 1024;

@@ -1,0 +1,350 @@
+//! Configuration, parsed: the core accepts only these plans.
+
+use std::time::Duration;
+
+use crate::config::{HeartbeatConfig, LimitsConfig, Overflow, PingWhen, Proof, WireKind};
+use crate::error::ConfigError;
+use crate::proto::time::{Micros, Stamp};
+
+/// Everything a session needs to know of its listener's or client's configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Heartbeat and deadlines.
+    pub(crate) timing: Timing,
+    /// Sizes and rates.
+    pub(crate) limits: Limits,
+}
+
+impl Policy {
+    /// Parses configuration for a wire driven at a tick.
+    ///
+    /// # Errors
+    ///
+    /// The first field that makes no sense, with the reason: a time of zero or above
+    /// [`HeartbeatConfig::LONGEST`], a timeout not longer than the interval, proof by pong without
+    /// pings, a raw wire with pings or with a proof other than bytes, a size or rate of zero.
+    pub fn new(
+        heartbeat: &HeartbeatConfig,
+        limits: &LimitsConfig,
+        wire: WireKind,
+        tick: Duration,
+    ) -> Result<Self, ConfigError> {
+        if wire == WireKind::Raw {
+            if heartbeat.interval.is_some() {
+                return Err(ConfigError::new("interval", "must be off on a raw wire"));
+            }
+            if heartbeat.proof != Proof::Bytes {
+                return Err(ConfigError::new("proof", "must be bytes on a raw wire"));
+            }
+        }
+        Ok(Self {
+            timing: Timing::new(heartbeat, tick)?,
+            limits: Limits::try_from(limits)?,
+        })
+    }
+}
+
+/// The heartbeat of a policy; spans in whole milliseconds, rounded up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// The grid's pitch; whole milliseconds.
+    pub(crate) interval: Option<Micros>,
+    pub(crate) timeout: Option<u32>,
+    /// Least time between a written ping and a verdict: T - I, or T where we send none.
+    pub(crate) answer: u32,
+    /// Pings leave on multiples of this span, to share wake-ups; zero: on their very grid point.
+    pub(crate) quantum: Micros,
+    /// A ping written at most this long after its due time counts from its due time: the wheel's
+    /// rounding is ours to bear, not a reason to judge later.
+    pub(crate) on_time: u32,
+    pub(crate) proof: Proof,
+    pub(crate) ping_when: PingWhen,
+    pub(crate) write: Option<u32>,
+    pub(crate) connect: u32,
+    pub(crate) handshake: u32,
+    pub(crate) close: u32,
+    pub(crate) app_idle: Option<u32>,
+    pub(crate) max_lifetime: Option<Micros>,
+}
+
+impl Timing {
+    /// Parses a heartbeat driven at a tick.
+    ///
+    /// # Errors
+    ///
+    /// See [`Policy::new`].
+    pub fn new(config: &HeartbeatConfig, tick: Duration) -> Result<Self, ConfigError> {
+        let interval = optional_millis("interval", config.interval)?;
+        let timeout = optional_millis("timeout", config.timeout)?;
+        let answer = match (interval, timeout) {
+            (Some(interval), Some(timeout)) if timeout <= interval => {
+                return Err(ConfigError::new(
+                    "timeout",
+                    format!(
+                        "must be longer than the interval: {}ms against {}ms",
+                        timeout, interval
+                    ),
+                ));
+            }
+            (Some(interval), Some(timeout)) => timeout - interval,
+            (None, timeout) => timeout.unwrap_or(0),
+            (Some(_), None) => 0,
+        };
+        if config.proof == Proof::Pong && interval.is_none() && timeout.is_some() {
+            return Err(ConfigError::new(
+                "proof",
+                "must not be pong while the interval is off",
+            ));
+        }
+        let interval = interval.map(|millis| Micros::from_millis(millis.into()));
+        let slack = slack(config.ping_slack, interval)?;
+        let tick_millis = span_millis("tick", tick)?;
+        let slack_millis = u32::try_from(slack.as_micros().div_ceil(1_000)).unwrap_or(u32::MAX);
+        Ok(Self {
+            interval,
+            timeout,
+            answer,
+            quantum: slack.saturating_mul(2),
+            on_time: tick_millis.saturating_add(slack_millis.saturating_mul(2)),
+            proof: config.proof,
+            ping_when: config.ping_when,
+            write: optional_millis("write_timeout", config.write_timeout)?,
+            connect: span_millis("connect_timeout", config.connect_timeout)?,
+            handshake: span_millis("handshake_timeout", config.handshake_timeout)?,
+            close: span_millis("close_timeout", config.close_timeout)?,
+            app_idle: optional_millis("app_idle", config.app_idle)?,
+            max_lifetime: optional_millis("max_lifetime", config.max_lifetime)?
+                .map(|millis| Micros::from_millis(millis.into())),
+        })
+    }
+}
+
+/// The sizes and rates of a policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Limits {
+    pub(crate) max_message: usize,
+    pub(crate) send_queue: usize,
+    pub(crate) overflow: Overflow,
+    pub(crate) max_fragment: usize,
+    pub(crate) max_head: usize,
+    pub(crate) max_headers: usize,
+    /// Milliseconds that one ping of the peer costs.
+    pub(crate) ping_cost: Option<u32>,
+    /// Milliseconds that one unasked pong costs.
+    pub(crate) pong_cost: Option<u32>,
+    pub(crate) slow_floor: u32,
+    pub(crate) slow_grace: u32,
+    pub(crate) message_timeout: Option<u32>,
+}
+
+impl TryFrom<&LimitsConfig> for Limits {
+    type Error = ConfigError;
+
+    fn try_from(config: &LimitsConfig) -> Result<Self, ConfigError> {
+        for (field, value) in [
+            ("max_message", config.max_message),
+            ("send_queue", config.send_queue.unwrap_or(1)),
+            ("max_fragment", config.max_fragment),
+            ("max_head", config.max_head),
+            ("max_headers", config.max_headers),
+        ] {
+            if value == 0 {
+                return Err(ConfigError::new(field, "must not be zero"));
+            }
+        }
+        if u32::try_from(config.max_message).is_err() {
+            return Err(ConfigError::new("max_message", "must be less than 4GiB"));
+        }
+        Ok(Self {
+            max_message: config.max_message,
+            send_queue: config
+                .send_queue
+                .unwrap_or((config.max_message * 2).max(1024 * 1024)),
+            overflow: config.overflow,
+            max_fragment: config.max_fragment,
+            max_head: config.max_head,
+            max_headers: config.max_headers,
+            ping_cost: rate_cost("pings_per_second", config.pings_per_second)?,
+            pong_cost: rate_cost("pongs_per_second", config.pongs_per_second)?,
+            slow_floor: config.slow_floor,
+            slow_grace: span_millis("slow_grace", config.slow_grace)?,
+            message_timeout: optional_millis("message_timeout", config.message_timeout)?,
+        })
+    }
+}
+
+fn slack(given: Option<Duration>, interval: Option<Micros>) -> Result<Micros, ConfigError> {
+    let Some(interval) = interval else {
+        return Ok(Micros::ZERO);
+    };
+    match given.map(Micros::from) {
+        None => Ok(Micros::new(interval.as_micros() / 100).min(Micros::from_millis(50))),
+        Some(slack) if slack.saturating_mul(4) >= interval && slack > Micros::ZERO => Err(
+            ConfigError::new("ping_slack", "must be less than a quarter of the interval"),
+        ),
+        Some(slack) => Ok(slack),
+    }
+}
+
+fn rate_cost(field: &'static str, rate: Option<u32>) -> Result<Option<u32>, ConfigError> {
+    match rate {
+        None => Ok(None),
+        Some(rate @ 1..=1_000) => Ok(Some(1_000 / rate)),
+        Some(_) => Err(ConfigError::new(field, "must be from 1 to 1000")),
+    }
+}
+
+fn optional_millis(
+    field: &'static str,
+    span: Option<Duration>,
+) -> Result<Option<u32>, ConfigError> {
+    span.map(|span| span_millis(field, span)).transpose()
+}
+
+/// Rounds up to whole milliseconds.
+fn span_millis(field: &'static str, span: Duration) -> Result<u32, ConfigError> {
+    if span.is_zero() {
+        return Err(ConfigError::new(
+            field,
+            "must not be zero; off switches it off where it may be",
+        ));
+    }
+    if span > HeartbeatConfig::LONGEST {
+        return Err(ConfigError::new(field, "must be at most 24 days"));
+    }
+    let millis = u32::try_from(span.as_nanos().div_ceil(1_000_000)).unwrap_or(Stamp::REACH);
+    Ok(millis)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TICK: Duration = Duration::from_millis(10);
+
+    fn field_of(heartbeat: &HeartbeatConfig, wire: WireKind) -> Option<&'static str> {
+        Policy::new(heartbeat, &LimitsConfig::default(), wire, TICK)
+            .err()
+            .map(|error| error.field())
+    }
+
+    #[test]
+    fn the_defaults_of_every_wire_are_accepted() {
+        for wire in [
+            WireKind::Line,
+            WireKind::Binary,
+            WireKind::Raw,
+            WireKind::Own,
+        ] {
+            assert_eq!(
+                field_of(&HeartbeatConfig::for_wire(wire), wire),
+                None,
+                "{wire:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_timeout_not_longer_than_the_interval_is_refused() {
+        let with = |interval, timeout| HeartbeatConfig {
+            interval: Some(Duration::from_millis(interval)),
+            timeout: Some(Duration::from_millis(timeout)),
+            ..HeartbeatConfig::default()
+        };
+        assert_eq!(field_of(&with(1_000, 999), WireKind::Line), Some("timeout"));
+        assert_eq!(
+            field_of(&with(1_000, 1_000), WireKind::Line),
+            Some("timeout")
+        );
+        assert_eq!(field_of(&with(1_000, 1_001), WireKind::Line), None);
+    }
+
+    #[test]
+    fn zero_and_overflow_are_refused_by_the_name_of_the_field() {
+        let zero = Some(Duration::ZERO);
+        let huge = Some(HeartbeatConfig::LONGEST + Duration::from_nanos(1));
+        for bad in [zero, huge] {
+            let base = HeartbeatConfig {
+                timeout: None,
+                ..HeartbeatConfig::default()
+            };
+            assert_eq!(
+                field_of(
+                    &HeartbeatConfig {
+                        interval: bad,
+                        ..base.clone()
+                    },
+                    WireKind::Line
+                ),
+                Some("interval")
+            );
+            assert_eq!(
+                field_of(
+                    &HeartbeatConfig {
+                        timeout: bad,
+                        ..base.clone()
+                    },
+                    WireKind::Line
+                ),
+                Some("timeout")
+            );
+            assert_eq!(
+                field_of(
+                    &HeartbeatConfig {
+                        write_timeout: bad,
+                        ..base.clone()
+                    },
+                    WireKind::Line
+                ),
+                Some("write_timeout")
+            );
+            assert_eq!(
+                field_of(
+                    &HeartbeatConfig {
+                        max_lifetime: bad,
+                        ..base
+                    },
+                    WireKind::Line
+                ),
+                Some("max_lifetime")
+            );
+        }
+    }
+
+    #[test]
+    fn proof_by_pong_needs_pings() {
+        let config = HeartbeatConfig {
+            interval: None,
+            proof: Proof::Pong,
+            ..HeartbeatConfig::default()
+        };
+        assert_eq!(field_of(&config, WireKind::Line), Some("proof"));
+    }
+
+    #[test]
+    fn a_raw_wire_takes_no_pings_and_only_bytes_as_proof() {
+        assert_eq!(
+            field_of(&HeartbeatConfig::tcp(), WireKind::Raw),
+            Some("interval")
+        );
+        let config = HeartbeatConfig {
+            proof: Proof::Message,
+            ..HeartbeatConfig::for_wire(WireKind::Raw)
+        };
+        assert_eq!(field_of(&config, WireKind::Raw), Some("proof"));
+    }
+
+    #[test]
+    fn slack_defaults_to_a_hundredth_of_the_interval_up_to_50_ms() {
+        let quantum = |interval_ms| {
+            let config = HeartbeatConfig {
+                interval: Some(Duration::from_millis(interval_ms)),
+                timeout: None,
+                ..HeartbeatConfig::default()
+            };
+            Timing::new(&config, TICK).map(|timing| timing.quantum)
+        };
+        assert_eq!(quantum(1_000), Ok(Micros::from_millis(20)));
+        assert_eq!(quantum(30_000), Ok(Micros::from_millis(100)));
+    }
+}

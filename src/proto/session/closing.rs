@@ -1,0 +1,297 @@
+//! The end: who said goodbye, what is still to be said, and when the socket may go.
+
+use super::{Due, End, Env, Session, SocketAction};
+use crate::close::{Cause, CloseCode, KernelFigures, Phase};
+use crate::error::ProtocolError;
+use crate::proto::time::{Moment, Stamp};
+#[cfg(feature = "websocket")]
+use crate::proto::websocket::{close_body, handshake};
+use crate::proto::wire::Role;
+
+impl Session {
+    /// Begins to close, for a cause of ours. `code` and `reason` go into a Close frame where the wire
+    /// has one; the cause's own code, or 1000, stands in for none.
+    ///
+    /// Messages queued before go first while the socket takes output; once it does not, the Close
+    /// overtakes them and they are dropped. Before the session is open, and a second time, this ends
+    /// it at once or does nothing.
+    pub fn close(
+        &mut self,
+        env: &mut Env,
+        now: Moment,
+        cause: Cause,
+        code: Option<CloseCode>,
+        reason: &str,
+    ) {
+        match self.phase {
+            Phase::Connecting | Phase::Handshaking => self.end(now, cause, None),
+            Phase::Closing | Phase::Closed => {}
+            Phase::Open => {
+                let code = code.or(cause.close_code()).unwrap_or(CloseCode::NORMAL);
+                let spans = env.policy(self.policy).timing.close;
+                self.begin_end(now, cause, spans);
+                if self.wire.is_websocket() {
+                    self.record(now, cause).close_code = code.as_u16();
+                }
+                self.queue_goodbye(env, now, code, reason);
+                self.flags.discarding |= !self.wire.is_websocket() || cause.is_fault_of_peer();
+            }
+        }
+    }
+
+    /// Ends the session because the peer broke a rule of the wire.
+    pub(super) fn fail(&mut self, env: &mut Env, now: Moment, error: ProtocolError) {
+        match self.phase {
+            Phase::Open => {
+                let text = error.to_string();
+                self.close(env, now, error.cause(), Some(error.close_code()), &text);
+            }
+            // The peer's goodbye is broken too: nobody is left to answer.
+            Phase::Closing => self.phase = Phase::Closed,
+            Phase::Connecting | Phase::Handshaking => self.end(now, error.cause(), None),
+            Phase::Closed => {}
+        }
+    }
+
+    /// Ends the opening handshake with a last answer; what else arrives is discarded.
+    pub fn refuse(&mut self, env: &mut Env, now: Moment, cause: Cause, response: &[u8]) {
+        let spans = env.policy(self.policy).timing.close;
+        self.begin_end(now, cause, spans);
+        self.queue_raw(env, now, response);
+        self.flags.discarding = true;
+    }
+
+    /// Ends the session at once.
+    pub fn end(&mut self, now: Moment, cause: Cause, kernel: Option<KernelFigures>) {
+        if self.phase != Phase::Closed {
+            let record = self.record(now, cause);
+            record.kernel = record.kernel.or(kernel);
+            self.phase = Phase::Closed;
+        }
+    }
+
+    /// Notes that the peer ended its output, after everything read was decoded.
+    pub fn handle_eof(&mut self, env: &Env, now: Moment) {
+        self.flags.eof = true;
+        match self.phase {
+            Phase::Connecting | Phase::Handshaking => self.end(now, Cause::PeerEof, None),
+            Phase::Open if self.wire.is_websocket() => self.end(now, Cause::PeerEof, None),
+            Phase::Open => {
+                let timing = &env.policy(self.policy).timing;
+                let spans = timing
+                    .write
+                    .map_or(timing.close, |write| write.min(timing.close));
+                self.begin_end(now, Cause::PeerEof, spans);
+                self.flags.discarding = true;
+            }
+            Phase::Closing | Phase::Closed => {}
+        }
+    }
+
+    /// Notes an error of the socket: a reset by the peer, or anything else with its number.
+    pub fn handle_io_error(&mut self, now: Moment, errno: Option<i32>, is_reset: bool) {
+        let cause = if is_reset {
+            Cause::PeerReset
+        } else {
+            Cause::IoError
+        };
+        let known = self.buffers.as_ref().is_some_and(|held| held.end.is_some());
+        self.end(now, cause, None);
+        if !known {
+            self.record(now, cause).errno = errno.unwrap_or(0);
+        }
+    }
+
+    /// Decides what becomes of the socket. Call it when output was flushed as far as it goes, and after
+    /// anything that may have ended the session.
+    pub fn socket_action(&mut self) -> SocketAction {
+        match self.phase {
+            Phase::Connecting | Phase::Handshaking | Phase::Open => SocketAction::Keep,
+            Phase::Closing => self.closing_action(),
+            Phase::Closed => self.final_action(),
+        }
+    }
+
+    /// Returns the reason text of the peer's Close frame.
+    pub fn peer_reason(&self) -> &str {
+        self.buffers
+            .as_ref()
+            .map_or("", |held| held.reason.as_str())
+    }
+
+    /// Returns the cause, once there is one.
+    pub fn cause(&self) -> Option<Cause> {
+        self.buffers
+            .as_ref()
+            .and_then(|held| held.end)
+            .map(|end| end.cause)
+    }
+
+    fn closing_action(&mut self) -> SocketAction {
+        if self.has_output() {
+            return SocketAction::Keep;
+        }
+        if self.flags.discarding {
+            if self.flags.eof {
+                return self.finish();
+            }
+            if !self.flags.half_closed {
+                self.flags.half_closed = true;
+                return SocketAction::ShutdownWrite;
+            }
+            return SocketAction::Keep;
+        }
+        // A WebSocket closing handshake. The server ends the TCP connection first (RFC 6455, 7.1.1).
+        let is_over = match (self.role, self.flags.close_received) {
+            (Role::Server, true) => true,
+            (Role::Client, true) | (_, false) => self.flags.eof,
+        };
+        if is_over {
+            self.finish()
+        } else {
+            SocketAction::Keep
+        }
+    }
+
+    fn finish(&mut self) -> SocketAction {
+        self.phase = Phase::Closed;
+        self.final_action()
+    }
+
+    fn final_action(&self) -> SocketAction {
+        if self.cause().is_some_and(Cause::is_reset) {
+            SocketAction::Reset
+        } else {
+            SocketAction::Close
+        }
+    }
+
+    /// Notes the peer's Close frame, and answers it unless it is the answer to ours.
+    pub(super) fn handle_peer_close(
+        &mut self,
+        env: &mut Env,
+        now: Moment,
+        code: Option<CloseCode>,
+        reason: &[u8],
+    ) {
+        self.flags.close_received = true;
+        if self.phase != Phase::Open {
+            // What follows the peer's Close is not a frame (RFC 6455, 5.5.1).
+            return;
+        }
+        let spans = env.policy(self.policy).timing.close;
+        self.begin_end(now, Cause::PeerClosed, spans);
+        self.record(now, Cause::PeerClosed).close_code = code.map_or(0, CloseCode::as_u16);
+        if let Ok(reason) = std::str::from_utf8(reason) {
+            self.held(env).reason.push_str(reason);
+        }
+        match code {
+            Some(code) => self.queue_goodbye(env, now, code, ""),
+            None => self.queue_close(env, now, &[]),
+        }
+        self.flags.discarding |= !self.wire.is_websocket();
+    }
+
+    pub(super) fn handle_phase_timeout(&mut self, env: &mut Env, now: Moment, cause: Cause) -> Due {
+        if !self.phase_ends.is_due(now.fair()) {
+            return Due::Wait(self.poll_deadline(env, now));
+        }
+        match self.phase {
+            Phase::Handshaking if self.role == Role::Server => {
+                self.refuse_late(env, now, cause);
+            }
+            Phase::Closing => self.give_up(now, cause),
+            Phase::Connecting | Phase::Handshaking | Phase::Open | Phase::Closed => {
+                self.end(now, cause, None);
+            }
+        }
+        Due::Changed
+    }
+
+    #[cfg(feature = "websocket")]
+    fn refuse_late(&mut self, env: &mut Env, now: Moment, cause: Cause) {
+        let body = b"the opening handshake took too long\n";
+        let response = handshake::http_response(408, &[("Content-Type", "text/plain")], body);
+        self.refuse(
+            env,
+            now,
+            cause,
+            &response.expect("the head is constant and sound"),
+        );
+    }
+
+    #[cfg(not(feature = "websocket"))]
+    fn refuse_late(&mut self, _env: &mut Env, now: Moment, cause: Cause) {
+        self.end(now, cause, None);
+    }
+
+    /// Ends a goodbye that was not completed in time. An orderly close of ours or the peer's becomes a
+    /// `close_timeout`; any other cause stays what it was, not clean.
+    fn give_up(&mut self, now: Moment, cause: Cause) {
+        let answered = self.flags.close_sent && self.flags.close_received;
+        let flushed = self.flags.discarding && !self.has_output();
+        let record = self.record(now, cause);
+        if matches!(record.cause, Cause::LocalClose | Cause::PeerClosed) && !answered && !flushed {
+            record.cause = cause;
+        }
+        self.phase = Phase::Closed;
+    }
+
+    pub(super) fn is_clean(&self, end: End) -> bool {
+        if self.wire.is_websocket() {
+            return self.flags.close_sent && self.flags.close_received;
+        }
+        matches!(
+            end.cause,
+            Cause::PeerEof | Cause::PeerClosed | Cause::LocalClose | Cause::Drain
+        ) && !self.has_output()
+    }
+
+    fn begin_end(&mut self, now: Moment, cause: Cause, spans: u32) {
+        self.record(now, cause);
+        self.phase = Phase::Closing;
+        self.phase_ends = Stamp::new(now.fair()).plus(spans);
+        self.flags.rearm = true;
+    }
+
+    /// Returns the record of the end, made now if there is none yet: the first cause wins.
+    fn record(&mut self, now: Moment, cause: Cause) -> &mut End {
+        let (phase, forgiveness) = (self.phase, self.heartbeat.forgiveness(now));
+        let held = self.buffers.get_or_insert_with(Box::default);
+        held.end.get_or_insert(End {
+            cause,
+            phase,
+            errno: 0,
+            close_code: 0,
+            forgiveness,
+            kernel: None,
+        })
+    }
+
+    fn queue_goodbye(&mut self, env: &mut Env, now: Moment, code: CloseCode, reason: &str) {
+        #[cfg(feature = "websocket")]
+        let body = close_body(code, reason);
+        #[cfg(not(feature = "websocket"))]
+        let body = {
+            let _ = (code, reason);
+            []
+        };
+        self.queue_close(env, now, &body);
+    }
+}
+
+impl Cause {
+    /// Says whether the peer did something that makes its answer to our Close not worth waiting for.
+    const fn is_fault_of_peer(self) -> bool {
+        matches!(
+            self,
+            Self::SlowPeer
+                | Self::PingFlood
+                | Self::PongFlood
+                | Self::SendQueueFull
+                | Self::ProtocolError
+                | Self::InvalidUtf8
+                | Self::MessageTooBig
+        )
+    }
+}

@@ -1,0 +1,114 @@
+//! What all sessions of one loop share.
+
+use std::fmt;
+
+use super::buffers::Buffers;
+use crate::proto::policy::Policy;
+use crate::proto::pool::Pool;
+use crate::stats::Stats;
+
+/// A source of random numbers, handed in because the core owns no randomness.
+///
+/// Masks of a WebSocket client must be unpredictable (RFC 6455, section 10.3), so a real driver gives
+/// a cryptographic generator and a simulator a seeded one.
+pub trait Entropy: fmt::Debug + Send {
+    /// Returns 64 random bits.
+    fn next_u64(&mut self) -> u64;
+}
+
+/// Which of the environment's policies a session follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PolicyId(u16);
+
+/// The surroundings of a session: policies, buffers to borrow, randomness, counters.
+#[derive(Debug)]
+pub struct Env {
+    policies: Vec<Policy>,
+    pub(crate) pool: Pool,
+    pub(crate) entropy: Box<dyn Entropy>,
+    pub(crate) stats: Stats,
+    /// Where a frame is put together before it is queued.
+    pub(super) scratch: Vec<u8>,
+    spare: Vec<Box<Buffers>>,
+    token_key: u64,
+}
+
+impl Env {
+    /// Makes the surroundings of a loop.
+    pub fn new(mut entropy: Box<dyn Entropy>) -> Self {
+        let token_key = entropy.next_u64();
+        Self {
+            policies: Vec::new(),
+            pool: Pool::default(),
+            entropy,
+            stats: Stats::default(),
+            scratch: Vec::new(),
+            spare: Vec::new(),
+            token_key,
+        }
+    }
+
+    /// Adds a policy, or finds the one that is equal. `None` once 65 536 different ones are in use.
+    pub fn intern(&mut self, policy: Policy) -> Option<PolicyId> {
+        let place = self.policies.iter().position(|known| *known == policy);
+        let place = place.unwrap_or(self.policies.len());
+        let id = u16::try_from(place).ok().map(PolicyId)?;
+        if place == self.policies.len() {
+            self.policies.push(policy);
+        }
+        Some(id)
+    }
+
+    /// Returns a policy.
+    pub fn policy(&self, id: PolicyId) -> &Policy {
+        &self.policies[usize::from(id.0)]
+    }
+
+    /// Returns the counters.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// Returns the pool.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// Returns 64 random bits.
+    pub fn random(&mut self) -> u64 {
+        self.entropy.next_u64()
+    }
+
+    pub(super) fn take_buffers(&mut self) -> Box<Buffers> {
+        self.spare.pop().unwrap_or_default()
+    }
+
+    pub(super) fn give_buffers(&mut self, mut buffers: Box<Buffers>) {
+        buffers.clear(&mut self.pool);
+        if self.spare.len() < KEPT_BUFFERS {
+            self.spare.push(buffers);
+        }
+    }
+
+    /// Returns the token of a ping: a keyed hash of the connection's phase and the ping's number, so
+    /// that the tokens of older pings need no storage. (The finaliser of SplitMix64.)
+    pub(super) fn token(key: u64, connection: u32, number: u32) -> u32 {
+        let mut hash = key ^ (u64::from(connection) << 32 | u64::from(number));
+        hash = (hash ^ (hash >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        hash = (hash ^ (hash >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        u32::try_from((hash ^ (hash >> 31)) >> 32).unwrap_or(u32::MAX)
+    }
+
+    pub(super) fn token_key(&self) -> u64 {
+        self.token_key
+    }
+
+    #[cfg(feature = "websocket")]
+    pub(super) fn mask(&mut self) -> [u8; 4] {
+        let [a, b, c, d, ..] = self.entropy.next_u64().to_ne_bytes();
+        [a, b, c, d]
+    }
+}
+
+/// Buffer sets kept for the next connection that needs one.
+const KEPT_BUFFERS: usize = 64;

@@ -1,0 +1,427 @@
+//! Bytes in: frames decoded, control frames answered, proof of life noted.
+
+use super::buffers::Unfinished;
+use super::{Env, Session, Wire};
+use crate::close::{Cause, Phase};
+use crate::error::ProtocolError;
+use crate::proto::codec::Decoded;
+use crate::proto::heartbeat::PongMatch;
+use crate::proto::policy::Limits;
+use crate::proto::ring::Ring;
+use crate::proto::time::{Micros, Moment, Stamp};
+use crate::proto::wire::{self, MessageKind, Payload};
+
+/// What one step of decoding found.
+#[derive(Debug)]
+pub enum Event {
+    /// Nothing more without more bytes.
+    NeedMore,
+    /// A frame that asks nothing of the application. Decode on.
+    Consumed,
+    /// A whole message. Its payload lies in the input, or is to be taken with
+    /// [`Session::take_assembled`].
+    Message {
+        /// Text or bytes.
+        kind: MessageKind,
+        /// Where the payload lies.
+        payload: Payload,
+    },
+    /// A ping of ours was answered.
+    Pong {
+        /// Round-trip time, where that ping was the one being timed.
+        rtt: Option<Micros>,
+    },
+}
+
+impl Session {
+    /// Lends the ring of received bytes, to be filled and decoded outside.
+    pub fn take_input(&mut self, env: &mut Env) -> Ring {
+        std::mem::take(&mut self.held(env).rx)
+    }
+
+    /// Takes the ring back with what is left in it.
+    pub fn put_input(&mut self, env: &mut Env, mut input: Ring) {
+        if input.is_empty() {
+            input.release(&mut env.pool);
+        }
+        self.held(env).rx = input;
+    }
+
+    /// Says whether bytes received earlier wait to be decoded.
+    pub fn has_input(&self) -> bool {
+        self.buffers
+            .as_ref()
+            .is_some_and(|held| !held.rx.is_empty())
+    }
+
+    /// Returns the most bytes that may wait for the rest of a frame.
+    pub fn input_limit(&self, env: &Env) -> usize {
+        let limits = &env.policy(self.policy).limits;
+        match (&self.wire, self.phase) {
+            (Wire::Own(_), _) => limits.max_message.saturating_add(MOST_HEADER),
+            #[cfg(feature = "websocket")]
+            (Wire::WebSocket, Phase::Connecting | Phase::Handshaking) => limits.max_head + 1,
+            #[cfg(feature = "websocket")]
+            (Wire::WebSocket, Phase::Open | Phase::Closing | Phase::Closed) => LARGEST_RING,
+            (Wire::Line | Wire::Binary | Wire::Raw, _) => LARGEST_RING,
+        }
+    }
+
+    /// Notes that bytes were read, at the time of the read.
+    pub fn handle_bytes(&mut self, env: &mut Env, now: Moment, count: usize) {
+        env.stats.bytes_in += count as u64;
+        self.heartbeat
+            .handle_bytes(&env.policy(self.policy).timing, now);
+    }
+
+    /// Decodes one step from the front of `input`; returns the bytes consumed and what they were.
+    ///
+    /// Call it until [`Event::NeedMore`]. A broken rule ends the session and consumes everything.
+    pub fn decode(&mut self, env: &mut Env, now: Moment, input: &mut [u8]) -> (usize, Event) {
+        if self.flags.discarding || self.phase == Phase::Closed {
+            return (input.len(), Event::NeedMore);
+        }
+        if input.is_empty() {
+            return (0, Event::NeedMore);
+        }
+        let step = match &mut self.wire {
+            #[cfg(feature = "websocket")]
+            Wire::WebSocket => self.decode_websocket(env, now, input),
+            Wire::Line | Wire::Binary => self.decode_plain(env, now, input),
+            Wire::Raw => {
+                let payload = Payload::Input(0..input.len());
+                Ok((
+                    input.len(),
+                    Event::Message {
+                        kind: MessageKind::Binary,
+                        payload,
+                    },
+                ))
+            }
+            Wire::Own(_) => self.decode_own(env, now, input),
+        };
+        match step {
+            Ok((consumed, event)) => {
+                self.note_progress(env, now, &event, input.len() - consumed);
+                (consumed, self.count_message(env, now, event))
+            }
+            Err(error) => {
+                self.fail(env, now, error);
+                (input.len(), Event::NeedMore)
+            }
+        }
+    }
+
+    /// Returns what the end of input completes: the last line, if it came without its line end.
+    pub fn decode_rest(&mut self, env: &mut Env, now: Moment) -> Option<(MessageKind, Payload)> {
+        if self.flags.discarding || self.phase != Phase::Open || !matches!(self.wire, Wire::Line) {
+            return None;
+        }
+        let held = self.buffers.as_mut()?;
+        match held.line.finish(&mut env.pool) {
+            Ok(wire::Item::Message { kind, payload }) => {
+                let event = Event::Message { kind, payload };
+                match self.count_message(env, now, event) {
+                    Event::Message { kind, payload } => Some((kind, payload)),
+                    Event::NeedMore | Event::Consumed | Event::Pong { .. } => None,
+                }
+            }
+            Ok(_) => None,
+            Err(error) => {
+                self.fail(env, now, error);
+                None
+            }
+        }
+    }
+
+    /// Takes the payload of a message that was put together from pieces.
+    pub fn take_assembled(&mut self) -> Vec<u8> {
+        let Some(held) = &mut self.buffers else {
+            return Vec::new();
+        };
+        match &self.wire {
+            #[cfg(feature = "websocket")]
+            Wire::WebSocket => held.websocket.take_assembled(),
+            Wire::Line => held.line.take_assembled(),
+            Wire::Binary => held.binary.take_assembled(),
+            Wire::Raw | Wire::Own(_) => Vec::new(),
+        }
+    }
+
+    #[cfg(feature = "websocket")]
+    fn decode_websocket(
+        &mut self,
+        env: &mut Env,
+        now: Moment,
+        input: &mut [u8],
+    ) -> Result<(usize, Event), ProtocolError> {
+        use crate::proto::websocket::Item;
+
+        let max_message = env.policy(self.policy).limits.max_message as u64;
+        let role = self.role;
+        let held = self.buffers.get_or_insert_with(|| env.take_buffers());
+        let (consumed, item) = held
+            .websocket
+            .decode(role, input, max_message, &mut env.pool)?;
+        let event = match item {
+            Item::NeedMore => Event::NeedMore,
+            Item::Message { kind, payload } => {
+                self.heartbeat
+                    .handle_frame(&env.policy(self.policy).timing, now);
+                Event::Message { kind, payload }
+            }
+            Item::Ping(payload) => {
+                self.handle_ping(env, now, &input[payload]);
+                Event::Consumed
+            }
+            Item::Pong(payload) => {
+                let timing = &env.policy(self.policy).timing;
+                let (key, phase) = (env.token_key(), self.heartbeat.phase().fraction());
+                let found = self.heartbeat.handle_pong(timing, now, |number| {
+                    input[payload.clone()] == Env::token(key, phase, number).to_be_bytes()
+                });
+                self.handle_pong_match(env, now, found)
+            }
+            Item::Close { code, reason } => {
+                self.handle_peer_close(env, now, code, &input[reason]);
+                Event::Consumed
+            }
+        };
+        Ok((consumed, event))
+    }
+
+    fn decode_plain(
+        &mut self,
+        env: &mut Env,
+        now: Moment,
+        input: &mut [u8],
+    ) -> Result<(usize, Event), ProtocolError> {
+        let max_message = env.policy(self.policy).limits.max_message as u64;
+        let is_line = matches!(self.wire, Wire::Line);
+        let held = self.buffers.get_or_insert_with(|| env.take_buffers());
+        let (consumed, item) = if is_line {
+            held.line.decode(input, max_message, &mut env.pool)?
+        } else {
+            held.binary.decode(input, max_message, &mut env.pool)?
+        };
+        let event = match item {
+            wire::Item::NeedMore => Event::NeedMore,
+            wire::Item::Message { kind, payload } => {
+                self.heartbeat
+                    .handle_frame(&env.policy(self.policy).timing, now);
+                Event::Message { kind, payload }
+            }
+            wire::Item::Ping => {
+                self.handle_ping(env, now, &[]);
+                Event::Consumed
+            }
+            wire::Item::Pong => {
+                let timing = &env.policy(self.policy).timing;
+                let found = self.heartbeat.handle_pong_in_order(timing, now);
+                self.handle_pong_match(env, now, found)
+            }
+        };
+        Ok((consumed, event))
+    }
+
+    fn decode_own(
+        &mut self,
+        env: &mut Env,
+        now: Moment,
+        input: &mut [u8],
+    ) -> Result<(usize, Event), ProtocolError> {
+        let Wire::Own(codec) = &mut self.wire else {
+            return Ok((0, Event::NeedMore));
+        };
+        let decoded = codec.decode(input)?;
+        let limits = &env.policy(self.policy).limits;
+        let whole = |consumed: usize, end: usize| {
+            if consumed == 0 || consumed > input.len() || end > consumed {
+                return Err(ProtocolError::Custom(
+                    "codec consumed nothing, or more than there is",
+                ));
+            }
+            Ok(consumed)
+        };
+        match decoded {
+            Decoded::NeedMore if input.len() > limits.max_message.saturating_add(MOST_HEADER) => {
+                Err(ProtocolError::MessageTooBig {
+                    size: input.len() as u64,
+                    limit: limits.max_message as u64,
+                })
+            }
+            Decoded::NeedMore => Ok((0, Event::NeedMore)),
+            Decoded::Skip { consumed } => Ok((whole(consumed, 0)?, Event::Consumed)),
+            Decoded::Message {
+                consumed,
+                kind,
+                payload,
+            } => {
+                whole(consumed, payload.end)?;
+                if payload.len() > limits.max_message {
+                    return Err(ProtocolError::MessageTooBig {
+                        size: payload.len() as u64,
+                        limit: limits.max_message as u64,
+                    });
+                }
+                self.heartbeat
+                    .handle_frame(&env.policy(self.policy).timing, now);
+                Ok((
+                    consumed,
+                    Event::Message {
+                        kind,
+                        payload: Payload::Input(payload),
+                    },
+                ))
+            }
+            Decoded::Ping { consumed, payload } => {
+                whole(consumed, payload.end)?;
+                self.handle_ping(env, now, &input[payload]);
+                Ok((consumed, Event::Consumed))
+            }
+            Decoded::Pong { consumed, token } => {
+                whole(consumed, 0)?;
+                let timing = &env.policy(self.policy).timing;
+                let (key, phase) = (env.token_key(), self.heartbeat.phase().fraction());
+                let found = match token {
+                    Some(token) => self.heartbeat.handle_pong(timing, now, |number| {
+                        token == Env::token(key, phase, number)
+                    }),
+                    None => self.heartbeat.handle_pong_in_order(timing, now),
+                };
+                Ok((consumed, self.handle_pong_match(env, now, found)))
+            }
+            Decoded::Close { consumed } => {
+                whole(consumed, 0)?;
+                self.handle_peer_close(env, now, None, &[]);
+                Ok((consumed, Event::Consumed))
+            }
+        }
+    }
+
+    fn handle_ping(&mut self, env: &mut Env, now: Moment, payload: &[u8]) {
+        env.stats.pings_received += 1;
+        let policy = env.policy(self.policy);
+        self.heartbeat.handle_frame(&policy.timing, now);
+        if Self::is_flood(&mut self.ping_debt, policy.limits.ping_cost, now) {
+            self.close(env, now, Cause::PingFlood, None, "too many pings");
+            return;
+        }
+        self.queue_pong(env, now, payload);
+    }
+
+    fn handle_pong_match(&mut self, env: &mut Env, now: Moment, found: PongMatch) -> Event {
+        match found {
+            PongMatch::Answer { rtt } => {
+                env.stats.pongs_matched += 1;
+                Event::Pong { rtt }
+            }
+            PongMatch::Unsolicited => {
+                env.stats.pongs_unsolicited += 1;
+                let cost = env.policy(self.policy).limits.pong_cost;
+                if Self::is_flood(&mut self.pong_debt, cost, now) {
+                    self.close(env, now, Cause::PongFlood, None, "too many pongs");
+                }
+                Event::Consumed
+            }
+        }
+    }
+
+    /// Counts a message, or passes over one that comes after our goodbye.
+    fn count_message(&mut self, env: &mut Env, now: Moment, event: Event) -> Event {
+        match event {
+            Event::Message { kind, payload } if self.phase == Phase::Open => {
+                env.stats.messages_in += 1;
+                self.last_message = Stamp::new(now.at);
+                Event::Message { kind, payload }
+            }
+            Event::Message { payload, .. } => {
+                if payload == Payload::Assembled {
+                    drop(self.take_assembled());
+                }
+                Event::Consumed
+            }
+            Event::NeedMore | Event::Consumed | Event::Pong { .. } => event,
+        }
+    }
+
+    /// Keeps the clock of an unfinished message.
+    fn note_progress(&mut self, env: &mut Env, now: Moment, event: &Event, left: usize) {
+        match event {
+            Event::NeedMore => {
+                let Some(held) = &mut self.buffers else {
+                    return;
+                };
+                let assembled = match &self.wire {
+                    #[cfg(feature = "websocket")]
+                    Wire::WebSocket if !held.websocket.is_idle() => {
+                        Some(held.websocket.assembled_len())
+                    }
+                    Wire::Line if !held.line.is_idle() => Some(held.line.assembled_len()),
+                    Wire::Binary if !held.binary.is_idle() => Some(held.binary.assembled_len()),
+                    _ if left > 0 => Some(0),
+                    _ => None,
+                };
+                let Some(assembled) = assembled else {
+                    held.unfinished = None;
+                    return;
+                };
+                let bytes = (assembled + left) as u64;
+                match &mut held.unfinished {
+                    Some(unfinished) => unfinished.bytes = bytes,
+                    None => {
+                        held.unfinished = Some(Unfinished {
+                            since: Stamp::new(now.fair()),
+                            bytes,
+                        });
+                        self.flags.rearm = true;
+                    }
+                }
+            }
+            Event::Message { .. } => {
+                self.held(env).unfinished = None;
+            }
+            Event::Consumed | Event::Pong { .. } => {}
+        }
+    }
+
+    pub(super) fn restart_slow_clock(&mut self, now: Moment) {
+        if let Some(held) = &mut self.buffers
+            && let Some(unfinished) = &mut held.unfinished
+        {
+            unfinished.since = Stamp::new(now.fair());
+        }
+    }
+
+    /// Says whether an unfinished message came too slowly, or took too long in all.
+    pub(super) fn is_slow(&self, limits: &Limits, now: Moment) -> bool {
+        self.slow_check(limits, now)
+            .is_some_and(|end| end <= now.at)
+    }
+
+    /// Returns when an unfinished message will have become too slow if nothing more of it comes.
+    pub(super) fn slow_check(&self, limits: &Limits, now: Moment) -> Option<Micros> {
+        if self.flags.paused {
+            return None;
+        }
+        let unfinished = self.buffers.as_ref()?.unfinished?;
+        let floor = (limits.slow_floor > 0).then(|| {
+            let earned = unfinished.bytes * 1_000 / u64::from(limits.slow_floor);
+            u32::try_from(earned)
+                .unwrap_or(Stamp::REACH / 2)
+                .max(limits.slow_grace)
+        });
+        let span = match (floor, limits.message_timeout) {
+            (Some(floor), Some(total)) => floor.min(total),
+            (Some(span), None) | (None, Some(span)) => span,
+            (None, None) => return None,
+        };
+        Some(now.at + unfinished.since.plus(span).left(now.fair()))
+    }
+}
+
+/// Largest ring of a wire whose decoder moves long messages elsewhere.
+const LARGEST_RING: usize = 64 * 1024;
+
+/// Bytes that a codec's frame may have beyond its message.
+const MOST_HEADER: usize = 4 * 1024;

@@ -1,0 +1,525 @@
+//! One connection without its socket: a wire and a heartbeat, and the phases between first byte and
+//! last.
+//!
+//! Bytes and times go in; events, output, deadlines and at last a cause come out. The shell owns the
+//! socket and asks: what is due ([`poll_deadline`](Session::poll_deadline)), what to write
+//! ([`slices`](Session::slices)), what to do with the socket ([`socket_action`](Session::socket_action)).
+//! Nothing here calls back.
+
+mod buffers;
+mod closing;
+mod env;
+mod input;
+mod output;
+
+pub use env::{Entropy, Env, PolicyId};
+pub use input::Event;
+
+use std::fmt;
+
+#[cfg(feature = "websocket")]
+use crate::close::CloseCode;
+use crate::close::{Cause, Evidence, KernelFigures, Phase};
+use crate::config::WireKind;
+use crate::proto::codec::Codec;
+use crate::proto::heartbeat::{self, Heartbeat, Verdict};
+use crate::proto::time::{Micros, Moment, Stamp};
+use crate::proto::wire::Role;
+use buffers::Buffers;
+
+/// Which wire a session speaks; the built-in ones cost a tag, an embedder's own one a box.
+pub enum Wire {
+    /// RFC 6455.
+    #[cfg(feature = "websocket")]
+    WebSocket,
+    /// Text lines.
+    Line,
+    /// Length-prefixed data.
+    Binary,
+    /// No framing.
+    Raw,
+    /// An embedder's codec.
+    Own(Box<Box<dyn Codec>>),
+}
+
+impl Wire {
+    /// Returns the kind, without the codec.
+    pub const fn kind(&self) -> WireKind {
+        match self {
+            #[cfg(feature = "websocket")]
+            Self::WebSocket => WireKind::WebSocket,
+            Self::Line => WireKind::Line,
+            Self::Binary => WireKind::Binary,
+            Self::Raw => WireKind::Raw,
+            Self::Own(_) => WireKind::Own,
+        }
+    }
+
+    const fn is_websocket(&self) -> bool {
+        match self {
+            #[cfg(feature = "websocket")]
+            Self::WebSocket => true,
+            Self::Line | Self::Binary | Self::Raw | Self::Own(_) => false,
+        }
+    }
+}
+
+impl fmt::Debug for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.kind().label())
+    }
+}
+
+/// What a deadline that came due asks of the shell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// Nothing before this time.
+    Wait(Micros),
+    /// Output was queued or the phase changed: flush, then look at the socket action.
+    Changed,
+    /// Silence has lasted too long. Read the socket once more; only if that finds nothing, call
+    /// [`judge`](Session::judge).
+    Silent,
+}
+
+/// What the shell does with the socket, once output is flushed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SocketAction {
+    /// Nothing.
+    Keep,
+    /// End our direction, and go on reading until the peer ends its own.
+    ShutdownWrite,
+    /// Close it; the session is over.
+    Close,
+    /// Close it with a reset; the session is over.
+    Reset,
+}
+
+/// Why and where a session began to end.
+#[derive(Clone, Copy, Debug)]
+struct End {
+    cause: Cause,
+    phase: Phase,
+    /// Zero: none.
+    errno: i32,
+    /// Zero: none.
+    close_code: u16,
+    forgiveness: Micros,
+    kernel: Option<KernelFigures>,
+}
+
+/// The state of one connection.
+///
+/// ```text
+///                    TCP up               head accepted            close, drain, Close frame
+///   Connecting ----------------> Handshaking ----------> Open ------------------------> Closing
+///       |       (line, binary, raw: straight to Open)      |                               |
+///       | connect_timeout,            | handshake_timeout, | silence, reset, io_error      | flushed and
+///       | io_error                    | refused            |                               | answered, or
+///       v                             v                    v                               v timed out
+///     Closed                       Closed                Closed                          Closed
+/// ```
+///
+/// An idle open session owns no buffer: what it borrows, it gives back in
+/// [`release`](Self::release).
+#[derive(Debug)]
+pub struct Session {
+    heartbeat: Heartbeat,
+    opened: Micros,
+    /// Borrowed while bytes, an unfinished message or an end are there to be kept.
+    buffers: Option<Box<Buffers>>,
+    wire: Wire,
+    /// Fair time at which the phase must be over; unused while open.
+    phase_ends: Stamp,
+    /// Last message of the application, either way, real time.
+    last_message: Stamp,
+    /// When the peer's pings so far are paid for; see [`Session::is_flood`].
+    ping_debt: Stamp,
+    /// The same for unasked pongs.
+    pong_debt: Stamp,
+    policy: PolicyId,
+    phase: Phase,
+    role: Role,
+    flags: Flags,
+}
+
+/// One bit each, so that a session stays small.
+#[derive(Clone, Copy, Debug, Default)]
+struct Flags {
+    /// The deadline may have moved to earlier: ask [`Session::poll_deadline`].
+    rearm: bool,
+    /// Our Close frame is written.
+    close_sent: bool,
+    /// The peer's Close frame was read.
+    close_received: bool,
+    /// Input is discarded from here on.
+    discarding: bool,
+    /// Our direction is ended.
+    half_closed: bool,
+    /// The peer's direction is ended.
+    eof: bool,
+    /// The shell does not read at present.
+    paused: bool,
+    /// `Open` was reached.
+    was_open: bool,
+}
+
+impl Session {
+    /// Begins a session on a connection that was accepted. WebSocket waits for the opening handshake,
+    /// every other wire is open at once.
+    pub fn accepted(
+        env: &Env,
+        policy: PolicyId,
+        wire: Wire,
+        phase: heartbeat::Phase,
+        now: Moment,
+    ) -> Self {
+        let timing = &env.policy(policy).timing;
+        let mut session = Self {
+            heartbeat: Heartbeat::new(timing, phase, now),
+            opened: now.at,
+            buffers: None,
+            phase_ends: Stamp::new(now.fair()).plus(timing.handshake),
+            last_message: Stamp::new(now.at),
+            ping_debt: Stamp::new(now.at),
+            pong_debt: Stamp::new(now.at),
+            policy,
+            phase: Phase::Handshaking,
+            role: Role::Server,
+            flags: Flags {
+                rearm: true,
+                ..Flags::default()
+            },
+            wire,
+        };
+        if !session.wire.is_websocket() {
+            session.open(env, now);
+        }
+        session
+    }
+
+    /// Begins a session on a connection that is being dialed.
+    pub fn dialed(
+        env: &Env,
+        policy: PolicyId,
+        wire: Wire,
+        phase: heartbeat::Phase,
+        now: Moment,
+    ) -> Self {
+        let timing = &env.policy(policy).timing;
+        Self {
+            heartbeat: Heartbeat::new(timing, phase, now),
+            opened: now.at,
+            buffers: None,
+            phase_ends: Stamp::new(now.fair()).plus(timing.connect),
+            last_message: Stamp::new(now.at),
+            ping_debt: Stamp::new(now.at),
+            pong_debt: Stamp::new(now.at),
+            policy,
+            phase: Phase::Connecting,
+            role: Role::Client,
+            flags: Flags {
+                rearm: true,
+                ..Flags::default()
+            },
+            wire,
+        }
+    }
+
+    /// Notes that TCP is established. A WebSocket client sends its request and waits for the answer.
+    pub fn handle_connected(&mut self, env: &mut Env, now: Moment, request: &[u8]) {
+        assert_eq!(
+            self.phase,
+            Phase::Connecting,
+            "only a dialed session connects"
+        );
+        if self.wire.is_websocket() {
+            self.phase = Phase::Handshaking;
+            let handshake = env.policy(self.policy).timing.handshake;
+            self.phase_ends = Stamp::new(now.fair()).plus(handshake);
+            self.flags.rearm = true;
+            self.queue_raw(env, now, request);
+        } else {
+            self.open(env, now);
+        }
+    }
+
+    /// Opens a WebSocket session whose handshake succeeded: as a server with the response to send, as
+    /// a client with none.
+    pub fn handle_handshake(&mut self, env: &mut Env, now: Moment, response: &[u8]) {
+        assert_eq!(self.phase, Phase::Handshaking, "a handshake succeeds once");
+        self.queue_raw(env, now, response);
+        self.open(env, now);
+    }
+
+    fn open(&mut self, env: &Env, now: Moment) {
+        self.phase = Phase::Open;
+        self.heartbeat
+            .handle_open(&env.policy(self.policy).timing, now);
+        self.last_message = Stamp::new(now.at);
+        self.flags.was_open = true;
+        self.flags.rearm = true;
+    }
+
+    /// Changes the heartbeat of an open connection; silence counts from now.
+    pub fn set_policy(&mut self, env: &Env, now: Moment, policy: PolicyId) {
+        self.policy = policy;
+        self.heartbeat
+            .handle_policy(&env.policy(policy).timing, now);
+        self.flags.rearm = true;
+    }
+
+    /// Notes that the shell stopped reading on purpose.
+    pub fn handle_pause(&mut self) {
+        self.flags.paused = true;
+        self.heartbeat.handle_pause();
+    }
+
+    /// Notes that the shell reads again.
+    pub fn handle_resume(&mut self, now: Moment) {
+        if self.flags.paused {
+            self.flags.paused = false;
+            self.heartbeat.handle_resume(now);
+            self.restart_slow_clock(now);
+            self.flags.rearm = true;
+        }
+    }
+
+    /// Acts on whatever is due at `now`. Call it when the deadline was reached, and again after each
+    /// [`Due::Changed`].
+    pub fn handle_timeout(&mut self, env: &mut Env, now: Moment) -> Due {
+        self.refresh_stamps(now);
+        match self.phase {
+            Phase::Connecting => self.handle_phase_timeout(env, now, Cause::ConnectTimeout),
+            Phase::Handshaking => self.handle_phase_timeout(env, now, Cause::HandshakeTimeout),
+            Phase::Open => self.handle_open_timeout(env, now),
+            Phase::Closing => self.handle_phase_timeout(env, now, Cause::CloseTimeout),
+            Phase::Closed => Due::Wait(Micros::MAX),
+        }
+    }
+
+    fn handle_open_timeout(&mut self, env: &mut Env, now: Moment) -> Due {
+        let policy = env.policy(self.policy);
+        let timing = &policy.timing;
+        if self
+            .write_ends(timing, now)
+            .is_some_and(|end| end <= now.at)
+        {
+            self.end(now, Cause::WriteStalled, None);
+            return Due::Changed;
+        }
+        if self.is_slow(&policy.limits, now) {
+            self.close(env, now, Cause::SlowPeer, None, "message too slow");
+            return Due::Changed;
+        }
+        if timing
+            .app_idle
+            .is_some_and(|idle| self.last_message.plus(idle).is_due(now.at))
+        {
+            self.close(env, now, Cause::AppIdle, None, "no message for too long");
+            return Due::Changed;
+        }
+        if self.lifetime_ends(timing).is_some_and(|end| end <= now.at) {
+            self.close(
+                env,
+                now,
+                Cause::MaxLifetime,
+                None,
+                "maximum lifetime reached",
+            );
+            return Due::Changed;
+        }
+        let ping_waiting = self
+            .buffers
+            .as_ref()
+            .is_some_and(|held| held.tx.ping_waiting());
+        match self
+            .heartbeat
+            .handle_timeout(&env.policy(self.policy).timing, now, ping_waiting)
+        {
+            Verdict::Wait(_) => Due::Wait(self.poll_deadline(env, now)),
+            Verdict::Silent => Due::Silent,
+            Verdict::Ping => {
+                env.stats.pings_due += 1;
+                self.queue_ping(env, now);
+                Due::Changed
+            }
+        }
+    }
+
+    /// Ends the session for silence, which one more read has just confirmed.
+    pub fn judge(&mut self, env: &Env, now: Moment, kernel: Option<KernelFigures>) -> Cause {
+        let (ping_waiting, queued) = match &self.buffers {
+            Some(held) => (held.tx.ping_waiting(), !held.tx.is_empty()),
+            None => (false, false),
+        };
+        let timing = &env.policy(self.policy).timing;
+        let cause = self
+            .heartbeat
+            .judge(timing, now, ping_waiting, queued, kernel);
+        self.end(now, cause, kernel);
+        cause
+    }
+
+    /// Says whether silence, at `now`, has lasted too long; for a shell that has just read once more.
+    pub fn is_silent(&mut self, env: &Env, now: Moment) -> bool {
+        let ping_waiting = self
+            .buffers
+            .as_ref()
+            .is_some_and(|held| held.tx.ping_waiting());
+        let timing = &env.policy(self.policy).timing;
+        self.phase == Phase::Open && self.heartbeat.is_silent(timing, now, ping_waiting)
+    }
+
+    /// Notes, while reading is paused, that bytes wait in the socket: proof of life under
+    /// [`Proof::Bytes`](crate::config::Proof::Bytes).
+    pub fn handle_waiting_bytes(&mut self, env: &Env, now: Moment) {
+        self.heartbeat
+            .handle_bytes(&env.policy(self.policy).timing, now);
+    }
+
+    /// Returns the time of the nearest deadline, [`Micros::MAX`] when there is none.
+    pub fn poll_deadline(&self, env: &Env, now: Moment) -> Micros {
+        let policy = env.policy(self.policy);
+        match self.phase {
+            Phase::Connecting | Phase::Handshaking | Phase::Closing => {
+                now.at + self.phase_ends.left(now.fair())
+            }
+            Phase::Open => {
+                let held = self.buffers.as_ref();
+                let ping_waiting = held.is_some_and(|held| held.tx.ping_waiting());
+                let timing = &policy.timing;
+                let idle = timing
+                    .app_idle
+                    .map(|idle| self.last_message.plus(idle).time(now.at));
+                [
+                    Some(self.heartbeat.deadline(timing, now, ping_waiting)),
+                    self.write_ends(timing, now),
+                    self.slow_check(&policy.limits, now),
+                    idle,
+                    self.lifetime_ends(timing),
+                    // A visit now and then keeps the stamps within reach.
+                    Some(now.at + Micros::from_millis((Stamp::REACH / 4).into())),
+                ]
+                .into_iter()
+                .flatten()
+                .min()
+                .unwrap_or(Micros::MAX)
+            }
+            Phase::Closed => Micros::MAX,
+        }
+    }
+
+    /// Says, once, whether the deadline may have moved to earlier since it was last asked for.
+    pub fn take_rearm(&mut self) -> bool {
+        std::mem::take(&mut self.flags.rearm)
+    }
+
+    /// Returns the phase.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Returns which end we are.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Returns the wire.
+    pub fn wire(&self) -> &Wire {
+        &self.wire
+    }
+
+    /// Returns the policy in force.
+    pub fn policy(&self) -> PolicyId {
+        self.policy
+    }
+
+    /// Says whether the session ever opened.
+    pub fn was_open(&self) -> bool {
+        self.flags.was_open
+    }
+
+    /// Says whether reading is paused.
+    pub fn is_paused(&self) -> bool {
+        self.flags.paused
+    }
+
+    /// Returns the heartbeat, for its figures.
+    pub fn heartbeat(&self) -> &Heartbeat {
+        &self.heartbeat
+    }
+
+    /// Returns the time since the connection was accepted or dialed.
+    pub fn age(&self, now: Moment) -> Micros {
+        now.at - self.opened
+    }
+
+    /// Returns the record of the end; before it, what it would be if we closed now.
+    pub fn evidence(&self, now: Moment, loop_delay: Micros) -> Evidence {
+        let held = self.buffers.as_ref();
+        let end = held.and_then(|held| held.end).unwrap_or(End {
+            cause: Cause::LocalClose,
+            phase: self.phase,
+            errno: 0,
+            close_code: 0,
+            forgiveness: self.heartbeat.forgiveness(now),
+            kernel: None,
+        });
+        let (pings_due, pings_written, pings_answered) = self.heartbeat.pings();
+        Evidence {
+            cause: end.cause,
+            phase: end.phase,
+            errno: (end.errno != 0).then_some(end.errno),
+            close_code: self.close_code(end),
+            clean: self.is_clean(end),
+            age: self.age(now),
+            last_in: self.heartbeat.last_in(now),
+            last_out: self.heartbeat.last_out(now),
+            last_proof: self.flags.was_open.then(|| self.heartbeat.last_proof(now)),
+            pings_due,
+            pings_written,
+            pings_answered,
+            rtt: self.heartbeat.rtt(),
+            bytes_queued: held.map_or(0, |held| held.tx.len() as u64),
+            forgiveness: end.forgiveness,
+            loop_delay,
+            kernel: end.kernel,
+        }
+    }
+
+    #[cfg(feature = "websocket")]
+    fn close_code(&self, end: End) -> Option<CloseCode> {
+        (end.close_code != 0).then(|| CloseCode::new(end.close_code))
+    }
+
+    #[cfg(not(feature = "websocket"))]
+    fn close_code(&self, end: End) -> Option<crate::close::CloseCode> {
+        (end.close_code != 0).then(|| crate::close::CloseCode::new(end.close_code))
+    }
+
+    /// Returns when a connection that reached its lifetime is closed: spread by ±10 % with the phase.
+    fn lifetime_ends(&self, timing: &crate::proto::policy::Timing) -> Option<Micros> {
+        let lifetime = timing.max_lifetime?;
+        let tenth = Micros::new(lifetime.as_micros() / 10);
+        Some(self.opened + (lifetime - tenth) + self.heartbeat.phase().of(tenth + tenth))
+    }
+
+    fn refresh_stamps(&mut self, now: Moment) {
+        self.last_message.refresh(now.at);
+        self.ping_debt.refresh(now.at);
+        self.pong_debt.refresh(now.at);
+    }
+
+    /// Takes `millis` of credit for one control frame of the peer's; says whether it has now sent more
+    /// than three seconds' worth ahead of time. (A leaky bucket kept as a single time stamp: the
+    /// generic cell rate algorithm, ITU-T I.371.)
+    fn is_flood(debt: &mut Stamp, cost: Option<u32>, now: Moment) -> bool {
+        let Some(cost) = cost else { return false };
+        *debt = debt.later(Stamp::new(now.at)).plus(cost);
+        debt.left(now.at) > Micros::from_millis(FLOOD_BURST.into())
+    }
+}
+
+/// Milliseconds' worth of pings or pongs that a peer may send at once.
+const FLOOD_BURST: u32 = 3_000;

@@ -1,0 +1,385 @@
+//! Bytes out: messages encoded and queued, control frames in their reserved place.
+
+use std::io::IoSlice;
+
+use super::buffers::Buffers;
+use super::{Env, Session, Wire};
+use crate::close::{Cause, Phase};
+use crate::config::Overflow;
+use crate::error::SendError;
+use crate::proto::message::{Message, SharedMessage};
+use crate::proto::outbox::Outbox;
+use crate::proto::policy::Timing;
+use crate::proto::time::{Micros, Moment, Stamp};
+#[cfg(feature = "websocket")]
+use crate::proto::websocket::{Header, Opcode, encode, encode_header, fragments};
+use crate::proto::wire::{EncodeError, Role};
+use crate::proto::{binary, line};
+
+impl Session {
+    /// Queues a message.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Closed`] unless the session is open, [`SendError::Full`] when the queue has no
+    /// room (under [`Overflow::Close`] the session closes), [`SendError::Encode`] when the wire
+    /// cannot carry the message. Nothing is queued then.
+    pub fn send(
+        &mut self,
+        env: &mut Env,
+        now: Moment,
+        message: Message<'_>,
+    ) -> Result<(), SendError> {
+        self.check_room(env, now, message.data().len())?;
+        match &self.wire {
+            #[cfg(feature = "websocket")]
+            Wire::WebSocket => self.queue_websocket(env, now, message),
+            Wire::Line => {
+                self.queue_encoded(env, now, |out| line::encode(message.data(), out))?;
+            }
+            Wire::Binary => {
+                self.queue_encoded(env, now, |out| binary::encode(message.data(), out))?;
+            }
+            Wire::Raw => self.queue_raw(env, now, message.data()),
+            Wire::Own(_) => self.queue_own(env, now, message)?,
+        }
+        self.note_sent(env, now);
+        Ok(())
+    }
+
+    /// Queues a message that many connections share; the bytes are not copied, except for masking.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    pub fn send_shared(
+        &mut self,
+        env: &mut Env,
+        now: Moment,
+        shared: &SharedMessage,
+    ) -> Result<(), SendError> {
+        let masked = self.wire.is_websocket() && self.role == Role::Client;
+        let encoded = if masked {
+            None
+        } else {
+            shared.encoded(self.wire.kind())
+        };
+        let Some(encoded) = encoded else {
+            return self.send(env, now, shared.message());
+        };
+        self.check_room(env, now, encoded.len())?;
+        let outbox = self.outbox(env, now);
+        for (bytes, range) in encoded.frames() {
+            outbox.push_shared(bytes, range);
+        }
+        self.note_sent(env, now);
+        Ok(())
+    }
+
+    /// Queues a ping outside the grid. Nothing happens while one is still waiting to be written.
+    pub fn ping(&mut self, env: &mut Env, now: Moment) {
+        if self.phase == Phase::Open {
+            env.stats.pings_due += 1;
+            self.queue_ping(env, now);
+        }
+    }
+
+    /// Fills `out` with what to write next and returns how many slices that is, zero for nothing.
+    pub fn slices<'a>(&'a self, out: &mut [IoSlice<'a>]) -> usize {
+        self.buffers.as_ref().map_or(0, |held| held.tx.slices(out))
+    }
+
+    /// Notes that the kernel accepted `count` bytes of what [`slices`](Self::slices) gave.
+    pub fn handle_written(&mut self, env: &mut Env, now: Moment, count: usize) {
+        let Some(held) = &mut self.buffers else {
+            return;
+        };
+        if count == 0 {
+            return;
+        }
+        let written = held.tx.commit(count, &mut env.pool);
+        held.progress = Stamp::new(now.fair());
+        env.stats.bytes_out += count as u64;
+        self.heartbeat.handle_written(now);
+        if written.ping {
+            env.stats.pings_written += 1;
+            self.heartbeat
+                .handle_ping_written(&env.policy(self.policy).timing, now);
+        }
+        if written.close {
+            self.flags.close_sent = true;
+        }
+    }
+
+    /// Notes that the socket takes no more output for now.
+    pub fn handle_blocked(&mut self) {
+        if let Some(held) = &mut self.buffers {
+            held.tx.set_blocked(true);
+            self.flags.rearm = true;
+        }
+    }
+
+    /// Notes that the socket takes output again.
+    pub fn handle_writable(&mut self) {
+        if let Some(held) = &mut self.buffers {
+            held.tx.set_blocked(false);
+        }
+    }
+
+    /// Says whether output waits.
+    pub fn has_output(&self) -> bool {
+        self.buffers
+            .as_ref()
+            .is_some_and(|held| !held.tx.is_empty())
+    }
+
+    /// Returns bytes of messages queued, without control frames.
+    pub fn queued(&self) -> usize {
+        self.buffers.as_ref().map_or(0, |held| held.tx.data_len())
+    }
+
+    /// Gives everything borrowed back if nothing needs it.
+    pub fn release(&mut self, env: &mut Env) {
+        if self.buffers.as_ref().is_some_and(|held| held.is_idle())
+            && let Some(buffers) = self.buffers.take()
+        {
+            env.give_buffers(buffers);
+        }
+    }
+
+    /// Gives everything back, at the end of the connection.
+    pub fn discard(&mut self, env: &mut Env) {
+        if let Some(buffers) = self.buffers.take() {
+            env.give_buffers(buffers);
+        }
+    }
+
+    /// Queues bytes as they are.
+    pub(super) fn queue_raw(&mut self, env: &mut Env, now: Moment, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        let held = self.stamped(env, now);
+        if bytes.len() <= LARGEST_COPY {
+            held.tx.push_frame(bytes, &[], &mut env.pool);
+        } else {
+            held.tx.push_block(bytes.into());
+        }
+    }
+
+    pub(super) fn queue_ping(&mut self, env: &mut Env, now: Moment) {
+        if self
+            .buffers
+            .as_ref()
+            .is_some_and(|held| held.tx.ping_waiting())
+        {
+            return;
+        }
+        let phase = self.heartbeat.phase().fraction();
+        let token = Env::token(env.token_key(), phase, self.heartbeat.next_number());
+        match &mut self.wire {
+            #[cfg(feature = "websocket")]
+            Wire::WebSocket => {
+                let mask = self.role.mask(env);
+                env.scratch.clear();
+                encode(
+                    true,
+                    Opcode::Ping,
+                    &token.to_be_bytes(),
+                    mask,
+                    &mut env.scratch,
+                );
+            }
+            Wire::Line => replace(&mut env.scratch, line::PING),
+            Wire::Binary => replace(&mut env.scratch, binary::PING),
+            Wire::Raw => return,
+            Wire::Own(codec) => {
+                env.scratch.clear();
+                codec.encode_ping(token, &mut env.scratch);
+            }
+        }
+        self.queue_control(env, now, |tx, frame| {
+            tx.set_ping(frame);
+        });
+    }
+
+    pub(super) fn queue_pong(&mut self, env: &mut Env, now: Moment, payload: &[u8]) {
+        match &mut self.wire {
+            #[cfg(feature = "websocket")]
+            Wire::WebSocket => {
+                let mask = self.role.mask(env);
+                env.scratch.clear();
+                encode(true, Opcode::Pong, payload, mask, &mut env.scratch);
+            }
+            Wire::Line => replace(&mut env.scratch, line::PONG),
+            Wire::Binary => replace(&mut env.scratch, binary::PONG),
+            Wire::Raw => return,
+            Wire::Own(codec) => {
+                env.scratch.clear();
+                codec.encode_pong(payload, &mut env.scratch);
+            }
+        }
+        let mut folded = 0;
+        self.queue_control(env, now, |tx, frame| folded = tx.push_pong(frame));
+        env.stats.pongs_folded += folded as u64;
+    }
+
+    /// Queues the goodbye of the wire, if it has one.
+    pub(super) fn queue_close(&mut self, env: &mut Env, now: Moment, body: &[u8]) {
+        match &mut self.wire {
+            #[cfg(feature = "websocket")]
+            Wire::WebSocket => {
+                let mask = self.role.mask(env);
+                env.scratch.clear();
+                encode(true, Opcode::Close, body, mask, &mut env.scratch);
+            }
+            Wire::Line | Wire::Binary | Wire::Raw => return,
+            Wire::Own(codec) => {
+                let _ = body;
+                env.scratch.clear();
+                codec.encode_close(&mut env.scratch);
+            }
+        }
+        self.queue_control(env, now, |tx, frame| {
+            tx.set_close(frame);
+        });
+    }
+
+    /// Returns when output will have made no progress for too long.
+    pub(super) fn write_ends(&self, timing: &Timing, now: Moment) -> Option<Micros> {
+        let held = self.buffers.as_ref().filter(|held| !held.tx.is_empty())?;
+        Some(now.at + held.progress.plus(timing.write?).left(now.fair()))
+    }
+
+    /// Returns the borrowed buffers, borrowing them first if need be.
+    pub(super) fn held(&mut self, env: &mut Env) -> &mut Buffers {
+        self.buffers.get_or_insert_with(|| env.take_buffers())
+    }
+
+    fn check_room(&mut self, env: &mut Env, now: Moment, size: usize) -> Result<(), SendError> {
+        if self.phase != Phase::Open {
+            return Err(SendError::Closed);
+        }
+        let limits = &env.policy(self.policy).limits;
+        let (queued, limit) = (self.queued(), limits.send_queue);
+        if size <= limit.saturating_sub(queued) {
+            return Ok(());
+        }
+        env.stats.send_full += 1;
+        match env.policy(self.policy).limits.overflow {
+            Overflow::Drop => {}
+            Overflow::Close => {
+                self.close(env, now, Cause::SendQueueFull, None, "send queue is full");
+            }
+        }
+        Err(SendError::Full { queued, limit })
+    }
+
+    fn note_sent(&mut self, env: &mut Env, now: Moment) {
+        env.stats.messages_out += 1;
+        self.last_message = Stamp::new(now.at);
+    }
+
+    #[cfg(feature = "websocket")]
+    fn queue_websocket(&mut self, env: &mut Env, now: Moment, message: Message<'_>) {
+        let max_fragment = env.policy(self.policy).limits.max_fragment;
+        let data = message.data();
+        for (fin, opcode, range) in fragments(message.kind(), data.len(), max_fragment) {
+            let mask = self.role.mask(env);
+            let payload = &data[range];
+            if payload.len() > LARGEST_COPY {
+                let mut block = Vec::with_capacity(payload.len() + Header::MAX);
+                encode(fin, opcode, payload, mask, &mut block);
+                self.outbox(env, now).push_block(block.into_boxed_slice());
+            } else if mask.is_some() {
+                env.scratch.clear();
+                encode(fin, opcode, payload, mask, &mut env.scratch);
+                self.queue_scratch(env, now);
+            } else {
+                let header = encode_header(fin, opcode, payload.len() as u64, None);
+                let held = self.stamped(env, now);
+                held.tx.push_frame(&header, payload, &mut env.pool);
+            }
+        }
+    }
+
+    fn queue_own(
+        &mut self,
+        env: &mut Env,
+        now: Moment,
+        message: Message<'_>,
+    ) -> Result<(), SendError> {
+        let Wire::Own(codec) = &mut self.wire else {
+            return Ok(());
+        };
+        env.scratch.clear();
+        codec
+            .encode(message.kind(), message.data(), &mut env.scratch)
+            .map_err(SendError::Encode)?;
+        self.queue_scratch(env, now);
+        Ok(())
+    }
+
+    fn queue_encoded(
+        &mut self,
+        env: &mut Env,
+        now: Moment,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), EncodeError>,
+    ) -> Result<(), SendError> {
+        env.scratch.clear();
+        write(&mut env.scratch).map_err(SendError::Encode)?;
+        self.queue_scratch(env, now);
+        Ok(())
+    }
+
+    /// Queues the scratch buffer as one frame.
+    fn queue_scratch(&mut self, env: &mut Env, now: Moment) {
+        let scratch = std::mem::take(&mut env.scratch);
+        self.queue_raw(env, now, &scratch);
+        env.scratch = scratch;
+        env.scratch.clear();
+        env.scratch.shrink_to(LARGEST_COPY);
+    }
+
+    /// Hands the scratch buffer to one of the outbox's reserved places, unless it is empty.
+    fn queue_control(&mut self, env: &mut Env, now: Moment, put: impl FnOnce(&mut Outbox, &[u8])) {
+        let scratch = std::mem::take(&mut env.scratch);
+        if !scratch.is_empty() {
+            put(self.outbox(env, now), &scratch);
+        }
+        env.scratch = scratch;
+    }
+
+    /// Returns the outbox for something to be put in.
+    fn outbox(&mut self, env: &mut Env, now: Moment) -> &mut Outbox {
+        &mut self.stamped(env, now).tx
+    }
+
+    /// Returns the buffers for output to be put in; the write clock starts when there was none.
+    fn stamped(&mut self, env: &mut Env, now: Moment) -> &mut Buffers {
+        let held = self.held(env);
+        if held.tx.is_empty() {
+            held.progress = Stamp::new(now.fair());
+        }
+        held
+    }
+}
+
+#[cfg(feature = "websocket")]
+impl Role {
+    /// Returns a fresh mask for a client (RFC 6455, section 5.3), none for a server (section 5.1).
+    fn mask(self, env: &mut Env) -> Option<[u8; 4]> {
+        match self {
+            Self::Server => None,
+            Self::Client => Some(env.mask()),
+        }
+    }
+}
+
+fn replace(scratch: &mut Vec<u8>, frame: &[u8]) {
+    scratch.clear();
+    scratch.extend_from_slice(frame);
+}
+
+/// Frames up to this size are copied into the ring; longer ones keep a block of their own.
+const LARGEST_COPY: usize = 16 * 1024;

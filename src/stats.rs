@@ -1,0 +1,91 @@
+//! Counters: plain integers, read by snapshot.
+
+use crate::close::Cause;
+
+/// What happened since the reactor was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Connections accepted by the kernel and taken by us.
+    pub accepted: u64,
+    /// Connections dialed.
+    pub dialed: u64,
+    /// Connections that opened: `on_open` ran.
+    pub opened: u64,
+    /// Connections that ended without having opened: `on_rejected` ran.
+    pub rejected: u64,
+    /// Pings the grid called for.
+    pub pings_due: u64,
+    /// Pings the kernel accepted whole.
+    pub pings_written: u64,
+    /// Pings the peers sent.
+    pub pings_received: u64,
+    /// Pongs that answered a ping of ours.
+    pub pongs_matched: u64,
+    /// Pongs nobody asked for, or with a wrong payload.
+    pub pongs_unsolicited: u64,
+    /// Owed pongs folded into a newer one because output was blocked.
+    pub pongs_folded: u64,
+    /// Messages received whole.
+    pub messages_in: u64,
+    /// Messages queued for output.
+    pub messages_out: u64,
+    /// Bytes read from sockets.
+    pub bytes_in: u64,
+    /// Bytes written to sockets.
+    pub bytes_out: u64,
+    /// Messages not queued because the send queue was full.
+    pub send_full: u64,
+    /// Turns of the loop.
+    pub turns: u64,
+    /// The loop's own lateness, summed, µs.
+    pub late_us: u64,
+    /// Times that accepting was paused for want of descriptors.
+    pub accept_pauses: u64,
+    closed: [u64; Cause::ALL.len()],
+}
+
+impl Default for Stats {
+    fn default() -> Self {
+        Self {
+            accepted: 0,
+            dialed: 0,
+            opened: 0,
+            rejected: 0,
+            pings_due: 0,
+            pings_written: 0,
+            pings_received: 0,
+            pongs_matched: 0,
+            pongs_unsolicited: 0,
+            pongs_folded: 0,
+            messages_in: 0,
+            messages_out: 0,
+            bytes_in: 0,
+            bytes_out: 0,
+            send_full: 0,
+            turns: 0,
+            late_us: 0,
+            accept_pauses: 0,
+            closed: [0; Cause::ALL.len()],
+        }
+    }
+}
+
+impl Stats {
+    /// Returns how many connections ended with this cause, opened or not.
+    pub fn closed(&self, cause: Cause) -> u64 {
+        self.closed[cause.index()]
+    }
+
+    /// Returns every cause that occurred, with its count.
+    pub fn causes(&self) -> impl Iterator<Item = (Cause, u64)> + '_ {
+        Cause::ALL
+            .iter()
+            .map(|&cause| (cause, self.closed(cause)))
+            .filter(|&(_, count)| count > 0)
+    }
+
+    pub(crate) fn count_end(&mut self, cause: Cause) {
+        self.closed[cause.index()] += 1;
+    }
+}
