@@ -307,6 +307,20 @@ mod tests {
     }
 
     #[test]
+    fn a_message_nobody_took_is_forgotten() {
+        let (mut pool, mut decoder) = (Pool::default(), BinaryDecoder::default());
+        for bytes in [b"ab", b"cd"] {
+            let mut input = [0, 0, 0, 0, 2, bytes[0]];
+            assert_eq!(
+                decoder.decode(&mut input, 9, &mut pool),
+                Ok((6, Item::NeedMore))
+            );
+            decoder.decode(&mut [bytes[1]], 9, &mut pool).unwrap();
+            assert_eq!(decoder.assembled(), bytes);
+        }
+    }
+
+    #[test]
     fn a_declared_length_costs_nothing() {
         let (mut pool, mut decoder) = (Pool::default(), BinaryDecoder::default());
         let mut input = *b"\0\xff\xff\xff\xff";

@@ -158,7 +158,9 @@ impl Outbox {
     /// pongs that have not begun are dropped in both cases, and nothing can be queued from now on.
     ///
     /// A wire without a close frame passes an empty one: nothing more is queued, and the connection can
-    /// be shut down for writing as soon as the outbox is empty. A second close is ignored.
+    /// be shut down for writing as soon as the outbox is empty. A second close is ignored. Storage that
+    /// dropped data leaves empty returns with the next [`commit`](Self::commit) or
+    /// [`clear`](Self::clear).
     pub fn set_close(&mut self, frame: &[u8]) -> usize {
         if self.closed {
             return 0;

@@ -271,6 +271,16 @@ mod tests {
     }
 
     #[test]
+    fn nothing_moves_while_more_is_free_behind_than_in_front() {
+        let mut pool = Pool::default();
+        let mut ring = Ring::default();
+        fill(&mut ring, &[1; 100], &mut pool);
+        ring.consume(60);
+        assert_eq!(ring.spare_mut(&mut pool).len(), 3996);
+        assert_eq!(ring.head, 60);
+    }
+
+    #[test]
     fn a_long_rest_wraps_and_is_put_in_one_piece_on_demand() {
         let mut pool = Pool::default();
         let mut ring = Ring::default();
