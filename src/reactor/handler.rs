@@ -1,0 +1,267 @@
+//! What an embedder implements, and what it is shown.
+
+use std::net::SocketAddr;
+
+use super::client::ClientEvent;
+use super::context::Context;
+use super::token::{ClientId, ConnId, ListenerId, SourceId};
+use crate::close::Evidence;
+use crate::proto::message::Message;
+use crate::proto::time::Micros;
+#[cfg(feature = "websocket")]
+use crate::proto::websocket::handshake::{Request, Response, Upgrade};
+
+/// The embedder's side: what happens when.
+///
+/// Every method has a default, so a server begins with the one that interests it. A callback runs to
+/// its end before the next one starts, and only marks: what it sends, closes or dials happens after it.
+/// It should return quickly; the time it takes is the loop's own delay, which is measured and never
+/// blamed on a peer.
+///
+/// [`on_open`](Self::on_open) and [`on_close`](Self::on_close) pair exactly: one each, in this order,
+/// for every connection that opened. A connection that ends before it opened goes to
+/// [`on_rejected`](Self::on_rejected) instead.
+///
+/// A panic in a callback is the embedder's: it unwinds out of [`turn`](super::Reactor::turn).
+pub trait Handler {
+    /// What the embedder keeps for each connection; `()` costs nothing.
+    type Data: Default;
+
+    /// Welcomes or turns away a connection, before it opens. A WebSocket server sees the request here.
+    ///
+    /// Default: welcomes everyone with `Data::default()` and no subprotocol.
+    ///
+    /// # Errors
+    ///
+    /// A [`Rejection`] is answered with its HTTP status on WebSocket, and with a plain close on other
+    /// wires. The connection ends with cause `refused`.
+    fn on_accept(
+        &mut self,
+        cx: &mut Context<'_, Self::Data>,
+        offer: &Offer<'_>,
+    ) -> Result<Welcome<Self::Data>, Rejection> {
+        let _ = (cx, offer);
+        Ok(Welcome::default())
+    }
+
+    /// A connection is open: messages can be sent and will arrive.
+    fn on_open(&mut self, cx: &mut Context<'_, Self::Data>, id: ConnId) {
+        let _ = (cx, id);
+    }
+
+    /// A whole message has arrived.
+    fn on_message(&mut self, cx: &mut Context<'_, Self::Data>, id: ConnId, message: Message<'_>) {
+        let _ = (cx, id, message);
+    }
+
+    /// A ping was answered. `rtt` is the round-trip time if that ping was the one being timed: of
+    /// several outstanding pings, one is.
+    fn on_pong(&mut self, cx: &mut Context<'_, Self::Data>, id: ConnId, rtt: Option<Micros>) {
+        let _ = (cx, id, rtt);
+    }
+
+    /// There is room again after a send that found the queue full.
+    fn on_writable(&mut self, cx: &mut Context<'_, Self::Data>, id: ConnId) {
+        let _ = (cx, id);
+    }
+
+    /// A connection that had opened is over; its slot is free already.
+    fn on_close(&mut self, cx: &mut Context<'_, Self::Data>, closed: Closed<'_, Self::Data>) {
+        let _ = (cx, closed);
+    }
+
+    /// A connection ended before it opened: refused, timed out, or a dial that failed.
+    fn on_rejected(&mut self, cx: &mut Context<'_, Self::Data>, rejected: Rejected<'_>) {
+        let _ = (cx, rejected);
+    }
+
+    /// A plain HTTP request came to a WebSocket listener. Default: 426 Upgrade Required.
+    #[cfg(feature = "websocket")]
+    fn on_http(
+        &mut self,
+        cx: &mut Context<'_, Self::Data>,
+        id: ConnId,
+        request: &Request<'_>,
+    ) -> HttpAnswer {
+        let _ = (cx, id, request);
+        HttpAnswer::upgrade_required()
+    }
+
+    /// A client changed its state: dials, failed, waits, gave up.
+    fn on_client(&mut self, cx: &mut Context<'_, Self::Data>, id: ClientId, event: ClientEvent) {
+        let _ = (cx, id, event);
+    }
+
+    /// A timer set with [`Context::set_timer`] is due; `word` is what was given there.
+    fn on_timer(&mut self, cx: &mut Context<'_, Self::Data>, word: u64) {
+        let _ = (cx, word);
+    }
+
+    /// A foreign source is ready. Edge-triggered: act until it would block.
+    fn on_source(&mut self, cx: &mut Context<'_, Self::Data>, id: SourceId, ready: Readiness) {
+        let _ = (cx, id, ready);
+    }
+
+    /// Another thread called [`Remote::notify`](super::Remote::notify) with this word.
+    fn on_notify(&mut self, cx: &mut Context<'_, Self::Data>, word: u64) {
+        let _ = (cx, word);
+    }
+}
+
+/// Where a connection came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Accepted by a listener.
+    Listener(ListenerId),
+    /// Dialed by a client.
+    Client(ClientId),
+}
+
+/// A connection about to open.
+#[derive(Clone, Copy, Debug)]
+pub struct Offer<'a> {
+    /// Its name from here on.
+    pub id: ConnId,
+    /// The peer's address.
+    pub peer: SocketAddr,
+    /// Where it came from.
+    pub origin: Origin,
+    pub(super) head: Head<'a>,
+}
+
+/// The HTTP head that an offer came with.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Head<'a> {
+    /// A wire without one.
+    None(std::marker::PhantomData<&'a ()>),
+    #[cfg(feature = "websocket")]
+    Request(&'a Upgrade<'a>),
+    #[cfg(feature = "websocket")]
+    Response(&'a Response<'a>),
+}
+
+#[cfg(feature = "websocket")]
+impl<'a> Offer<'a> {
+    /// Returns the opening request, where we are a WebSocket server.
+    pub fn upgrade(&self) -> Option<&'a Upgrade<'a>> {
+        match self.head {
+            Head::Request(upgrade) => Some(upgrade),
+            Head::None(_) | Head::Response(_) => None,
+        }
+    }
+
+    /// Returns the server's response, where we are a WebSocket client.
+    pub fn response(&self) -> Option<&'a Response<'a>> {
+        match self.head {
+            Head::Response(response) => Some(response),
+            Head::None(_) | Head::Request(_) => None,
+        }
+    }
+}
+
+/// The answer to an [`Offer`] that is welcome.
+#[derive(Clone, Debug, Default)]
+pub struct Welcome<D> {
+    /// What the embedder keeps for the connection.
+    pub data: D,
+    /// The subprotocol chosen; must be one of those offered. Default: none.
+    pub subprotocol: Option<String>,
+    /// Header fields to add to the response. Default: none.
+    pub headers: Vec<(String, String)>,
+}
+
+impl<D> Welcome<D> {
+    /// Welcomes with data, and no subprotocol.
+    pub fn with(data: D) -> Self {
+        Self { data, subprotocol: None, headers: Vec::new() }
+    }
+}
+
+/// The answer to an [`Offer`] that is turned away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// HTTP status, 400 to 599. A WebSocket client has no use for it.
+    pub status: u16,
+    /// Header fields to add, such as `Retry-After`.
+    pub headers: Vec<(String, String)>,
+    /// Plain text.
+    pub body: String,
+}
+
+impl Rejection {
+    /// Turns away with a status and a word of explanation.
+    pub fn new(status: u16, body: impl Into<String>) -> Self {
+        Self { status, headers: Vec::new(), body: body.into() }
+    }
+}
+
+/// The answer to a plain HTTP request. The connection closes after it.
+#[cfg(feature = "websocket")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpAnswer {
+    /// HTTP status, 200 to 599.
+    pub status: u16,
+    /// Header fields to add, such as `Content-Type`.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+#[cfg(feature = "websocket")]
+impl HttpAnswer {
+    /// Answers with a status and plain text.
+    pub fn text(status: u16, body: impl Into<String>) -> Self {
+        Self {
+            status,
+            headers: vec![("Content-Type".into(), "text/plain; charset=utf-8".into())],
+            body: body.into().into_bytes(),
+        }
+    }
+
+    /// Answers that only WebSocket is spoken here (RFC 9110, section 15.5.22).
+    pub fn upgrade_required() -> Self {
+        let mut answer = Self::text(426, "this is a websocket endpoint\n");
+        answer.headers.push(("Upgrade".into(), "websocket".into()));
+        answer.headers.push(("Sec-WebSocket-Version".into(), "13".into()));
+        answer
+    }
+}
+
+/// A connection that is over.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Closed<'a, D> {
+    /// The name it had.
+    pub id: ConnId,
+    /// The peer's address.
+    pub peer: SocketAddr,
+    /// Where it came from.
+    pub origin: Origin,
+    /// What the embedder kept for it.
+    pub data: D,
+    /// Why it ended, and what was known then.
+    pub evidence: &'a Evidence,
+    /// The reason text of the peer's Close frame, chosen by the peer: escape it before printing.
+    pub reason: &'a str,
+}
+
+/// A connection that ended before it opened.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Rejected<'a> {
+    /// The peer's address.
+    pub peer: SocketAddr,
+    /// Where it came from.
+    pub origin: Origin,
+    /// Why it ended, and what was known then.
+    pub evidence: &'a Evidence,
+}
+
+/// What a foreign source is ready for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Readiness {
+    /// Reading, or an error that a read would show.
+    pub readable: bool,
+    /// Writing, or an error that a write would show.
+    pub writable: bool,
+}

@@ -1,0 +1,83 @@
+//! Making sockets: options that accepted connections inherit, and the ways to end one.
+
+use std::io;
+use std::net::SocketAddr;
+
+use mio::net::{TcpListener, TcpStream};
+
+use super::listener::SocketOptions;
+
+/// Binds a listener. What Linux lets accepted sockets inherit is set here, once.
+#[cfg(feature = "sockets")]
+pub(super) fn listen(addr: SocketAddr, options: &SocketOptions) -> io::Result<TcpListener> {
+    use socket2::{Domain, Protocol, Socket, Type};
+
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    #[cfg(unix)]
+    socket.set_reuse_address(true)?;
+    #[cfg(unix)]
+    if options.reuse_port {
+        socket.set_reuse_port(true)?;
+    }
+    socket.set_tcp_nodelay(true)?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_notsent_lowat(NOT_SENT)?;
+    #[cfg(target_os = "linux")]
+    if options.user_timeout.is_some() {
+        socket.set_tcp_user_timeout(options.user_timeout)?;
+    }
+    if options.keepalive {
+        socket.set_keepalive(true)?;
+    }
+    socket.bind(&addr.into())?;
+    socket.listen(options.backlog)?;
+    Ok(TcpListener::from_std(socket.into()))
+}
+
+/// Binds a listener with mio's own options.
+#[cfg(not(feature = "sockets"))]
+pub(super) fn listen(addr: SocketAddr, _options: &SocketOptions) -> io::Result<TcpListener> {
+    TcpListener::bind(addr)
+}
+
+/// Starts to dial.
+pub(super) fn dial(addr: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(addr)?;
+    stream.set_nodelay(true)?;
+    #[cfg(all(feature = "sockets", target_os = "linux"))]
+    socket2::SockRef::from(&stream).set_tcp_notsent_lowat(NOT_SENT)?;
+    Ok(stream)
+}
+
+/// Makes the coming close a reset: what is still queued is thrown away, and the peer is told.
+pub(super) fn reset_on_close(stream: &TcpStream) {
+    #[cfg(feature = "sockets")]
+    if let Err(error) = socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO)) {
+        log::debug!("could not arm a reset: {error}");
+    }
+    #[cfg(not(feature = "sockets"))]
+    let _ = stream;
+}
+
+/// Says whether an accept failed for want of descriptors or memory: nothing is wrong with the listener.
+pub(super) fn is_exhausted(error: &io::Error) -> bool {
+    // ENOMEM, ENFILE, EMFILE, then ENOBUFS as the BSDs and Linux number it.
+    matches!(error.raw_os_error(), Some(12 | 23 | 24 | 55 | 105))
+}
+
+/// Says whether a socket error is the peer's reset.
+pub(super) fn is_reset(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::NotConnected
+    )
+}
+
+/// Bytes the kernel may hold unsent before the socket stops being writable. Little, so that control
+/// frames do not wait behind data in a queue we cannot reorder.
+#[cfg(all(feature = "sockets", target_os = "linux"))]
+const NOT_SENT: u32 = 16 * 1024;

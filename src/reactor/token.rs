@@ -1,0 +1,128 @@
+//! What a poll token names: a connection of one generation, a listener, a source, the waker.
+
+use std::fmt;
+
+use mio::Token;
+
+/// Names one connection of a reactor, for as long as it lives and never another one after it.
+///
+/// Slots are reused at once, so the name holds a generation too: a name kept too long finds nothing.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId {
+    index: u32,
+    /// Invariant: below 2^30.
+    generation: u32,
+}
+
+impl ConnId {
+    pub(super) fn new(index: usize, generation: u32) -> Self {
+        let index = u32::try_from(index).expect("slots are fewer than max_connections");
+        Self { index, generation: generation & GENERATIONS }
+    }
+
+    pub(super) const fn index(self) -> usize {
+        self.index as usize
+    }
+
+    /// Returns the name as one number, for a log or another thread.
+    pub const fn as_u64(self) -> u64 {
+        (self.generation as u64) << 32 | self.index as u64
+    }
+
+    /// Returns the name that [`as_u64`](Self::as_u64) gave as a number. A number it never gave finds no
+    /// connection.
+    pub const fn from_u64(number: u64) -> Self {
+        let [a, b, c, d, e, f, g, h] = number.to_le_bytes();
+        Self {
+            index: u32::from_le_bytes([a, b, c, d]),
+            generation: u32::from_le_bytes([e, f, g, h]) & GENERATIONS,
+        }
+    }
+}
+
+/// Short enough to read aloud: slot, then generation.
+impl fmt::Display for ConnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.index, self.generation)
+    }
+}
+
+impl fmt::Debug for ConnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ConnId({self})")
+    }
+}
+
+/// Names one listener of a reactor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ListenerId(pub(super) u32);
+
+/// Names one client of a reactor: a target that is dialed, and dialed again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientId(pub(super) u32);
+
+/// Names one foreign source of a reactor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SourceId(pub(super) u32);
+
+/// What a token stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Target {
+    Conn(ConnId),
+    Listener(ListenerId),
+    Source(SourceId),
+    Waker,
+}
+
+impl Target {
+    pub(super) const fn token(self) -> Token {
+        match self {
+            Self::Conn(id) => Token(id.as_u64() as usize),
+            Self::Listener(ListenerId(id)) => Token(1 << KIND | id as usize),
+            Self::Source(SourceId(id)) => Token(2 << KIND | id as usize),
+            Self::Waker => Token(3 << KIND),
+        }
+    }
+
+    pub(super) const fn of(token: Token) -> Self {
+        let number = (token.0 & 0xFFFF_FFFF) as u32;
+        match token.0 >> KIND {
+            0 => Self::Conn(ConnId::from_u64(token.0 as u64)),
+            1 => Self::Listener(ListenerId(number)),
+            2 => Self::Source(SourceId(number)),
+            _ => Self::Waker,
+        }
+    }
+}
+
+/// The two topmost bits say what a token is.
+const KIND: u32 = 62;
+
+const GENERATIONS: u32 = (1 << 30) - 1;
+
+const _: () = assert!(usize::BITS == 64, "a token holds a slot and its generation");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_target_survives_its_token() {
+        for target in [
+            Target::Conn(ConnId::new(0, 0)),
+            Target::Conn(ConnId::new(u32::MAX as usize, u32::MAX)),
+            Target::Listener(ListenerId(7)),
+            Target::Source(SourceId(u32::MAX)),
+            Target::Waker,
+        ] {
+            assert_eq!(Target::of(target.token()), target);
+        }
+    }
+
+    #[test]
+    fn a_name_survives_its_number() {
+        let id = ConnId::new(17, 4);
+        assert_eq!(ConnId::from_u64(id.as_u64()), id);
+        assert_eq!(id.to_string(), "17.4");
+    }
+}
