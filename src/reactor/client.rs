@@ -1,0 +1,412 @@
+//! Clients: targets that are dialed, and dialed again when the connection is lost.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::listener::WireFactory;
+use super::token::ConnId;
+use crate::close::{Cause, Evidence};
+use crate::config::{HeartbeatConfig, LimitsConfig};
+use crate::error::ConfigError;
+use crate::proto::backoff::{Backoff, BackoffPolicy};
+use crate::proto::session::PolicyId;
+use crate::proto::time::Micros;
+#[cfg(feature = "websocket")]
+use crate::proto::websocket::handshake::ResponseError;
+
+/// How a lost connection is dialed again: after a random time in [`min`, the smaller of `cap` and
+/// `base` · 2^n] at the n-th failure in a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReconnectConfig {
+    /// Least delay. Default 50 ms.
+    pub min: Duration,
+    /// Most delay after the first failure. Default 0.5 s.
+    pub base: Duration,
+    /// Most delay ever. Default 60 s.
+    pub cap: Duration,
+    /// How long a connection must have been open for the count of failures to start over. Default
+    /// 30 s.
+    pub stable: Duration,
+}
+
+impl Default for ReconnectConfig {
+    fn default() -> Self {
+        Self {
+            min: Duration::from_millis(50),
+            base: Duration::from_millis(500),
+            cap: Duration::from_secs(60),
+            stable: Duration::from_secs(30),
+        }
+    }
+}
+
+impl ReconnectConfig {
+    fn policy(&self) -> Result<BackoffPolicy, ConfigError> {
+        if self.min.is_zero() || self.base < self.min || self.cap < self.base {
+            return Err(ConfigError::new("reconnect", "needs 0 < min <= base <= cap"));
+        }
+        Ok(BackoffPolicy {
+            min: self.min.into(),
+            base: self.base.into(),
+            cap: self.cap.into(),
+            stable: self.stable.into(),
+        })
+    }
+}
+
+/// One target to dial.
+///
+/// ```
+/// use heartwheel::reactor::ClientConfig;
+///
+/// let config = ClientConfig::from_url("tcp://localhost:9002")?;
+/// assert_eq!((config.host.as_str(), config.port), ("localhost", 9002));
+/// assert!(ClientConfig::from_url("http://localhost").is_err());
+/// # Ok::<(), heartwheel::error::ConfigError>(())
+/// ```
+#[derive(Debug)]
+pub struct ClientConfig {
+    /// Name or address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// Path and query of a WebSocket request. Default `/`.
+    pub path: String,
+    /// What to speak.
+    pub wire: WireFactory,
+    /// Heartbeat and deadlines. Default: those of the wire.
+    pub heartbeat: HeartbeatConfig,
+    /// Sizes and rates.
+    pub limits: LimitsConfig,
+    /// Whether and how to dial again. `None`: once only.
+    pub reconnect: Option<ReconnectConfig>,
+    /// WebSocket subprotocols to offer, the best liked first.
+    pub subprotocols: Vec<String>,
+    /// Header fields to add to the WebSocket request.
+    pub headers: Vec<(String, String)>,
+}
+
+impl ClientConfig {
+    /// Dials a target with the wire's defaults.
+    pub fn new(host: impl Into<String>, port: u16, wire: WireFactory) -> Self {
+        Self {
+            host: host.into(),
+            port,
+            path: "/".into(),
+            heartbeat: HeartbeatConfig::for_wire(wire.kind()),
+            wire,
+            limits: LimitsConfig::default(),
+            reconnect: Some(ReconnectConfig::default()),
+            subprotocols: Vec::new(),
+            headers: Vec::new(),
+        }
+    }
+
+    /// Parses `ws://`, `tcp://`, `tcp+binary://` or `tcp+raw://`, host, port and path. Port 80 stands in
+    /// for none on `ws`.
+    ///
+    /// # Errors
+    ///
+    /// The field `url` with what is wrong with it; `wss://` is not spoken yet.
+    pub fn from_url(url: &str) -> Result<Self, ConfigError> {
+        let error = |reason: String| ConfigError::new("url", reason);
+        let Some((scheme, rest)) = url.split_once("://") else {
+            return Err(error(format!("needs a scheme, such as ws://{url}")));
+        };
+        let (wire, default_port) = match scheme {
+            #[cfg(feature = "websocket")]
+            "ws" => (WireFactory::WebSocket, Some(80)),
+            "wss" => return Err(error("wss:// needs TLS, which is not spoken yet".into())),
+            "tcp" => (WireFactory::Line, None),
+            "tcp+binary" => (WireFactory::Binary, None),
+            "tcp+raw" => (WireFactory::Raw, None),
+            other => {
+                return Err(error(format!(
+                    "has scheme {other:?}; use ws, tcp, tcp+binary or tcp+raw"
+                )));
+            }
+        };
+        let split = rest.find(['/', '?']).unwrap_or(rest.len());
+        let (authority, path) = rest.split_at(split);
+        if path.contains('#') || authority.contains('#') {
+            return Err(error("must not have a fragment (RFC 6455, section 3)".into()));
+        }
+        if authority.contains('@') {
+            return Err(error("must not carry credentials".into()));
+        }
+        let (host, port) = split_port(authority).ok_or_else(|| error("has a bad port".into()))?;
+        let Some(port) = port.or(default_port) else {
+            return Err(error(format!("needs a port, such as {scheme}://{host}:9002")));
+        };
+        if host.is_empty() || port == 0 {
+            return Err(error("needs a host and a port other than 0".into()));
+        }
+        let path = match path.chars().next() {
+            None => "/".to_owned(),
+            Some('?') => format!("/{path}"),
+            Some(_) => path.to_owned(),
+        };
+        Ok(Self { path, ..Self::new(host, port, wire) })
+    }
+
+    /// Returns the Host field of the request: an address of version 6 in brackets, the port unless it is
+    /// the default one.
+    #[cfg(feature = "websocket")]
+    pub(super) fn authority(&self) -> String {
+        let host = match IpAddr::from_str(&self.host) {
+            Ok(IpAddr::V6(addr)) => format!("[{addr}]"),
+            Ok(IpAddr::V4(_)) | Err(_) => self.host.clone(),
+        };
+        if self.port == 80 { host } else { format!("{host}:{}", self.port) }
+    }
+}
+
+/// Splits `host:port` or `[v6]:port`; `None` where the port is no number.
+fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
+    if let Some(rest) = authority.strip_prefix('[') {
+        let (host, rest) = rest.split_once(']')?;
+        return match rest.strip_prefix(':') {
+            Some(port) => Some((host, Some(port.parse().ok()?))),
+            None if rest.is_empty() => Some((host, None)),
+            None => None,
+        };
+    }
+    match authority.split_once(':') {
+        Some((host, port)) => Some((host, Some(port.parse().ok()?))),
+        None => Some((authority, None)),
+    }
+}
+
+/// What a client is up to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ClientEvent {
+    /// It dials this address.
+    Dialing {
+        /// Attempts so far, this one included, since the connection was last stable.
+        attempt: u32,
+        /// Where to.
+        addr: SocketAddr,
+    },
+    /// An attempt failed.
+    Failed {
+        /// Why.
+        error: DialError,
+    },
+    /// It will dial again.
+    Waiting {
+        /// After this time.
+        delay: Micros,
+    },
+    /// It will not dial again.
+    Stopped,
+}
+
+/// Why an attempt failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DialError {
+    /// The name has no address.
+    NameNotFound(String),
+    /// The kernel says no: refused, unreachable and the like.
+    Io {
+        /// Its kind.
+        kind: io::ErrorKind,
+        /// The kernel's number.
+        errno: Option<i32>,
+    },
+    /// TCP or the opening handshake took too long; the cause says which.
+    Timeout(Cause),
+    /// The server's answer does not complete the handshake.
+    #[cfg(feature = "websocket")]
+    Handshake(ResponseError),
+    /// The connection ended during the opening handshake.
+    Ended(Cause),
+}
+
+impl DialError {
+    /// Says whether another attempt may fare better. A status of 4xx other than 408, 425 and 429 is the
+    /// server's last word.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            #[cfg(feature = "websocket")]
+            Self::Handshake(ResponseError::Status { code, .. }) => {
+                !(400..500).contains(code) || matches!(code, 408 | 425 | 429)
+            }
+            #[cfg(feature = "websocket")]
+            Self::Handshake(_) => true,
+            Self::NameNotFound(_) | Self::Io { .. } | Self::Timeout(_) | Self::Ended(_) => true,
+        }
+    }
+
+    /// Returns how long the server asks us to wait.
+    fn retry_after(&self) -> Option<Micros> {
+        match self {
+            #[cfg(feature = "websocket")]
+            Self::Handshake(ResponseError::Status { retry_after, .. }) => {
+                retry_after.map(Micros::from_secs)
+            }
+            #[cfg(feature = "websocket")]
+            Self::Handshake(_) => None,
+            Self::NameNotFound(_) | Self::Io { .. } | Self::Timeout(_) | Self::Ended(_) => None,
+        }
+    }
+
+    pub(super) fn of_end(evidence: &Evidence) -> Self {
+        match evidence.cause {
+            Cause::ConnectTimeout | Cause::HandshakeTimeout => Self::Timeout(evidence.cause),
+            Cause::IoError | Cause::PeerReset if evidence.errno.is_some() => {
+                let errno = evidence.errno.unwrap_or(0);
+                Self::Io {
+                    kind: io::Error::from_raw_os_error(errno).kind(),
+                    errno: evidence.errno,
+                }
+            }
+            cause => Self::Ended(cause),
+        }
+    }
+}
+
+impl From<&io::Error> for DialError {
+    fn from(error: &io::Error) -> Self {
+        Self::Io { kind: error.kind(), errno: error.raw_os_error() }
+    }
+}
+
+impl fmt::Display for DialError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NameNotFound(name) => write!(f, "no address for {name}"),
+            Self::Io { kind, .. } => write!(f, "{kind}"),
+            Self::Timeout(cause) => write!(f, "{cause}"),
+            #[cfg(feature = "websocket")]
+            Self::Handshake(error) => write!(f, "{error}"),
+            Self::Ended(cause) => write!(f, "ended in the opening handshake: {cause}"),
+        }
+    }
+}
+
+impl StdError for DialError {}
+
+/// A target and how far its dialing has come.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) config: ClientConfig,
+    pub(super) policy: PolicyId,
+    pub(super) state: ClientState,
+    /// Addresses of this attempt not tried yet, the next one last.
+    pub(super) addrs: Vec<SocketAddr>,
+    /// What the attempt under way failed with, where the evidence alone would not say it.
+    pub(super) error: Option<DialError>,
+    pub(super) backoff: Backoff,
+    /// Nonce of the opening handshake under way.
+    #[cfg(feature = "websocket")]
+    pub(super) key: [u8; 16],
+}
+
+/// How far a client has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ClientState {
+    /// Due to be dialed at this time.
+    Waiting(Micros),
+    /// Its name is being looked up.
+    Resolving,
+    /// It has a connection, open or not yet.
+    Active(ConnId),
+    /// It is not dialed any more.
+    Stopped,
+}
+
+impl Client {
+    pub(super) fn new(config: ClientConfig, policy: PolicyId) -> Result<Self, ConfigError> {
+        let backoff = config.reconnect.clone().unwrap_or_default().policy()?;
+        Ok(Self {
+            config,
+            policy,
+            state: ClientState::Stopped,
+            addrs: Vec::new(),
+            error: None,
+            backoff: Backoff::new(backoff),
+            #[cfg(feature = "websocket")]
+            key: [0; 16],
+        })
+    }
+
+    /// Returns the address where the host is one, so that nothing must be looked up.
+    pub(super) fn literal(&self) -> Option<SocketAddr> {
+        let addr = IpAddr::from_str(&self.config.host).ok()?;
+        Some(SocketAddr::new(addr, self.config.port))
+    }
+
+    /// Decides, after an attempt or a connection ended, whether and when to dial again.
+    pub(super) fn retry_delay(
+        &mut self,
+        error: Option<&DialError>,
+        cause: Option<Cause>,
+        random: u64,
+    ) -> Option<Micros> {
+        self.config.reconnect.as_ref()?;
+        let is_final = error.is_some_and(|error| !error.is_retryable())
+            || matches!(cause, Some(Cause::LocalClose | Cause::Drain));
+        if is_final {
+            return None;
+        }
+        let asked = error.and_then(DialError::retry_after).unwrap_or(Micros::ZERO);
+        Some(self.backoff.next_delay(random).max(asked))
+    }
+}
+
+/// Looks a name up. Blocks: not for the loop's own thread.
+pub(super) fn resolve(host: &str, port: u16) -> Vec<SocketAddr> {
+    (host, port).to_socket_addrs().map(Iterator::collect).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(url: &str) -> Result<(String, u16, String), String> {
+        ClientConfig::from_url(url)
+            .map(|config| (config.host, config.port, config.path))
+            .map_err(|error| error.reason().to_owned())
+    }
+
+    #[test]
+    fn a_url_is_split_into_host_port_and_path() {
+        let split = |host: &str, port, path: &str| Ok((host.to_owned(), port, path.to_owned()));
+        assert_eq!(parts("tcp://10.0.0.1:7"), split("10.0.0.1", 7, "/"));
+        assert_eq!(parts("tcp+binary://[::1]:7"), split("::1", 7, "/"));
+        #[cfg(feature = "websocket")]
+        {
+            assert_eq!(parts("ws://example.com"), split("example.com", 80, "/"));
+            assert_eq!(parts("ws://a:9001/chat?room=1"), split("a", 9001, "/chat?room=1"));
+            assert_eq!(parts("ws://a:9001?room=1"), split("a", 9001, "/?room=1"));
+        }
+    }
+
+    #[test]
+    fn a_bad_url_is_refused_with_the_reason() {
+        for url in [
+            "", "localhost:1", "http://a", "tcp://a", "tcp://:1", "tcp://a:0", "tcp://a:65536",
+            "tcp://[::1", "tcp://a:1#x", "tcp://u@a:1",
+        ] {
+            assert!(parts(url).is_err(), "{url}");
+        }
+        assert!(parts("wss://a").is_err_and(|reason| reason.contains("TLS")));
+    }
+
+    #[cfg(feature = "websocket")]
+    #[test]
+    fn a_client_error_is_final_and_a_server_error_is_not() {
+        let status =
+            |code| DialError::Handshake(ResponseError::Status { code, retry_after: None });
+        assert!(!status(401).is_retryable());
+        assert!(!status(404).is_retryable());
+        assert!(status(429).is_retryable());
+        assert!(status(503).is_retryable());
+    }
+}
