@@ -90,8 +90,6 @@ pub struct Wheel {
     /// Tick of the slot visited last. Invariant: `now - slots <= cursor <= now`; it is `now` unless
     /// a limit kept work back.
     cursor: u64,
-    /// State of the generator that picks chains; never zero.
-    dice: u32,
     /// Number of armed keys.
     len: usize,
 }
@@ -135,7 +133,6 @@ impl Wheel {
             tick: tick.as_micros(),
             now,
             cursor: now,
-            dice: 0x9E37_79B9,
             len: 0,
         }
     }
@@ -162,6 +159,7 @@ impl Wheel {
     /// # Panics
     ///
     /// If `key` is not below [`MAX_KEYS`](Self::MAX_KEYS).
+    #[inline]
     pub fn schedule(&mut self, key: usize, deadline: Micros) {
         let at = deadline.as_micros().div_ceil(self.tick).max(self.now + 1);
         if key >= self.nodes.len() {
@@ -175,7 +173,8 @@ impl Wheel {
             node.at = at;
             return;
         } else {
-            self.unlink(key);
+            let Node { next, prev, .. } = *node;
+            self.unlink(next, prev);
         }
         self.link(key, at);
     }
@@ -184,12 +183,13 @@ impl Wheel {
     ///
     /// It works on keys that are due and were kept back by a limit, too. Keys that were handed out by
     /// [`advance`](Self::advance) are no longer armed.
+    #[inline]
     pub fn cancel(&mut self, key: usize) -> bool {
-        if !self.nodes.get(key).is_some_and(Node::is_armed) {
+        let Some(node) = self.nodes.get_mut(key).filter(|node| node.is_armed()) else {
             return false;
-        }
-        self.unlink(key);
-        self.nodes[key].prev = UNARMED;
+        };
+        let Node { next, prev, .. } = mem::replace(node, Node::UNLINKED);
+        self.unlink(next, prev);
         self.len -= 1;
         true
     }
@@ -389,10 +389,11 @@ impl Wheel {
     }
 
     /// Puts a node first in one of the chains of the slot of `at`.
+    #[inline]
     fn link(&mut self, key: usize, at: u64) {
         let slot = self.slot_of(at);
-        let chain = self.pick_chain();
         let name = name(key);
+        let chain = chain_of(name);
         let next = mem::replace(&mut self.heads[slot][chain], name);
         self.nodes[key] = Node {
             next,
@@ -405,9 +406,9 @@ impl Wheel {
         self.occupied.insert(slot);
     }
 
-    /// Takes a node out of its chain, whichever that is, and leaves its own fields as they are.
-    fn unlink(&mut self, key: usize) {
-        let Node { next, prev, .. } = self.nodes[key];
+    /// Joins the neighbours of a node that leaves its chain, whichever that is.
+    #[inline]
+    fn unlink(&mut self, next: u32, prev: u32) {
         if next != NIL {
             self.nodes[index(next)].prev = prev;
         }
@@ -430,17 +431,6 @@ impl Wheel {
         self.nodes.resize(key + 1, Node::UNLINKED);
     }
 
-    /// Picks one of the four chains by xorshift.
-    ///
-    /// Bits of the key, or turns, would do for evenly spread deadlines too, were it not that spread and
-    /// keys often share a pattern, which then fills one chain of four.
-    fn pick_chain(&mut self) -> usize {
-        self.dice ^= self.dice << 13;
-        self.dice ^= self.dice >> 17;
-        self.dice ^= self.dice << 5;
-        index(self.dice) % CHAINS
-    }
-
     fn has_pending(&self) -> bool {
         self.heads[self.slots()] != EMPTY
     }
@@ -456,6 +446,7 @@ impl Wheel {
         Some(self.cursor + 1 + distance)
     }
 
+    #[inline]
     fn slot_of(&self, tick: u64) -> usize {
         usize::try_from(tick & self.mask).expect("the mask is below MAX_SLOTS")
     }
@@ -497,6 +488,7 @@ impl Node {
         at: 0,
     };
 
+    #[inline]
     fn is_armed(&self) -> bool {
         self.prev != UNARMED
     }
@@ -520,8 +512,18 @@ const HEAD: u32 = 1 << 31;
 const UNARMED: u32 = u32::MAX;
 
 /// The `prev` of the first node of a chain.
+#[inline]
 fn head_link(slot: usize, chain: usize) -> u32 {
     HEAD | u32::try_from(slot * CHAINS + chain).expect("slots are at most MAX_SLOTS + 1")
+}
+
+/// The chain that a key joins in whichever slot.
+///
+/// A hash, since the low bits of the key will not do: keys and phases often share a pattern, with
+/// which a slot would have all its keys in one chain of four.
+#[inline]
+const fn chain_of(name: u32) -> usize {
+    index((name ^ name >> 15).wrapping_mul(0x2C1B_3C6D) >> 30)
 }
 
 /// The tick that `now` has reached, short of the end of time, so that there is always a next one.
@@ -530,11 +532,13 @@ fn floor(now: Micros, tick: u64) -> u64 {
 }
 
 /// A key as it is stored.
+#[inline]
 fn name(key: usize) -> u32 {
     u32::try_from(key).expect("keys are below MAX_KEYS")
 }
 
 /// A stored number as an index, which is at least as wide.
+#[inline]
 const fn index(name: u32) -> usize {
     name as usize
 }

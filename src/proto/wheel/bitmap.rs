@@ -25,10 +25,14 @@ impl Bitmap {
     }
 
     /// Adds a slot; twice does no harm.
+    #[inline]
     pub(super) fn insert(&mut self, slot: usize) {
-        let word = slot / BITS;
-        self.words[word] |= 1 << (slot % BITS);
-        self.summary[word / BITS] |= 1 << (word % BITS);
+        // Mostly it is a member already, and a store costs more than this look.
+        if !self.contains(slot) {
+            let word = slot / BITS;
+            self.words[word] |= 1 << (slot % BITS);
+            self.summary[word / BITS] |= 1 << (word % BITS);
+        }
     }
 
     /// Removes a slot; twice does no harm.
@@ -52,6 +56,7 @@ impl Bitmap {
     }
 
     /// Returns whether a slot is a member.
+    #[inline]
     pub(super) fn contains(&self, slot: usize) -> bool {
         self.words[slot / BITS] & (1 << (slot % BITS)) != 0
     }
