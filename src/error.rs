@@ -2,6 +2,8 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::io;
+use std::net::SocketAddr;
 
 use crate::close::{Cause, CloseCode};
 use crate::proto::wire::EncodeError;
@@ -177,3 +179,50 @@ impl fmt::Display for SendError {
 }
 
 impl StdError for SendError {}
+
+/// Which operation of ours failed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// A configuration value makes no sense.
+    Config(ConfigError),
+    /// An address could not be listened on.
+    Listen {
+        /// The address.
+        addr: SocketAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The selector failed: the loop cannot go on.
+    Poll(io::Error),
+    /// A source could not be registered with the selector, or taken from it.
+    Register(io::Error),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(error) => error.fmt(f),
+            Self::Listen { addr, source } => write!(f, "cannot listen on {addr}: {source}"),
+            Self::Poll(source) => write!(f, "polling failed: {source}"),
+            Self::Register(source) => write!(f, "registering failed: {source}"),
+        }
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            Self::Config(error) => Some(error),
+            Self::Listen { source, .. } | Self::Poll(source) | Self::Register(source) => {
+                Some(source)
+            }
+        }
+    }
+}
+
+impl From<ConfigError> for Error {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(error)
+    }
+}

@@ -4,4 +4,5 @@ pub mod close;
 pub mod config;
 pub mod error;
 pub mod proto;
+pub mod reactor;
 pub mod stats;

@@ -159,7 +159,7 @@ impl TryFrom<&LimitsConfig> for Limits {
             max_message: config.max_message,
             send_queue: config
                 .send_queue
-                .unwrap_or((config.max_message * 2).max(1024 * 1024)),
+                .unwrap_or_else(|| config.max_message.saturating_mul(2).max(1024 * 1024)),
             overflow: config.overflow,
             max_fragment: config.max_fragment,
             max_head: config.max_head,

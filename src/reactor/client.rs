@@ -47,7 +47,10 @@ impl Default for ReconnectConfig {
 impl ReconnectConfig {
     fn policy(&self) -> Result<BackoffPolicy, ConfigError> {
         if self.min.is_zero() || self.base < self.min || self.cap < self.base {
-            return Err(ConfigError::new("reconnect", "needs 0 < min <= base <= cap"));
+            return Err(ConfigError::new(
+                "reconnect",
+                "needs 0 < min <= base <= cap",
+            ));
         }
         Ok(BackoffPolicy {
             min: self.min.into(),
@@ -133,14 +136,18 @@ impl ClientConfig {
         let split = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(split);
         if path.contains('#') || authority.contains('#') {
-            return Err(error("must not have a fragment (RFC 6455, section 3)".into()));
+            return Err(error(
+                "must not have a fragment (RFC 6455, section 3)".into(),
+            ));
         }
         if authority.contains('@') {
             return Err(error("must not carry credentials".into()));
         }
         let (host, port) = split_port(authority).ok_or_else(|| error("has a bad port".into()))?;
         let Some(port) = port.or(default_port) else {
-            return Err(error(format!("needs a port, such as {scheme}://{host}:9002")));
+            return Err(error(format!(
+                "needs a port, such as {scheme}://{host}:9002"
+            )));
         };
         if host.is_empty() || port == 0 {
             return Err(error("needs a host and a port other than 0".into()));
@@ -150,7 +157,10 @@ impl ClientConfig {
             Some('?') => format!("/{path}"),
             Some(_) => path.to_owned(),
         };
-        Ok(Self { path, ..Self::new(host, port, wire) })
+        Ok(Self {
+            path,
+            ..Self::new(host, port, wire)
+        })
     }
 
     /// Returns the Host field of the request: an address of version 6 in brackets, the port unless it is
@@ -161,7 +171,11 @@ impl ClientConfig {
             Ok(IpAddr::V6(addr)) => format!("[{addr}]"),
             Ok(IpAddr::V4(_)) | Err(_) => self.host.clone(),
         };
-        if self.port == 80 { host } else { format!("{host}:{}", self.port) }
+        if self.port == 80 {
+            host
+        } else {
+            format!("{host}:{}", self.port)
+        }
     }
 }
 
@@ -273,7 +287,10 @@ impl DialError {
 
 impl From<&io::Error> for DialError {
     fn from(error: &io::Error) -> Self {
-        Self::Io { kind: error.kind(), errno: error.raw_os_error() }
+        Self::Io {
+            kind: error.kind(),
+            errno: error.raw_os_error(),
+        }
     }
 }
 
@@ -355,14 +372,19 @@ impl Client {
         if is_final {
             return None;
         }
-        let asked = error.and_then(DialError::retry_after).unwrap_or(Micros::ZERO);
+        let asked = error
+            .and_then(DialError::retry_after)
+            .unwrap_or(Micros::ZERO);
         Some(self.backoff.next_delay(random).max(asked))
     }
 }
 
 /// Looks a name up. Blocks: not for the loop's own thread.
 pub(super) fn resolve(host: &str, port: u16) -> Vec<SocketAddr> {
-    (host, port).to_socket_addrs().map(Iterator::collect).unwrap_or_default()
+    (host, port)
+        .to_socket_addrs()
+        .map(Iterator::collect)
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -383,7 +405,10 @@ mod tests {
         #[cfg(feature = "websocket")]
         {
             assert_eq!(parts("ws://example.com"), split("example.com", 80, "/"));
-            assert_eq!(parts("ws://a:9001/chat?room=1"), split("a", 9001, "/chat?room=1"));
+            assert_eq!(
+                parts("ws://a:9001/chat?room=1"),
+                split("a", 9001, "/chat?room=1")
+            );
             assert_eq!(parts("ws://a:9001?room=1"), split("a", 9001, "/?room=1"));
         }
     }
@@ -391,8 +416,16 @@ mod tests {
     #[test]
     fn a_bad_url_is_refused_with_the_reason() {
         for url in [
-            "", "localhost:1", "http://a", "tcp://a", "tcp://:1", "tcp://a:0", "tcp://a:65536",
-            "tcp://[::1", "tcp://a:1#x", "tcp://u@a:1",
+            "",
+            "localhost:1",
+            "http://a",
+            "tcp://a",
+            "tcp://:1",
+            "tcp://a:0",
+            "tcp://a:65536",
+            "tcp://[::1",
+            "tcp://a:1#x",
+            "tcp://u@a:1",
         ] {
             assert!(parts(url).is_err(), "{url}");
         }
@@ -402,8 +435,12 @@ mod tests {
     #[cfg(feature = "websocket")]
     #[test]
     fn a_client_error_is_final_and_a_server_error_is_not() {
-        let status =
-            |code| DialError::Handshake(ResponseError::Status { code, retry_after: None });
+        let status = |code| {
+            DialError::Handshake(ResponseError::Status {
+                code,
+                retry_after: None,
+            })
+        };
         assert!(!status(401).is_retryable());
         assert!(!status(404).is_retryable());
         assert!(status(429).is_retryable());

@@ -75,8 +75,16 @@ impl Clock {
 
     fn moment(&self, at: Micros) -> Moment {
         let delay = self.delay(at);
-        let counted = if delay > self.threshold { delay } else { Micros::ZERO };
-        Moment { at, late: self.late + counted, stalled: self.wait_late > STALL }
+        let counted = if delay > self.threshold {
+            delay
+        } else {
+            Micros::ZERO
+        };
+        Moment {
+            at,
+            late: self.late + counted,
+            stalled: self.wait_late > STALL,
+        }
     }
 }
 

@@ -19,14 +19,23 @@ impl Drain {
     pub(super) fn new(now: Micros, window: Micros, count: usize) -> Self {
         let micros = window.as_micros().max(1);
         let even = (count as u64).saturating_mul(1_000_000).div_ceil(micros);
-        Self { began: now, window, per_second: even.max(LEAST_PER_SECOND), closed: 0, cursor: 0 }
+        Self {
+            began: now,
+            window,
+            per_second: even.max(LEAST_PER_SECOND),
+            closed: 0,
+            cursor: 0,
+        }
     }
 
     /// Returns how many closes are due at `now`; the first ones at once.
     pub(super) fn due(&self, now: Micros) -> u64 {
         let elapsed = (now - self.began).as_micros() + STEP.as_micros();
         let share = u128::from(elapsed) * u128::from(self.per_second) / 1_000_000;
-        u64::try_from(share).unwrap_or(u64::MAX).max(1).saturating_sub(self.closed)
+        u64::try_from(share)
+            .unwrap_or(u64::MAX)
+            .max(1)
+            .saturating_sub(self.closed)
     }
 
     /// Counts one close.
@@ -75,7 +84,10 @@ mod tests {
                     closed += 1;
                 }
             }
-            assert!((1_000..=1_500).contains(&closed), "{closed} in second {second}");
+            assert!(
+                (1_000..=1_500).contains(&closed),
+                "{closed} in second {second}"
+            );
         }
         assert!(drain.is_over(Micros::from_secs(8)));
         assert!(!drain.is_over(Micros::from_millis(7_999)));

@@ -126,6 +126,10 @@ pub struct Offer<'a> {
     pub peer: SocketAddr,
     /// Where it came from.
     pub origin: Origin,
+    #[cfg_attr(
+        not(feature = "websocket"),
+        expect(dead_code, reason = "only HTTP has heads")
+    )]
     pub(super) head: Head<'a>,
 }
 
@@ -173,7 +177,11 @@ pub struct Welcome<D> {
 impl<D> Welcome<D> {
     /// Welcomes with data, and no subprotocol.
     pub fn with(data: D) -> Self {
-        Self { data, subprotocol: None, headers: Vec::new() }
+        Self {
+            data,
+            subprotocol: None,
+            headers: Vec::new(),
+        }
     }
 }
 
@@ -191,7 +199,11 @@ pub struct Rejection {
 impl Rejection {
     /// Turns away with a status and a word of explanation.
     pub fn new(status: u16, body: impl Into<String>) -> Self {
-        Self { status, headers: Vec::new(), body: body.into() }
+        Self {
+            status,
+            headers: Vec::new(),
+            body: body.into(),
+        }
     }
 }
 
@@ -222,7 +234,9 @@ impl HttpAnswer {
     pub fn upgrade_required() -> Self {
         let mut answer = Self::text(426, "this is a websocket endpoint\n");
         answer.headers.push(("Upgrade".into(), "websocket".into()));
-        answer.headers.push(("Sec-WebSocket-Version".into(), "13".into()));
+        answer
+            .headers
+            .push(("Sec-WebSocket-Version".into(), "13".into()));
         answer
     }
 }

@@ -87,7 +87,12 @@ pub struct SocketOptions {
 
 impl Default for SocketOptions {
     fn default() -> Self {
-        Self { backlog: 4096, reuse_port: false, user_timeout: None, keepalive: false }
+        Self {
+            backlog: 4096,
+            reuse_port: false,
+            user_timeout: None,
+            keepalive: false,
+        }
     }
 }
 
@@ -143,4 +148,6 @@ pub(super) struct Listener {
     pub(super) ready: bool,
     /// Accepting rests until then, because descriptors ran out.
     pub(super) paused_until: Option<Micros>,
+    /// This episode of it was logged.
+    pub(super) exhausted: bool,
 }

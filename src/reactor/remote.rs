@@ -54,8 +54,18 @@ impl Remote {
     pub(super) fn new(capacity: usize, waker: Arc<Waker>) -> (Self, Inbox) {
         let (sender, receiver) = sync_channel(capacity);
         let woken = Arc::new(AtomicBool::new(false));
-        let remote = Self { commands: sender, waker, woken: Arc::clone(&woken) };
-        (remote, Inbox { commands: receiver, woken })
+        let remote = Self {
+            commands: sender,
+            waker,
+            woken: Arc::clone(&woken),
+        };
+        (
+            remote,
+            Inbox {
+                commands: receiver,
+                woken,
+            },
+        )
     }
 
     /// Sends a message to one connection.
@@ -104,10 +114,12 @@ impl Remote {
     }
 
     fn queue(&self, command: Command) -> Result<(), RemoteError> {
-        self.commands.try_send(command).map_err(|error| match error {
-            TrySendError::Full(_) => RemoteError::Full,
-            TrySendError::Disconnected(_) => RemoteError::Gone,
-        })?;
+        self.commands
+            .try_send(command)
+            .map_err(|error| match error {
+                TrySendError::Full(_) => RemoteError::Full,
+                TrySendError::Disconnected(_) => RemoteError::Gone,
+            })?;
         if !self.woken.swap(true, Ordering::AcqRel)
             && let Err(error) = self.waker.wake()
         {

@@ -17,7 +17,10 @@ pub struct ConnId {
 impl ConnId {
     pub(super) fn new(index: usize, generation: u32) -> Self {
         let index = u32::try_from(index).expect("slots are fewer than max_connections");
-        Self { index, generation: generation & GENERATIONS }
+        Self {
+            index,
+            generation: generation & GENERATIONS,
+        }
     }
 
     pub(super) const fn index(self) -> usize {

@@ -27,7 +27,9 @@ impl Session {
             Phase::Connecting | Phase::Handshaking => self.end(now, cause, None),
             Phase::Closing | Phase::Closed => {}
             Phase::Open => {
-                let code = code.or(cause.close_code()).unwrap_or(CloseCode::NORMAL);
+                let code = code
+                    .or_else(|| cause.close_code())
+                    .unwrap_or(CloseCode::NORMAL);
                 let spans = env.policy(self.policy).timing.close;
                 self.begin_end(now, cause, spans);
                 if self.wire.is_websocket() {

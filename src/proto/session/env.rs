@@ -29,6 +29,10 @@ pub struct Env {
     pub(crate) stats: Stats,
     /// Where a frame is put together before it is queued.
     pub(super) scratch: Vec<u8>,
+    #[expect(
+        clippy::vec_box,
+        reason = "a session holds them boxed, so that idle it holds little"
+    )]
     spare: Vec<Box<Buffers>>,
     token_key: u64,
 }

@@ -78,7 +78,8 @@ impl Session {
     ///
     /// Call it until [`Event::NeedMore`]. A broken rule ends the session and consumes everything.
     pub fn decode(&mut self, env: &mut Env, now: Moment, input: &mut [u8]) -> (usize, Event) {
-        if self.flags.discarding || self.phase == Phase::Closed {
+        let is_over = self.flags.discarding || self.flags.close_received;
+        if is_over || self.phase == Phase::Closed {
             return (input.len(), Event::NeedMore);
         }
         if input.is_empty() {
@@ -228,7 +229,7 @@ impl Session {
         &mut self,
         env: &mut Env,
         now: Moment,
-        input: &mut [u8],
+        input: &[u8],
     ) -> Result<(usize, Event), ProtocolError> {
         let Wire::Own(codec) = &mut self.wire else {
             return Ok((0, Event::NeedMore));

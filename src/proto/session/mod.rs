@@ -440,9 +440,9 @@ impl Session {
         self.flags.was_open
     }
 
-    /// Says whether reading is paused.
+    /// Says whether reading is paused. A session that closes reads again, for the peer's goodbye.
     pub fn is_paused(&self) -> bool {
-        self.flags.paused
+        self.flags.paused && self.phase == Phase::Open
     }
 
     /// Returns the heartbeat, for its figures.
@@ -458,7 +458,7 @@ impl Session {
     /// Returns the record of the end; before it, what it would be if we closed now.
     pub fn evidence(&self, now: Moment, loop_delay: Micros) -> Evidence {
         let held = self.buffers.as_ref();
-        let end = held.and_then(|held| held.end).unwrap_or(End {
+        let end = held.and_then(|held| held.end).unwrap_or_else(|| End {
             cause: Cause::LocalClose,
             phase: self.phase,
             errno: 0,

@@ -1,0 +1,258 @@
+//! Taking connections in: within a budget, within limits, and resting while descriptors are short.
+
+use std::io;
+use std::net::SocketAddr;
+
+use mio::net::TcpStream;
+
+use super::conn::ConnFlags;
+use super::context::Context;
+use super::core::Core;
+use super::handler::{Handler, Head, Offer, Origin, Rejected};
+use super::socket;
+use super::token::{ConnId, ListenerId};
+use crate::close::{Cause, Evidence, Phase};
+use crate::proto::session::Session;
+use crate::proto::time::Micros;
+
+impl<D: Default> Core<D> {
+    /// Accepts on every listener that may have something waiting.
+    pub(super) fn accept_ready<H: Handler<Data = D>>(&mut self, handler: &mut H) {
+        for key in 0..self.listeners.capacity() {
+            let Some(listener) = self.listeners.get_mut(key) else {
+                continue;
+            };
+            if listener
+                .paused_until
+                .is_some_and(|until| until <= self.now.at)
+            {
+                listener.paused_until = None;
+                listener.ready = true;
+            }
+            if listener.ready && listener.paused_until.is_none() {
+                self.accept_from(handler, key);
+            }
+        }
+    }
+
+    /// Lets listeners that rest for want of descriptors try again: a connection has just ended.
+    pub(super) fn wake_paused_listeners(&mut self) {
+        for (_, listener) in &mut self.listeners {
+            if let Some(until) = &mut listener.paused_until {
+                *until = (*until).min(self.now.at);
+            }
+        }
+    }
+
+    fn accept_from<H: Handler<Data = D>>(&mut self, handler: &mut H, key: usize) {
+        for _ in 0..self.config.accept_budget {
+            match self.listeners[key].socket.accept() {
+                Ok((socket, peer)) => self.admit(handler, key, socket, peer),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.listeners[key].ready = false;
+                    self.listeners[key].exhausted = false;
+                    return;
+                }
+                // The peer was gone before we came: nothing is wrong with the listener.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.pause_accepting(key, &error);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Rests instead of spinning; one log line for each episode.
+    fn pause_accepting(&mut self, key: usize, error: &io::Error) {
+        self.env.stats.accept_pauses += 1;
+        let listener = &mut self.listeners[key];
+        listener.paused_until = Some(self.now.at + ACCEPT_PAUSE);
+        if !listener.exhausted {
+            listener.exhausted = true;
+            if socket::is_exhausted(error) {
+                log::warn!(
+                    "accepting on {} pauses: {error}; raise the limit with `ulimit -n`, or lower \
+                     the number of connections",
+                    listener.addr
+                );
+            } else {
+                log::warn!("accepting on {} pauses: {error}", listener.addr);
+            }
+        }
+    }
+
+    fn admit<H: Handler<Data = D>>(
+        &mut self,
+        handler: &mut H,
+        key: usize,
+        stream: TcpStream,
+        peer: SocketAddr,
+    ) {
+        self.env.stats.accepted += 1;
+        let listener = &self.listeners[key];
+        let origin = Origin::Listener(ListenerId(u32::try_from(key).expect("listeners are few")));
+        let wire = listener.wire.make();
+        let limit = listener.half_open_per_address;
+        let policy = listener.policy;
+        let refusal = if self.drain.is_some() {
+            Some(Refusal::Draining)
+        } else if self.conns.len() >= self.config.max_connections {
+            Some(Refusal::Full)
+        } else {
+            limit
+                .filter(|&limit| {
+                    self.half_open
+                        .get(&peer.ip())
+                        .is_some_and(|&count| count >= limit)
+                })
+                .map(|_| Refusal::TooManyHalfOpen)
+        };
+        if let Some(refusal) = refusal {
+            self.refuse(handler, &stream, peer, origin, refusal, &wire);
+            return;
+        }
+        let phase = self.next_phase();
+        let session = Session::accepted(&self.env, policy, wire, phase, self.now);
+        let half_open = limit.is_some() && session.phase() == Phase::Handshaking;
+        let flags = ConnFlags {
+            writable: true,
+            half_open,
+            ..ConnFlags::default()
+        };
+        let is_open = session.phase() == Phase::Open;
+        let id = match self.insert(stream, session, peer, origin, flags) {
+            Ok(id) => id,
+            Err(error) => {
+                log::warn!("could not register a connection from {peer}: {error}");
+                return;
+            }
+        };
+        if half_open {
+            *self.half_open.entry(peer.ip()).or_default() += 1;
+        }
+        if is_open {
+            self.offer_plain(handler, id);
+        }
+    }
+
+    /// Offers a connection of a wire without opening handshake to the handler.
+    pub(super) fn offer_plain<H: Handler<Data = D>>(&mut self, handler: &mut H, id: ConnId) {
+        let Some(conn) = self.conn(id) else { return };
+        let offer = Offer {
+            id,
+            peer: conn.peer,
+            origin: conn.origin,
+            head: Head::None(std::marker::PhantomData),
+        };
+        match handler.on_accept(&mut Context::new(self), &offer) {
+            Ok(welcome) => self.welcome(handler, id, welcome.data),
+            Err(_) => {
+                if let Some(conn) = self.conns.get_mut(id.index()) {
+                    conn.session.end(self.now, Cause::Refused, None);
+                }
+                self.mark_dirty(id.index());
+            }
+        }
+    }
+
+    /// Lets a connection that is welcome open.
+    pub(super) fn welcome<H: Handler<Data = D>>(&mut self, handler: &mut H, id: ConnId, data: D) {
+        let key = id.index();
+        self.leave_half_open(key);
+        self.conns[key].data = Some(data);
+        self.env.stats.opened += 1;
+        if let Origin::Client(client) = self.conns[key].origin {
+            let now = self.now.at;
+            self.clients[client.0 as usize].backoff.handle_open(now);
+        }
+        self.mark_dirty(key);
+        handler.on_open(&mut Context::new(self), id);
+        self.refresh_now();
+    }
+
+    /// Turns a connection away before it has a slot. A WebSocket client is told why, as far as one
+    /// write goes.
+    fn refuse<H: Handler<Data = D>>(
+        &mut self,
+        handler: &mut H,
+        stream: &TcpStream,
+        peer: SocketAddr,
+        origin: Origin,
+        refusal: Refusal,
+        wire: &crate::proto::session::Wire,
+    ) {
+        refusal.tell(stream, wire);
+        self.env.stats.rejected += 1;
+        self.env.stats.count_end(Cause::Refused);
+        let evidence = Evidence {
+            cause: Cause::Refused,
+            phase: Phase::Handshaking,
+            errno: None,
+            close_code: None,
+            clean: false,
+            age: Micros::ZERO,
+            last_in: None,
+            last_out: None,
+            last_proof: None,
+            pings_due: 0,
+            pings_written: 0,
+            pings_answered: 0,
+            rtt: None,
+            bytes_queued: 0,
+            forgiveness: Micros::ZERO,
+            loop_delay: self.clock.delay(self.now.at),
+            kernel: None,
+        };
+        let rejected = Rejected {
+            peer,
+            origin,
+            evidence: &evidence,
+        };
+        handler.on_rejected(&mut Context::new(self), rejected);
+    }
+}
+
+/// Which limit of ours turns a connection away.
+#[derive(Clone, Copy, Debug)]
+enum Refusal {
+    Draining,
+    Full,
+    TooManyHalfOpen,
+}
+
+impl Refusal {
+    #[cfg(feature = "websocket")]
+    fn tell(self, mut stream: &TcpStream, wire: &crate::proto::session::Wire) {
+        use std::io::Write;
+
+        use crate::proto::session::Wire;
+        use crate::proto::websocket::handshake::http_response;
+
+        if !matches!(wire, Wire::WebSocket) {
+            return;
+        }
+        let (status, body) = match self {
+            Self::Draining => (503, "going away\n"),
+            Self::Full => (503, "full\n"),
+            Self::TooManyHalfOpen => (429, "too many handshakes from your address\n"),
+        };
+        let headers = [("Retry-After", "1"), ("Content-Type", "text/plain")];
+        if let Ok(response) = http_response(status, &headers, body.as_bytes())
+            && let Err(error) = stream.write(&response)
+        {
+            log::debug!("could not tell a refused connection: {error}");
+        }
+        // The request may be on its way: ended like this, the answer outlives it.
+        if let Err(error) = stream.shutdown(std::net::Shutdown::Write) {
+            log::debug!("could not end a refused connection: {error}");
+        }
+    }
+
+    #[cfg(not(feature = "websocket"))]
+    fn tell(self, _stream: &TcpStream, _wire: &crate::proto::session::Wire) {}
+}
+
+/// How long accepting rests when descriptors ran out and nothing ends.
+const ACCEPT_PAUSE: Micros = Micros::from_millis(100);

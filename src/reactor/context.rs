@@ -1,0 +1,339 @@
+//! What a callback can do: mark, never act.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use mio::Interest;
+use mio::event::Source;
+
+use super::TimerId;
+use super::client::{ClientConfig, ClientState};
+use super::core::Core;
+use super::handler::Origin;
+use super::remote::Remote;
+use super::token::{ClientId, ConnId, SourceId};
+use crate::close::{Cause, CloseCode, Phase, Rtt};
+use crate::config::{HeartbeatConfig, LimitsConfig, WireKind};
+use crate::error::{Error, SendError};
+use crate::proto::message::{Message, SharedMessage};
+use crate::proto::time::Micros;
+use crate::stats::Stats;
+
+/// The reactor as a callback sees it.
+///
+/// Everything here only marks: bytes leave, sockets close and callbacks run after the present one has
+/// returned. A name that is stale finds nothing and changes nothing.
+#[derive(Debug)]
+pub struct Context<'a, D> {
+    core: &'a mut Core<D>,
+}
+
+/// What is known of one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConnInfo {
+    /// The peer's address.
+    pub peer: SocketAddr,
+    /// Where it came from.
+    pub origin: Origin,
+    /// What it speaks.
+    pub wire: WireKind,
+    /// How far it has come.
+    pub phase: Phase,
+    /// Time since it was accepted or dialed.
+    pub age: Micros,
+    /// Time since the last proof of life.
+    pub last_proof: Micros,
+    /// Round-trip times, once there is a sample.
+    pub rtt: Option<Rtt>,
+    /// Pings due, written and answered.
+    pub pings: (u32, u32, u32),
+    /// Bytes of messages queued in user space.
+    pub queued: usize,
+}
+
+impl<'a, D> Context<'a, D> {
+    pub(super) fn new(core: &'a mut Core<D>) -> Self {
+        Self { core }
+    }
+
+    /// Queues a message.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Closed`] if there is no such open connection, [`SendError::Full`] if its queue has
+    /// no room ([`on_writable`](super::Handler::on_writable) comes when it has), or
+    /// [`SendError::Encode`] if its wire cannot carry the message.
+    pub fn send(&mut self, id: ConnId, message: Message<'_>) -> Result<(), SendError> {
+        self.send_with(id, |core, key| {
+            core.conns[key]
+                .session
+                .send(&mut core.env, core.now, message)
+        })
+    }
+
+    /// Queues a message that was encoded once for many connections.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    pub fn send_shared(&mut self, id: ConnId, message: &SharedMessage) -> Result<(), SendError> {
+        self.send_with(id, |core, key| {
+            core.conns[key]
+                .session
+                .send_shared(&mut core.env, core.now, message)
+        })
+    }
+
+    /// Queues a message for every open connection, whatever its wire; returns how many took it.
+    pub fn broadcast(&mut self, message: &SharedMessage) -> usize {
+        let ids: Vec<_> = self.connections().collect();
+        ids.into_iter()
+            .filter(|&id| self.send_shared(id, message).is_ok())
+            .count()
+    }
+
+    /// Sends a ping now, outside the grid. Nothing happens while one is still waiting to be written.
+    pub fn ping(&mut self, id: ConnId) {
+        self.with(id, |core, key| {
+            core.conns[key].session.ping(&mut core.env, core.now)
+        });
+    }
+
+    /// Closes a connection in good order, with cause `local_close`.
+    ///
+    /// Messages queued before go first while the socket takes output; once it does not, the Close
+    /// overtakes them and they are dropped. `code` and `reason` (cut at 123 bytes) are for WebSocket; a
+    /// code that must not be sent is replaced by 1000.
+    pub fn close(&mut self, id: ConnId, code: CloseCode, reason: &str) {
+        let code = if code.is_sendable() {
+            code
+        } else {
+            CloseCode::NORMAL
+        };
+        self.close_for(id, Cause::LocalClose, Some(code), reason);
+    }
+
+    /// Closes a connection because a newer one of the same identity takes its place, with cause
+    /// `replaced`.
+    pub fn replace(&mut self, id: ConnId) {
+        self.close_for(id, Cause::Replaced, None, "replaced by a newer connection");
+    }
+
+    /// Stops reading from a connection: backpressure for the peer. Silence is not held against it
+    /// meanwhile, as far as the wait is ours; what waits in the socket counts as bytes.
+    pub fn pause(&mut self, id: ConnId) {
+        self.with(id, |core, key| core.conns[key].session.handle_pause());
+    }
+
+    /// Reads again.
+    pub fn resume(&mut self, id: ConnId) {
+        self.with(id, |core, key| {
+            let conn = &mut core.conns[key];
+            if conn.session.is_paused() {
+                conn.session.handle_resume(core.now);
+                conn.flags.readable = true;
+                core.carry(key);
+            }
+        });
+    }
+
+    /// Changes the heartbeat of one connection; silence counts from now, the phase is scaled.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] if the heartbeat makes no sense for its wire. A stale name is no error.
+    pub fn set_heartbeat(&mut self, id: ConnId, heartbeat: &HeartbeatConfig) -> Result<(), Error> {
+        let Some(conn) = self.core.conn(id) else {
+            return Ok(());
+        };
+        let wire = conn.session.wire().kind();
+        let limits = self.core.env.policy(conn.session.policy()).limits.clone();
+        let policy = self
+            .core
+            .policy(heartbeat, &LimitsConfig::default(), wire)?;
+        let timing = self.core.env.policy(policy).timing.clone();
+        let policy = crate::proto::policy::Policy { timing, limits };
+        if let Some(policy) = self.core.env.intern(policy) {
+            self.with(id, |core, key| {
+                core.conns[key]
+                    .session
+                    .set_policy(&core.env, core.now, policy);
+            });
+        }
+        Ok(())
+    }
+
+    /// Sets a timer; [`on_timer`](super::Handler::on_timer) gets the word back, never early, late by at
+    /// most the loop's delay and the poller's millisecond.
+    pub fn set_timer(&mut self, delay: Duration, word: u64) -> TimerId {
+        self.core.set_timer(delay.into(), word)
+    }
+
+    /// Cancels a timer; says whether it was still to come.
+    pub fn cancel_timer(&mut self, id: TimerId) -> bool {
+        self.core.timers.remove(&id).is_some()
+    }
+
+    /// Adds a client, to be dialed at once.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] if something in it makes no sense.
+    pub fn connect(&mut self, config: ClientConfig) -> Result<ClientId, Error> {
+        self.core.connect(config)
+    }
+
+    /// Stops a client: it is not dialed again, and its connection is closed in good order.
+    pub fn disconnect(&mut self, id: ClientId) {
+        let state = self
+            .core
+            .clients
+            .get(id.0 as usize)
+            .map(|client| client.state);
+        self.core.stop_dialing(id);
+        if let Some(ClientState::Active(conn)) = state {
+            self.close(conn, CloseCode::NORMAL, "");
+        }
+    }
+
+    /// Registers a foreign source, edge-triggered; [`on_source`](super::Handler::on_source) hears of it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Register`] with what the selector said.
+    pub fn register(
+        &mut self,
+        source: &mut impl Source,
+        interest: Interest,
+    ) -> Result<SourceId, Error> {
+        self.core.register_source(source, interest)
+    }
+
+    /// Takes a foreign source out again.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Register`] with what the selector said.
+    pub fn deregister(&mut self, source: &mut impl Source, id: SourceId) -> Result<(), Error> {
+        self.core.deregister_source(source, id)
+    }
+
+    /// Returns the names of all open connections, in the order of their slots.
+    pub fn connections(&self) -> impl Iterator<Item = ConnId> + '_ {
+        self.core
+            .conns
+            .iter()
+            .filter(|(_, conn)| conn.session.phase() == Phase::Open && conn.data.is_some())
+            .map(|(_, conn)| conn.id)
+    }
+
+    /// Returns how many connections there are, in whatever phase.
+    pub fn len(&self) -> usize {
+        self.core.conns.len()
+    }
+
+    /// Says whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.core.conns.is_empty()
+    }
+
+    /// Returns what is kept for a connection.
+    pub fn data(&self, id: ConnId) -> Option<&D> {
+        self.core.conn(id)?.data.as_ref()
+    }
+
+    /// Returns what is kept for a connection, to change it.
+    pub fn data_mut(&mut self, id: ConnId) -> Option<&mut D> {
+        self.core.conn_mut(id)?.data.as_mut()
+    }
+
+    /// Returns what is known of a connection.
+    pub fn info(&self, id: ConnId) -> Option<ConnInfo> {
+        let conn = self.core.conn(id)?;
+        let heartbeat = conn.session.heartbeat();
+        Some(ConnInfo {
+            peer: conn.peer,
+            origin: conn.origin,
+            wire: conn.session.wire().kind(),
+            phase: conn.session.phase(),
+            age: conn.session.age(self.core.now),
+            last_proof: heartbeat.last_proof(self.core.now),
+            rtt: heartbeat.rtt(),
+            pings: heartbeat.pings(),
+            queued: conn.session.queued(),
+        })
+    }
+
+    /// Returns the time at which this callback happens.
+    pub fn now(&self) -> Micros {
+        self.core.now.at
+    }
+
+    /// Returns how late the loop is in this turn so far.
+    pub fn loop_delay(&self) -> Micros {
+        self.core.clock.delay(self.core.now.at)
+    }
+
+    /// Returns the counters.
+    pub fn stats(&self) -> &Stats {
+        self.core.env.stats()
+    }
+
+    /// Returns the handle for other threads.
+    pub fn remote(&self) -> Remote {
+        self.core.remote.clone()
+    }
+
+    /// Closes every connection with cause `drain`, spread flat over the window; new ones are refused.
+    /// [`Reactor::run`](super::Reactor::run) returns when the last is gone or the window is over.
+    pub fn drain(&mut self, window: Duration) {
+        self.core.start_drain(window);
+    }
+
+    /// Makes [`Reactor::run`](super::Reactor::run) return after this turn.
+    pub fn stop(&mut self) {
+        self.core.stopping = true;
+    }
+
+    pub(super) fn close_for(
+        &mut self,
+        id: ConnId,
+        cause: Cause,
+        code: Option<CloseCode>,
+        reason: &str,
+    ) {
+        self.with(id, |core, key| {
+            let conn = &mut core.conns[key];
+            let was_paused = conn.session.is_paused();
+            conn.session
+                .close(&mut core.env, core.now, cause, code, reason);
+            if was_paused {
+                conn.flags.readable = true;
+                core.carry(key);
+            }
+        });
+    }
+
+    /// Does something to a connection and sees to its consequences at the end of the turn.
+    fn with<R>(&mut self, id: ConnId, act: impl FnOnce(&mut Core<D>, usize) -> R) -> Option<R> {
+        self.core.conn(id)?;
+        let result = act(self.core, id.index());
+        self.core.mark_dirty(id.index());
+        Some(result)
+    }
+
+    fn send_with(
+        &mut self,
+        id: ConnId,
+        send: impl FnOnce(&mut Core<D>, usize) -> Result<(), SendError>,
+    ) -> Result<(), SendError> {
+        let result = self.with(id, send).unwrap_or(Err(SendError::Closed));
+        if let Err(SendError::Full { .. }) = result
+            && let Some(conn) = self.core.conn_mut(id)
+        {
+            conn.flags.wants_room = true;
+        }
+        result
+    }
+}

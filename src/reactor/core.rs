@@ -1,0 +1,406 @@
+//! The reactor's state, without the poll itself: what a turn works on and a context may mark.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use mio::{Interest, Registry, Waker};
+use slab::Slab;
+
+use super::client::{Client, ClientConfig, ClientState};
+use super::clock::Clock;
+use super::conn::{Conn, ConnFlags};
+use super::drain::Drain;
+use super::handler::Origin;
+use super::listener::Listener;
+use super::remote::{Inbox, Remote};
+use super::socket;
+use super::token::{ClientId, ConnId, ListenerId, SourceId, Target};
+use super::{ListenerConfig, TimerId};
+use crate::config::{HeartbeatConfig, LimitsConfig, ReactorConfig, WireKind};
+use crate::error::{ConfigError, Error};
+use crate::proto::heartbeat;
+use crate::proto::policy::Policy;
+use crate::proto::session::{Env, PolicyId, Session};
+use crate::proto::time::{Micros, Moment};
+use crate::proto::wheel::Wheel;
+
+/// Everything but the poll and its events.
+#[derive(Debug)]
+pub(super) struct Core<D> {
+    pub(super) config: ReactorConfig,
+    pub(super) registry: Registry,
+    pub(super) env: Env,
+    pub(super) clock: Clock,
+    /// The time at which what happens now happens.
+    pub(super) now: Moment,
+    pub(super) wheel: Wheel,
+    pub(super) conns: Slab<Conn<D>>,
+    pub(super) listeners: Slab<Listener>,
+    pub(super) clients: Slab<Client>,
+    /// Clients waiting to be dialed, soonest first.
+    pub(super) dials: BTreeSet<(Micros, ClientId)>,
+    pub(super) sources: Slab<()>,
+    pub(super) timers: BTreeMap<TimerId, u64>,
+    /// Connections in their opening handshake, by address, where a listener limits them.
+    pub(super) half_open: HashMap<IpAddr, u32>,
+    /// Connections with output to flush, or a phase that changed.
+    pub(super) dirty: Vec<usize>,
+    /// Connections whose socket is to be closed.
+    pub(super) doomed: Vec<usize>,
+    /// Connections with input left that no edge will announce again.
+    pub(super) carried: Vec<ConnId>,
+    /// Connections that have room again after a full queue.
+    pub(super) roomy: Vec<ConnId>,
+    /// Scratch for the wheel's expired keys.
+    pub(super) expired: Vec<usize>,
+    /// The wheel has more that is due.
+    pub(super) overdue: bool,
+    /// Turns in a row that put expiries off.
+    pub(super) deferred: u32,
+    pub(super) drain: Option<Drain>,
+    pub(super) inbox: Inbox,
+    pub(super) remote: Remote,
+    pub(super) waker: Arc<Waker>,
+    pub(super) resolved: (Sender<Resolved>, Receiver<Resolved>),
+    pub(super) stopping: bool,
+    generation: u32,
+    phase: heartbeat::Phase,
+    next_timer: u64,
+}
+
+/// What looking a client's name up came to.
+pub(super) type Resolved = (ClientId, Vec<SocketAddr>);
+
+impl<D> Core<D> {
+    pub(super) fn new(
+        config: ReactorConfig,
+        registry: Registry,
+        waker: Waker,
+        mut env: Env,
+    ) -> Self {
+        let tick = Micros::from(config.tick);
+        let clock = Clock::new(tick);
+        let now = clock.now();
+        let mut wheel = Wheel::new(tick, now.at);
+        wheel.reserve(config.max_connections);
+        let waker = Arc::new(waker);
+        let (remote, inbox) = Remote::new(REMOTE_CAPACITY, Arc::clone(&waker));
+        let [a, b, c, d, ..] = env.random().to_ne_bytes();
+        Self {
+            registry,
+            clock,
+            now,
+            wheel,
+            conns: Slab::with_capacity(config.max_connections),
+            listeners: Slab::new(),
+            clients: Slab::new(),
+            dials: BTreeSet::new(),
+            sources: Slab::new(),
+            timers: BTreeMap::new(),
+            half_open: HashMap::new(),
+            dirty: Vec::new(),
+            doomed: Vec::new(),
+            carried: Vec::new(),
+            roomy: Vec::new(),
+            expired: Vec::new(),
+            overdue: false,
+            deferred: 0,
+            drain: None,
+            inbox,
+            remote,
+            waker,
+            resolved: channel(),
+            stopping: false,
+            generation: 0,
+            phase: heartbeat::Phase::new(u32::from_ne_bytes([a, b, c, d])),
+            next_timer: 0,
+            env,
+            config,
+        }
+    }
+
+    /// Opens a listening socket.
+    pub(super) fn listen(&mut self, config: ListenerConfig) -> Result<ListenerId, Error> {
+        let policy = self.policy(&config.heartbeat, &config.limits, config.wire.kind())?;
+        if config.heartbeat.interval.is_some() && !config.wire.has_pings() {
+            return Err(ConfigError::new("interval", "must be off: this wire has no pings").into());
+        }
+        if config.socket.backlog <= 0 {
+            return Err(ConfigError::new("backlog", "must be more than zero").into());
+        }
+        let addr = config.addr;
+        let fail = |source| Error::Listen { addr, source };
+        let mut socket = socket::listen(addr, &config.socket).map_err(fail)?;
+        let addr = socket.local_addr().map_err(fail)?;
+        let entry = self.listeners.vacant_entry();
+        let id = ListenerId(u32::try_from(entry.key()).expect("listeners are few"));
+        self.registry
+            .register(
+                &mut socket,
+                Target::Listener(id).token(),
+                Interest::READABLE,
+            )
+            .map_err(Error::Register)?;
+        entry.insert(Listener {
+            socket,
+            addr,
+            wire: config.wire,
+            policy,
+            half_open_per_address: config.half_open_per_address,
+            ready: false,
+            paused_until: None,
+            exhausted: false,
+        });
+        Ok(id)
+    }
+
+    /// Adds a client, to be dialed in the coming turn.
+    pub(super) fn connect(&mut self, config: ClientConfig) -> Result<ClientId, Error> {
+        let policy = self.policy(&config.heartbeat, &config.limits, config.wire.kind())?;
+        if config.heartbeat.interval.is_some() && !config.wire.has_pings() {
+            return Err(ConfigError::new("interval", "must be off: this wire has no pings").into());
+        }
+        let client = Client::new(config, policy)?;
+        let id = ClientId(u32::try_from(self.clients.insert(client)).expect("clients are few"));
+        #[cfg(feature = "websocket")]
+        if let Err(error) = self.check_request(id) {
+            self.clients.remove(id.0 as usize);
+            return Err(error.into());
+        }
+        self.schedule_dial(id, Micros::ZERO);
+        Ok(id)
+    }
+
+    pub(super) fn policy(
+        &mut self,
+        heartbeat: &HeartbeatConfig,
+        limits: &LimitsConfig,
+        wire: WireKind,
+    ) -> Result<PolicyId, ConfigError> {
+        let policy = Policy::new(heartbeat, limits, wire, self.config.tick)?;
+        self.env.intern(policy).ok_or_else(|| {
+            ConfigError::new("heartbeat", "is one of more than 65536 different ones")
+        })
+    }
+
+    /// Puts a client on the list of dials.
+    pub(super) fn schedule_dial(&mut self, id: ClientId, delay: Micros) {
+        let due = self.clock.now().at + delay;
+        if let Some(client) = self.clients.get_mut(id.0 as usize) {
+            client.state = ClientState::Waiting(due);
+            self.dials.insert((due, id));
+        }
+    }
+
+    /// Puts a connection into a slot and registers its socket, once and for both directions.
+    pub(super) fn insert(
+        &mut self,
+        mut socket: mio::net::TcpStream,
+        session: Session,
+        peer: SocketAddr,
+        origin: Origin,
+        flags: ConnFlags,
+    ) -> std::io::Result<ConnId> {
+        let entry = self.conns.vacant_entry();
+        let key = entry.key();
+        let id = ConnId::new(key, self.generation);
+        self.registry.register(
+            &mut socket,
+            Target::Conn(id).token(),
+            Interest::READABLE | Interest::WRITABLE,
+        )?;
+        self.generation = self.generation.wrapping_add(1);
+        entry.insert(Conn {
+            socket,
+            session,
+            data: None,
+            id,
+            peer,
+            origin,
+            flags,
+        });
+        self.rearm(key);
+        Ok(id)
+    }
+
+    /// Returns the next phase of the golden-ratio sequence.
+    pub(super) fn next_phase(&mut self) -> heartbeat::Phase {
+        self.phase = self.phase.next();
+        self.phase
+    }
+
+    /// Finds a connection by its name; a stale one finds nothing.
+    pub(super) fn conn(&self, id: ConnId) -> Option<&Conn<D>> {
+        self.conns.get(id.index()).filter(|conn| conn.id == id)
+    }
+
+    /// Finds a connection by its name, to change it.
+    pub(super) fn conn_mut(&mut self, id: ConnId) -> Option<&mut Conn<D>> {
+        self.conns.get_mut(id.index()).filter(|conn| conn.id == id)
+    }
+
+    /// Puts a connection on the list to be flushed at the end of the turn.
+    pub(super) fn mark_dirty(&mut self, key: usize) {
+        if let Some(conn) = self.conns.get_mut(key)
+            && !conn.flags.dirty
+        {
+            conn.flags.dirty = true;
+            self.dirty.push(key);
+        }
+    }
+
+    /// Puts a connection on the list to be read first thing in the next turn.
+    pub(super) fn carry(&mut self, key: usize) {
+        if let Some(conn) = self.conns.get_mut(key)
+            && !conn.flags.carried
+        {
+            conn.flags.carried = true;
+            self.carried.push(conn.id);
+        }
+    }
+
+    /// Puts a connection on the list to be reaped.
+    pub(super) fn doom(&mut self, key: usize) {
+        if let Some(conn) = self.conns.get_mut(key)
+            && !conn.flags.doomed
+        {
+            conn.flags.doomed = true;
+            self.doomed.push(key);
+        }
+    }
+
+    /// Tells the wheel the nearest deadline, if it may have moved to earlier.
+    pub(super) fn rearm(&mut self, key: usize) {
+        if let Some(conn) = self.conns.get_mut(key)
+            && conn.session.take_rearm()
+        {
+            let deadline = conn.session.poll_deadline(&self.env, self.now);
+            if deadline < Micros::MAX {
+                self.wheel.schedule(key, deadline);
+            }
+        }
+    }
+
+    /// Counts a connection out of its address's half-open ones, once.
+    pub(super) fn leave_half_open(&mut self, key: usize) {
+        let Some(conn) = self.conns.get_mut(key) else {
+            return;
+        };
+        if !std::mem::take(&mut conn.flags.half_open) {
+            return;
+        }
+        let address = conn.peer.ip();
+        if let Some(count) = self.half_open.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                self.half_open.remove(&address);
+            }
+        }
+    }
+
+    /// Reads the clock: what follows happens then.
+    pub(super) fn refresh_now(&mut self) {
+        self.now = self.clock.now();
+    }
+
+    pub(super) fn set_timer(&mut self, delay: Micros, word: u64) -> TimerId {
+        self.next_timer += 1;
+        let id = TimerId {
+            due: self.clock.now().at + delay,
+            number: self.next_timer,
+        };
+        self.timers.insert(id, word);
+        id
+    }
+
+    pub(super) fn start_drain(&mut self, window: Duration) {
+        if self.drain.is_none() {
+            let now = self.clock.now().at;
+            self.drain = Some(Drain::new(now, window.into(), self.conns.len()));
+            let clients: Vec<_> = self.clients.iter().map(|(key, _)| key).collect();
+            for key in clients {
+                let id = ClientId(u32::try_from(key).expect("clients are few"));
+                self.stop_dialing(id);
+            }
+        }
+    }
+
+    /// Takes a client off the list of dials for good; a connection it has stays.
+    pub(super) fn stop_dialing(&mut self, id: ClientId) {
+        let Some(client) = self.clients.get_mut(id.0 as usize) else {
+            return;
+        };
+        client.config.reconnect = None;
+        match client.state {
+            ClientState::Waiting(due) => {
+                self.dials.remove(&(due, id));
+                client.state = ClientState::Stopped;
+            }
+            ClientState::Resolving => client.state = ClientState::Stopped,
+            ClientState::Active(_) | ClientState::Stopped => {}
+        }
+    }
+
+    /// Returns by when the next wait must end: now, where work was left over.
+    pub(super) fn next_wake(&self, now: Micros) -> Micros {
+        if !self.carried.is_empty()
+            || !self.dirty.is_empty()
+            || !self.doomed.is_empty()
+            || !self.roomy.is_empty()
+            || self.overdue
+            || self.stopping
+        {
+            return now;
+        }
+        let mut wake = self.wheel.next_deadline().unwrap_or(Micros::MAX);
+        if let Some((due, _)) = self.dials.first() {
+            wake = wake.min(*due);
+        }
+        if let Some((timer, _)) = self.timers.first_key_value() {
+            wake = wake.min(timer.due);
+        }
+        if let Some(drain) = &self.drain {
+            wake = wake.min(drain.next_step(now));
+        }
+        for (_, listener) in &self.listeners {
+            match listener.paused_until {
+                Some(until) => wake = wake.min(until),
+                None if listener.ready => return now,
+                None => {}
+            }
+        }
+        wake
+    }
+
+    /// Takes a foreign source in.
+    pub(super) fn register_source(
+        &mut self,
+        source: &mut impl mio::event::Source,
+        interest: Interest,
+    ) -> Result<SourceId, Error> {
+        let entry = self.sources.vacant_entry();
+        let id = SourceId(u32::try_from(entry.key()).expect("sources are few"));
+        self.registry
+            .register(source, Target::Source(id).token(), interest)
+            .map_err(Error::Register)?;
+        entry.insert(());
+        Ok(id)
+    }
+
+    /// Lets a foreign source go.
+    pub(super) fn deregister_source(
+        &mut self,
+        source: &mut impl mio::event::Source,
+        id: SourceId,
+    ) -> Result<(), Error> {
+        self.registry.deregister(source).map_err(Error::Register)?;
+        self.sources.try_remove(id.0 as usize);
+        Ok(())
+    }
+}
+
+/// Commands of other threads that may wait for the loop.
+const REMOTE_CAPACITY: usize = 64 * 1024;

@@ -1,0 +1,223 @@
+//! Dialing: names looked up elsewhere, connections begun here, and what follows when one ends.
+
+use std::thread;
+
+use super::client::{Client, ClientEvent, ClientState, DialError, resolve};
+use super::conn::ConnFlags;
+use super::context::Context;
+use super::core::Core;
+use super::handler::{Handler, Origin};
+use super::socket;
+use super::token::{ClientId, ConnId};
+use crate::close::{Cause, Phase};
+use crate::proto::session::Session;
+
+impl<D: Default> Core<D> {
+    /// Begins every dial that is due.
+    pub(super) fn dial_due<H: Handler<Data = D>>(&mut self, handler: &mut H) {
+        while let Some(&(due, id)) = self.dials.first()
+            && due <= self.now.at
+        {
+            self.dials.pop_first();
+            self.begin_attempt(handler, id);
+        }
+    }
+
+    /// Takes up what looking names up has brought.
+    pub(super) fn take_resolved<H: Handler<Data = D>>(&mut self, handler: &mut H) {
+        while let Ok((id, addrs)) = self.resolved.1.try_recv() {
+            let Some(client) = self.clients.get_mut(id.0 as usize) else {
+                continue;
+            };
+            if client.state != ClientState::Resolving {
+                continue;
+            }
+            client.addrs = addrs.into_iter().rev().collect();
+            if client.addrs.is_empty() {
+                let error = DialError::NameNotFound(client.config.host.clone());
+                self.attempt_failed(handler, id, error);
+            } else {
+                self.dial_next(handler, id);
+            }
+        }
+    }
+
+    /// Follows up on a client's connection that has ended, opened or not.
+    pub(super) fn client_ended<H: Handler<Data = D>>(
+        &mut self,
+        handler: &mut H,
+        id: ClientId,
+        was_open: bool,
+        evidence: &crate::close::Evidence,
+    ) {
+        let Some(client) = self.clients.get_mut(id.0 as usize) else {
+            return;
+        };
+        if was_open {
+            client.error = None;
+            client.addrs.clear();
+            client.backoff.handle_close(self.now.at);
+            self.retry(handler, id, None, Some(evidence.cause));
+        } else {
+            let error = client
+                .error
+                .take()
+                .unwrap_or_else(|| DialError::of_end(evidence));
+            let is_tcp = evidence.phase == Phase::Connecting;
+            if is_tcp && !client.addrs.is_empty() && client.config.reconnect.is_some() {
+                self.dial_next(handler, id);
+            } else {
+                self.attempt_failed(handler, id, error);
+            }
+        }
+    }
+
+    fn begin_attempt<H: Handler<Data = D>>(&mut self, handler: &mut H, id: ClientId) {
+        let Some(client) = self.clients.get_mut(id.0 as usize) else {
+            return;
+        };
+        client.error = None;
+        if let Some(addr) = client.literal() {
+            client.addrs = vec![addr];
+            self.dial_next(handler, id);
+        } else {
+            client.state = ClientState::Resolving;
+            self.look_up(handler, id);
+        }
+    }
+
+    /// Looks a name up on a thread of its own: the system's resolver blocks.
+    fn look_up<H: Handler<Data = D>>(&mut self, handler: &mut H, id: ClientId) {
+        let Client { config, .. } = &self.clients[id.0 as usize];
+        let (host, port) = (config.host.clone(), config.port);
+        let (sender, waker) = (self.resolved.0.clone(), self.waker.clone());
+        let spawned = thread::Builder::new()
+            .name("heartwheel-resolve".into())
+            .spawn(move || {
+                // Without its receiver the reactor is gone, and nobody asks any more.
+                if sender.send((id, resolve(&host, port))).is_ok()
+                    && let Err(error) = waker.wake()
+                {
+                    log::warn!("could not wake the loop: {error}");
+                }
+            });
+        if let Err(error) = spawned {
+            self.attempt_failed(handler, id, DialError::from(&error));
+        }
+    }
+
+    fn dial_next<H: Handler<Data = D>>(&mut self, handler: &mut H, id: ClientId) {
+        let client = &mut self.clients[id.0 as usize];
+        let Some(addr) = client.addrs.pop() else {
+            return;
+        };
+        let attempt = client.backoff.attempts() + 1;
+        handler.on_client(
+            &mut Context::new(self),
+            id,
+            ClientEvent::Dialing { attempt, addr },
+        );
+        let dialed = socket::dial(addr).and_then(|socket| {
+            self.refresh_now();
+            let client = &self.clients[id.0 as usize];
+            let (policy, wire) = (client.policy, client.config.wire.make());
+            let phase = self.next_phase();
+            let session = Session::dialed(&self.env, policy, wire, phase, self.now);
+            self.insert(
+                socket,
+                session,
+                addr,
+                Origin::Client(id),
+                ConnFlags::default(),
+            )
+        });
+        match dialed {
+            Ok(conn) => {
+                self.env.stats.dialed += 1;
+                self.clients[id.0 as usize].state = ClientState::Active(conn);
+            }
+            Err(error) if !self.clients[id.0 as usize].addrs.is_empty() => {
+                log::debug!("dialing {addr} failed: {error}");
+                self.dial_next(handler, id);
+            }
+            Err(error) => self.attempt_failed(handler, id, DialError::from(&error)),
+        }
+    }
+
+    fn attempt_failed<H: Handler<Data = D>>(
+        &mut self,
+        handler: &mut H,
+        id: ClientId,
+        error: DialError,
+    ) {
+        let event = ClientEvent::Failed {
+            error: error.clone(),
+        };
+        handler.on_client(&mut Context::new(self), id, event);
+        self.retry(handler, id, Some(&error), None);
+    }
+
+    fn retry<H: Handler<Data = D>>(
+        &mut self,
+        handler: &mut H,
+        id: ClientId,
+        error: Option<&DialError>,
+        cause: Option<Cause>,
+    ) {
+        let random = self.env.random();
+        let Some(client) = self.clients.get_mut(id.0 as usize) else {
+            return;
+        };
+        let event = match client.retry_delay(error, cause, random) {
+            Some(delay) => {
+                self.schedule_dial(id, delay);
+                ClientEvent::Waiting { delay }
+            }
+            None => {
+                client.state = ClientState::Stopped;
+                ClientEvent::Stopped
+            }
+        };
+        handler.on_client(&mut Context::new(self), id, event);
+    }
+
+    /// Learns what came of a dial: writable, no pending error and a peer address mean connected.
+    pub(super) fn finish_connect<H: Handler<Data = D>>(&mut self, handler: &mut H, id: ConnId) {
+        let now = self.now;
+        let Some(conn) = self.conn_mut(id) else {
+            return;
+        };
+        let outcome = match conn.socket.take_error() {
+            Ok(Some(error)) | Err(error) => Err(error),
+            Ok(None) => conn.socket.peer_addr().map(drop),
+        };
+        match outcome {
+            Ok(()) => self.connected(handler, id),
+            // An event is a hint: not connected yet.
+            Err(error) if error.kind() == std::io::ErrorKind::NotConnected => {}
+            Err(error) => {
+                conn.session
+                    .handle_io_error(now, error.raw_os_error(), false);
+                self.mark_dirty(id.index());
+            }
+        }
+    }
+
+    fn connected<H: Handler<Data = D>>(&mut self, handler: &mut H, id: ConnId) {
+        let key = id.index();
+        let request = self.opening_request(id);
+        let conn = &mut self.conns[key];
+        conn.flags.writable = true;
+        conn.session
+            .handle_connected(&mut self.env, self.now, &request);
+        self.mark_dirty(key);
+        if self.conns[key].session.phase() == Phase::Open {
+            self.offer_plain(handler, id);
+        }
+    }
+
+    #[cfg(not(feature = "websocket"))]
+    fn opening_request(&mut self, _id: ConnId) -> Vec<u8> {
+        Vec::new()
+    }
+}

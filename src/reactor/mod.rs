@@ -1,0 +1,254 @@
+//! The loop: one mio poll drives every socket. The law of this layer: mio, sockets and the clock live
+//! here and nowhere else, and every decision about a connection is made by its
+//! [`Session`](crate::proto::session::Session).
+
+mod accept;
+mod client;
+mod clock;
+mod conn;
+mod context;
+mod core;
+mod dial;
+mod drain;
+mod entropy;
+mod handler;
+mod listener;
+mod remote;
+mod socket;
+mod token;
+mod turn;
+#[cfg(feature = "websocket")]
+mod upgrade;
+
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::time::Duration;
+
+use mio::event::Source;
+use mio::{Events, Interest, Poll, Waker};
+
+pub use client::{ClientConfig, ClientEvent, DialError, ReconnectConfig};
+pub use context::{ConnInfo, Context};
+#[cfg(feature = "websocket")]
+pub use handler::HttpAnswer;
+pub use handler::{Closed, Handler, Offer, Origin, Readiness, Rejected, Rejection, Welcome};
+pub use listener::{ListenerConfig, SocketOptions, WireFactory};
+pub use remote::{Remote, RemoteError};
+pub use token::{ClientId, ConnId, ListenerId, SourceId};
+
+use self::core::Core;
+use crate::config::ReactorConfig;
+use crate::error::Error;
+use crate::proto::session::Env;
+use crate::proto::time::Micros;
+use crate::stats::Stats;
+use token::Target;
+
+/// A loop that holds connections, to be run on its own or turned inside another loop.
+///
+/// `D` is what the embedder keeps for each connection. Single-threaded: it may be moved to another
+/// thread, not shared; [`remote`](Self::remote) is the way in from elsewhere.
+///
+/// # Inside another loop
+///
+/// Sleep until the reactor's descriptor is readable or [`next_timeout`](Self::next_timeout) is over,
+/// then call [`turn`](Self::turn) with a limit of zero.
+///
+/// ```no_run
+/// use heartwheel::config::ReactorConfig;
+/// use heartwheel::proto::message::Message;
+/// use heartwheel::reactor::{ConnId, Context, Handler, ListenerConfig, Reactor, WireFactory};
+///
+/// struct Echo;
+///
+/// impl Handler for Echo {
+///     type Data = ();
+///
+///     fn on_message(&mut self, cx: &mut Context<'_, ()>, id: ConnId, message: Message<'_>) {
+///         if let Err(error) = cx.send(id, message) {
+///             eprintln!("{id}: {error}");
+///         }
+///     }
+/// }
+///
+/// let mut reactor = Reactor::new(ReactorConfig::default())?;
+/// reactor.listen(ListenerConfig::new(([127, 0, 0, 1], 9002).into(), WireFactory::Line))?;
+/// reactor.run(&mut Echo)?;
+/// # Ok::<(), heartwheel::error::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Reactor<D = ()> {
+    poll: Poll,
+    events: Events,
+    core: Core<D>,
+}
+
+/// What one turn did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Turn {
+    /// Events taken from the wait.
+    pub events: usize,
+    /// Timers of connections that were due.
+    pub expired: usize,
+    /// Connections that ended.
+    pub ended: usize,
+    /// How much later than it should the wait ended, plus the time spent in the turn.
+    pub delay: Micros,
+}
+
+/// Names one timer of the embedder's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TimerId {
+    due: Micros,
+    number: u64,
+}
+
+impl<D: Default> Reactor<D> {
+    /// Makes a loop without sockets.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] names a field that makes no sense, [`Error::Poll`] if the system gives no
+    /// selector.
+    pub fn new(config: ReactorConfig) -> Result<Self, Error> {
+        config.check()?;
+        let poll = Poll::new().map_err(Error::Poll)?;
+        let registry = poll.registry().try_clone().map_err(Error::Poll)?;
+        let waker = Waker::new(&registry, Target::Waker.token()).map_err(Error::Poll)?;
+        let env = Env::new(entropy::source(config.seed));
+        let events = Events::with_capacity(config.events);
+        Ok(Self {
+            poll,
+            events,
+            core: Core::new(config, registry, waker, env),
+        })
+    }
+
+    /// Listens on an address.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] names a field that makes no sense, [`Error::Listen`] says what the kernel has
+    /// against the address.
+    pub fn listen(&mut self, config: ListenerConfig) -> Result<ListenerId, Error> {
+        self.core.listen(config)
+    }
+
+    /// Adds a client, to be dialed in the next turn.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] names a field that makes no sense.
+    pub fn connect(&mut self, config: ClientConfig) -> Result<ClientId, Error> {
+        self.core.connect(config)
+    }
+
+    /// Runs turns until [`Context::stop`], [`Remote::stop`], or the end of a drain.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Poll`], which leaves the loop unable to go on.
+    pub fn run<H: Handler<Data = D>>(&mut self, handler: &mut H) -> Result<(), Error> {
+        while !self.is_stopped() {
+            self.turn(handler, None)?;
+        }
+        self.core.stopping = false;
+        Ok(())
+    }
+
+    /// Waits until something is due, at most `limit`, and does everything that is.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Poll`], and nothing else: a connection's fault ends that connection.
+    pub fn turn<H: Handler<Data = D>>(
+        &mut self,
+        handler: &mut H,
+        limit: Option<Duration>,
+    ) -> Result<Turn, Error> {
+        let timeout = self.core.prepare_wait(limit);
+        if let Err(error) = self.poll.poll(&mut self.events, timeout) {
+            if error.kind() != std::io::ErrorKind::Interrupted {
+                return Err(Error::Poll(error));
+            }
+            self.events.clear();
+        }
+        Ok(self.core.turn(handler, &self.events))
+    }
+
+    /// Returns the longest time to sleep before the next [`turn`](Self::turn); zero where work was left
+    /// over, `None` where nothing is due but events.
+    pub fn next_timeout(&self) -> Option<Duration> {
+        let now = self.core.clock.now().at;
+        let wake = self.core.next_wake(now);
+        (wake < Micros::MAX).then(|| (wake - now).into())
+    }
+
+    /// Says whether [`run`](Self::run) would return: stopped, or drained.
+    pub fn is_stopped(&self) -> bool {
+        let drained = self.core.drain.is_some() && self.core.conns.is_empty();
+        self.core.stopping || drained
+    }
+
+    /// Returns a context, to send or close outside of a callback. The next turn sees to it.
+    pub fn context(&mut self) -> Context<'_, D> {
+        self.core.refresh_now();
+        Context::new(&mut self.core)
+    }
+
+    /// Registers a foreign source, edge-triggered; [`Handler::on_source`] hears of it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Register`] with what the selector said.
+    pub fn register(
+        &mut self,
+        source: &mut impl Source,
+        interest: Interest,
+    ) -> Result<SourceId, Error> {
+        self.core.register_source(source, interest)
+    }
+
+    /// Returns the handle for other threads.
+    pub fn remote(&self) -> Remote {
+        self.core.remote.clone()
+    }
+
+    /// Returns the address a listener really has, port and all.
+    pub fn local_addr(&self, id: ListenerId) -> Option<SocketAddr> {
+        self.core
+            .listeners
+            .get(id.0 as usize)
+            .map(|listener| listener.addr)
+    }
+
+    /// Returns how many connections there are, in whatever phase.
+    pub fn len(&self) -> usize {
+        self.core.conns.len()
+    }
+
+    /// Says whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.core.conns.is_empty()
+    }
+
+    /// Returns the counters.
+    pub fn stats(&self) -> &Stats {
+        self.core.env.stats()
+    }
+}
+
+/// The selector's descriptor: readable when a turn has something to do.
+impl<D> AsFd for Reactor<D> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.poll.registry().as_fd()
+    }
+}
+
+/// The selector's descriptor: readable when a turn has something to do.
+impl<D> AsRawFd for Reactor<D> {
+    fn as_raw_fd(&self) -> RawFd {
+        self.poll.as_raw_fd()
+    }
+}

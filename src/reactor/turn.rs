@@ -1,0 +1,579 @@
+//! One turn, in eight steps: wait, clock, events, expiries, dials, flush, reap, report.
+
+use std::time::Duration;
+
+use mio::Events;
+use mio::event::Event as IoEvent;
+
+use super::Turn;
+use super::conn::{FlushOutcome, ReadOutcome};
+use super::context::Context;
+use super::core::Core;
+use super::handler::{Closed, Handler, Origin, Readiness, Rejected};
+use super::remote::Command;
+use super::socket;
+use super::token::{ConnId, SourceId, Target};
+use crate::close::{Cause, Phase};
+use crate::proto::message::Message;
+use crate::proto::ring::Ring;
+use crate::proto::session::{Due, Event, SocketAction};
+use crate::proto::time::Micros;
+use crate::proto::wire::{MessageKind, Payload};
+
+impl<D: Default> Core<D> {
+    /// Step 1: returns how long to wait.
+    pub(super) fn prepare_wait(&mut self, limit: Option<Duration>) -> Option<Duration> {
+        let now = self.clock.now().at;
+        let wake = self.next_wake(now);
+        if let Some(limit) = limit {
+            self.clock.limit_wait(limit.into());
+        }
+        let due = (wake < Micros::MAX).then(|| Duration::from(wake - now));
+        match (due, limit) {
+            (Some(due), Some(limit)) => Some(due.min(limit)),
+            (due, limit) => due.or(limit),
+        }
+    }
+
+    /// Steps 2 to 8, on the events that the wait gave.
+    pub(super) fn turn<H: Handler<Data = D>>(&mut self, handler: &mut H, events: &Events) -> Turn {
+        self.now = self.clock.begin_turn();
+        let mut turn = Turn::default();
+        self.env.stats.turns += 1;
+
+        self.read_carried(handler);
+        for event in events {
+            turn.events += 1;
+            self.handle_event(handler, event);
+        }
+        self.accept_ready(handler);
+
+        let is_full = turn.events >= self.config.events;
+        self.refresh_now();
+        turn.expired = self.expire(handler, is_full);
+        self.run_timers(handler);
+        self.step_drain();
+
+        self.dial_due(handler);
+
+        self.refresh_now();
+        for _ in 0..PASSES {
+            self.flush_dirty();
+            turn.ended += self.reap_doomed(handler);
+            self.report_room(handler);
+            if self.dirty.is_empty() && self.doomed.is_empty() {
+                break;
+            }
+        }
+
+        turn.delay = self.clock.delay(self.now.at);
+        let now = self.clock.now().at;
+        self.now = self.clock.end_turn(self.next_wake(now));
+        self.env.stats.late_us = self.now.late.as_micros();
+        turn
+    }
+
+    /// Reads on where the last turn's budget ended.
+    fn read_carried<H: Handler<Data = D>>(&mut self, handler: &mut H) {
+        for id in std::mem::take(&mut self.carried) {
+            if let Some(conn) = self.conn_mut(id) {
+                conn.flags.carried = false;
+                self.read(handler, id);
+            }
+        }
+    }
+
+    /// Step 3, for one event. A token of another generation, or of nothing, is ignored.
+    fn handle_event<H: Handler<Data = D>>(&mut self, handler: &mut H, event: &IoEvent) {
+        match Target::of(event.token()) {
+            Target::Conn(id) => self.handle_conn_event(handler, id, event),
+            Target::Listener(id) => {
+                if let Some(listener) = self.listeners.get_mut(id.0 as usize) {
+                    listener.ready = true;
+                }
+            }
+            Target::Source(id) => self.handle_source_event(handler, id, event),
+            Target::Waker => {
+                self.take_resolved(handler);
+                self.take_commands(handler);
+            }
+        }
+    }
+
+    fn handle_conn_event<H: Handler<Data = D>>(
+        &mut self,
+        handler: &mut H,
+        id: ConnId,
+        event: &IoEvent,
+    ) {
+        let Some(conn) = self.conn_mut(id) else {
+            return;
+        };
+        if conn.session.phase() == Phase::Connecting {
+            if event.is_writable() || event.is_error() {
+                self.finish_connect(handler, id);
+            }
+            return;
+        }
+        if event.is_writable() {
+            conn.flags.writable = true;
+            conn.session.handle_writable();
+            if conn.session.has_output() {
+                self.mark_dirty(id.index());
+            }
+        }
+        if event.is_readable() || event.is_read_closed() || event.is_error() {
+            let Some(conn) = self.conn_mut(id) else {
+                return;
+            };
+            conn.flags.readable = true;
+            conn.flags.ending |= event.is_read_closed() || event.is_error();
+            self.read(handler, id);
+        }
+    }
+
+    fn handle_source_event<H: Handler<Data = D>>(
+        &mut self,
+        handler: &mut H,
+        id: SourceId,
+        event: &IoEvent,
+    ) {
+        if self.sources.contains(id.0 as usize) {
+            let ready = Readiness {
+                readable: event.is_readable() || event.is_read_closed() || event.is_error(),
+                writable: event.is_writable() || event.is_write_closed() || event.is_error(),
+            };
+            handler.on_source(&mut Context::new(self), id, ready);
+            self.refresh_now();
+        }
+    }
+
+    fn take_commands<H: Handler<Data = D>>(&mut self, handler: &mut H) {
+        self.inbox.acknowledge();
+        while let Some(command) = self.inbox.next() {
+            let mut cx = Context::new(self);
+            match command {
+                Command::Send(id, message) => {
+                    if let Err(error) = cx.send_shared(id, &message) {
+                        log::debug!("a message of another thread for {id} was not sent: {error}");
+                    }
+                }
+                Command::Broadcast(message) => {
+                    cx.broadcast(&message);
+                }
+                Command::Close(id, code, reason) => cx.close(id, code, &reason),
+                Command::Notify(word) => handler.on_notify(&mut cx, word),
+                Command::Stop => cx.stop(),
+            }
+        }
+        self.refresh_now();
+    }
+
+    /// Reads a connection until it would block, or until its budget for this turn is used up.
+    fn read<H: Handler<Data = D>>(&mut self, handler: &mut H, id: ConnId) {
+        let key = id.index();
+        let mut ring = self.conns[key].session.take_input(&mut self.env);
+        let mut budget = self.config.read_budget;
+        // What an earlier pause or handshake left behind comes first.
+        let mut called = self.decode(handler, id, &mut ring);
+        loop {
+            let conn = &mut self.conns[key];
+            if !conn.flags.readable || conn.session.is_paused() {
+                break;
+            }
+            if budget == 0 {
+                self.carry(key);
+                break;
+            }
+            if ring.is_full() {
+                let limit = conn.session.input_limit(&self.env);
+                if !ring.grow(limit, &mut self.env.pool) {
+                    // Full of what is no frame: only a handler that reads on can make room.
+                    break;
+                }
+            }
+            match conn.read(&mut ring, &mut self.env) {
+                ReadOutcome::Bytes(count) | ReadOutcome::Last(count) => {
+                    if called {
+                        self.refresh_now();
+                        called = false;
+                    }
+                    budget = budget.saturating_sub(count);
+                    self.conns[key]
+                        .session
+                        .handle_bytes(&mut self.env, self.now, count);
+                    called |= self.decode(handler, id, &mut ring);
+                }
+                ReadOutcome::Blocked => break,
+                ReadOutcome::Eof => {
+                    self.handle_eof(handler, id);
+                    break;
+                }
+                ReadOutcome::Failed(error) => {
+                    let is_reset = socket::is_reset(&error);
+                    conn.session
+                        .handle_io_error(self.now, error.raw_os_error(), is_reset);
+                    break;
+                }
+            }
+        }
+        if called {
+            self.refresh_now();
+        }
+        self.settle_input(id, ring);
+    }
+
+    /// Gives the ring back, or lets go of it, and sees to what reading has set off.
+    fn settle_input(&mut self, id: ConnId, mut ring: Ring) {
+        let key = id.index();
+        let conn = &mut self.conns[key];
+        if !ring.is_empty() && conn.session.phase() == Phase::Closed {
+            ring.consume(ring.len());
+        }
+        conn.session.put_input(&mut self.env, ring);
+        let is_settled = conn.session.phase() == Phase::Open && !conn.session.has_output();
+        if is_settled {
+            conn.session.release(&mut self.env);
+            self.rearm(key);
+        } else {
+            self.mark_dirty(key);
+        }
+    }
+
+    fn handle_eof<H: Handler<Data = D>>(&mut self, handler: &mut H, id: ConnId) {
+        let key = id.index();
+        if let Some((kind, payload)) = self.conns[key].session.decode_rest(&mut self.env, self.now)
+        {
+            self.deliver(handler, id, kind, payload, &[]);
+        }
+        let conn = &mut self.conns[key];
+        if conn.flags.reset {
+            conn.session.handle_io_error(self.now, None, true);
+        } else {
+            conn.session.handle_eof(&self.env, self.now);
+        }
+    }
+
+    /// Decodes all that is whole and hands it out; says whether a callback ran.
+    fn decode<H: Handler<Data = D>>(
+        &mut self,
+        handler: &mut H,
+        id: ConnId,
+        ring: &mut Ring,
+    ) -> bool {
+        let key = id.index();
+        let mut called = false;
+        loop {
+            let conn = &mut self.conns[key];
+            if ring.is_empty() || conn.session.is_paused() {
+                return called;
+            }
+            if conn.session.phase() == Phase::Handshaking {
+                #[cfg(feature = "websocket")]
+                if self.handshake(handler, id, ring) {
+                    called = true;
+                    continue;
+                }
+                return called;
+            }
+            let input = ring.contiguous_mut();
+            let (consumed, event) = conn.session.decode(&mut self.env, self.now, input);
+            match event {
+                Event::NeedMore => {
+                    ring.consume(consumed);
+                    return called;
+                }
+                Event::Consumed => {}
+                Event::Message { kind, payload } => {
+                    self.deliver(handler, id, kind, payload, input);
+                    called = true;
+                }
+                Event::Pong { rtt } => {
+                    handler.on_pong(&mut Context::new(self), id, rtt);
+                    called = true;
+                }
+            }
+            ring.consume(consumed);
+        }
+    }
+
+    fn deliver<H: Handler<Data = D>>(
+        &mut self,
+        handler: &mut H,
+        id: ConnId,
+        kind: MessageKind,
+        payload: Payload,
+        input: &[u8],
+    ) {
+        match payload {
+            Payload::Input(range) => {
+                let message = Message::decoded(kind, &input[range]);
+                handler.on_message(&mut Context::new(self), id, message);
+            }
+            Payload::Assembled => {
+                let assembled = self.conns[id.index()].session.take_assembled();
+                let message = Message::decoded(kind, &assembled);
+                handler.on_message(&mut Context::new(self), id, message);
+            }
+        }
+    }
+
+    /// Step 4: collects what the wheel has due, then handles it.
+    ///
+    /// While the last wait filled its buffer, or input was carried over, sockets come first; but not
+    /// for ever, and no verdict is spoken without a read on that very socket anyway.
+    fn expire<H: Handler<Data = D>>(&mut self, handler: &mut H, is_full: bool) -> usize {
+        if (is_full || !self.carried.is_empty()) && self.deferred < DEFERRED {
+            self.deferred += 1;
+            return 0;
+        }
+        self.deferred = 0;
+        let mut expired = std::mem::take(&mut self.expired);
+        self.overdue = self
+            .wheel
+            .advance(self.now.at, self.config.expiry_budget, &mut expired);
+        let count = expired.len();
+        for key in expired.drain(..) {
+            if let Some(conn) = self.conns.get(key) {
+                self.handle_expiry(handler, conn.id);
+            }
+        }
+        self.expired = expired;
+        count
+    }
+
+    fn handle_expiry<H: Handler<Data = D>>(&mut self, handler: &mut H, id: ConnId) {
+        let key = id.index();
+        for _ in 0..STEPS {
+            let conn = &mut self.conns[key];
+            match conn.session.handle_timeout(&mut self.env, self.now) {
+                Due::Wait(deadline) => {
+                    if deadline < Micros::MAX {
+                        self.wheel.schedule(key, deadline);
+                    }
+                    return;
+                }
+                Due::Changed => self.mark_dirty(key),
+                Due::Silent => {
+                    self.read_once_more(handler, id);
+                    let conn = &mut self.conns[key];
+                    if conn.session.is_silent(&self.env, self.now) {
+                        conn.session.judge(&self.env, self.now, None);
+                    }
+                    self.mark_dirty(key);
+                }
+            }
+        }
+        // Whatever still wants to be done is done at the next tick.
+        self.wheel.schedule(key, self.now.at);
+    }
+
+    /// Reads until the socket has nothing, whatever was known of it: only then may silence be judged.
+    fn read_once_more<H: Handler<Data = D>>(&mut self, handler: &mut H, id: ConnId) {
+        let conn = &mut self.conns[id.index()];
+        if conn.session.is_paused() {
+            if conn.has_waiting_bytes() || conn.session.has_input() {
+                conn.session.handle_waiting_bytes(&self.env, self.now);
+            }
+            return;
+        }
+        let ending = std::mem::replace(&mut conn.flags.ending, true);
+        conn.flags.readable = true;
+        self.read(handler, id);
+        self.conns[id.index()].flags.ending = ending;
+    }
+
+    fn run_timers<H: Handler<Data = D>>(&mut self, handler: &mut H) {
+        let due = self.now.at;
+        while let Some(entry) = self.timers.first_entry()
+            && entry.key().due <= due
+        {
+            let word = entry.remove();
+            handler.on_timer(&mut Context::new(self), word);
+            self.refresh_now();
+        }
+    }
+
+    /// Closes as many connections as the drain's schedule asks for; when its window is over, all.
+    fn step_drain(&mut self) {
+        let Some(mut drain) = self.drain else { return };
+        let is_over = drain.is_over(self.now.at);
+        let mut due = if is_over {
+            u64::MAX
+        } else {
+            drain.due(self.now.at)
+        };
+        if is_over {
+            drain.cursor = 0;
+        }
+        while due > 0 && drain.cursor < self.conns.capacity() {
+            let key = drain.cursor;
+            let Some(conn) = self.conns.get_mut(key) else {
+                drain.cursor += 1;
+                if self.conns.is_empty() {
+                    break;
+                }
+                continue;
+            };
+            if is_over {
+                conn.session.end(self.now, Cause::Drain, None);
+            } else {
+                conn.session
+                    .close(&mut self.env, self.now, Cause::Drain, None, "going away");
+            }
+            self.mark_dirty(key);
+            drain.count_close();
+            drain.cursor += 1;
+            due -= 1;
+        }
+        self.drain = Some(drain);
+    }
+
+    /// Step 6: writes what was queued, and lets the sockets go that are done.
+    fn flush_dirty(&mut self) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for key in dirty.drain(..) {
+            self.flush(key);
+        }
+        // What was marked meanwhile is flushed in the next pass.
+        dirty.append(&mut self.dirty);
+        self.dirty = dirty;
+    }
+
+    fn flush(&mut self, key: usize) {
+        let Some(conn) = self.conns.get_mut(key) else {
+            return;
+        };
+        conn.flags.dirty = false;
+        if conn.session.phase() != Phase::Connecting
+            && let FlushOutcome::Failed(error) = conn.flush(&mut self.env, self.now)
+        {
+            self.write_failed(key, &error);
+        }
+        let Some(conn) = self.conns.get_mut(key) else {
+            return;
+        };
+        loop {
+            match conn.session.socket_action() {
+                SocketAction::Keep => break,
+                SocketAction::ShutdownWrite => {
+                    if let Err(error) = conn.socket.shutdown(std::net::Shutdown::Write) {
+                        log::debug!("could not end output to {}: {error}", conn.peer);
+                    }
+                }
+                SocketAction::Close => {
+                    self.doom(key);
+                    return;
+                }
+                SocketAction::Reset => {
+                    socket::reset_on_close(&conn.socket);
+                    self.doom(key);
+                    return;
+                }
+            }
+        }
+        if conn.flags.wants_room && !conn.session.has_output() {
+            conn.flags.wants_room = false;
+            self.roomy.push(conn.id);
+        }
+        conn.session.release(&mut self.env);
+        self.rearm(key);
+    }
+
+    /// A write failed. What the peer said before is still to be read; the reading then ends it, or a
+    /// second failure does.
+    fn write_failed(&mut self, key: usize, error: &std::io::Error) {
+        let conn = &mut self.conns[key];
+        let is_reset = error.kind() == std::io::ErrorKind::ConnectionReset;
+        if conn.flags.reset || conn.session.is_paused() {
+            let is_reset = socket::is_reset(error);
+            conn.session
+                .handle_io_error(self.now, error.raw_os_error(), is_reset);
+            return;
+        }
+        conn.flags.reset |= is_reset;
+        conn.flags.readable = true;
+        conn.flags.ending = true;
+        if !is_reset && !socket::is_reset(error) {
+            conn.session
+                .handle_io_error(self.now, error.raw_os_error(), false);
+            return;
+        }
+        self.carry(key);
+    }
+
+    fn report_room<H: Handler<Data = D>>(&mut self, handler: &mut H) {
+        for id in std::mem::take(&mut self.roomy) {
+            if self
+                .conn(id)
+                .is_some_and(|conn| conn.session.phase() == Phase::Open)
+            {
+                handler.on_writable(&mut Context::new(self), id);
+                self.refresh_now();
+            }
+        }
+    }
+
+    /// Step 7: frees what is over, and reports each exactly once.
+    fn reap_doomed<H: Handler<Data = D>>(&mut self, handler: &mut H) -> usize {
+        let doomed = std::mem::take(&mut self.doomed);
+        let count = doomed.len();
+        for key in doomed {
+            self.reap(handler, key);
+        }
+        if count > 0 {
+            self.wake_paused_listeners();
+        }
+        count
+    }
+
+    fn reap<H: Handler<Data = D>>(&mut self, handler: &mut H, key: usize) {
+        self.wheel.cancel(key);
+        self.leave_half_open(key);
+        let mut conn = self.conns.remove(key);
+        let evidence = conn
+            .session
+            .evidence(self.now, self.clock.delay(self.now.at));
+        let reason = conn.session.peer_reason().to_owned();
+        conn.session.discard(&mut self.env);
+        // Closing the descriptor takes it out of the selector: nobody else holds it.
+        drop(conn.socket);
+        self.env.stats.count_end(evidence.cause);
+        let was_open = conn.data.is_some();
+        match conn.data {
+            Some(data) => {
+                let closed = Closed {
+                    id: conn.id,
+                    peer: conn.peer,
+                    origin: conn.origin,
+                    data,
+                    evidence: &evidence,
+                    reason: &reason,
+                };
+                handler.on_close(&mut Context::new(self), closed);
+            }
+            None => {
+                self.env.stats.rejected += 1;
+                let rejected = Rejected {
+                    peer: conn.peer,
+                    origin: conn.origin,
+                    evidence: &evidence,
+                };
+                handler.on_rejected(&mut Context::new(self), rejected);
+            }
+        }
+        self.refresh_now();
+        if let Origin::Client(client) = conn.origin {
+            self.client_ended(handler, client, was_open, &evidence);
+        }
+    }
+}
+
+/// Rounds of flushing and reaping in one turn; callbacks of one round may set off another.
+const PASSES: usize = 4;
+
+/// Things one connection may have due at once: a ping, a silence, an end, and what comes next.
+const STEPS: usize = 4;
+
+/// Turns in a row that may put expiries off.
+const DEFERRED: u32 = 8;

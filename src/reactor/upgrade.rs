@@ -1,0 +1,267 @@
+//! The opening handshake of WebSocket, both sides: heads parsed, the handler asked, answers queued.
+
+use super::client::DialError;
+use super::context::Context;
+use super::core::Core;
+use super::handler::{Handler, Head, Offer, Origin, Rejection, Welcome};
+use super::token::{ClientId, ConnId};
+use crate::close::{Cause, Phase};
+use crate::error::ConfigError;
+use crate::proto::ring::Ring;
+use crate::proto::websocket::handshake::{
+    HeadLimits, InvalidHead, Request, Upgrade, accept_for, accept_response, error_response,
+    http_response, parse_response, request,
+};
+use crate::proto::wire::Role;
+
+impl<D: Default> Core<D> {
+    /// Goes on with an opening handshake; says whether the connection opened and frames may follow.
+    pub(super) fn handshake<H: Handler<Data = D>>(
+        &mut self,
+        handler: &mut H,
+        id: ConnId,
+        ring: &mut Ring,
+    ) -> bool {
+        match self.conns[id.index()].session.role() {
+            Role::Server => self.serve_handshake(handler, id, ring),
+            Role::Client => self.follow_handshake(handler, id, ring),
+        }
+        let phase = self.conns[id.index()].session.phase();
+        match phase {
+            Phase::Open => true,
+            Phase::Connecting | Phase::Handshaking => false,
+            Phase::Closing | Phase::Closed => {
+                ring.consume(ring.len());
+                false
+            }
+        }
+    }
+
+    fn head_limits(&self, id: ConnId) -> HeadLimits {
+        let limits = &self
+            .env
+            .policy(self.conns[id.index()].session.policy())
+            .limits;
+        HeadLimits {
+            max_bytes: limits.max_head,
+            max_headers: limits.max_headers,
+        }
+    }
+
+    fn serve_handshake<H: Handler<Data = D>>(
+        &mut self,
+        handler: &mut H,
+        id: ConnId,
+        ring: &mut Ring,
+    ) {
+        let limits = self.head_limits(id);
+        let (request, len) = match Request::parse(ring.contiguous_mut(), &limits) {
+            Ok(None) => return,
+            Ok(Some(parsed)) => parsed,
+            Err(error) => {
+                self.refuse_with(id, Cause::ProtocolError, &error_response(&error));
+                return;
+            }
+        };
+        if !request.wants_upgrade() {
+            self.answer_http(handler, id, &request);
+            return;
+        }
+        let upgrade = match request.upgrade() {
+            Ok(upgrade) => upgrade,
+            Err(error) => {
+                self.refuse_with(id, Cause::ProtocolError, &error_response(&error));
+                return;
+            }
+        };
+        if self.drain.is_some() {
+            self.reject(id, Rejection::new(503, "going away\n"));
+            return;
+        }
+        let conn = &self.conns[id.index()];
+        let (peer, origin) = (conn.peer, conn.origin);
+        let offer = Offer {
+            id,
+            peer,
+            origin,
+            head: Head::Request(&upgrade),
+        };
+        match handler.on_accept(&mut Context::new(self), &offer) {
+            Ok(welcome) => {
+                self.accept_upgrade(handler, id, &upgrade, welcome);
+                ring.consume(len);
+            }
+            Err(rejection) => self.reject(id, rejection),
+        }
+    }
+
+    fn accept_upgrade<H: Handler<Data = D>>(
+        &mut self,
+        handler: &mut H,
+        id: ConnId,
+        upgrade: &Upgrade<'_>,
+        welcome: Welcome<D>,
+    ) {
+        match accept_response(upgrade, welcome.subprotocol.as_deref(), &welcome.headers) {
+            Ok(response) => {
+                let conn = &mut self.conns[id.index()];
+                conn.session
+                    .handle_handshake(&mut self.env, self.now, &response);
+                self.welcome(handler, id, welcome.data);
+            }
+            Err(error) => {
+                log::error!("the handler's answer to {id} cannot be sent: {error}");
+                self.reject(id, Rejection::new(500, "internal error\n"));
+            }
+        }
+    }
+
+    fn answer_http<H: Handler<Data = D>>(
+        &mut self,
+        handler: &mut H,
+        id: ConnId,
+        request: &Request<'_>,
+    ) {
+        let mut answer = handler.on_http(&mut Context::new(self), id, request);
+        self.refresh_now();
+        if request.method() == "HEAD" {
+            answer.body.clear();
+        }
+        let cause = if answer.status < 400 {
+            Cause::LocalClose
+        } else {
+            Cause::Refused
+        };
+        match http_response(answer.status, &answer.headers, &answer.body) {
+            Ok(response) => self.refuse_with(id, cause, &response),
+            Err(error) => {
+                log::error!("the handler's answer to {id} cannot be sent: {error}");
+                self.reject(id, Rejection::new(500, "internal error\n"));
+            }
+        }
+    }
+
+    fn reject(&mut self, id: ConnId, rejection: Rejection) {
+        let body = rejection.body.as_bytes();
+        let response = http_response(rejection.status, &rejection.headers, body);
+        let response = response.unwrap_or_else(|error| {
+            log::error!("the handler's rejection of {id} cannot be sent: {error}");
+            let none: [(&str, &str); 0] = [];
+            http_response(500, &none, b"").expect("an empty response is sound")
+        });
+        self.refuse_with(id, Cause::Refused, &response);
+    }
+
+    fn refuse_with(&mut self, id: ConnId, cause: Cause, response: &[u8]) {
+        self.conns[id.index()]
+            .session
+            .refuse(&mut self.env, self.now, cause, response);
+        self.mark_dirty(id.index());
+    }
+
+    fn follow_handshake<H: Handler<Data = D>>(
+        &mut self,
+        handler: &mut H,
+        id: ConnId,
+        ring: &mut Ring,
+    ) {
+        let limits = self.head_limits(id);
+        let conn = &self.conns[id.index()];
+        let (peer, origin) = (conn.peer, conn.origin);
+        let Origin::Client(client_id) = origin else {
+            return;
+        };
+        let client = &self.clients[client_id.0 as usize];
+        let expected = accept_for(client.key);
+        let offered = client.config.subprotocols.clone();
+        let (response, len) =
+            match parse_response(ring.contiguous_mut(), &expected, &offered, &limits) {
+                Ok(None) => return,
+                Ok(Some(parsed)) => parsed,
+                Err(error) => {
+                    let error = DialError::Handshake(error);
+                    let is_refusal = matches!(
+                        error,
+                        DialError::Handshake(
+                            crate::proto::websocket::handshake::ResponseError::Status { .. }
+                        )
+                    );
+                    let cause = if is_refusal {
+                        Cause::Refused
+                    } else {
+                        Cause::ProtocolError
+                    };
+                    self.clients[client_id.0 as usize].error = Some(error);
+                    self.end_dial(id, cause);
+                    return;
+                }
+            };
+        let offer = Offer {
+            id,
+            peer,
+            origin,
+            head: Head::Response(&response),
+        };
+        match handler.on_accept(&mut Context::new(self), &offer) {
+            Ok(welcome) => {
+                self.conns[id.index()]
+                    .session
+                    .handle_handshake(&mut self.env, self.now, &[]);
+                self.welcome(handler, id, welcome.data);
+                ring.consume(len);
+            }
+            Err(_) => self.end_dial(id, Cause::Refused),
+        }
+    }
+
+    fn end_dial(&mut self, id: ConnId, cause: Cause) {
+        self.conns[id.index()].session.end(self.now, cause, None);
+        self.mark_dirty(id.index());
+    }
+
+    /// Returns the request that opens a client's connection, with a fresh nonce.
+    pub(super) fn opening_request(&mut self, id: ConnId) -> Vec<u8> {
+        let Origin::Client(client_id) = self.conns[id.index()].origin else {
+            return Vec::new();
+        };
+        let mut key = [0; 16];
+        key[..8].copy_from_slice(&self.env.random().to_ne_bytes());
+        key[8..].copy_from_slice(&self.env.random().to_ne_bytes());
+        self.clients[client_id.0 as usize].key = key;
+        self.build_request(client_id)
+            .expect("the request was checked when the client was added")
+    }
+
+    fn build_request(&self, id: ClientId) -> Result<Vec<u8>, InvalidHead> {
+        let client = &self.clients[id.0 as usize];
+        let config = &client.config;
+        let authority = config.authority();
+        request(
+            &authority,
+            &config.path,
+            client.key,
+            &config.subprotocols,
+            &config.headers,
+        )
+    }
+}
+
+impl<D> Core<D> {
+    /// Checks, when a client is added, that its request can be sent at all.
+    pub(super) fn check_request(&self, id: ClientId) -> Result<(), ConfigError> {
+        let config = &self.clients[id.0 as usize].config;
+        if !matches!(config.wire, super::WireFactory::WebSocket) {
+            return Ok(());
+        }
+        let authority = config.authority();
+        request(
+            &authority,
+            &config.path,
+            [0; 16],
+            &config.subprotocols,
+            &config.headers,
+        )
+        .map(drop)
+        .map_err(|error| ConfigError::new("url", error.to_string()))
+    }
+}
