@@ -1,6 +1,6 @@
 //! The reactor's state, without the poll itself: what a turn works on and a context may mark.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -51,10 +51,13 @@ pub(super) struct Core<D> {
     /// Connections whose socket is to be closed.
     pub(super) doomed: Vec<usize>,
     /// Connections with input left that no edge will announce again.
-    pub(super) carried: Vec<ConnId>,
+    pub(super) carried: VecDeque<ConnId>,
+    /// The connection whose input is being handled. Set at the beginning of a turn, it says that the
+    /// handler panicked then, and what was in hand is lost.
+    pub(super) in_hand: Option<ConnId>,
     /// Connections that have room again after a full queue.
     pub(super) roomy: Vec<ConnId>,
-    /// Scratch for the wheel's expired keys.
+    /// Keys that the wheel found due and nobody has handled yet.
     pub(super) expired: Vec<usize>,
     /// The wheel has more that is due.
     pub(super) overdue: bool,
@@ -103,7 +106,8 @@ impl<D> Core<D> {
             half_open: HashMap::new(),
             dirty: Vec::new(),
             doomed: Vec::new(),
-            carried: Vec::new(),
+            carried: VecDeque::new(),
+            in_hand: None,
             roomy: Vec::new(),
             expired: Vec::new(),
             overdue: false,
@@ -258,7 +262,7 @@ impl<D> Core<D> {
             && !conn.flags.carried
         {
             conn.flags.carried = true;
-            self.carried.push(conn.id);
+            self.carried.push_back(conn.id);
         }
     }
 
@@ -351,6 +355,8 @@ impl<D> Core<D> {
             || !self.doomed.is_empty()
             || !self.roomy.is_empty()
             || self.overdue
+            || !self.expired.is_empty()
+            || self.in_hand.is_some()
             || self.stopping
         {
             return now;

@@ -217,7 +217,7 @@ impl<D: Default> Core<D> {
     }
 
     #[cfg(not(feature = "websocket"))]
-    fn opening_request(&mut self, _id: ConnId) -> Vec<u8> {
+    fn opening_request(&self, _id: ConnId) -> Vec<u8> {
         Vec::new()
     }
 }

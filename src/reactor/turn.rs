@@ -13,7 +13,7 @@ use super::handler::{Closed, Handler, Origin, Readiness, Rejected};
 use super::remote::Command;
 use super::socket;
 use super::token::{ConnId, SourceId, Target};
-use crate::close::{Cause, Phase};
+use crate::close::{Cause, CloseCode, Phase};
 use crate::proto::message::Message;
 use crate::proto::ring::Ring;
 use crate::proto::session::{Due, Event, SocketAction};
@@ -41,6 +41,7 @@ impl<D: Default> Core<D> {
         let mut turn = Turn::default();
         self.env.stats.turns += 1;
 
+        self.end_what_panicked();
         self.read_carried(handler);
         for event in events {
             turn.events += 1;
@@ -73,9 +74,21 @@ impl<D: Default> Core<D> {
         turn
     }
 
+    /// Ends the connection whose callback panicked in the last turn: the bytes in hand were lost.
+    fn end_what_panicked(&mut self) {
+        if let Some(id) = self.in_hand.take() {
+            let code = Some(CloseCode::INTERNAL_ERROR);
+            let mut cx = Context::new(self);
+            cx.close_for(id, Cause::LocalClose, code, "internal error");
+        }
+    }
+
     /// Reads on where the last turn's budget ended.
     fn read_carried<H: Handler<Data = D>>(&mut self, handler: &mut H) {
-        for id in std::mem::take(&mut self.carried) {
+        for _ in 0..self.carried.len() {
+            let Some(id) = self.carried.pop_front() else {
+                return;
+            };
             if let Some(conn) = self.conn_mut(id) {
                 conn.flags.carried = false;
                 self.read(handler, id);
@@ -172,6 +185,7 @@ impl<D: Default> Core<D> {
     /// Reads a connection until it would block, or until its budget for this turn is used up.
     fn read<H: Handler<Data = D>>(&mut self, handler: &mut H, id: ConnId) {
         let key = id.index();
+        self.in_hand = Some(id);
         let mut ring = self.conns[key].session.take_input(&mut self.env);
         let mut budget = self.config.read_budget;
         // What an earlier pause or handshake left behind comes first.
@@ -231,6 +245,7 @@ impl<D: Default> Core<D> {
             ring.consume(ring.len());
         }
         conn.session.put_input(&mut self.env, ring);
+        self.in_hand = None;
         let is_settled = conn.session.phase() == Phase::Open && !conn.session.has_output();
         if is_settled {
             conn.session.release(&mut self.env);
@@ -328,17 +343,15 @@ impl<D: Default> Core<D> {
             return 0;
         }
         self.deferred = 0;
-        let mut expired = std::mem::take(&mut self.expired);
-        self.overdue = self
-            .wheel
-            .advance(self.now.at, self.config.expiry_budget, &mut expired);
-        let count = expired.len();
-        for key in expired.drain(..) {
+        let budget = self.config.expiry_budget;
+        self.overdue = self.wheel.advance(self.now.at, budget, &mut self.expired);
+        let count = self.expired.len();
+        self.expired.reverse();
+        while let Some(key) = self.expired.pop() {
             if let Some(conn) = self.conns.get(key) {
                 self.handle_expiry(handler, conn.id);
             }
         }
-        self.expired = expired;
         count
     }
 
@@ -503,7 +516,7 @@ impl<D: Default> Core<D> {
     }
 
     fn report_room<H: Handler<Data = D>>(&mut self, handler: &mut H) {
-        for id in std::mem::take(&mut self.roomy) {
+        while let Some(id) = self.roomy.pop() {
             if self
                 .conn(id)
                 .is_some_and(|conn| conn.session.phase() == Phase::Open)
@@ -516,9 +529,9 @@ impl<D: Default> Core<D> {
 
     /// Step 7: frees what is over, and reports each exactly once.
     fn reap_doomed<H: Handler<Data = D>>(&mut self, handler: &mut H) -> usize {
-        let doomed = std::mem::take(&mut self.doomed);
-        let count = doomed.len();
-        for key in doomed {
+        let mut count = 0;
+        while let Some(key) = self.doomed.pop() {
+            count += 1;
             self.reap(handler, key);
         }
         if count > 0 {
