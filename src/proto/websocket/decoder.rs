@@ -407,3 +407,6 @@ const LARGEST_POOLED: usize = 64 * 1024;
 
 /// The largest message any limit allows: what one allocation can hold.
 const MOST_IN_MEMORY: u64 = isize::MAX as u64;
+
+#[cfg(test)]
+mod tests;

@@ -344,3 +344,122 @@ const LEN_64: u8 = 127;
 const MAX_CONTROL: u64 = 125;
 /// Most bytes of reason in a Close frame, beside the two of its code.
 const MAX_REASON: usize = 123;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MASK: [u8; 4] = [1, 2, 3, 4];
+
+    #[test]
+    fn lengths_are_written_in_the_fewest_bytes() {
+        // RFC 6455, 5.2
+        let header = |len| encode_header(true, Opcode::Binary, len, None).to_vec();
+        assert_eq!(header(0), [0x82, 0]);
+        assert_eq!(header(125), [0x82, 125]);
+        assert_eq!(header(126), [0x82, 126, 0, 126]);
+        assert_eq!(header(255), [0x82, 126, 0, 255]);
+        assert_eq!(header(256), [0x82, 126, 1, 0]);
+        assert_eq!(header(65_535), [0x82, 126, 0xff, 0xff]);
+        assert_eq!(header(65_536), [0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0]);
+        let most = [0x82, 127, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
+        assert_eq!(header(u64::MAX >> 1), most);
+    }
+
+    #[test]
+    fn every_header_reads_back_as_it_was_written() {
+        let lengths = [0, 1, 125, 126, 127, 255, 256, 65_535, 65_536, u64::MAX >> 1];
+        for bits in 0..16 {
+            let Some(opcode) = Opcode::from_bits(bits) else {
+                continue;
+            };
+            assert_eq!(opcode.bits(), bits);
+            for (fin, len) in [true, false]
+                .into_iter()
+                .flat_map(|fin| lengths.map(|len| (fin, len)))
+            {
+                if opcode.is_control() && (!fin || len > 125) {
+                    continue;
+                }
+                for (role, mask) in [(Role::Server, Some(MASK)), (Role::Client, None)] {
+                    let header = encode_header(fin, opcode, len, mask);
+                    let is_continuing = opcode == Opcode::Continuation;
+                    let size = header.len();
+                    let head = Head {
+                        fin,
+                        opcode,
+                        len,
+                        mask,
+                        size,
+                    };
+                    assert_eq!(Head::parse(&header, role, is_continuing), Ok(Some(head)));
+                    for cut in 0..size {
+                        let parsed = Head::parse(&header[..cut], role, is_continuing);
+                        assert_eq!(parsed, Ok(None), "{header:?} cut at {cut}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_masked_frame_is_the_one_of_rfc_6455_section_5_7() {
+        let mut out = Vec::from(b"before");
+        encode(
+            true,
+            Opcode::Text,
+            b"Hello",
+            Some([0x37, 0xfa, 0x21, 0x3d]),
+            &mut out,
+        );
+        assert_eq!(out, b"before\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58");
+    }
+
+    #[test]
+    fn the_longest_header_has_14_bytes() {
+        let header = encode_header(false, Opcode::Continuation, 65_536, Some(MASK));
+        assert_eq!(header.len(), Header::MAX);
+        assert_eq!(header[..2], [0x00, 0xff]);
+        assert_eq!(header[10..], MASK);
+    }
+
+    #[test]
+    #[should_panic(expected = "control frame holds at most 125 bytes")]
+    fn a_long_control_frame_is_not_encoded() {
+        encode_header(true, Opcode::Ping, 126, None);
+    }
+
+    #[test]
+    #[should_panic(expected = "control frame is not fragmented")]
+    fn a_fragmented_control_frame_is_not_encoded() {
+        encode_header(false, Opcode::Close, 0, None);
+    }
+
+    #[test]
+    #[should_panic(expected = "frame length fits 63 bits")]
+    fn a_length_of_64_bits_is_not_encoded() {
+        encode_header(true, Opcode::Binary, 1 << 63, None);
+    }
+
+    #[test]
+    fn a_close_reason_is_cut_at_the_border_of_a_code_point() {
+        // RFC 6455, 5.5 and 5.5.1
+        assert_eq!(*close_body(CloseCode::NORMAL, ""), [0x03, 0xe8]);
+        assert_eq!(*close_body(CloseCode::GOING_AWAY, "bye"), *b"\x03\xe9bye");
+        let whole = "x".repeat(123);
+        assert_eq!(
+            close_body(CloseCode::NORMAL, &whole)[2..],
+            *whole.as_bytes()
+        );
+        assert_eq!(close_body(CloseCode::NORMAL, &"x".repeat(124)).len(), 125);
+        for (len, kept) in [(119, 123), (120, 120), (121, 121), (122, 122), (123, 123)] {
+            let reason = format!("{}😀", "x".repeat(len));
+            let body = close_body(CloseCode::NORMAL, &reason);
+            assert_eq!(body[2..], reason.as_bytes()[..kept], "emoji after {len}");
+        }
+        assert_eq!(
+            format!("{:?}", close_body(CloseCode::NORMAL, "é")),
+            r"CloseBody(\x03\xe8\xc3\xa9)"
+        );
+    }
+}
