@@ -744,9 +744,9 @@ fn code_points_may_be_split_across_fragments() {
     for first in 0..=text.len() {
         for second in first..=text.len() {
             let wire = fragments(Opcode::Text, text.as_bytes(), &[first, second], Some(MASK));
-            let message = Seen::Message(MessageKind::Text, text.as_bytes().to_vec());
-            assert_eq!(see_whole(Role::Server, &wire), [message.clone()]);
-            assert_eq!(see(Role::Server, LIMIT, wire.chunks(1)), [message]);
+            let expected = [Seen::Message(MessageKind::Text, text.as_bytes().to_vec())];
+            assert_eq!(see_whole(Role::Server, &wire), expected);
+            assert_eq!(see(Role::Server, LIMIT, wire.chunks(1)), expected);
         }
     }
 }

@@ -322,3 +322,6 @@ const RESERVED: [&str; 10] = [
     "Content-Length",
     "Transfer-Encoding",
 ];
+
+#[cfg(test)]
+mod tests;

@@ -493,3 +493,6 @@ const RESERVED_IN_ACCEPT: [&str; 7] = [
 ];
 
 const RESERVED_IN_FINAL: [&str; 3] = ["Content-Length", "Transfer-Encoding", "Connection"];
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,330 @@
+//! Every rule of RFC 6455, section 4.1, broken once.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::proto::websocket::handshake::{Request, accept_response};
+
+const NO_NAMES: [&str; 0] = [];
+const NO_HEADERS: [(&str, &str); 0] = [];
+const KEY: [u8; 16] = *b"the sample nonce";
+
+/// The lines of the response in RFC 6455, section 1.2.
+const LINES: [&str; 5] = [
+    "HTTP/1.1 101 Switching Protocols",
+    "Upgrade: websocket",
+    "Connection: Upgrade",
+    "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=",
+    "Sec-WebSocket-Protocol: chat",
+];
+
+fn head(lines: &[&str]) -> Vec<u8> {
+    format!("{}\r\n\r\n", lines.join("\r\n")).into_bytes()
+}
+
+/// The sample response with the line that begins like `old` replaced; an empty `new` leaves it out.
+fn with(old: &str, new: &str) -> Vec<u8> {
+    let mut lines = LINES.to_vec();
+    let at = lines.iter().position(|line| line.starts_with(old)).unwrap();
+    match new.is_empty() {
+        true => drop(lines.remove(at)),
+        false => lines[at] = new,
+    }
+    head(&lines)
+}
+
+fn and(line: &str) -> Vec<u8> {
+    head(&[LINES.as_slice(), &[line]].concat())
+}
+
+fn parse(input: &[u8]) -> Result<Option<(Response<'_>, usize)>, ResponseError> {
+    parse_response(
+        input,
+        &accept_for(KEY),
+        &["chat", "superchat"],
+        &HeadLimits::default(),
+    )
+}
+
+/// Parses a whole response and returns the chosen subprotocol.
+fn judge(input: &[u8]) -> Result<Option<String>, ResponseError> {
+    let (response, len) = parse(input)?.expect("a whole head");
+    assert_eq!(len, input.len());
+    Ok(response.subprotocol().map(str::to_owned))
+}
+
+fn chat() -> Result<Option<String>, ResponseError> {
+    Ok(Some("chat".to_owned()))
+}
+
+#[test]
+fn the_request_has_what_rfc_6455_section_4_1_demands() {
+    let headers = [("Origin".to_owned(), "http://example.com".to_owned())];
+    let head = request(
+        "server.example.com",
+        "/chat",
+        KEY,
+        &["chat", "superchat"],
+        &headers,
+    );
+    let expected = "GET /chat HTTP/1.1\r\n\
+        Host: server.example.com\r\n\
+        Upgrade: websocket\r\n\
+        Connection: Upgrade\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+        Sec-WebSocket-Version: 13\r\n\
+        Sec-WebSocket-Protocol: chat, superchat\r\n\
+        Origin: http://example.com\r\n\r\n";
+    assert_eq!(String::from_utf8(head.unwrap()).unwrap(), expected);
+    let plain = request("h", "/", KEY, &NO_NAMES, &NO_HEADERS).unwrap();
+    assert!(!String::from_utf8(plain).unwrap().contains("Protocol"));
+}
+
+#[test]
+fn nothing_in_a_request_can_forge_a_line() {
+    let build = |host: &str, path: &str| request(host, path, KEY, &NO_NAMES, &NO_HEADERS);
+    for host in ["h", "h:80", "[::1]:9001", "10.0.0.1"] {
+        assert!(build(host, "/").is_ok(), "{host}");
+    }
+    for host in ["", "h\r\nX: y", "h h", "u@h", "h/", "é", "h\0"] {
+        assert_eq!(build(host, "/"), Err(InvalidHead::Host(host.to_owned())));
+    }
+    for path in ["", "a", "/a b", "/\r\n", "/é", "/#a", "/\x7f", "*"] {
+        assert_eq!(build("h", path), Err(InvalidHead::Path(path.to_owned())));
+    }
+    for name in ["", "a b", "a,b", "a\r\n", "é"] {
+        let invalid = Err(InvalidHead::Subprotocol(name.to_owned()));
+        assert_eq!(request("h", "/", KEY, &[name], &NO_HEADERS), invalid);
+    }
+    let repeated = Err(InvalidHead::Subprotocol("a".to_owned()));
+    assert_eq!(
+        request("h", "/", KEY, &["a", "b", "a"], &NO_HEADERS),
+        repeated
+    );
+    let forged = request("h", "/", KEY, &NO_NAMES, &[("A", "b\nX: y")]);
+    assert_eq!(forged, Err(InvalidHead::HeaderValue("A".to_owned())));
+    for name in RESERVED {
+        let reserved = Err(InvalidHead::ReservedHeader(name.to_owned()));
+        assert_eq!(request("h", "/", KEY, &NO_NAMES, &[(name, "x")]), reserved);
+    }
+}
+
+#[test]
+fn the_sample_of_rfc_6455_section_1_2_is_accepted() {
+    let input = head(&LINES);
+    let (response, _) = parse(&input).unwrap().unwrap();
+    assert_eq!(response.subprotocol(), Some("chat"));
+    assert_eq!(response.header("UPGRADE"), Some(b"websocket".as_slice()));
+    assert_eq!(response.headers().count(), 4);
+}
+
+#[test]
+fn another_status_is_reported_with_its_retry_after() {
+    let status = |line: &str, more: &str| judge(&head(&[line, more, "Content-Length: 0"]));
+    let expected = |code, retry_after| Err(ResponseError::Status { code, retry_after });
+    let unauthorized = "HTTP/1.1 401 Unauthorized";
+    assert_eq!(
+        status(unauthorized, "WWW-Authenticate: Basic"),
+        expected(401, None)
+    );
+    let full = "HTTP/1.1 503 Service Unavailable";
+    assert_eq!(status(full, "Retry-After: 120"), expected(503, Some(120)));
+    assert_eq!(status(full, "retry-after:0"), expected(503, Some(0)));
+    for unknown in [
+        "-1",
+        "+1",
+        "1.5",
+        "",
+        "Fri, 31 Dec 1999 23:59:59 GMT",
+        "99999999999999999999",
+    ] {
+        assert_eq!(
+            status(full, &format!("Retry-After: {unknown}")),
+            expected(503, None)
+        );
+    }
+    assert_eq!(judge(&with("HTTP", "HTTP/1.1 200 OK")), expected(200, None));
+    assert_eq!(status("HTTP/1.0 404 ", "A: b"), expected(404, None));
+    assert_eq!(status("HTTP/1.1 301", "Location: /x"), expected(301, None));
+}
+
+#[test]
+fn switching_protocols_needs_http_1_1() {
+    let old = judge(&with("HTTP", "HTTP/1.0 101 Switching Protocols"));
+    assert_eq!(old, Err(ResponseError::HttpVersion));
+}
+
+#[test]
+fn upgrade_is_websocket() {
+    assert_eq!(judge(&with("Upgrade", "upgrade:WEBSOCKET")), chat());
+    for line in [
+        "",
+        "Upgrade: h2c",
+        "Upgrade: websocket, h2c",
+        "Upgrade: websockets",
+    ] {
+        assert_eq!(
+            judge(&with("Upgrade", line)),
+            Err(ResponseError::Upgrade),
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn connection_names_upgrade() {
+    assert_eq!(
+        judge(&with("Connection", "connection: keep-alive, UPGRADE")),
+        chat()
+    );
+    for line in ["", "Connection: close", "Connection: upgrades"] {
+        assert_eq!(
+            judge(&with("Connection", line)),
+            Err(ResponseError::Connection),
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn the_accept_value_answers_our_key_exactly_once() {
+    let spaced = "sec-websocket-accept:   s3pPLMBiTxaQ9kYGzzhZRbK+xOo= ";
+    assert_eq!(judge(&with("Sec-WebSocket-Accept", spaced)), chat());
+    for line in [
+        "",
+        "Sec-WebSocket-Accept:",
+        "Sec-WebSocket-Accept: S3pPLMBiTxaQ9kYGzzhZRbK+xOo=",
+        "Sec-WebSocket-Accept: dGhlIHNhbXBsZSBub25jZQ==",
+        "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo",
+    ] {
+        let input = with("Sec-WebSocket-Accept", line);
+        assert_eq!(judge(&input), Err(ResponseError::Accept), "{line}");
+    }
+    assert_eq!(judge(&and(LINES[3])), Err(ResponseError::Accept), "twice");
+}
+
+#[test]
+fn extensions_were_not_offered() {
+    assert_eq!(
+        judge(&and("Sec-WebSocket-Extensions:")),
+        chat(),
+        "names none"
+    );
+    let chosen = and("Sec-WebSocket-Extensions: permessage-deflate");
+    assert_eq!(judge(&chosen), Err(ResponseError::Extension));
+}
+
+#[test]
+fn the_subprotocol_is_one_of_those_offered_or_none() {
+    assert_eq!(judge(&with("Sec-WebSocket-Protocol", "")), Ok(None));
+    for value in ["other", "Chat", "", "chat, superchat", "\u{e9}"] {
+        let input = with(
+            "Sec-WebSocket-Protocol",
+            &format!("Sec-WebSocket-Protocol: {value}"),
+        );
+        assert_eq!(judge(&input), Err(ResponseError::Subprotocol), "{value}");
+    }
+    let twice = and("Sec-WebSocket-Protocol: superchat");
+    assert_eq!(judge(&twice), Err(ResponseError::Subprotocol));
+    let unasked = head(&LINES);
+    let limits = HeadLimits::default();
+    let judged = parse_response(&unasked, &accept_for(KEY), &NO_NAMES, &limits);
+    assert_eq!(judged.map(drop), Err(ResponseError::Subprotocol));
+}
+
+#[test]
+fn a_head_fed_byte_by_byte_is_whole_at_its_last_byte() {
+    let mut input = head(&LINES);
+    let len = input.len();
+    input.extend_from_slice(b"\x89\x00\r\n\r\n");
+    for cut in 0..len {
+        assert!(parse(&input[..cut]).unwrap().is_none(), "cut at {cut}");
+    }
+    for cut in len..=input.len() {
+        let (_, head_len) = parse(&input[..cut]).unwrap().unwrap();
+        assert_eq!(head_len, len, "frames stay behind");
+    }
+}
+
+#[test]
+fn a_head_beyond_the_limits_is_refused() {
+    let input = head(&LINES);
+    let judge = |max_bytes, max_headers| {
+        let limits = HeadLimits {
+            max_bytes,
+            max_headers,
+        };
+        parse_response(&input, &accept_for(KEY), &["chat"], &limits).map(|found| found.is_some())
+    };
+    let len = input.len();
+    assert_eq!(judge(len, 4), Ok(true));
+    assert_eq!(
+        judge(len - 1, 4),
+        Err(ResponseError::HeadTooLarge { limit: len - 1 })
+    );
+    assert_eq!(
+        judge(len, 3),
+        Err(ResponseError::TooManyHeaders { limit: 3 })
+    );
+}
+
+#[test]
+fn what_is_not_http_is_refused_at_once() {
+    assert!(matches!(
+        parse(b"SSH-2.0-OpenSSH\r\n"),
+        Err(ResponseError::Malformed(_))
+    ));
+    assert!(matches!(
+        parse(b"HTTP/1.1 1x1 \r\n"),
+        Err(ResponseError::Malformed(_))
+    ));
+    assert!(matches!(
+        judge(&and("A : b")),
+        Err(ResponseError::Malformed(_))
+    ));
+}
+
+#[test]
+fn our_server_and_our_client_agree() {
+    let sent = request("h:1", "/p?q", [9; 16], &["b", "a"], &[("X", "y")]).unwrap();
+    let limits = HeadLimits::default();
+    let (received, _) = Request::parse(&sent, &limits).unwrap().unwrap();
+    let upgrade = received.upgrade().unwrap();
+    assert_eq!(upgrade.subprotocols(), ["b", "a"]);
+    let answer = accept_response(&upgrade, Some("a"), &NO_HEADERS).unwrap();
+    let accept = accept_for([9; 16]);
+    let (response, len) = parse_response(&answer, &accept, &["b", "a"], &limits)
+        .unwrap()
+        .unwrap();
+    assert_eq!((response.subprotocol(), len), (Some("a"), answer.len()));
+    let other = parse_response(&answer, &accept_for(KEY), &["a"], &limits);
+    assert_eq!(
+        other.map(drop),
+        Err(ResponseError::Accept),
+        "an answer to another key"
+    );
+}
+
+proptest! {
+    #[test]
+    fn random_bytes_never_panic(input in prop::collection::vec(any::<u8>(), 0..300)) {
+        if let Ok(Some((_, len))) = parse(&input) {
+            prop_assert!(len <= input.len());
+        }
+    }
+
+    #[test]
+    fn every_request_that_is_built_is_one_a_server_accepts(
+        key in any::<[u8; 16]>(),
+        path in "/[!-~]{0,20}",
+        value in "\\PC{0,20}",
+    ) {
+        prop_assume!(!path.contains('#'));
+        let sent = request("h", &path, key, &NO_NAMES, &[("X", value.as_str())]).unwrap();
+        let (received, len) = Request::parse(&sent, &HeadLimits::default()).unwrap().unwrap();
+        prop_assert_eq!((received.target(), len), (path.as_str(), sent.len()));
+        prop_assert_eq!(received.upgrade().map(drop), Ok(()));
+        let received = received.header("x").unwrap();
+        prop_assert_eq!(received.trim_ascii(), value.as_bytes().trim_ascii());
+    }
+}
