@@ -77,10 +77,11 @@ pub fn accept_for(key: [u8; 16]) -> [u8; 28] {
 /// not looked at.
 ///
 /// `expected_accept` comes from [`accept_for`]; `offered` are the subprotocols that the request named.
+/// Interim responses (100, 103) are skipped; they count towards the length and the limit.
 ///
 /// # Errors
 ///
-/// [`ResponseError::Status`] if the server answers with anything but 101; else the first rule of RFC
+/// [`ResponseError::Status`] if the server's final answer is anything but 101; else the first rule of RFC
 /// 6455, section 4.1, that the response breaks.
 pub fn parse_response<'a>(
     input: &'a [u8],
@@ -88,45 +89,32 @@ pub fn parse_response<'a>(
     offered: &[impl AsRef<str>],
     limits: &HeadLimits,
 ) -> Result<Option<(Response<'a>, usize)>, ResponseError> {
-    let mut headers = limits.header_storage();
-    let mut parsed = httparse::Response::new(&mut headers);
-    let status = parsed
-        .parse(limits.cut(input))
-        .map_err(|error| match error {
-            httparse::Error::TooManyHeaders => ResponseError::TooManyHeaders {
-                limit: limits.max_headers,
-            },
-            httparse::Error::HeaderName => ResponseError::Malformed("header name"),
-            httparse::Error::HeaderValue => ResponseError::Malformed("header value"),
-            httparse::Error::NewLine => ResponseError::Malformed("end of line"),
-            httparse::Error::Version => ResponseError::Malformed("http version"),
-            httparse::Error::Status | httparse::Error::Token => {
-                ResponseError::Malformed("status line")
-            }
-        })?;
-    let len = match status {
-        Status::Complete(len) => len,
-        Status::Partial if limits.is_reached_by(input) => {
-            return Err(ResponseError::HeadTooLarge {
-                limit: limits.max_bytes,
-            });
+    let mut interim_len = 0;
+    loop {
+        let Some((head, len)) = Head::parse(&limits.cut(input)[interim_len..], limits)? else {
+            return match limits.is_reached_by(input) {
+                true => Err(ResponseError::HeadTooLarge {
+                    limit: limits.max_bytes,
+                }),
+                false => Ok(None),
+            };
+        };
+        let total = interim_len + len;
+        // RFC 9110, 15.2: "A client MUST be able to parse one or more 1xx responses received prior to a
+        // final response, even if the client does not expect one."
+        if matches!(head.code, 100 | 102..200) {
+            interim_len = total;
+            continue;
         }
-        Status::Partial => return Ok(None),
-    };
-    let (Some(code), Some(version)) = (parsed.code, parsed.version) else {
-        return Err(ResponseError::Malformed("status line"));
-    };
-    let count = parsed.headers.len();
-    headers.truncate(count);
-    let headers = Headers(headers);
-    let subprotocol = judge(code, version, &headers, expected_accept, offered)?;
-    Ok(Some((
-        Response {
-            headers,
-            subprotocol,
-        },
-        len,
-    )))
+        let subprotocol = head.judge(expected_accept, offered)?;
+        return Ok(Some((
+            Response {
+                headers: head.headers,
+                subprotocol,
+            },
+            total,
+        )));
+    }
 }
 
 /// A response that completes the handshake: every rule of RFC 6455, section 4.1, is kept.
@@ -218,64 +206,108 @@ impl fmt::Display for ResponseError {
 
 impl StdError for ResponseError {}
 
-/// Checks a response head against section 4.1, and returns the subprotocol it chose.
-fn judge<'a>(
+/// A response head whose form is sound.
+struct Head<'a> {
     code: u16,
+    /// The minor version: 0 for HTTP/1.0, 1 for HTTP/1.1.
     version: u8,
-    headers: &Headers<'a>,
-    expected_accept: &[u8; 28],
-    offered: &[impl AsRef<str>],
-) -> Result<Option<&'a str>, ResponseError> {
-    // 1: "If the status code received from the server is not 101, the client handles the response per
-    // HTTP procedures."
-    if code != 101 {
-        return Err(ResponseError::Status {
-            code,
-            retry_after: retry_after(headers),
-        });
-    }
-    if version < 1 {
-        return Err(ResponseError::HttpVersion);
-    }
-    // 2: lacks Upgrade, or it "contains a value that is not an ASCII case-insensitive match for the
-    // value "websocket""
-    let is_websocket = |value: &[u8]| value.eq_ignore_ascii_case(b"websocket");
-    if !headers.only("upgrade").is_some_and(is_websocket) {
-        return Err(ResponseError::Upgrade);
-    }
-    // 3: lacks Connection, or it "doesn't contain a token that is an ASCII case-insensitive match for
-    // the value "Upgrade""
-    if !headers.list_has("connection", "upgrade") {
-        return Err(ResponseError::Connection);
-    }
-    // 4: "a value other than the base64-encoded SHA-1 of the concatenation"; 11.3.3: not twice
-    if headers.only("sec-websocket-accept") != Some(expected_accept) {
-        return Err(ResponseError::Accept);
-    }
-    // 5: "the use of an extension that was not present in the client's handshake"
-    if headers.list("sec-websocket-extensions").next().is_some() {
-        return Err(ResponseError::Extension);
-    }
-    chosen_subprotocol(headers, offered)
+    headers: Headers<'a>,
 }
 
-/// 6: "the use of a subprotocol that was not present in the client's handshake"; 11.3.4: the field
-/// "MUST NOT appear more than once in an HTTP response"
-fn chosen_subprotocol<'a>(
-    headers: &Headers<'a>,
-    offered: &[impl AsRef<str>],
-) -> Result<Option<&'a str>, ResponseError> {
-    let mut values = headers.all("sec-websocket-protocol");
-    let Some(value) = values.next() else {
-        return Ok(None);
-    };
-    match std::str::from_utf8(value) {
-        Ok(chosen)
-            if values.next().is_none() && offered.iter().any(|name| name.as_ref() == chosen) =>
-        {
-            Ok(Some(chosen))
+impl<'a> Head<'a> {
+    fn parse(input: &'a [u8], limits: &HeadLimits) -> Result<Option<(Self, usize)>, ResponseError> {
+        let mut headers = limits.header_storage();
+        let mut parsed = httparse::Response::new(&mut headers);
+        let status = parsed.parse(input).map_err(|error| match error {
+            httparse::Error::TooManyHeaders => ResponseError::TooManyHeaders {
+                limit: limits.max_headers,
+            },
+            httparse::Error::HeaderName => ResponseError::Malformed("header name"),
+            httparse::Error::HeaderValue => ResponseError::Malformed("header value"),
+            httparse::Error::NewLine => ResponseError::Malformed("end of line"),
+            httparse::Error::Version => ResponseError::Malformed("http version"),
+            httparse::Error::Status | httparse::Error::Token => {
+                ResponseError::Malformed("status line")
+            }
+        })?;
+        let Status::Complete(len) = status else {
+            return Ok(None);
+        };
+        let (Some(code), Some(version)) = (parsed.code, parsed.version) else {
+            return Err(ResponseError::Malformed("status line"));
+        };
+        let count = parsed.headers.len();
+        headers.truncate(count);
+        Ok(Some((
+            Self {
+                code,
+                version,
+                headers: Headers(headers),
+            },
+            len,
+        )))
+    }
+
+    /// Checks the head against section 4.1, and returns the subprotocol it chose.
+    fn judge(
+        &self,
+        expected_accept: &[u8; 28],
+        offered: &[impl AsRef<str>],
+    ) -> Result<Option<&'a str>, ResponseError> {
+        let Self {
+            code,
+            version,
+            ref headers,
+        } = *self;
+        // 1: "If the status code received from the server is not 101, the client handles the response
+        // per HTTP procedures."
+        if code != 101 {
+            return Err(ResponseError::Status {
+                code,
+                retry_after: retry_after(headers),
+            });
         }
-        Ok(_) | Err(_) => Err(ResponseError::Subprotocol),
+        if version < 1 {
+            return Err(ResponseError::HttpVersion);
+        }
+        // 2: lacks Upgrade, or it "contains a value that is not an ASCII case-insensitive match for the
+        // value "websocket""
+        let is_websocket = |value: &[u8]| value.eq_ignore_ascii_case(b"websocket");
+        if !headers.only("upgrade").is_some_and(is_websocket) {
+            return Err(ResponseError::Upgrade);
+        }
+        // 3: lacks Connection, or it "doesn't contain a token that is an ASCII case-insensitive match
+        // for the value "Upgrade""
+        if !headers.list_has("connection", "upgrade") {
+            return Err(ResponseError::Connection);
+        }
+        // 4: "a value other than the base64-encoded SHA-1 of the concatenation"; 11.3.3: not twice
+        if headers.only("sec-websocket-accept") != Some(expected_accept) {
+            return Err(ResponseError::Accept);
+        }
+        // 5: "the use of an extension that was not present in the client's handshake"
+        if headers.list("sec-websocket-extensions").next().is_some() {
+            return Err(ResponseError::Extension);
+        }
+        self.chosen_subprotocol(offered)
+    }
+
+    /// 6: "the use of a subprotocol that was not present in the client's handshake"; 11.3.4: the field
+    /// "MUST NOT appear more than once in an HTTP response"
+    fn chosen_subprotocol(
+        &self,
+        offered: &[impl AsRef<str>],
+    ) -> Result<Option<&'a str>, ResponseError> {
+        let mut values = self.headers.all("sec-websocket-protocol");
+        let Some(value) = values.next() else {
+            return Ok(None);
+        };
+        let is_offered = |chosen: &&str| offered.iter().any(|name| name.as_ref() == *chosen);
+        let chosen = std::str::from_utf8(value).ok().filter(is_offered);
+        match (chosen, values.next()) {
+            (Some(chosen), None) => Ok(Some(chosen)),
+            (None, _) | (Some(_), Some(_)) => Err(ResponseError::Subprotocol),
+        }
     }
 }
 

@@ -155,6 +155,26 @@ fn switching_protocols_needs_http_1_1() {
 }
 
 #[test]
+fn interim_responses_are_skipped() {
+    // RFC 9110, 15.2
+    let interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
+    let input = [interim.as_slice(), &head(&LINES)].concat();
+    assert_eq!(judge(&input), chat());
+    for cut in 0..input.len() {
+        assert!(parse(&input[..cut]).unwrap().is_none(), "cut at {cut}");
+    }
+    let refused = [interim.as_slice(), b"HTTP/1.1 403 Forbidden\r\n\r\n"].concat();
+    let status = ResponseError::Status {
+        code: 403,
+        retry_after: None,
+    };
+    assert_eq!(judge(&refused), Err(status));
+    let endless = interim.repeat(200);
+    let too_large = ResponseError::HeadTooLarge { limit: 8192 };
+    assert_eq!(parse(&endless).map(drop), Err(too_large));
+}
+
+#[test]
 fn upgrade_is_websocket() {
     assert_eq!(judge(&with("Upgrade", "upgrade:WEBSOCKET")), chat());
     for line in [
