@@ -58,7 +58,8 @@ use crate::proto::wire::{MessageKind, Payload, Role};
 #[derive(Default)]
 pub struct Decoder {
     state: State,
-    /// Checks the text message that `state` is in; fresh at every message's beginning.
+    /// Checks the text message that `state` is in. Invariant: complete between messages, since a text
+    /// that ends inside a code point is an error.
     text: Validator,
     /// Unmasked payload of the message that `state` is in, or of the one handed out last.
     assembled: Vec<u8>,
@@ -74,7 +75,7 @@ impl Decoder {
     ///
     /// [`Item::NeedMore`] says that nothing more can be done with what has arrived. The bytes of an
     /// unfinished data frame are consumed all the same, into the assembly buffer: what stays is at most
-    /// an incomplete header or an incomplete control frame, less than 139 bytes.
+    /// an incomplete header or an incomplete control frame, less than 131 bytes.
     ///
     /// An assembled message is there until the next call.
     ///
@@ -181,7 +182,6 @@ impl Decoder {
         let kind = match self.state {
             State::Idle => {
                 self.assembled.clear();
-                self.text = Validator::default();
                 match head.opcode {
                     Opcode::Text => MessageKind::Text,
                     Opcode::Binary

@@ -49,7 +49,7 @@ impl Feed {
         self.rx.extend_from_slice(bytes);
         while self.step() {}
         assert!(
-            self.is_failed() || self.rx.len() < 139,
+            self.is_failed() || self.rx.len() < 131,
             "only headers and control frames wait"
         );
     }
@@ -574,6 +574,18 @@ fn a_message_too_big_is_refused_at_its_header() {
         error(&with(&[[0x80, 127].as_slice(), &most].concat())),
         too_big(size)
     );
+}
+
+#[test]
+#[cfg(target_pointer_width = "64")]
+fn no_limit_at_all_ends_where_memory_does() {
+    let header = encode_header(true, Opcode::Continuation, MOST_IN_MEMORY - 99, None);
+    let wire = [[0x02, 100].as_slice(), &[0; 100], &header].concat();
+    let too_big = ProtocolError::MessageTooBig {
+        size: 1 << 63,
+        limit: MOST_IN_MEMORY,
+    };
+    assert_eq!(error_of(Role::Client, u64::MAX, &wire), Some(too_big));
 }
 
 #[test]
