@@ -55,6 +55,10 @@ pub(super) struct Core<D> {
     /// The connection whose input is being handled. Set at the beginning of a turn, it says that the
     /// handler panicked then, and what was in hand is lost.
     pub(super) in_hand: Option<ConnId>,
+    /// Events of the last wait that were taken up.
+    pub(super) taken: usize,
+    /// A turn has begun to handle its events and not come to their end.
+    pub(super) unwound: bool,
     /// Connections that have room again after a full queue.
     pub(super) roomy: Vec<ConnId>,
     /// Keys that the wheel found due and nobody has handled yet.
@@ -108,6 +112,8 @@ impl<D> Core<D> {
             doomed: Vec::new(),
             carried: VecDeque::new(),
             in_hand: None,
+            taken: 0,
+            unwound: false,
             roomy: Vec::new(),
             expired: Vec::new(),
             overdue: false,
@@ -357,6 +363,7 @@ impl<D> Core<D> {
             || self.overdue
             || !self.expired.is_empty()
             || self.in_hand.is_some()
+            || self.unwound
             || self.stopping
         {
             return now;

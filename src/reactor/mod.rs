@@ -167,14 +167,24 @@ impl<D: Default> Reactor<D> {
         handler: &mut H,
         limit: Option<Duration>,
     ) -> Result<Turn, Error> {
+        if !self.core.unwound {
+            self.wait(limit)?;
+        }
+        self.core.unwound = true;
+        Ok(self.core.turn(handler, &self.events))
+    }
+
+    /// Waits for events. After a turn that a panic cut short, its other events come first.
+    fn wait(&mut self, limit: Option<Duration>) -> Result<(), Error> {
         let timeout = self.core.prepare_wait(limit);
+        self.core.taken = 0;
         if let Err(error) = self.poll.poll(&mut self.events, timeout) {
             if error.kind() != std::io::ErrorKind::Interrupted {
                 return Err(Error::Poll(error));
             }
             self.events.clear();
         }
-        Ok(self.core.turn(handler, &self.events))
+        Ok(())
     }
 
     /// Returns the longest time to sleep before the next [`turn`](Self::turn); zero where work was left

@@ -43,10 +43,13 @@ impl<D: Default> Core<D> {
 
         self.end_what_panicked();
         self.read_carried(handler);
-        for event in events {
+        for event in events.iter().skip(self.taken) {
+            // Counted before it is handled: after a panic the next turn goes on with the next event.
+            self.taken += 1;
             turn.events += 1;
             self.handle_event(handler, event);
         }
+        self.unwound = false;
         self.accept_ready(handler);
 
         let is_full = turn.events >= self.config.events;
@@ -126,9 +129,8 @@ impl<D: Default> Core<D> {
             if event.is_writable() || event.is_error() {
                 self.finish_connect(handler, id);
             }
-            return;
-        }
-        if event.is_writable() {
+            // The peer may have spoken, and even gone, in the same event: no other edge will say so.
+        } else if event.is_writable() {
             conn.flags.writable = true;
             conn.session.handle_writable();
             if conn.session.has_output() {
@@ -139,6 +141,9 @@ impl<D: Default> Core<D> {
             let Some(conn) = self.conn_mut(id) else {
                 return;
             };
+            if conn.session.phase() == Phase::Connecting {
+                return;
+            }
             conn.flags.readable = true;
             conn.flags.ending |= event.is_read_closed() || event.is_error();
             self.read(handler, id);

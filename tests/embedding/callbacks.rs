@@ -1,0 +1,308 @@
+//! Open and close pair exactly; data, timers, foreign sources; callbacks that close each other.
+
+use std::cell::RefCell;
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::time::Duration;
+
+use heartwheel::close::{Cause, CloseCode};
+use heartwheel::proto::message::Message;
+use heartwheel::reactor::{ConnId, Context, Handler, Reactor, Rejection, WireFactory};
+use mio::Interest;
+
+use crate::support::*;
+
+#[test]
+fn open_and_close_pair_exactly_and_bring_the_data_back() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::echoing());
+    let (_, addr) = listen(&mut reactor, WireFactory::Line);
+    for round in 1..=3 {
+        let mut peer = dial(addr);
+        peer.write_all(b"hello\n").unwrap();
+        let echoed = read_at_least(&mut reactor, &mut recorder, &mut peer, 6);
+        assert_eq!(echoed, b"hello\n");
+        drop(peer);
+        drive(&mut reactor, &mut recorder, |seen| {
+            seen.closed().len() == round
+        });
+    }
+    let closed = recorder.closed();
+    assert_eq!(
+        recorder.opened(),
+        closed.iter().map(|(id, _)| *id).collect::<Vec<_>>()
+    );
+    for (_, evidence) in closed {
+        assert_eq!((evidence.cause, evidence.clean), (Cause::PeerEof, true));
+    }
+    let data: Vec<_> = recorder
+        .seen
+        .iter()
+        .filter_map(|seen| {
+            if let Seen::Closed(_, _, data, _) = seen {
+                Some(*data)
+            } else {
+                None
+            }
+        })
+        .collect();
+    assert_eq!(data, [7, 7, 7]);
+    assert!(reactor.is_empty());
+    assert_eq!(reactor.stats().opened, 3);
+    assert_eq!(reactor.stats().closed(Cause::PeerEof), 3);
+}
+
+#[test]
+fn data_can_be_read_and_changed_from_any_callback() {
+    let mut recorder = Recorder::reacting(|cx, seen| {
+        if let Seen::Message(id, _) = seen {
+            *cx.data_mut(*id).unwrap() += 1;
+            assert_eq!(cx.info(*id).unwrap().queued, 0);
+        }
+    });
+    let mut reactor = reactor();
+    let (_, addr) = listen(&mut reactor, WireFactory::Line);
+    let mut peer = dial(addr);
+    peer.write_all(b"one\ntwo\n").unwrap();
+    drive(&mut reactor, &mut recorder, |seen| {
+        seen.messages().len() == 2
+    });
+    let id = recorder.opened()[0];
+    assert_eq!(reactor.context().data(id), Some(&9));
+}
+
+#[test]
+fn a_connection_of_a_plain_wire_can_be_turned_away() {
+    let mut recorder = Recorder {
+        judge: Some(Box::new(|_| Err(Rejection::new(403, "no")))),
+        ..Recorder::default()
+    };
+    let mut reactor = reactor();
+    let (_, addr) = listen(&mut reactor, WireFactory::Binary);
+    let mut peer = dial(addr);
+    read_end(&mut reactor, &mut recorder, &mut peer);
+    drive(&mut reactor, &mut recorder, |seen| {
+        !seen.rejected().is_empty()
+    });
+    assert_eq!(recorder.rejected()[0].cause, Cause::Refused);
+    assert!(recorder.opened().is_empty() && recorder.closed().is_empty());
+}
+
+#[test]
+fn a_timer_fires_once_never_early_and_can_be_cancelled() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let began = reactor.context().now();
+    reactor.context().set_timer(Duration::from_millis(30), 1);
+    let cancelled = reactor.context().set_timer(Duration::from_millis(10), 2);
+    assert!(reactor.context().cancel_timer(cancelled));
+    assert!(!reactor.context().cancel_timer(cancelled));
+    reactor.context().set_timer(Duration::ZERO, 3);
+    drive(&mut reactor, &mut recorder, |seen| seen.seen.len() == 2);
+    drive_for(&mut reactor, &mut recorder, Duration::from_millis(50));
+    let [Seen::Timer(3, _), Seen::Timer(1, at)] = recorder.seen[..] else {
+        panic!("{:?}", recorder.seen);
+    };
+    assert!(at >= began + Duration::from_millis(30).into());
+}
+
+#[test]
+fn a_timer_set_within_its_own_callback_does_not_starve_the_turn() {
+    let mut recorder = Recorder::reacting(|cx, seen| {
+        if let Seen::Timer(count, _) = seen
+            && *count < 100
+        {
+            cx.set_timer(Duration::ZERO, count + 1);
+        }
+    });
+    let mut reactor = reactor();
+    reactor.context().set_timer(Duration::ZERO, 1);
+    drive(&mut reactor, &mut recorder, |seen| seen.seen.len() == 100);
+}
+
+#[test]
+fn a_foreign_source_is_heard_until_it_is_let_go() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let (mut ours, theirs) = mio::net::UnixStream::pair().unwrap();
+    let mut theirs = theirs;
+    let id = reactor.register(&mut ours, Interest::READABLE).unwrap();
+    theirs.write_all(b"x").unwrap();
+    drive(&mut reactor, &mut recorder, |seen| {
+        seen.seen
+            .iter()
+            .any(|seen| matches!(seen, Seen::Source(it, ready) if *it == id && ready.readable))
+    });
+    reactor.context().deregister(&mut ours, id).unwrap();
+    let count = recorder.seen.len();
+    theirs.write_all(b"x").unwrap();
+    drive_for(&mut reactor, &mut recorder, Duration::from_millis(50));
+    assert_eq!(recorder.seen.len(), count);
+}
+
+#[test]
+fn f39_a_callback_that_closes_others_and_itself_closes_each_once() {
+    let mut recorder = Recorder::reacting(|cx, seen| {
+        if let Seen::Message(..) = seen {
+            let all: Vec<_> = cx.connections().collect();
+            for id in all {
+                cx.close(id, CloseCode::NORMAL, "everyone");
+                cx.close(id, CloseCode::NORMAL, "twice");
+            }
+        }
+    });
+    let mut reactor = reactor();
+    let (_, addr) = listen(&mut reactor, WireFactory::Line);
+    let mut peers: Vec<_> = (0..8).map(|_| dial(addr)).collect();
+    drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 8);
+    // Two of them speak in the same batch, so that one closes the other before its event is seen.
+    peers[3].write_all(b"close\n").unwrap();
+    peers[5].write_all(b"close\n").unwrap();
+    for peer in &mut peers {
+        read_end(&mut reactor, &mut recorder, peer);
+    }
+    drop(peers);
+    drive(&mut reactor, &mut recorder, |seen| seen.closed().len() == 8);
+    drive_for(&mut reactor, &mut recorder, Duration::from_millis(30));
+    let mut closed: Vec<_> = recorder.closed().iter().map(|(id, _)| *id).collect();
+    closed.sort();
+    let mut opened = recorder.opened();
+    opened.sort();
+    assert_eq!(closed, opened);
+    assert!(
+        recorder
+            .closed()
+            .iter()
+            .all(|(_, end)| end.cause == Cause::LocalClose)
+    );
+}
+
+#[test]
+fn f39_a_close_callback_that_closes_the_next_one_skips_nobody() {
+    let mut recorder = Recorder::reacting(|cx, seen| {
+        if let Seen::Closed(..) = seen {
+            let next = cx.connections().next();
+            if let Some(next) = next {
+                cx.close(next, CloseCode::NORMAL, "domino");
+            }
+        }
+    });
+    let mut reactor = reactor();
+    let (_, addr) = listen(&mut reactor, WireFactory::Line);
+    let mut peers: Vec<_> = (0..16).map(|_| dial(addr)).collect();
+    drive(&mut reactor, &mut recorder, |seen| {
+        seen.opened().len() == 16
+    });
+    drop(peers.pop());
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while recorder.closed().len() < 16 {
+        assert!(
+            std::time::Instant::now() < deadline,
+            "{:#?}",
+            recorder.closed()
+        );
+        // A closed peer goes away, and so ends the goodbye.
+        peers.retain_mut(|peer| !matches!(std::io::Read::read(peer, &mut [0; 64]), Ok(0)));
+        reactor
+            .turn(&mut recorder, Some(Duration::from_millis(1)))
+            .unwrap();
+    }
+    assert!(reactor.is_empty());
+}
+
+#[test]
+fn f23_a_name_kept_too_long_finds_nothing_though_its_slot_is_used_again() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::echoing());
+    let (_, addr) = listen(&mut reactor, WireFactory::Line);
+    let first = dial(addr);
+    drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 1);
+    let stale = recorder.opened()[0];
+    drop(first);
+    drive(&mut reactor, &mut recorder, |seen| seen.closed().len() == 1);
+    let mut second = dial(addr);
+    drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 2);
+    let fresh = recorder.opened()[1];
+    assert_ne!(stale, fresh);
+    assert_eq!(
+        stale.as_u64() & 0xFFFF_FFFF,
+        fresh.as_u64() & 0xFFFF_FFFF,
+        "same slot"
+    );
+
+    let mut cx = reactor.context();
+    assert!(cx.send(stale, Message::text("lost")).is_err());
+    cx.close(stale, CloseCode::NORMAL, "");
+    cx.pause(stale);
+    assert!(cx.info(stale).is_none() && cx.data(stale).is_none());
+    second.write_all(b"still here\n").unwrap();
+    let echoed = read_at_least(&mut reactor, &mut recorder, &mut second, 11);
+    assert_eq!(echoed, b"still here\n");
+}
+
+#[test]
+fn the_connections_are_listed_in_the_order_of_their_slots() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let (_, addr) = listen(&mut reactor, WireFactory::Line);
+    let _peers: Vec<_> = (0..5).map(|_| dial(addr)).collect();
+    drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 5);
+    let listed: Vec<_> = reactor.context().connections().collect();
+    assert_eq!(listed, recorder.opened());
+}
+
+/// Panics on one word, echoes every other.
+struct Fragile(Rc<RefCell<Vec<(ConnId, Cause)>>>);
+
+impl Handler for Fragile {
+    type Data = ();
+
+    fn on_message(&mut self, cx: &mut Context<'_, ()>, id: ConnId, message: Message<'_>) {
+        assert_ne!(message.as_text(), Some("boom"), "the handler's own bug");
+        cx.send(id, message).unwrap();
+    }
+
+    fn on_close(&mut self, _cx: &mut Context<'_, ()>, closed: heartwheel::reactor::Closed<'_, ()>) {
+        self.0.borrow_mut().push((closed.id, closed.evidence.cause));
+    }
+}
+
+#[test]
+fn a_panic_in_a_handler_costs_that_connection_and_no_other() {
+    let config = heartwheel::config::ReactorConfig {
+        max_connections: 8,
+        ..heartwheel::config::ReactorConfig::default()
+    };
+    let mut reactor = Reactor::<()>::new(config).unwrap();
+    let listener =
+        heartwheel::reactor::ListenerConfig::new(([127, 0, 0, 1], 0).into(), WireFactory::Line);
+    let id = reactor.listen(listener).unwrap();
+    let addr = reactor.local_addr(id).unwrap();
+    let ends = Rc::new(RefCell::new(Vec::new()));
+    let mut handler = Fragile(Rc::clone(&ends));
+    let (mut bad, mut good) = (dial(addr), dial(addr));
+    bad.write_all(b"boom\n").unwrap();
+    let deadline = std::time::Instant::now() + PATIENCE;
+    let mut panics = 0;
+    let mut echoed = Vec::new();
+    good.write_all(b"fine\n").unwrap();
+    while echoed != b"fine\n" || ends.borrow().is_empty() {
+        assert!(
+            std::time::Instant::now() < deadline,
+            "{panics} panics, {ends:?}"
+        );
+        let turn = catch_unwind(AssertUnwindSafe(|| {
+            reactor
+                .turn(&mut handler, Some(Duration::from_millis(5)))
+                .unwrap();
+        }));
+        panics += u32::from(turn.is_err());
+        let mut chunk = [0; 64];
+        if let Ok(count) = std::io::Read::read(&mut good, &mut chunk) {
+            echoed.extend_from_slice(&chunk[..count]);
+        }
+        if matches!(std::io::Read::read(&mut bad, &mut chunk), Ok(0)) {
+            bad.shutdown(std::net::Shutdown::Both).ok();
+        }
+    }
+    assert_eq!(panics, 1);
+    assert_eq!(ends.borrow().len(), 1);
+    assert_eq!(ends.borrow()[0].1, Cause::LocalClose);
+    assert_eq!(reactor.len(), 1);
+}

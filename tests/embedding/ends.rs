@@ -1,0 +1,293 @@
+//! How connections end on real sockets: the right cause, never early, each once.
+
+use std::io::Write;
+use std::net::Shutdown;
+use std::time::{Duration, Instant};
+
+use heartwheel::close::Cause;
+use heartwheel::reactor::{ListenerConfig, WireFactory};
+use socket2::SockRef;
+
+use crate::support::*;
+
+/// Late by at most a tick and the reported delay, and what a loaded machine adds.
+const SPARE: Duration = Duration::from_millis(250);
+
+fn config(wire: WireFactory, interval: Option<u64>, timeout: Option<u64>) -> ListenerConfig {
+    let mut config = ListenerConfig::new(([127, 0, 0, 1], 0).into(), wire);
+    config.heartbeat = heartbeat(interval, timeout);
+    config
+}
+
+#[test]
+fn a_silent_peer_is_closed_never_early_and_told_by_a_reset() {
+    for (wire, interval, cause) in [
+        (WireFactory::Line, Some(200), Cause::PongTimeout),
+        (WireFactory::Binary, Some(200), Cause::PongTimeout),
+        (WireFactory::Line, None, Cause::Silent),
+        (WireFactory::Raw, None, Cause::Silent),
+    ] {
+        let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+        let timeout = Duration::from_millis(500);
+        let (_, addr) = listen_with(&mut reactor, config(wire, interval, Some(500)));
+        let mut peer = dial(addr);
+        drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 1);
+        // A byte that every wire takes for the beginning of something.
+        let wrote = Instant::now();
+        peer.write_all(&[0]).unwrap();
+        drive(&mut reactor, &mut recorder, |seen| seen.closed().len() == 1);
+        let took = wrote.elapsed();
+        let evidence = recorder.closed()[0].1;
+        assert_eq!(evidence.cause, cause);
+        assert!(took >= timeout, "early: {took:?}");
+        let delay = Duration::from(evidence.loop_delay) + Duration::from(evidence.forgiveness);
+        let latest = timeout + Duration::from_millis(10) + delay + SPARE;
+        assert!(took <= latest, "late: {took:?} of {latest:?}");
+        assert!(evidence.last_proof.unwrap() >= timeout.into());
+        assert!(read_end(&mut reactor, &mut recorder, &mut peer), "a reset");
+        if interval.is_some() {
+            assert!(evidence.pings_written >= 2, "{evidence:?}");
+            assert_eq!(evidence.pings_answered, 0);
+        }
+    }
+}
+
+#[test]
+fn f48_a_client_that_pings_and_then_falls_silent_is_silent_at_t() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let (_, addr) = listen_with(&mut reactor, config(WireFactory::Line, None, Some(400)));
+    let mut peer = dial(addr);
+    let mut last = Instant::now();
+    for _ in 0..5 {
+        peer.write_all(b"PING\n").unwrap();
+        last = Instant::now();
+        assert_eq!(
+            read_at_least(&mut reactor, &mut recorder, &mut peer, 5),
+            b"PONG\n"
+        );
+        drive_for(&mut reactor, &mut recorder, Duration::from_millis(100));
+    }
+    assert!(recorder.closed().is_empty());
+    drive(&mut reactor, &mut recorder, |seen| seen.closed().len() == 1);
+    assert!(last.elapsed() >= Duration::from_millis(400));
+    assert_eq!(recorder.closed()[0].1.cause, Cause::Silent);
+}
+
+#[test]
+fn f5_a_slow_handler_is_not_blamed_on_peers_that_answer() {
+    let mut recorder = Recorder::reacting(|_, seen| {
+        if let Seen::Timer(..) = seen {
+            std::thread::sleep(Duration::from_millis(900));
+        }
+    });
+    let mut reactor = reactor();
+    let (_, addr) = listen_with(
+        &mut reactor,
+        config(WireFactory::Line, Some(100), Some(300)),
+    );
+    let peers: Vec<_> = (0..4)
+        .map(|_| {
+            let mut peer = dial(addr);
+            std::thread::spawn(move || {
+                let mut chunk = [0; 64];
+                loop {
+                    match std::io::Read::read(&mut peer, &mut chunk) {
+                        Ok(0) => return,
+                        Ok(count) => {
+                            for _ in 0..count / 5 {
+                                if peer.write_all(b"PONG\n").is_err() {
+                                    return;
+                                }
+                            }
+                        }
+                        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                        Err(_) => return,
+                    }
+                }
+            })
+        })
+        .collect();
+    drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 4);
+    for _ in 0..2 {
+        reactor.context().set_timer(Duration::ZERO, 1);
+        drive_for(&mut reactor, &mut recorder, Duration::from_millis(1_300));
+    }
+    assert!(recorder.closed().is_empty(), "{:#?}", recorder.closed());
+    assert!(
+        reactor.stats().late_us >= 1_800_000,
+        "{}",
+        reactor.stats().late_us
+    );
+    drop(reactor);
+    peers.into_iter().for_each(|peer| peer.join().unwrap());
+}
+
+#[test]
+fn f50_data_and_fin_before_the_wait_are_delivered_and_then_the_end() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let (_, addr) = listen(&mut reactor, WireFactory::Line);
+    let mut peer = dial(addr);
+    drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 1);
+    peer.write_all(b"last\n").unwrap();
+    peer.shutdown(Shutdown::Write).unwrap();
+    let began = Instant::now();
+    drive(&mut reactor, &mut recorder, |seen| seen.closed().len() == 1);
+    assert!(
+        began.elapsed() < Duration::from_secs(5),
+        "at once, not at the timeout"
+    );
+    assert_eq!(recorder.messages(), [b"last"]);
+    assert_eq!(recorder.closed()[0].1.cause, Cause::PeerEof);
+}
+
+#[test]
+fn f50_the_whole_life_of_a_peer_before_the_first_turn_is_seen() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::echoing());
+    let (_, addr) = listen(&mut reactor, WireFactory::Line);
+    let mut peer = dial(addr);
+    peer.write_all(b"one\ntwo\nthree").unwrap();
+    peer.shutdown(Shutdown::Write).unwrap();
+    drive(&mut reactor, &mut recorder, |seen| seen.closed().len() == 1);
+    assert_eq!(recorder.messages(), [&b"one"[..], b"two", b"three"]);
+    let evidence = recorder.closed()[0].1;
+    assert_eq!((evidence.cause, evidence.clean), (Cause::PeerEof, true));
+    let echoed = read_at_least(&mut reactor, &mut recorder, &mut peer, usize::MAX);
+    assert_eq!(
+        echoed, b"one\ntwo\nthree\n",
+        "queued output is flushed before the end"
+    );
+}
+
+#[test]
+fn f22_f50_data_and_reset_before_the_wait_are_data_and_then_the_reset() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let (_, addr) = listen(&mut reactor, WireFactory::Line);
+    let mut peer = dial(addr);
+    drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 1);
+    peer.write_all(b"last\n").unwrap();
+    SockRef::from(&peer)
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
+    drop(peer);
+    drive(&mut reactor, &mut recorder, |seen| seen.closed().len() == 1);
+    assert_eq!(recorder.messages(), [b"last"]);
+    assert_eq!(recorder.closed()[0].1.cause, Cause::PeerReset);
+    assert_eq!(
+        recorder.seen.len(),
+        3,
+        "no second close: {:?}",
+        recorder.seen
+    );
+}
+
+#[test]
+fn f21_the_end_of_input_without_a_close_frame_is_peer_eof() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let (_, addr) = listen(&mut reactor, WireFactory::WebSocket);
+    let peer = open_websocket(&mut reactor, &mut recorder, addr);
+    drop(peer);
+    drive(&mut reactor, &mut recorder, |seen| seen.closed().len() == 1);
+    let evidence = recorder.closed()[0].1;
+    assert_eq!((evidence.cause, evidence.clean), (Cause::PeerEof, false));
+}
+
+#[test]
+fn f20_a_close_that_is_never_answered_times_out_though_the_peer_talks() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let mut config = config(WireFactory::WebSocket, None, None);
+    config.heartbeat.close_timeout = Duration::from_millis(300);
+    let (_, addr) = listen_with(&mut reactor, config);
+    let mut peer = open_websocket(&mut reactor, &mut recorder, addr);
+    let id = recorder.opened()[0];
+    reactor
+        .context()
+        .close(id, heartwheel::close::CloseCode::GOING_AWAY, "");
+    let began = Instant::now();
+    drive(&mut reactor, &mut recorder, |seen| {
+        let _ = peer.write_all(&client_frame(0x81, b"still talking"));
+        seen.closed().len() == 1
+    });
+    assert!(began.elapsed() >= Duration::from_millis(300));
+    let evidence = recorder.closed()[0].1;
+    assert_eq!(
+        (evidence.cause, evidence.clean),
+        (Cause::CloseTimeout, false)
+    );
+    assert!(
+        recorder.messages().is_empty(),
+        "nothing is delivered after our Close"
+    );
+}
+
+#[test]
+fn a_broken_rule_is_told_by_its_close_code_and_the_peer_can_read_it() {
+    for (frame, cause, code) in [
+        (&b"\x81\x02hi"[..], Cause::ProtocolError, 1002),
+        (b"\xc1\x80\0\0\0\0", Cause::ProtocolError, 1002),
+        (b"\x89\xfe\0\x7e\0\0\0\0", Cause::ProtocolError, 1002),
+        (b"\x81\x81\0\0\0\0\xff", Cause::InvalidUtf8, 1007),
+        (
+            b"\x82\xff\x7f\xff\xff\xff\xff\xff\xff\xff\0\0\0\0",
+            Cause::MessageTooBig,
+            1009,
+        ),
+    ] {
+        let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+        let (_, addr) = listen(&mut reactor, WireFactory::WebSocket);
+        let mut peer = open_websocket(&mut reactor, &mut recorder, addr);
+        peer.write_all(frame).unwrap();
+        // More behind it: a close with bytes unread would be a reset that swallows our answer.
+        peer.write_all(&[0x55; 4096]).unwrap();
+        let read = read_at_least(&mut reactor, &mut recorder, &mut peer, usize::MAX);
+        assert_eq!(read[0], 0x88, "{read:?}");
+        assert_eq!(u16::from_be_bytes([read[2], read[3]]), code);
+        drop(peer);
+        drive(&mut reactor, &mut recorder, |seen| seen.closed().len() == 1);
+        assert_eq!(recorder.closed()[0].1.cause, cause);
+    }
+}
+
+#[test]
+fn a_drain_says_1001_to_everyone_refuses_the_late_and_ends_the_run() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let (_, addr) = listen(&mut reactor, WireFactory::WebSocket);
+    let mut peers: Vec<_> = (0..3)
+        .map(|_| open_websocket(&mut reactor, &mut recorder, addr))
+        .collect();
+    reactor.context().drain(Duration::from_secs(8));
+    let mut late = dial(addr);
+    let began = Instant::now();
+    let head = read_head(&mut reactor, &mut recorder, &mut late);
+    assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+    for peer in &mut peers {
+        let read = read_at_least(&mut reactor, &mut recorder, peer, 4);
+        assert_eq!(read[..4], [0x88, 12, 0x03, 0xe9], "{read:?}");
+        peer.write_all(&client_frame(0x88, b"\x03\xe9")).unwrap();
+    }
+    reactor.run(&mut recorder).unwrap();
+    assert!(
+        began.elapsed() < Duration::from_secs(4),
+        "a few connections need no window"
+    );
+    assert_eq!(recorder.closed().len(), 3);
+    assert!(
+        recorder
+            .closed()
+            .iter()
+            .all(|(_, end)| end.cause == Cause::Drain && end.clean)
+    );
+}
+
+#[test]
+fn an_unanswered_drain_ends_with_its_window_and_is_not_clean() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let (_, addr) = listen(&mut reactor, WireFactory::WebSocket);
+    let _peer = open_websocket(&mut reactor, &mut recorder, addr);
+    reactor.context().drain(Duration::from_millis(400));
+    let began = Instant::now();
+    reactor.run(&mut recorder).unwrap();
+    assert!(began.elapsed() >= Duration::from_millis(390));
+    assert!(began.elapsed() < Duration::from_secs(3));
+    let evidence = recorder.closed()[0].1;
+    assert_eq!((evidence.cause, evidence.clean), (Cause::Drain, false));
+}

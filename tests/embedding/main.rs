@@ -1,0 +1,13 @@
+//! The embedding surface: what a handler sees, what a context does, and how a reactor nests inside
+//! another loop. Real loopback sockets; the peer is plain std code in the same thread.
+#![allow(clippy::unwrap_used, unreachable_pub)]
+
+mod support;
+
+mod callbacks;
+mod clients;
+mod ends;
+mod nesting;
+mod remote;
+mod sending;
+mod upgrade;

@@ -1,0 +1,94 @@
+//! The handle for other threads.
+
+use std::io::Write;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use heartwheel::close::{Cause, CloseCode};
+use heartwheel::config::ReactorConfig;
+use heartwheel::proto::message::{Message, SharedMessage};
+use heartwheel::reactor::{RemoteError, WireFactory};
+
+use crate::support::*;
+
+#[test]
+fn another_thread_can_send_broadcast_notify_and_close() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let (_, addr) = listen(&mut reactor, WireFactory::Line);
+    let mut peers = [dial(addr), dial(addr)];
+    drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 2);
+    let ids = recorder.opened();
+    let remote = reactor.remote();
+    let sent = ids.clone();
+    thread::spawn(move || {
+        remote
+            .send(sent[0], SharedMessage::new(Message::text("for you")))
+            .unwrap();
+        remote
+            .broadcast(SharedMessage::new(Message::text("for all")))
+            .unwrap();
+        remote.notify(42).unwrap();
+        remote.close(sent[1], CloseCode::NORMAL, "enough").unwrap();
+    })
+    .join()
+    .unwrap();
+    let [first, second] = &mut peers;
+    let read = read_at_least(&mut reactor, &mut recorder, first, 16);
+    assert_eq!(read, b"for you\nfor all\n");
+    let read = read_at_least(&mut reactor, &mut recorder, second, 9);
+    assert_eq!(read, b"for all\n");
+    assert!(recorder.seen.contains(&Seen::Notify(42)));
+    second.flush().unwrap();
+    drop(peers);
+    drive(&mut reactor, &mut recorder, |seen| seen.closed().len() == 2);
+    let end = recorder
+        .closed()
+        .into_iter()
+        .find(|(id, _)| *id == ids[1])
+        .unwrap();
+    assert_eq!(end.1.cause, Cause::LocalClose);
+}
+
+#[test]
+fn a_wake_ends_a_wait_without_a_limit() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let remote = reactor.remote();
+    let (tell, told) = std::sync::mpsc::channel();
+    let waker = thread::spawn(move || {
+        told.recv().unwrap();
+        remote.stop().unwrap();
+    });
+    tell.send(()).unwrap();
+    let began = Instant::now();
+    reactor.run(&mut recorder).unwrap();
+    assert!(began.elapsed() < PATIENCE);
+    waker.join().unwrap();
+}
+
+#[test]
+fn a_batch_of_commands_costs_one_wake() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let remote = reactor.remote();
+    for word in 0..1_000 {
+        remote.notify(word).unwrap();
+    }
+    let turn = reactor.turn(&mut recorder, Some(Duration::ZERO)).unwrap();
+    assert_eq!(turn.events, 1);
+    let words: Vec<_> = (0..1_000).map(Seen::Notify).collect();
+    assert_eq!(recorder.seen, words);
+    let turn = reactor.turn(&mut recorder, Some(Duration::ZERO)).unwrap();
+    assert_eq!(turn.events, 0);
+}
+
+#[test]
+fn a_full_queue_and_a_gone_reactor_are_told_apart() {
+    let reactor = reactor_with(ReactorConfig {
+        max_connections: 1,
+        ..ReactorConfig::default()
+    });
+    let remote = reactor.remote();
+    let full = (0..1_000_000).find_map(|word| remote.notify(word).err());
+    assert_eq!(full, Some(RemoteError::Full));
+    drop(reactor);
+    assert_eq!(remote.notify(0), Err(RemoteError::Gone));
+}

@@ -1,0 +1,194 @@
+//! Sending: queues with limits, shared messages, pausing, large messages.
+
+use std::io::{Read, Write};
+use std::time::{Duration, Instant};
+
+use heartwheel::close::{Cause, CloseCode};
+use heartwheel::config::{LimitsConfig, Overflow};
+use heartwheel::error::SendError;
+use heartwheel::proto::message::{Message, SharedMessage};
+use heartwheel::reactor::{ListenerConfig, WireFactory};
+
+use crate::support::*;
+
+fn small_queue(overflow: Overflow) -> ListenerConfig {
+    let mut config = ListenerConfig::new(([127, 0, 0, 1], 0).into(), WireFactory::Binary);
+    config.limits = LimitsConfig {
+        send_queue: Some(64 * 1024),
+        overflow,
+        ..LimitsConfig::default()
+    };
+    config
+}
+
+#[test]
+fn a_full_queue_says_so_and_reports_room_once_it_is_empty_again() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let (_, addr) = listen_with(&mut reactor, small_queue(Overflow::Drop));
+    let mut peer = dial(addr);
+    drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 1);
+    let id = recorder.opened()[0];
+    let block = vec![1; 16 * 1024];
+    let mut taken = 0;
+    let full = loop {
+        match reactor.context().send(id, Message::binary(&block)) {
+            Ok(()) => taken += 1,
+            Err(error) => break error,
+        }
+        reactor.turn(&mut recorder, Some(Duration::ZERO)).unwrap();
+    };
+    let SendError::Full { queued, limit } = full else {
+        panic!("{full:?}")
+    };
+    assert!(queued <= limit && limit == 64 * 1024, "{queued} of {limit}");
+    assert_eq!(reactor.stats().send_full, 1);
+    let expected = taken * (block.len() + 5);
+    let read = read_at_least(&mut reactor, &mut recorder, &mut peer, expected);
+    assert_eq!(read.len(), expected);
+    drive(&mut reactor, &mut recorder, |seen| {
+        seen.seen.contains(&Seen::Writable(id))
+    });
+    assert!(recorder.closed().is_empty());
+}
+
+#[test]
+fn a_full_queue_closes_the_connection_where_that_is_the_policy() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let (_, addr) = listen_with(&mut reactor, small_queue(Overflow::Close));
+    let _peer = dial(addr);
+    drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 1);
+    let id = recorder.opened()[0];
+    let block = vec![1; 16 * 1024];
+    while reactor.context().send(id, Message::binary(&block)).is_ok() {
+        reactor.turn(&mut recorder, Some(Duration::ZERO)).unwrap();
+    }
+    drive(&mut reactor, &mut recorder, |seen| seen.closed().len() == 1);
+    assert_eq!(recorder.closed()[0].1.cause, Cause::SendQueueFull);
+}
+
+#[test]
+fn a_broadcast_reaches_every_wire_in_its_own_framing() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let (_, line) = listen(&mut reactor, WireFactory::Line);
+    let (_, binary) = listen(&mut reactor, WireFactory::Binary);
+    let (_, websocket) = listen(&mut reactor, WireFactory::WebSocket);
+    let (_, raw) = listen(&mut reactor, WireFactory::Raw);
+    let mut line = dial(line);
+    let mut binary = dial(binary);
+    let mut raw = dial(raw);
+    let mut websocket = open_websocket(&mut reactor, &mut recorder, websocket);
+    drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 4);
+    let news = SharedMessage::new(Message::text("hi"));
+    assert_eq!(reactor.context().broadcast(&news), 4);
+    let mut read = |peer, count| read_at_least(&mut reactor, &mut recorder, peer, count);
+    assert_eq!(read(&mut line, 3), b"hi\n");
+    assert_eq!(read(&mut binary, 7), b"\0\0\0\0\x02hi");
+    assert_eq!(read(&mut raw, 2), b"hi");
+    assert_eq!(read(&mut websocket, 4), b"\x81\x02hi");
+}
+
+#[test]
+fn a_message_larger_than_every_buffer_is_echoed_whole() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::echoing());
+    let (_, addr) = listen(&mut reactor, WireFactory::Binary);
+    let mut peer = dial(addr);
+    let payload: Vec<u8> = (0..1 << 20).map(|n: u32| n.to_le_bytes()[1]).collect();
+    let mut frame = vec![0];
+    frame.extend(u32::try_from(payload.len()).unwrap().to_be_bytes());
+    frame.extend_from_slice(&payload);
+    let sent = frame.clone();
+    let mut writer = peer.try_clone().unwrap();
+    let writing = std::thread::spawn(move || writer.write_all(&sent).unwrap());
+    let read = read_at_least(&mut reactor, &mut recorder, &mut peer, frame.len());
+    writing.join().unwrap();
+    assert!(read == frame, "the echo differs");
+}
+
+#[test]
+fn f49_paused_reading_with_bytes_waiting_is_not_silence() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let mut config = ListenerConfig::new(([127, 0, 0, 1], 0).into(), WireFactory::Line);
+    config.heartbeat = heartbeat(Some(100), Some(250));
+    let (_, addr) = listen_with(&mut reactor, config);
+    let mut peer = dial(addr);
+    drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 1);
+    let id = recorder.opened()[0];
+    reactor.context().pause(id);
+    peer.write_all(b"waiting\n").unwrap();
+    drive_for(&mut reactor, &mut recorder, Duration::from_millis(800));
+    assert!(recorder.closed().is_empty(), "{:?}", recorder.closed());
+    assert!(recorder.messages().is_empty(), "paused means paused");
+    reactor.context().resume(id);
+    drive(&mut reactor, &mut recorder, |seen| {
+        seen.messages() == [b"waiting"]
+    });
+}
+
+#[test]
+fn paused_reading_without_bytes_waiting_is_judged_all_the_same() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let mut config = ListenerConfig::new(([127, 0, 0, 1], 0).into(), WireFactory::Line);
+    config.heartbeat = heartbeat(Some(100), Some(250));
+    let (_, addr) = listen_with(&mut reactor, config);
+    let _peer = dial(addr);
+    drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 1);
+    let id = recorder.opened()[0];
+    reactor.context().pause(id);
+    drive(&mut reactor, &mut recorder, |seen| seen.closed().len() == 1);
+    assert_eq!(recorder.closed()[0].1.cause, Cause::PongTimeout);
+}
+
+#[test]
+fn f4_a_peer_that_reads_nothing_is_write_stalled_at_w_not_a_pong_timeout() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let mut config = ListenerConfig::new(([127, 0, 0, 1], 0).into(), WireFactory::Binary);
+    config.heartbeat = heartbeat(Some(200), Some(5_000));
+    config.heartbeat.write_timeout = Some(Duration::from_millis(400));
+    let (_, addr) = listen_with(&mut reactor, config);
+    let peer = dial(addr);
+    drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 1);
+    let id = recorder.opened()[0];
+    let block = vec![1; 256 * 1024];
+    while reactor.context().send(id, Message::binary(&block)).is_ok() {
+        if reactor.context().info(id).unwrap().queued > 8 << 20 {
+            break;
+        }
+    }
+    let began = Instant::now();
+    drive(&mut reactor, &mut recorder, |seen| seen.closed().len() == 1);
+    let evidence = recorder.closed()[0].1;
+    assert_eq!(evidence.cause, Cause::WriteStalled);
+    assert!(evidence.bytes_queued > 0);
+    assert!(
+        began.elapsed() >= Duration::from_millis(400),
+        "early: {:?}",
+        began.elapsed()
+    );
+    assert!(evidence.last_out.unwrap() >= Duration::from_millis(400).into());
+    drop(peer);
+}
+
+#[test]
+fn what_was_sent_before_a_close_arrives_before_it() {
+    let mut recorder = Recorder::reacting(|cx, seen| {
+        if let Seen::Open(id) = seen {
+            cx.send(*id, Message::text("last words")).unwrap();
+            cx.close(*id, CloseCode::NORMAL, "bye");
+            assert_eq!(
+                cx.send(*id, Message::text("too late")),
+                Err(SendError::Closed)
+            );
+        }
+    });
+    let mut reactor = reactor();
+    let (_, addr) = listen(&mut reactor, WireFactory::WebSocket);
+    let mut peer = open_websocket(&mut reactor, &mut recorder, addr);
+    let read = read_at_least(&mut reactor, &mut recorder, &mut peer, 19);
+    assert_eq!(read, b"\x81\x0alast words\x88\x05\x03\xe8bye");
+    peer.write_all(&client_frame(0x88, b"\x03\xe8")).unwrap();
+    assert_eq!(peer.read(&mut [0; 16]).unwrap_or(0), 0);
+    drive(&mut reactor, &mut recorder, |seen| seen.closed().len() == 1);
+    let evidence = recorder.closed()[0].1;
+    assert_eq!((evidence.cause, evidence.clean), (Cause::LocalClose, true));
+    assert_eq!(evidence.close_code, Some(CloseCode::NORMAL));
+}

@@ -1,0 +1,220 @@
+//! The opening handshake as the handler sees it, and the limits before it.
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use heartwheel::close::{Cause, CloseCode, Phase};
+use heartwheel::config::ReactorConfig;
+use heartwheel::reactor::{HttpAnswer, ListenerConfig, Rejection, Welcome, WireFactory};
+
+use crate::support::*;
+
+#[test]
+fn the_handler_sees_the_request_and_chooses_the_subprotocol() {
+    let mut recorder = Recorder {
+        judge: Some(Box::new(|offer| {
+            let upgrade = offer.upgrade().unwrap();
+            assert_eq!(upgrade.request().path(), "/chat");
+            assert_eq!(upgrade.request().query(), Some("room=1"));
+            assert_eq!(upgrade.request().header("X-User"), Some(&b"ada"[..]));
+            assert_eq!(upgrade.subprotocols(), ["v2", "v1"]);
+            Ok(Welcome {
+                subprotocol: Some("v1".into()),
+                headers: vec![("X-Hello".into(), "there".into())],
+                ..Welcome::with(3)
+            })
+        })),
+        ..Recorder::default()
+    };
+    let mut reactor = reactor();
+    let (_, addr) = listen(&mut reactor, WireFactory::WebSocket);
+    let mut peer = dial(addr);
+    let extra = "X-User: ada\r\nSec-WebSocket-Protocol: v2, v1\r\n";
+    peer.write_all(&upgrade_request("/chat?room=1", extra))
+        .unwrap();
+    let head = read_head(&mut reactor, &mut recorder, &mut peer);
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    assert!(
+        head.contains("Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"),
+        "{head}"
+    );
+    assert!(head.contains("Sec-WebSocket-Protocol: v1\r\n"), "{head}");
+    assert!(head.contains("X-Hello: there\r\n"), "{head}");
+}
+
+#[test]
+fn a_rejection_at_the_upgrade_is_answered_with_its_status() {
+    let mut recorder = Recorder {
+        judge: Some(Box::new(|_| Err(Rejection::new(401, "who are you?\n")))),
+        ..Recorder::default()
+    };
+    let mut reactor = reactor();
+    let (_, addr) = listen(&mut reactor, WireFactory::WebSocket);
+    let mut peer = dial(addr);
+    peer.write_all(&upgrade_request("/", "")).unwrap();
+    let answer = read_at_least(&mut reactor, &mut recorder, &mut peer, usize::MAX);
+    let answer = String::from_utf8(answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+    assert!(answer.ends_with("\r\n\r\nwho are you?\n"), "{answer}");
+    drop(peer);
+    drive(&mut reactor, &mut recorder, |seen| {
+        seen.rejected().len() == 1
+    });
+    let evidence = recorder.rejected()[0];
+    assert_eq!(
+        (evidence.cause, evidence.phase),
+        (Cause::Refused, Phase::Handshaking)
+    );
+    assert!(recorder.opened().is_empty());
+}
+
+#[test]
+fn a_subprotocol_that_was_not_offered_is_the_handlers_error() {
+    let mut recorder = Recorder {
+        judge: Some(Box::new(|_| {
+            Ok(Welcome {
+                subprotocol: Some("v9".into()),
+                ..Welcome::with(0)
+            })
+        })),
+        ..Recorder::default()
+    };
+    let mut reactor = reactor();
+    let (_, addr) = listen(&mut reactor, WireFactory::WebSocket);
+    let mut peer = dial(addr);
+    peer.write_all(&upgrade_request("/", "")).unwrap();
+    let head = read_head(&mut reactor, &mut recorder, &mut peer);
+    assert!(head.starts_with("HTTP/1.1 500 "), "{head}");
+}
+
+#[test]
+fn a_plain_request_is_answered_by_the_handler_and_by_426_without_one() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let (_, addr) = listen(&mut reactor, WireFactory::WebSocket);
+    let request = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let mut peer = dial(addr);
+    peer.write_all(request).unwrap();
+    let head = read_head(&mut reactor, &mut recorder, &mut peer);
+    assert!(head.starts_with("HTTP/1.1 426 "), "{head}");
+    assert!(head.contains("Upgrade: websocket\r\n"), "{head}");
+
+    recorder.http = Some(HttpAnswer::text(200, "all is well\n"));
+    let mut peer = dial(addr);
+    peer.write_all(request).unwrap();
+    let answer = read_at_least(&mut reactor, &mut recorder, &mut peer, usize::MAX);
+    let answer = String::from_utf8(answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(answer.ends_with("\r\n\r\nall is well\n"), "{answer}");
+}
+
+#[test]
+fn frames_sent_right_behind_the_request_are_not_lost() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::echoing());
+    let (_, addr) = listen(&mut reactor, WireFactory::WebSocket);
+    let mut peer = dial(addr);
+    let mut bytes = upgrade_request("/", "");
+    bytes.extend(client_frame(0x81, b"eager"));
+    peer.write_all(&bytes).unwrap();
+    let head = read_head(&mut reactor, &mut recorder, &mut peer);
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    let echoed = read_at_least(&mut reactor, &mut recorder, &mut peer, 7);
+    assert_eq!(echoed, b"\x81\x05eager");
+}
+
+#[test]
+fn f11_a_dripped_handshake_ends_at_the_total_limit_with_408() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let mut config = ListenerConfig::new(([127, 0, 0, 1], 0).into(), WireFactory::WebSocket);
+    config.heartbeat.handshake_timeout = Duration::from_millis(300);
+    let (_, addr) = listen_with(&mut reactor, config);
+    let mut peer = dial(addr);
+    let began = Instant::now();
+    let mut answer = Vec::new();
+    let mut drip = upgrade_request("/", "").into_iter();
+    drive(&mut reactor, &mut recorder, |_| {
+        if answer.is_empty()
+            && let Some(byte) = drip.next()
+            && peer.write_all(&[byte]).is_err()
+        {
+            return true;
+        }
+        let mut chunk = [0; 1024];
+        match std::io::Read::read(&mut peer, &mut chunk) {
+            Ok(0) => true,
+            Ok(count) => {
+                answer.extend_from_slice(&chunk[..count]);
+                false
+            }
+            Err(_) => false,
+        }
+    });
+    assert!(began.elapsed() >= Duration::from_millis(300));
+    let answer = String::from_utf8(answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    drop(peer);
+    drive(&mut reactor, &mut recorder, |seen| {
+        seen.rejected().len() == 1
+    });
+    assert_eq!(recorder.rejected()[0].cause, Cause::HandshakeTimeout);
+    assert!(recorder.opened().is_empty());
+}
+
+#[test]
+fn a_connection_beyond_the_limit_is_refused_with_503_and_the_rest_stay() {
+    let mut recorder = Recorder::echoing();
+    let mut reactor = reactor_with(ReactorConfig {
+        max_connections: 2,
+        ..ReactorConfig::default()
+    });
+    let (_, addr) = listen(&mut reactor, WireFactory::WebSocket);
+    let mut first = open_websocket(&mut reactor, &mut recorder, addr);
+    let _second = open_websocket(&mut reactor, &mut recorder, addr);
+    let mut third = dial(addr);
+    let head = read_head(&mut reactor, &mut recorder, &mut third);
+    assert!(
+        head.starts_with("HTTP/1.1 503 ") && head.contains("Retry-After: "),
+        "{head}"
+    );
+    assert_eq!(recorder.rejected()[0].cause, Cause::Refused);
+    first.write_all(&client_frame(0x81, b"ok")).unwrap();
+    assert_eq!(
+        read_at_least(&mut reactor, &mut recorder, &mut first, 4),
+        b"\x81\x02ok"
+    );
+}
+
+#[test]
+fn f12_half_open_connections_of_one_address_are_limited_and_forgotten() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let mut config = ListenerConfig::new(([127, 0, 0, 1], 0).into(), WireFactory::WebSocket);
+    config.half_open_per_address = Some(3);
+    let (_, addr) = listen_with(&mut reactor, config);
+    let half: Vec<_> = (0..3).map(|_| dial(addr)).collect();
+    drive(&mut reactor, &mut recorder, |_| true);
+    let mut refused = dial(addr);
+    let head = read_head(&mut reactor, &mut recorder, &mut refused);
+    assert!(head.starts_with("HTTP/1.1 429 "), "{head}");
+    drop(half);
+    drive(&mut reactor, &mut recorder, |seen| {
+        seen.rejected().len() == 4
+    });
+    open_websocket(&mut reactor, &mut recorder, addr);
+}
+
+#[test]
+fn a_peers_close_is_echoed_and_its_reason_reported() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let (_, addr) = listen(&mut reactor, WireFactory::WebSocket);
+    let mut peer = open_websocket(&mut reactor, &mut recorder, addr);
+    peer.write_all(&client_frame(0x88, b"\x0f\xa0done here"))
+        .unwrap();
+    let read = read_at_least(&mut reactor, &mut recorder, &mut peer, usize::MAX);
+    assert_eq!(read, b"\x88\x02\x0f\xa0");
+    drive(&mut reactor, &mut recorder, |seen| seen.closed().len() == 1);
+    let Some(Seen::Closed(_, evidence, _, reason)) = recorder.seen.last() else {
+        panic!("{:?}", recorder.seen);
+    };
+    assert_eq!((evidence.cause, evidence.clean), (Cause::PeerClosed, true));
+    assert_eq!(evidence.close_code, Some(CloseCode::new(4000)));
+    assert_eq!(reason, "done here");
+}
