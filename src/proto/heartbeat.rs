@@ -73,10 +73,10 @@ pub enum PongMatch {
 ///
 /// ```text
 ///           grid point            written               matched pong, or
-///  quiet ---------------> due ---------------> asked ----------------------> quiet
+///  quiet --------------> queued -------------> asked ----------------------> quiet
 ///                          |                     |      (any proof of life)
-///                          | still queued at     | no proof for T, and T - I
-///                          | the deadline        | since the ping was written
+///                          | no proof for T, and | no proof for T, and T - I
+///                          | T - I since queued  | since the ping was written
 ///                          v                     v
 ///                    write_stalled      silent, read once more, then judge
 /// ```
@@ -93,10 +93,10 @@ pub enum PongMatch {
 /// let at = |secs| Moment::on_time(Micros::from_secs(secs));
 ///
 /// let mut heartbeat = Heartbeat::new(&timing, Phase::ZERO, at(0));
-/// assert_eq!(heartbeat.handle_timeout(&timing, at(10), false), Verdict::Ping);
+/// assert_eq!(heartbeat.handle_timeout(&timing, at(10)), Verdict::Ping);
 /// heartbeat.handle_ping_written(&timing, at(10));
 /// heartbeat.handle_bytes(&timing, at(11));
-/// assert_eq!(heartbeat.handle_timeout(&timing, at(11), false), Verdict::Wait(Micros::from_secs(20)));
+/// assert_eq!(heartbeat.handle_timeout(&timing, at(11)), Verdict::Wait(Micros::from_secs(20)));
 /// # Ok::<(), heartwheel::error::ConfigError>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -107,8 +107,10 @@ pub struct Heartbeat {
     proof: Stamp,
     /// Last proof of life, fair time.
     proof_fair: Stamp,
-    /// First ping written since the last proof, fair time. Valid while `asked`.
+    /// When the first ping since the last proof was queued or written, fair time, by `ask`.
     asked_at: Stamp,
+    /// When reading went on after a pause, fair time. Valid while `resumed`.
+    resumed_at: Stamp,
     /// Next grid point, real time. Valid with an interval.
     next_ping: Stamp,
     /// Last byte read, real time.
@@ -125,8 +127,14 @@ pub struct Heartbeat {
     timed: u32,
     rtt: Rtt,
     has_rtt: bool,
-    asked: bool,
+    ask: Ask,
+    /// Bytes were read since the ping at `asked_at` was written.
+    heard: bool,
+    /// The policy changed after the last proof.
+    renewed: bool,
     paused: bool,
+    /// Reading went on after a pause and no proof has come since.
+    resumed: bool,
     /// A grid point was passed over after a stall; the next one will not be.
     skipped: bool,
     has_in: bool,
@@ -141,6 +149,7 @@ impl Heartbeat {
             proof: Stamp::new(now.at),
             proof_fair: Stamp::new(now.fair()),
             asked_at: Stamp::default(),
+            resumed_at: Stamp::default(),
             next_ping: Stamp::default(),
             last_in: Stamp::new(now.at),
             last_out: Stamp::new(now.at),
@@ -151,8 +160,11 @@ impl Heartbeat {
             timed: 0,
             rtt: Rtt::default(),
             has_rtt: false,
-            asked: false,
+            ask: Ask::No,
+            heard: false,
+            renewed: false,
             paused: false,
+            resumed: false,
             skipped: false,
             has_in: false,
             has_out: false,
@@ -167,15 +179,23 @@ impl Heartbeat {
         self.next_ping = self.grid_after(timing, now.at);
     }
 
-    /// Takes over another policy: the silence clock starts anew, the phase is scaled.
+    /// Takes over another policy. The phase is scaled; the new timeout counts from the last proof or
+    /// the first ping written from now on, whichever is later, and without pings at least from now.
     pub fn handle_policy(&mut self, timing: &Timing, now: Moment) {
-        self.handle_open(timing, now);
+        self.next_ping = self.grid_after(timing, now.at);
+        self.renewed = true;
+        self.asked_at = Stamp::new(now.fair());
+        self.ask = match timing.interval {
+            Some(_) => Ask::No,
+            None => Ask::Written,
+        };
     }
 
     /// Notes bytes read, at the time of the read.
     pub fn handle_bytes(&mut self, timing: &Timing, now: Moment) {
         self.last_in = Stamp::new(now.at);
         self.has_in = true;
+        self.heard = true;
         match timing.proof {
             Proof::Bytes => self.prove(now),
             Proof::Message | Proof::Pong => {}
@@ -222,6 +242,14 @@ impl Heartbeat {
         self.has_out = true;
     }
 
+    /// Notes that a ping was queued outside the grid.
+    pub fn handle_ping_queued(&mut self, timing: &Timing, now: Moment) {
+        if self.ask == Ask::No && timing.interval.is_some() {
+            self.ask = Ask::Queued;
+            self.asked_at = self.counts_from(timing, now);
+        }
+    }
+
     /// Notes that the kernel accepted the whole of the ping numbered [`next_number`](Self::next_number).
     pub fn handle_ping_written(&mut self, timing: &Timing, now: Moment) {
         self.pings_written = self.pings_written.wrapping_add(1);
@@ -229,10 +257,10 @@ impl Heartbeat {
             self.timed = self.pings_written;
             self.timed_at = now.at;
         }
-        if !self.asked {
-            self.asked = true;
-            self.asked_at =
-                Stamp::new(now.fair()).plus(0u32.wrapping_sub(self.on_time_by(timing, now)));
+        if self.ask != Ask::Written && timing.interval.is_some() {
+            self.ask = Ask::Written;
+            self.asked_at = self.counts_from(timing, now);
+            self.heard = false;
         }
     }
 
@@ -241,22 +269,19 @@ impl Heartbeat {
         self.paused = true;
     }
 
-    /// Notes that we read again. What the peer owed us may take the usual time to come.
+    /// Notes that we read again. A proof that must be read may take the usual time to come.
     pub fn handle_resume(&mut self, now: Moment) {
         if self.paused {
             self.paused = false;
-            self.asked = true;
-            self.asked_at = Stamp::new(now.fair());
+            self.resumed = true;
+            self.resumed_at = Stamp::new(now.fair());
         }
     }
 
-    /// Decides what is due at `now`. `ping_waiting` says that an earlier ping is still in our output.
-    pub fn handle_timeout(&mut self, timing: &Timing, now: Moment, ping_waiting: bool) -> Verdict {
+    /// Decides what is due at `now`. A [`Verdict::Ping`] counts as queued.
+    pub fn handle_timeout(&mut self, timing: &Timing, now: Moment) -> Verdict {
         self.refresh(now);
-        if self
-            .silence_ends(timing, now, ping_waiting)
-            .is_some_and(|end| end <= now.at)
-        {
+        if self.is_silent(timing, now) {
             return Verdict::Silent;
         }
         if timing.interval.is_some() && self.next_ping.is_due(now.at) {
@@ -270,15 +295,16 @@ impl Heartbeat {
             self.skipped = skip;
             if !spared && !skip {
                 self.pings_due = self.pings_due.wrapping_add(1);
+                self.handle_ping_queued(timing, now);
                 return Verdict::Ping;
             }
         }
-        Verdict::Wait(self.deadline(timing, now, ping_waiting))
+        Verdict::Wait(self.deadline(timing, now))
     }
 
     /// Says whether silence has lasted too long.
-    pub fn is_silent(&self, timing: &Timing, now: Moment, ping_waiting: bool) -> bool {
-        self.silence_ends(timing, now, ping_waiting)
+    pub fn is_silent(&self, timing: &Timing, now: Moment) -> bool {
+        self.silence_ends(timing, now)
             .is_some_and(|end| end <= now.at)
     }
 
@@ -288,7 +314,6 @@ impl Heartbeat {
     pub fn judge(
         &self,
         timing: &Timing,
-        now: Moment,
         ping_waiting: bool,
         queued: bool,
         kernel: Option<KernelFigures>,
@@ -301,20 +326,19 @@ impl Heartbeat {
         }
         match kernel {
             Some(figures) if figures.unacked > 0 && figures.retransmits > 0 => Cause::PathDead,
-            _ if self.heard_since_asked(now) => Cause::PongTimeout,
+            _ if self.heard => Cause::PongTimeout,
             Some(figures) if figures.unacked == 0 => Cause::PeerUnresponsive,
             Some(_) | None => Cause::PongTimeout,
         }
     }
 
     /// Returns the nearest of the heartbeat's deadlines, [`Micros::MAX`] when there is none.
-    pub fn deadline(&self, timing: &Timing, now: Moment, ping_waiting: bool) -> Micros {
+    pub fn deadline(&self, timing: &Timing, now: Moment) -> Micros {
         let ping = match timing.interval {
             Some(_) => self.next_ping.time(now.at),
             None => Micros::MAX,
         };
-        // A silence that still waits for its ping to be written ends no sooner than that ping.
-        self.silence_ends(timing, now, ping_waiting)
+        self.silence_ends(timing, now)
             .unwrap_or(Micros::MAX)
             .min(ping)
     }
@@ -362,7 +386,9 @@ impl Heartbeat {
     fn prove(&mut self, now: Moment) {
         self.proof = Stamp::new(now.at);
         self.proof_fair = Stamp::new(now.fair());
-        self.asked = false;
+        self.ask = Ask::No;
+        self.renewed = false;
+        self.resumed = false;
     }
 
     fn settle(&mut self, timing: &Timing, now: Moment, number: u32) -> PongMatch {
@@ -398,21 +424,22 @@ impl Heartbeat {
 
     /// Returns when silence has lasted too long, or `None` while no verdict can fall: the timeout is
     /// off, reading is paused for a proof that must be read, or no ping has asked yet.
-    fn silence_ends(&self, timing: &Timing, now: Moment, ping_waiting: bool) -> Option<Micros> {
+    fn silence_ends(&self, timing: &Timing, now: Moment) -> Option<Micros> {
         let timeout = timing.timeout?;
-        if self.paused && timing.proof != Proof::Bytes {
+        let must_read = timing.proof != Proof::Bytes;
+        if self.paused && must_read {
             return None;
         }
-        let proof_end = self.proof_fair.plus(timeout);
-        let end = match timing.interval {
-            None if self.asked => proof_end.later(self.asked_at.plus(timing.answer)),
-            None => proof_end,
-            Some(_) if self.asked => proof_end.later(self.asked_at.plus(timing.answer)),
-            Some(_) if ping_waiting => proof_end,
-            // Nothing was asked: before the end this bounds the wait, after it the next ping does.
-            Some(_) if proof_end.is_due(now.fair()) => return None,
-            Some(_) => proof_end,
-        };
+        let mut end = self.proof_fair.plus(timeout);
+        match self.ask {
+            Ask::Queued | Ask::Written => end = end.later(self.asked_at.plus(timing.answer)),
+            // Before its end this bounds the wait; after it the next ping does.
+            Ask::No if timing.interval.is_some() && end.is_due(now.fair()) => return None,
+            Ask::No => {}
+        }
+        if self.resumed && must_read {
+            end = end.later(self.resumed_at.plus(timing.answer));
+        }
         Some(now.at + end.left(now.fair()))
     }
 
@@ -430,29 +457,31 @@ impl Heartbeat {
             .unwrap_or_else(|| Stamp::new(now + interval))
     }
 
-    /// Returns by how many milliseconds a ping written now came after its due time, where that is no
-    /// more than our own rounding; zero where it is more, and the ping then counts from its writing.
-    fn on_time_by(&self, timing: &Timing, now: Moment) -> u32 {
-        let Some(interval) = timing.interval else {
-            return 0;
+    /// Returns the fair time from which a first ping counts that is queued or written now.
+    ///
+    /// The grid promises one within an interval of the last proof. Where rounding alone makes it later
+    /// than that, it counts from then: the rounding is ours, not a reason to judge later.
+    fn counts_from(&self, timing: &Timing, now: Moment) -> Stamp {
+        let written = Stamp::new(now.fair());
+        let Some(interval) = timing.interval.map(|interval| interval.as_millis()) else {
+            return written;
         };
-        let until_next = self.next_ping.left(now.at);
-        let since_due = (interval - until_next).as_millis();
-        u32::try_from(since_due)
-            .ok()
-            .filter(|&late| late <= timing.on_time)
-            .unwrap_or(0)
+        let interval = u32::try_from(interval).unwrap_or(Stamp::REACH);
+        if self.renewed {
+            // T from the ping, where `silence_ends` adds T - I.
+            return written.plus(interval);
+        }
+        let promised = self.proof_fair.plus(interval);
+        if written.later(promised.plus(timing.on_time)) == written {
+            return written;
+        }
+        promised.earlier(written)
     }
 
     fn proved_within_interval(&self, timing: &Timing, now: Moment) -> bool {
         timing
             .interval
             .is_some_and(|interval| self.proof.age(now.at) < interval)
-    }
-
-    /// Says whether bytes, though not the proof asked for, were read after the ping was written.
-    fn heard_since_asked(&self, now: Moment) -> bool {
-        self.asked && self.has_in && self.last_in.age(now.at) <= self.asked_at.age(now.fair())
     }
 
     /// Keeps the stamps that are not otherwise renewed within reach.
@@ -462,6 +491,17 @@ impl Heartbeat {
         self.last_in.refresh(now.at);
         self.last_out.refresh(now.at);
     }
+}
+
+/// How far the question for a proof of life has come since the last one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ask {
+    /// No ping was due.
+    No,
+    /// A ping waits in our output.
+    Queued,
+    /// A ping was written.
+    Written,
 }
 
 /// Pings, counted back from the newest, that a pong is compared with.
@@ -474,3 +514,6 @@ fn quantised(point: Micros, quantum: Micros) -> Micros {
         quantum => Micros::new((point.as_micros() + quantum / 2) / quantum).saturating_mul(quantum),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -54,8 +54,7 @@ pub struct Timing {
     pub(crate) answer: u32,
     /// Pings leave on multiples of this span, to share wake-ups; zero: on their very grid point.
     pub(crate) quantum: Micros,
-    /// A ping written at most this long after its due time counts from its due time: the wheel's
-    /// rounding is ours to bear, not a reason to judge later.
+    /// By how much the wheel's rounding and the slack alone may make a ping late.
     pub(crate) on_time: u32,
     pub(crate) proof: Proof,
     pub(crate) ping_when: PingWhen,

@@ -149,6 +149,10 @@ pub(crate) struct Stamp(u32);
 impl Stamp {
     /// The span in milliseconds (24.8 days) within which two stamps compare.
     pub(crate) const REACH: u32 = i32::MAX as u32;
+    /// A session visits its stamps at least this often, milliseconds (9.3 hours).
+    pub(crate) const VISIT: u32 = Self::REACH / 64;
+    /// An age that stamps do not grow beyond: past every deadline, and a visit short of their reach.
+    const OLDEST: u32 = Self::REACH - Self::VISIT - 1;
 
     pub(crate) fn new(at: Micros) -> Self {
         Self(low_bits(at.as_micros().div_ceil(1_000)))
@@ -195,10 +199,19 @@ impl Stamp {
         }
     }
 
-    /// Moves a stamp that is about to fall out of reach up to half of it.
+    /// Returns the earlier of two stamps.
+    pub(crate) fn earlier(self, other: Self) -> Self {
+        if self.later(other) == self {
+            other
+        } else {
+            self
+        }
+    }
+
+    /// Keeps a stamp of the past from falling out of reach before the next visit.
     pub(crate) fn refresh(&mut self, now: Micros) {
-        if self.elapsed(now) > (Self::REACH / 2).cast_signed() {
-            self.0 = low_bits(now.as_millis()).wrapping_sub(Self::REACH / 2);
+        if self.elapsed(now) > Self::OLDEST.cast_signed() {
+            self.0 = low_bits(now.as_millis()).wrapping_sub(Self::OLDEST);
         }
     }
 }
@@ -253,8 +266,14 @@ mod tests {
         stamp.refresh(now);
         assert_eq!(
             stamp.age(now),
-            Micros::from_millis(u64::from(Stamp::REACH / 2))
+            Micros::from_millis(u64::from(Stamp::OLDEST))
         );
+    }
+
+    #[test]
+    fn a_stamp_grows_older_than_the_longest_deadline() {
+        let longest = Micros::from(crate::config::HeartbeatConfig::LONGEST);
+        assert!(Micros::from_millis(Stamp::OLDEST.into()) > longest);
     }
 
     #[test]

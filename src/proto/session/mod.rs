@@ -261,7 +261,7 @@ impl Session {
         self.flags.rearm = true;
     }
 
-    /// Changes the heartbeat of an open connection; silence counts from now.
+    /// Changes the heartbeat of an open connection; see [`Heartbeat::handle_policy`].
     pub fn set_policy(&mut self, env: &Env, now: Moment, policy: PolicyId) {
         self.policy = policy;
         self.heartbeat
@@ -329,13 +329,9 @@ impl Session {
             );
             return Due::Changed;
         }
-        let ping_waiting = self
-            .buffers
-            .as_ref()
-            .is_some_and(|held| held.tx.ping_waiting());
         match self
             .heartbeat
-            .handle_timeout(&env.policy(self.policy).timing, now, ping_waiting)
+            .handle_timeout(&env.policy(self.policy).timing, now)
         {
             Verdict::Wait(_) => Due::Wait(self.poll_deadline(env, now)),
             Verdict::Silent => Due::Silent,
@@ -354,21 +350,15 @@ impl Session {
             None => (false, false),
         };
         let timing = &env.policy(self.policy).timing;
-        let cause = self
-            .heartbeat
-            .judge(timing, now, ping_waiting, queued, kernel);
+        let cause = self.heartbeat.judge(timing, ping_waiting, queued, kernel);
         self.end(now, cause, kernel);
         cause
     }
 
     /// Says whether silence, at `now`, has lasted too long; for a shell that has just read once more.
     pub fn is_silent(&mut self, env: &Env, now: Moment) -> bool {
-        let ping_waiting = self
-            .buffers
-            .as_ref()
-            .is_some_and(|held| held.tx.ping_waiting());
         let timing = &env.policy(self.policy).timing;
-        self.phase == Phase::Open && self.heartbeat.is_silent(timing, now, ping_waiting)
+        self.phase == Phase::Open && self.heartbeat.is_silent(timing, now)
     }
 
     /// Notes, while reading is paused, that bytes wait in the socket: proof of life under
@@ -386,20 +376,18 @@ impl Session {
                 now.at + self.phase_ends.left(now.fair())
             }
             Phase::Open => {
-                let held = self.buffers.as_ref();
-                let ping_waiting = held.is_some_and(|held| held.tx.ping_waiting());
                 let timing = &policy.timing;
                 let idle = timing
                     .app_idle
                     .map(|idle| self.last_message.plus(idle).time(now.at));
                 [
-                    Some(self.heartbeat.deadline(timing, now, ping_waiting)),
+                    Some(self.heartbeat.deadline(timing, now)),
                     self.write_ends(timing, now),
                     self.slow_check(&policy.limits, now),
                     idle,
                     self.lifetime_ends(timing),
                     // A visit now and then keeps the stamps within reach.
-                    Some(now.at + Micros::from_millis((Stamp::REACH / 4).into())),
+                    Some(now.at + Micros::from_millis(Stamp::VISIT.into())),
                 ]
                 .into_iter()
                 .flatten()

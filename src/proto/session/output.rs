@@ -80,6 +80,8 @@ impl Session {
     pub fn ping(&mut self, env: &mut Env, now: Moment) {
         if self.phase == Phase::Open {
             env.stats.pings_due += 1;
+            self.heartbeat
+                .handle_ping_queued(&env.policy(self.policy).timing, now);
             self.queue_ping(env, now);
         }
     }

@@ -1,0 +1,835 @@
+//! One test for each sentence of the contract: interval 10 s, timeout 25 s, tick 10 ms, no slack.
+
+use std::time::Duration;
+
+use super::*;
+use crate::config::HeartbeatConfig;
+
+/// A heartbeat and its policy, driven by literal times.
+struct Bench {
+    timing: Timing,
+    heartbeat: Heartbeat,
+}
+
+impl Bench {
+    fn new(change: impl FnOnce(&mut HeartbeatConfig)) -> Self {
+        Self::with_phase(Phase::ZERO, Micros::ZERO, change)
+    }
+
+    fn with_phase(phase: Phase, opened: Micros, change: impl FnOnce(&mut HeartbeatConfig)) -> Self {
+        let timing = timing(change);
+        let heartbeat = Heartbeat::new(&timing, phase, Moment::on_time(opened));
+        Self { timing, heartbeat }
+    }
+
+    fn timeout(&mut self, now: Moment) -> Verdict {
+        self.heartbeat.handle_timeout(&self.timing, now)
+    }
+
+    fn written(&mut self, now: Moment) {
+        self.heartbeat.handle_ping_written(&self.timing, now);
+    }
+
+    /// Expects a ping to be due and writes it at once.
+    fn ping(&mut self, now: Moment) {
+        assert_eq!(self.timeout(now), Verdict::Ping, "at {now:?}");
+        self.written(now);
+    }
+
+    fn bytes(&mut self, now: Moment) {
+        self.heartbeat.handle_bytes(&self.timing, now);
+    }
+
+    fn pong(&mut self, now: Moment, number: u32) -> PongMatch {
+        self.heartbeat
+            .handle_pong(&self.timing, now, |candidate| candidate == number)
+    }
+
+    fn judge(&self, kernel: Option<KernelFigures>) -> Cause {
+        self.heartbeat.judge(&self.timing, false, false, kernel)
+    }
+}
+
+fn timing(change: impl FnOnce(&mut HeartbeatConfig)) -> Timing {
+    let mut config = HeartbeatConfig {
+        ping_slack: Some(Duration::ZERO),
+        ..HeartbeatConfig::tcp()
+    };
+    change(&mut config);
+    Timing::new(&config, Duration::from_millis(10)).unwrap()
+}
+
+fn secs(secs: u64) -> Moment {
+    ms(secs * 1_000)
+}
+
+fn ms(millis: u64) -> Moment {
+    Moment::on_time(Micros::from_millis(millis))
+}
+
+fn us(micros: u64) -> Moment {
+    Moment::on_time(Micros::new(micros))
+}
+
+/// A moment of a loop that has been late by so many seconds in all.
+fn late(secs: u64, late: u64) -> Moment {
+    Moment {
+        at: Micros::from_secs(secs),
+        late: Micros::from_secs(late),
+        stalled: false,
+    }
+}
+
+fn wait(secs: u64) -> Verdict {
+    Verdict::Wait(Micros::from_secs(secs))
+}
+
+fn figures(unacked: u32, retransmits: u32, window: u32) -> Option<KernelFigures> {
+    Some(KernelFigures {
+        unacked,
+        retransmits,
+        window,
+    })
+}
+
+// The grid.
+
+#[test]
+fn pings_are_due_at_phase_plus_whole_intervals() {
+    let quarter = Phase::new(1 << 30);
+    let mut bench = Bench::with_phase(quarter, Micros::from_secs(1), |_| {});
+    for due in [2_500, 12_500, 22_500, 32_500] {
+        assert_eq!(
+            bench.timeout(ms(due - 1)),
+            Verdict::Wait(Micros::from_millis(due))
+        );
+        bench.ping(ms(due));
+        bench.bytes(ms(due + 1));
+    }
+}
+
+#[test]
+fn traffic_does_not_move_the_ping_grid() {
+    let mut bench = Bench::new(|_| {});
+    bench.bytes(secs(9));
+    bench.ping(secs(10));
+    bench.bytes(secs(11));
+    bench.heartbeat.handle_frame(&bench.timing, secs(12));
+    bench.heartbeat.handle_written(secs(13));
+    assert_eq!(
+        bench.pong(secs(14), 1),
+        PongMatch::Answer {
+            rtt: Some(Micros::from_secs(4))
+        }
+    );
+    assert_eq!(bench.timeout(secs(15)), wait(20));
+    bench.ping(secs(20));
+}
+
+#[test]
+fn a_ping_sent_late_does_not_move_the_grid() {
+    let mut bench = Bench::new(|_| {});
+    bench.ping(ms(10_009));
+    assert_eq!(bench.timeout(ms(10_010)), wait(20));
+}
+
+#[test]
+fn missed_beats_are_skipped_and_not_caught_up() {
+    let mut bench = Bench::new(|config| config.timeout = None);
+    bench.ping(secs(47));
+    assert_eq!(bench.timeout(secs(47)), wait(50));
+    assert_eq!(bench.heartbeat.pings(), (1, 1, 0));
+}
+
+#[test]
+fn after_a_stall_the_next_ping_is_the_next_grid_point() {
+    let mut bench = Bench::new(|_| {});
+    let stalled = Moment {
+        stalled: true,
+        ..late(12, 2)
+    };
+    assert_eq!(bench.timeout(stalled), wait(20));
+    assert_eq!(bench.heartbeat.pings(), (0, 0, 0));
+    bench.ping(late(20, 2));
+}
+
+#[test]
+fn a_ping_that_falls_due_in_the_stalled_turn_itself_is_sent() {
+    let mut bench = Bench::new(|_| {});
+    let stalled = Moment {
+        stalled: true,
+        ..ms(10_010)
+    };
+    bench.ping(stalled);
+}
+
+#[test]
+fn a_loop_that_is_always_late_still_pings_every_other_time() {
+    let mut bench = Bench::new(|config| config.timeout = None);
+    let stalled = |secs| Moment {
+        stalled: true,
+        ..late(secs, secs / 10)
+    };
+    assert_eq!(bench.timeout(stalled(11)), wait(20));
+    bench.ping(stalled(21));
+    assert_eq!(bench.timeout(stalled(31)), wait(40));
+    bench.ping(stalled(41));
+}
+
+#[test]
+fn slack_moves_pings_to_a_common_quantum_and_never_adds_up() {
+    let mut bench = Bench::with_phase(Phase::new(0x0123_4567), Micros::ZERO, |config| {
+        config.ping_slack = Some(Duration::from_millis(50));
+    });
+    // The phase is 44.4 ms, quantised to multiples of 100 ms.
+    for due in [10_000, 20_000, 30_000, 40_000] {
+        bench.ping(ms(due));
+        bench.bytes(ms(due + 1));
+        assert_eq!(
+            bench.timeout(ms(due + 1)),
+            Verdict::Wait(Micros::from_millis(due + 10_000))
+        );
+    }
+}
+
+#[test]
+fn golden_phases_keep_every_window_within_a_twentieth_of_the_mean() {
+    for count in [20_000u32, 100_000] {
+        for start in [0, 0x5EED_CAFE] {
+            let mut phase = Phase::new(start);
+            let mut bins = [0u32; 100];
+            for _ in 0..count {
+                let place = phase.of(Micros::from_secs(10)).as_millis() / 100;
+                bins[usize::try_from(place).unwrap()] += 1;
+                phase = phase.next();
+            }
+            let mean = count / 100;
+            for (window, &pings) in bins.iter().enumerate() {
+                assert!(
+                    pings.abs_diff(mean) * 20 <= mean,
+                    "{pings} in window {window}, mean {mean}, start {start:#x}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn f36_another_interval_scales_the_phase() {
+    let half = Phase::new(1 << 31);
+    let mut bench = Bench::with_phase(half, Micros::ZERO, |_| {});
+    assert_eq!(bench.timeout(secs(1)), wait(5));
+    bench.timing = timing(|config| {
+        config.interval = Some(Duration::from_secs(4));
+    });
+    bench.heartbeat.handle_policy(&bench.timing, secs(3));
+    assert_eq!(bench.timeout(secs(3)), wait(6));
+    bench.ping(secs(6));
+}
+
+// Silence.
+
+#[test]
+fn silence_ends_at_the_timeout_and_never_before() {
+    let mut bench = Bench::new(|_| {});
+    bench.bytes(us(3_000_001));
+    bench.ping(secs(10));
+    bench.ping(secs(20));
+    assert_eq!(
+        bench.timeout(us(28_000_000)),
+        Verdict::Wait(Micros::new(28_001_000))
+    );
+    assert!(!bench.heartbeat.is_silent(&bench.timing, us(28_000_999)));
+    assert_eq!(bench.timeout(us(28_001_000)), Verdict::Silent);
+}
+
+#[test]
+fn a_byte_read_before_the_verdict_wins() {
+    let mut bench = Bench::new(|_| {});
+    bench.ping(secs(10));
+    bench.ping(secs(20));
+    assert_eq!(bench.timeout(secs(25)), Verdict::Silent);
+    bench.bytes(secs(25));
+    assert!(!bench.heartbeat.is_silent(&bench.timing, secs(25)));
+    assert_eq!(bench.timeout(secs(25)), wait(30));
+}
+
+#[test]
+fn several_pings_may_be_outstanding() {
+    let mut bench = Bench::new(|config| config.timeout = Some(Duration::from_secs(60)));
+    for at in [10, 20, 30, 40] {
+        bench.ping(secs(at));
+    }
+    assert_eq!(bench.heartbeat.pings(), (4, 4, 0));
+    assert!(matches!(bench.pong(secs(41), 2), PongMatch::Answer { .. }));
+    assert!(matches!(bench.pong(secs(42), 4), PongMatch::Answer { .. }));
+    assert_eq!(bench.heartbeat.pings(), (4, 4, 4));
+}
+
+#[test]
+fn f48_with_the_interval_off_silence_still_ends() {
+    let mut bench = Bench::new(|config| config.interval = None);
+    bench.bytes(secs(30));
+    assert_eq!(bench.timeout(secs(54)), wait(55));
+    assert_eq!(bench.timeout(secs(55)), Verdict::Silent);
+    assert_eq!(bench.judge(figures(0, 0, 100)), Cause::Silent);
+}
+
+#[test]
+fn with_the_interval_off_a_ping_by_hand_does_not_postpone_the_end() {
+    let mut bench = Bench::new(|config| config.interval = None);
+    bench.heartbeat.handle_ping_queued(&bench.timing, secs(24));
+    bench.written(secs(24));
+    assert_eq!(bench.timeout(secs(25)), Verdict::Silent);
+}
+
+#[test]
+fn with_the_timeout_off_no_verdict_ever_falls() {
+    let mut bench = Bench::new(|config| config.timeout = None);
+    for at in 1..100 {
+        bench.ping(secs(at * 10));
+    }
+}
+
+#[test]
+fn with_both_off_there_is_no_deadline() {
+    let bench = Bench::new(|config| {
+        config.interval = None;
+        config.timeout = None;
+    });
+    assert_eq!(
+        bench.heartbeat.deadline(&bench.timing, secs(5)),
+        Micros::MAX
+    );
+}
+
+#[test]
+fn f41_our_own_writes_are_no_proof_of_life() {
+    let mut bench = Bench::new(|_| {});
+    for at in 1..25 {
+        bench.heartbeat.handle_written(secs(at));
+        if at % 10 == 0 {
+            bench.ping(secs(at));
+        }
+    }
+    assert_eq!(bench.timeout(secs(25)), Verdict::Silent);
+}
+
+#[test]
+fn the_first_proof_is_the_opening() {
+    let mut bench = Bench::with_phase(Phase::ZERO, Micros::from_secs(3), |_| {});
+    bench.heartbeat.handle_open(&bench.timing, secs(7));
+    bench.ping(secs(10));
+    bench.ping(secs(20));
+    bench.ping(secs(30));
+    assert_eq!(bench.timeout(secs(31)), wait(32));
+    assert_eq!(bench.timeout(secs(32)), Verdict::Silent);
+}
+
+#[test]
+fn the_longest_timeout_ends_too() {
+    let day = 24 * 60 * 60;
+    let mut bench = Bench::new(|config| {
+        config.interval = None;
+        config.timeout = Some(HeartbeatConfig::LONGEST);
+    });
+    // A session visits its heartbeat at least this often.
+    let visit = u64::from(Stamp::VISIT) / 1_000;
+    let mut at = 0;
+    while at + visit < 24 * day {
+        at += visit;
+        assert_eq!(bench.timeout(secs(at)), wait(24 * day), "at {at}");
+    }
+    assert_eq!(bench.timeout(secs(24 * day)), Verdict::Silent);
+    assert_eq!(bench.timeout(secs(24 * day + visit)), Verdict::Silent);
+}
+
+#[test]
+fn f47_nothing_happens_when_milliseconds_pass_two_to_the_32() {
+    let wrap = 1u64 << 32;
+    let mut bench = Bench::with_phase(Phase::ZERO, Micros::from_millis(wrap - 15_000), |_| {});
+    // The grid is 4 294 960 s, 4 294 970 s, ...; the wrap lies at 4 294 967.296 s.
+    bench.ping(secs(4_294_960));
+    bench.bytes(secs(4_294_961));
+    assert_eq!(bench.timeout(secs(4_294_961)), wait(4_294_970));
+    bench.ping(secs(4_294_970));
+    bench.ping(secs(4_294_980));
+    assert_eq!(bench.timeout(secs(4_294_985)), wait(4_294_986));
+    assert_eq!(bench.timeout(secs(4_294_986)), Verdict::Silent);
+}
+
+// ping_when = idle.
+
+#[test]
+fn idle_skips_a_grid_point_when_proof_came_within_the_last_interval() {
+    let mut bench = Bench::new(|config| config.ping_when = PingWhen::Idle);
+    bench.bytes(ms(1));
+    assert_eq!(bench.timeout(secs(10)), wait(20));
+    bench.ping(secs(20));
+    bench.bytes(secs(20));
+    bench.ping(secs(30));
+    assert_eq!(bench.heartbeat.pings(), (2, 2, 0));
+}
+
+#[test]
+fn idle_counts_silence_from_the_ping_it_sends_after_all() {
+    let mut bench = Bench::new(|config| {
+        config.ping_when = PingWhen::Idle;
+        config.timeout = Some(Duration::from_secs(15));
+    });
+    bench.bytes(secs(1));
+    assert_eq!(bench.timeout(secs(10)), wait(16));
+    assert_eq!(bench.timeout(secs(16)), wait(20));
+    assert_eq!(bench.timeout(secs(20)), Verdict::Ping);
+    // Not yet flushed: neither silent nor stalled.
+    assert_eq!(bench.timeout(secs(20)), wait(25));
+    bench.written(secs(20));
+    assert_eq!(bench.timeout(secs(24)), wait(25));
+    assert_eq!(bench.timeout(secs(25)), Verdict::Silent);
+}
+
+// Proof of life.
+
+#[test]
+fn any_byte_is_proof_by_bytes() {
+    let mut bench = Bench::new(|_| {});
+    bench.bytes(secs(5));
+    assert_eq!(bench.heartbeat.last_proof(secs(6)), Micros::from_secs(1));
+}
+
+#[test]
+fn only_frames_and_matched_pongs_are_proof_by_message() {
+    let mut bench = Bench::new(|config| config.proof = Proof::Message);
+    bench.bytes(secs(5));
+    assert_eq!(bench.heartbeat.last_proof(secs(6)), Micros::from_secs(6));
+    bench.heartbeat.handle_frame(&bench.timing, secs(7));
+    assert_eq!(bench.heartbeat.last_proof(secs(8)), Micros::from_secs(1));
+    bench.ping(secs(10));
+    bench.bytes(secs(11));
+    assert_eq!(bench.pong(secs(11), 7), PongMatch::Unsolicited);
+    assert_eq!(bench.heartbeat.last_proof(secs(11)), Micros::from_secs(4));
+    assert!(matches!(bench.pong(secs(12), 1), PongMatch::Answer { .. }));
+    assert_eq!(bench.heartbeat.last_proof(secs(12)), Micros::ZERO);
+}
+
+#[test]
+fn only_matched_pongs_are_proof_by_pong() {
+    let mut bench = Bench::new(|config| config.proof = Proof::Pong);
+    bench.ping(secs(10));
+    bench.bytes(secs(11));
+    bench.heartbeat.handle_frame(&bench.timing, secs(11));
+    assert_eq!(bench.pong(secs(11), 2), PongMatch::Unsolicited);
+    assert_eq!(bench.heartbeat.last_proof(secs(11)), Micros::from_secs(11));
+    assert!(matches!(bench.pong(secs(12), 1), PongMatch::Answer { .. }));
+    assert_eq!(bench.heartbeat.last_proof(secs(12)), Micros::ZERO);
+}
+
+#[test]
+fn f15_a_pong_with_a_wrong_payload_gives_no_round_trip_and_counts_as_bytes() {
+    let mut bench = Bench::new(|_| {});
+    bench.ping(secs(10));
+    bench.bytes(secs(11));
+    assert_eq!(bench.pong(secs(11), 99), PongMatch::Unsolicited);
+    assert_eq!(bench.heartbeat.rtt(), None);
+    assert_eq!(bench.heartbeat.pings(), (1, 1, 0));
+    assert_eq!(bench.heartbeat.last_proof(secs(11)), Micros::ZERO);
+}
+
+#[test]
+fn f16_a_pong_for_the_newest_ping_settles_the_older_ones() {
+    let mut bench = Bench::new(|config| config.timeout = Some(Duration::from_secs(60)));
+    for at in [10, 20, 30] {
+        bench.ping(secs(at));
+    }
+    // Ping 1 is the one being timed, so that no figure is made up for the third.
+    assert_eq!(bench.pong(secs(31), 3), PongMatch::Answer { rtt: None });
+    assert_eq!(bench.heartbeat.pings(), (3, 3, 3));
+    assert_eq!(bench.pong(secs(32), 1), PongMatch::Unsolicited);
+    bench.ping(secs(40));
+    assert_eq!(
+        bench.pong(secs(41), 4),
+        PongMatch::Answer {
+            rtt: Some(Micros::from_secs(1))
+        }
+    );
+}
+
+#[test]
+fn f14_an_answered_ping_is_not_answered_twice() {
+    let mut bench = Bench::new(|_| {});
+    assert_eq!(bench.pong(secs(1), 1), PongMatch::Unsolicited);
+    bench.ping(secs(10));
+    assert!(matches!(bench.pong(secs(11), 1), PongMatch::Answer { .. }));
+    assert_eq!(bench.pong(secs(12), 1), PongMatch::Unsolicited);
+    assert_eq!(bench.heartbeat.pings(), (1, 1, 1));
+}
+
+#[test]
+fn pongs_without_tokens_answer_in_order() {
+    let mut bench = Bench::new(|_| {});
+    let second = Micros::from_secs(1);
+    assert_eq!(
+        bench.heartbeat.handle_pong_in_order(&bench.timing, secs(1)),
+        PongMatch::Unsolicited
+    );
+    bench.ping(secs(10));
+    bench.ping(secs(20));
+    let pong = |bench: &mut Bench, at| {
+        bench
+            .heartbeat
+            .handle_pong_in_order(&bench.timing, secs(at))
+    };
+    assert_eq!(
+        pong(&mut bench, 21),
+        PongMatch::Answer {
+            rtt: Some(second.saturating_mul(11))
+        }
+    );
+    assert_eq!(pong(&mut bench, 22), PongMatch::Answer { rtt: None });
+    assert_eq!(pong(&mut bench, 23), PongMatch::Unsolicited);
+}
+
+// Written.
+
+#[test]
+fn a_ping_counts_from_when_it_was_written() {
+    let mut bench = Bench::new(|config| config.timeout = Some(Duration::from_secs(15)));
+    bench.bytes(secs(9));
+    assert_eq!(bench.timeout(secs(10)), Verdict::Ping);
+    // The socket takes the ping only 11.5 s after the last proof: 5 s more are the peer's due.
+    bench.written(ms(21_500));
+    assert_eq!(bench.timeout(ms(21_500)), Verdict::Ping);
+    assert_eq!(
+        bench.timeout(ms(26_499)),
+        Verdict::Wait(Micros::from_millis(26_500))
+    );
+    assert_eq!(bench.timeout(ms(26_500)), Verdict::Silent);
+}
+
+#[test]
+fn a_ping_that_is_never_written_ends_at_the_timeout_all_the_same() {
+    let mut bench = Bench::new(|_| {});
+    assert_eq!(bench.timeout(secs(10)), Verdict::Ping);
+    assert_eq!(bench.timeout(secs(20)), Verdict::Ping);
+    assert_eq!(bench.timeout(secs(24)), wait(25));
+    assert_eq!(bench.timeout(secs(25)), Verdict::Silent);
+    assert_eq!(
+        bench
+            .heartbeat
+            .judge(&bench.timing, true, true, figures(0, 0, 0)),
+        Cause::WriteStalled
+    );
+}
+
+#[test]
+fn the_wheels_rounding_does_not_move_the_deadline() {
+    let mut bench = Bench::new(|config| config.timeout = Some(Duration::from_millis(10_500)));
+    bench.bytes(ms(10));
+    // Due within the interval after the proof, written by the tick's rounding just beyond it.
+    bench.ping(ms(10_019));
+    assert_eq!(
+        bench.timeout(ms(10_509)),
+        Verdict::Wait(Micros::from_millis(10_510))
+    );
+    assert_eq!(bench.timeout(ms(10_510)), Verdict::Silent);
+}
+
+#[test]
+fn the_slack_does_not_move_the_deadline() {
+    let mut bench = Bench::with_phase(Phase::ZERO, Micros::ZERO, |config| {
+        config.interval = Some(Duration::from_millis(1_030));
+        config.timeout = Some(Duration::from_millis(1_300));
+        config.ping_slack = Some(Duration::from_millis(50));
+    });
+    // The grid 1030, 2060, 3090 is pinged at 1000, 2100, 3100.
+    bench.ping(ms(1_000));
+    bench.bytes(ms(1_000));
+    bench.ping(ms(2_100));
+    assert_eq!(
+        bench.timeout(ms(2_299)),
+        Verdict::Wait(Micros::from_millis(2_300))
+    );
+    assert_eq!(bench.timeout(ms(2_300)), Verdict::Silent);
+}
+
+#[test]
+fn pings_after_the_first_do_not_postpone_the_deadline() {
+    let mut bench = Bench::new(|config| config.timeout = Some(Duration::from_secs(31)));
+    for at in [10, 20, 30] {
+        bench.ping(secs(at));
+    }
+    assert_eq!(bench.timeout(secs(31)), Verdict::Silent);
+}
+
+// Forgiveness.
+
+#[test]
+fn the_deadline_moves_by_the_loops_own_lateness_since_the_proof() {
+    let mut bench = Bench::new(|_| {});
+    bench.bytes(late(5, 3));
+    bench.ping(late(10, 3));
+    bench.ping(late(20, 3));
+    // Late by 4 s more before the verdict: 30 becomes 34.
+    assert_eq!(bench.timeout(late(30, 7)), Verdict::Ping);
+    assert_eq!(bench.timeout(late(33, 7)), wait(34));
+    assert_eq!(
+        bench.heartbeat.forgiveness(late(33, 7)),
+        Micros::from_secs(4)
+    );
+    assert_eq!(bench.timeout(late(34, 7)), Verdict::Silent);
+}
+
+#[test]
+fn lateness_before_the_proof_forgives_nothing() {
+    let mut bench = Bench::new(|_| {});
+    bench.bytes(late(5, 3));
+    bench.ping(late(10, 3));
+    bench.ping(late(20, 3));
+    assert_eq!(bench.timeout(late(30, 3)), Verdict::Silent);
+    assert_eq!(bench.heartbeat.forgiveness(late(30, 3)), Micros::ZERO);
+}
+
+#[test]
+fn a_written_ping_is_forgiven_as_well() {
+    let mut bench = Bench::new(|config| config.timeout = Some(Duration::from_secs(15)));
+    assert_eq!(bench.timeout(secs(10)), Verdict::Ping);
+    bench.written(secs(13));
+    assert_eq!(bench.timeout(late(18, 2)), wait(20));
+}
+
+#[test]
+fn the_grid_is_not_forgiven() {
+    let mut bench = Bench::new(|_| {});
+    assert_eq!(bench.timeout(late(9, 4)), wait(10));
+    bench.ping(late(10, 4));
+}
+
+// Reading paused.
+
+#[test]
+fn f49_while_paused_waiting_bytes_are_proof_by_bytes() {
+    let mut bench = Bench::new(|_| {});
+    bench.heartbeat.handle_pause();
+    bench.ping(secs(10));
+    bench.ping(secs(20));
+    assert_eq!(bench.timeout(secs(25)), Verdict::Silent);
+    bench.bytes(secs(25));
+    assert_eq!(bench.timeout(secs(25)), wait(30));
+}
+
+#[test]
+fn while_paused_a_peer_without_waiting_bytes_is_silent() {
+    let mut bench = Bench::new(|_| {});
+    bench.heartbeat.handle_pause();
+    bench.ping(secs(10));
+    bench.ping(secs(20));
+    assert_eq!(bench.timeout(secs(25)), Verdict::Silent);
+}
+
+#[test]
+fn while_paused_no_verdict_falls_on_a_proof_that_must_be_read() {
+    for proof in [Proof::Message, Proof::Pong] {
+        let mut bench = Bench::new(|config| config.proof = proof);
+        bench.heartbeat.handle_pause();
+        for at in 1..10 {
+            bench.ping(secs(at * 10));
+        }
+        assert_eq!(bench.timeout(secs(95)), wait(100));
+    }
+}
+
+#[test]
+fn after_a_pause_other_proofs_have_timeout_less_interval_to_come() {
+    let mut bench = Bench::new(|config| config.proof = Proof::Pong);
+    bench.heartbeat.handle_pause();
+    for at in 1..5 {
+        bench.ping(secs(at * 10));
+    }
+    bench.heartbeat.handle_resume(secs(42));
+    bench.ping(secs(50));
+    assert_eq!(bench.timeout(secs(50)), wait(57));
+    assert_eq!(bench.timeout(secs(57)), Verdict::Silent);
+}
+
+#[test]
+fn a_peer_that_is_paused_again_and_again_still_dies_by_bytes() {
+    let mut bench = Bench::new(|_| {});
+    for at in 1..25 {
+        bench.heartbeat.handle_pause();
+        bench.heartbeat.handle_resume(secs(at));
+        if at % 10 == 0 {
+            bench.ping(secs(at));
+        }
+    }
+    assert_eq!(bench.timeout(secs(25)), Verdict::Silent);
+}
+
+#[test]
+fn a_short_pause_does_not_stand_in_for_a_written_ping() {
+    let mut bench = Bench::new(|config| {
+        config.proof = Proof::Message;
+        config.timeout = Some(Duration::from_secs(15));
+    });
+    bench.heartbeat.handle_pause();
+    bench.heartbeat.handle_resume(secs(1));
+    assert_eq!(bench.timeout(secs(10)), Verdict::Ping);
+    bench.written(secs(14));
+    assert_eq!(bench.timeout(secs(15)), wait(19));
+}
+
+#[test]
+fn resuming_without_a_pause_changes_nothing() {
+    let mut bench = Bench::new(|config| config.proof = Proof::Message);
+    bench.ping(secs(10));
+    bench.ping(secs(20));
+    bench.heartbeat.handle_resume(secs(24));
+    assert_eq!(bench.timeout(secs(25)), Verdict::Silent);
+}
+
+// Another policy.
+
+#[test]
+fn f36_the_new_timeout_counts_from_the_first_ping_under_the_new_policy() {
+    let mut bench = Bench::new(|_| {});
+    bench.ping(secs(10));
+    bench.timing = timing(|config| {
+        config.interval = Some(Duration::from_secs(2));
+        config.timeout = Some(Duration::from_secs(5));
+    });
+    bench.heartbeat.handle_policy(&bench.timing, secs(13));
+    assert_eq!(bench.timeout(secs(13)), wait(14));
+    for at in [14, 16, 18] {
+        bench.ping(secs(at));
+    }
+    assert_eq!(bench.timeout(ms(18_999)), wait(19));
+    assert_eq!(bench.timeout(secs(19)), Verdict::Silent);
+    assert_eq!(bench.heartbeat.last_proof(secs(19)), Micros::from_secs(19));
+}
+
+#[test]
+fn f36_the_new_timeout_counts_from_the_last_proof_if_that_is_later() {
+    let mut bench = Bench::new(|_| {});
+    bench.timing = timing(|config| {
+        config.interval = Some(Duration::from_secs(2));
+        config.timeout = Some(Duration::from_secs(5));
+    });
+    bench.heartbeat.handle_policy(&bench.timing, secs(3));
+    bench.ping(secs(4));
+    bench.bytes(ms(4_500));
+    bench.ping(secs(6));
+    bench.ping(secs(8));
+    assert_eq!(
+        bench.timeout(secs(9)),
+        Verdict::Wait(Micros::from_millis(9_500))
+    );
+    assert_eq!(bench.timeout(ms(9_500)), Verdict::Silent);
+}
+
+#[test]
+fn f36_without_pings_the_new_timeout_counts_from_the_change() {
+    let mut bench = Bench::new(|_| {});
+    bench.timing = timing(|config| {
+        config.interval = None;
+        config.timeout = Some(Duration::from_secs(5));
+    });
+    bench.heartbeat.handle_policy(&bench.timing, secs(9));
+    assert_eq!(bench.timeout(secs(9)), wait(14));
+    assert_eq!(bench.timeout(secs(14)), Verdict::Silent);
+}
+
+// Round trips.
+
+#[test]
+fn round_trips_are_last_least_and_smoothed_by_an_eighth() {
+    let mut bench = Bench::new(|_| {});
+    for (number, rtt) in [(1u32, 8_000u64), (2, 4_000), (3, 12_000)] {
+        let sent = u64::from(number) * 10_000_000;
+        bench.ping(us(sent));
+        let answer = bench.pong(us(sent + rtt), number);
+        assert_eq!(
+            answer,
+            PongMatch::Answer {
+                rtt: Some(Micros::new(rtt))
+            }
+        );
+    }
+    // 8000; (7 * 8000 + 4000) / 8 = 7500; (7 * 7500 + 12000) / 8 = 8062.
+    let rtt = Rtt {
+        last: 12_000,
+        min: 4_000,
+        smoothed: 8_062,
+    };
+    assert_eq!(bench.heartbeat.rtt(), Some(rtt));
+}
+
+// The cause, in the order of the table.
+
+#[test]
+fn a_ping_still_in_our_output_is_write_stalled_whatever_the_kernel_says() {
+    let bench = Bench::new(|_| {});
+    for kernel in [None, figures(3, 3, 0), figures(0, 0, 9)] {
+        let cause = bench.heartbeat.judge(&bench.timing, true, true, kernel);
+        assert_eq!(cause, Cause::WriteStalled);
+    }
+}
+
+#[test]
+fn a_zero_window_with_bytes_queued_is_write_stalled() {
+    let bench = Bench::new(|_| {});
+    let judge = |queued, kernel| bench.heartbeat.judge(&bench.timing, false, queued, kernel);
+    assert_eq!(judge(true, figures(1, 4, 0)), Cause::WriteStalled);
+    assert_eq!(judge(true, figures(1, 4, 1)), Cause::PathDead);
+}
+
+#[test]
+fn unacknowledged_and_retransmitting_is_path_dead() {
+    let mut bench = Bench::new(|config| config.proof = Proof::Pong);
+    bench.ping(secs(10));
+    bench.bytes(secs(11));
+    assert_eq!(bench.judge(figures(1, 1, 100)), Cause::PathDead);
+    assert_eq!(bench.judge(figures(1, 0, 100)), Cause::PongTimeout);
+}
+
+#[test]
+fn bytes_after_the_ping_but_not_the_proof_are_pong_timeout() {
+    let mut bench = Bench::new(|config| config.proof = Proof::Pong);
+    bench.bytes(secs(10));
+    bench.ping(secs(10));
+    assert_eq!(bench.judge(figures(0, 0, 100)), Cause::PeerUnresponsive);
+    bench.bytes(ms(10_001));
+    assert_eq!(bench.judge(figures(0, 0, 100)), Cause::PongTimeout);
+}
+
+#[test]
+fn our_lateness_does_not_hide_bytes_read_after_the_ping() {
+    let mut bench = Bench::new(|config| config.proof = Proof::Pong);
+    bench.ping(secs(10));
+    bench.bytes(secs(11));
+    bench.ping(late(20, 5));
+    assert_eq!(bench.timeout(late(30, 5)), Verdict::Silent);
+    assert_eq!(bench.judge(figures(0, 0, 100)), Cause::PongTimeout);
+}
+
+#[test]
+fn all_acknowledged_and_silent_is_peer_unresponsive() {
+    let mut bench = Bench::new(|_| {});
+    bench.bytes(secs(9));
+    bench.ping(secs(10));
+    assert_eq!(bench.judge(figures(0, 0, 100)), Cause::PeerUnresponsive);
+}
+
+#[test]
+fn without_kernel_figures_or_with_none_that_fit_it_is_pong_timeout() {
+    let mut bench = Bench::new(|_| {});
+    bench.ping(secs(10));
+    assert_eq!(bench.judge(None), Cause::PongTimeout);
+    assert_eq!(bench.judge(figures(2, 0, 100)), Cause::PongTimeout);
+}
+
+#[test]
+fn without_pings_it_is_silent_whatever_the_kernel_says() {
+    let bench = Bench::new(|config| config.interval = None);
+    for kernel in [None, figures(0, 0, 9), figures(2, 2, 9)] {
+        assert_eq!(bench.judge(kernel), Cause::Silent);
+    }
+}
