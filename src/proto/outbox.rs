@@ -117,6 +117,13 @@ impl Outbox {
         self.push_large(Bytes::Shared(bytes), range);
     }
 
+    /// Treats the front data frame as begun, so that no control frame overtakes it: for bytes that come
+    /// before the first frame of a wire, such as an opening handshake.
+    pub fn begin_front(&mut self) {
+        debug_assert!(self.unfinished.is_empty(), "no other frame has begun");
+        self.begun = !self.frames.is_empty();
+    }
+
     /// Queues a ping. At most one waits: a newer one takes the place of one not yet begun, and waits
     /// behind one that is.
     pub fn set_ping(&mut self, frame: &[u8]) -> PingQueued {
@@ -636,6 +643,26 @@ mod tests {
         outbox.commit(2, &mut pool);
         outbox.set_ping(b"ping");
         assert_eq!(shown(&outbox), [&b"ock"[..], b"ping", b"a1"]);
+    }
+
+    #[test]
+    fn a_front_that_counts_as_begun_is_not_overtaken() {
+        for block in [false, true] {
+            let (mut pool, mut outbox) = (Pool::default(), Outbox::default());
+            outbox.begin_front();
+            if block {
+                outbox.push_block(Box::from(*b"head"));
+            } else {
+                outbox.push_frame(b"he", b"ad", &mut pool);
+            }
+            outbox.begin_front();
+            outbox.push_frame(b"a", b"1", &mut pool);
+            outbox.set_ping(b"ping");
+            outbox.push_pong(b"pong");
+            assert_eq!(joined(&outbox), b"headpongpinga1");
+            outbox.commit(4, &mut pool);
+            assert_eq!(joined(&outbox), b"pongpinga1");
+        }
     }
 
     #[test]

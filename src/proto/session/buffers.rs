@@ -44,7 +44,8 @@ impl Buffers {
             && self.decoders_are_idle()
     }
 
-    fn decoders_are_idle(&self) -> bool {
+    /// Says whether no decoder is within a message.
+    pub(super) fn decoders_are_idle(&self) -> bool {
         #[cfg(feature = "websocket")]
         if !self.websocket.is_idle() {
             return false;

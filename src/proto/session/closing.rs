@@ -48,8 +48,8 @@ impl Session {
                 let text = error.to_string();
                 self.close(env, now, error.cause(), Some(error.close_code()), &text);
             }
-            // The peer's goodbye is broken too: nobody is left to answer.
-            Phase::Closing => self.phase = Phase::Closed,
+            // What comes instead of an answer to our Close is broken: none will come.
+            Phase::Closing => self.flags.discarding = true,
             Phase::Connecting | Phase::Handshaking => self.end(now, error.cause(), None),
             Phase::Closed => {}
         }
@@ -57,9 +57,10 @@ impl Session {
 
     /// Ends the opening handshake with a last answer; what else arrives is discarded.
     pub fn refuse(&mut self, env: &mut Env, now: Moment, cause: Cause, response: &[u8]) {
+        assert_eq!(self.phase, Phase::Handshaking, "a handshake is refused");
         let spans = env.policy(self.policy).timing.close;
         self.begin_end(now, cause, spans);
-        self.queue_raw(env, now, response);
+        self.queue_head(env, now, response);
         self.flags.discarding = true;
     }
 
@@ -178,7 +179,10 @@ impl Session {
     ) {
         self.flags.close_received = true;
         if self.phase != Phase::Open {
-            // What follows the peer's Close is not a frame (RFC 6455, 5.5.1).
+            // The answer to our Close, or one that crossed it.
+            if let Some(code) = code {
+                self.record(now, Cause::PeerClosed).close_code = code.as_u16();
+            }
             return;
         }
         let spans = env.policy(self.policy).timing.close;

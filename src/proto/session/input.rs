@@ -78,6 +78,7 @@ impl Session {
     ///
     /// Call it until [`Event::NeedMore`]. A broken rule ends the session and consumes everything.
     pub fn decode(&mut self, env: &mut Env, now: Moment, input: &mut [u8]) -> (usize, Event) {
+        // What follows the peer's Close is not a frame (RFC 6455, section 5.5.1).
         let is_over = self.flags.discarding || self.flags.close_received;
         if is_over || self.phase == Phase::Closed {
             return (input.len(), Event::NeedMore);
@@ -382,7 +383,14 @@ impl Session {
             Event::Message { .. } => {
                 self.held(env).unfinished = None;
             }
-            Event::Consumed | Event::Pong { .. } => {}
+            // A control frame is whole: if no message is underway, nothing is.
+            Event::Consumed | Event::Pong { .. } => {
+                if let Some(held) = &mut self.buffers
+                    && held.decoders_are_idle()
+                {
+                    held.unfinished = None;
+                }
+            }
         }
     }
 

@@ -238,7 +238,7 @@ impl Session {
             let handshake = env.policy(self.policy).timing.handshake;
             self.phase_ends = Stamp::new(now.fair()).plus(handshake);
             self.flags.rearm = true;
-            self.queue_raw(env, now, request);
+            self.queue_head(env, now, request);
         } else {
             self.open(env, now);
         }
@@ -248,7 +248,7 @@ impl Session {
     /// a client with none.
     pub fn handle_handshake(&mut self, env: &mut Env, now: Moment, response: &[u8]) {
         assert_eq!(self.phase, Phase::Handshaking, "a handshake succeeds once");
-        self.queue_raw(env, now, response);
+        self.queue_head(env, now, response);
         self.open(env, now);
     }
 
@@ -504,10 +504,16 @@ impl Session {
     /// generic cell rate algorithm, ITU-T I.371.)
     fn is_flood(debt: &mut Stamp, cost: Option<u32>, now: Moment) -> bool {
         let Some(cost) = cost else { return false };
-        *debt = debt.later(Stamp::new(now.at)).plus(cost);
-        debt.left(now.at) > Micros::from_millis(FLOOD_BURST.into())
+        let start = Stamp::new(now.at);
+        let limit = start.plus(FLOOD_BURST);
+        *debt = debt.later(start).plus(cost);
+        *debt != limit && debt.later(limit) == *debt
     }
 }
 
 /// Milliseconds' worth of pings or pongs that a peer may send at once.
 const FLOOD_BURST: u32 = 3_000;
+
+#[cfg(test)]
+#[cfg(feature = "websocket")]
+mod tests;

@@ -149,6 +149,11 @@ impl Session {
         }
     }
 
+    /// Says whether nothing is borrowed.
+    pub fn is_released(&self) -> bool {
+        self.buffers.is_none()
+    }
+
     /// Gives everything back, at the end of the connection.
     pub fn discard(&mut self, env: &mut Env) {
         if let Some(buffers) = self.buffers.take() {
@@ -166,6 +171,14 @@ impl Session {
             held.tx.push_frame(bytes, &[], &mut env.pool);
         } else {
             held.tx.push_block(bytes.into());
+        }
+    }
+
+    /// Queues what comes before the first frame: nothing overtakes it.
+    pub(super) fn queue_head(&mut self, env: &mut Env, now: Moment, head: &[u8]) {
+        if !head.is_empty() {
+            self.queue_raw(env, now, head);
+            self.held(env).tx.begin_front();
         }
     }
 
