@@ -78,6 +78,12 @@ impl Env {
         &self.pool
     }
 
+    /// Returns the pool, to fill the ring that [`Session::take_input`](super::Session::take_input)
+    /// lends.
+    pub fn pool_mut(&mut self) -> &mut Pool {
+        &mut self.pool
+    }
+
     /// Returns 64 random bits.
     pub fn random(&mut self) -> u64 {
         self.entropy.next_u64()
