@@ -76,7 +76,9 @@ pub enum PongMatch {
 ///  quiet --------------> queued -------------> asked ----------------------> quiet
 ///                          |                     |      (any proof of life)
 ///                          | no proof for T, and | no proof for T, and T - I
-///                          | T - I since queued  | since the ping was written
+///                          | T - I since queued; | since the ping was written
+///                          | W more while output |
+///                          | moves               |
 ///                          v                     v
 ///                    write_stalled      silent, read once more, then judge
 /// ```
@@ -236,8 +238,11 @@ impl Heartbeat {
         self.settle(timing, now, self.pings_answered + 1)
     }
 
-    /// Notes that the kernel accepted output.
+    /// Notes that the kernel accepted output. While a ping waits behind it the peer is slow, not dead.
     pub fn handle_written(&mut self, now: Moment) {
+        if self.ask == Ask::Queued {
+            self.ask = Ask::Moving;
+        }
         self.last_out = Stamp::new(now.at);
         self.has_out = true;
     }
@@ -433,6 +438,10 @@ impl Heartbeat {
         let mut end = self.proof_fair.plus(timeout);
         match self.ask {
             Ask::Queued | Ask::Written => end = end.later(self.asked_at.plus(timing.answer)),
+            Ask::Moving => {
+                let more = timing.write.unwrap_or(timeout).min(timeout);
+                end = end.later(self.asked_at.plus(timing.answer)).plus(more);
+            }
             // Before its end this bounds the wait; after it the next ping does.
             Ask::No if timing.interval.is_some() && end.is_due(now.fair()) => return None,
             Ask::No => {}
@@ -500,6 +509,8 @@ enum Ask {
     No,
     /// A ping waits in our output.
     Queued,
+    /// A ping waits in our output, and output in front of it has been accepted meanwhile.
+    Moving,
     /// A ping was written.
     Written,
 }

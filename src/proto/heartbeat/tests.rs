@@ -522,6 +522,37 @@ fn a_ping_that_is_never_written_ends_at_the_timeout_all_the_same() {
 }
 
 #[test]
+fn a_ping_that_waits_behind_moving_output_has_one_more_write_timeout() {
+    let mut bench = Bench::new(|_| {});
+    bench.heartbeat.handle_written(secs(9));
+    assert_eq!(bench.timeout(secs(10)), Verdict::Ping);
+    assert_eq!(bench.timeout(secs(20)), Verdict::Ping);
+    bench.heartbeat.handle_written(secs(24));
+    assert_eq!(bench.timeout(secs(25)), wait(30));
+    assert_eq!(bench.timeout(secs(30)), Verdict::Ping);
+    assert_eq!(bench.timeout(secs(34)), wait(35));
+    assert_eq!(bench.timeout(secs(35)), Verdict::Silent);
+    // Written at last, it has the usual time.
+    bench.written(secs(35));
+    assert_eq!(bench.timeout(secs(35)), wait(40));
+    assert_eq!(bench.timeout(secs(40)), Verdict::Ping);
+    assert_eq!(bench.timeout(secs(50)), Verdict::Silent);
+}
+
+#[test]
+fn a_ping_that_waits_behind_moving_output_has_at_most_twice_the_timeout() {
+    for write in [Some(Duration::from_secs(60)), None] {
+        let mut bench = Bench::new(|config| config.write_timeout = write);
+        for at in [10, 20, 30, 40] {
+            assert_eq!(bench.timeout(secs(at)), Verdict::Ping);
+            bench.heartbeat.handle_written(secs(at + 1));
+        }
+        assert_eq!(bench.timeout(secs(49)), wait(50));
+        assert_eq!(bench.timeout(secs(50)), Verdict::Silent);
+    }
+}
+
+#[test]
 fn the_wheels_rounding_does_not_move_the_deadline() {
     let mut bench = Bench::new(|config| config.timeout = Some(Duration::from_millis(10_500)));
     bench.bytes(ms(10));

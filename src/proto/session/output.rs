@@ -79,7 +79,6 @@ impl Session {
     /// Queues a ping outside the grid. Nothing happens while one is still waiting to be written.
     pub fn ping(&mut self, env: &mut Env, now: Moment) {
         if self.phase == Phase::Open {
-            env.stats.pings_due += 1;
             self.heartbeat
                 .handle_ping_queued(&env.policy(self.policy).timing, now);
             self.queue_ping(env, now);

@@ -506,6 +506,35 @@ fn a_ping_just_queued_is_not_write_stalled() {
 }
 
 #[test]
+fn a_slow_reader_of_a_large_frame_is_not_dead() {
+    let mut bench = Bench::new(Wire::WebSocket);
+    bench.send(secs(1), Message::binary(&[5; 60_000])).unwrap();
+    for at in 1..35 {
+        assert_eq!(bench.flush_some(secs(at), 1_700).len(), 1_700);
+        while bench.due(secs(at)) == Due::Changed {}
+        assert!(matches!(bench.due(secs(at)), Due::Wait(_)), "at {at}");
+    }
+    // The frame ends, the ping behind it is written and has T - I to be answered.
+    let rest = bench.flush(secs(34));
+    assert_eq!(rest[rest.len() - 6..][..2], *b"\x89\x04");
+    assert_eq!(bench.due(secs(48)), Due::Changed);
+    bench.feed(secs(48), &masked(Opcode::Pong, &rest[rest.len() - 4..]));
+    assert_eq!(bench.evidence(secs(48)).pings_answered, 1);
+}
+
+#[test]
+fn a_ping_by_hand_is_none_that_the_grid_called_for() {
+    let mut bench = Bench::new(Wire::Line);
+    bench.session.ping(&mut bench.env, secs(1));
+    bench.session.ping(&mut bench.env, secs(1));
+    assert_eq!(bench.flush(secs(1)), b"PING\n");
+    let evidence = bench.evidence(secs(1));
+    assert_eq!((evidence.pings_due, evidence.pings_written), (0, 1));
+    let stats = bench.env.stats();
+    assert_eq!((stats.pings_due, stats.pings_written), (0, 1));
+}
+
+#[test]
 fn f42_a_peer_that_only_answers_pings_is_never_silent() {
     let mut bench = Bench::new(Wire::Line);
     for at in 1..1_000 {
