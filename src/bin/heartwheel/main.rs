@@ -1,2 +1,180 @@
-//! The `heartwheel` program.
-fn main() {}
+//! The `heartwheel` program: what was typed, turned into configuration, and one file a command.
+
+mod flags;
+mod journal;
+mod output;
+mod record;
+mod serve;
+mod signals;
+mod values;
+
+use std::fmt;
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+use heartwheel::error::{ConfigError, Error};
+use log::LevelFilter;
+
+use crate::values::escape;
+
+/// Holds very many TCP and WebSocket connections, proves each alive with heartbeats and says why each
+/// ended.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::ServeArgs),
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let ended = match cli.command {
+        Command::Serve(args) => serve::run(&args),
+    };
+    match ended {
+        Ok(code) => code,
+        Err(failure) => {
+            complain(format_args!("error: {failure}"));
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+/// Why a command came to nothing: a line for the user and a code for the caller.
+#[derive(Debug)]
+struct Failure {
+    code: u8,
+    message: String,
+}
+
+impl Failure {
+    /// What should have worked did not.
+    fn failed(message: impl Into<String>) -> Self {
+        Self {
+            code: FAILED,
+            message: message.into(),
+        }
+    }
+
+    /// What was typed makes no sense.
+    fn usage(message: impl Into<String>) -> Self {
+        Self {
+            code: USAGE,
+            message: message.into(),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&escape(&self.message))
+    }
+}
+
+/// Names the flag: flags are called as the fields they set.
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        let flag = error.field().replace('_', "-");
+        Self::usage(format!("--{flag} {}", error.reason()))
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Config(error) => error.into(),
+            error => Self::failed(error.to_string()),
+        }
+    }
+}
+
+/// Says what is wrong with the command line, in one line; prints help and version as they are.
+fn usage(error: &clap::Error) -> ExitCode {
+    let is_asked_for = matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp
+            | ErrorKind::DisplayVersion
+            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    );
+    if is_asked_for {
+        // Nobody is left to tell if even this cannot be printed.
+        error.print().ok();
+    } else {
+        complain(format_args!("{}", one_line(&error.to_string())));
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE))
+}
+
+/// Draws the paragraphs of a usage error together, without the usage itself.
+fn one_line(rendered: &str) -> String {
+    let said: Vec<_> = rendered
+        .lines()
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"))
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    escape(&format!("{} (try --help)", said.join("; ")))
+}
+
+/// Writes a line to standard error, if that is still there.
+fn complain(line: fmt::Arguments<'_>) {
+    writeln!(std::io::stderr(), "{line}").ok();
+}
+
+/// Sends log records to standard error.
+fn start_logging(level: LevelFilter) {
+    env_logger::Builder::new()
+        .filter_level(level)
+        .format(|out, record| {
+            let level = record.level().as_str().to_ascii_lowercase();
+            writeln!(out, "{level}: {}", escape(&record.args().to_string()))
+        })
+        .init();
+}
+
+const FAILED: u8 = 1;
+const USAGE: u8 = 2;
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_flags_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_usage_error_is_one_line_that_names_the_flag() {
+        for (args, word) in [
+            (
+                &["heartwheel", "serve", "--intervall", "1s"][..],
+                "--intervall",
+            ),
+            (
+                &["heartwheel", "serve", "--interval", "5"][..],
+                "--interval",
+            ),
+            (&["heartwheel", "serve", "--ws", "nowhere"][..], "--ws"),
+            (&["heartwheel", "serf"][..], "serf"),
+        ] {
+            let error = Cli::try_parse_from(args).expect_err("nonsense");
+            assert_eq!(error.exit_code(), i32::from(USAGE));
+            let line = one_line(&error.to_string());
+            assert!(line.starts_with("error: ") && line.contains(word), "{line}");
+            assert!(!line.contains('\n'), "{line}");
+        }
+    }
+}

@@ -1,0 +1,400 @@
+//! Flags that several commands share, and what they mean for a wire.
+
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use heartwheel::config::{HeartbeatConfig, LimitsConfig, Overflow, PingWhen, Proof, WireKind};
+use heartwheel::proto::policy::Policy;
+
+use crate::Failure;
+use crate::values::{Switch, byte_rate, count_or_off, show_time, size, time, time_or_off};
+
+/// Heartbeats and deadlines.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Heartbeat (times: 250ms 30s 5m, or off)")]
+pub(crate) struct HeartbeatFlags {
+    /// Time between pings; alone, the timeout follows as 2.5 times it
+    #[arg(long, value_name = "TIME", value_parser = time_or_off)]
+    interval: Option<Switch<Duration>>,
+
+    /// Silence after which a peer is dead; alone, the interval follows as 0.4 times it
+    #[arg(long, value_name = "TIME", value_parser = time_or_off)]
+    timeout: Option<Switch<Duration>>,
+
+    /// What counts as proof that a peer is alive [default: bytes]
+    #[arg(long, value_name = "WHAT")]
+    proof: Option<ProofFlag>,
+
+    /// Whether a ping is due although proof has just arrived [default: always]
+    #[arg(long, value_name = "WHEN")]
+    ping_when: Option<PingWhenFlag>,
+
+    /// How far pings may move to share a wake-up [default: 1 % of the interval, at most 50ms]
+    #[arg(long, value_name = "TIME", value_parser = time_or_off)]
+    ping_slack: Option<Switch<Duration>>,
+
+    /// How long output may make no progress [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = time_or_off)]
+    write_timeout: Option<Switch<Duration>>,
+
+    /// Total time for the opening handshake [default: 5s]
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    handshake_timeout: Option<Duration>,
+
+    /// Total time for the closing handshake [default: 3s]
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    close_timeout: Option<Duration>,
+
+    /// Time without a message either way after which a connection is closed [default: off]
+    #[arg(long, value_name = "TIME", value_parser = time_or_off)]
+    app_idle: Option<Switch<Duration>>,
+
+    /// Age at which a connection is closed, give or take 10 % [default: off]
+    #[arg(long, value_name = "TIME", value_parser = time_or_off)]
+    max_lifetime: Option<Switch<Duration>>,
+}
+
+/// Sizes and rates.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Limits (sizes: 65536 64KiB 16MiB)")]
+pub(crate) struct LimitFlags {
+    /// Largest message accepted [default: 16MiB]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    max_message: Option<usize>,
+
+    /// Most bytes queued for one peer [default: 1MiB or twice --max-message]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    send_queue: Option<usize>,
+
+    /// Who goes when the queue is full; an echo waits instead of dropping [default: drop]
+    #[arg(long, value_name = "WHAT")]
+    overflow: Option<OverflowFlag>,
+
+    /// Pings a second a peer may send, three seconds' worth at once, or off [default: 100]
+    #[arg(long, value_name = "RATE", value_parser = count_or_off)]
+    pings_per_second: Option<Switch<u32>>,
+
+    /// Pongs a second that nobody asked for, likewise [default: 100]
+    #[arg(long, value_name = "RATE", value_parser = count_or_off)]
+    pongs_per_second: Option<Switch<u32>>,
+
+    /// Least bytes a second of an unfinished message, or off [default: 1KiB]
+    #[arg(long, value_name = "SIZE", value_parser = byte_rate)]
+    slow_floor: Option<u32>,
+
+    /// How long a message may take before its rate is judged [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    slow_grace: Option<Duration>,
+
+    /// Total time for one message to arrive, or off [default: 5m]
+    #[arg(long, value_name = "TIME", value_parser = time_or_off)]
+    message_timeout: Option<Switch<Duration>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ProofFlag {
+    /// Any byte
+    Bytes,
+    /// A whole message, a ping, or an answer to our ping
+    Message,
+    /// Only an answer to our ping
+    Pong,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum PingWhenFlag {
+    /// At every interval
+    Always,
+    /// Only after an interval without proof
+    Idle,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum OverflowFlag {
+    /// The message is lost
+    Drop,
+    /// The connection is closed
+    Close,
+}
+
+impl HeartbeatFlags {
+    /// Returns the heartbeat for a wire: what was typed, over `base`.
+    ///
+    /// A raw wire has no pings; its interval is off whatever was typed.
+    pub(crate) fn heartbeat(
+        &self,
+        wire: WireKind,
+        base: HeartbeatConfig,
+    ) -> Result<HeartbeatConfig, Failure> {
+        let (interval, timeout) = self.times(&base)?;
+        let mut config = base;
+        config.interval = interval.filter(|_| wire != WireKind::Raw);
+        config.timeout = timeout;
+        if let Some(proof) = self.proof {
+            if wire == WireKind::Raw && proof != ProofFlag::Bytes {
+                return Err(Failure::usage(
+                    "--proof must be bytes on a raw wire, which has neither messages nor pongs; \
+                     leave out --proof or the raw wire",
+                ));
+            }
+            config.proof = proof.into();
+        }
+        if config.proof == Proof::Pong && config.interval.is_none() {
+            return Err(Failure::usage(
+                "--proof pong needs pings, and --interval is off; give an interval, or \
+                 --proof message",
+            ));
+        }
+        if let Some(when) = self.ping_when {
+            config.ping_when = when.into();
+        }
+        // Off means none of it here: the library's `None` is its default.
+        if let Some(Switch(slack)) = self.ping_slack {
+            config.ping_slack = Some(slack.unwrap_or_default());
+        }
+        if let Some(Switch(time)) = self.write_timeout {
+            config.write_timeout = time;
+        }
+        if let Some(time) = self.handshake_timeout {
+            config.handshake_timeout = time;
+        }
+        if let Some(time) = self.close_timeout {
+            config.close_timeout = time;
+        }
+        if let Some(Switch(time)) = self.app_idle {
+            config.app_idle = time;
+        }
+        if let Some(Switch(time)) = self.max_lifetime {
+            config.max_lifetime = time;
+        }
+        Ok(config)
+    }
+
+    /// Returns interval and timeout; if only one of them was typed, the other follows.
+    fn times(
+        &self,
+        base: &HeartbeatConfig,
+    ) -> Result<(Option<Duration>, Option<Duration>), Failure> {
+        for (flag, typed) in [("--interval", self.interval), ("--timeout", self.timeout)] {
+            if let Some(Switch(Some(time))) = typed {
+                check_range(flag, time)?;
+            }
+        }
+        match (self.interval, self.timeout) {
+            (None, None) => Ok((base.interval, base.timeout)),
+            (Some(Switch(Some(interval))), None) => Ok((Some(interval), Some(interval * 5 / 2))),
+            (Some(Switch(None)), None) => Ok((None, base.timeout)),
+            (None, Some(Switch(Some(timeout)))) => Ok((Some(timeout * 2 / 5), Some(timeout))),
+            (None, Some(Switch(None))) => Ok((base.interval, None)),
+            (Some(Switch(Some(interval))), Some(Switch(Some(timeout)))) if timeout <= interval => {
+                Err(Failure::usage(format!(
+                    "--timeout {} must be longer than --interval {}; 2 to 3 times it is usual, such \
+                     as --timeout {}",
+                    show_time(timeout),
+                    show_time(interval),
+                    show_time(interval * 5 / 2),
+                )))
+            }
+            (Some(Switch(interval)), Some(Switch(timeout))) => Ok((interval, timeout)),
+        }
+    }
+}
+
+impl LimitFlags {
+    /// Returns the limits: what was typed, over the defaults.
+    pub(crate) fn limits(&self) -> LimitsConfig {
+        let mut config = LimitsConfig::default();
+        if let Some(size) = self.max_message {
+            config.max_message = size;
+        }
+        config.send_queue = self.send_queue;
+        if let Some(overflow) = self.overflow {
+            config.overflow = overflow.into();
+        }
+        if let Some(Switch(rate)) = self.pings_per_second {
+            config.pings_per_second = rate;
+        }
+        if let Some(Switch(rate)) = self.pongs_per_second {
+            config.pongs_per_second = rate;
+        }
+        if let Some(rate) = self.slow_floor {
+            config.slow_floor = rate;
+        }
+        if let Some(time) = self.slow_grace {
+            config.slow_grace = time;
+        }
+        if let Some(Switch(time)) = self.message_timeout {
+            config.message_timeout = time;
+        }
+        config
+    }
+}
+
+/// Lets the library check what flags have come to, before anything is opened.
+pub(crate) fn check(
+    heartbeat: &HeartbeatConfig,
+    limits: &LimitsConfig,
+    wire: WireKind,
+    tick: Duration,
+) -> Result<(), Failure> {
+    Policy::new(heartbeat, limits, wire, tick)?;
+    Ok(())
+}
+
+/// Says what a heartbeat does, in words.
+pub(crate) fn in_words(heartbeat: &HeartbeatConfig) -> String {
+    let pings = match heartbeat.interval {
+        Some(interval) => format!("pings every {}", show_time(interval)),
+        None => "no pings".into(),
+    };
+    let silence = match heartbeat.timeout {
+        Some(timeout) => format!("a silent peer is closed after {}", show_time(timeout)),
+        None => "a silent peer is kept".into(),
+    };
+    let proof = match heartbeat.proof {
+        Proof::Bytes => "",
+        Proof::Message => " (only messages, pings and answers to pings count)",
+        Proof::Pong => " (only answers to pings count)",
+    };
+    format!("{pings}, {silence}{proof}")
+}
+
+fn check_range(flag: &str, time: Duration) -> Result<(), Failure> {
+    if time.is_zero() {
+        return Err(Failure::usage(format!(
+            "{flag} must not be zero; off switches it off"
+        )));
+    }
+    if time > HeartbeatConfig::LONGEST {
+        return Err(Failure::usage(format!(
+            "{flag} must be at most 24 days; off switches it off"
+        )));
+    }
+    Ok(())
+}
+
+impl From<ProofFlag> for Proof {
+    fn from(flag: ProofFlag) -> Self {
+        match flag {
+            ProofFlag::Bytes => Self::Bytes,
+            ProofFlag::Message => Self::Message,
+            ProofFlag::Pong => Self::Pong,
+        }
+    }
+}
+
+impl From<PingWhenFlag> for PingWhen {
+    fn from(flag: PingWhenFlag) -> Self {
+        match flag {
+            PingWhenFlag::Always => Self::Always,
+            PingWhenFlag::Idle => Self::Idle,
+        }
+    }
+}
+
+impl From<OverflowFlag> for Overflow {
+    fn from(flag: OverflowFlag) -> Self {
+        match flag {
+            OverflowFlag::Drop => Self::Drop,
+            OverflowFlag::Close => Self::Close,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn secs(secs: u64) -> Duration {
+        Duration::from_secs(secs)
+    }
+
+    fn flags(
+        interval: Option<Option<Duration>>,
+        timeout: Option<Option<Duration>>,
+    ) -> HeartbeatFlags {
+        HeartbeatFlags {
+            interval: interval.map(Switch),
+            timeout: timeout.map(Switch),
+            ..HeartbeatFlags::default()
+        }
+    }
+
+    fn times(
+        interval: Option<Option<Duration>>,
+        timeout: Option<Option<Duration>>,
+        wire: WireKind,
+    ) -> (Option<Duration>, Option<Duration>) {
+        let config = flags(interval, timeout)
+            .heartbeat(wire, HeartbeatConfig::for_wire(wire))
+            .expect("it makes sense");
+        (config.interval, config.timeout)
+    }
+
+    #[test]
+    fn one_of_interval_and_timeout_follows_the_other() {
+        let ws = WireKind::WebSocket;
+        assert_eq!(times(None, None, ws), (Some(secs(30)), Some(secs(60))));
+        assert_eq!(
+            times(Some(Some(secs(2))), None, ws),
+            (Some(secs(2)), Some(secs(5)))
+        );
+        assert_eq!(
+            times(None, Some(Some(secs(5))), ws),
+            (Some(secs(2)), Some(secs(5)))
+        );
+        assert_eq!(times(Some(None), None, ws), (None, Some(secs(60))));
+        assert_eq!(times(None, Some(None), ws), (Some(secs(30)), None));
+        assert_eq!(
+            times(Some(None), Some(Some(secs(1))), ws),
+            (None, Some(secs(1)))
+        );
+    }
+
+    #[test]
+    fn a_raw_wire_never_pings() {
+        let raw = WireKind::Raw;
+        assert_eq!(times(None, None, raw), (None, Some(secs(25))));
+        assert_eq!(times(Some(Some(secs(2))), None, raw), (None, Some(secs(5))));
+    }
+
+    #[test]
+    fn a_bad_pair_is_refused_with_both_flags_and_a_way_out() {
+        let base = HeartbeatConfig::websocket();
+        let error = flags(Some(Some(secs(10))), Some(Some(secs(5))))
+            .heartbeat(WireKind::WebSocket, base)
+            .expect_err("nonsense");
+        assert_eq!(error.code, 2);
+        assert!(
+            error
+                .message
+                .starts_with("--timeout 5s must be longer than --interval 10s"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn times_beyond_the_range_are_refused_by_flag() {
+        for (given, flag) in [
+            (flags(Some(Some(Duration::ZERO)), None), "--interval"),
+            (flags(None, Some(Some(Duration::MAX))), "--timeout"),
+        ] {
+            let error = given
+                .heartbeat(WireKind::Line, HeartbeatConfig::tcp())
+                .expect_err("nonsense");
+            assert!(error.message.starts_with(flag), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_heartbeat_is_put_in_words() {
+        assert_eq!(
+            in_words(&HeartbeatConfig::websocket()),
+            "pings every 30s, a silent peer is closed after 60s"
+        );
+        assert_eq!(
+            in_words(&HeartbeatConfig::for_wire(WireKind::Raw)),
+            "no pings, a silent peer is closed after 25s"
+        );
+    }
+}

@@ -1,0 +1,175 @@
+//! Connections coming and going: a line each, or a line a second where there are too many.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use heartwheel::close::Cause;
+
+use crate::output::{Form, Output};
+use crate::record::{Record, join_counts};
+
+/// Tells of connections, so that a person can follow.
+///
+/// A second with more than [`MOST_LINES`] events is summed up from there on, and so is the next one,
+/// until a second has been calm. Programs get every event.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    pub(crate) output: Output,
+    second: Second,
+    /// The last second was too busy, so this one is summed up from its start.
+    was_busy: bool,
+}
+
+/// What happened in a second that began at some time.
+#[derive(Debug)]
+struct Second {
+    began: Instant,
+    events: u32,
+    opened: u64,
+    closed: BTreeMap<Cause, u64>,
+    rejected: BTreeMap<Cause, u64>,
+}
+
+/// What a record tells of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Change {
+    Opened,
+    Closed(Cause),
+    Rejected(Cause),
+}
+
+impl Journal {
+    pub(crate) fn new(output: Output) -> Self {
+        Self {
+            output,
+            second: Second::new(Instant::now()),
+            was_busy: false,
+        }
+    }
+
+    /// Tells of one change; `record` is made only if it is written.
+    pub(crate) fn tell(&mut self, change: Change, record: impl FnOnce() -> Record) {
+        match self.output.form() {
+            Form::Quiet => {}
+            Form::Json => self.output.record(&record()),
+            Form::Lines => {
+                self.turn_page(Instant::now());
+                self.second.events += 1;
+                if self.was_busy || self.second.events > MOST_LINES {
+                    self.second.sum_up(change);
+                } else {
+                    self.output.record(&record());
+                }
+            }
+        }
+    }
+
+    /// Ends a turn; returns when to be called again although nothing happens.
+    pub(crate) fn flush(&mut self) -> Option<Duration> {
+        let now = Instant::now();
+        self.turn_page(now);
+        self.output.flush();
+        let rest = SECOND.saturating_sub(now - self.second.began);
+        (!self.second.is_empty()).then_some(rest)
+    }
+
+    /// Ends the program's output.
+    pub(crate) fn finish(mut self) {
+        self.write_sums();
+        self.output.finish();
+    }
+
+    /// Begins a new second where the old one is over.
+    fn turn_page(&mut self, now: Instant) {
+        if now - self.second.began < SECOND {
+            return;
+        }
+        self.write_sums();
+        self.was_busy = self.second.events > MOST_LINES && now - self.second.began < SECOND * 2;
+        self.second = Second::new(now);
+    }
+
+    /// Writes what has been summed up, if anything.
+    pub(crate) fn write_sums(&mut self) {
+        if let Some(line) = self.second.line() {
+            self.output.say(&line);
+            self.second = Second {
+                events: self.second.events,
+                ..Second::new(self.second.began)
+            };
+        }
+    }
+}
+
+impl Second {
+    fn new(began: Instant) -> Self {
+        Self {
+            began,
+            events: 0,
+            opened: 0,
+            closed: BTreeMap::new(),
+            rejected: BTreeMap::new(),
+        }
+    }
+
+    fn sum_up(&mut self, change: Change) {
+        match change {
+            Change::Opened => self.opened += 1,
+            Change::Closed(cause) => *self.closed.entry(cause).or_default() += 1,
+            Change::Rejected(cause) => *self.rejected.entry(cause).or_default() += 1,
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.opened == 0 && self.closed.is_empty() && self.rejected.is_empty()
+    }
+
+    /// Returns `... 1234 opened, 56 closed (pong_timeout 40, peer_eof 16)`.
+    fn line(&self) -> Option<String> {
+        let mut parts = Vec::new();
+        if self.opened > 0 {
+            parts.push(format!("{} opened", self.opened));
+        }
+        for (causes, word) in [(&self.closed, "closed"), (&self.rejected, "rejected")] {
+            if !causes.is_empty() {
+                let mut counts: Vec<_> = causes
+                    .iter()
+                    .map(|(cause, &count)| (cause.label(), count))
+                    .collect();
+                counts.sort_by_key(|&(_, count)| std::cmp::Reverse(count));
+                let total: u64 = causes.values().sum();
+                parts.push(format!(
+                    "{total} {word} ({})",
+                    join_counts(&counts, ", ", " ")
+                ));
+            }
+        }
+        (!parts.is_empty()).then(|| format!("... {}", parts.join(", ")))
+    }
+}
+
+/// Events a second that are told one by one.
+const MOST_LINES: u32 = 50;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sum_names_the_commonest_cause_first() {
+        let mut second = Second::new(Instant::now());
+        assert_eq!(second.line(), None);
+        for _ in 0..3 {
+            second.sum_up(Change::Opened);
+            second.sum_up(Change::Closed(Cause::PeerEof));
+        }
+        second.sum_up(Change::Closed(Cause::PongTimeout));
+        second.sum_up(Change::Rejected(Cause::Refused));
+        assert_eq!(
+            second.line().as_deref(),
+            Some("... 3 opened, 4 closed (peer_eof 3, pong_timeout 1), 1 rejected (refused 1)")
+        );
+    }
+}

@@ -1,0 +1,328 @@
+//! One event, and the two ways to write it: a line for people, an object for programs.
+
+use std::fmt::{Display, Write};
+
+use heartwheel::close::Evidence;
+use heartwheel::proto::time::Micros;
+use serde_json::{Map, Value};
+
+use crate::values::show_micros;
+
+/// What happened: a word, and what there is to say of it in a fixed order.
+///
+/// The keys of both forms are the same, but for times: people read `age=2.5s`, programs `"age_us":
+/// 2500000`.
+#[derive(Debug)]
+pub(crate) struct Record {
+    event: &'static str,
+    phrase: Option<String>,
+    fields: Vec<(&'static str, Field)>,
+}
+
+#[derive(Debug)]
+enum Field {
+    /// Text of ours, without spaces.
+    Word(String),
+    /// Text that the peer chose.
+    Quoted(String),
+    Number(u64),
+    Signed(i32),
+    Flag(bool),
+    Time(Micros),
+    Counts(Vec<(&'static str, u64)>),
+}
+
+impl Record {
+    pub(crate) fn new(event: &'static str) -> Self {
+        Self {
+            event,
+            phrase: None,
+            fields: Vec::new(),
+        }
+    }
+
+    /// Says it to people in these words instead.
+    pub(crate) fn phrase(mut self, phrase: impl Into<String>) -> Self {
+        self.phrase = Some(phrase.into());
+        self
+    }
+
+    pub(crate) fn word(self, key: &'static str, word: impl Display) -> Self {
+        self.with(key, Field::Word(word.to_string()))
+    }
+
+    pub(crate) fn quoted(self, key: &'static str, text: &str) -> Self {
+        self.with(key, Field::Quoted(text.to_owned()))
+    }
+
+    pub(crate) fn number(self, key: &'static str, number: impl Into<u64>) -> Self {
+        self.with(key, Field::Number(number.into()))
+    }
+
+    pub(crate) fn flag(self, key: &'static str, flag: bool) -> Self {
+        self.with(key, Field::Flag(flag))
+    }
+
+    pub(crate) fn time(self, key: &'static str, time: Micros) -> Self {
+        self.with(key, Field::Time(time))
+    }
+
+    pub(crate) fn maybe_time(self, key: &'static str, time: Option<Micros>) -> Self {
+        match time {
+            Some(time) => self.time(key, time),
+            None => self,
+        }
+    }
+
+    pub(crate) fn counts(
+        self,
+        key: &'static str,
+        counts: impl IntoIterator<Item = (&'static str, u64)>,
+    ) -> Self {
+        self.with(key, Field::Counts(counts.into_iter().collect()))
+    }
+
+    /// Adds what was known at an end.
+    pub(crate) fn evidence(self, evidence: &Evidence, reason: &str) -> Self {
+        let mut record = self
+            .word("cause", evidence.cause)
+            .time("age", evidence.age)
+            .flag("clean", evidence.clean)
+            .word("phase", evidence.phase.label());
+        if let Some(errno) = evidence.errno {
+            record = record.with("errno", Field::Signed(errno));
+        }
+        if let Some(code) = evidence.close_code {
+            record = record.number("code", code.as_u16());
+        }
+        if !reason.is_empty() {
+            record = record.quoted("reason", reason);
+        }
+        record = record
+            .maybe_time("last_in", evidence.last_in)
+            .maybe_time("last_out", evidence.last_out)
+            .maybe_time("last_proof", evidence.last_proof)
+            .number("pings_due", evidence.pings_due)
+            .number("pings_written", evidence.pings_written)
+            .number("pings_answered", evidence.pings_answered);
+        if let Some(rtt) = evidence.rtt {
+            record = record.number("rtt_us", rtt.smoothed);
+        }
+        record = record
+            .number("queued", evidence.bytes_queued)
+            .time("forgiveness", evidence.forgiveness)
+            .time("loop_delay", evidence.loop_delay);
+        if let Some(kernel) = evidence.kernel {
+            record = record
+                .number("unacked", kernel.unacked)
+                .number("retransmits", kernel.retransmits)
+                .number("window", kernel.window);
+        }
+        record
+    }
+
+    /// Writes the line for people, with its end.
+    pub(crate) fn write_line(&self, out: &mut String) {
+        if let Some(phrase) = &self.phrase {
+            out.push_str(phrase);
+        } else {
+            out.push_str(self.event);
+            for (key, field) in &self.fields {
+                out.push(' ');
+                field.write(key, out);
+            }
+        }
+        out.push('\n');
+    }
+
+    /// Writes the object for programs, in ASCII alone, with the end of its line.
+    pub(crate) fn write_json(&self, out: &mut String) {
+        let mut text = format!("{{\"event\":\"{}\"", self.event);
+        for (key, field) in &self.fields {
+            let unit = if matches!(field, Field::Time(_)) {
+                "_us"
+            } else {
+                ""
+            };
+            // Writing to a string does not fail.
+            write!(text, ",\"{key}{unit}\":{}", field.to_json()).ok();
+        }
+        text.push('}');
+        // Only strings can hold such letters, and there they may be written as escapes.
+        for letter in text.chars() {
+            if (' '..='~').contains(&letter) {
+                out.push(letter);
+            } else {
+                for unit in letter.encode_utf16(&mut [0; 2]) {
+                    // Writing to a string does not fail.
+                    write!(out, "\\u{unit:04x}").ok();
+                }
+            }
+        }
+        out.push('\n');
+    }
+
+    fn with(mut self, key: &'static str, field: Field) -> Self {
+        self.fields.push((key, field));
+        self
+    }
+}
+
+impl Field {
+    fn write(&self, key: &str, out: &mut String) {
+        // Writing to a string does not fail.
+        match self {
+            Self::Word(word) => write!(out, "{key}={word}"),
+            Self::Quoted(text) => write!(out, "{key}={text:?}"),
+            Self::Number(number) => write!(out, "{key}={number}"),
+            Self::Signed(number) => write!(out, "{key}={number}"),
+            Self::Flag(flag) => write!(out, "{key}={flag}"),
+            Self::Time(time) => write!(out, "{key}={}", show_micros(*time)),
+            Self::Counts(counts) => write!(out, "{key}={}", join_counts(counts, ",", ":")),
+        }
+        .ok();
+    }
+
+    fn to_json(&self) -> Value {
+        match self {
+            Self::Word(text) | Self::Quoted(text) => text.as_str().into(),
+            Self::Number(number) => (*number).into(),
+            Self::Signed(number) => (*number).into(),
+            Self::Flag(flag) => (*flag).into(),
+            Self::Time(time) => time.as_micros().into(),
+            Self::Counts(counts) => counts
+                .iter()
+                .map(|&(name, count)| (name.to_owned(), Value::from(count)))
+                .collect::<Map<_, _>>()
+                .into(),
+        }
+    }
+}
+
+/// Writes counts one after another; `none` where there are none.
+pub(crate) fn join_counts(counts: &[(&'static str, u64)], between: &str, within: &str) -> String {
+    if counts.is_empty() {
+        return "none".into();
+    }
+    let parts: Vec<_> = counts
+        .iter()
+        .map(|(name, count)| format!("{name}{within}{count}"))
+        .collect();
+    parts.join(between)
+}
+
+#[cfg(test)]
+mod tests {
+    use heartwheel::close::{Cause, CloseCode, Phase, Rtt};
+
+    use super::*;
+
+    fn evidence() -> Evidence {
+        Evidence {
+            cause: Cause::PongTimeout,
+            phase: Phase::Open,
+            errno: None,
+            close_code: None,
+            clean: false,
+            age: Micros::from_millis(7_500),
+            last_in: Some(Micros::from_millis(2_500)),
+            last_out: None,
+            last_proof: Some(Micros::from_millis(2_500)),
+            pings_due: 7,
+            pings_written: 7,
+            pings_answered: 5,
+            rtt: None,
+            bytes_queued: 0,
+            forgiveness: Micros::ZERO,
+            loop_delay: Micros::new(310),
+            kernel: None,
+        }
+    }
+
+    fn line(record: &Record) -> String {
+        let mut out = String::new();
+        record.write_line(&mut out);
+        out
+    }
+
+    fn json(record: &Record) -> Value {
+        let mut out = String::new();
+        record.write_json(&mut out);
+        assert!(out.ends_with("}\n") && out.is_ascii(), "{out:?}");
+        serde_json::from_str(&out).expect("it is JSON")
+    }
+
+    #[test]
+    fn a_closed_line_holds_what_there_is_and_nothing_else() {
+        let record = Record::new("closed")
+            .word("id", "0.1")
+            .evidence(&evidence(), "");
+        assert_eq!(
+            line(&record),
+            "closed id=0.1 cause=pong_timeout age=7.5s clean=false phase=open last_in=2.5s \
+             last_proof=2.5s pings_due=7 pings_written=7 pings_answered=5 queued=0 forgiveness=0ms \
+             loop_delay=0.31ms\n"
+        );
+    }
+
+    #[test]
+    fn the_object_has_the_same_keys_and_times_in_microseconds() {
+        let full = Evidence {
+            errno: Some(104),
+            close_code: Some(CloseCode::GOING_AWAY),
+            last_out: Some(Micros::new(1)),
+            rtt: Some(Rtt {
+                last: 1,
+                min: 2,
+                smoothed: 3,
+            }),
+            ..evidence()
+        };
+        let record = Record::new("closed")
+            .word("id", "0.1")
+            .word("peer", "127.0.0.1:5")
+            .evidence(&full, "bye");
+        let object = json(&record);
+        for (key, value) in [
+            ("event", Value::from("closed")),
+            ("id", "0.1".into()),
+            ("peer", "127.0.0.1:5".into()),
+            ("cause", "pong_timeout".into()),
+            ("age_us", 7_500_000.into()),
+            ("clean", false.into()),
+            ("phase", "open".into()),
+            ("errno", 104.into()),
+            ("code", 1001.into()),
+            ("reason", "bye".into()),
+            ("last_in_us", 2_500_000.into()),
+            ("last_out_us", 1.into()),
+            ("last_proof_us", 2_500_000.into()),
+            ("pings_due", 7.into()),
+            ("pings_written", 7.into()),
+            ("pings_answered", 5.into()),
+            ("rtt_us", 3.into()),
+            ("queued", 0.into()),
+            ("forgiveness_us", 0.into()),
+            ("loop_delay_us", 310.into()),
+        ] {
+            assert_eq!(object[key], value, "{key}");
+        }
+    }
+
+    #[test]
+    fn text_of_the_peer_cannot_leave_its_quotes() {
+        let reason = "x\" cause=none\n\u{1b}[31m\u{9b}\u{202e}\u{1f600}";
+        let record = Record::new("closed").evidence(&evidence(), reason);
+        let shown = line(&record);
+        assert_eq!(shown.matches('\n').count(), 1, "{shown:?}");
+        assert!(shown.contains(r#"reason="x\" cause=none\n\u{1b}[31m\u{9b}\u{202e}"#));
+        assert_eq!(json(&record)["reason"], reason);
+    }
+
+    #[test]
+    fn counts_are_an_object_or_a_list() {
+        let record = Record::new("summary").counts("causes", [("drain", 2), ("peer_eof", 1)]);
+        assert_eq!(line(&record), "summary causes=drain:2,peer_eof:1\n");
+        assert_eq!(json(&record)["causes"]["peer_eof"], 1);
+    }
+}

@@ -1,0 +1,516 @@
+//! `heartwheel serve`: holds whoever connects, and says why each one ended.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::{Args, ValueEnum};
+use heartwheel::config::{HeartbeatConfig, LimitsConfig, ReactorConfig, WireKind};
+use heartwheel::error::{Error, SendError};
+use heartwheel::proto::message::{Message, SharedMessage};
+use heartwheel::proto::time::Micros;
+use heartwheel::reactor::{
+    Closed, ConnId, Context, Handler, ListenerConfig, Reactor, Readiness, Rejected, SourceId,
+    WireFactory,
+};
+use heartwheel::stats::Stats;
+use log::LevelFilter;
+
+use crate::flags::{HeartbeatFlags, LimitFlags, check, in_words};
+use crate::journal::{Change, Journal};
+use crate::output::{Form, Output};
+use crate::record::Record;
+use crate::signals::{self, Signals};
+use crate::values::{Switch, address, count, count_or_off, show_time, time};
+use crate::{FAILED, Failure, complain, start_logging};
+
+/// Holds connections, pings them, closes the dead ones and says why each one ended
+///
+/// Without an address it listens on ws 127.0.0.1:9001 and tcp 127.0.0.1:9002. Ctrl-C closes every
+/// connection in good order; a second one exits at once.
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Speak WebSocket on this address (may be repeated)
+    #[arg(long, value_name = "ADDR", value_parser = address)]
+    ws: Vec<SocketAddr>,
+
+    /// Speak text lines on this address, PING answered by PONG (may be repeated)
+    #[arg(long, value_name = "ADDR", value_parser = address)]
+    tcp: Vec<SocketAddr>,
+
+    /// Speak length-prefixed binary on this address (may be repeated)
+    #[arg(long, value_name = "ADDR", value_parser = address)]
+    tcp_binary: Vec<SocketAddr>,
+
+    /// Take bytes as they come on this address, never pinging (may be repeated)
+    #[arg(long, value_name = "ADDR", value_parser = address)]
+    tcp_raw: Vec<SocketAddr>,
+
+    /// What happens to a message
+    #[arg(long, value_name = "MODE", value_enum, default_value_t)]
+    mode: Mode,
+
+    #[command(flatten)]
+    heartbeat: HeartbeatFlags,
+
+    /// Resolution of the timers, 1ms to 1s
+    #[arg(
+        long,
+        value_name = "TIME",
+        value_parser = time,
+        default_value = "10ms",
+        help_heading = "Heartbeat (times: 250ms 30s 5m, or off)"
+    )]
+    tick: Duration,
+
+    #[command(flatten)]
+    limits: LimitFlags,
+
+    /// Most connections held at once
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = count,
+        default_value = "1000000",
+        help_heading = "Limits (sizes: 65536 64KiB 16MiB)"
+    )]
+    max_connections: usize,
+
+    /// Most opening handshakes at once from one address, or off
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = count_or_off,
+        default_value = "256",
+        help_heading = "Limits (sizes: 65536 64KiB 16MiB)"
+    )]
+    half_open_per_address: Switch<u32>,
+
+    /// Time over which connections are closed when we are asked to end
+    #[arg(long, value_name = "TIME", value_parser = time, default_value = "8s")]
+    drain: Duration,
+
+    /// Least important log records on standard error: off, error, warn, info, debug, trace
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    log_level: LevelFilter,
+
+    /// Print no events
+    #[arg(long)]
+    quiet: bool,
+
+    /// Print events as JSON, one object a line, every one of them
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Mode {
+    /// It goes back to its sender
+    #[default]
+    Echo,
+    /// It is read and forgotten
+    Sink,
+    /// It goes to every other connection
+    Broadcast,
+}
+
+/// One address to listen on, checked.
+#[derive(Debug)]
+struct Plan {
+    flag: &'static str,
+    config: ListenerConfig,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
+    start_logging(args.log_level);
+    let plans = args.plans()?;
+    let mut reactor = Reactor::new(ReactorConfig {
+        tick: args.tick,
+        max_connections: args.max_connections,
+        ..ReactorConfig::default()
+    })?;
+    warn_of_heartbeats(&plans, args.tick);
+    raise_descriptor_limit(args.max_connections);
+
+    let mut output = Output::start(Form::new(args.json, args.quiet))?;
+    for plan in plans {
+        listen(&mut reactor, &mut output, plan)?;
+    }
+    let signals = Signals::register(&mut reactor)?;
+    output.flush();
+
+    let began = Instant::now();
+    let mut server = Server {
+        mode: args.mode,
+        journal: Journal::new(output),
+        signals,
+        window: args.drain,
+        is_aborted: false,
+    };
+    signals::run(&mut reactor, &mut server, |server| server.journal.flush())?;
+    Ok(server.finish(reactor.stats(), reactor.len(), began.elapsed()))
+}
+
+impl ServeArgs {
+    /// Turns flags into listeners; nothing is opened yet.
+    fn plans(&self) -> Result<Vec<Plan>, Failure> {
+        if self.drain.is_zero() {
+            return Err(Failure::usage(
+                "--drain must not be zero; give a time such as 8s",
+            ));
+        }
+        let groups = [
+            ("--ws", WireKind::WebSocket, &self.ws),
+            ("--tcp", WireKind::Line, &self.tcp),
+            ("--tcp-binary", WireKind::Binary, &self.tcp_binary),
+            ("--tcp-raw", WireKind::Raw, &self.tcp_raw),
+        ];
+        let mut plans = Vec::new();
+        for (flag, wire, addrs) in groups {
+            for &addr in addrs {
+                plans.push(self.plan(flag, wire, addr)?);
+            }
+        }
+        if plans.is_empty() {
+            for (flag, wire, port) in [
+                ("--ws", WireKind::WebSocket, 9001),
+                ("--tcp", WireKind::Line, 9002),
+            ] {
+                plans.push(self.plan(flag, wire, (Ipv4Addr::LOCALHOST, port).into())?);
+            }
+        }
+        Ok(plans)
+    }
+
+    fn plan(&self, flag: &'static str, wire: WireKind, addr: SocketAddr) -> Result<Plan, Failure> {
+        let heartbeat = self
+            .heartbeat
+            .heartbeat(wire, HeartbeatConfig::for_wire(wire))?;
+        let limits: LimitsConfig = self.limits.limits();
+        check(&heartbeat, &limits, wire, self.tick)?;
+        Ok(Plan {
+            flag,
+            config: ListenerConfig {
+                heartbeat,
+                limits,
+                half_open_per_address: self.half_open_per_address.0,
+                ..ListenerConfig::new(addr, factory(wire))
+            },
+        })
+    }
+}
+
+fn factory(wire: WireKind) -> WireFactory {
+    match wire {
+        WireKind::WebSocket => WireFactory::WebSocket,
+        WireKind::Line => WireFactory::Line,
+        WireKind::Binary => WireFactory::Binary,
+        WireKind::Raw | WireKind::Own => WireFactory::Raw,
+    }
+}
+
+/// Listens, and says where, for how long silence is borne, and what to try.
+fn listen(reactor: &mut Reactor<Held>, output: &mut Output, plan: Plan) -> Result<(), Failure> {
+    let Plan { flag, config } = plan;
+    let wire = config.wire.kind();
+    let heartbeat = config.heartbeat.clone();
+    let id = reactor
+        .listen(config)
+        .map_err(|error| cannot_listen(flag, error))?;
+    let addr = reactor
+        .local_addr(id)
+        .expect("a listener that was just made has an address");
+    output.record(
+        &Record::new("listening")
+            .phrase(format!("listening {} {addr}", wire.label()))
+            .word("wire", wire.label())
+            .word("addr", addr)
+            .maybe_time("interval", heartbeat.interval.map(Micros::from))
+            .maybe_time("timeout", heartbeat.timeout.map(Micros::from)),
+    );
+    output.say(&format!("    {}", in_words(&heartbeat)));
+    for hint in hints(wire, addr, &program_name()) {
+        output.say(&format!("    {hint}"));
+    }
+    Ok(())
+}
+
+/// Says what the kernel has against an address, and what to do about it.
+fn cannot_listen(flag: &str, error: Error) -> Failure {
+    let Error::Listen { addr, source } = error else {
+        return error.into();
+    };
+    let port = addr.port();
+    let (what, advice) = match source.kind() {
+        io::ErrorKind::AddrInUse => (
+            "the port is in use".to_owned(),
+            format!(
+                "stop the program that has it (ss -ltnp 'sport = :{port}' names it) or choose \
+                 another one, such as {flag} {}",
+                SocketAddr::new(addr.ip(), port.checked_add(10).unwrap_or(0))
+            ),
+        ),
+        io::ErrorKind::PermissionDenied => (
+            "permission denied".to_owned(),
+            format!(
+                "ports below 1024 are for privileged programs: choose a higher one, such as {flag} {}",
+                SocketAddr::new(addr.ip(), 9001)
+            ),
+        ),
+        io::ErrorKind::AddrNotAvailable => (
+            "this machine does not have that address".to_owned(),
+            format!(
+                "choose one of its own (ip addr lists them), or all of them with {flag} {}",
+                SocketAddr::new(unspecified(addr.ip()), port)
+            ),
+        ),
+        _ => (source.to_string(), format!("choose another {flag}")),
+    };
+    Failure::failed(format!("cannot listen on {addr}: {what}; {advice}"))
+}
+
+fn unspecified(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    }
+}
+
+/// Returns commands that reach a listener from this machine.
+fn hints(wire: WireKind, addr: SocketAddr, program: &str) -> Vec<String> {
+    let ip = match addr.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    let port = addr.port();
+    let near = SocketAddr::new(ip, port);
+    let connect = format!("try: {program} connect {}://{near}", wire.label());
+    match wire {
+        WireKind::WebSocket => vec![connect, format!("or:  python3 -m websockets ws://{near}")],
+        WireKind::Line => vec![
+            format!("try: nc {ip} {port}   then type hello, and PONG when asked PING"),
+            format!("or:  {program} connect tcp://{near}"),
+        ],
+        WireKind::Binary => vec![connect],
+        WireKind::Raw | WireKind::Own => vec![format!("try: nc {ip} {port}   then type hello")],
+    }
+}
+
+/// Returns the name that this program was called by, where a shell would take it as it is.
+fn program_name() -> String {
+    std::env::args()
+        .next()
+        .filter(|name| {
+            !name.is_empty()
+                && name
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte))
+        })
+        .unwrap_or_else(|| "heartwheel".into())
+}
+
+/// Says once what is legal but unwise.
+fn warn_of_heartbeats(plans: &[Plan], tick: Duration) {
+    let mut said: Vec<String> = Vec::new();
+    for warning in plans
+        .iter()
+        .flat_map(|plan| plan.config.heartbeat.warnings(tick))
+    {
+        if !said.contains(&warning) {
+            complain(format_args!("warning: {warning}"));
+            said.push(warning);
+        }
+    }
+}
+
+/// Asks for as many descriptors as the system lets us have; a connection needs one.
+fn raise_descriptor_limit(connections: usize) {
+    let wanted = (connections as u64).saturating_add(SPARE_DESCRIPTORS);
+    match rlimit::increase_nofile_limit(wanted) {
+        Ok(limit) if limit < FEW_DESCRIPTORS && limit < wanted => complain(format_args!(
+            "warning: the system allows {limit} open files, so no more than about {} connections; \
+             raise it with ulimit -n or LimitNOFILE",
+            limit.saturating_sub(SPARE_DESCRIPTORS)
+        )),
+        Ok(limit) => log::debug!("up to {limit} open files"),
+        Err(error) => log::warn!("could not raise the limit of open files: {error}"),
+    }
+}
+
+/// What serves: all connections, in one mode.
+struct Server {
+    mode: Mode,
+    journal: Journal,
+    signals: Signals,
+    window: Duration,
+    is_aborted: bool,
+}
+
+/// A message that the connection's queue had no room for. While one is held, nothing is read.
+type Held = Option<SharedMessage>;
+
+impl Server {
+    /// Sums up and returns how it went.
+    fn finish(mut self, stats: &Stats, left: usize, uptime: Duration) -> ExitCode {
+        self.journal.write_sums();
+        let causes: Vec<_> = stats
+            .causes()
+            .map(|(cause, count)| (cause.label(), count))
+            .collect();
+        let output = &mut self.journal.output;
+        if self.is_aborted {
+            output.record(
+                &Record::new("aborted")
+                    .phrase(format!("aborted with {left} connections left"))
+                    .number("connections", left as u64),
+            );
+        }
+        output.record(
+            &Record::new("summary")
+                .number("connections", stats.opened)
+                .number("rejected", stats.rejected)
+                .number("pings_written", stats.pings_written)
+                .number("pings_answered", stats.pongs_matched)
+                .number("messages_in", stats.messages_in)
+                .number("messages_out", stats.messages_out)
+                .number("messages_refused", stats.send_full)
+                .time("uptime", uptime.into())
+                .counts("causes", causes),
+        );
+        self.journal.finish();
+        if self.is_aborted {
+            ExitCode::from(FAILED)
+        } else {
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+impl Handler for Server {
+    type Data = Held;
+
+    fn on_open(&mut self, cx: &mut Context<'_, Held>, id: ConnId) {
+        let Some(info) = cx.info(id) else { return };
+        self.journal.tell(Change::Opened, || {
+            Record::new("open")
+                .word("id", id)
+                .word("peer", info.peer)
+                .word("wire", info.wire.label())
+        });
+    }
+
+    fn on_message(&mut self, cx: &mut Context<'_, Held>, id: ConnId, message: Message<'_>) {
+        match self.mode {
+            Mode::Echo => echo(cx, id, message),
+            Mode::Sink => {}
+            Mode::Broadcast => broadcast(cx, id, message),
+        }
+    }
+
+    fn on_writable(&mut self, cx: &mut Context<'_, Held>, id: ConnId) {
+        let Some(held) = cx.data_mut(id).and_then(Option::take) else {
+            return;
+        };
+        echo(cx, id, held.message());
+        if cx.data(id).is_some_and(Option::is_none) {
+            cx.resume(id);
+        }
+    }
+
+    fn on_close(&mut self, _: &mut Context<'_, Held>, closed: Closed<'_, Held>) {
+        self.journal
+            .tell(Change::Closed(closed.evidence.cause), || {
+                Record::new("closed")
+                    .word("id", closed.id)
+                    .word("peer", closed.peer)
+                    .evidence(closed.evidence, closed.reason)
+            });
+    }
+
+    fn on_rejected(&mut self, _: &mut Context<'_, Held>, rejected: Rejected<'_>) {
+        self.journal
+            .tell(Change::Rejected(rejected.evidence.cause), || {
+                Record::new("rejected")
+                    .word("peer", rejected.peer)
+                    .evidence(rejected.evidence, "")
+            });
+    }
+
+    fn on_source(&mut self, cx: &mut Context<'_, Held>, id: SourceId, _: Readiness) {
+        match self.signals.asked(id) {
+            None => {}
+            Some(1) => {
+                let count = cx.len();
+                self.journal.write_sums();
+                self.journal.output.record(
+                    &Record::new("draining")
+                        .phrase(format!(
+                            "draining {count} connections for up to {}; a second Ctrl-C ends at once",
+                            show_time(self.window)
+                        ))
+                        .number("connections", count as u64)
+                        .time("window", self.window.into()),
+                );
+                cx.drain(self.window);
+            }
+            Some(_) => {
+                self.is_aborted = true;
+                cx.stop();
+            }
+        }
+    }
+}
+
+/// Sends a message back; if there is no room, the sender waits until there is.
+fn echo(cx: &mut Context<'_, Held>, id: ConnId, message: Message<'_>) {
+    match cx.send(id, message) {
+        Ok(()) | Err(SendError::Closed) => {}
+        Err(SendError::Full { queued, .. }) if queued > 0 => {
+            if let Some(held) = cx.data_mut(id) {
+                *held = Some(SharedMessage::new(message));
+                cx.pause(id);
+            }
+        }
+        Err(error) => log::debug!("{id}: not echoed: {error}"),
+    }
+}
+
+/// Sends a message to everyone but its sender.
+fn broadcast(cx: &mut Context<'_, Held>, from: ConnId, message: Message<'_>) {
+    let message = SharedMessage::new(message);
+    let others: Vec<_> = cx.connections().filter(|&id| id != from).collect();
+    for id in others {
+        if let Err(error) = cx.send_shared(id, &message) {
+            log::debug!("{id}: left out of a broadcast: {error}");
+        }
+    }
+}
+
+/// Descriptors that are no connections: listeners, the selector, standard streams.
+const SPARE_DESCRIPTORS: u64 = 32;
+
+/// Fewer than this deserve a word.
+const FEW_DESCRIPTORS: u64 = 10_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hints_can_be_typed_on_this_machine() {
+        let any = SocketAddr::from(([0, 0, 0, 0], 9001));
+        assert_eq!(
+            hints(WireKind::WebSocket, any, "heartwheel"),
+            [
+                "try: heartwheel connect ws://127.0.0.1:9001",
+                "or:  python3 -m websockets ws://127.0.0.1:9001"
+            ]
+        );
+        let v6 = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 7));
+        assert!(hints(WireKind::Line, v6, "heartwheel")[0].starts_with("try: nc ::1 7 "));
+        assert!(hints(WireKind::Line, v6, "heartwheel")[1].ends_with("tcp://[::1]:7"));
+    }
+}

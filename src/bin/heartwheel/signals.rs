@@ -1,0 +1,53 @@
+//! Signals, as a source of the loop.
+
+use heartwheel::error::Error;
+use heartwheel::reactor::{Handler, Reactor, SourceId};
+use mio::Interest;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook_mio::v1_0::Signals as Source;
+
+use crate::Failure;
+
+/// The wish to end, spoken by Ctrl-C or a supervisor.
+pub(crate) struct Signals {
+    source: Source,
+    id: SourceId,
+    count: u32,
+}
+
+impl Signals {
+    /// Listens to SIGINT and SIGTERM from here on.
+    pub(crate) fn register<D: Default>(reactor: &mut Reactor<D>) -> Result<Self, Failure> {
+        let mut source = Source::new([SIGINT, SIGTERM])
+            .map_err(|error| Failure::failed(format!("cannot take signals: {error}")))?;
+        let id = reactor.register(&mut source, Interest::READABLE)?;
+        Ok(Self {
+            source,
+            id,
+            count: 0,
+        })
+    }
+
+    /// Returns how many times we were asked to end, if this source is the one that speaks of it.
+    pub(crate) fn asked(&mut self, id: SourceId) -> Option<u32> {
+        if id != self.id || self.source.pending().count() == 0 {
+            return None;
+        }
+        self.count += 1;
+        Some(self.count)
+    }
+}
+
+/// Turns the loop until it is stopped; `after` sees to what is due once a turn.
+pub(crate) fn run<H: Handler>(
+    reactor: &mut Reactor<H::Data>,
+    handler: &mut H,
+    mut after: impl FnMut(&mut H) -> Option<std::time::Duration>,
+) -> Result<(), Error> {
+    let mut limit = None;
+    while !reactor.is_stopped() {
+        reactor.turn(handler, limit)?;
+        limit = after(handler);
+    }
+    Ok(())
+}

@@ -1,0 +1,206 @@
+//! What can be typed for a value, and how values are shown.
+
+use std::net::SocketAddr;
+use std::str::FromStr;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use heartwheel::proto::time::Micros;
+
+/// A value that can be switched off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Switch<T>(pub(crate) Option<T>);
+
+/// Parses a time that can be `off`.
+pub(crate) fn time_or_off(typed: &str) -> Result<Switch<Duration>, String> {
+    if typed == "off" {
+        return Ok(Switch(None));
+    }
+    time(typed).map(|time| Switch(Some(time)))
+}
+
+/// Parses a time with its unit.
+pub(crate) fn time(typed: &str) -> Result<Duration, String> {
+    if typed == "off" {
+        return Err("cannot be switched off; give a time such as 5s".into());
+    }
+    if !typed.is_empty()
+        && typed
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || byte == b'.')
+    {
+        return Err(format!("needs a unit, such as {typed}s or {typed}ms"));
+    }
+    humantime::parse_duration(typed)
+        .map_err(|_| "is not a time such as 250ms, 30s, 1m30s".to_owned())
+}
+
+/// Parses a number of bytes.
+pub(crate) fn size(typed: &str) -> Result<usize, String> {
+    let bytes = ByteSize::from_str(typed)
+        .map_err(|_| "is not a size such as 65536, 64KiB, 16MiB".to_owned())?;
+    usize::try_from(bytes.as_u64()).map_err(|_| "is more than this machine can address".into())
+}
+
+/// Parses a rate in bytes a second; `off` is zero.
+pub(crate) fn byte_rate(typed: &str) -> Result<u32, String> {
+    if typed == "off" {
+        return Ok(0);
+    }
+    u32::try_from(size(typed)?).map_err(|_| "must be less than 4GiB a second".into())
+}
+
+/// Parses a count that can be `off`.
+pub(crate) fn count_or_off(typed: &str) -> Result<Switch<u32>, String> {
+    if typed == "off" {
+        return Ok(Switch(None));
+    }
+    match typed.parse() {
+        Ok(0) => Err("must not be zero; off switches it off".into()),
+        Ok(count) => Ok(Switch(Some(count))),
+        Err(_) => Err("is not a number such as 100, nor off".into()),
+    }
+}
+
+/// Parses a count of one or more.
+pub(crate) fn count(typed: &str) -> Result<usize, String> {
+    match typed.replace('_', "").parse() {
+        Ok(0) => Err("must not be zero".into()),
+        Ok(count) => Ok(count),
+        Err(_) => Err("is not a number such as 100000".into()),
+    }
+}
+
+/// Parses an address to listen on.
+pub(crate) fn address(typed: &str) -> Result<SocketAddr, String> {
+    let numeric = match typed.strip_prefix("localhost:") {
+        Some(port) => format!("127.0.0.1:{port}"),
+        None => typed.to_owned(),
+    };
+    numeric.parse().map_err(|_| {
+        "is not an address with a port, such as 127.0.0.1:9001, 0.0.0.0:9001 or [::]:9001".into()
+    })
+}
+
+/// Shows a time shortly: `0.31ms`, `2.503s`, `2m30s`.
+pub(crate) fn show_time(time: Duration) -> String {
+    if time < Duration::from_secs(1) {
+        return format!("{}ms", decimal(time.as_micros(), 1_000, 2));
+    }
+    if time < Duration::from_secs(120) {
+        return format!("{}s", decimal(time.as_micros(), 1_000_000, 3));
+    }
+    let seconds = Duration::from_secs(time.as_secs());
+    humantime::format_duration(seconds)
+        .to_string()
+        .replace(' ', "")
+}
+
+/// Shows a span of the core's time.
+pub(crate) fn show_micros(time: Micros) -> String {
+    show_time(time.into())
+}
+
+/// Writes a fraction with at most `places` decimals, cut, without zeros at its end.
+fn decimal(number: u128, unit: u128, places: usize) -> String {
+    let mut text = (number / unit).to_string();
+    let mut rest = number % unit;
+    let mut scale = unit;
+    let mut fraction = String::new();
+    for _ in 0..places {
+        scale /= 10;
+        if scale == 0 {
+            break;
+        }
+        fraction.push(char::from(b'0' + u8::try_from(rest / scale).unwrap_or(9)));
+        rest %= scale;
+    }
+    let fraction = fraction.trim_end_matches('0');
+    if !fraction.is_empty() {
+        text.push('.');
+        text.push_str(fraction);
+    }
+    text
+}
+
+/// Makes text of unknown origin harmless for a terminal and for whoever splits lines.
+pub(crate) fn escape(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if letter == '\'' || letter == '"' || letter == '\\' {
+            safe.push(letter);
+        } else {
+            safe.extend(letter.escape_debug());
+        }
+    }
+    safe
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_needs_a_unit_and_off_needs_permission() {
+        assert_eq!(time("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(time("5m"), Ok(Duration::from_secs(300)));
+        assert_eq!(time("1m30s"), Ok(Duration::from_secs(90)));
+        assert_eq!(time_or_off("off"), Ok(Switch(None)));
+        assert!(time("off").is_err_and(|reason| reason.contains("cannot be switched off")));
+        assert!(time("5").is_err_and(|reason| reason.contains("5s")));
+        assert!(time("2.5").is_err_and(|reason| reason.contains("unit")));
+        for nonsense in ["", "soon", "-5s", "5 parsecs", "99999999999999999999s"] {
+            assert!(time_or_off(nonsense).is_err(), "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn a_size_takes_units_of_1024() {
+        assert_eq!(size("65536"), Ok(65_536));
+        assert_eq!(size("64KiB"), Ok(65_536));
+        assert_eq!(size("16MiB"), Ok(16 * 1024 * 1024));
+        for nonsense in ["", "big", "-1", "1XiB"] {
+            assert!(size(nonsense).is_err(), "{nonsense}");
+        }
+        assert_eq!(byte_rate("off"), Ok(0));
+        assert_eq!(byte_rate("1KiB"), Ok(1024));
+        assert!(byte_rate("5GiB").is_err());
+    }
+
+    #[test]
+    fn an_address_has_a_port() {
+        assert!(address("127.0.0.1:0").is_ok());
+        assert!(address("[::1]:9001").is_ok());
+        assert_eq!(address("localhost:9001"), address("127.0.0.1:9001"));
+        for nonsense in ["", "9001", "127.0.0.1", "example.com:80", "1.2.3.4:70000"] {
+            assert!(address(nonsense).is_err(), "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn times_are_shown_shortly() {
+        for (micros, shown) in [
+            (0, "0ms"),
+            (7, "0ms"),
+            (312, "0.31ms"),
+            (12_040, "12.04ms"),
+            (250_000, "250ms"),
+            (2_503_900, "2.503s"),
+            (60_000_000, "60s"),
+            (119_999_999, "119.999s"),
+            (150_000_000, "2m30s"),
+            (3_720_500_000, "1h2m"),
+        ] {
+            assert_eq!(show_micros(Micros::new(micros)), shown);
+        }
+    }
+
+    #[test]
+    fn control_characters_do_not_pass() {
+        assert_eq!(escape("it's \"ok\" \\ ä"), "it's \"ok\" \\ ä");
+        let evil = "a\u{1b}[2J\r\n\u{9b}31m\u{202e}\u{7f}";
+        let safe = escape(evil);
+        assert!(!safe.chars().any(char::is_control), "{safe:?}");
+        assert!(!safe.contains('\u{202e}'), "{safe:?}");
+    }
+}
