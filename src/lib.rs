@@ -1,8 +1,72 @@
 //! Heartwheel keeps very many TCP and WebSocket connections honest on one thread.
+//!
+//! It holds 100 000 and more mostly idle connections, proves each one alive with heartbeats, closes
+//! the dead ones within a stated time, and says precisely why each one ended. One mio poll loop drives
+//! every socket, a hashed timer wheel keyed by slab index schedules pings and deadlines, and frames are
+//! parsed from ring buffers that an idle connection does not own.
+//!
+//! ```text
+//! socket readable -> rx ring -> frame -> session (heartbeat) -> handler -> tx queue -> socket writable
+//! tick            -> wheel   -> expired key -> session (heartbeat) -> ping into tx, or verdict
+//! ```
+//!
+//! # A server
+//!
+//! An echo server on both wires, which pings its peers and closes the silent ones:
+//!
+//! ```no_run
+//! use heartwheel::config::ReactorConfig;
+//! use heartwheel::proto::message::Message;
+//! use heartwheel::reactor::{Closed, ConnId, Context, Handler, ListenerConfig, Reactor, WireFactory};
+//!
+//! struct Echo;
+//!
+//! impl Handler for Echo {
+//!     type Data = ();
+//!
+//!     fn on_message(&mut self, cx: &mut Context<'_, ()>, id: ConnId, message: Message<'_>) {
+//!         if let Err(error) = cx.send(id, message) {
+//!             eprintln!("{id}: {error}");
+//!         }
+//!     }
+//!
+//!     fn on_close(&mut self, _cx: &mut Context<'_, ()>, closed: Closed<'_, ()>) {
+//!         println!("{} ended: {}", closed.id, closed.evidence.cause);
+//!     }
+//! }
+//!
+//! fn main() -> Result<(), heartwheel::error::Error> {
+//!     let mut reactor = Reactor::new(ReactorConfig::default())?;
+//!     reactor.listen(ListenerConfig::new(([127, 0, 0, 1], 9002).into(), WireFactory::Line))?;
+//! #   #[cfg(feature = "websocket")]
+//!     reactor.listen(ListenerConfig::new(([127, 0, 0, 1], 9001).into(), WireFactory::WebSocket))?;
+//!     reactor.run(&mut Echo)
+//! }
+//! ```
+//!
+//! # Where to look
+//!
+//! | for | see |
+//! | --- | --- |
+//! | a loop to run or to embed | [`reactor`] |
+//! | heartbeats and deadlines, and why each default | [`config`], [`guide`] |
+//! | why a connection ended | [`close::Cause`], [`close::Evidence`] |
+//! | the core without sockets, for another loop or a simulator | [`proto`] |
+//! | how the crate is put together | [`guide::architecture`] |
+//!
+//! # Features
+//!
+//! | feature | adds | packages |
+//! | --- | --- | --- |
+//! | none of them | the reactor with the line, binary, raw and own wires; system backlog, no resets: a peer judged dead is told by a plain close | mio, slab, log |
+//! | `websocket` (default) | RFC 6455, server and client, and plain HTTP answers | httparse, sha1, base64, rand |
+//! | `sockets` (default) | a backlog of 4096, resets for dead peers, socket options that accepted connections inherit | socket2 |
+//! | `cli` (default) | the program `heartwheel` | clap and others |
 
 pub mod close;
 pub mod config;
 pub mod error;
+pub mod guide;
 pub mod proto;
 pub mod reactor;
 pub mod stats;

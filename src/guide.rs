@@ -1,0 +1,116 @@
+//! Documentation only: how heartbeats are judged, why each default is what it is, and how the crate is
+//! put together.
+
+pub mod architecture {
+    //! How the crate is put together, and why.
+    //!
+    //! # Layers
+    //!
+    //! Imports point down this list and never up.
+    //!
+    //! ```text
+    //! 5  src/bin/heartwheel     the program: public API only               feature `cli`
+    //! 4  src/reactor/*          mio, sockets, the clock: owns every socket
+    //! 3  proto::{session, heartbeat}                                       time -> verdicts
+    //! 2  proto::{line, binary, websocket, codec, message, outbox}          bytes <-> frames, no time
+    //! 1  proto::{wheel, ring, pool, backoff, time, policy}                 structures, no protocol
+    //! 0  config, error, close, stats                                       vocabulary
+    //! ```
+    //!
+    //! Everything in [`proto`](crate::proto) is sans-I/O: bytes and times go in, bytes, deadlines and
+    //! verdicts come out. No sockets, no clock, no log, no threads. The same code runs under the reactor
+    //! and on virtual time, where a test holds 100 000 connections for ten minutes in seconds.
+    //!
+    //! # One turn
+    //!
+    //! [`Reactor::turn`](crate::reactor::Reactor::turn) has eight steps, each a function in
+    //! `reactor/turn.rs`:
+    //!
+    //! 1. wait, at most until the next deadline;
+    //! 2. read the clock: what follows happens then;
+    //! 3. events: what was carried over, sockets, then listeners within their budget;
+    //! 4. expiries: the wheel's due keys are collected first and handled then;
+    //! 5. dials that are due;
+    //! 6. flush every connection on the dirty list;
+    //! 7. reap every connection on the doomed list, each reported exactly once;
+    //! 8. report.
+    //!
+    //! Callbacks only mark: a send fills a queue, a close sets a phase. Nothing is freed and no callback
+    //! starts within a callback, so a callback may close anyone, itself included. The work lists are
+    //! popped one by one, and the events of a wait are counted off, so that a panic in a callback costs
+    //! its own connection and no other.
+    //!
+    //! # A connection
+    //!
+    //! A slab entry: the socket, a [`Session`](crate::proto::session::Session), the embedder's data.
+    //! Its name, [`ConnId`](crate::reactor::ConnId), is slot and generation and is the poll token too;
+    //! a stale name or a late event finds nothing.
+    //!
+    //! A session joins a wire and a [`Heartbeat`](crate::proto::heartbeat::Heartbeat). While something
+    //! is in transit it borrows one box of buffers: the ring of received bytes, the
+    //! [`Outbox`](crate::proto::outbox::Outbox), the decoder's state, and the record of its end. Idle, it
+    //! has given that back and holds a null pointer. During a callback the ring steps out of the slab,
+    //! so that the handler sees the message in place while it may touch every connection.
+    //!
+    //! A socket is registered once, for both directions, edge-triggered; readiness is remembered as
+    //! flags. A heartbeat round trip is one write and one read.
+    //!
+    //! # Time
+    //!
+    //! Core time is [`Micros`](crate::proto::time::Micros) since the loop began, passed in as a
+    //! [`Moment`](crate::proto::time::Moment), which also says how late the loop has been in all.
+    //!
+    //! *Fair time* is time less that lateness. Every deadline that blames a peer (silence, write,
+    //! connect, handshake, close) is stamped and judged in fair time; it is thereby extended by
+    //! exactly what the loop was late since it was armed, and needs no snapshot of its own. The ping
+    //! grid, `app_idle`, lifetimes and user timers are judged in real time.
+    //!
+    //! A session's stamps are wrapping milliseconds, rounded up: four bytes each. A session is visited
+    //! at least every six days, and moves stamps on before they could wrap.
+    //!
+    //! # Timers
+    //!
+    //! One node in the [`Wheel`](crate::proto::wheel::Wheel) for each connection: the nearest of its
+    //! deadlines. Traffic writes a timestamp and does not touch the wheel; when the node comes due, the
+    //! session says what is really due, and when to come again.
+    //!
+    //! # Where this differs from what one might expect
+    //!
+    //! - A ping that left within a tick (and the slack) of its due time counts from its due time, not
+    //!   from its writing: the wheel's rounding is ours to bear, and must not make a verdict later
+    //!   where the tick does not divide the interval.
+    //! - Slack rounds due times to multiples of twice the slack, so that pings of many connections share
+    //!   a wake-up without any of them knowing of the others.
+    //! - After a stop of the whole process, pings long overdue are passed over once, so that they stay
+    //!   spread; the silence they would have probed waits for the next one.
+    //! - A close overtakes queued messages only once the socket has refused output. Before that, what was
+    //!   sent in the same callback arrives before the goodbye.
+    //! - One ping is timed at a time, as TCP times segments (RFC 6298): older tokens need no storage, and
+    //!   a round trip longer than the interval is still measured truly.
+}
+
+pub mod liveness {
+    //! What "alive" means here, and what a verdict promises.
+    //!
+    //! With interval I and timeout T, a peer is judged silent when no proof of life came for T, and not
+    //! before a ping had T - I to be answered. The verdict is never early, and late by at most a tick
+    //! plus the loop's own measured delay. Before it is spoken, that very socket is read once more.
+    //!
+    //! Proof of life is any byte by default ([`Proof`](crate::config::Proof)). What we write ourselves
+    //! never is. A peer that only receives, and answers pings, stays for ever.
+    //!
+    //! # Why the defaults
+    //!
+    //! | setting | default | because |
+    //! | --- | --- | --- |
+    //! | interval, TCP | 10 s | two lost answers still leave time within T |
+    //! | interval, WebSocket | 30 s | below the 60 s at which many middleboxes forget an idle mapping |
+    //! | timeout | 2 to 2.5 intervals | one lost answer must not kill |
+    //! | write timeout | 10 s | output without any progress means that nobody reads |
+    //! | handshake timeout | 5 s in total | dripped heads must not hold a slot |
+    //! | close timeout | 3 s in total | a goodbye is a courtesy |
+    //! | tick | 10 ms | 8192 slots of it cover a timeout of a minute in one turn of the wheel |
+    //! | slack | 1 % of I, at most 50 ms | pings share wake-ups, deadlines do not move |
+    //! | message | 16 MiB | memory grows with bytes received, never with a length declared |
+    //! | send queue | max(1 MiB, 2 × message) | a slow reader is the sender's decision: drop or close |
+}
