@@ -6,8 +6,8 @@ use clap::{Args, ValueEnum};
 use heartwheel::config::{HeartbeatConfig, LimitsConfig, Overflow, PingWhen, Proof, WireKind};
 use heartwheel::proto::policy::Policy;
 
-use crate::Failure;
 use crate::values::{Switch, byte_rate, count_or_off, show_time, size, time, time_or_off};
+use crate::{Failure, complain};
 
 /// Heartbeats and deadlines.
 #[derive(Clone, Debug, Default, Args)]
@@ -239,6 +239,20 @@ pub(crate) fn check(
 ) -> Result<(), Failure> {
     Policy::new(heartbeat, limits, wire, tick)?;
     Ok(())
+}
+
+/// Says once what is legal but unwise.
+pub(crate) fn warn<'a>(heartbeats: impl IntoIterator<Item = &'a HeartbeatConfig>, tick: Duration) {
+    let mut said: Vec<String> = Vec::new();
+    for warning in heartbeats
+        .into_iter()
+        .flat_map(|heartbeat| heartbeat.warnings(tick))
+    {
+        if !said.contains(&warning) {
+            complain(format_args!("warning: {warning}"));
+            said.push(warning);
+        }
+    }
 }
 
 /// Says what a heartbeat does, in words.

@@ -1,5 +1,6 @@
 //! The `heartwheel` program: what was typed, turned into configuration, and one file a command.
 
+mod connect;
 mod flags;
 mod journal;
 mod output;
@@ -31,6 +32,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::ServeArgs),
+    Connect(connect::ConnectArgs),
 }
 
 fn main() -> ExitCode {
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
     };
     let ended = match cli.command {
         Command::Serve(args) => serve::run(&args),
+        Command::Connect(args) => connect::run(&args),
     };
     match ended {
         Ok(code) => code,
@@ -144,6 +147,7 @@ fn start_logging(level: LevelFilter) {
 
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
+const UNREACHABLE: u8 = 3;
 
 #[cfg(test)]
 mod tests {

@@ -23,6 +23,8 @@ pub(crate) struct Record {
 enum Field {
     /// Text of ours, without spaces.
     Word(String),
+    /// The same, written without its key in a line.
+    Bare(String),
     /// Text that the peer chose.
     Quoted(String),
     Number(u64),
@@ -49,6 +51,10 @@ impl Record {
 
     pub(crate) fn word(self, key: &'static str, word: impl Display) -> Self {
         self.with(key, Field::Word(word.to_string()))
+    }
+
+    pub(crate) fn bare(self, key: &'static str, word: impl Display) -> Self {
+        self.with(key, Field::Bare(word.to_string()))
     }
 
     pub(crate) fn quoted(self, key: &'static str, text: &str) -> Self {
@@ -173,6 +179,7 @@ impl Field {
         // Writing to a string does not fail.
         match self {
             Self::Word(word) => write!(out, "{key}={word}"),
+            Self::Bare(word) => out.write_str(word),
             Self::Quoted(text) => write!(out, "{key}={text:?}"),
             Self::Number(number) => write!(out, "{key}={number}"),
             Self::Signed(number) => write!(out, "{key}={number}"),
@@ -185,7 +192,7 @@ impl Field {
 
     fn to_json(&self) -> Value {
         match self {
-            Self::Word(text) | Self::Quoted(text) => text.as_str().into(),
+            Self::Word(text) | Self::Bare(text) | Self::Quoted(text) => text.as_str().into(),
             Self::Number(number) => (*number).into(),
             Self::Signed(number) => (*number).into(),
             Self::Flag(flag) => (*flag).into(),

@@ -17,7 +17,7 @@ use heartwheel::reactor::{
 use heartwheel::stats::Stats;
 use log::LevelFilter;
 
-use crate::flags::{HeartbeatFlags, LimitFlags, check, in_words};
+use crate::flags::{HeartbeatFlags, LimitFlags, check, in_words, warn};
 use crate::journal::{Change, Journal};
 use crate::output::{Form, Output};
 use crate::record::Record;
@@ -131,7 +131,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
         max_connections: args.max_connections,
         ..ReactorConfig::default()
     })?;
-    warn_of_heartbeats(&plans, args.tick);
+    warn(plans.iter().map(|plan| &plan.config.heartbeat), args.tick);
     raise_descriptor_limit(args.max_connections);
 
     let mut output = Output::start(Form::new(args.json, args.quiet))?;
@@ -310,20 +310,6 @@ fn program_name() -> String {
                     .all(|byte| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte))
         })
         .unwrap_or_else(|| "heartwheel".into())
-}
-
-/// Says once what is legal but unwise.
-fn warn_of_heartbeats(plans: &[Plan], tick: Duration) {
-    let mut said: Vec<String> = Vec::new();
-    for warning in plans
-        .iter()
-        .flat_map(|plan| plan.config.heartbeat.warnings(tick))
-    {
-        if !said.contains(&warning) {
-            complain(format_args!("warning: {warning}"));
-            said.push(warning);
-        }
-    }
 }
 
 /// Asks for as many descriptors as the system lets us have; a connection needs one.

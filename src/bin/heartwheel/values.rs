@@ -1,5 +1,6 @@
 //! What can be typed for a value, and how values are shown.
 
+use std::fmt::Write;
 use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
@@ -82,6 +83,16 @@ pub(crate) fn address(typed: &str) -> Result<SocketAddr, String> {
     })
 }
 
+/// Parses a header line.
+pub(crate) fn header(typed: &str) -> Result<(String, String), String> {
+    match typed.split_once(':') {
+        Some((name, value)) if !name.trim().is_empty() => {
+            Ok((name.trim().to_owned(), value.trim().to_owned()))
+        }
+        _ => Err("is not a header line such as 'Authorization: Bearer token'".into()),
+    }
+}
+
 /// Shows a time shortly: `0.31ms`, `2.503s`, `2m30s`.
 pub(crate) fn show_time(time: Duration) -> String {
     if time < Duration::from_secs(1) {
@@ -134,6 +145,19 @@ pub(crate) fn escape(text: &str) -> String {
         }
     }
     safe
+}
+
+/// Shows bytes as hexadecimal digits, the first few of them.
+pub(crate) fn hex_preview(bytes: &[u8], most: usize) -> String {
+    let mut text = String::new();
+    for byte in bytes.iter().take(most) {
+        // Writing to a string does not fail.
+        write!(text, "{byte:02x}").ok();
+    }
+    if bytes.len() > most {
+        text.push_str("..");
+    }
+    text
 }
 
 #[cfg(test)]
@@ -202,5 +226,11 @@ mod tests {
         let safe = escape(evil);
         assert!(!safe.chars().any(char::is_control), "{safe:?}");
         assert!(!safe.contains('\u{202e}'), "{safe:?}");
+    }
+
+    #[test]
+    fn a_preview_of_bytes_is_cut() {
+        assert_eq!(hex_preview(&[0, 255], 4), "00ff");
+        assert_eq!(hex_preview(&[1, 2, 3], 2), "0102..");
     }
 }

@@ -1,0 +1,590 @@
+//! `heartwheel connect`: one client that pings, talks, and dials again.
+
+use std::io::{self, BufRead};
+use std::process::ExitCode;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use heartwheel::close::{Cause, CloseCode, Evidence};
+use heartwheel::config::{HeartbeatConfig, ReactorConfig, WireKind};
+use heartwheel::error::{Error, SendError};
+use heartwheel::proto::message::Message;
+use heartwheel::proto::time::Micros;
+use heartwheel::reactor::{
+    ClientConfig, ClientEvent, ClientId, Closed, ConnId, Context, DialError, Handler, Offer,
+    Reactor, Readiness, Rejection, Remote, RemoteError, SourceId, Welcome,
+};
+use heartwheel::stats::Stats;
+use log::LevelFilter;
+
+use crate::flags::{HeartbeatFlags, LimitFlags, check, in_words, warn};
+use crate::output::{Form, Output};
+use crate::record::Record;
+use crate::signals::{self, Signals};
+use crate::values::{escape, header, hex_preview, show_micros, time};
+use crate::{FAILED, Failure, UNREACHABLE, complain, start_logging};
+
+/// Dials a server, prints round-trip times like ping, and dials again when the connection is lost
+///
+/// Lines from standard input are sent, messages are printed. Pings go out every 5s and a server that is
+/// silent for 12.5s is given up, unless flags say otherwise; on tcp+raw there are no pings, and silence
+/// is borne. Ctrl-C closes in good order and sums up. Exit codes: 0 after a normal end, 1 if the
+/// connection failed, 2 for a bad command line, 3 if the server could not be reached.
+#[derive(Debug, Args)]
+pub(crate) struct ConnectArgs {
+    /// ws://HOST:PORT/PATH, tcp://HOST:PORT (text lines), tcp+binary://HOST:PORT or tcp+raw://HOST:PORT
+    url: String,
+
+    /// End after this many pongs
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+
+    /// Dial once only
+    #[arg(long)]
+    no_reconnect: bool,
+
+    /// Add a header line to the WebSocket request (may be repeated)
+    #[arg(long, value_name = "K: V", value_parser = header)]
+    header: Vec<(String, String)>,
+
+    /// Offer this WebSocket subprotocol (may be repeated, the best liked first)
+    #[arg(long, value_name = "NAME")]
+    subprotocol: Vec<String>,
+
+    #[command(flatten)]
+    heartbeat: HeartbeatFlags,
+
+    /// Total time for TCP to connect [default: 5s]
+    #[arg(
+        long,
+        value_name = "TIME",
+        value_parser = time,
+        help_heading = "Heartbeat (times: 250ms 30s 5m, or off)"
+    )]
+    connect_timeout: Option<Duration>,
+
+    #[command(flatten)]
+    limits: LimitFlags,
+
+    /// Least important log records on standard error: off, error, warn, info, debug, trace
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    log_level: LevelFilter,
+
+    /// Print events as JSON, one object a line
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &ConnectArgs) -> Result<ExitCode, Failure> {
+    start_logging(args.log_level);
+    let config = args.client()?;
+    let (wire, heartbeat) = (config.wire.kind(), config.heartbeat.clone());
+    let mut reactor = Reactor::new(ReactorConfig {
+        max_connections: MOST_CONNECTIONS,
+        ..ReactorConfig::default()
+    })?;
+    warn([&heartbeat], ReactorConfig::default().tick);
+    let client = reactor.connect(config).map_err(bad_request)?;
+    let signals = Signals::register(&mut reactor)?;
+    let mut output = Output::start(Form::new(args.json, false))?;
+    output.say(&format!("{}: {}", escape(&args.url), in_words(&heartbeat)));
+    output.flush();
+
+    let mut session = Session {
+        output,
+        signals,
+        client,
+        conn: None,
+        input: Input::start(reactor.remote())?,
+        wire,
+        pings: heartbeat.interval.is_some(),
+        count: args.count,
+        subprotocol: None,
+        tally: Tally::default(),
+        was_open: false,
+        last: Outcome::Well,
+        ending: Ending::No,
+    };
+    let began = Instant::now();
+    signals::run(&mut reactor, &mut session, |session| {
+        session.output.flush();
+        None
+    })?;
+    Ok(session.finish(reactor.stats(), began.elapsed()))
+}
+
+impl ConnectArgs {
+    /// Turns what was typed into a client's configuration.
+    fn client(&self) -> Result<ClientConfig, Failure> {
+        let mut config = ClientConfig::from_url(&self.url).map_err(|error| {
+            let advice = if self.url.starts_with("wss:") {
+                "; use ws://, through a proxy that speaks TLS if need be"
+            } else {
+                ""
+            };
+            Failure::usage(format!("the URL {}{advice}", error.reason()))
+        })?;
+        let wire = config.wire.kind();
+        if wire != WireKind::WebSocket {
+            for (flag, is_given) in [
+                ("--header", !self.header.is_empty()),
+                ("--subprotocol", !self.subprotocol.is_empty()),
+            ] {
+                if is_given {
+                    return Err(Failure::usage(format!(
+                        "{flag} is for ws:// only; {}:// has no request to carry it",
+                        wire.label()
+                    )));
+                }
+            }
+        }
+        let is_raw = wire == WireKind::Raw;
+        let base = HeartbeatConfig {
+            interval: Some(INTERVAL).filter(|_| !is_raw),
+            timeout: Some(TIMEOUT).filter(|_| !is_raw),
+            ..HeartbeatConfig::for_wire(wire)
+        };
+        config.heartbeat = self.heartbeat.heartbeat(wire, base)?;
+        if let Some(time) = self.connect_timeout {
+            config.heartbeat.connect_timeout = time;
+        }
+        if self.count.is_some() && config.heartbeat.interval.is_none() {
+            return Err(Failure::usage(if is_raw {
+                "--count needs pongs, and tcp+raw:// has none; use another scheme"
+            } else {
+                "--count needs pongs, and --interval is off; give an interval"
+            }));
+        }
+        config.limits = self.limits.limits();
+        check(
+            &config.heartbeat,
+            &config.limits,
+            wire,
+            ReactorConfig::default().tick,
+        )?;
+        config.headers.clone_from(&self.header);
+        config.subprotocols.clone_from(&self.subprotocol);
+        if self.no_reconnect {
+            config.reconnect = None;
+        }
+        Ok(config)
+    }
+}
+
+/// Says what the library has against the request that the flags have come to.
+fn bad_request(error: Error) -> Failure {
+    match error {
+        Error::Config(error) if error.field() == "url" => Failure::usage(format!(
+            "the URL, --header or --subprotocol makes no request: {}",
+            error.reason()
+        )),
+        error => error.into(),
+    }
+}
+
+/// One target, and what has come of it so far.
+struct Session {
+    output: Output,
+    signals: Signals,
+    client: ClientId,
+    /// The open connection.
+    conn: Option<ConnId>,
+    input: Input,
+    wire: WireKind,
+    /// Whether we ping.
+    pings: bool,
+    count: Option<u64>,
+    subprotocol: Option<String>,
+    tally: Tally,
+    was_open: bool,
+    last: Outcome,
+    ending: Ending,
+}
+
+/// What the last attempt or connection came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// It ended as connections should.
+    Well,
+    /// It ended otherwise.
+    Failed(String),
+    /// There never was a server to talk to.
+    Unreachable(String),
+}
+
+/// Whether we were asked to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    No,
+    InGoodOrder,
+    AtOnce,
+}
+
+impl Session {
+    /// Sends lines from standard input as far as there is room.
+    fn send_input(&mut self, cx: &mut Context<'_, ()>) {
+        if self.ending != Ending::No {
+            return;
+        }
+        while let Some(id) = self.conn
+            && let Some(line) = self.input.next()
+        {
+            let message = match str::from_utf8(&line) {
+                Ok(text) => Message::text(text),
+                Err(_) => Message::binary(&line),
+            };
+            match cx.send(id, message) {
+                Ok(()) => {}
+                Err(SendError::Full { queued, .. }) if queued > 0 => {
+                    return self.input.put_back(line);
+                }
+                Err(SendError::Closed) => return self.input.put_back(line),
+                Err(error) => complain(format_args!("not sent: {error}")),
+            }
+        }
+    }
+
+    /// Ends in good order: with a closing handshake where there is a connection.
+    fn end(&mut self, cx: &mut Context<'_, ()>) {
+        self.ending = Ending::InGoodOrder;
+        let is_open = self.conn.is_some();
+        cx.disconnect(self.client);
+        if !is_open {
+            cx.stop();
+        }
+    }
+
+    /// Sums up and returns how it went.
+    fn finish(mut self, stats: &Stats, uptime: Duration) -> ExitCode {
+        let mut summary = Record::new("summary")
+            .number("connections", stats.opened)
+            .number("pings_written", stats.pings_written)
+            .number("pings_answered", stats.pongs_matched);
+        if let Some((min, mean, max)) = self.tally.rtts() {
+            summary = summary
+                .time("rtt_min", min)
+                .time("rtt_avg", mean)
+                .time("rtt_max", max);
+        }
+        self.output.record(
+            &summary
+                .number("messages_in", stats.messages_in)
+                .number("messages_out", stats.messages_out)
+                .time("uptime", uptime.into())
+                .counts(
+                    "causes",
+                    stats.causes().map(|(cause, count)| (cause.label(), count)),
+                ),
+        );
+        self.output.finish();
+        exit_code(self.ending, &self.last, self.was_open)
+    }
+}
+
+fn exit_code(ending: Ending, last: &Outcome, was_open: bool) -> ExitCode {
+    match (ending, last) {
+        (Ending::AtOnce, _) => ExitCode::from(FAILED),
+        (Ending::InGoodOrder, _) | (Ending::No, Outcome::Well) => ExitCode::SUCCESS,
+        (Ending::No, Outcome::Unreachable(_)) if !was_open => ExitCode::from(UNREACHABLE),
+        (Ending::No, Outcome::Unreachable(_) | Outcome::Failed(_)) => ExitCode::from(FAILED),
+    }
+}
+
+impl Outcome {
+    /// Judges the end of a connection that was open.
+    fn of_end(wire: WireKind, evidence: &Evidence) -> Self {
+        let is_well = match evidence.cause {
+            Cause::LocalClose | Cause::Drain | Cause::MaxLifetime | Cause::AppIdle => true,
+            Cause::PeerClosed => evidence.close_code.is_none_or(|code| {
+                [CloseCode::NORMAL, CloseCode::GOING_AWAY, NO_STATUS].contains(&code)
+            }),
+            Cause::PeerEof => wire != WireKind::WebSocket,
+            _ => false,
+        };
+        if is_well {
+            Self::Well
+        } else {
+            Self::Failed(evidence.cause.to_string())
+        }
+    }
+
+    /// Judges an attempt that failed.
+    fn of_attempt(error: &DialError) -> Self {
+        let reason = error.to_string();
+        match error {
+            DialError::NameNotFound(_) | DialError::Io { .. } | DialError::Timeout(_) => {
+                Self::Unreachable(reason)
+            }
+            _ => Self::Failed(reason),
+        }
+    }
+}
+
+impl Handler for Session {
+    type Data = ();
+
+    fn on_accept(
+        &mut self,
+        _: &mut Context<'_, ()>,
+        offer: &Offer<'_>,
+    ) -> Result<Welcome<()>, Rejection> {
+        self.subprotocol = offer
+            .response()
+            .and_then(|response| response.subprotocol())
+            .map(str::to_owned);
+        Ok(Welcome::default())
+    }
+
+    fn on_open(&mut self, cx: &mut Context<'_, ()>, id: ConnId) {
+        let Some(info) = cx.info(id) else { return };
+        self.conn = Some(id);
+        self.was_open = true;
+        let mut record = Record::new("open")
+            .word("id", id)
+            .word("peer", info.peer)
+            .word("wire", info.wire.label());
+        if let Some(subprotocol) = &self.subprotocol {
+            record = record.quoted("subprotocol", subprotocol);
+        }
+        self.output.record(&record);
+        if self.pings {
+            // The first one at once: nobody wants to wait for an interval to see a time.
+            cx.ping(id);
+        }
+        self.send_input(cx);
+    }
+
+    fn on_message(&mut self, _: &mut Context<'_, ()>, _: ConnId, message: Message<'_>) {
+        let record = Record::new("message");
+        let length = message.data().len();
+        self.output.record(&match message.as_text() {
+            Some(text) => record
+                .phrase(format!("< {}", escape(text)))
+                .word("kind", "text")
+                .number("len", length as u64)
+                .quoted("text", text),
+            None => {
+                let hex = hex_preview(message.data(), PREVIEW);
+                record
+                    .phrase(format!("< {length} bytes: {hex}"))
+                    .word("kind", "binary")
+                    .number("len", length as u64)
+                    .word("hex", hex)
+            }
+        });
+    }
+
+    fn on_pong(&mut self, cx: &mut Context<'_, ()>, _: ConnId, rtt: Option<Micros>) {
+        self.tally.pongs += 1;
+        if let Some(rtt) = rtt {
+            self.tally.add(rtt);
+        }
+        self.output.record(
+            &Record::new("pong")
+                .number("seq", self.tally.pongs)
+                .maybe_time("rtt", rtt),
+        );
+        if self.count == Some(self.tally.pongs) {
+            self.end(cx);
+        }
+    }
+
+    fn on_writable(&mut self, cx: &mut Context<'_, ()>, _: ConnId) {
+        self.send_input(cx);
+    }
+
+    fn on_close(&mut self, cx: &mut Context<'_, ()>, closed: Closed<'_, ()>) {
+        self.conn = None;
+        self.last = Outcome::of_end(self.wire, closed.evidence);
+        self.output
+            .record(&Record::new("closed").evidence(closed.evidence, closed.reason));
+        if self.ending != Ending::No {
+            cx.stop();
+        }
+    }
+
+    fn on_client(&mut self, cx: &mut Context<'_, ()>, _: ClientId, event: ClientEvent) {
+        match event {
+            ClientEvent::Dialing { attempt, addr } => self.output.record(
+                &Record::new("dialing")
+                    .bare("addr", addr)
+                    .number("attempt", attempt),
+            ),
+            ClientEvent::Failed { error } => {
+                self.last = Outcome::of_attempt(&error);
+                let reason = error.to_string();
+                self.output.record(
+                    &Record::new("failed")
+                        .phrase(format!("failed: {}", escape(&reason)))
+                        .quoted("error", &reason),
+                );
+            }
+            ClientEvent::Waiting { delay } => self.output.record(
+                &Record::new("retrying")
+                    .phrase(format!("retrying in {}", show_micros(delay)))
+                    .time("delay", delay),
+            ),
+            ClientEvent::Stopped => {
+                if let (Ending::No, Outcome::Failed(reason) | Outcome::Unreachable(reason)) =
+                    (self.ending, &self.last)
+                {
+                    self.output.record(
+                        &Record::new("gave_up")
+                            .phrase(format!("gave up: {}", escape(reason)))
+                            .quoted("reason", reason),
+                    );
+                }
+                cx.stop();
+            }
+            _ => {}
+        }
+    }
+
+    fn on_source(&mut self, cx: &mut Context<'_, ()>, id: SourceId, _: Readiness) {
+        match self.signals.asked(id) {
+            None => {}
+            Some(1) => self.end(cx),
+            Some(_) => {
+                self.ending = Ending::AtOnce;
+                cx.stop();
+            }
+        }
+    }
+
+    fn on_notify(&mut self, cx: &mut Context<'_, ()>, _: u64) {
+        self.send_input(cx);
+    }
+}
+
+/// Pongs, and the round-trip times of those that were timed.
+#[derive(Debug, Default)]
+struct Tally {
+    pongs: u64,
+    timed: u64,
+    sum: u64,
+    min: Option<Micros>,
+    max: Micros,
+}
+
+impl Tally {
+    fn add(&mut self, rtt: Micros) {
+        self.timed += 1;
+        self.sum += rtt.as_micros();
+        self.min = Some(self.min.map_or(rtt, |min| min.min(rtt)));
+        self.max = self.max.max(rtt);
+    }
+
+    /// Returns least, mean and greatest, if there is any.
+    fn rtts(&self) -> Option<(Micros, Micros, Micros)> {
+        let mean = Micros::new(self.sum.checked_div(self.timed)?);
+        Some((self.min?, mean, self.max))
+    }
+}
+
+/// Lines from standard input, read by a thread of their own.
+///
+/// While there is no connection they wait, a few here and the rest where they come from. When they end,
+/// the connection goes on: there may be more to hear.
+struct Input {
+    lines: Receiver<Vec<u8>>,
+    held: Option<Vec<u8>>,
+}
+
+impl Input {
+    fn start(remote: Remote) -> Result<Self, Failure> {
+        let (sender, lines) = sync_channel(LINES);
+        thread::Builder::new()
+            .name("heartwheel-input".into())
+            .spawn(move || read_lines(io::stdin().lock(), &sender, &remote))
+            .map_err(|error| Failure::failed(format!("cannot start a thread: {error}")))?;
+        Ok(Self { lines, held: None })
+    }
+
+    fn next(&mut self) -> Option<Vec<u8>> {
+        self.held.take().or_else(|| self.lines.try_recv().ok())
+    }
+
+    fn put_back(&mut self, line: Vec<u8>) {
+        self.held = Some(line);
+    }
+}
+
+/// Hands lines to the loop until there are no more, or nobody to take them.
+fn read_lines(mut source: impl BufRead, lines: &SyncSender<Vec<u8>>, remote: &Remote) {
+    loop {
+        let mut line = Vec::new();
+        match source.read_until(b'\n', &mut line) {
+            Ok(0) => return,
+            Ok(_) => {}
+            Err(error) => return log::info!("standard input cannot be read: {error}"),
+        }
+        if line.last() == Some(&b'\n') {
+            line.pop();
+        }
+        if line.last() == Some(&b'\r') {
+            line.pop();
+        }
+        if lines.send(line).is_err() {
+            return;
+        }
+        // Full means that the loop has been told already.
+        if remote.notify(0) == Err(RemoteError::Gone) {
+            return;
+        }
+    }
+}
+
+const INTERVAL: Duration = Duration::from_secs(5);
+
+const TIMEOUT: Duration = Duration::from_millis(12_500);
+
+/// One is needed; a lost one may overlap with the next.
+const MOST_CONNECTIONS: usize = 4;
+
+/// What a Close frame without a code stands for (RFC 6455, section 7.1.5).
+const NO_STATUS: CloseCode = CloseCode::new(1005);
+
+/// Bytes of a binary message that are shown.
+const PREVIEW: usize = 32;
+
+/// Lines read ahead.
+const LINES: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unreachable() -> Outcome {
+        Outcome::Unreachable("connection refused".into())
+    }
+
+    #[test]
+    fn the_exit_code_tells_unreachable_from_failed() {
+        let failed = Outcome::Failed("pong_timeout".into());
+        let code =
+            |ending, last: &Outcome, was_open| format!("{:?}", exit_code(ending, last, was_open));
+        let says = |number: u8| format!("{:?}", ExitCode::from(number));
+        assert_eq!(code(Ending::No, &Outcome::Well, true), says(0));
+        assert_eq!(code(Ending::InGoodOrder, &failed, true), says(0));
+        assert_eq!(code(Ending::No, &unreachable(), false), says(3));
+        assert_eq!(code(Ending::No, &unreachable(), true), says(1));
+        assert_eq!(code(Ending::No, &failed, false), says(1));
+        assert_eq!(code(Ending::AtOnce, &Outcome::Well, true), says(1));
+    }
+
+    #[test]
+    fn times_are_averaged_over_the_pongs_that_were_timed() {
+        let mut tally = Tally::default();
+        assert_eq!(tally.rtts(), None);
+        for micros in [300, 100, 200] {
+            tally.add(Micros::new(micros));
+        }
+        assert_eq!(
+            tally.rtts(),
+            Some((Micros::new(100), Micros::new(200), Micros::new(300)))
+        );
+    }
+}
