@@ -6,6 +6,7 @@
 
 use crate::close::{Cause, KernelFigures, Rtt};
 use crate::config::{PingWhen, Proof};
+use crate::proto::flags::{Flags, flags};
 use crate::proto::policy::Timing;
 use crate::proto::time::{Micros, Moment, Stamp};
 
@@ -128,19 +129,8 @@ pub struct Heartbeat {
     /// Number of the ping being timed, zero when none is.
     timed: u32,
     rtt: Rtt,
-    has_rtt: bool,
     ask: Ask,
-    /// Bytes were read since the ping at `asked_at` was written.
-    heard: bool,
-    /// The policy changed after the last proof.
-    renewed: bool,
-    paused: bool,
-    /// Reading went on after a pause and no proof has come since.
-    resumed: bool,
-    /// A grid point was passed over after a stall; the next one will not be.
-    skipped: bool,
-    has_in: bool,
-    has_out: bool,
+    facts: Flags<Fact>,
 }
 
 impl Heartbeat {
@@ -161,15 +151,8 @@ impl Heartbeat {
             pings_answered: 0,
             timed: 0,
             rtt: Rtt::default(),
-            has_rtt: false,
             ask: Ask::No,
-            heard: false,
-            renewed: false,
-            paused: false,
-            resumed: false,
-            skipped: false,
-            has_in: false,
-            has_out: false,
+            facts: Flags::NONE,
         };
         heartbeat.next_ping = heartbeat.grid_after(timing, now.at);
         heartbeat
@@ -185,7 +168,7 @@ impl Heartbeat {
     /// the first ping written from now on, whichever is later, and without pings at least from now.
     pub fn handle_policy(&mut self, timing: &Timing, now: Moment) {
         self.next_ping = self.grid_after(timing, now.at);
-        self.renewed = true;
+        self.facts.insert(Fact::Renewed);
         self.asked_at = Stamp::new(now.fair());
         self.ask = match timing.interval {
             Some(_) => Ask::No,
@@ -196,8 +179,8 @@ impl Heartbeat {
     /// Notes bytes read, at the time of the read.
     pub fn handle_bytes(&mut self, timing: &Timing, now: Moment) {
         self.last_in = Stamp::new(now.at);
-        self.has_in = true;
-        self.heard = true;
+        self.facts.insert(Fact::In);
+        self.facts.insert(Fact::Heard);
         match timing.proof {
             Proof::Bytes => self.prove(now),
             Proof::Message | Proof::Pong => {}
@@ -244,7 +227,7 @@ impl Heartbeat {
             self.ask = Ask::Moving;
         }
         self.last_out = Stamp::new(now.at);
-        self.has_out = true;
+        self.facts.insert(Fact::Out);
     }
 
     /// Notes that a ping was queued outside the grid.
@@ -265,20 +248,19 @@ impl Heartbeat {
         if self.ask != Ask::Written && timing.interval.is_some() {
             self.ask = Ask::Written;
             self.asked_at = self.counts_from(timing, now);
-            self.heard = false;
+            self.facts.remove(Fact::Heard);
         }
     }
 
     /// Notes that we stopped reading: silence is our own doing then.
     pub fn handle_pause(&mut self) {
-        self.paused = true;
+        self.facts.insert(Fact::Paused);
     }
 
     /// Notes that we read again. A proof that must be read may take the usual time to come.
     pub fn handle_resume(&mut self, now: Moment) {
-        if self.paused {
-            self.paused = false;
-            self.resumed = true;
+        if self.facts.remove(Fact::Paused) {
+            self.facts.insert(Fact::Resumed);
             self.resumed_at = Stamp::new(now.fair());
         }
     }
@@ -295,9 +277,9 @@ impl Heartbeat {
             let spared =
                 timing.ping_when == PingWhen::Idle && self.proved_within_interval(timing, now);
             let skip = now.stalled
-                && !self.skipped
+                && !self.facts.has(Fact::Skipped)
                 && overdue > Micros::from_millis(timing.on_time.into());
-            self.skipped = skip;
+            self.facts.set(Fact::Skipped, skip);
             if !spared && !skip {
                 self.pings_due = self.pings_due.wrapping_add(1);
                 self.handle_ping_queued(timing, now);
@@ -331,7 +313,7 @@ impl Heartbeat {
         }
         match kernel {
             Some(figures) if figures.unacked > 0 && figures.retransmits > 0 => Cause::PathDead,
-            _ if self.heard => Cause::PongTimeout,
+            _ if self.facts.has(Fact::Heard) => Cause::PongTimeout,
             Some(figures) if figures.unacked == 0 => Cause::PeerUnresponsive,
             Some(_) | None => Cause::PongTimeout,
         }
@@ -365,17 +347,17 @@ impl Heartbeat {
 
     /// Returns the round-trip times, once there is a sample.
     pub fn rtt(&self) -> Option<Rtt> {
-        self.has_rtt.then_some(self.rtt)
+        self.facts.has(Fact::Rtt).then_some(self.rtt)
     }
 
     /// Returns the time since the last byte was read.
     pub fn last_in(&self, now: Moment) -> Option<Micros> {
-        self.has_in.then(|| self.last_in.age(now.at))
+        self.facts.has(Fact::In).then(|| self.last_in.age(now.at))
     }
 
     /// Returns the time since the kernel last accepted a byte.
     pub fn last_out(&self, now: Moment) -> Option<Micros> {
-        self.has_out.then(|| self.last_out.age(now.at))
+        self.facts.has(Fact::Out).then(|| self.last_out.age(now.at))
     }
 
     /// Returns the time since the last proof of life.
@@ -392,8 +374,8 @@ impl Heartbeat {
         self.proof = Stamp::new(now.at);
         self.proof_fair = Stamp::new(now.fair());
         self.ask = Ask::No;
-        self.renewed = false;
-        self.resumed = false;
+        self.facts.remove(Fact::Renewed);
+        self.facts.remove(Fact::Resumed);
     }
 
     fn settle(&mut self, timing: &Timing, now: Moment, number: u32) -> PongMatch {
@@ -412,8 +394,8 @@ impl Heartbeat {
     }
 
     fn sample(&mut self, rtt: u32) {
-        if !self.has_rtt {
-            self.has_rtt = true;
+        if !self.facts.has(Fact::Rtt) {
+            self.facts.insert(Fact::Rtt);
             self.rtt = Rtt {
                 last: rtt,
                 min: rtt,
@@ -432,7 +414,7 @@ impl Heartbeat {
     fn silence_ends(&self, timing: &Timing, now: Moment) -> Option<Micros> {
         let timeout = timing.timeout?;
         let must_read = timing.proof != Proof::Bytes;
-        if self.paused && must_read {
+        if self.facts.has(Fact::Paused) && must_read {
             return None;
         }
         let mut end = self.proof_fair.plus(timeout);
@@ -446,7 +428,7 @@ impl Heartbeat {
             Ask::No if timing.interval.is_some() && end.is_due(now.fair()) => return None,
             Ask::No => {}
         }
-        if self.resumed && must_read {
+        if self.facts.has(Fact::Resumed) && must_read {
             end = end.later(self.resumed_at.plus(timing.answer));
         }
         Some(now.at + end.left(now.fair()))
@@ -476,7 +458,7 @@ impl Heartbeat {
             return written;
         };
         let interval = u32::try_from(interval).unwrap_or(Stamp::REACH);
-        if self.renewed {
+        if self.facts.has(Fact::Renewed) {
             // T from the ping, where `silence_ends` adds T - I.
             return written.plus(interval);
         }
@@ -499,6 +481,28 @@ impl Heartbeat {
         self.proof_fair.refresh(now.fair());
         self.last_in.refresh(now.at);
         self.last_out.refresh(now.at);
+    }
+}
+
+flags! {
+    /// What else is to be remembered of a heartbeat.
+    Fact {
+        /// A byte was read.
+        In,
+        /// The kernel accepted a byte.
+        Out,
+        /// Bytes were read since the ping at `asked_at` was written.
+        Heard,
+        /// A grid point was passed over after a stall; the next one will not be.
+        Skipped,
+        /// The policy changed after the last proof.
+        Renewed,
+        /// The shell does not read at present.
+        Paused,
+        /// Reading went on after a pause and no proof has come since.
+        Resumed,
+        /// There is a round-trip time.
+        Rtt,
     }
 }
 

@@ -1,6 +1,6 @@
 //! The end: who said goodbye, what is still to be said, and when the socket may go.
 
-use super::{Due, End, Env, Session, SocketAction};
+use super::{Due, End, Env, Fact, Session, SocketAction};
 use crate::close::{Cause, CloseCode, KernelFigures, Phase};
 use crate::error::ProtocolError;
 use crate::proto::time::{Moment, Stamp};
@@ -36,7 +36,9 @@ impl Session {
                     self.record(now, cause).close_code = code.as_u16();
                 }
                 self.queue_goodbye(env, now, code, reason);
-                self.flags.discarding |= !self.wire.is_websocket() || cause.is_fault_of_peer();
+                if !self.wire.is_websocket() || cause.is_fault_of_peer() {
+                    self.facts.insert(Fact::Discarding);
+                }
             }
         }
     }
@@ -49,7 +51,7 @@ impl Session {
                 self.close(env, now, error.cause(), Some(error.close_code()), &text);
             }
             // What comes instead of an answer to our Close is broken: none will come.
-            Phase::Closing => self.flags.discarding = true,
+            Phase::Closing => self.facts.insert(Fact::Discarding),
             Phase::Connecting | Phase::Handshaking => self.end(now, error.cause(), None),
             Phase::Closed => {}
         }
@@ -61,7 +63,7 @@ impl Session {
         let spans = env.policy(self.policy).timing.close;
         self.begin_end(now, cause, spans);
         self.queue_head(env, now, response);
-        self.flags.discarding = true;
+        self.facts.insert(Fact::Discarding);
     }
 
     /// Ends the session at once.
@@ -75,7 +77,7 @@ impl Session {
 
     /// Notes that the peer ended its output, after everything read was decoded.
     pub fn handle_eof(&mut self, env: &Env, now: Moment) {
-        self.flags.eof = true;
+        self.facts.insert(Fact::Eof);
         match self.phase {
             Phase::Connecting | Phase::Handshaking => self.end(now, Cause::PeerEof, None),
             Phase::Open if self.wire.is_websocket() => self.end(now, Cause::PeerEof, None),
@@ -85,7 +87,7 @@ impl Session {
                     .write
                     .map_or(timing.close, |write| write.min(timing.close));
                 self.begin_end(now, Cause::PeerEof, spans);
-                self.flags.discarding = true;
+                self.facts.insert(Fact::Discarding);
             }
             Phase::Closing | Phase::Closed => {}
         }
@@ -134,20 +136,20 @@ impl Session {
         if self.has_output() {
             return SocketAction::Keep;
         }
-        if self.flags.discarding {
-            if self.flags.eof {
+        if self.facts.has(Fact::Discarding) {
+            if self.facts.has(Fact::Eof) {
                 return self.finish();
             }
-            if !self.flags.half_closed {
-                self.flags.half_closed = true;
+            if !self.facts.has(Fact::HalfClosed) {
+                self.facts.insert(Fact::HalfClosed);
                 return SocketAction::ShutdownWrite;
             }
             return SocketAction::Keep;
         }
         // A WebSocket closing handshake. The server ends the TCP connection first (RFC 6455, 7.1.1).
-        let is_over = match (self.role, self.flags.close_received) {
+        let is_over = match (self.role, self.facts.has(Fact::CloseReceived)) {
             (Role::Server, true) => true,
-            (Role::Client, true) | (_, false) => self.flags.eof,
+            (Role::Client, true) | (_, false) => self.facts.has(Fact::Eof),
         };
         if is_over {
             self.finish()
@@ -177,7 +179,7 @@ impl Session {
         code: Option<CloseCode>,
         reason: &[u8],
     ) {
-        self.flags.close_received = true;
+        self.facts.insert(Fact::CloseReceived);
         if self.phase != Phase::Open {
             // The answer to our Close, or one that crossed it.
             if let Some(code) = code {
@@ -195,7 +197,9 @@ impl Session {
             Some(code) => self.queue_goodbye(env, now, code, ""),
             None => self.queue_close(env, now, &[]),
         }
-        self.flags.discarding |= !self.wire.is_websocket();
+        if !self.wire.is_websocket() {
+            self.facts.insert(Fact::Discarding);
+        }
     }
 
     pub(super) fn handle_phase_timeout(&mut self, env: &mut Env, now: Moment, cause: Cause) -> Due {
@@ -234,8 +238,8 @@ impl Session {
     /// Ends a goodbye that was not completed in time. An orderly close of ours or the peer's becomes a
     /// `close_timeout`; any other cause stays what it was, not clean.
     fn give_up(&mut self, now: Moment, cause: Cause) {
-        let answered = self.flags.close_sent && self.flags.close_received;
-        let flushed = self.flags.discarding && !self.has_output();
+        let answered = self.facts.has(Fact::CloseSent) && self.facts.has(Fact::CloseReceived);
+        let flushed = self.facts.has(Fact::Discarding) && !self.has_output();
         let record = self.record(now, cause);
         if matches!(record.cause, Cause::LocalClose | Cause::PeerClosed) && !answered && !flushed {
             record.cause = cause;
@@ -245,7 +249,7 @@ impl Session {
 
     pub(super) fn is_clean(&self, end: End) -> bool {
         if self.wire.is_websocket() {
-            return self.flags.close_sent && self.flags.close_received;
+            return self.facts.has(Fact::CloseSent) && self.facts.has(Fact::CloseReceived);
         }
         matches!(
             end.cause,
@@ -257,7 +261,7 @@ impl Session {
         self.record(now, cause);
         self.phase = Phase::Closing;
         self.phase_ends = Stamp::new(now.fair()).plus(spans);
-        self.flags.rearm = true;
+        self.facts.insert(Fact::Rearm);
     }
 
     /// Returns the record of the end, made now if there is none yet: the first cause wins.

@@ -1,7 +1,7 @@
 //! Bytes in: frames decoded, control frames answered, proof of life noted.
 
 use super::buffers::Unfinished;
-use super::{Env, Session, Wire};
+use super::{Env, Fact, Session, Wire};
 use crate::close::{Cause, Phase};
 use crate::error::ProtocolError;
 use crate::proto::codec::Decoded;
@@ -79,7 +79,7 @@ impl Session {
     /// Call it until [`Event::NeedMore`]. A broken rule ends the session and consumes everything.
     pub fn decode(&mut self, env: &mut Env, now: Moment, input: &mut [u8]) -> (usize, Event) {
         // What follows the peer's Close is not a frame (RFC 6455, section 5.5.1).
-        let is_over = self.flags.discarding || self.flags.close_received;
+        let is_over = self.facts.has(Fact::Discarding) || self.facts.has(Fact::CloseReceived);
         if is_over || self.phase == Phase::Closed {
             return (input.len(), Event::NeedMore);
         }
@@ -116,7 +116,10 @@ impl Session {
 
     /// Returns what the end of input completes: the last line, if it came without its line end.
     pub fn decode_rest(&mut self, env: &mut Env, now: Moment) -> Option<(MessageKind, Payload)> {
-        if self.flags.discarding || self.phase != Phase::Open || !matches!(self.wire, Wire::Line) {
+        if self.facts.has(Fact::Discarding)
+            || self.phase != Phase::Open
+            || !matches!(self.wire, Wire::Line)
+        {
             return None;
         }
         let held = self.buffers.as_mut()?;
@@ -376,7 +379,7 @@ impl Session {
                             since: Stamp::new(now.fair()),
                             bytes,
                         });
-                        self.flags.rearm = true;
+                        self.facts.insert(Fact::Rearm);
                     }
                 }
             }
@@ -410,7 +413,7 @@ impl Session {
 
     /// Returns when an unfinished message will have become too slow if nothing more of it comes.
     pub(super) fn slow_check(&self, limits: &Limits, now: Moment) -> Option<Micros> {
-        if self.flags.paused {
+        if self.facts.has(Fact::Paused) {
             return None;
         }
         let unfinished = self.buffers.as_ref()?.unfinished?;

@@ -22,6 +22,7 @@ use crate::close::CloseCode;
 use crate::close::{Cause, Evidence, KernelFigures, Phase};
 use crate::config::WireKind;
 use crate::proto::codec::Codec;
+use crate::proto::flags::{Flags, flags};
 use crate::proto::heartbeat::{self, Heartbeat, Verdict};
 use crate::proto::time::{Micros, Moment, Stamp};
 use crate::proto::wire::Role;
@@ -140,28 +141,29 @@ pub struct Session {
     policy: PolicyId,
     phase: Phase,
     role: Role,
-    flags: Flags,
+    facts: Flags<Fact>,
 }
 
-/// One bit each, so that a session stays small.
-#[derive(Clone, Copy, Debug, Default)]
-struct Flags {
-    /// The deadline may have moved to earlier: ask [`Session::poll_deadline`].
-    rearm: bool,
-    /// Our Close frame is written.
-    close_sent: bool,
-    /// The peer's Close frame was read.
-    close_received: bool,
-    /// Input is discarded from here on.
-    discarding: bool,
-    /// Our direction is ended.
-    half_closed: bool,
-    /// The peer's direction is ended.
-    eof: bool,
-    /// The shell does not read at present.
-    paused: bool,
-    /// `Open` was reached.
-    was_open: bool,
+flags! {
+    /// What else is to be remembered of a session.
+    Fact {
+        /// The deadline may have moved to earlier: ask [`Session::poll_deadline`].
+        Rearm,
+        /// Our Close frame is written.
+        CloseSent,
+        /// The peer's Close frame was read.
+        CloseReceived,
+        /// Input is discarded from here on.
+        Discarding,
+        /// Our direction is ended.
+        HalfClosed,
+        /// The peer's direction is ended.
+        Eof,
+        /// The shell does not read at present.
+        Paused,
+        /// `Open` was reached.
+        WasOpen,
+    }
 }
 
 impl Session {
@@ -186,10 +188,7 @@ impl Session {
             policy,
             phase: Phase::Handshaking,
             role: Role::Server,
-            flags: Flags {
-                rearm: true,
-                ..Flags::default()
-            },
+            facts: Flags::NONE.with(Fact::Rearm),
             wire,
         };
         if !session.wire.is_websocket() {
@@ -218,10 +217,7 @@ impl Session {
             policy,
             phase: Phase::Connecting,
             role: Role::Client,
-            flags: Flags {
-                rearm: true,
-                ..Flags::default()
-            },
+            facts: Flags::NONE.with(Fact::Rearm),
             wire,
         }
     }
@@ -237,7 +233,7 @@ impl Session {
             self.phase = Phase::Handshaking;
             let handshake = env.policy(self.policy).timing.handshake;
             self.phase_ends = Stamp::new(now.fair()).plus(handshake);
-            self.flags.rearm = true;
+            self.facts.insert(Fact::Rearm);
             self.queue_head(env, now, request);
         } else {
             self.open(env, now);
@@ -257,8 +253,8 @@ impl Session {
         self.heartbeat
             .handle_open(&env.policy(self.policy).timing, now);
         self.last_message = Stamp::new(now.at);
-        self.flags.was_open = true;
-        self.flags.rearm = true;
+        self.facts.insert(Fact::WasOpen);
+        self.facts.insert(Fact::Rearm);
     }
 
     /// Changes the heartbeat of an open connection; see [`Heartbeat::handle_policy`].
@@ -266,22 +262,21 @@ impl Session {
         self.policy = policy;
         self.heartbeat
             .handle_policy(&env.policy(policy).timing, now);
-        self.flags.rearm = true;
+        self.facts.insert(Fact::Rearm);
     }
 
     /// Notes that the shell stopped reading on purpose.
     pub fn handle_pause(&mut self) {
-        self.flags.paused = true;
+        self.facts.insert(Fact::Paused);
         self.heartbeat.handle_pause();
     }
 
     /// Notes that the shell reads again.
     pub fn handle_resume(&mut self, now: Moment) {
-        if self.flags.paused {
-            self.flags.paused = false;
+        if self.facts.remove(Fact::Paused) {
             self.heartbeat.handle_resume(now);
             self.restart_slow_clock(now);
-            self.flags.rearm = true;
+            self.facts.insert(Fact::Rearm);
         }
     }
 
@@ -400,7 +395,7 @@ impl Session {
 
     /// Says, once, whether the deadline may have moved to earlier since it was last asked for.
     pub fn take_rearm(&mut self) -> bool {
-        std::mem::take(&mut self.flags.rearm)
+        self.facts.remove(Fact::Rearm)
     }
 
     /// Returns the phase.
@@ -425,12 +420,12 @@ impl Session {
 
     /// Says whether the session ever opened.
     pub fn was_open(&self) -> bool {
-        self.flags.was_open
+        self.facts.has(Fact::WasOpen)
     }
 
     /// Says whether reading is paused. A session that closes reads again, for the peer's goodbye.
     pub fn is_paused(&self) -> bool {
-        self.flags.paused && self.phase == Phase::Open
+        self.facts.has(Fact::Paused) && self.phase == Phase::Open
     }
 
     /// Returns the heartbeat, for its figures.
@@ -464,7 +459,10 @@ impl Session {
             age: self.age(now),
             last_in: self.heartbeat.last_in(now),
             last_out: self.heartbeat.last_out(now),
-            last_proof: self.flags.was_open.then(|| self.heartbeat.last_proof(now)),
+            last_proof: self
+                .facts
+                .has(Fact::WasOpen)
+                .then(|| self.heartbeat.last_proof(now)),
             pings_due,
             pings_written,
             pings_answered,

@@ -3,7 +3,7 @@
 use std::io::IoSlice;
 
 use super::buffers::Buffers;
-use super::{Env, Session, Wire};
+use super::{Env, Fact, Session, Wire};
 use crate::close::{Cause, Phase};
 use crate::config::Overflow;
 use crate::error::SendError;
@@ -108,7 +108,7 @@ impl Session {
                 .handle_ping_written(&env.policy(self.policy).timing, now);
         }
         if written.close {
-            self.flags.close_sent = true;
+            self.facts.insert(Fact::CloseSent);
         }
     }
 
@@ -116,7 +116,7 @@ impl Session {
     pub fn handle_blocked(&mut self) {
         if let Some(held) = &mut self.buffers {
             held.tx.set_blocked(true);
-            self.flags.rearm = true;
+            self.facts.insert(Fact::Rearm);
         }
     }
 

@@ -1414,8 +1414,8 @@ fn an_unfinished_message_is_kept_until_its_end() {
 
 #[test]
 fn the_sizes_of_sessions_and_records_stay_small() {
-    assert!(size_of::<Session>() <= 144, "{}", size_of::<Session>());
-    assert!(size_of::<Heartbeat>() <= 80, "{}", size_of::<Heartbeat>());
+    assert!(size_of::<Session>() <= 128, "{}", size_of::<Session>());
+    assert!(size_of::<Heartbeat>() <= 72, "{}", size_of::<Heartbeat>());
     assert!(size_of::<Evidence>() <= 144, "{}", size_of::<Evidence>());
 }
 
