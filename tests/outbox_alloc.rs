@@ -1,4 +1,5 @@
-//! A recycled outbox allocates nothing for a heartbeat or a small message.
+//! A recycled outbox allocates nothing for a heartbeat or a small message, and a session nothing for
+//! either, ping and pong both ways included.
 #![allow(
     unsafe_code,
     reason = "counting allocations takes a global allocator of one's own"
@@ -9,8 +10,14 @@ use std::cell::Cell;
 use std::hint::black_box;
 use std::io::IoSlice;
 
+use heartwheel::config::{HeartbeatConfig, LimitsConfig};
+use heartwheel::proto::heartbeat::Phase;
+use heartwheel::proto::message::Message;
 use heartwheel::proto::outbox::Outbox;
+use heartwheel::proto::policy::Policy;
 use heartwheel::proto::pool::Pool;
+use heartwheel::proto::session::{Due, Entropy, Env, Event, Session, Wire};
+use heartwheel::proto::time::{Micros, Moment};
 
 struct Counting;
 
@@ -114,4 +121,93 @@ fn everything_small_written_byte_by_byte_allocates_nothing() {
 #[test]
 fn a_new_outbox_allocates_nothing_before_its_first_frame() {
     assert_eq!(allocations(|| drop(black_box(Outbox::default()))), 0);
+}
+
+/// Not random at all, which is nothing to this test.
+#[derive(Debug)]
+struct Seven;
+
+impl Entropy for Seven {
+    fn next_u64(&mut self) -> u64 {
+        7
+    }
+}
+
+/// Reads `bytes` as a shell does.
+fn read(session: &mut Session, env: &mut Env, now: Moment, bytes: &[u8]) -> usize {
+    let mut input = session.take_input(env);
+    input.extend(bytes, env.pool_mut());
+    session.handle_bytes(env, now, bytes.len());
+    let mut pongs = 0;
+    loop {
+        let (consumed, event) = session.decode(env, now, input.contiguous_mut());
+        input.consume(consumed);
+        match event {
+            Event::NeedMore => break,
+            Event::Pong { .. } => pongs += 1,
+            Event::Consumed | Event::Message { .. } => {}
+        }
+    }
+    session.put_input(env, input);
+    session.release(env);
+    pongs
+}
+
+/// Writes all output and returns the last four bytes, a token on some wires.
+fn write(session: &mut Session, env: &mut Env, now: Moment) -> [u8; 4] {
+    let mut token = [0; 4];
+    loop {
+        let mut slices = [IoSlice::new(&[]); 8];
+        let count = session.slices(&mut slices);
+        if count == 0 {
+            break;
+        }
+        let len = slices[..count].iter().map(|slice| slice.len()).sum();
+        if let Some(tail) = slices[count - 1].last_chunk() {
+            token = *tail;
+        }
+        session.handle_written(env, now, len);
+    }
+    session.release(env);
+    token
+}
+
+fn assert_beats_allocate_nothing(wire: Wire, pong: impl Fn([u8; 4]) -> [u8; 10], len: usize) {
+    let tick = std::time::Duration::from_millis(10);
+    let (heartbeat, limits) = (HeartbeatConfig::tcp(), LimitsConfig::default());
+    let policy =
+        Policy::new(&heartbeat, &limits, wire.kind(), tick).expect("the defaults are sound");
+    let mut env = Env::new(Box::new(Seven));
+    let policy = env.intern(policy).expect("one policy fits");
+    let mut now = Moment::on_time(Micros::from_secs(5));
+    let mut session = Session::accepted(&env, policy, wire, Phase::ZERO, now);
+    if !session.was_open() {
+        session.handle_handshake(&mut env, now, b"");
+    }
+    let count = allocations(|| {
+        now.at = now.at + Micros::from_secs(10);
+        assert_eq!(session.handle_timeout(&mut env, now), Due::Changed);
+        let token = write(&mut session, &mut env, now);
+        assert_eq!(read(&mut session, &mut env, now, &pong(token)[..len]), 1);
+        session
+            .send(&mut env, now, Message::text("hello"))
+            .expect("there is room");
+        write(&mut session, &mut env, now);
+        assert!(session.is_released());
+    });
+    assert_eq!(count, 0, "{:?}", session.wire());
+}
+
+#[test]
+fn a_session_that_beats_and_sends_allocates_nothing() {
+    assert_beats_allocate_nothing(Wire::Line, |_| *b"PONG\n.....", 5);
+    assert_beats_allocate_nothing(Wire::Binary, |_| [2; 10], 1);
+}
+
+#[cfg(feature = "websocket")]
+#[test]
+fn a_websocket_session_that_beats_and_sends_allocates_nothing() {
+    // The mask is zero: the token stands there as it is.
+    let pong = |[a, b, c, d]: [u8; 4]| [0x8a, 0x84, 0, 0, 0, 0, a, b, c, d];
+    assert_beats_allocate_nothing(Wire::WebSocket, pong, 10);
 }
