@@ -1547,3 +1547,22 @@ fn a_codec_that_errs_ends_its_connection_and_nothing_else() {
         );
     }
 }
+
+#[test]
+fn under_message_proof_a_whole_fragment_is_life_and_half_a_one_is_not() {
+    let mut fragment = Vec::new();
+    encode(false, Opcode::Binary, b"part", Some([0; 4]), &mut fragment);
+    for (bytes, is_life) in [(&fragment[..], true), (&fragment[..8], false)] {
+        let mut bench = Bench::with(Wire::WebSocket, |heartbeat, _| {
+            heartbeat.proof = Proof::Message;
+        });
+        for at in [10, 20] {
+            assert_eq!(bench.due(secs(at)), Due::Changed);
+            bench.flush(secs(at));
+        }
+        bench.feed(secs(24), bytes);
+        let due = bench.due(secs(25));
+        assert_eq!(matches!(due, Due::Wait(_)), is_life, "{due:?}");
+        assert_eq!(due == Due::Silent, !is_life, "{due:?}");
+    }
+}

@@ -97,7 +97,7 @@ impl Decoder {
                 consumed += frame.remaining.min(input.len() - start);
                 let piece = &mut input[start..consumed];
                 match self.receive(frame, piece, pool)? {
-                    Progress::Frame => {}
+                    Progress::Frame => return Ok((consumed, Item::Fragment)),
                     Progress::Unfinished => return Ok((consumed, Item::NeedMore)),
                     Progress::InPlace(kind) => {
                         let payload = Payload::Input(start..consumed);
@@ -304,6 +304,8 @@ impl fmt::Debug for Decoder {
 pub enum Item {
     /// Nothing whole: everything that could be consumed has been.
     NeedMore,
+    /// A complete frame of a message that is not complete yet.
+    Fragment,
     /// A complete message.
     Message {
         /// Text, which is then valid UTF-8, or binary.
