@@ -284,10 +284,10 @@ impl ReactorConfig {
                 return Err(ConfigError::new(field, "must not be zero"));
             }
         }
-        if u32::try_from(self.max_connections).is_err() {
+        if self.max_connections > 1 << 31 {
             return Err(ConfigError::new(
                 "max_connections",
-                "must be less than 4294967296",
+                "must be at most 2147483648",
             ));
         }
         Ok(())
