@@ -369,7 +369,10 @@ impl Handler for Session {
             None => {
                 let hex = hex_preview(message.data(), PREVIEW);
                 record
-                    .phrase(format!("< {length} bytes: {hex}"))
+                    .phrase(format!(
+                        "< {length} bytes: {hex}{}",
+                        readable(message.data())
+                    ))
                     .word("kind", "binary")
                     .number("len", length as u64)
                     .word("hex", hex)
@@ -456,6 +459,16 @@ impl Handler for Session {
 
     fn on_notify(&mut self, cx: &mut Context<'_, ()>, _: u64) {
         self.send_input(cx);
+    }
+}
+
+/// Shows bytes that are text all the same, as on a wire that knows nothing else.
+fn readable(bytes: &[u8]) -> String {
+    match str::from_utf8(bytes) {
+        Ok(text) if bytes.len() <= PREVIEW && !text.chars().any(char::is_control) => {
+            format!(" {text:?}")
+        }
+        _ => String::new(),
     }
 }
 
@@ -573,6 +586,14 @@ mod tests {
         assert_eq!(code(Ending::No, &unreachable(), true), says(1));
         assert_eq!(code(Ending::No, &failed, false), says(1));
         assert_eq!(code(Ending::AtOnce, &Outcome::Well, true), says(1));
+    }
+
+    #[test]
+    fn bytes_that_read_as_text_are_shown_as_text_too() {
+        assert_eq!(readable(b"hello"), " \"hello\"");
+        assert_eq!(readable(b"\x1b[2J"), "");
+        assert_eq!(readable(b"\xff\xfe"), "");
+        assert_eq!(readable(&[b'x'; PREVIEW + 1]), "");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Standard output, written by a thread of its own: the loop never waits for a reader.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -17,6 +17,8 @@ use crate::record::Record;
 #[derive(Debug)]
 pub(crate) struct Output {
     form: Form,
+    /// Columns to keep to, on a terminal.
+    width: Option<usize>,
     lines: String,
     /// Lines lost since the last one that was not.
     dropped: u64,
@@ -50,7 +52,9 @@ impl Form {
 impl Output {
     /// Starts the thread that writes to standard output.
     pub(crate) fn start(form: Form) -> Result<Self, Failure> {
-        Self::to(form, io::stdout())
+        let mut output = Self::to(form, io::stdout())?;
+        output.width = io::stdout().is_terminal().then_some(WIDTH);
+        Ok(output)
     }
 
     fn to(form: Form, sink: impl Write + Send + 'static) -> Result<Self, Failure> {
@@ -70,6 +74,7 @@ impl Output {
             .map_err(|error| Failure::failed(format!("cannot start a thread: {error}")))?;
         Ok(Self {
             form,
+            width: None,
             lines: String::new(),
             dropped: 0,
             to_writer,
@@ -138,7 +143,7 @@ impl Output {
 
     fn write(&mut self, record: &Record) {
         match self.form {
-            Form::Lines => record.write_line(&mut self.lines),
+            Form::Lines => record.write_line(self.width, &mut self.lines),
             Form::Json => record.write_json(&mut self.lines),
             Form::Quiet => {}
         }
@@ -169,6 +174,9 @@ impl<W: Write> Writer<W> {
 
 /// Bytes that may wait for a reader.
 const MOST_WAITING: usize = 8 * 1024 * 1024;
+
+/// Narrow enough for every terminal.
+const WIDTH: usize = 79;
 
 const LAST_MOMENT: Duration = Duration::from_secs(1);
 
