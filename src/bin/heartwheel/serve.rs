@@ -439,10 +439,14 @@ impl Handler for Server {
                 self.journal.write_sums();
                 self.journal.output.record(
                     &Record::new("draining")
-                        .phrase(format!(
-                            "draining {count} connections for up to {}; a second Ctrl-C ends at once",
-                            show_time(self.window)
-                        ))
+                        .phrase(match count {
+                            0 => "draining 0 connections".to_owned(),
+                            _ => format!(
+                                "draining {count} connections for up to {}; a second Ctrl-C ends \
+                                 at once",
+                                show_time(self.window)
+                            ),
+                        })
                         .number("connections", count as u64)
                         .time("window", self.window.into()),
                 );
