@@ -125,7 +125,7 @@ impl ConnectArgs {
             } else {
                 ""
             };
-            Failure::usage(format!("the URL {}{advice}", error.reason()))
+            Failure::usage(format!("the URL {:?} {}{advice}", self.url, error.reason()))
         })?;
         let wire = config.wire.kind();
         if wire != WireKind::WebSocket {
