@@ -23,7 +23,7 @@ use crate::flags::{HeartbeatFlags, LimitFlags, check, in_words, warn};
 use crate::output::{Form, Output};
 use crate::record::Record;
 use crate::signals::{self, Signals};
-use crate::values::{escape, header, hex_preview, show_micros, time};
+use crate::values::{escape, header, hex_preview, log_level, show_micros, time};
 use crate::{FAILED, Failure, UNREACHABLE, complain, start_logging};
 
 /// Dials a server, prints round-trip times like ping, and dials again when the connection is lost
@@ -69,7 +69,7 @@ pub(crate) struct ConnectArgs {
     limits: LimitFlags,
 
     /// Least important log records on standard error: off, error, warn, info, debug, trace
-    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    #[arg(long, value_name = "LEVEL", value_parser = log_level, default_value = "info")]
     log_level: LevelFilter,
 
     /// Print events as JSON, one object a line
@@ -120,12 +120,12 @@ impl ConnectArgs {
     /// Turns what was typed into a client's configuration.
     fn client(&self) -> Result<ClientConfig, Failure> {
         let mut config = ClientConfig::from_url(&self.url).map_err(|error| {
-            let advice = if self.url.starts_with("wss:") {
-                "; use ws://, through a proxy that speaks TLS if need be"
+            let (url, reason) = (&self.url, error.reason());
+            Failure::usage(if url.starts_with("wss:") {
+                format!("cannot dial {url:?}: {reason}; use ws://, or a proxy that speaks TLS")
             } else {
-                ""
-            };
-            Failure::usage(format!("the URL {:?} {}{advice}", self.url, error.reason()))
+                format!("the URL {url:?} {reason}")
+            })
         })?;
         let wire = config.wire.kind();
         if wire != WireKind::WebSocket {

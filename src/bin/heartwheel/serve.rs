@@ -22,7 +22,7 @@ use crate::journal::{Change, Journal};
 use crate::output::{Form, Output};
 use crate::record::Record;
 use crate::signals::{self, Signals};
-use crate::values::{Switch, address, count, count_or_off, show_time, time};
+use crate::values::{Switch, address, count, count_or_off, log_level, show_time, time};
 use crate::{FAILED, Failure, complain, start_logging};
 
 /// Holds connections, pings them, closes the dead ones and says why each one ended
@@ -92,7 +92,7 @@ pub(crate) struct ServeArgs {
     drain: Duration,
 
     /// Least important log records on standard error: off, error, warn, info, debug, trace
-    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    #[arg(long, value_name = "LEVEL", value_parser = log_level, default_value = "info")]
     log_level: LevelFilter,
 
     /// Print no events
