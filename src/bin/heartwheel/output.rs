@@ -57,7 +57,8 @@ impl Output {
         Ok(output)
     }
 
-    fn to(form: Form, sink: impl Write + Send + 'static) -> Result<Self, Failure> {
+    /// Starts a thread that writes to somewhere else.
+    pub(crate) fn to(form: Form, sink: impl Write + Send + 'static) -> Result<Self, Failure> {
         let (to_writer, lines) = mpsc::channel();
         let (done, written) = mpsc::channel();
         let waiting = Arc::new(AtomicUsize::new(0));
@@ -180,25 +181,34 @@ const WIDTH: usize = 79;
 
 const LAST_MOMENT: Duration = Duration::from_secs(1);
 
+/// A place to write to that a test can look at.
+#[cfg(test)]
+#[derive(Clone, Default)]
+pub(crate) struct Shared(Arc<std::sync::Mutex<Vec<u8>>>);
+
+#[cfg(test)]
+impl Shared {
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().expect("no writer panics")).into_owned()
+    }
+}
+
+#[cfg(test)]
+impl Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().expect("no writer panics").write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
     use std::sync::mpsc::SyncSender;
 
     use super::*;
-
-    #[derive(Clone, Default)]
-    struct Shared(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Shared {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().expect("no writer panics").write(bytes)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
 
     /// Takes nothing until its other end is gone, and fails then.
     struct Stuck(SyncSender<()>);
@@ -222,8 +232,7 @@ mod tests {
         output.flush();
         output.say("two");
         output.finish();
-        let text = sink.0.lock().expect("no writer panics").clone();
-        assert_eq!(String::from_utf8_lossy(&text), "one n=1\ntwo\n");
+        assert_eq!(sink.text(), "one n=1\ntwo\n");
     }
 
     #[test]
@@ -233,7 +242,7 @@ mod tests {
         output.record(&Record::new("one"));
         output.say("two");
         output.finish();
-        assert!(sink.0.lock().expect("no writer panics").is_empty());
+        assert_eq!(sink.text(), "");
     }
 
     #[test]

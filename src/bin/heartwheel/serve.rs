@@ -368,7 +368,7 @@ impl Server {
                 .number("pings_answered", stats.pongs_matched)
                 .number("messages_in", stats.messages_in)
                 .number("messages_out", stats.messages_out)
-                .number("messages_refused", stats.send_full)
+                .number("send_full", stats.send_full)
                 .time("uptime", uptime.into())
                 .counts("causes", causes),
         );
