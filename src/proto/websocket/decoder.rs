@@ -44,7 +44,11 @@ use crate::proto::wire::{MessageKind, Payload, Role};
 ///
 /// let (mut decoder, mut pool) = (Decoder::default(), Pool::default());
 /// let (consumed, item) = decoder.decode(Role::Client, &mut rx, 1024, &mut pool)?;
-/// let Item::Ping(token) = item else { unreachable!("the ping comes first") };
+/// assert_eq!(item, Item::Fragment);
+///
+/// rx.drain(..consumed);
+/// let (consumed, item) = decoder.decode(Role::Client, &mut rx, 1024, &mut pool)?;
+/// let Item::Ping(token) = item else { unreachable!("the ping comes second") };
 /// assert_eq!(&rx[token], b"token");
 ///
 /// rx.drain(..consumed);
