@@ -566,6 +566,7 @@ fn the_evidence_tells_what_was_known_at_the_verdict() {
         bench.session.judge(&bench.env, late(40), Some(kernel)),
         Cause::PathDead
     );
+    // Asked for a second later, it tells the ages as of the verdict.
     let evidence = bench.session.evidence(late(41), Micros::from_millis(7));
     assert_eq!(
         evidence,
@@ -575,10 +576,10 @@ fn the_evidence_tells_what_was_known_at_the_verdict() {
             errno: None,
             close_code: None,
             clean: false,
-            age: Micros::from_secs(41),
-            last_in: Some(Micros::from_secs(30)),
-            last_out: Some(Micros::from_secs(11)),
-            last_proof: Some(Micros::from_secs(30)),
+            age: Micros::from_secs(40),
+            last_in: Some(Micros::from_secs(29)),
+            last_out: Some(Micros::from_secs(10)),
+            last_proof: Some(Micros::from_secs(29)),
             pings_due: 3,
             pings_written: 3,
             pings_answered: 1,
