@@ -344,6 +344,7 @@ impl<D> Core<D> {
             return;
         };
         client.config.reconnect = None;
+        client.addrs.clear();
         match client.state {
             ClientState::Waiting(due) => {
                 self.dials.remove(&(due, id));
