@@ -229,7 +229,7 @@ pub struct ReactorConfig {
     /// costs wake-ups, a coarser one lateness.
     pub tick: Duration,
     /// Most connections held at once, half-open and dialed ones included. Default 1 000 000. Room
-    /// is reserved at start as untouched pages, which cost no memory.
+    /// for up to four million is reserved at start as untouched pages, which cost no memory.
     pub max_connections: usize,
     /// Most events taken from one wait. Default 1024.
     pub events: usize,
@@ -284,15 +284,23 @@ impl ReactorConfig {
                 return Err(ConfigError::new(field, "must not be zero"));
             }
         }
-        if u32::try_from(self.max_connections).is_err() {
-            return Err(ConfigError::new(
-                "max_connections",
-                "must be less than 4294967296",
-            ));
+        for (field, value, most) in [
+            ("max_connections", self.max_connections, MOST_CONNECTIONS),
+            ("events", self.events, MOST_EVENTS),
+        ] {
+            if value > most {
+                return Err(ConfigError::new(field, format!("must be at most {most}")));
+            }
         }
         Ok(())
     }
 }
+
+/// Connections that the timer wheel can name.
+const MOST_CONNECTIONS: usize = 1 << 31;
+
+/// More events from one wait than this would only cost memory.
+const MOST_EVENTS: usize = 1024 * 1024;
 
 #[cfg(test)]
 mod tests {

@@ -10,7 +10,7 @@ use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
 use heartwheel::close::{Cause, CloseCode};
-use heartwheel::config::LimitsConfig;
+use heartwheel::config::{LimitsConfig, ReactorConfig};
 use heartwheel::error::{ProtocolError, SendError};
 use heartwheel::proto::codec::{Codec, Decoded};
 use heartwheel::proto::message::Message;
@@ -383,4 +383,26 @@ fn commands_of_other_threads_are_taken_in_portions() {
     drive(&mut reactor, &mut recorder, |seen| seen.seen.len() == 5_000);
     let words = (0..5_000).map(Seen::Notify);
     assert!(recorder.seen.iter().cloned().eq(words));
+}
+
+/// A limit of connections in the thousands of millions, or as many events, panicked the start.
+#[test]
+fn limits_out_of_all_proportion_are_refused_or_cost_nothing() {
+    let start = |max_connections, events| {
+        let config = ReactorConfig {
+            max_connections,
+            events,
+            ..ReactorConfig::default()
+        };
+        Reactor::<u32>::new(config).map(drop)
+    };
+    for (max_connections, events, field) in [
+        ((1 << 31) + 1, 1, "max_connections"),
+        (usize::MAX, 1, "max_connections"),
+        (1, usize::MAX, "events"),
+    ] {
+        let error = start(max_connections, events).unwrap_err().to_string();
+        assert!(error.contains(field), "{error}");
+    }
+    start(2_000_000_000, 1).unwrap();
 }

@@ -96,7 +96,8 @@ impl<D> Core<D> {
         let clock = Clock::new(tick);
         let now = clock.now();
         let mut wheel = Wheel::new(tick, now.at);
-        wheel.reserve(config.max_connections);
+        let reserved = config.max_connections.min(MOST_RESERVED);
+        wheel.reserve(reserved);
         let waker = Arc::new(waker);
         let (remote, inbox) = Remote::new(REMOTE_CAPACITY, Arc::clone(&waker));
         let [a, b, c, d, ..] = env.random().to_ne_bytes();
@@ -105,7 +106,7 @@ impl<D> Core<D> {
             clock,
             now,
             wheel,
-            conns: Slab::with_capacity(config.max_connections),
+            conns: Slab::with_capacity(reserved),
             listeners: Slab::new(),
             clients: Slab::new(),
             dials: BTreeSet::new(),
@@ -436,6 +437,9 @@ impl<D> Core<D> {
         Ok(())
     }
 }
+
+/// Slots reserved at start. A limit set out of all proportion must not ask for the whole machine.
+const MOST_RESERVED: usize = 4_000_000;
 
 /// Commands of other threads that may wait for the loop.
 const REMOTE_CAPACITY: usize = 64 * 1024;
