@@ -287,7 +287,7 @@ pub struct Evidence {
     pub close_code: Option<CloseCode>,
     /// Whether both sides said goodbye as the wire asks.
     pub clean: bool,
-    /// Time since the connection was accepted or dialed.
+    /// Time from when the connection was accepted or dialed to when the cause arose; so are all ages.
     pub age: Micros,
     /// Time since the last byte was read.
     pub last_in: Option<Micros>,

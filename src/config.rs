@@ -229,7 +229,7 @@ pub struct ReactorConfig {
     /// costs wake-ups, a coarser one lateness.
     pub tick: Duration,
     /// Most connections held at once, half-open and dialed ones included. Default 1 000 000. Room
-    /// for up to four million is reserved at start as untouched pages, which cost no memory.
+    /// is reserved at start as untouched pages, which cost no memory.
     pub max_connections: usize,
     /// Most events taken from one wait. Default 1024.
     pub events: usize,
@@ -284,20 +284,21 @@ impl ReactorConfig {
                 return Err(ConfigError::new(field, "must not be zero"));
             }
         }
-        for (field, value, most) in [
-            ("max_connections", self.max_connections, MOST_CONNECTIONS),
-            ("events", self.events, MOST_EVENTS),
-        ] {
-            if value > most {
-                return Err(ConfigError::new(field, format!("must be at most {most}")));
-            }
+        if self.max_connections > 1 << 31 {
+            return Err(ConfigError::new(
+                "max_connections",
+                "must be at most 2147483648",
+            ));
+        }
+        if self.events > MOST_EVENTS {
+            return Err(ConfigError::new(
+                "events",
+                format!("must be at most {MOST_EVENTS}"),
+            ));
         }
         Ok(())
     }
 }
-
-/// Connections that the timer wheel can name.
-const MOST_CONNECTIONS: usize = 1 << 31;
 
 /// More events from one wait than this would only cost memory.
 const MOST_EVENTS: usize = 1024 * 1024;

@@ -387,7 +387,7 @@ fn commands_of_other_threads_are_taken_in_portions() {
 
 /// A limit of connections in the thousands of millions, or as many events, panicked the start.
 #[test]
-fn limits_out_of_all_proportion_are_refused_or_cost_nothing() {
+fn limits_out_of_all_proportion_are_refused() {
     let start = |max_connections, events| {
         let config = ReactorConfig {
             max_connections,
@@ -404,5 +404,4 @@ fn limits_out_of_all_proportion_are_refused_or_cost_nothing() {
         let error = start(max_connections, events).unwrap_err().to_string();
         assert!(error.contains(field), "{error}");
     }
-    start(2_000_000_000, 1).unwrap();
 }

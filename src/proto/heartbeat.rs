@@ -110,9 +110,9 @@ pub struct Heartbeat {
     proof: Stamp,
     /// Last proof of life, fair time.
     proof_fair: Stamp,
-    /// When the first ping since the last proof was queued or written, fair time, by `ask`.
+    /// When the first ping since the last proof was queued or written, fair time; `ask` says which.
     asked_at: Stamp,
-    /// When reading went on after a pause, fair time. Valid while `resumed`.
+    /// When reading went on after a pause, fair time. Valid while `Fact::Resumed`.
     resumed_at: Stamp,
     /// Next grid point, real time. Valid with an interval.
     next_ping: Stamp,

@@ -375,7 +375,8 @@ impl Client {
         let asked = error
             .and_then(DialError::retry_after)
             .unwrap_or(Micros::ZERO);
-        Some(self.backoff.next_delay(random).max(asked))
+        // Added, not the larger of both: those who were told the same time come back spread.
+        Some(asked + self.backoff.next_delay(random))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The reactor's state, without the poll itself: what a turn works on and a context may mark.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::hint::black_box;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -96,8 +97,7 @@ impl<D> Core<D> {
         let clock = Clock::new(tick);
         let now = clock.now();
         let mut wheel = Wheel::new(tick, now.at);
-        let reserved = config.max_connections.min(MOST_RESERVED);
-        wheel.reserve(reserved);
+        wheel.reserve(config.max_connections);
         let waker = Arc::new(waker);
         let (remote, inbox) = Remote::new(REMOTE_CAPACITY, Arc::clone(&waker));
         let [a, b, c, d, ..] = env.random().to_ne_bytes();
@@ -106,7 +106,7 @@ impl<D> Core<D> {
             clock,
             now,
             wheel,
-            conns: Slab::with_capacity(reserved),
+            conns: Slab::with_capacity(config.max_connections),
             listeners: Slab::new(),
             clients: Slab::new(),
             dials: BTreeSet::new(),
@@ -438,8 +438,36 @@ impl<D> Core<D> {
     }
 }
 
-/// Slots reserved at start. A limit set out of all proportion must not ask for the whole machine.
-const MOST_RESERVED: usize = 4_000_000;
+/// Refuses more connections than the system reserves room for, while it can still be refused: slab and
+/// wheel would abort.
+pub(super) fn check_room<D>(connections: usize) -> Result<(), ConfigError> {
+    let each = size_of::<Conn<D>>() + BESIDE;
+    let mut room = Vec::<u8>::new();
+    let reserved = room.try_reserve_exact(connections.saturating_mul(each));
+    // Without this the compiler may leave the reservation out and call it a success.
+    black_box(&room);
+    reserved.map_err(|_| {
+        ConfigError::new(
+            "max_connections",
+            format!("of {connections} needs more address space than the system gives"),
+        )
+    })
+}
+
+/// Bytes that a connection takes beside its own struct: the slab's tag and the wheel's node, at most.
+const BESIDE: usize = 64;
 
 /// Commands of other threads that may wait for the loop.
 const REMOTE_CAPACITY: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_for_more_than_the_address_space_is_refused_by_name() {
+        assert_eq!(check_room::<()>(1_000), Ok(()));
+        let error = check_room::<()>(usize::MAX).expect_err("there is no such machine");
+        assert_eq!(error.field(), "max_connections");
+    }
+}

@@ -226,3 +226,94 @@ impl<D: Default> Core<D> {
         Vec::new()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{SocketAddr, TcpListener};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::ReactorConfig;
+    use crate::reactor::{ClientConfig, Reactor, WireFactory};
+
+    /// Keeps what became of a client.
+    #[derive(Default)]
+    struct Log {
+        dialed: Vec<SocketAddr>,
+        opened: bool,
+        stopped: bool,
+    }
+
+    impl Handler for Log {
+        type Data = ();
+
+        fn on_open(&mut self, cx: &mut Context<'_, ()>, _: ConnId) {
+            self.opened = true;
+            cx.stop();
+        }
+
+        fn on_client(&mut self, cx: &mut Context<'_, ()>, _: ClientId, event: ClientEvent) {
+            match event {
+                ClientEvent::Dialing { addr, .. } => self.dialed.push(addr),
+                ClientEvent::Stopped => {
+                    self.stopped = true;
+                    cx.stop();
+                }
+                ClientEvent::Failed { .. } | ClientEvent::Waiting { .. } => {}
+            }
+        }
+    }
+
+    /// Makes a client that dials once, and whose name has just been found to have these addresses.
+    fn resolved(addrs: &[SocketAddr]) -> (Reactor, ClientId) {
+        let mut reactor = Reactor::new(ReactorConfig::default()).expect("a selector");
+        let client = ClientConfig {
+            reconnect: None,
+            ..ClientConfig::new("two.example", 1, WireFactory::Line)
+        };
+        let id = reactor.connect(client).expect("a sound configuration");
+        reactor.core.dials.clear();
+        reactor.core.clients[id.0 as usize].state = ClientState::Resolving;
+        reactor
+            .core
+            .resolved
+            .0
+            .send((id, addrs.to_vec()))
+            .expect("the reactor is there");
+        reactor.core.waker.wake().expect("the selector is there");
+        (reactor, id)
+    }
+
+    fn closed_port() -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        listener.local_addr().expect("a port")
+    }
+
+    #[test]
+    fn a_client_that_dials_once_tries_every_address_of_the_name() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let addrs = [closed_port(), listener.local_addr().expect("a port")];
+        let (mut reactor, _) = resolved(&addrs);
+        let mut log = Log::default();
+        reactor.run(&mut log).expect("the selector works");
+        assert_eq!(log.dialed, addrs);
+        assert!(log.opened && !log.stopped);
+    }
+
+    #[test]
+    fn a_client_that_is_disconnected_tries_no_further_address() {
+        let addrs = [closed_port(), closed_port()];
+        let (mut reactor, id) = resolved(&addrs);
+        let mut log = Log::default();
+        while log.dialed.is_empty() {
+            let limit = Some(Duration::from_secs(1));
+            reactor.turn(&mut log, limit).expect("the selector works");
+        }
+        reactor.context().disconnect(id);
+        while !log.stopped {
+            let limit = Some(Duration::from_secs(1));
+            reactor.turn(&mut log, limit).expect("the selector works");
+        }
+        assert_eq!(log.dialed, addrs[..1]);
+    }
+}

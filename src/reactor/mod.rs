@@ -36,7 +36,7 @@ pub use listener::{ListenerConfig, SocketOptions, WireFactory};
 pub use remote::{Remote, RemoteError};
 pub use token::{ClientId, ConnId, ListenerId, SourceId};
 
-use self::core::Core;
+use self::core::{Core, check_room};
 use crate::config::ReactorConfig;
 use crate::error::Error;
 use crate::proto::session::Env;
@@ -113,6 +113,7 @@ impl<D: Default> Reactor<D> {
     /// selector.
     pub fn new(config: ReactorConfig) -> Result<Self, Error> {
         config.check()?;
+        check_room::<D>(config.max_connections)?;
         let poll = Poll::new().map_err(Error::Poll)?;
         let registry = poll.registry().try_clone().map_err(Error::Poll)?;
         let waker = Waker::new(&registry, Target::Waker.token()).map_err(Error::Poll)?;

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use heartwheel::close::{Cause, CloseCode};
 use heartwheel::proto::message::Message;
-use heartwheel::reactor::{ConnId, Context, Handler, Reactor, Rejection, WireFactory};
+use heartwheel::reactor::{
+    ClientConfig, ConnId, Context, Handler, Origin, Reactor, Rejection, WireFactory,
+};
 use mio::Interest;
 
 use crate::support::*;
@@ -305,4 +307,54 @@ fn a_panic_in_a_handler_costs_that_connection_and_no_other() {
     assert_eq!(ends.borrow().len(), 1);
     assert_eq!(ends.borrow()[0].1, Cause::LocalClose);
     assert_eq!(reactor.len(), 1);
+}
+
+#[test]
+fn a_context_can_ping_dial_and_replace_from_within_a_callback() {
+    let mut reactor = reactor();
+    let mut config = heartwheel::reactor::ListenerConfig::new(
+        ([127, 0, 0, 1], 0).into(),
+        WireFactory::WebSocket,
+    );
+    config.heartbeat = heartbeat(None, None);
+    let (_, addr) = listen_with(&mut reactor, config);
+    let mut opened = Vec::new();
+    let mut recorder = Recorder::reacting(move |cx, seen| match seen {
+        // The same identity again: the newer connection takes the place of the older one.
+        Seen::Open(id) if matches!(cx.info(*id).unwrap().origin, Origin::Listener(_)) => {
+            if let Some(older) = opened.pop() {
+                cx.replace(older);
+            }
+            opened.push(*id);
+            cx.ping(*id);
+        }
+        Seen::Notify(_) => {
+            let client =
+                ClientConfig::new(addr.ip().to_string(), addr.port(), WireFactory::WebSocket);
+            cx.connect(ClientConfig {
+                reconnect: None,
+                ..client
+            })
+            .unwrap();
+        }
+        _ => {}
+    });
+    let remote = reactor.remote();
+    remote.notify(1).unwrap();
+    drive(&mut reactor, &mut recorder, |seen| {
+        seen.seen
+            .iter()
+            .any(|seen| matches!(seen, Seen::Pong(_, Some(_))))
+    });
+    remote.notify(2).unwrap();
+    drive(&mut reactor, &mut recorder, |seen| seen.closed().len() == 2);
+    let causes: Vec<_> = recorder.closed().iter().map(|(_, end)| end.cause).collect();
+    assert!(
+        causes.contains(&Cause::Replaced) && causes.contains(&Cause::PeerClosed),
+        "{causes:?}"
+    );
+    let code = recorder.closed().iter().find_map(|(_, end)| end.close_code);
+    assert_eq!(code, Some(CloseCode::POLICY));
+    assert_eq!(reactor.stats().dialed, 2);
+    assert_eq!(reactor.len(), 2);
 }

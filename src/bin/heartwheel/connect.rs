@@ -23,7 +23,7 @@ use crate::flags::{HeartbeatFlags, LimitFlags, check, in_words, warn};
 use crate::output::{Form, Output};
 use crate::record::Record;
 use crate::signals::{self, Signals};
-use crate::values::{escape, header, hex_preview, show_micros, time};
+use crate::values::{escape, header, hex_preview, log_level, show_micros, time};
 use crate::{FAILED, Failure, UNREACHABLE, complain, start_logging};
 
 /// Dials a server, prints round-trip times like ping, and dials again when the connection is lost
@@ -69,7 +69,7 @@ pub(crate) struct ConnectArgs {
     limits: LimitFlags,
 
     /// Least important log records on standard error: off, error, warn, info, debug, trace
-    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    #[arg(long, value_name = "LEVEL", value_parser = log_level, default_value = "info")]
     log_level: LevelFilter,
 
     /// Print events as JSON, one object a line
@@ -120,12 +120,12 @@ impl ConnectArgs {
     /// Turns what was typed into a client's configuration.
     fn client(&self) -> Result<ClientConfig, Failure> {
         let mut config = ClientConfig::from_url(&self.url).map_err(|error| {
-            let advice = if self.url.starts_with("wss:") {
-                "; use ws://, through a proxy that speaks TLS if need be"
+            let (url, reason) = (&self.url, error.reason());
+            Failure::usage(if url.starts_with("wss:") {
+                format!("cannot dial {url:?}: {reason}; use ws://, or a proxy that speaks TLS")
             } else {
-                ""
-            };
-            Failure::usage(format!("the URL {}{advice}", error.reason()))
+                format!("the URL {url:?} {reason}")
+            })
         })?;
         let wire = config.wire.kind();
         if wire != WireKind::WebSocket {
@@ -369,7 +369,10 @@ impl Handler for Session {
             None => {
                 let hex = hex_preview(message.data(), PREVIEW);
                 record
-                    .phrase(format!("< {length} bytes: {hex}"))
+                    .phrase(format!(
+                        "< {length} bytes: {hex}{}",
+                        readable(message.data())
+                    ))
                     .word("kind", "binary")
                     .number("len", length as u64)
                     .word("hex", hex)
@@ -456,6 +459,16 @@ impl Handler for Session {
 
     fn on_notify(&mut self, cx: &mut Context<'_, ()>, _: u64) {
         self.send_input(cx);
+    }
+}
+
+/// Shows bytes that are text all the same, as on a wire that knows nothing else.
+fn readable(bytes: &[u8]) -> String {
+    match str::from_utf8(bytes) {
+        Ok(text) if bytes.len() <= PREVIEW && !text.chars().any(char::is_control) => {
+            format!(" {text:?}")
+        }
+        _ => String::new(),
     }
 }
 
@@ -573,6 +586,14 @@ mod tests {
         assert_eq!(code(Ending::No, &unreachable(), true), says(1));
         assert_eq!(code(Ending::No, &failed, false), says(1));
         assert_eq!(code(Ending::AtOnce, &Outcome::Well, true), says(1));
+    }
+
+    #[test]
+    fn bytes_that_read_as_text_are_shown_as_text_too() {
+        assert_eq!(readable(b"hello"), " \"hello\"");
+        assert_eq!(readable(b"\x1b[2J"), "");
+        assert_eq!(readable(b"\xff\xfe"), "");
+        assert_eq!(readable(&[b'x'; PREVIEW + 1]), "");
     }
 
     #[test]

@@ -66,6 +66,10 @@ impl Journal {
 
     /// Ends a turn; returns when to be called again although nothing happens.
     pub(crate) fn flush(&mut self) -> Option<Duration> {
+        if self.output.form() != Form::Lines {
+            self.output.flush();
+            return None;
+        }
         let now = Instant::now();
         self.turn_page(now);
         self.output.flush();
@@ -156,6 +160,7 @@ const SECOND: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::output::Shared;
 
     #[test]
     fn a_sum_names_the_commonest_cause_first() {
@@ -171,5 +176,47 @@ mod tests {
             second.line().as_deref(),
             Some("... 3 opened, 4 closed (peer_eof 3, pong_timeout 1), 1 rejected (refused 1)")
         );
+    }
+
+    /// Tells of as many openings in one second, and returns what is written of them.
+    fn opened(form: Form, count: u32) -> String {
+        let sink = Shared::default();
+        let mut journal = Journal::new(Output::to(form, sink.clone()).expect("threads"));
+        // A second that lasts, however slow the machine is.
+        journal.second.began += Duration::from_secs(3_600);
+        for _ in 0..count {
+            journal.tell(Change::Opened, || Record::new("open"));
+        }
+        journal.finish();
+        sink.text()
+    }
+
+    #[test]
+    fn above_fifty_events_a_second_the_rest_is_summed_up() {
+        assert_eq!(opened(Form::Lines, 50), "open\n".repeat(50));
+        let busy = "open\n".repeat(50) + "... 10 opened\n";
+        assert_eq!(opened(Form::Lines, 60), busy);
+    }
+
+    #[test]
+    fn programs_get_every_event() {
+        assert_eq!(opened(Form::Json, 60), "{\"event\":\"open\"}\n".repeat(60));
+    }
+
+    #[test]
+    fn after_a_busy_second_the_next_is_summed_up_until_one_is_calm() {
+        let sink = Shared::default();
+        let mut journal = Journal::new(Output::to(Form::Lines, sink.clone()).expect("threads"));
+        let start = journal.second.began;
+        journal.second.events = MOST_LINES + 1;
+        journal.turn_page(start + SECOND);
+        assert!(journal.was_busy);
+        journal.turn_page(start + SECOND * 2);
+        assert!(!journal.was_busy);
+        // Busy, but long ago.
+        journal.second.events = MOST_LINES + 1;
+        journal.turn_page(start + SECOND * 9);
+        assert!(!journal.was_busy);
+        journal.finish();
     }
 }

@@ -1,6 +1,6 @@
 //! Standard output, written by a thread of its own: the loop never waits for a reader.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -17,6 +17,8 @@ use crate::record::Record;
 #[derive(Debug)]
 pub(crate) struct Output {
     form: Form,
+    /// Columns to keep to, on a terminal.
+    width: Option<usize>,
     lines: String,
     /// Lines lost since the last one that was not.
     dropped: u64,
@@ -50,10 +52,13 @@ impl Form {
 impl Output {
     /// Starts the thread that writes to standard output.
     pub(crate) fn start(form: Form) -> Result<Self, Failure> {
-        Self::to(form, io::stdout())
+        let mut output = Self::to(form, io::stdout())?;
+        output.width = io::stdout().is_terminal().then_some(WIDTH);
+        Ok(output)
     }
 
-    fn to(form: Form, sink: impl Write + Send + 'static) -> Result<Self, Failure> {
+    /// Starts a thread that writes to somewhere else.
+    pub(crate) fn to(form: Form, sink: impl Write + Send + 'static) -> Result<Self, Failure> {
         let (to_writer, lines) = mpsc::channel();
         let (done, written) = mpsc::channel();
         let waiting = Arc::new(AtomicUsize::new(0));
@@ -70,6 +75,7 @@ impl Output {
             .map_err(|error| Failure::failed(format!("cannot start a thread: {error}")))?;
         Ok(Self {
             form,
+            width: None,
             lines: String::new(),
             dropped: 0,
             to_writer,
@@ -138,7 +144,7 @@ impl Output {
 
     fn write(&mut self, record: &Record) {
         match self.form {
-            Form::Lines => record.write_line(&mut self.lines),
+            Form::Lines => record.write_line(self.width, &mut self.lines),
             Form::Json => record.write_json(&mut self.lines),
             Form::Quiet => {}
         }
@@ -170,27 +176,39 @@ impl<W: Write> Writer<W> {
 /// Bytes that may wait for a reader.
 const MOST_WAITING: usize = 8 * 1024 * 1024;
 
+/// Narrow enough for every terminal.
+const WIDTH: usize = 79;
+
 const LAST_MOMENT: Duration = Duration::from_secs(1);
+
+/// A place to write to that a test can look at.
+#[cfg(test)]
+#[derive(Clone, Default)]
+pub(crate) struct Shared(Arc<std::sync::Mutex<Vec<u8>>>);
+
+#[cfg(test)]
+impl Shared {
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().expect("no writer panics")).into_owned()
+    }
+}
+
+#[cfg(test)]
+impl Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().expect("no writer panics").write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
     use std::sync::mpsc::SyncSender;
 
     use super::*;
-
-    #[derive(Clone, Default)]
-    struct Shared(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Shared {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().expect("no writer panics").write(bytes)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
 
     /// Takes nothing until its other end is gone, and fails then.
     struct Stuck(SyncSender<()>);
@@ -214,8 +232,7 @@ mod tests {
         output.flush();
         output.say("two");
         output.finish();
-        let text = sink.0.lock().expect("no writer panics").clone();
-        assert_eq!(String::from_utf8_lossy(&text), "one n=1\ntwo\n");
+        assert_eq!(sink.text(), "one n=1\ntwo\n");
     }
 
     #[test]
@@ -225,7 +242,7 @@ mod tests {
         output.record(&Record::new("one"));
         output.say("two");
         output.finish();
-        assert!(sink.0.lock().expect("no writer panics").is_empty());
+        assert_eq!(sink.text(), "");
     }
 
     #[test]

@@ -127,15 +127,26 @@ impl Record {
         record
     }
 
-    /// Writes the line for people, with its end.
-    pub(crate) fn write_line(&self, out: &mut String) {
+    /// Writes the line for people, with its end; longer ones go on under their first field where there
+    /// is a width to keep.
+    pub(crate) fn write_line(&self, width: Option<usize>, out: &mut String) {
         if let Some(phrase) = &self.phrase {
             out.push_str(phrase);
-        } else {
-            out.push_str(self.event);
-            for (key, field) in &self.fields {
-                out.push(' ');
-                field.write(key, out);
+            out.push('\n');
+            return;
+        }
+        let indent = self.event.len();
+        let mut start = out.len();
+        out.push_str(self.event);
+        for (key, field) in &self.fields {
+            let end = out.len();
+            out.push(' ');
+            field.write(key, out);
+            if width.is_some_and(|width| out.len() - start > width) && end - start > indent {
+                let mut turned = String::from("\n");
+                turned.extend(std::iter::repeat_n(' ', indent));
+                out.insert_str(end, &turned);
+                start = end + 1;
             }
         }
         out.push('\n');
@@ -248,7 +259,7 @@ mod tests {
 
     fn line(record: &Record) -> String {
         let mut out = String::new();
-        record.write_line(&mut out);
+        record.write_line(None, &mut out);
         out
     }
 
@@ -324,6 +335,26 @@ mod tests {
         assert_eq!(shown.matches('\n').count(), 1, "{shown:?}");
         assert!(shown.contains(r#"reason="x\" cause=none\n\u{1b}[31m\u{9b}\u{202e}"#));
         assert_eq!(json(&record)["reason"], reason);
+    }
+
+    #[test]
+    fn a_terminal_gets_lines_of_its_width_under_the_first_field() {
+        let record = Record::new("closed")
+            .word("id", "0.1")
+            .word("peer", "127.0.0.1:40000")
+            .evidence(&evidence(), "");
+        let mut out = String::from("before\n");
+        record.write_line(Some(60), &mut out);
+        let rows: Vec<_> = out.lines().skip(1).collect();
+        assert!(rows.len() > 3, "{out}");
+        assert!(rows.iter().all(|row| row.len() <= 60), "{out}");
+        assert!(rows[0].starts_with("closed id=0.1 "), "{out}");
+        assert!(
+            rows[1..].iter().all(|row| row.starts_with("       ")),
+            "{out}"
+        );
+        let words = |text: &str| text.split_whitespace().count();
+        assert_eq!(words(&line(&record)), words(&rows.join(" ")));
     }
 
     #[test]

@@ -22,7 +22,7 @@ use crate::journal::{Change, Journal};
 use crate::output::{Form, Output};
 use crate::record::Record;
 use crate::signals::{self, Signals};
-use crate::values::{Switch, address, count, count_or_off, show_time, time};
+use crate::values::{Switch, address, count, count_or_off, log_level, show_time, time};
 use crate::{FAILED, Failure, complain, start_logging};
 
 /// Holds connections, pings them, closes the dead ones and says why each one ended
@@ -92,7 +92,7 @@ pub(crate) struct ServeArgs {
     drain: Duration,
 
     /// Least important log records on standard error: off, error, warn, info, debug, trace
-    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    #[arg(long, value_name = "LEVEL", value_parser = log_level, default_value = "info")]
     log_level: LevelFilter,
 
     /// Print no events
@@ -125,12 +125,14 @@ struct Plan {
 /// Runs the command.
 pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     start_logging(args.log_level);
-    let plans = args.plans()?;
-    let mut reactor = Reactor::new(ReactorConfig {
+    let config = ReactorConfig {
         tick: args.tick,
         max_connections: args.max_connections,
         ..ReactorConfig::default()
-    })?;
+    };
+    config.check()?;
+    let plans = args.plans()?;
+    let mut reactor = Reactor::new(config)?;
     warn(plans.iter().map(|plan| &plan.config.heartbeat), args.tick);
     raise_descriptor_limit(args.max_connections);
 
@@ -231,7 +233,7 @@ fn listen(reactor: &mut Reactor<Held>, output: &mut Output, plan: Plan) -> Resul
             .maybe_time("timeout", heartbeat.timeout.map(Micros::from)),
     );
     output.say(&format!("    {}", in_words(&heartbeat)));
-    for hint in hints(wire, addr, &program_name()) {
+    for hint in hints(wire, addr, heartbeat.interval.is_some(), &program_name()) {
         output.say(&format!("    {hint}"));
     }
     Ok(())
@@ -279,7 +281,7 @@ fn unspecified(ip: IpAddr) -> IpAddr {
 }
 
 /// Returns commands that reach a listener from this machine.
-fn hints(wire: WireKind, addr: SocketAddr, program: &str) -> Vec<String> {
+fn hints(wire: WireKind, addr: SocketAddr, pings: bool, program: &str) -> Vec<String> {
     let ip = match addr.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
@@ -290,8 +292,12 @@ fn hints(wire: WireKind, addr: SocketAddr, program: &str) -> Vec<String> {
     let connect = format!("try: {program} connect {}://{near}", wire.label());
     match wire {
         WireKind::WebSocket => vec![connect, format!("or:  python3 -m websockets ws://{near}")],
-        WireKind::Line => vec![
+        WireKind::Line if pings => vec![
             format!("try: nc {ip} {port}   then type hello, and PONG when asked PING"),
+            format!("or:  {program} connect tcp://{near}"),
+        ],
+        WireKind::Line => vec![
+            format!("try: nc {ip} {port}   then type hello"),
             format!("or:  {program} connect tcp://{near}"),
         ],
         WireKind::Binary => vec![connect],
@@ -362,7 +368,7 @@ impl Server {
                 .number("pings_answered", stats.pongs_matched)
                 .number("messages_in", stats.messages_in)
                 .number("messages_out", stats.messages_out)
-                .number("messages_refused", stats.send_full)
+                .number("send_full", stats.send_full)
                 .time("uptime", uptime.into())
                 .counts("causes", causes),
         );
@@ -433,10 +439,14 @@ impl Handler for Server {
                 self.journal.write_sums();
                 self.journal.output.record(
                     &Record::new("draining")
-                        .phrase(format!(
-                            "draining {count} connections for up to {}; a second Ctrl-C ends at once",
-                            show_time(self.window)
-                        ))
+                        .phrase(match count {
+                            0 => "draining 0 connections".to_owned(),
+                            _ => format!(
+                                "draining {count} connections for up to {}; a second Ctrl-C ends \
+                                 at once",
+                                show_time(self.window)
+                            ),
+                        })
                         .number("connections", count as u64)
                         .time("window", self.window.into()),
                 );
@@ -489,14 +499,16 @@ mod tests {
     fn hints_can_be_typed_on_this_machine() {
         let any = SocketAddr::from(([0, 0, 0, 0], 9001));
         assert_eq!(
-            hints(WireKind::WebSocket, any, "heartwheel"),
+            hints(WireKind::WebSocket, any, true, "heartwheel"),
             [
                 "try: heartwheel connect ws://127.0.0.1:9001",
                 "or:  python3 -m websockets ws://127.0.0.1:9001"
             ]
         );
         let v6 = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 7));
-        assert!(hints(WireKind::Line, v6, "heartwheel")[0].starts_with("try: nc ::1 7 "));
-        assert!(hints(WireKind::Line, v6, "heartwheel")[1].ends_with("tcp://[::1]:7"));
+        let line = |pings| hints(WireKind::Line, v6, pings, "heartwheel");
+        assert!(line(true)[0].starts_with("try: nc ::1 7 ") && line(true)[0].contains("PING"));
+        assert!(line(true)[1].ends_with("tcp://[::1]:7"));
+        assert!(!line(false)[0].contains("PING"));
     }
 }

@@ -1,5 +1,8 @@
 //! Signals, as a source of the loop.
 
+use std::thread;
+use std::time::Duration;
+
 use heartwheel::error::Error;
 use heartwheel::reactor::{Handler, Reactor, SourceId};
 use mio::Interest;
@@ -33,16 +36,25 @@ impl Signals {
         if id != self.id || self.source.pending().count() == 0 {
             return None;
         }
+        if self.count == 0 {
+            // `timeout` and others signal a process and then its group: both mean one wish. Nobody can
+            // have seen us react yet, so what comes within this moment is no answer to it.
+            thread::sleep(TOGETHER);
+            self.source.pending().for_each(drop);
+        }
         self.count += 1;
         Some(self.count)
     }
 }
 
+/// Signals this close together are one.
+const TOGETHER: Duration = Duration::from_millis(2);
+
 /// Turns the loop until it is stopped; `after` sees to what is due once a turn.
 pub(crate) fn run<H: Handler>(
     reactor: &mut Reactor<H::Data>,
     handler: &mut H,
-    mut after: impl FnMut(&mut H) -> Option<std::time::Duration>,
+    mut after: impl FnMut(&mut H) -> Option<Duration>,
 ) -> Result<(), Error> {
     let mut limit = None;
     while !reactor.is_stopped() {

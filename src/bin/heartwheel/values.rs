@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use heartwheel::proto::time::Micros;
+use log::LevelFilter;
 
 /// A value that can be switched off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +82,13 @@ pub(crate) fn address(typed: &str) -> Result<SocketAddr, String> {
     numeric.parse().map_err(|_| {
         "is not an address with a port, such as 127.0.0.1:9001, 0.0.0.0:9001 or [::]:9001".into()
     })
+}
+
+/// Parses the least important level of log records to show.
+pub(crate) fn log_level(typed: &str) -> Result<LevelFilter, String> {
+    typed
+        .parse()
+        .map_err(|_| "is none of off, error, warn, info, debug, trace".into())
 }
 
 /// Parses a header line.

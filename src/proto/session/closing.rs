@@ -273,6 +273,7 @@ impl Session {
             phase,
             errno: 0,
             close_code: 0,
+            at: now,
             forgiveness,
             kernel: None,
         })

@@ -104,7 +104,7 @@ impl Session {
         };
         match step {
             Ok((consumed, event)) => {
-                self.note_progress(env, now, &event, input.len() - consumed);
+                self.note_progress(now, &event, input.len() - consumed);
                 (consumed, self.count_message(env, now, event))
             }
             Err(error) => {
@@ -170,6 +170,11 @@ impl Session {
             .decode(role, input, max_message, &mut env.pool)?;
         let event = match item {
             Item::NeedMore => Event::NeedMore,
+            Item::Fragment => {
+                self.heartbeat
+                    .handle_frame(&env.policy(self.policy).timing, now);
+                Event::Consumed
+            }
             Item::Message { kind, payload } => {
                 self.heartbeat
                     .handle_frame(&env.policy(self.policy).timing, now);
@@ -352,48 +357,38 @@ impl Session {
     }
 
     /// Keeps the clock of an unfinished message.
-    fn note_progress(&mut self, env: &mut Env, now: Moment, event: &Event, left: usize) {
-        match event {
-            Event::NeedMore => {
-                let Some(held) = &mut self.buffers else {
-                    return;
-                };
-                let assembled = match &self.wire {
-                    #[cfg(feature = "websocket")]
-                    Wire::WebSocket if !held.websocket.is_idle() => {
-                        Some(held.websocket.assembled_len())
-                    }
-                    Wire::Line if !held.line.is_idle() => Some(held.line.assembled_len()),
-                    Wire::Binary if !held.binary.is_idle() => Some(held.binary.assembled_len()),
-                    _ if left > 0 => Some(0),
-                    _ => None,
-                };
-                let Some(assembled) = assembled else {
-                    held.unfinished = None;
-                    return;
-                };
-                let bytes = (assembled + left) as u64;
-                match &mut held.unfinished {
-                    Some(unfinished) => unfinished.bytes = bytes,
-                    None => {
-                        held.unfinished = Some(Unfinished {
-                            since: Stamp::new(now.fair()),
-                            bytes,
-                        });
-                        self.facts.insert(Fact::Rearm);
-                    }
-                }
-            }
+    fn note_progress(&mut self, now: Moment, event: &Event, left: usize) {
+        let Some(held) = &mut self.buffers else {
+            return;
+        };
+        let left = match event {
             Event::Message { .. } => {
-                self.held(env).unfinished = None;
+                held.unfinished = None;
+                return;
             }
-            // A control frame is whole: if no message is underway, nothing is.
-            Event::Consumed | Event::Pong { .. } => {
-                if let Some(held) = &mut self.buffers
-                    && held.decoders_are_idle()
-                {
-                    held.unfinished = None;
-                }
+            Event::NeedMore => left,
+            // What is left then has not been looked at yet.
+            Event::Consumed | Event::Pong { .. } => 0,
+        };
+        let assembled = match &self.wire {
+            #[cfg(feature = "websocket")]
+            Wire::WebSocket if !held.websocket.is_idle() => Some(held.websocket.assembled_len()),
+            Wire::Line if !held.line.is_idle() => Some(held.line.assembled_len()),
+            Wire::Binary if !held.binary.is_idle() => Some(held.binary.assembled_len()),
+            _ if left > 0 => Some(0),
+            _ => None,
+        };
+        let Some(assembled) = assembled else {
+            held.unfinished = None;
+            return;
+        };
+        let bytes = (assembled + left) as u64;
+        match &mut held.unfinished {
+            Some(unfinished) => unfinished.bytes = bytes,
+            None => {
+                let since = Stamp::new(now.fair());
+                held.unfinished = Some(Unfinished { since, bytes });
+                self.facts.insert(Fact::Rearm);
             }
         }
     }

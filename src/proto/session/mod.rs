@@ -105,6 +105,8 @@ struct End {
     errno: i32,
     /// Zero: none.
     close_code: u16,
+    /// When the cause arose: ages are told as of then.
+    at: Moment,
     forgiveness: Micros,
     kernel: Option<KernelFigures>,
 }
@@ -438,7 +440,8 @@ impl Session {
         now.at - self.opened
     }
 
-    /// Returns the record of the end; before it, what it would be if we closed now.
+    /// Returns the record of the end, with ages as of the moment its cause arose; before it, what it
+    /// would be if we closed now.
     pub fn evidence(&self, now: Moment, loop_delay: Micros) -> Evidence {
         let held = self.buffers.as_ref();
         let end = held.and_then(|held| held.end).unwrap_or_else(|| End {
@@ -446,6 +449,7 @@ impl Session {
             phase: self.phase,
             errno: 0,
             close_code: 0,
+            at: now,
             forgiveness: self.heartbeat.forgiveness(now),
             kernel: None,
         });
@@ -456,13 +460,13 @@ impl Session {
             errno: (end.errno != 0).then_some(end.errno),
             close_code: self.close_code(end),
             clean: self.is_clean(end),
-            age: self.age(now),
-            last_in: self.heartbeat.last_in(now),
-            last_out: self.heartbeat.last_out(now),
+            age: self.age(end.at),
+            last_in: self.heartbeat.last_in(end.at),
+            last_out: self.heartbeat.last_out(end.at),
             last_proof: self
                 .facts
                 .has(Fact::WasOpen)
-                .then(|| self.heartbeat.last_proof(now)),
+                .then(|| self.heartbeat.last_proof(end.at)),
             pings_due,
             pings_written,
             pings_answered,

@@ -566,6 +566,7 @@ fn the_evidence_tells_what_was_known_at_the_verdict() {
         bench.session.judge(&bench.env, late(40), Some(kernel)),
         Cause::PathDead
     );
+    // Asked for a second later, it tells the ages as of the verdict.
     let evidence = bench.session.evidence(late(41), Micros::from_millis(7));
     assert_eq!(
         evidence,
@@ -575,10 +576,10 @@ fn the_evidence_tells_what_was_known_at_the_verdict() {
             errno: None,
             close_code: None,
             clean: false,
-            age: Micros::from_secs(41),
-            last_in: Some(Micros::from_secs(30)),
-            last_out: Some(Micros::from_secs(11)),
-            last_proof: Some(Micros::from_secs(30)),
+            age: Micros::from_secs(40),
+            last_in: Some(Micros::from_secs(29)),
+            last_out: Some(Micros::from_secs(10)),
+            last_proof: Some(Micros::from_secs(29)),
             pings_due: 3,
             pings_written: 3,
             pings_answered: 1,
@@ -1545,5 +1546,24 @@ fn a_codec_that_errs_ends_its_connection_and_nothing_else() {
             Some(Cause::ProtocolError),
             "{bytes:02x?}"
         );
+    }
+}
+
+#[test]
+fn under_message_proof_a_whole_fragment_is_life_and_half_a_one_is_not() {
+    let mut fragment = Vec::new();
+    encode(false, Opcode::Binary, b"part", Some([0; 4]), &mut fragment);
+    for (bytes, is_life) in [(&fragment[..], true), (&fragment[..8], false)] {
+        let mut bench = Bench::with(Wire::WebSocket, |heartbeat, _| {
+            heartbeat.proof = Proof::Message;
+        });
+        for at in [10, 20] {
+            assert_eq!(bench.due(secs(at)), Due::Changed);
+            bench.flush(secs(at));
+        }
+        bench.feed(secs(24), bytes);
+        let due = bench.due(secs(25));
+        assert_eq!(matches!(due, Due::Wait(_)), is_life, "{due:?}");
+        assert_eq!(due == Due::Silent, !is_life, "{due:?}");
     }
 }

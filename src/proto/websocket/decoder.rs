@@ -44,7 +44,11 @@ use crate::proto::wire::{MessageKind, Payload, Role};
 ///
 /// let (mut decoder, mut pool) = (Decoder::default(), Pool::default());
 /// let (consumed, item) = decoder.decode(Role::Client, &mut rx, 1024, &mut pool)?;
-/// let Item::Ping(token) = item else { unreachable!("the ping comes first") };
+/// assert_eq!(item, Item::Fragment);
+///
+/// rx.drain(..consumed);
+/// let (consumed, item) = decoder.decode(Role::Client, &mut rx, 1024, &mut pool)?;
+/// let Item::Ping(token) = item else { unreachable!("the ping comes second") };
 /// assert_eq!(&rx[token], b"token");
 ///
 /// rx.drain(..consumed);
@@ -97,7 +101,7 @@ impl Decoder {
                 consumed += frame.remaining.min(input.len() - start);
                 let piece = &mut input[start..consumed];
                 match self.receive(frame, piece, pool)? {
-                    Progress::Frame => {}
+                    Progress::Frame => return Ok((consumed, Item::Fragment)),
                     Progress::Unfinished => return Ok((consumed, Item::NeedMore)),
                     Progress::InPlace(kind) => {
                         let payload = Payload::Input(start..consumed);
@@ -304,6 +308,8 @@ impl fmt::Debug for Decoder {
 pub enum Item {
     /// Nothing whole: everything that could be consumed has been.
     NeedMore,
+    /// A complete frame of a message that is not complete yet.
+    Fragment,
     /// A complete message.
     Message {
         /// Text, which is then valid UTF-8, or binary.

@@ -73,6 +73,10 @@ impl Feed {
         };
         let item = match item {
             Item::NeedMore => None,
+            Item::Fragment => {
+                rx.drain(..consumed);
+                return true;
+            }
             Item::Message {
                 kind,
                 payload: Payload::Input(range),
@@ -653,9 +657,7 @@ fn storage_comes_from_the_pool_and_goes_back() {
     let (mut decoder, mut pool) = (Decoder::default(), Pool::default());
     let wire = fragments(Opcode::Binary, &bytes(5000), &[2500], None);
     for _ in 0..3 {
-        let (_, item) = decoder
-            .decode(Role::Client, &mut wire.clone(), LIMIT, &mut pool)
-            .unwrap();
+        let item = decode_fragments(&mut decoder, &mut wire.clone(), &mut pool);
         assert!(matches!(
             item,
             Item::Message {
@@ -668,9 +670,7 @@ fn storage_comes_from_the_pool_and_goes_back() {
         assert_eq!(pool.free_bytes(), 4096 + 16_384);
         assert_eq!(decoder.assembled.capacity(), 0);
     }
-    let (_, _) = decoder
-        .decode(Role::Client, &mut wire.clone(), LIMIT, &mut pool)
-        .unwrap();
+    decode_fragments(&mut decoder, &mut wire.clone(), &mut pool);
     Decoder::recycle(decoder.take_assembled(), &mut pool);
     assert_eq!(pool.free_bytes(), 4096 + 16_384);
     Decoder::recycle(Vec::with_capacity(100_000), &mut pool);
@@ -686,15 +686,36 @@ fn storage_comes_from_the_pool_and_goes_back() {
 fn an_assembled_message_that_nobody_takes_does_not_reach_the_next_one() {
     let (mut decoder, mut pool) = (Decoder::default(), Pool::default());
     let mut first = fragments(Opcode::Text, b"first", &[2], None);
-    decoder
-        .decode(Role::Client, &mut first, LIMIT, &mut pool)
-        .unwrap();
+    decode_fragments(&mut decoder, &mut first, &mut pool);
     assert_eq!(decoder.assembled_len(), 0, "it is no unfinished message");
     let mut second = fragments(Opcode::Text, b"2nd", &[1], None);
-    decoder
-        .decode(Role::Client, &mut second, LIMIT, &mut pool)
-        .unwrap();
+    decode_fragments(&mut decoder, &mut second, &mut pool);
     assert_eq!(decoder.assembled(), b"2nd");
+}
+
+/// Decodes a fragmented message; returns what follows its fragments.
+fn decode_fragments(decoder: &mut Decoder, mut input: &mut [u8], pool: &mut Pool) -> Item {
+    loop {
+        let (consumed, item) = decoder.decode(Role::Client, input, LIMIT, pool).unwrap();
+        input = &mut input[consumed..];
+        if item != Item::Fragment {
+            return item;
+        }
+    }
+}
+
+#[test]
+fn a_fragment_is_reported_once_it_is_whole() {
+    let mut wire = fragments(Opcode::Binary, b"abcd", &[2], None);
+    let (mut decoder, mut pool) = (Decoder::default(), Pool::default());
+    let mut decode = |input: &mut [u8]| {
+        decoder
+            .decode(Role::Client, input, LIMIT, &mut pool)
+            .unwrap()
+    };
+    assert_eq!(decode(&mut wire[..3]), (3, Item::NeedMore));
+    assert_eq!(decode(&mut wire[3..]), (1, Item::Fragment));
+    assert!(matches!(decode(&mut wire[4..]), (4, Item::Message { .. })));
 }
 
 #[test]

@@ -1,0 +1,467 @@
+//! The program's manners: bad input gets one clear line and the right exit code, and signals end it
+//! as promised.
+#![cfg(all(unix, feature = "cli"))]
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod support;
+
+use std::net::TcpListener;
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Signal, geteuid};
+use support::process::Process;
+use support::program::{self, Server};
+use support::raw::{Arrival, RawPeer};
+use support::record::Record;
+use support::{PATIENCE, Wire};
+
+/// A failure of what was asked, such as a port in use.
+const FAILED: i32 = 1;
+/// A fault in how it was asked.
+const USAGE: i32 = 2;
+
+// Usage and configuration.
+
+#[test]
+fn an_unknown_flag_is_named() {
+    refuses(&["serve", "--intervall", "1s"], USAGE, &["--intervall"]);
+    refuses(
+        &["connect", "--frobnicate", "ws://127.0.0.1:9"],
+        USAGE,
+        &["--frobnicate"],
+    );
+}
+
+#[test]
+fn an_unknown_command_is_named() {
+    refuses(&["server"], USAGE, &["server", "serve"]);
+}
+
+#[test]
+fn a_command_is_asked_for() {
+    let (status, _, stderr) = run(&[]);
+    assert_eq!(status.code(), Some(USAGE));
+    for part in ["Usage: heartwheel", "serve", "connect"] {
+        assert!(stderr.contains(part), "names no {part:?}:\n{stderr}");
+    }
+}
+
+#[test]
+fn a_flag_without_its_value_is_named() {
+    refuses(&["serve", "--interval"], USAGE, &["--interval"]);
+}
+
+#[test]
+fn a_bad_address_is_named_with_its_flag() {
+    for address in [
+        "localhost:notaport",
+        "127.0.0.1:70000",
+        "300.0.0.1:80",
+        "",
+        ":::",
+    ] {
+        refuses(&["serve", "--ws", address], USAGE, &["--ws", address]);
+    }
+    refuses(
+        &["serve", "--tcp", "127.0.0.1"],
+        USAGE,
+        &["--tcp", "127.0.0.1"],
+    );
+}
+
+#[test]
+fn a_bad_duration_is_named_with_its_flag() {
+    for duration in [
+        "soon",
+        "1",
+        "1.5",
+        "-1s",
+        "",
+        "10parsecs",
+        "99999999999999999999s",
+    ] {
+        let argument = format!("--interval={duration}");
+        refuses(&["serve", &argument], USAGE, &["--interval", duration]);
+    }
+    refuses(&["serve", "--drain", "later"], USAGE, &["--drain", "later"]);
+}
+
+#[test]
+fn a_bad_size_is_named_with_its_flag() {
+    for size in ["big", "-1", "", "12XiB"] {
+        let argument = format!("--max-message={size}");
+        refuses(&["serve", &argument], USAGE, &["--max-message", size]);
+    }
+}
+
+#[test]
+fn a_bad_choice_is_named_with_what_there_is() {
+    refuses(
+        &["serve", "--mode", "mirror"],
+        USAGE,
+        &["--mode", "mirror", "echo", "broadcast"],
+    );
+    refuses(
+        &["serve", "--proof", "hope"],
+        USAGE,
+        &["--proof", "hope", "bytes", "pong"],
+    );
+    refuses(
+        &["serve", "--log-level", "loud"],
+        USAGE,
+        &["--log-level", "loud", "debug"],
+    );
+}
+
+#[test]
+fn a_timeout_that_does_not_exceed_the_interval_is_refused() {
+    for timeout in ["5s", "10s"] {
+        let args = ["serve", "--interval", "10s", "--timeout", timeout];
+        refuses(&args, USAGE, &["timeout", "interval"]);
+    }
+}
+
+#[test]
+fn zero_is_refused_by_name() {
+    for flag in [
+        "--interval",
+        "--timeout",
+        "--write-timeout",
+        "--handshake-timeout",
+    ] {
+        refuses(&["serve", flag, "0s"], USAGE, &[&flag[2..]]);
+    }
+    refuses(&["serve", "--tick", "0ms"], USAGE, &["tick"]);
+    refuses(
+        &["serve", "--max-connections", "0"],
+        USAGE,
+        &["max-connections"],
+    );
+}
+
+#[test]
+fn huge_values_are_refused_by_name() {
+    refuses(&["serve", "--interval", "10000days"], USAGE, &["interval"]);
+    refuses(&["serve", "--timeout", "10000days"], USAGE, &["timeout"]);
+    refuses(&["serve", "--tick", "1h"], USAGE, &["tick"]);
+    refuses(
+        &["serve", "--max-message", "99999999999999999999GiB"],
+        USAGE,
+        &["max-message"],
+    );
+    let huge = "99999999999999999999";
+    refuses(
+        &["serve", "--max-connections", huge],
+        USAGE,
+        &["max-connections"],
+    );
+}
+
+#[test]
+fn proof_by_pongs_without_pings_is_refused() {
+    let args = [
+        "serve",
+        "--interval",
+        "off",
+        "--timeout",
+        "10s",
+        "--proof",
+        "pong",
+    ];
+    refuses(&args, USAGE, &["proof", "pong"]);
+}
+
+#[test]
+fn a_bad_url_is_named() {
+    for url in [
+        "127.0.0.1:9001",
+        "http://127.0.0.1:9001",
+        "ws://",
+        "ws://127.0.0.1:70000",
+        "tcp://",
+    ] {
+        refuses(&["connect", url], USAGE, &[url]);
+    }
+    refuses(&["connect"], USAGE, &["URL"]);
+}
+
+#[test]
+fn an_encrypted_url_is_refused_with_the_reason() {
+    refuses(
+        &["connect", "wss://127.0.0.1:9001"],
+        USAGE,
+        &["wss://", "TLS"],
+    );
+}
+
+// What the machine refuses.
+
+#[test]
+fn a_port_in_use_is_named() {
+    let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = holder.local_addr().unwrap().to_string();
+    for flag in ["--ws", "--tcp", "--tcp-binary", "--tcp-raw"] {
+        refuses(&["serve", flag, &address], FAILED, &[&address, "in use"]);
+    }
+}
+
+#[test]
+fn an_address_of_another_machine_is_named() {
+    // From the block for documentation (RFC 5737): no machine has it.
+    refuses(&["serve", "--ws", "192.0.2.1:0"], FAILED, &["192.0.2.1"]);
+}
+
+#[test]
+fn a_port_without_permission_is_named() {
+    use std::os::unix::process::CommandExt;
+
+    let mut command = program::heartwheel(&["serve", "--ws", "127.0.0.1:80"]);
+    let place = std::env::temp_dir().join(format!("heartwheel-{}", std::process::id()));
+    if geteuid().is_root() {
+        // As nobody, who may not enter every checkout: from a copy.
+        std::fs::create_dir(&place).unwrap();
+        let copy = place.join("heartwheel");
+        std::fs::copy(command.get_program(), &copy).unwrap();
+        command = std::process::Command::new(copy);
+        command
+            .args(["serve", "--ws", "127.0.0.1:80"])
+            .uid(65_534)
+            .gid(65_534);
+        command.current_dir(&place);
+    }
+    let first_free = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
+    let refused = first_free.map_or(true, |port| port.trim().parse::<u16>().unwrap() > 80);
+    let mut process = Process::spawn(&mut command, "`cargo test` builds it");
+    if refused {
+        assert_refusal(process, FAILED, &["127.0.0.1:80", "ermission"]);
+    } else {
+        // This system has no port that needs a permission: there is nothing to refuse.
+        process.signal(Signal::TERM);
+        process.wait_exit();
+    }
+    let _nothing_copied = std::fs::remove_dir_all(place);
+}
+
+// Help.
+
+#[test]
+fn the_version_is_printed() {
+    let (status, stdout, stderr) = run(&["--version"]);
+    assert!(status.success());
+    assert_eq!(
+        stdout,
+        format!("heartwheel {}\n", env!("CARGO_PKG_VERSION"))
+    );
+    assert_eq!(stderr, "");
+}
+
+#[test]
+fn help_names_the_commands_and_their_flags() {
+    helps(&["--help"], &["serve", "connect"]);
+    let serve = [
+        "--ws",
+        "--tcp",
+        "--tcp-binary",
+        "--tcp-raw",
+        "--mode",
+        "--interval",
+        "--timeout",
+    ];
+    helps(&["serve", "--help"], &serve);
+    let more = [
+        "--write-timeout",
+        "--handshake-timeout",
+        "--close-timeout",
+        "--tick",
+        "--proof",
+    ];
+    helps(&["serve", "--help"], &more);
+    let rest = [
+        "--ping-slack",
+        "--max-connections",
+        "--max-message",
+        "--send-queue",
+        "--drain",
+    ];
+    helps(&["serve", "--help"], &rest);
+    helps(&["serve", "--help"], &["--log-level", "--quiet", "--json"]);
+    helps(
+        &["connect", "--help"],
+        &["URL", "ws://", "tcp://", "--interval", "--timeout"],
+    );
+}
+
+// Events.
+
+#[test]
+fn people_get_a_line_for_each_event() {
+    let process = program::start(&["serve", "--tcp", "127.0.0.1:0"]);
+    let port: u16 = process.wait_for("listening", |line| {
+        let port = line.text.strip_prefix("listening tcp 127.0.0.1:")?;
+        port.parse().ok()
+    });
+    let peer = RawPeer::connect(Wire::Line, port);
+    let address = format!("peer=127.0.0.1:{}", peer.local_port());
+    let tells = |event: &str, words: &[&str]| {
+        process.wait_for(event, |line| {
+            let mut said = line.text.split(' ');
+            let is_it = said.next() == Some(event) && said.next()?.starts_with("id=");
+            let said: Vec<_> = said.collect();
+            (is_it && words.iter().all(|word| said.contains(word))).then_some(())
+        });
+    };
+    tells("open", &[&address, "wire=tcp"]);
+    drop(peer);
+    tells("closed", &[&address, "cause=peer_eof", "clean=true"]);
+}
+
+#[test]
+fn of_interval_and_timeout_one_follows_the_other_and_both_are_told() {
+    for (flag, time) in [("--interval", "4s"), ("--timeout", "10s")] {
+        let server = Server::start(&[Wire::WebSocket], &[flag, time]);
+        let told = server.process().wait_for("listening", |line| {
+            let event = line.event("listening")?;
+            Some((
+                event["interval_us"].as_u64()?,
+                event["timeout_us"].as_u64()?,
+            ))
+        });
+        assert_eq!(told, (4_000_000, 10_000_000), "{flag} {time}");
+    }
+}
+
+// Signals.
+
+#[test]
+fn sigterm_says_goodbye_to_each_connection_and_exits_with_zero() {
+    drains_at_once(Signal::TERM);
+}
+
+#[test]
+fn sigint_says_goodbye_to_each_connection_and_exits_with_zero() {
+    drains_at_once(Signal::INT);
+}
+
+#[test]
+fn a_second_signal_exits_with_one_at_once() {
+    let mut server = Server::start(&[Wire::WebSocket], &["--close-timeout", "50s"]);
+    let mut peer = RawPeer::connect(Wire::WebSocket, server.port(Wire::WebSocket));
+    server.wait_open(peer.local_port());
+    server.process().signal(Signal::TERM);
+    assert_eq!(peer.next(), Arrival::Close(Some(1001)));
+    // Its Close is never answered, so the drain cannot be over.
+    server.process().signal(Signal::TERM);
+    let again = Instant::now();
+    assert_eq!(server.process_mut().wait_exit().code(), Some(1));
+    assert!(
+        again.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        again.elapsed()
+    );
+}
+
+#[test]
+fn a_peer_that_ignores_the_goodbye_does_not_hold_up_the_exit() {
+    let mut server = Server::start(&[Wire::WebSocket], &["--close-timeout", "200ms"]);
+    let mut peer = RawPeer::connect(Wire::WebSocket, server.port(Wire::WebSocket));
+    server.wait_open(peer.local_port());
+    server.process().signal(Signal::TERM);
+    assert_eq!(peer.next(), Arrival::Close(Some(1001)));
+    let record = server.wait_closed_from(peer.local_port());
+    record.assert_end("drain", false);
+    assert_eq!(server.process_mut().wait_exit().code(), Some(0));
+}
+
+#[test]
+fn a_server_that_drains_takes_no_new_connections() {
+    let server = Server::start(
+        &[Wire::WebSocket],
+        &["--close-timeout", "50s", "--drain", "50s"],
+    );
+    let port = server.port(Wire::WebSocket);
+    let mut peer = RawPeer::connect(Wire::WebSocket, port);
+    server.wait_open(peer.local_port());
+    server.process().signal(Signal::TERM);
+    assert_eq!(peer.next(), Arrival::Close(Some(1001)));
+    // Whether it is refused by the kernel or by the server: it does not open.
+    if let Ok(mut late) = std::net::TcpStream::connect(("127.0.0.1", port)) {
+        use std::io::{Read, Write};
+        late.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut answer = Vec::new();
+        let _reset = late.write_all(&support::raw::handshake(port));
+        let _reset = late.read_to_end(&mut answer);
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(
+            answer.is_empty() || answer.starts_with("HTTP/1.1 503 "),
+            "{answer}"
+        );
+    }
+}
+
+/// Drains a server with a peer on each wire that says goodbye in its turn.
+fn drains_at_once(signal: Signal) {
+    let wires = [Wire::WebSocket, Wire::Line];
+    let mut server = Server::start(&wires, &[]);
+    let mut peers = wires.map(|wire| RawPeer::connect(wire, server.port(wire)));
+    for peer in &peers {
+        server.wait_open(peer.local_port());
+    }
+    let [websocket, line] = &mut peers;
+    server.process().signal(signal);
+    let signalled = Instant::now();
+    assert_eq!(websocket.next_answering(), Arrival::Close(Some(1001)));
+    websocket.send_close(1001);
+    assert_eq!(websocket.next(), Arrival::Eof);
+    assert_eq!(line.next_answering(), Arrival::Eof);
+    let ports = [websocket.local_port(), line.local_port()];
+    // Both ends are seen, and the line peer hangs up.
+    drop(peers);
+    let records: [Record; 2] = ports.map(|port| server.wait_closed_from(port));
+    for record in &records {
+        record.assert_end("drain", true);
+    }
+    assert_eq!(records[0].count("code"), 1001, "{}", records[0].0);
+    assert_eq!(server.process_mut().wait_exit().code(), Some(0));
+    // Far from the window of 8 s: two connections take no noticeable time.
+    assert!(
+        signalled.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        signalled.elapsed()
+    );
+}
+
+fn run(args: &[&str]) -> (ExitStatus, String, String) {
+    let mut process = program::start(args);
+    process.input().end();
+    let status = process.wait_exit();
+    (status, process.stdout(), process.stderr())
+}
+
+/// Expects an exit with this code and one line that names all these parts.
+fn refuses(args: &[&str], code: i32, parts: &[&str]) {
+    assert_refusal(program::start(args), code, parts);
+}
+
+fn assert_refusal(mut process: Process, code: i32, parts: &[&str]) {
+    let status = process.wait_exit();
+    let stderr = process.stderr();
+    let shown = process.transcript();
+    assert_eq!(status.code(), Some(code), "{shown}");
+    assert_eq!(stderr.lines().count(), 1, "one line: {shown}");
+    assert!(!stderr.contains("panicked"), "{shown}");
+    for part in parts {
+        assert!(stderr.contains(part), "names no {part:?}: {shown}");
+    }
+}
+
+fn helps(args: &[&str], parts: &[&str]) {
+    let (status, stdout, _) = run(args);
+    assert!(status.success());
+    for part in parts {
+        assert!(
+            stdout.contains(part),
+            "{args:?} names no {part:?}:\n{stdout}"
+        );
+    }
+}

@@ -1,0 +1,266 @@
+//! A peer that writes its own bytes, and knows when it wrote the last one.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use super::{PATIENCE, Wire};
+
+/// The mask of all frames: any does (RFC 6455, section 5.3, asks for an unpredictable one to protect
+/// intermediaries, and there is none here).
+const MASK: [u8; 4] = [0x12, 0x34, 0x56, 0x78];
+
+/// What arrives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    Message(Vec<u8>),
+    Ping(Vec<u8>),
+    Pong,
+    /// A Close frame with its code.
+    Close(Option<u16>),
+    /// The end of input.
+    Eof,
+    Reset,
+}
+
+/// A client that does nothing by itself.
+pub(crate) struct RawPeer {
+    stream: TcpStream,
+    wire: Wire,
+    rx: Vec<u8>,
+    /// The message whose last fragment is still to come.
+    message: Vec<u8>,
+    /// Just before the last write began: no server can have read its bytes earlier.
+    last_write: Instant,
+}
+
+impl RawPeer {
+    /// Connects, and shakes hands where the wire does.
+    pub(crate) fn connect(wire: Wire, port: u16) -> Self {
+        let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        let (rx, message) = (Vec::new(), Vec::new());
+        let mut peer = Self {
+            stream,
+            wire,
+            rx,
+            message,
+            last_write: Instant::now(),
+        };
+        if wire == Wire::WebSocket {
+            peer.write(&handshake(port));
+            let rest = peer.read_until(handshake_end);
+            peer.rx.drain(..rest);
+        }
+        peer
+    }
+
+    pub(crate) fn local_port(&self) -> u16 {
+        self.stream.local_addr().unwrap().port()
+    }
+
+    /// Returns the stream and what was read from it beyond the handshake.
+    pub(crate) fn into_parts(self) -> (TcpStream, Vec<u8>) {
+        (self.stream, self.rx)
+    }
+
+    pub(crate) fn last_write(&self) -> Instant {
+        self.last_write
+    }
+
+    pub(crate) fn write(&mut self, bytes: &[u8]) {
+        self.last_write = Instant::now();
+        self.stream.write_all(bytes).unwrap();
+    }
+
+    /// Sends a short text.
+    pub(crate) fn send_text(&mut self, text: &str) {
+        let payload = text.as_bytes();
+        let bytes = match self.wire {
+            Wire::WebSocket => masked_frame(0x81, payload),
+            Wire::Line => [payload, b"\n"].concat(),
+            Wire::Binary => {
+                let len = u32::try_from(payload.len()).unwrap();
+                [&[0], &len.to_be_bytes()[..], payload].concat()
+            }
+        };
+        self.write(&bytes);
+    }
+
+    /// Sends the pong to a ping.
+    pub(crate) fn send_pong(&mut self, token: &[u8]) {
+        let bytes = match self.wire {
+            Wire::WebSocket => masked_frame(0x8A, token),
+            Wire::Line => b"PONG\n".to_vec(),
+            Wire::Binary => vec![2],
+        };
+        self.write(&bytes);
+    }
+
+    /// Sends a Close frame.
+    pub(crate) fn send_close(&mut self, code: u16) {
+        assert_eq!(self.wire, Wire::WebSocket);
+        self.write(&masked_frame(0x88, &code.to_be_bytes()));
+    }
+
+    /// Waits for what comes next.
+    pub(crate) fn next(&mut self) -> Arrival {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some((used, arrival)) = self.parse() {
+                self.rx.drain(..used);
+                match arrival {
+                    Some(arrival) => return arrival,
+                    None => continue,
+                }
+            }
+            if let Some(end) = self.fill(deadline) {
+                return end;
+            }
+        }
+    }
+
+    /// Reads until something arrives that is not a ping; each of those is answered.
+    pub(crate) fn next_answering(&mut self) -> Arrival {
+        loop {
+            match self.next() {
+                Arrival::Ping(token) => self.send_pong(&token),
+                other => return other,
+            }
+        }
+    }
+
+    /// Takes no notice of anything until the connection ends; returns how and when it did.
+    pub(crate) fn ignore_until_end(&mut self) -> (Arrival, Instant) {
+        loop {
+            let arrival = self.next();
+            if matches!(arrival, Arrival::Eof | Arrival::Reset) {
+                return (arrival, Instant::now());
+            }
+        }
+    }
+
+    /// Reads once more; returns the end if that is what came.
+    fn fill(&mut self, deadline: Instant) -> Option<Arrival> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        self.stream
+            .set_read_timeout(Some(left.max(Duration::from_millis(1))))
+            .unwrap();
+        let mut buffer = [0; 64 * 1024];
+        match self.stream.read(&mut buffer) {
+            Ok(0) => Some(Arrival::Eof),
+            Ok(count) => {
+                self.rx.extend_from_slice(&buffer[..count]);
+                None
+            }
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => Some(Arrival::Reset),
+            Err(error) => panic!("waiting for the server: {error}"),
+        }
+    }
+
+    fn read_until(&mut self, done: impl Fn(&[u8]) -> Option<usize>) -> usize {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(used) = done(&self.rx) {
+                return used;
+            }
+            if let Some(end) = self.fill(deadline) {
+                panic!("{end:?} in the handshake");
+            }
+        }
+    }
+
+    /// Takes the first frame apart, if it is complete: its length, and what it was unless it was a
+    /// fragment with more to come.
+    fn parse(&mut self) -> Option<(usize, Option<Arrival>)> {
+        let rx = &self.rx;
+        match self.wire {
+            Wire::WebSocket => {
+                let (first, payload) = unmasked_frame(rx)?;
+                let used = payload.end;
+                let payload = &rx[payload];
+                let arrival = match first & 0x0F {
+                    0..=2 => {
+                        self.message.extend_from_slice(payload);
+                        let whole = first & 0x80 != 0;
+                        whole.then(|| Arrival::Message(std::mem::take(&mut self.message)))
+                    }
+                    8 => {
+                        let code = payload.first_chunk().map(|code| u16::from_be_bytes(*code));
+                        Some(Arrival::Close(code))
+                    }
+                    9 => Some(Arrival::Ping(payload.to_vec())),
+                    10 => Some(Arrival::Pong),
+                    opcode => panic!("opcode {opcode}"),
+                };
+                Some((used, arrival))
+            }
+            Wire::Line => {
+                let end = rx.iter().position(|&byte| byte == b'\n')?;
+                let arrival = match &rx[..end] {
+                    b"PING" => Arrival::Ping(Vec::new()),
+                    b"PONG" => Arrival::Pong,
+                    line => Arrival::Message(line.to_vec()),
+                };
+                Some((end + 1, Some(arrival)))
+            }
+            Wire::Binary => match rx.first()? {
+                1 => Some((1, Some(Arrival::Ping(Vec::new())))),
+                2 => Some((1, Some(Arrival::Pong))),
+                0 => {
+                    let len = u32::from_be_bytes(*rx[1..].first_chunk()?);
+                    let end = 5 + usize::try_from(len).unwrap();
+                    let payload = rx.get(5..end)?.to_vec();
+                    Some((end, Some(Arrival::Message(payload))))
+                }
+                tag => panic!("tag {tag}"),
+            },
+        }
+    }
+}
+
+/// Returns an opening handshake with the key of RFC 6455, section 1.3.
+pub(crate) fn handshake(port: u16) -> Vec<u8> {
+    format!(
+        "GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    )
+    .into_bytes()
+}
+
+/// Returns where the server's half of the handshake ends, once it is complete.
+pub(crate) fn handshake_end(rx: &[u8]) -> Option<usize> {
+    let end = rx.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
+    let head = String::from_utf8_lossy(&rx[..end]);
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    // The answer to that key, as the section prints it.
+    assert!(head.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{head}");
+    Some(end)
+}
+
+/// Returns the first byte of a server's frame and where its payload lies, once it is complete.
+pub(crate) fn unmasked_frame(rx: &[u8]) -> Option<(u8, std::ops::Range<usize>)> {
+    let (&first, &second) = (rx.first()?, rx.get(1)?);
+    assert_eq!(second & 0x80, 0, "a server must not mask");
+    let (start, len) = match second {
+        127 => (10, u64::from_be_bytes(*rx[2..].first_chunk()?)),
+        126 => (4, u64::from(u16::from_be_bytes(*rx[2..].first_chunk()?))),
+        len => (2, u64::from(len)),
+    };
+    let end = start + usize::try_from(len).unwrap();
+    (rx.len() >= end).then_some((first, start..end))
+}
+
+/// Returns a client's frame with a short payload.
+pub(crate) fn masked_frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let len = u8::try_from(payload.len()).ok().filter(|&len| len < 126);
+    let mut bytes = vec![first, 0x80 | len.expect("test payloads are short")];
+    bytes.extend(MASK);
+    bytes.extend(
+        payload
+            .iter()
+            .zip(MASK.iter().cycle())
+            .map(|(byte, mask)| byte ^ mask),
+    );
+    bytes
+}
