@@ -146,7 +146,15 @@ impl<D: Default> Core<D> {
             origin: conn.origin,
             head: Head::None(std::marker::PhantomData),
         };
-        match handler.on_accept(&mut Context::new(self), &offer) {
+        let answer = handler.on_accept(&mut Context::new(self), &offer);
+        if self
+            .conn(id)
+            .is_none_or(|conn| conn.session.phase() != Phase::Open)
+        {
+            // Closed while it was being judged: it never opened.
+            return;
+        }
+        match answer {
             Ok(welcome) => self.welcome(handler, id, welcome.data),
             Err(_) => {
                 if let Some(conn) = self.conns.get_mut(id.index()) {

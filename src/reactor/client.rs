@@ -330,7 +330,7 @@ pub(super) struct Client {
 pub(super) enum ClientState {
     /// Due to be dialed at this time.
     Waiting(Micros),
-    /// Its name is being looked up.
+    /// Its name is being looked up, or the next of its addresses is about to be dialed.
     Resolving,
     /// It has a connection, open or not yet.
     Active(ConnId),

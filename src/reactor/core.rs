@@ -53,6 +53,8 @@ pub(super) struct Core<D> {
     pub(super) doomed: Vec<usize>,
     /// Connections with input left that no edge will announce again.
     pub(super) carried: VecDeque<ConnId>,
+    /// When reading stops in this turn, and what is left is carried over.
+    pub(super) reading_ends: Micros,
     /// The connection whose input is being handled. Set at the beginning of a turn, it says that the
     /// handler panicked then, and what was in hand is lost.
     pub(super) in_hand: Option<ConnId>,
@@ -71,6 +73,8 @@ pub(super) struct Core<D> {
     pub(super) drain: Option<Drain>,
     pub(super) inbox: Inbox,
     pub(super) remote: Remote,
+    /// Commands may be left that no wake will announce again.
+    pub(super) commanded: bool,
     pub(super) waker: Arc<Waker>,
     pub(super) resolved: (Sender<Resolved>, Receiver<Resolved>),
     pub(super) stopping: bool,
@@ -112,6 +116,7 @@ impl<D> Core<D> {
             dirty: Vec::new(),
             doomed: Vec::new(),
             carried: VecDeque::new(),
+            reading_ends: Micros::ZERO,
             in_hand: None,
             taken: 0,
             unwound: false,
@@ -122,6 +127,7 @@ impl<D> Core<D> {
             drain: None,
             inbox,
             remote,
+            commanded: false,
             waker,
             resolved: channel(),
             stopping: false,
@@ -273,6 +279,18 @@ impl<D> Core<D> {
         }
     }
 
+    /// Reads on from a connection that began to close while reading was paused: the peer's goodbye may
+    /// have been waiting all along.
+    pub(super) fn read_goodbye(&mut self, key: usize, was_paused: bool) {
+        if let Some(conn) = self.conns.get_mut(key)
+            && was_paused
+            && !conn.session.is_paused()
+        {
+            conn.flags.readable = true;
+            self.carry(key);
+        }
+    }
+
     /// Puts a connection on the list to be reaped.
     pub(super) fn doom(&mut self, key: usize) {
         if let Some(conn) = self.conns.get_mut(key)
@@ -365,6 +383,7 @@ impl<D> Core<D> {
             || self.overdue
             || !self.expired.is_empty()
             || self.in_hand.is_some()
+            || self.commanded
             || self.unwound
             || self.stopping
         {
@@ -377,7 +396,9 @@ impl<D> Core<D> {
         if let Some((timer, _)) = self.timers.first_key_value() {
             wake = wake.min(timer.due);
         }
-        if let Some(drain) = &self.drain {
+        if let Some(drain) = &self.drain
+            && !self.conns.is_empty()
+        {
             wake = wake.min(drain.next_step(now));
         }
         for (_, listener) in &self.listeners {

@@ -111,12 +111,17 @@ impl<D: Default> Core<D> {
         let Some(addr) = client.addrs.pop() else {
             return;
         };
-        let attempt = client.backoff.attempts() + 1;
+        let attempt = client.backoff.attempts().saturating_add(1);
+        // No connection yet: a callback that stops the client now finds none to close.
+        client.state = ClientState::Resolving;
         handler.on_client(
             &mut Context::new(self),
             id,
             ClientEvent::Dialing { attempt, addr },
         );
+        if self.clients[id.0 as usize].state == ClientState::Stopped {
+            return;
+        }
         let dialed = socket::dial(addr).and_then(|socket| {
             self.refresh_now();
             let client = &self.clients[id.0 as usize];

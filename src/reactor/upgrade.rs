@@ -26,15 +26,23 @@ impl<D: Default> Core<D> {
             Role::Server => self.serve_handshake(handler, id, ring),
             Role::Client => self.follow_handshake(handler, id, ring),
         }
-        let phase = self.conns[id.index()].session.phase();
-        match phase {
+        let session = &self.conns[id.index()].session;
+        match session.phase() {
             Phase::Open => true,
             Phase::Connecting | Phase::Handshaking => false,
+            // Closed as soon as it was open: what follows is frames, perhaps the peer's Close.
+            Phase::Closing if session.was_open() => true,
             Phase::Closing | Phase::Closed => {
                 ring.consume(ring.len());
                 false
             }
         }
+    }
+
+    /// Says whether the answer still counts: a callback may have closed the very connection that it was
+    /// asked about.
+    fn is_handshaking(&self, id: ConnId) -> bool {
+        self.conns[id.index()].session.phase() == Phase::Handshaking
     }
 
     fn head_limits(&self, id: ConnId) -> HeadLimits {
@@ -86,7 +94,11 @@ impl<D: Default> Core<D> {
             origin,
             head: Head::Request(&upgrade),
         };
-        match handler.on_accept(&mut Context::new(self), &offer) {
+        let answer = handler.on_accept(&mut Context::new(self), &offer);
+        if !self.is_handshaking(id) {
+            return;
+        }
+        match answer {
             Ok(welcome) => {
                 self.accept_upgrade(handler, id, &upgrade, welcome);
                 ring.consume(len);
@@ -124,6 +136,9 @@ impl<D: Default> Core<D> {
     ) {
         let mut answer = handler.on_http(&mut Context::new(self), id, request);
         self.refresh_now();
+        if !self.is_handshaking(id) {
+            return;
+        }
         if request.method() == "HEAD" {
             answer.body.clear();
         }
@@ -202,7 +217,11 @@ impl<D: Default> Core<D> {
             origin,
             head: Head::Response(&response),
         };
-        match handler.on_accept(&mut Context::new(self), &offer) {
+        let answer = handler.on_accept(&mut Context::new(self), &offer);
+        if !self.is_handshaking(id) {
+            return;
+        }
+        match answer {
             Ok(welcome) => {
                 self.conns[id.index()]
                     .session
