@@ -6,15 +6,15 @@ pub mod architecture {
     //!
     //! # Layers
     //!
-    //! Imports point down this list and never up.
+    //! Imports point down this list and never up; `tests/layers.rs` holds the sources to it.
     //!
     //! ```text
     //! 5  src/bin/heartwheel     the program: public API only               feature `cli`
     //! 4  src/reactor/*          mio, sockets, the clock: owns every socket
     //! 3  proto::{session, heartbeat}                                       time -> verdicts
     //! 2  proto::{line, binary, websocket, codec, message, outbox}          bytes <-> frames, no time
-    //! 1  proto::{wheel, ring, pool, backoff, time, policy}                 structures, no protocol
-    //! 0  config, error, close, stats                                       vocabulary
+    //! 1  proto::{wheel, ring, pool, backoff, policy}, assembly, flags      structures, no protocol
+    //! 0  config, error, close, stats, proto::{time, wire}                  vocabulary
     //! ```
     //!
     //! Everything in [`proto`](crate::proto) is sans-I/O: bytes and times go in, bytes, deadlines and
@@ -29,11 +29,16 @@ pub mod architecture {
     //! 1. wait, at most until the next deadline;
     //! 2. read the clock: what follows happens then;
     //! 3. events: what was carried over, sockets, then listeners within their budget;
-    //! 4. expiries: the wheel's due keys are collected first and handled then;
+    //! 4. expiries: the wheel's due keys are collected first and handled then; put off, for eight turns
+    //!    at most, while the wait filled its event buffer or unread input is carried over. After them the
+    //!    embedder's timers and the closes that a drain has due;
     //! 5. dials that are due;
     //! 6. flush every connection on the dirty list;
     //! 7. reap every connection on the doomed list, each reported exactly once;
     //! 8. report.
+    //!
+    //! Steps 6 and 7 are repeated while their callbacks make work for each other, four times at most;
+    //! the rest waits for the next turn, which then does not sleep.
     //!
     //! Callbacks only mark: a send fills a queue, a close sets a phase. Nothing is freed and no callback
     //! starts within a callback, so a callback may close anyone, itself included. The work lists are
@@ -66,7 +71,25 @@ pub mod architecture {
     //! grid, `app_idle`, lifetimes and user timers are judged in real time.
     //!
     //! A session's stamps are wrapping milliseconds, rounded up: four bytes each. A session is visited
-    //! at least every six days, and moves stamps on before they could wrap.
+    //! at least every ten hours, and moves stamps on before they could wrap.
+    //!
+    //! The lateness of a turn is how much later than it should the wait ended, plus the time spent in the
+    //! turn; it counts, whole, where it exceeds the larger of the tick and 10 ms.
+    //!
+    //! # Ends
+    //!
+    //! The first cause wins, and the evidence is taken at that moment. What follows depends on it:
+    //!
+    //! - A peer judged dead gets a reset, and its slot is free in the same turn.
+    //! - Where the wire has a Close frame it is sent, and the connection ends once both have spoken, or
+    //!   with the close timeout. The server ends TCP, the client waits for that (RFC 6455, 7.1.1).
+    //! - Plain wires, and peers that broke a rule: what is queued leaves, our direction ends, input is
+    //!   discarded until the peer's ends too, or until the close timeout. A plain close with unread input
+    //!   would be a reset, and could take our last words with it.
+    //! - An error of the socket, or the end of a WebSocket's input without a Close frame: at once.
+    //!
+    //! `local_close` and `peer_closed` whose goodbye runs out of time become `close_timeout`, with a
+    //! reset; every other cause stays what it was and is marked not clean.
     //!
     //! # Timers
     //!

@@ -70,3 +70,8 @@ pub mod guide;
 pub mod proto;
 pub mod reactor;
 pub mod stats;
+
+/// Compiles the example that the README shows.
+#[cfg(all(doctest, feature = "websocket"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -7,6 +7,7 @@ mod support;
 mod callbacks;
 mod clients;
 mod ends;
+mod listeners;
 mod nesting;
 mod remote;
 mod sending;

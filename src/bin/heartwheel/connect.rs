@@ -261,6 +261,7 @@ impl Session {
     fn finish(mut self, stats: &Stats, uptime: Duration) -> ExitCode {
         let mut summary = Record::new("summary")
             .number("connections", stats.opened)
+            .number("failed", stats.rejected)
             .number("pings_written", stats.pings_written)
             .number("pings_answered", stats.pongs_matched);
         if let Some((min, mean, max)) = self.tally.rtts() {

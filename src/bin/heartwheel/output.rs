@@ -53,7 +53,7 @@ impl Output {
     /// Starts the thread that writes to standard output.
     pub(crate) fn start(form: Form) -> Result<Self, Failure> {
         let mut output = Self::to(form, io::stdout())?;
-        output.width = io::stdout().is_terminal().then_some(WIDTH);
+        output.width = io::stdout().is_terminal().then(terminal_width);
         Ok(output)
     }
 
@@ -176,8 +176,18 @@ impl<W: Write> Writer<W> {
 /// Bytes that may wait for a reader.
 const MOST_WAITING: usize = 8 * 1024 * 1024;
 
-/// Narrow enough for every terminal.
-const WIDTH: usize = 79;
+/// Returns the columns that lines may fill: those of the terminal, but for room at the end that a
+/// typed `^C` in front may push them into.
+fn terminal_width() -> usize {
+    let columns = terminal_size::terminal_size().map_or(COLUMNS, |(columns, _)| columns.0.into());
+    usize::max(columns, LEAST_COLUMNS) - 3
+}
+
+/// The terminal's, where it does not say.
+const COLUMNS: usize = 80;
+
+/// A terminal narrower than this folds lines itself.
+const LEAST_COLUMNS: usize = 60;
 
 const LAST_MOMENT: Duration = Duration::from_secs(1);
 

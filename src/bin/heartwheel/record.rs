@@ -112,7 +112,11 @@ impl Record {
             .number("pings_written", evidence.pings_written)
             .number("pings_answered", evidence.pings_answered);
         if let Some(rtt) = evidence.rtt {
-            record = record.number("rtt_us", rtt.smoothed);
+            let micros = |rtt: u32| Micros::new(rtt.into());
+            record = record
+                .time("rtt", micros(rtt.smoothed))
+                .time("rtt_min", micros(rtt.min))
+                .time("rtt_last", micros(rtt.last));
         }
         record = record
             .number("queued", evidence.bytes_queued)
@@ -319,6 +323,10 @@ mod tests {
             ("pings_written", 7.into()),
             ("pings_answered", 5.into()),
             ("rtt_us", 3.into()),
+            ("rtt_min_us", 2.into()),
+            ("rtt_last_us", 1.into()),
+            ("rtt_min_us", 2.into()),
+            ("rtt_last_us", 1.into()),
             ("queued", 0.into()),
             ("forgiveness_us", 0.into()),
             ("loop_delay_us", 310.into()),

@@ -356,7 +356,7 @@ impl Server {
         if self.is_aborted {
             output.record(
                 &Record::new("aborted")
-                    .phrase(format!("aborted with {left} connections left"))
+                    .phrase(format!("aborted with {} left", connections(left)))
                     .number("connections", left as u64),
             );
         }
@@ -442,8 +442,8 @@ impl Handler for Server {
                         .phrase(match count {
                             0 => "draining 0 connections".to_owned(),
                             _ => format!(
-                                "draining {count} connections for up to {}; a second Ctrl-C ends \
-                                 at once",
+                                "draining {} for up to {}; a second Ctrl-C ends at once",
+                                connections(count),
                                 show_time(self.window)
                             ),
                         })
@@ -458,6 +458,11 @@ impl Handler for Server {
             }
         }
     }
+}
+
+fn connections(count: usize) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} connection{plural}")
 }
 
 /// Sends a message back; if there is no room, the sender waits until there is.

@@ -1,0 +1,285 @@
+//! The house rule of the tree: the core is pure, the clock is read in one place, imports point down.
+//!
+//! The sources themselves are read, without comments, strings and unit tests.
+
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What the core must not name: sockets, files, clocks, threads, logs.
+const FORBIDDEN: [&str; 14] = [
+    "mio",
+    "socket2",
+    "log",
+    "net",
+    "fs",
+    "env",
+    "process",
+    "thread",
+    "os",
+    "Instant",
+    "SystemTime",
+    "Read",
+    "Write",
+    "BufRead",
+];
+
+/// The layers of the architecture chapter, lowest first; what stands together may name each other.
+const LAYERS: [&[&str]; 5] = [
+    &[
+        "config",
+        "error",
+        "close",
+        "stats",
+        "proto::time",
+        "proto::wire",
+    ],
+    &[
+        "proto::wheel",
+        "proto::ring",
+        "proto::pool",
+        "proto::backoff",
+        "proto::flags",
+        "proto::policy",
+        "proto::assembly",
+    ],
+    &[
+        "proto::line",
+        "proto::binary",
+        "proto::websocket",
+        "proto::codec",
+        "proto::message",
+        "proto::outbox",
+    ],
+    &["proto::heartbeat", "proto::session"],
+    &["reactor"],
+];
+
+/// One file of the library.
+struct Source {
+    /// Its module, as in `["proto", "websocket", "frame"]`.
+    module: Vec<String>,
+    tokens: Vec<String>,
+}
+
+impl Source {
+    fn name(&self) -> String {
+        self.module.join("::")
+    }
+
+    fn names(&self, word: &str) -> bool {
+        self.tokens.iter().any(|token| token == word)
+    }
+
+    fn layer(&self) -> Option<usize> {
+        layer(&self.module)
+    }
+
+    /// Lists the paths into this crate that the file names, from its root.
+    fn paths(&self) -> Vec<Vec<String>> {
+        let mut paths = Vec::new();
+        let mut at = 0;
+        while at < self.tokens.len() {
+            let mut base = match self.tokens[at].as_str() {
+                "crate" => Vec::new(),
+                "super" => self.module[..self.module.len() - 1].to_vec(),
+                _ => {
+                    at += 1;
+                    continue;
+                }
+            };
+            at += 1;
+            while self.token(at) == "::" && is_name(self.token(at + 1)) {
+                match self.token(at + 1) {
+                    "super" => drop(base.pop()),
+                    name => base.push(name.to_owned()),
+                }
+                at += 2;
+            }
+            if self.token(at) == "::" && self.token(at + 1) == "{" {
+                // Only the first names within the braces matter: nothing is grouped above a module.
+                let mut depth = 0;
+                at += 1;
+                loop {
+                    match self.token(at) {
+                        "{" => depth += 1,
+                        "}" => depth -= 1,
+                        name if depth == 1 && is_name(name) && self.token(at - 1) != "::" => {
+                            paths.push([base.as_slice(), &[name.to_owned()]].concat());
+                        }
+                        _ => {}
+                    }
+                    at += 1;
+                    if depth == 0 {
+                        break;
+                    }
+                }
+            } else {
+                paths.push(base);
+            }
+        }
+        paths
+    }
+
+    fn token(&self, at: usize) -> &str {
+        self.tokens.get(at).map_or("", String::as_str)
+    }
+}
+
+fn is_name(token: &str) -> bool {
+    token.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+}
+
+fn layer(path: &[String]) -> Option<usize> {
+    let name = match path.first().map(String::as_str)? {
+        "proto" => format!("proto::{}", path.get(1)?),
+        top => top.to_owned(),
+    };
+    LAYERS
+        .iter()
+        .position(|layer| layer.contains(&name.as_str()))
+}
+
+/// Returns every file of the library but its documentation chapters and its unit tests.
+fn sources() -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    collect(&root, &mut files);
+    files
+        .into_iter()
+        .filter_map(|file| {
+            let relative = file.strip_prefix(&root).unwrap().with_extension("");
+            let mut module: Vec<String> = relative
+                .iter()
+                .map(|part| part.to_str().unwrap().to_owned())
+                .collect();
+            let last = module.last().unwrap().as_str();
+            let is_left_out = module[0] == "bin" || ["tests", "lib", "guide"].contains(&last);
+            if last == "mod" {
+                module.pop();
+            }
+            (!is_left_out).then(|| Source {
+                module,
+                tokens: tokens(&fs::read_to_string(&file).unwrap()),
+            })
+        })
+        .collect()
+}
+
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+}
+
+/// Cuts code into names, `::` and single characters, up to the unit tests at its end.
+fn tokens(text: &str) -> Vec<String> {
+    let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+    let mut tokens = Vec::new();
+    for line in code.lines() {
+        let mut rest = line.split("//").next().unwrap().trim_start();
+        while let Some(first) = rest.chars().next() {
+            let len = if is_name(rest) {
+                rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+                    .unwrap_or(rest.len())
+            } else if first == '"' {
+                // A string that goes on in the next line is cut at the end of this one.
+                rest[1..].find('"').map_or(rest.len(), |end| end + 2)
+            } else if rest.starts_with("::") {
+                2
+            } else {
+                first.len_utf8()
+            };
+            if first != '"' {
+                tokens.push(rest[..len].to_owned());
+            }
+            rest = rest[len..].trim_start();
+        }
+    }
+    tokens
+}
+
+#[test]
+fn the_core_names_no_socket_no_clock_no_thread_and_no_log() {
+    let mut count = 0;
+    for source in sources() {
+        if source.module[0] == "proto" {
+            count += 1;
+            for word in FORBIDDEN {
+                // The embedder's surroundings of a session are called so, too.
+                let is_own = word == "env" && source.module[1..].starts_with(&["session".into()]);
+                assert!(
+                    !source.names(word) || is_own,
+                    "{} names {word}",
+                    source.name()
+                );
+            }
+        }
+    }
+    assert!(count > 20, "the core was not found: {count} files");
+}
+
+#[test]
+fn one_file_reads_the_clock() {
+    let readers: Vec<String> = sources()
+        .iter()
+        .filter(|source| source.names("Instant") || source.names("SystemTime"))
+        .map(Source::name)
+        .collect();
+    assert_eq!(readers, ["reactor::clock"]);
+}
+
+#[test]
+fn mio_and_the_log_live_in_the_reactor() {
+    for source in sources() {
+        if source.module[0] != "reactor" {
+            for word in ["mio", "socket2", "log", "slab"] {
+                assert!(!source.names(word), "{} names {word}", source.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn imports_point_down() {
+    for source in sources() {
+        if source.module == ["proto"] {
+            continue;
+        }
+        let own = source
+            .layer()
+            .unwrap_or_else(|| panic!("{} is in no layer", source.name()));
+        for path in source.paths() {
+            let Some(other) = layer(&path) else { continue };
+            assert!(
+                other <= own,
+                "{} (layer {own}) names {} (layer {other})",
+                source.name(),
+                path.join("::"),
+            );
+        }
+    }
+}
+
+#[test]
+fn the_plain_wires_do_not_know_each_other() {
+    let wires = ["line", "binary", "websocket"];
+    for source in sources() {
+        for path in source.paths() {
+            if let ([proto, own, ..], [_, other, ..]) = (&source.module[..], &path[..])
+                && proto == "proto"
+                && path[0] == "proto"
+                && wires.contains(&own.as_str())
+                && wires.contains(&other.as_str())
+            {
+                assert_eq!(own, other, "{} looks sideways", source.name());
+            }
+        }
+    }
+}
