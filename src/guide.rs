@@ -74,7 +74,7 @@ pub mod architecture {
     //! at least every ten hours, and moves stamps on before they could wrap.
     //!
     //! The lateness of a turn is how much later than it should the wait ended, plus the time spent in the
-    //! turn; it counts, whole, where it exceeds the larger of the tick and 10 ms.
+    //! turn; what of it exceeds the larger of the tick and 10 ms counts.
     //!
     //! # Ends
     //!
@@ -102,6 +102,8 @@ pub mod architecture {
     //! - A ping that left within a tick (and the slack) of its due time counts from its due time, not
     //!   from its writing: the wheel's rounding is ours to bear, and must not make a verdict later
     //!   where the tick does not divide the interval.
+    //! - Of a late turn only the excess over its tolerance counts as lateness. Counted whole, a loop that
+    //!   is busy for 11 ms in every turn would let fair time stand still, and find no dead peer at all.
     //! - Slack rounds due times to multiples of twice the slack, so that pings of many connections share
     //!   a wake-up without any of them knowing of the others.
     //! - After a stop of the whole process, pings long overdue are passed over once, so that they stay
