@@ -173,7 +173,7 @@ impl<D: Default> Core<D> {
         self.env.stats.opened += 1;
         if let Origin::Client(client) = self.conns[key].origin {
             let now = self.now.at;
-            self.clients[client.0 as usize].backoff.handle_open(now);
+            self.clients[client].backoff.handle_open(now);
         }
         self.mark_dirty(key);
         handler.on_open(&mut Context::new(self), id);

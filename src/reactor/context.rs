@@ -186,11 +186,7 @@ impl<'a, D> Context<'a, D> {
 
     /// Stops a client: it is not dialed again, and its connection is closed in good order.
     pub fn disconnect(&mut self, id: ClientId) {
-        let state = self
-            .core
-            .clients
-            .get(id.0 as usize)
-            .map(|client| client.state);
+        let state = self.core.clients.get(id).map(|client| client.state);
         self.core.stop_dialing(id);
         if let Some(ClientState::Active(conn)) = state {
             self.close(conn, CloseCode::NORMAL, "");

@@ -10,7 +10,7 @@ use std::time::Duration;
 use mio::{Interest, Registry, Waker};
 use slab::Slab;
 
-use super::client::{Client, ClientConfig, ClientState};
+use super::client::{Client, ClientConfig, ClientState, Clients};
 use super::clock::Clock;
 use super::conn::{Conn, ConnFlags};
 use super::drain::Drain;
@@ -40,7 +40,9 @@ pub(super) struct Core<D> {
     pub(super) wheel: Wheel,
     pub(super) conns: Slab<Conn<D>>,
     pub(super) listeners: Slab<Listener>,
-    pub(super) clients: Slab<Client>,
+    pub(super) clients: Clients,
+    /// Clients that stopped outside of a dial, and are still to be told so.
+    pub(super) stopped: Vec<ClientId>,
     /// Clients waiting to be dialed, soonest first.
     pub(super) dials: BTreeSet<(Micros, ClientId)>,
     pub(super) sources: Slab<()>,
@@ -108,7 +110,8 @@ impl<D> Core<D> {
             wheel,
             conns: Slab::with_capacity(config.max_connections),
             listeners: Slab::new(),
-            clients: Slab::new(),
+            clients: Clients::default(),
+            stopped: Vec::new(),
             dials: BTreeSet::new(),
             sources: Slab::new(),
             timers: BTreeMap::new(),
@@ -181,10 +184,10 @@ impl<D> Core<D> {
             return Err(ConfigError::new("interval", "must be off: this wire has no pings").into());
         }
         let client = Client::new(config, policy)?;
-        let id = ClientId(u32::try_from(self.clients.insert(client)).expect("clients are few"));
+        let id = self.clients.insert(client);
         #[cfg(feature = "websocket")]
         if let Err(error) = self.check_request(id) {
-            self.clients.remove(id.0 as usize);
+            self.clients.remove(id);
             return Err(error.into());
         }
         self.schedule_dial(id, Micros::ZERO);
@@ -206,7 +209,7 @@ impl<D> Core<D> {
     /// Puts a client on the list of dials.
     pub(super) fn schedule_dial(&mut self, id: ClientId, delay: Micros) {
         let due = self.clock.now().at + delay;
-        if let Some(client) = self.clients.get_mut(id.0 as usize) {
+        if let Some(client) = self.clients.get_mut(id) {
             client.state = ClientState::Waiting(due);
             self.dials.insert((due, id));
         }
@@ -349,9 +352,7 @@ impl<D> Core<D> {
         if self.drain.is_none() {
             let now = self.clock.now().at;
             self.drain = Some(Drain::new(now, window.into(), self.conns.len()));
-            let clients: Vec<_> = self.clients.iter().map(|(key, _)| key).collect();
-            for key in clients {
-                let id = ClientId(u32::try_from(key).expect("clients are few"));
+            for id in self.clients.ids() {
                 self.stop_dialing(id);
             }
         }
@@ -359,7 +360,7 @@ impl<D> Core<D> {
 
     /// Takes a client off the list of dials for good; a connection it has stays.
     pub(super) fn stop_dialing(&mut self, id: ClientId) {
-        let Some(client) = self.clients.get_mut(id.0 as usize) else {
+        let Some(client) = self.clients.get_mut(id) else {
             return;
         };
         client.config.reconnect = None;
@@ -368,8 +369,12 @@ impl<D> Core<D> {
             ClientState::Waiting(due) => {
                 self.dials.remove(&(due, id));
                 client.state = ClientState::Stopped;
+                self.stopped.push(id);
             }
-            ClientState::Resolving => client.state = ClientState::Stopped,
+            ClientState::Resolving => {
+                client.state = ClientState::Stopped;
+                self.stopped.push(id);
+            }
             ClientState::Active(_) | ClientState::Stopped => {}
         }
     }
@@ -383,6 +388,7 @@ impl<D> Core<D> {
             || self.overdue
             || !self.expired.is_empty()
             || self.in_hand.is_some()
+            || !self.stopped.is_empty()
             || self.commanded
             || self.unwound
             || self.stopping

@@ -186,7 +186,7 @@ impl<D: Default> Core<D> {
         let Origin::Client(client_id) = origin else {
             return;
         };
-        let client = &self.clients[client_id.0 as usize];
+        let client = &self.clients[client_id];
         let expected = accept_for(client.key);
         let offered = client.config.subprotocols.clone();
         let (response, len) =
@@ -206,7 +206,7 @@ impl<D: Default> Core<D> {
                     } else {
                         Cause::ProtocolError
                     };
-                    self.clients[client_id.0 as usize].error = Some(error);
+                    self.clients[client_id].error = Some(error);
                     self.end_dial(id, cause);
                     return;
                 }
@@ -246,13 +246,13 @@ impl<D: Default> Core<D> {
         let mut key = [0; 16];
         key[..8].copy_from_slice(&self.env.random().to_ne_bytes());
         key[8..].copy_from_slice(&self.env.random().to_ne_bytes());
-        self.clients[client_id.0 as usize].key = key;
+        self.clients[client_id].key = key;
         self.build_request(client_id)
             .expect("the request was checked when the client was added")
     }
 
     fn build_request(&self, id: ClientId) -> Result<Vec<u8>, InvalidHead> {
-        let client = &self.clients[id.0 as usize];
+        let client = &self.clients[id];
         let config = &client.config;
         let authority = config.authority();
         request(
@@ -268,7 +268,7 @@ impl<D: Default> Core<D> {
 impl<D> Core<D> {
     /// Checks, when a client is added, that its request can be sent at all.
     pub(super) fn check_request(&self, id: ClientId) -> Result<(), ConfigError> {
-        let config = &self.clients[id.0 as usize].config;
+        let config = &self.clients[id].config;
         if !matches!(config.wire, super::WireFactory::WebSocket) {
             return Ok(());
         }
