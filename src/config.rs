@@ -92,8 +92,9 @@ pub struct HeartbeatConfig {
 }
 
 impl HeartbeatConfig {
-    /// The longest time any field accepts: 24 days.
-    pub const LONGEST: Duration = Duration::from_secs(24 * 24 * 60 * 60);
+    /// The longest time any field accepts: 12 days, half of what a stamp of 32 bits can compare, so
+    /// that two of them may be added.
+    pub const LONGEST: Duration = Duration::from_secs(12 * 24 * 60 * 60);
 
     /// The defaults for a plain TCP wire: interval 10 s, timeout 25 s.
     pub const fn tcp() -> Self {

@@ -209,7 +209,7 @@ fn span_millis(field: &'static str, span: Duration) -> Result<u32, ConfigError> 
         ));
     }
     if span > HeartbeatConfig::LONGEST {
-        return Err(ConfigError::new(field, "must be at most 24 days"));
+        return Err(ConfigError::new(field, "must be at most 12 days"));
     }
     let millis = u32::try_from(span.as_nanos().div_ceil(1_000_000)).unwrap_or(Stamp::REACH);
     Ok(millis)

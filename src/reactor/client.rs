@@ -228,6 +228,8 @@ pub enum ClientEvent {
 pub enum DialError {
     /// The name has no address.
     NameNotFound(String),
+    /// The reactor holds as many connections as it may.
+    Full,
     /// The kernel says no: refused, unreachable and the like.
     Io {
         /// Its kind.
@@ -255,7 +257,11 @@ impl DialError {
             }
             #[cfg(feature = "websocket")]
             Self::Handshake(_) => true,
-            Self::NameNotFound(_) | Self::Io { .. } | Self::Timeout(_) | Self::Ended(_) => true,
+            Self::NameNotFound(_)
+            | Self::Full
+            | Self::Io { .. }
+            | Self::Timeout(_)
+            | Self::Ended(_) => true,
         }
     }
 
@@ -268,7 +274,11 @@ impl DialError {
             }
             #[cfg(feature = "websocket")]
             Self::Handshake(_) => None,
-            Self::NameNotFound(_) | Self::Io { .. } | Self::Timeout(_) | Self::Ended(_) => None,
+            Self::NameNotFound(_)
+            | Self::Full
+            | Self::Io { .. }
+            | Self::Timeout(_)
+            | Self::Ended(_) => None,
         }
     }
 
@@ -300,6 +310,7 @@ impl fmt::Display for DialError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NameNotFound(name) => write!(f, "no address for {name}"),
+            Self::Full => f.write_str("as many connections as there may be are held already"),
             Self::Io { kind, .. } => write!(f, "{kind}"),
             Self::Timeout(cause) => write!(f, "{cause}"),
             #[cfg(feature = "websocket")]

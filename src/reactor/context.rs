@@ -14,8 +14,9 @@ use super::remote::Remote;
 use super::token::{ClientId, ConnId, SourceId};
 use crate::close::{Cause, CloseCode, Phase, Rtt};
 use crate::config::{HeartbeatConfig, LimitsConfig, WireKind};
-use crate::error::{Error, SendError};
+use crate::error::{ConfigError, Error, SendError};
 use crate::proto::message::{Message, SharedMessage};
+use crate::proto::policy::Policy;
 use crate::proto::time::Micros;
 use crate::stats::Stats;
 
@@ -147,20 +148,19 @@ impl<'a, D> Context<'a, D> {
         let Some(conn) = self.core.conn(id) else {
             return Ok(());
         };
-        let wire = conn.session.wire().kind();
-        let limits = self.core.env.policy(conn.session.policy()).limits.clone();
-        let policy = self
-            .core
-            .policy(heartbeat, &LimitsConfig::default(), wire)?;
-        let timing = self.core.env.policy(policy).timing.clone();
-        let policy = crate::proto::policy::Policy { timing, limits };
-        if let Some(policy) = self.core.env.intern(policy) {
-            self.with(id, |core, key| {
-                core.conns[key]
-                    .session
-                    .set_policy(&core.env, core.now, policy);
-            });
+        let wire = conn.session.wire();
+        if heartbeat.interval.is_some() && !wire.has_pings() {
+            return Err(ConfigError::new("interval", "must be off: this wire has no pings").into());
         }
+        let (kind, tick) = (wire.kind(), self.core.config.tick);
+        let limits = self.core.env.policy(conn.session.policy()).limits.clone();
+        let asked = Policy::new(heartbeat, &LimitsConfig::default(), kind, tick)?;
+        let policy = self.core.intern(Policy { limits, ..asked })?;
+        self.with(id, |core, key| {
+            core.conns[key]
+                .session
+                .set_policy(&core.env, core.now, policy);
+        });
         Ok(())
     }
 

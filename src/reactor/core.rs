@@ -200,7 +200,10 @@ impl<D> Core<D> {
         limits: &LimitsConfig,
         wire: WireKind,
     ) -> Result<PolicyId, ConfigError> {
-        let policy = Policy::new(heartbeat, limits, wire, self.config.tick)?;
+        self.intern(Policy::new(heartbeat, limits, wire, self.config.tick)?)
+    }
+
+    pub(super) fn intern(&mut self, policy: Policy) -> Result<PolicyId, ConfigError> {
         self.env.intern(policy).ok_or_else(|| {
             ConfigError::new("heartbeat", "is one of more than 65536 different ones")
         })

@@ -126,6 +126,10 @@ impl<D: Default> Core<D> {
         if self.clients[id].state == ClientState::Stopped {
             return;
         }
+        if self.conns.len() >= self.config.max_connections {
+            self.attempt_failed(handler, id, DialError::Full);
+            return;
+        }
         let dialed = socket::dial(addr).and_then(|socket| {
             self.refresh_now();
             let client = &self.clients[id];

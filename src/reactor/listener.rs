@@ -53,13 +53,7 @@ impl WireFactory {
 
     /// Says whether the wire has pings of ours to send.
     pub(super) fn has_pings(&self) -> bool {
-        match self {
-            #[cfg(feature = "websocket")]
-            Self::WebSocket => true,
-            Self::Line | Self::Binary => true,
-            Self::Raw => false,
-            Self::Own(make) => make().has_pings(),
-        }
+        self.make().has_pings()
     }
 }
 

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 use heartwheel::close::{Cause, CloseCode};
+use heartwheel::config::ReactorConfig;
 use heartwheel::error::ProtocolError;
 use heartwheel::proto::codec::{Codec, Decoded};
 use heartwheel::proto::message::Message;
@@ -462,4 +463,72 @@ fn a_frame_of_an_own_codec_may_be_longer_than_every_buffer() {
     });
     assert_eq!(recorder.messages()[0].len(), 300_000);
     drop(writing.join().unwrap());
+}
+
+#[test]
+fn a_client_that_waits_is_told_when_it_is_stopped() {
+    let free = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let mut config = client(WireFactory::Line, free);
+    config.reconnect = Some(ReconnectConfig {
+        min: Duration::from_secs(600),
+        base: Duration::from_secs(600),
+        cap: Duration::from_secs(600),
+        ..ReconnectConfig::default()
+    });
+    let id = reactor.connect(config).unwrap();
+    drive(&mut reactor, &mut recorder, |seen| {
+        matches!(events(seen).last(), Some(ClientEvent::Waiting { .. }))
+    });
+    reactor.context().disconnect(id);
+    reactor.context().disconnect(id);
+    drive(&mut reactor, &mut recorder, |seen| {
+        events(seen).last() == Some(&ClientEvent::Stopped)
+    });
+    assert_eq!(reactor.next_timeout(), None, "nothing is left of it");
+    let stops = events(&recorder)
+        .iter()
+        .filter(|event| **event == ClientEvent::Stopped)
+        .count();
+    assert_eq!(stops, 1);
+}
+
+#[test]
+fn a_dial_beyond_the_limit_of_connections_fails_and_is_tried_again() {
+    let mut recorder = Recorder::default();
+    let mut reactor = reactor_with(ReactorConfig {
+        max_connections: 1,
+        ..ReactorConfig::default()
+    });
+    let (_, addr) = listen(&mut reactor, WireFactory::Line);
+    let first = dial(addr);
+    drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 1);
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    reactor
+        .connect(client(WireFactory::Line, server.local_addr().unwrap()))
+        .unwrap();
+    drive(&mut reactor, &mut recorder, |seen| {
+        events(seen).contains(&ClientEvent::Failed {
+            error: DialError::Full,
+        })
+    });
+    drop(first);
+    drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 2);
+}
+
+#[test]
+fn pings_cannot_be_switched_on_where_the_wire_has_none() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let (_, addr) = listen(&mut reactor, WireFactory::Raw);
+    let _peer = dial(addr);
+    drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 1);
+    let id = recorder.opened()[0];
+    let error = reactor
+        .context()
+        .set_heartbeat(id, &heartbeat(Some(100), Some(300)))
+        .unwrap_err();
+    assert!(error.to_string().starts_with("interval "), "{error}");
 }

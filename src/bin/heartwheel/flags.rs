@@ -283,7 +283,7 @@ fn check_range(flag: &str, time: Duration) -> Result<(), Failure> {
     }
     if time > HeartbeatConfig::LONGEST {
         return Err(Failure::usage(format!(
-            "{flag} must be at most 24 days; off switches it off"
+            "{flag} must be at most 12 days; off switches it off"
         )));
     }
     Ok(())

@@ -56,6 +56,17 @@ impl Wire {
         }
     }
 
+    /// Says whether the wire has pings of ours to send.
+    pub fn has_pings(&self) -> bool {
+        match self {
+            #[cfg(feature = "websocket")]
+            Self::WebSocket => true,
+            Self::Line | Self::Binary => true,
+            Self::Raw => false,
+            Self::Own(codec) => codec.has_pings(),
+        }
+    }
+
     const fn is_websocket(&self) -> bool {
         match self {
             #[cfg(feature = "websocket")]
