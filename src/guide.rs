@@ -28,7 +28,7 @@ pub mod architecture {
     //!
     //! 1. wait, at most until the next deadline;
     //! 2. read the clock: what follows happens then;
-    //! 3. events: sockets, input that was carried over, and listeners, each within its budget;
+    //! 3. events: what was carried over, sockets, then listeners within their budget;
     //! 4. expiries: the wheel's due keys are collected first and handled then; put off, for eight turns
     //!    at most, while the wait filled its event buffer or unread input is carried over. After them the
     //!    embedder's timers and the closes that a drain has due;
