@@ -290,9 +290,18 @@ impl ReactorConfig {
                 "must be at most 2147483648",
             ));
         }
+        if self.events > MOST_EVENTS {
+            return Err(ConfigError::new(
+                "events",
+                format!("must be at most {MOST_EVENTS}"),
+            ));
+        }
         Ok(())
     }
 }
+
+/// More events from one wait than this would only cost memory.
+const MOST_EVENTS: usize = 1024 * 1024;
 
 #[cfg(test)]
 mod tests {

@@ -28,7 +28,8 @@ pub mod architecture {
     //!
     //! 1. wait, at most until the next deadline;
     //! 2. read the clock: what follows happens then;
-    //! 3. events: what was carried over, sockets, then listeners within their budget;
+    //! 3. events: sockets, commands of other threads, what earlier turns left unread, then listeners,
+    //!    each within a budget of bytes, numbers or time;
     //! 4. expiries: the wheel's due keys are collected first and handled then; put off, for eight turns
     //!    at most, while the wait filled its event buffer or unread input is carried over. After them the
     //!    embedder's timers and the closes that a drain has due;
@@ -74,7 +75,7 @@ pub mod architecture {
     //! at least every ten hours, and moves stamps on before they could wrap.
     //!
     //! The lateness of a turn is how much later than it should the wait ended, plus the time spent in the
-    //! turn; it counts where it exceeds the larger of the tick and 10 ms.
+    //! turn; what of it exceeds the larger of the tick and 10 ms counts.
     //!
     //! # Ends
     //!
@@ -99,9 +100,18 @@ pub mod architecture {
     //!
     //! # Where this differs from what one might expect
     //!
+    //! - Of a turn's lateness only what exceeds the larger of the tick and 10 ms counts. Were it the
+    //!   whole, a loop that is busy for good would forgive its peers for ever. A turn keeps its reading
+    //!   below that: 1 ms for the callbacks of one connection, 4 ms for those with events, 4 ms for
+    //!   those that earlier turns left over; the latter come last, so that a peer who says little does
+    //!   not wait for one who says much.
+    //! - While bytes of a connection are left unread no silence is judged, for up to a second: the proof
+    //!   may lie behind them.
     //! - A ping that left within a tick (and the slack) of its due time counts from its due time, not
     //!   from its writing: the wheel's rounding is ours to bear, and must not make a verdict later
     //!   where the tick does not divide the interval.
+    //! - Of a late turn only the excess over its tolerance counts as lateness. Counted whole, a loop that
+    //!   is busy for 11 ms in every turn would let fair time stand still, and find no dead peer at all.
     //! - Slack rounds due times to multiples of twice the slack, so that pings of many connections share
     //!   a wake-up without any of them knowing of the others.
     //! - After a stop of the whole process, pings long overdue are passed over once, so that they stay

@@ -6,7 +6,7 @@
 mod support;
 
 use std::net::TcpListener;
-use std::process::ExitStatus;
+use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, geteuid};
@@ -222,8 +222,14 @@ fn a_port_without_permission_is_named() {
         // As nobody, who may not enter every checkout: from a copy.
         std::fs::create_dir(&place).unwrap();
         let copy = place.join("heartwheel");
-        std::fs::copy(command.get_program(), &copy).unwrap();
-        command = std::process::Command::new(copy);
+        // Made by a process of its own: what another test starts while this one had the copy open
+        // for writing would keep it so, and a file that is written cannot be run.
+        let made = Command::new("cp")
+            .arg(command.get_program())
+            .arg(&copy)
+            .status();
+        assert!(made.is_ok_and(|status| status.success()));
+        command = Command::new(copy);
         command
             .args(["serve", "--ws", "127.0.0.1:80"])
             .uid(65_534)

@@ -146,7 +146,15 @@ impl<D: Default> Core<D> {
             origin: conn.origin,
             head: Head::None(std::marker::PhantomData),
         };
-        match handler.on_accept(&mut Context::new(self), &offer) {
+        let answer = handler.on_accept(&mut Context::new(self), &offer);
+        if self
+            .conn(id)
+            .is_none_or(|conn| conn.session.phase() != Phase::Open)
+        {
+            // Closed while it was being judged: it never opened.
+            return;
+        }
+        match answer {
             Ok(welcome) => self.welcome(handler, id, welcome.data),
             Err(_) => {
                 if let Some(conn) = self.conns.get_mut(id.index()) {
@@ -165,7 +173,7 @@ impl<D: Default> Core<D> {
         self.env.stats.opened += 1;
         if let Origin::Client(client) = self.conns[key].origin {
             let now = self.now.at;
-            self.clients[client.0 as usize].backoff.handle_open(now);
+            self.clients[client].backoff.handle_open(now);
         }
         self.mark_dirty(key);
         handler.on_open(&mut Context::new(self), id);

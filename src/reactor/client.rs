@@ -1,14 +1,16 @@
 //! Clients: targets that are dialed, and dialed again when the connection is lost.
 
+use std::collections::HashMap;
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::ops::{Index, IndexMut};
 use std::str::FromStr;
 use std::time::Duration;
 
 use super::listener::WireFactory;
-use super::token::ConnId;
+use super::token::{ClientId, ConnId};
 use crate::close::{Cause, Evidence};
 use crate::config::{HeartbeatConfig, LimitsConfig};
 use crate::error::ConfigError;
@@ -325,12 +327,65 @@ pub(super) struct Client {
     pub(super) key: [u8; 16],
 }
 
+/// All clients by name. Names are never given twice, so a stale one finds nothing, and a client that
+/// has stopped is forgotten.
+#[derive(Debug, Default)]
+pub(super) struct Clients {
+    by_id: HashMap<ClientId, Client>,
+    last: u32,
+}
+
+impl Clients {
+    pub(super) fn insert(&mut self, client: Client) -> ClientId {
+        self.last = self
+            .last
+            .checked_add(1)
+            .expect("clients are fewer than 2^32");
+        let id = ClientId(self.last);
+        self.by_id.insert(id, client);
+        id
+    }
+
+    pub(super) fn remove(&mut self, id: ClientId) {
+        self.by_id.remove(&id);
+    }
+
+    pub(super) fn get(&self, id: ClientId) -> Option<&Client> {
+        self.by_id.get(&id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: ClientId) -> Option<&mut Client> {
+        self.by_id.get_mut(&id)
+    }
+
+    pub(super) fn ids(&self) -> Vec<ClientId> {
+        self.by_id.keys().copied().collect()
+    }
+}
+
+/// A client that has a connection, or is about to, is there.
+impl Index<ClientId> for Clients {
+    type Output = Client;
+
+    fn index(&self, id: ClientId) -> &Client {
+        self.get(id)
+            .expect("a client lives as long as its connection")
+    }
+}
+
+impl IndexMut<ClientId> for Clients {
+    fn index_mut(&mut self, id: ClientId) -> &mut Client {
+        self.get_mut(id)
+            .expect("a client lives as long as its connection")
+    }
+}
+
 /// How far a client has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ClientState {
     /// Due to be dialed at this time.
     Waiting(Micros),
-    /// Its name is being looked up.
+    /// Its name is being looked up, or the next of its addresses is about to be dialed.
     Resolving,
     /// It has a connection, open or not yet.
     Active(ConnId),
@@ -375,7 +430,8 @@ impl Client {
         let asked = error
             .and_then(DialError::retry_after)
             .unwrap_or(Micros::ZERO);
-        Some(self.backoff.next_delay(random).max(asked))
+        // Added, not the larger of both: those who were told the same time come back spread.
+        Some(asked + self.backoff.next_delay(random))
     }
 }
 

@@ -7,7 +7,8 @@ use crate::proto::time::{Micros, Moment};
 /// Core time from the monotonic clock, and how late the loop is.
 ///
 /// For each turn: how much later the wait ended than it should have, plus the time spent inside the
-/// turn. Where that exceeds the larger of the tick and 10 ms, the whole of it is ours to answer for.
+/// turn. What of that exceeds the larger of the tick and 10 ms is ours to answer for. Only the excess:
+/// a loop that is busy for good would otherwise forgive its peers for ever.
 #[derive(Debug)]
 pub(super) struct Clock {
     start: Instant,
@@ -75,14 +76,9 @@ impl Clock {
 
     fn moment(&self, at: Micros) -> Moment {
         let delay = self.delay(at);
-        let counted = if delay > self.threshold {
-            delay
-        } else {
-            Micros::ZERO
-        };
         Moment {
             at,
-            late: self.late + counted,
+            late: self.late + (delay - self.threshold),
             stalled: self.wait_late > STALL,
         }
     }

@@ -42,6 +42,10 @@ pub(super) struct ConnFlags {
     pub(super) wants_room: bool,
     /// Counted among the half-open connections of its address.
     pub(super) half_open: bool,
+    /// Reading has come to its end: there is nothing behind a write that fails.
+    pub(super) eof: bool,
+    /// A write failed: what is still queued will never leave.
+    pub(super) broken: bool,
     /// A write failed with a reset, which may have used up the error that a read would show.
     pub(super) reset: bool,
 }
@@ -79,6 +83,7 @@ impl<D> Conn<D> {
             match self.socket.read(spare) {
                 Ok(0) => {
                     self.flags.readable = false;
+                    self.flags.eof = true;
                     return ReadOutcome::Eof;
                 }
                 Ok(count) => {

@@ -186,11 +186,7 @@ impl<'a, D> Context<'a, D> {
 
     /// Stops a client: it is not dialed again, and its connection is closed in good order.
     pub fn disconnect(&mut self, id: ClientId) {
-        let state = self
-            .core
-            .clients
-            .get(id.0 as usize)
-            .map(|client| client.state);
+        let state = self.core.clients.get(id).map(|client| client.state);
         self.core.stop_dialing(id);
         if let Some(ClientState::Active(conn)) = state {
             self.close(conn, CloseCode::NORMAL, "");
@@ -308,10 +304,7 @@ impl<'a, D> Context<'a, D> {
             let was_paused = conn.session.is_paused();
             conn.session
                 .close(&mut core.env, core.now, cause, code, reason);
-            if was_paused {
-                conn.flags.readable = true;
-                core.carry(key);
-            }
+            core.read_goodbye(key, was_paused);
         });
     }
 
@@ -329,7 +322,8 @@ impl<'a, D> Context<'a, D> {
         send: impl FnOnce(&mut Core<D>, usize) -> Result<(), SendError>,
     ) -> Result<(), SendError> {
         let result = self.with(id, send).unwrap_or(Err(SendError::Closed));
-        if let Err(SendError::Full { .. }) = result
+        // With nothing queued there is no room to come: the message is larger than the queue.
+        if let Err(SendError::Full { queued: 1.., .. }) = result
             && let Some(conn) = self.core.conn_mut(id)
         {
             conn.flags.wants_room = true;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use mio::{Interest, Registry, Waker};
 use slab::Slab;
 
-use super::client::{Client, ClientConfig, ClientState};
+use super::client::{Client, ClientConfig, ClientState, Clients};
 use super::clock::Clock;
 use super::conn::{Conn, ConnFlags};
 use super::drain::Drain;
@@ -40,7 +40,9 @@ pub(super) struct Core<D> {
     pub(super) wheel: Wheel,
     pub(super) conns: Slab<Conn<D>>,
     pub(super) listeners: Slab<Listener>,
-    pub(super) clients: Slab<Client>,
+    pub(super) clients: Clients,
+    /// Clients that stopped outside of a dial, and are still to be told so.
+    pub(super) stopped: Vec<ClientId>,
     /// Clients waiting to be dialed, soonest first.
     pub(super) dials: BTreeSet<(Micros, ClientId)>,
     pub(super) sources: Slab<()>,
@@ -53,6 +55,8 @@ pub(super) struct Core<D> {
     pub(super) doomed: Vec<usize>,
     /// Connections with input left that no edge will announce again.
     pub(super) carried: VecDeque<ConnId>,
+    /// When reading stops in this turn, and what is left is carried over.
+    pub(super) reading_ends: Micros,
     /// The connection whose input is being handled. Set at the beginning of a turn, it says that the
     /// handler panicked then, and what was in hand is lost.
     pub(super) in_hand: Option<ConnId>,
@@ -71,6 +75,8 @@ pub(super) struct Core<D> {
     pub(super) drain: Option<Drain>,
     pub(super) inbox: Inbox,
     pub(super) remote: Remote,
+    /// Commands may be left that no wake will announce again.
+    pub(super) commanded: bool,
     pub(super) waker: Arc<Waker>,
     pub(super) resolved: (Sender<Resolved>, Receiver<Resolved>),
     pub(super) stopping: bool,
@@ -104,7 +110,8 @@ impl<D> Core<D> {
             wheel,
             conns: Slab::with_capacity(config.max_connections),
             listeners: Slab::new(),
-            clients: Slab::new(),
+            clients: Clients::default(),
+            stopped: Vec::new(),
             dials: BTreeSet::new(),
             sources: Slab::new(),
             timers: BTreeMap::new(),
@@ -112,6 +119,7 @@ impl<D> Core<D> {
             dirty: Vec::new(),
             doomed: Vec::new(),
             carried: VecDeque::new(),
+            reading_ends: Micros::ZERO,
             in_hand: None,
             taken: 0,
             unwound: false,
@@ -122,6 +130,7 @@ impl<D> Core<D> {
             drain: None,
             inbox,
             remote,
+            commanded: false,
             waker,
             resolved: channel(),
             stopping: false,
@@ -175,10 +184,10 @@ impl<D> Core<D> {
             return Err(ConfigError::new("interval", "must be off: this wire has no pings").into());
         }
         let client = Client::new(config, policy)?;
-        let id = ClientId(u32::try_from(self.clients.insert(client)).expect("clients are few"));
+        let id = self.clients.insert(client);
         #[cfg(feature = "websocket")]
         if let Err(error) = self.check_request(id) {
-            self.clients.remove(id.0 as usize);
+            self.clients.remove(id);
             return Err(error.into());
         }
         self.schedule_dial(id, Micros::ZERO);
@@ -200,7 +209,7 @@ impl<D> Core<D> {
     /// Puts a client on the list of dials.
     pub(super) fn schedule_dial(&mut self, id: ClientId, delay: Micros) {
         let due = self.clock.now().at + delay;
-        if let Some(client) = self.clients.get_mut(id.0 as usize) {
+        if let Some(client) = self.clients.get_mut(id) {
             client.state = ClientState::Waiting(due);
             self.dials.insert((due, id));
         }
@@ -273,6 +282,18 @@ impl<D> Core<D> {
         }
     }
 
+    /// Reads on from a connection that began to close while reading was paused: the peer's goodbye may
+    /// have been waiting all along.
+    pub(super) fn read_goodbye(&mut self, key: usize, was_paused: bool) {
+        if let Some(conn) = self.conns.get_mut(key)
+            && was_paused
+            && !conn.session.is_paused()
+        {
+            conn.flags.readable = true;
+            self.carry(key);
+        }
+    }
+
     /// Puts a connection on the list to be reaped.
     pub(super) fn doom(&mut self, key: usize) {
         if let Some(conn) = self.conns.get_mut(key)
@@ -331,9 +352,7 @@ impl<D> Core<D> {
         if self.drain.is_none() {
             let now = self.clock.now().at;
             self.drain = Some(Drain::new(now, window.into(), self.conns.len()));
-            let clients: Vec<_> = self.clients.iter().map(|(key, _)| key).collect();
-            for key in clients {
-                let id = ClientId(u32::try_from(key).expect("clients are few"));
+            for id in self.clients.ids() {
                 self.stop_dialing(id);
             }
         }
@@ -341,7 +360,7 @@ impl<D> Core<D> {
 
     /// Takes a client off the list of dials for good; a connection it has stays.
     pub(super) fn stop_dialing(&mut self, id: ClientId) {
-        let Some(client) = self.clients.get_mut(id.0 as usize) else {
+        let Some(client) = self.clients.get_mut(id) else {
             return;
         };
         client.config.reconnect = None;
@@ -350,8 +369,12 @@ impl<D> Core<D> {
             ClientState::Waiting(due) => {
                 self.dials.remove(&(due, id));
                 client.state = ClientState::Stopped;
+                self.stopped.push(id);
             }
-            ClientState::Resolving => client.state = ClientState::Stopped,
+            ClientState::Resolving => {
+                client.state = ClientState::Stopped;
+                self.stopped.push(id);
+            }
             ClientState::Active(_) | ClientState::Stopped => {}
         }
     }
@@ -365,6 +388,8 @@ impl<D> Core<D> {
             || self.overdue
             || !self.expired.is_empty()
             || self.in_hand.is_some()
+            || !self.stopped.is_empty()
+            || self.commanded
             || self.unwound
             || self.stopping
         {
@@ -377,7 +402,9 @@ impl<D> Core<D> {
         if let Some((timer, _)) = self.timers.first_key_value() {
             wake = wake.min(timer.due);
         }
-        if let Some(drain) = &self.drain {
+        if let Some(drain) = &self.drain
+            && !self.conns.is_empty()
+        {
             wake = wake.min(drain.next_step(now));
         }
         for (_, listener) in &self.listeners {

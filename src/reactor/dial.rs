@@ -13,8 +13,12 @@ use crate::close::{Cause, Phase};
 use crate::proto::session::Session;
 
 impl<D: Default> Core<D> {
-    /// Begins every dial that is due.
+    /// Begins every dial that is due, and tells who was stopped before its dial.
     pub(super) fn dial_due<H: Handler<Data = D>>(&mut self, handler: &mut H) {
+        while let Some(id) = self.stopped.pop() {
+            self.clients.remove(id);
+            handler.on_client(&mut Context::new(self), id, ClientEvent::Stopped);
+        }
         while let Some(&(due, id)) = self.dials.first()
             && due <= self.now.at
         {
@@ -26,7 +30,7 @@ impl<D: Default> Core<D> {
     /// Takes up what looking names up has brought.
     pub(super) fn take_resolved<H: Handler<Data = D>>(&mut self, handler: &mut H) {
         while let Ok((id, addrs)) = self.resolved.1.try_recv() {
-            let Some(client) = self.clients.get_mut(id.0 as usize) else {
+            let Some(client) = self.clients.get_mut(id) else {
                 continue;
             };
             if client.state != ClientState::Resolving {
@@ -50,7 +54,7 @@ impl<D: Default> Core<D> {
         was_open: bool,
         evidence: &crate::close::Evidence,
     ) {
-        let Some(client) = self.clients.get_mut(id.0 as usize) else {
+        let Some(client) = self.clients.get_mut(id) else {
             return;
         };
         if was_open {
@@ -73,7 +77,7 @@ impl<D: Default> Core<D> {
     }
 
     fn begin_attempt<H: Handler<Data = D>>(&mut self, handler: &mut H, id: ClientId) {
-        let Some(client) = self.clients.get_mut(id.0 as usize) else {
+        let Some(client) = self.clients.get_mut(id) else {
             return;
         };
         client.error = None;
@@ -88,7 +92,7 @@ impl<D: Default> Core<D> {
 
     /// Looks a name up on a thread of its own: the system's resolver blocks.
     fn look_up<H: Handler<Data = D>>(&mut self, handler: &mut H, id: ClientId) {
-        let Client { config, .. } = &self.clients[id.0 as usize];
+        let Client { config, .. } = &self.clients[id];
         let (host, port) = (config.host.clone(), config.port);
         let (sender, waker) = (self.resolved.0.clone(), self.waker.clone());
         let spawned = thread::Builder::new()
@@ -107,19 +111,24 @@ impl<D: Default> Core<D> {
     }
 
     fn dial_next<H: Handler<Data = D>>(&mut self, handler: &mut H, id: ClientId) {
-        let client = &mut self.clients[id.0 as usize];
+        let client = &mut self.clients[id];
         let Some(addr) = client.addrs.pop() else {
             return;
         };
-        let attempt = client.backoff.attempts() + 1;
+        let attempt = client.backoff.attempts().saturating_add(1);
+        // No connection yet: a callback that stops the client now finds none to close.
+        client.state = ClientState::Resolving;
         handler.on_client(
             &mut Context::new(self),
             id,
             ClientEvent::Dialing { attempt, addr },
         );
+        if self.clients[id].state == ClientState::Stopped {
+            return;
+        }
         let dialed = socket::dial(addr).and_then(|socket| {
             self.refresh_now();
-            let client = &self.clients[id.0 as usize];
+            let client = &self.clients[id];
             let (policy, wire) = (client.policy, client.config.wire.make());
             let phase = self.next_phase();
             let session = Session::dialed(&self.env, policy, wire, phase, self.now);
@@ -134,9 +143,9 @@ impl<D: Default> Core<D> {
         match dialed {
             Ok(conn) => {
                 self.env.stats.dialed += 1;
-                self.clients[id.0 as usize].state = ClientState::Active(conn);
+                self.clients[id].state = ClientState::Active(conn);
             }
-            Err(error) if !self.clients[id.0 as usize].addrs.is_empty() => {
+            Err(error) if !self.clients[id].addrs.is_empty() => {
                 log::debug!("dialing {addr} failed: {error}");
                 self.dial_next(handler, id);
             }
@@ -165,16 +174,20 @@ impl<D: Default> Core<D> {
         cause: Option<Cause>,
     ) {
         let random = self.env.random();
-        let Some(client) = self.clients.get_mut(id.0 as usize) else {
+        let Some(client) = self.clients.get_mut(id) else {
             return;
         };
+        if client.state == ClientState::Stopped {
+            // A callback stopped it just now; it is on the list of those still to be told.
+            return;
+        }
         let event = match client.retry_delay(error, cause, random) {
             Some(delay) => {
                 self.schedule_dial(id, delay);
                 ClientEvent::Waiting { delay }
             }
             None => {
-                client.state = ClientState::Stopped;
+                self.clients.remove(id);
                 ClientEvent::Stopped
             }
         };
@@ -268,7 +281,7 @@ mod tests {
         };
         let id = reactor.connect(client).expect("a sound configuration");
         reactor.core.dials.clear();
-        reactor.core.clients[id.0 as usize].state = ClientState::Resolving;
+        reactor.core.clients[id].state = ClientState::Resolving;
         reactor
             .core
             .resolved

@@ -17,7 +17,7 @@ use crate::close::{Cause, CloseCode, Phase};
 use crate::proto::message::Message;
 use crate::proto::ring::Ring;
 use crate::proto::session::{Due, Event, SocketAction};
-use crate::proto::time::Micros;
+use crate::proto::time::{Micros, Moment};
 use crate::proto::wire::{MessageKind, Payload};
 
 impl<D: Default> Core<D> {
@@ -42,7 +42,7 @@ impl<D: Default> Core<D> {
         self.env.stats.turns += 1;
 
         self.end_what_panicked();
-        self.read_carried(handler);
+        self.reading_ends = self.now.at + EVENTS_SLICE;
         for event in events.iter().skip(self.taken) {
             // Counted before it is handled: after a panic the next turn goes on with the next event.
             self.taken += 1;
@@ -50,6 +50,8 @@ impl<D: Default> Core<D> {
             self.handle_event(handler, event);
         }
         self.unwound = false;
+        self.take_commands(handler);
+        self.read_carried(handler);
         self.accept_ready(handler);
 
         let is_full = turn.events >= self.config.events;
@@ -86,8 +88,10 @@ impl<D: Default> Core<D> {
         }
     }
 
-    /// Reads on where the last turn's budget ended.
+    /// Reads on where an earlier budget ended, in turn: at least one connection, more while there is
+    /// time. They come after the events, so that who says little does not wait for who says much.
     fn read_carried<H: Handler<Data = D>>(&mut self, handler: &mut H) {
+        let ends = self.now.at + CARRIED_SLICE;
         for _ in 0..self.carried.len() {
             let Some(id) = self.carried.pop_front() else {
                 return;
@@ -95,6 +99,10 @@ impl<D: Default> Core<D> {
             if let Some(conn) = self.conn_mut(id) {
                 conn.flags.carried = false;
                 self.read(handler, id);
+                self.refresh_now();
+                if self.now.at >= ends {
+                    return;
+                }
             }
         }
     }
@@ -111,7 +119,8 @@ impl<D: Default> Core<D> {
             Target::Source(id) => self.handle_source_event(handler, id, event),
             Target::Waker => {
                 self.take_resolved(handler);
-                self.take_commands(handler);
+                self.inbox.acknowledge();
+                self.commanded = true;
             }
         }
     }
@@ -146,7 +155,15 @@ impl<D: Default> Core<D> {
             }
             conn.flags.readable = true;
             conn.flags.ending |= event.is_read_closed() || event.is_error();
+            if conn.flags.carried {
+                return;
+            }
+            if self.now.at >= self.reading_ends {
+                self.carry(id.index());
+                return;
+            }
             self.read(handler, id);
+            self.refresh_now();
         }
     }
 
@@ -166,9 +183,16 @@ impl<D: Default> Core<D> {
         }
     }
 
+    /// Does what other threads asked for, a bounded part of it in each turn: they may be faster.
     fn take_commands<H: Handler<Data = D>>(&mut self, handler: &mut H) {
-        self.inbox.acknowledge();
-        while let Some(command) = self.inbox.next() {
+        if !self.commanded {
+            return;
+        }
+        for _ in 0..COMMANDS {
+            let Some(command) = self.inbox.next() else {
+                self.commanded = false;
+                break;
+            };
             let mut cx = Context::new(self);
             match command {
                 Command::Send(id, message) => {
@@ -187,20 +211,26 @@ impl<D: Default> Core<D> {
         self.refresh_now();
     }
 
-    /// Reads a connection until it would block, or until its budget for this turn is used up.
+    /// Reads a connection until it would block, or until its budget for this turn, bytes or time, is
+    /// used up.
     fn read<H: Handler<Data = D>>(&mut self, handler: &mut H, id: ConnId) {
         let key = id.index();
         self.in_hand = Some(id);
         let mut ring = self.conns[key].session.take_input(&mut self.env);
         let mut budget = self.config.read_budget;
-        // What an earlier pause or handshake left behind comes first.
-        let mut called = self.decode(handler, id, &mut ring);
+        let ends = self.now.at + CONN_SLICE;
+        // What an earlier pause, handshake or budget left behind comes first.
+        let (mut called, mut is_over) = self.decode(handler, id, &mut ring, ends);
         loop {
             let conn = &mut self.conns[key];
+            if is_over && !conn.session.is_paused() {
+                self.carry(key);
+                break;
+            }
             if !conn.flags.readable || conn.session.is_paused() {
                 break;
             }
-            if budget == 0 {
+            if budget == 0 || (called && self.now.at >= ends) {
                 self.carry(key);
                 break;
             }
@@ -215,13 +245,12 @@ impl<D: Default> Core<D> {
                 ReadOutcome::Bytes(count) | ReadOutcome::Last(count) => {
                     if called {
                         self.refresh_now();
-                        called = false;
                     }
                     budget = budget.saturating_sub(count);
                     self.conns[key]
                         .session
                         .handle_bytes(&mut self.env, self.now, count);
-                    called |= self.decode(handler, id, &mut ring);
+                    (called, is_over) = self.decode(handler, id, &mut ring, ends);
                 }
                 ReadOutcome::Blocked => break,
                 ReadOutcome::Eof => {
@@ -272,36 +301,52 @@ impl<D: Default> Core<D> {
         } else {
             conn.session.handle_eof(&self.env, self.now);
         }
+        if conn.flags.broken {
+            // Nothing can be flushed any more; the cause is known.
+            conn.session.end(self.now, Cause::PeerEof, None);
+        }
     }
 
-    /// Decodes all that is whole and hands it out; says whether a callback ran.
+    /// Decodes what is whole and hands it out, until `ends`. Says whether a callback ran, and whether
+    /// time was over before the input was.
     fn decode<H: Handler<Data = D>>(
         &mut self,
         handler: &mut H,
         id: ConnId,
         ring: &mut Ring,
-    ) -> bool {
+        ends: Micros,
+    ) -> (bool, bool) {
         let key = id.index();
         let mut called = false;
+        let mut steps = 0u32;
         loop {
             let conn = &mut self.conns[key];
             if ring.is_empty() || conn.session.is_paused() {
-                return called;
+                return (called, false);
             }
+            if steps == LOOK_UP {
+                steps = 0;
+                self.refresh_now();
+                if self.now.at >= ends {
+                    return (called, true);
+                }
+                continue;
+            }
+            steps += 1;
             if conn.session.phase() == Phase::Handshaking {
                 #[cfg(feature = "websocket")]
                 if self.handshake(handler, id, ring) {
                     called = true;
                     continue;
                 }
-                return called;
+                return (called, false);
             }
             let input = ring.contiguous_mut();
             let (consumed, event) = conn.session.decode(&mut self.env, self.now, input);
             match event {
                 Event::NeedMore => {
                     ring.consume(consumed);
-                    return called;
+                    return (called, false);
                 }
                 Event::Consumed => {}
                 Event::Message { kind, payload } => {
@@ -364,6 +409,7 @@ impl<D: Default> Core<D> {
         let key = id.index();
         for _ in 0..STEPS {
             let conn = &mut self.conns[key];
+            let was_paused = conn.session.is_paused();
             match conn.session.handle_timeout(&mut self.env, self.now) {
                 Due::Wait(deadline) => {
                     if deadline < Micros::MAX {
@@ -371,10 +417,22 @@ impl<D: Default> Core<D> {
                     }
                     return;
                 }
-                Due::Changed => self.mark_dirty(key),
+                Due::Changed => {
+                    self.mark_dirty(key);
+                    self.read_goodbye(key, was_paused);
+                }
                 Due::Silent => {
                     self.read_once_more(handler, id);
+                    let unread = self.conns[key].flags.carried;
                     let conn = &mut self.conns[key];
+                    let patient = Moment {
+                        late: self.now.late + LONGEST_BACKLOG,
+                        ..self.now
+                    };
+                    // What it sent may lie behind the bytes that the budget left unread.
+                    if unread && !conn.session.is_silent(&self.env, patient) {
+                        break;
+                    }
                     if conn.session.is_silent(&self.env, self.now) {
                         conn.session.judge(&self.env, self.now, None);
                     }
@@ -433,6 +491,7 @@ impl<D: Default> Core<D> {
                 }
                 continue;
             };
+            let was_paused = conn.session.is_paused();
             if is_over {
                 conn.session.end(self.now, Cause::Drain, None);
             } else {
@@ -440,6 +499,7 @@ impl<D: Default> Core<D> {
                     .close(&mut self.env, self.now, Cause::Drain, None, "going away");
             }
             self.mark_dirty(key);
+            self.read_goodbye(key, was_paused);
             drain.count_close();
             drain.cursor += 1;
             due -= 1;
@@ -503,13 +563,14 @@ impl<D: Default> Core<D> {
     fn write_failed(&mut self, key: usize, error: &std::io::Error) {
         let conn = &mut self.conns[key];
         let is_reset = error.kind() == std::io::ErrorKind::ConnectionReset;
-        if conn.flags.reset || conn.session.is_paused() {
+        if conn.flags.reset || conn.flags.eof || conn.session.is_paused() {
             let is_reset = socket::is_reset(error);
             conn.session
                 .handle_io_error(self.now, error.raw_os_error(), is_reset);
             return;
         }
         conn.flags.reset |= is_reset;
+        conn.flags.broken = true;
         conn.flags.readable = true;
         conn.flags.ending = true;
         if !is_reset && !socket::is_reset(error) {
@@ -592,6 +653,23 @@ const PASSES: usize = 4;
 
 /// Things one connection may have due at once: a ping, a silence, an end, and what comes next.
 const STEPS: usize = 4;
+
+/// Time in one turn for reading where events say so, and then for reading on where an earlier turn
+/// stopped. Together less than the lateness that a peer is forgiven for.
+const EVENTS_SLICE: Micros = Micros::from_millis(4);
+const CARRIED_SLICE: Micros = Micros::from_millis(4);
+
+/// Time in one turn for the callbacks of one connection.
+const CONN_SLICE: Micros = Micros::from_millis(1);
+
+/// Commands of other threads in one turn.
+const COMMANDS: usize = 1024;
+
+/// Frames decoded between two looks at the clock.
+const LOOK_UP: u32 = 8;
+
+/// For how long a backlog of unread bytes alone speaks for a peer whose proof may lie behind it.
+const LONGEST_BACKLOG: Micros = Micros::from_secs(1);
 
 /// Turns in a row that may put expiries off.
 const DEFERRED: u32 = 8;

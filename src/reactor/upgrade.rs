@@ -26,15 +26,23 @@ impl<D: Default> Core<D> {
             Role::Server => self.serve_handshake(handler, id, ring),
             Role::Client => self.follow_handshake(handler, id, ring),
         }
-        let phase = self.conns[id.index()].session.phase();
-        match phase {
+        let session = &self.conns[id.index()].session;
+        match session.phase() {
             Phase::Open => true,
             Phase::Connecting | Phase::Handshaking => false,
+            // Closed as soon as it was open: what follows is frames, perhaps the peer's Close.
+            Phase::Closing if session.was_open() => true,
             Phase::Closing | Phase::Closed => {
                 ring.consume(ring.len());
                 false
             }
         }
+    }
+
+    /// Says whether the answer still counts: a callback may have closed the very connection that it was
+    /// asked about.
+    fn is_handshaking(&self, id: ConnId) -> bool {
+        self.conns[id.index()].session.phase() == Phase::Handshaking
     }
 
     fn head_limits(&self, id: ConnId) -> HeadLimits {
@@ -86,7 +94,11 @@ impl<D: Default> Core<D> {
             origin,
             head: Head::Request(&upgrade),
         };
-        match handler.on_accept(&mut Context::new(self), &offer) {
+        let answer = handler.on_accept(&mut Context::new(self), &offer);
+        if !self.is_handshaking(id) {
+            return;
+        }
+        match answer {
             Ok(welcome) => {
                 self.accept_upgrade(handler, id, &upgrade, welcome);
                 ring.consume(len);
@@ -124,6 +136,9 @@ impl<D: Default> Core<D> {
     ) {
         let mut answer = handler.on_http(&mut Context::new(self), id, request);
         self.refresh_now();
+        if !self.is_handshaking(id) {
+            return;
+        }
         if request.method() == "HEAD" {
             answer.body.clear();
         }
@@ -171,7 +186,7 @@ impl<D: Default> Core<D> {
         let Origin::Client(client_id) = origin else {
             return;
         };
-        let client = &self.clients[client_id.0 as usize];
+        let client = &self.clients[client_id];
         let expected = accept_for(client.key);
         let offered = client.config.subprotocols.clone();
         let (response, len) =
@@ -191,7 +206,7 @@ impl<D: Default> Core<D> {
                     } else {
                         Cause::ProtocolError
                     };
-                    self.clients[client_id.0 as usize].error = Some(error);
+                    self.clients[client_id].error = Some(error);
                     self.end_dial(id, cause);
                     return;
                 }
@@ -202,7 +217,11 @@ impl<D: Default> Core<D> {
             origin,
             head: Head::Response(&response),
         };
-        match handler.on_accept(&mut Context::new(self), &offer) {
+        let answer = handler.on_accept(&mut Context::new(self), &offer);
+        if !self.is_handshaking(id) {
+            return;
+        }
+        match answer {
             Ok(welcome) => {
                 self.conns[id.index()]
                     .session
@@ -227,13 +246,13 @@ impl<D: Default> Core<D> {
         let mut key = [0; 16];
         key[..8].copy_from_slice(&self.env.random().to_ne_bytes());
         key[8..].copy_from_slice(&self.env.random().to_ne_bytes());
-        self.clients[client_id.0 as usize].key = key;
+        self.clients[client_id].key = key;
         self.build_request(client_id)
             .expect("the request was checked when the client was added")
     }
 
     fn build_request(&self, id: ClientId) -> Result<Vec<u8>, InvalidHead> {
-        let client = &self.clients[id.0 as usize];
+        let client = &self.clients[id];
         let config = &client.config;
         let authority = config.authority();
         request(
@@ -249,7 +268,7 @@ impl<D: Default> Core<D> {
 impl<D> Core<D> {
     /// Checks, when a client is added, that its request can be sent at all.
     pub(super) fn check_request(&self, id: ClientId) -> Result<(), ConfigError> {
-        let config = &self.clients[id.0 as usize].config;
+        let config = &self.clients[id].config;
         if !matches!(config.wire, super::WireFactory::WebSocket) {
             return Ok(());
         }

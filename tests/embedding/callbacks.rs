@@ -272,8 +272,9 @@ fn a_panic_in_a_handler_costs_that_connection_and_no_other() {
         ..heartwheel::config::ReactorConfig::default()
     };
     let mut reactor = Reactor::<()>::new(config).unwrap();
-    let listener =
+    let mut listener =
         heartwheel::reactor::ListenerConfig::new(([127, 0, 0, 1], 0).into(), WireFactory::Line);
+    listener.heartbeat = heartbeat(None, None);
     let id = reactor.listen(listener).unwrap();
     let addr = reactor.local_addr(id).unwrap();
     let ends = Rc::new(RefCell::new(Vec::new()));

@@ -13,6 +13,7 @@ use crate::support::*;
 
 fn small_queue(overflow: Overflow) -> ListenerConfig {
     let mut config = ListenerConfig::new(([127, 0, 0, 1], 0).into(), WireFactory::Binary);
+    config.heartbeat = heartbeat(None, None);
     config.limits = LimitsConfig {
         send_queue: Some(64 * 1024),
         overflow,

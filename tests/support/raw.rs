@@ -154,6 +154,8 @@ impl RawPeer {
                 None
             }
             Err(error) if error.kind() == ErrorKind::ConnectionReset => Some(Arrival::Reset),
+            // Linux restarts no read that has a timeout.
+            Err(error) if error.kind() == ErrorKind::Interrupted => None,
             Err(error) => panic!("waiting for the server: {error}"),
         }
     }

@@ -13,11 +13,13 @@ use crate::{Failure, complain};
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Heartbeat (times: 250ms 30s 5m, or off)")]
 pub(crate) struct HeartbeatFlags {
-    /// Time between pings; alone, the timeout follows as 2.5 times it
+    /// Time between pings; alone, the timeout follows as 2.5 times it [default: serve 30s on ws and 10s
+    /// on tcp, connect 5s]
     #[arg(long, value_name = "TIME", value_parser = time_or_off)]
     interval: Option<Switch<Duration>>,
 
-    /// Silence after which a peer is dead; alone, the interval follows as 0.4 times it
+    /// Silence after which a peer is dead; alone, the interval follows as 0.4 times it [default: serve
+    /// 60s on ws and 25s on tcp, connect 12.5s]
     #[arg(long, value_name = "TIME", value_parser = time_or_off)]
     timeout: Option<Switch<Duration>>,
 

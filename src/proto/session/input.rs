@@ -254,7 +254,8 @@ impl Session {
             Ok(consumed)
         };
         match decoded {
-            Decoded::NeedMore if input.len() > limits.max_message.saturating_add(MOST_HEADER) => {
+            // The input holds no more than this: waiting on would be for ever.
+            Decoded::NeedMore if input.len() >= limits.max_message.saturating_add(MOST_HEADER) => {
                 Err(ProtocolError::MessageTooBig {
                     size: input.len() as u64,
                     limit: limits.max_message as u64,
@@ -414,8 +415,9 @@ impl Session {
         let unfinished = self.buffers.as_ref()?.unfinished?;
         let floor = (limits.slow_floor > 0).then(|| {
             let earned = unfinished.bytes * 1_000 / u64::from(limits.slow_floor);
+            let longest = Stamp::REACH / 2;
             u32::try_from(earned)
-                .unwrap_or(Stamp::REACH / 2)
+                .map_or(longest, |earned| earned.min(longest))
                 .max(limits.slow_grace)
         });
         let span = match (floor, limits.message_timeout) {

@@ -276,7 +276,8 @@ impl Session {
         }
         let limits = &env.policy(self.policy).limits;
         let (queued, limit) = (self.queued(), limits.send_queue);
-        if size <= limit.saturating_sub(queued) {
+        // An empty message takes room too: its header, or its line end.
+        if size.max(1) <= limit.saturating_sub(queued) {
             return Ok(());
         }
         env.stats.send_full += 1;

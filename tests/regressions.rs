@@ -1,0 +1,407 @@
+//! Every bug that was found becomes a test here, with one line on what went wrong.
+#![cfg(all(feature = "websocket", feature = "sockets"))]
+#![allow(clippy::unwrap_used, dead_code, unreachable_pub)]
+
+#[path = "embedding/support.rs"]
+mod support;
+
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::time::{Duration, Instant};
+
+use heartwheel::close::{Cause, CloseCode};
+use heartwheel::config::{LimitsConfig, ReactorConfig};
+use heartwheel::error::{ProtocolError, SendError};
+use heartwheel::proto::codec::{Codec, Decoded};
+use heartwheel::proto::message::Message;
+use heartwheel::proto::websocket::handshake::Request;
+use heartwheel::proto::wire::{EncodeError, MessageKind};
+use heartwheel::reactor::{
+    ClientConfig, ClientEvent, ConnId, Context, Handler, HttpAnswer, ListenerConfig, Offer,
+    Reactor, Rejected, Rejection, Welcome, WireFactory,
+};
+
+use support::*;
+
+fn config(wire: WireFactory, interval: Option<u64>, timeout: Option<u64>) -> ListenerConfig {
+    let mut config = ListenerConfig::new(([127, 0, 0, 1], 0).into(), wire);
+    config.heartbeat = heartbeat(interval, timeout);
+    config
+}
+
+/// Keeps the thread busy, as a slow callback does.
+fn work_for(span: Duration) {
+    let end = Instant::now() + span;
+    while Instant::now() < end {
+        std::hint::spin_loop();
+    }
+}
+
+/// A turn of more than 10 ms counted as late from its first moment, so that a loop which was busy for
+/// good forgave its peers for ever.
+#[test]
+fn a_loop_that_is_always_busy_still_finds_the_dead() {
+    let mut recorder = Recorder::reacting(|cx, seen| {
+        if let Seen::Timer(..) = seen {
+            work_for(Duration::from_millis(15));
+            cx.set_timer(Duration::ZERO, 0);
+        }
+    });
+    let mut reactor = reactor();
+    let (_, addr) = listen_with(
+        &mut reactor,
+        config(WireFactory::Line, Some(100), Some(300)),
+    );
+    let _silent = dial(addr);
+    drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 1);
+    reactor.context().set_timer(Duration::ZERO, 0);
+    drive(&mut reactor, &mut recorder, |seen| seen.closed().len() == 1);
+    assert!(recorder.closed()[0].1.age.as_secs_f64() >= 0.3);
+}
+
+/// A turn read 256 KiB from each connection whatever that took: a few peers with many tiny messages
+/// held up everybody's heartbeats.
+#[test]
+fn many_tiny_messages_do_not_make_long_turns() {
+    struct Slow;
+    impl Handler for Slow {
+        type Data = u32;
+        fn on_message(&mut self, _: &mut Context<'_, u32>, _: ConnId, _: Message<'_>) {
+            work_for(Duration::from_micros(50));
+        }
+    }
+    let mut reactor = reactor();
+    let (_, addr) = listen_with(&mut reactor, config(WireFactory::Line, None, None));
+    let peers: Vec<_> = (0..8)
+        .map(|_| {
+            let mut peer = dial(addr);
+            peer.write_all(&b"a\n".repeat(30_000)).unwrap();
+            peer
+        })
+        .collect();
+    for _ in 0..40 {
+        let turn = reactor
+            .turn(&mut Slow, Some(Duration::from_millis(1)))
+            .unwrap();
+        let delay = Duration::from(turn.delay);
+        assert!(delay < Duration::from_millis(500), "a turn of {delay:?}");
+    }
+    drop(peers);
+}
+
+/// What the time slice left in the ring was forgotten unless more bytes arrived.
+#[test]
+fn messages_left_over_by_a_turn_arrive_in_the_next_ones() {
+    struct Slow(usize);
+    impl Handler for Slow {
+        type Data = u32;
+        fn on_message(&mut self, _: &mut Context<'_, u32>, _: ConnId, _: Message<'_>) {
+            self.0 += 1;
+            work_for(Duration::from_micros(100));
+        }
+    }
+    let mut reactor = reactor();
+    let (_, addr) = listen_with(&mut reactor, config(WireFactory::Line, None, None));
+    let mut peer = dial(addr);
+    peer.write_all(&b"a\n".repeat(1_000)).unwrap();
+    let (mut slow, began) = (Slow(0), Instant::now());
+    while slow.0 < 1_000 {
+        assert!(began.elapsed() < PATIENCE, "{} of 1000", slow.0);
+        reactor.turn(&mut slow, None).unwrap();
+    }
+}
+
+/// An empty message was let into a full queue, which grew without a limit.
+#[test]
+fn empty_messages_fill_the_queue_too() {
+    let mut recorder = Recorder::reacting(|cx, seen| {
+        if let Seen::Open(id) = seen {
+            let sent = (0..5_000)
+                .map(|_| cx.send(*id, Message::text("")))
+                .take_while(Result::is_ok)
+                .count();
+            assert_eq!(sent, 1_024);
+        }
+    });
+    let mut reactor = reactor();
+    let mut config = config(WireFactory::Line, None, None);
+    config.limits.send_queue = Some(1_024);
+    let (_, addr) = listen_with(&mut reactor, config);
+    let _peer = dial(addr);
+    drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 1);
+}
+
+/// A message larger than the whole queue was promised room at once, in every turn, without end.
+#[test]
+fn no_room_is_promised_to_a_message_that_never_fits() {
+    let mut recorder = Recorder::reacting(|cx, seen| {
+        if let Seen::Open(id) | Seen::Writable(id) = seen {
+            let sent = cx.send(*id, Message::binary(&[0; 2_000]));
+            assert!(matches!(sent, Err(SendError::Full { queued: 0, .. })));
+        }
+    });
+    let mut reactor = reactor();
+    let mut config = config(WireFactory::Binary, None, None);
+    config.limits.send_queue = Some(1_024);
+    let (_, addr) = listen_with(&mut reactor, config);
+    let _peer = dial(addr);
+    drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 1);
+    drive_for(&mut reactor, &mut recorder, Duration::from_millis(50));
+    let writable = |seen: &&Seen| matches!(seen, Seen::Writable(_));
+    assert_eq!(recorder.seen.iter().filter(writable).count(), 0);
+}
+
+/// Closes every connection while it is asked about it.
+#[derive(Default)]
+struct Closer {
+    rejected: Vec<Cause>,
+    opened: u32,
+}
+
+impl Handler for Closer {
+    type Data = u32;
+
+    fn on_accept(
+        &mut self,
+        cx: &mut Context<'_, u32>,
+        offer: &Offer<'_>,
+    ) -> Result<Welcome<u32>, Rejection> {
+        cx.close(offer.id, CloseCode::NORMAL, "");
+        Ok(Welcome::default())
+    }
+
+    fn on_http(&mut self, cx: &mut Context<'_, u32>, id: ConnId, _: &Request<'_>) -> HttpAnswer {
+        cx.close(id, CloseCode::NORMAL, "");
+        HttpAnswer::upgrade_required()
+    }
+
+    fn on_open(&mut self, _: &mut Context<'_, u32>, _: ConnId) {
+        self.opened += 1;
+    }
+
+    fn on_rejected(&mut self, _: &mut Context<'_, u32>, rejected: Rejected<'_>) {
+        self.rejected.push(rejected.evidence.cause);
+    }
+}
+
+/// A handler that closed the connection it was being asked about panicked the loop.
+#[test]
+fn a_connection_may_be_closed_while_it_is_judged() {
+    for (wire, request) in [
+        (WireFactory::WebSocket, upgrade_request("/", "")),
+        (
+            WireFactory::WebSocket,
+            b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(),
+        ),
+        (WireFactory::Line, Vec::new()),
+    ] {
+        let mut reactor = reactor();
+        let mut closer = Closer::default();
+        let mut config = config(wire, None, None);
+        config.heartbeat.close_timeout = Duration::from_millis(100);
+        let (_, addr) = listen_with(&mut reactor, config);
+        let mut peer = dial(addr);
+        peer.write_all(&request).unwrap();
+        let began = Instant::now();
+        while closer.rejected.is_empty() {
+            assert!(began.elapsed() < PATIENCE);
+            turn(&mut reactor, &mut closer);
+        }
+        assert_eq!(closer.rejected, [Cause::LocalClose]);
+        assert_eq!((closer.opened, reactor.len()), (0, 0));
+    }
+}
+
+fn turn<H: Handler<Data = u32>>(reactor: &mut Reactor<u32>, handler: &mut H) {
+    reactor
+        .turn(handler, Some(Duration::from_millis(20)))
+        .unwrap();
+}
+
+/// Never satisfied.
+#[derive(Debug)]
+struct Greedy;
+
+impl Codec for Greedy {
+    fn decode(&mut self, _: &[u8]) -> Result<Decoded, ProtocolError> {
+        Ok(Decoded::NeedMore)
+    }
+
+    fn encode(&mut self, _: MessageKind, _: &[u8], _: &mut Vec<u8>) -> Result<(), EncodeError> {
+        Ok(())
+    }
+}
+
+/// The input stopped exactly at the limit that it had to pass to be refused, and hung there.
+#[test]
+fn an_own_codec_that_wants_too_much_is_told_so() {
+    for max_message in [1_000, 60 * 1024, 100_000] {
+        let mut recorder = Recorder::default();
+        let mut reactor = reactor();
+        let wire = WireFactory::Own(Box::new(|| Box::new(Greedy)));
+        let mut config = config(wire, None, None);
+        config.heartbeat.close_timeout = Duration::from_millis(100);
+        config.limits.max_message = max_message;
+        let (_, addr) = listen_with(&mut reactor, config);
+        let mut peer = dial(addr);
+        peer.write_all(&vec![0; 200_000]).unwrap();
+        drive(&mut reactor, &mut recorder, |seen| seen.closed().len() == 1);
+        assert_eq!(recorder.closed()[0].1.cause, Cause::MessageTooBig);
+    }
+}
+
+/// A rate floor of one byte a second and a large message made a span that the stamps cannot hold.
+#[test]
+fn a_low_floor_does_not_turn_against_a_large_message() {
+    let mut recorder = Recorder::default();
+    let mut reactor = reactor();
+    let mut config = config(WireFactory::Binary, None, None);
+    config.limits = LimitsConfig {
+        slow_floor: 1,
+        slow_grace: Duration::from_millis(50),
+        message_timeout: None,
+        ..LimitsConfig::default()
+    };
+    let (_, addr) = listen_with(&mut reactor, config);
+    let mut peer = dial(addr);
+    peer.set_nonblocking(true).unwrap();
+    let mut bytes = vec![0; 5 + 3_000_000];
+    bytes[1..5].copy_from_slice(&4_000_000u32.to_be_bytes());
+    let mut sent = 0;
+    drive(&mut reactor, &mut recorder, |_| {
+        sent += peer.write(&bytes[sent..]).unwrap_or(0);
+        sent == bytes.len()
+    });
+    drive_for(&mut reactor, &mut recorder, Duration::from_millis(200));
+    assert!(recorder.closed().is_empty(), "{:?}", recorder.closed());
+    assert_eq!(reactor.stats().bytes_in, bytes.len() as u64);
+}
+
+/// A client stopped in the very callback that says whom it dials was dialed all the same.
+#[test]
+fn a_client_stopped_while_it_is_about_to_dial_does_not_dial() {
+    let mut recorder = Recorder::reacting(|cx, seen| {
+        if let Seen::Client(id, ClientEvent::Dialing { .. }) = seen {
+            cx.disconnect(*id);
+        }
+    });
+    let mut reactor = reactor();
+    let (_, addr) = listen(&mut reactor, WireFactory::Line);
+    let config = ClientConfig::new(addr.ip().to_string(), addr.port(), WireFactory::Line);
+    reactor.connect(config).unwrap();
+    drive(&mut reactor, &mut recorder, |seen| !seen.seen.is_empty());
+    drive_for(&mut reactor, &mut recorder, Duration::from_millis(50));
+    assert_eq!((recorder.seen.len(), reactor.stats().dialed), (1, 0));
+}
+
+/// After the peer's end of input a failed write was waited out until the close timeout.
+#[test]
+fn output_that_can_never_leave_is_not_waited_for() {
+    let mut recorder = Recorder::reacting(|cx, seen| {
+        if let Seen::Open(id) = seen {
+            cx.send(*id, Message::binary(&vec![0; 8_000_000])).unwrap();
+        }
+    });
+    let mut reactor = reactor();
+    let mut config = config(WireFactory::Binary, None, None);
+    config.heartbeat.close_timeout = PATIENCE * 2;
+    config.heartbeat.write_timeout = None;
+    let (_, addr) = listen_with(&mut reactor, config);
+    let mut peer = dial(addr);
+    let mut chunk = [0; 1_000];
+    drive(&mut reactor, &mut recorder, |_| {
+        peer.read(&mut chunk).is_ok()
+    });
+    peer.shutdown(Shutdown::Write).unwrap();
+    drive_for(&mut reactor, &mut recorder, Duration::from_millis(50));
+    drop(peer);
+    drive(&mut reactor, &mut recorder, |seen| seen.closed().len() == 1);
+    let (_, evidence) = recorder.closed()[0];
+    assert_eq!((evidence.cause, evidence.clean), (Cause::PeerEof, false));
+}
+
+/// A connection whose reading was paused did not read the peer's waiting goodbye when a drain, or a
+/// deadline, closed it.
+#[test]
+fn a_paused_connection_hears_the_goodbye_when_it_closes() {
+    for by_drain in [true, false] {
+        let mut recorder = Recorder::reacting(|cx, seen| {
+            if let Seen::Open(id) = seen {
+                cx.pause(*id);
+            }
+        });
+        let mut reactor = reactor();
+        let mut config = config(WireFactory::WebSocket, None, None);
+        config.heartbeat.close_timeout = PATIENCE * 2;
+        config.heartbeat.app_idle = (!by_drain).then_some(Duration::from_millis(200));
+        let (_, addr) = listen_with(&mut reactor, config);
+        let mut peer = open_websocket(&mut reactor, &mut recorder, addr);
+        peer.write_all(&client_frame(0x88, &1001u16.to_be_bytes()))
+            .unwrap();
+        drive_for(&mut reactor, &mut recorder, Duration::from_millis(50));
+        if by_drain {
+            reactor.context().drain(PATIENCE * 2);
+        }
+        drive(&mut reactor, &mut recorder, |seen| seen.closed().len() == 1);
+        assert!(recorder.closed()[0].1.clean);
+    }
+}
+
+/// A handler that closed in `on_open` lost the frames that had come with the request.
+#[test]
+fn frames_behind_the_request_count_though_it_closes_at_once() {
+    let mut recorder = Recorder::reacting(|cx, seen| {
+        if let Seen::Open(id) = seen {
+            cx.close(*id, CloseCode::NORMAL, "");
+        }
+    });
+    let mut reactor = reactor();
+    let mut config = config(WireFactory::WebSocket, None, None);
+    config.heartbeat.close_timeout = PATIENCE * 2;
+    let (_, addr) = listen_with(&mut reactor, config);
+    let mut peer = dial(addr);
+    let mut bytes = upgrade_request("/", "");
+    bytes.extend(client_frame(0x88, &1001u16.to_be_bytes()));
+    peer.write_all(&bytes).unwrap();
+    drive(&mut reactor, &mut recorder, |seen| seen.closed().len() == 1);
+    assert!(recorder.closed()[0].1.clean);
+}
+
+/// Commands of other threads were taken until there were none, which a busy thread can put off for
+/// ever.
+#[test]
+fn commands_of_other_threads_are_taken_in_portions() {
+    let mut recorder = Recorder::default();
+    let mut reactor = reactor();
+    let remote = reactor.remote();
+    for word in 0..5_000 {
+        remote.notify(word).unwrap();
+    }
+    reactor.turn(&mut recorder, None).unwrap();
+    assert!((1..5_000).contains(&recorder.seen.len()));
+    assert_eq!(reactor.next_timeout(), Some(Duration::ZERO));
+    drive(&mut reactor, &mut recorder, |seen| seen.seen.len() == 5_000);
+    let words = (0..5_000).map(Seen::Notify);
+    assert!(recorder.seen.iter().cloned().eq(words));
+}
+
+/// A limit of connections in the thousands of millions, or as many events, panicked the start.
+#[test]
+fn limits_out_of_all_proportion_are_refused() {
+    let start = |max_connections, events| {
+        let config = ReactorConfig {
+            max_connections,
+            events,
+            ..ReactorConfig::default()
+        };
+        Reactor::<u32>::new(config).map(drop)
+    };
+    for (max_connections, events, field) in [
+        ((1 << 31) + 1, 1, "max_connections"),
+        (usize::MAX, 1, "max_connections"),
+        (1, usize::MAX, "events"),
+    ] {
+        let error = start(max_connections, events).unwrap_err().to_string();
+        assert!(error.contains(field), "{error}");
+    }
+}
