@@ -110,8 +110,6 @@ pub mod architecture {
     //! - A ping that left within a tick (and the slack) of its due time counts from its due time, not
     //!   from its writing: the wheel's rounding is ours to bear, and must not make a verdict later
     //!   where the tick does not divide the interval.
-    //! - Of a late turn only the excess over its tolerance counts as lateness. Counted whole, a loop that
-    //!   is busy for 11 ms in every turn would let fair time stand still, and find no dead peer at all.
     //! - Slack rounds due times to multiples of twice the slack, so that pings of many connections share
     //!   a wake-up without any of them knowing of the others.
     //! - After a stop of the whole process, pings long overdue are passed over once, so that they stay

@@ -159,3 +159,16 @@ const SHORT_READ_DRAINS: bool = cfg!(any(
     target_os = "netbsd",
     target_os = "dragonfly"
 ));
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_stays_small() {
+        // In debug builds mio's socket carries a mark that others do not have.
+        let rest = size_of::<Conn<()>>() - size_of::<TcpStream>();
+        assert!(rest <= 192, "{rest}");
+        assert_eq!(size_of::<Conn<()>>(), size_of::<Option<Conn<()>>>());
+    }
+}

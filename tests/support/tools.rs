@@ -1,8 +1,9 @@
-//! Finds the programs of others that tests run; a missing one is a failure that says what to install.
+//! Finds the programs of others that tests run. Missing packages are installed below the target
+//! directory; where that fails, so does the test, and says what to do.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Once, OnceLock};
 
 /// What to run where the clients of others are missing.
 const INSTALL: &str = "run `bash tests/peers/install`";
@@ -18,6 +19,18 @@ fn script(name: &str) -> PathBuf {
         .join(name)
 }
 
+/// Looks for something; if it is not there, installs the packages, once, and looks again.
+fn find_or_install<T>(look: impl Fn() -> Option<T>) -> Option<T> {
+    static INSTALLED: Once = Once::new();
+    look().or_else(|| {
+        INSTALLED.call_once(|| {
+            // Its own words stay visible, and what it lacks is told by the one who needed it.
+            let _status = Command::new("bash").arg(script("install")).status();
+        });
+        look()
+    })
+}
+
 fn succeeds(command: &mut Command) -> bool {
     command
         .stdin(Stdio::null())
@@ -30,7 +43,7 @@ fn succeeds(command: &mut Command) -> bool {
 /// Returns a command that runs a Python script of `tests/peers` where `websockets` can be imported.
 pub(crate) fn python(name: &str) -> Command {
     static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
-    let found = FOUND.get_or_init(|| {
+    let look = || {
         [
             installed().join("venv/bin/python"),
             PathBuf::from("python3"),
@@ -39,7 +52,8 @@ pub(crate) fn python(name: &str) -> Command {
         .find(|python| {
             succeeds(Command::new(python).args(["-c", "import websockets.asyncio.client"]))
         })
-    });
+    };
+    let found = FOUND.get_or_init(|| find_or_install(look));
     let Some(python) = found else {
         panic!("no Python 3 with the package `websockets` (14 or later): {INSTALL}");
     };
@@ -51,16 +65,17 @@ pub(crate) fn python(name: &str) -> Command {
 /// Returns a command that runs a Node script of `tests/peers` where `ws` can be required.
 pub(crate) fn node(name: &str) -> Command {
     static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
-    let found = FOUND.get_or_init(|| {
+    let look = || {
         // Where `npm install ws` leaves it in a checkout, too.
         [installed(), PathBuf::from(env!("CARGO_MANIFEST_DIR"))]
             .into_iter()
             .find(|place| place.join("node_modules/ws/package.json").is_file())
-    });
+    };
     assert!(
         succeeds(Command::new("node").arg("--version")),
         "no `node`: install the package nodejs, then {INSTALL}"
     );
+    let found = FOUND.get_or_init(|| find_or_install(look));
     let Some(place) = found else {
         panic!("no npm package `ws`: {INSTALL}");
     };
