@@ -494,6 +494,9 @@ impl<D: Default> Core<D> {
             let was_paused = conn.session.is_paused();
             if is_over {
                 conn.session.end(self.now, Cause::Drain, None);
+            } else if conn.session.phase() == Phase::Handshaking {
+                let id = conn.id;
+                self.end_handshake_for_drain(id);
             } else {
                 conn.session
                     .close(&mut self.env, self.now, Cause::Drain, None, "going away");
@@ -505,6 +508,14 @@ impl<D: Default> Core<D> {
             due -= 1;
         }
         self.drain = Some(drain);
+    }
+
+    /// Only WebSocket has an opening handshake.
+    #[cfg(not(feature = "websocket"))]
+    fn end_handshake_for_drain(&mut self, id: ConnId) {
+        self.conns[id.index()]
+            .session
+            .end(self.now, Cause::Drain, None);
     }
 
     /// Step 6: writes what was queued, and lets the sockets go that are done.

@@ -167,6 +167,19 @@ impl<D: Default> Core<D> {
         self.refuse_with(id, Cause::Refused, &response);
     }
 
+    /// Ends an opening handshake because we are going away: as a server with 503, as a client at once.
+    pub(super) fn end_handshake_for_drain(&mut self, id: ConnId) {
+        match self.conns[id.index()].session.role() {
+            Role::Server => {
+                let headers = [("Retry-After", "1"), ("Content-Type", "text/plain")];
+                let response = http_response(503, &headers, b"going away\n");
+                let response = response.expect("the head is constant and sound");
+                self.refuse_with(id, Cause::Drain, &response);
+            }
+            Role::Client => self.end_dial(id, Cause::Drain),
+        }
+    }
+
     fn refuse_with(&mut self, id: ConnId, cause: Cause, response: &[u8]) {
         self.conns[id.index()]
             .session

@@ -291,3 +291,26 @@ fn an_unanswered_drain_ends_with_its_window_and_is_not_clean() {
     let evidence = recorder.closed()[0].1;
     assert_eq!((evidence.cause, evidence.clean), (Cause::Drain, false));
 }
+
+#[test]
+fn a_drain_answers_a_handshake_under_way_with_503() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let (_, addr) = listen(&mut reactor, WireFactory::WebSocket);
+    let mut peer = dial(addr);
+    peer.write_all(b"GET / HTTP/1.1\r\n").unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while reactor.is_empty() {
+        assert!(Instant::now() < deadline);
+        reactor
+            .turn(&mut recorder, Some(Duration::from_millis(10)))
+            .unwrap();
+    }
+    reactor.context().drain(Duration::from_secs(2));
+    let head = read_head(&mut reactor, &mut recorder, &mut peer);
+    assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+    drop(peer);
+    drive(&mut reactor, &mut recorder, |seen| {
+        seen.rejected().len() == 1
+    });
+    assert_eq!(recorder.rejected()[0].cause, Cause::Drain);
+}
