@@ -81,7 +81,20 @@ impl ProtocolError {
         match self {
             Self::InvalidUtf8 => Cause::InvalidUtf8,
             Self::MessageTooBig { .. } => Cause::MessageTooBig,
-            _ => Cause::ProtocolError,
+            Self::ReservedBits
+            | Self::ReservedOpcode(_)
+            | Self::UnmaskedFrame
+            | Self::MaskedFrame
+            | Self::ControlTooLong
+            | Self::ControlFragmented
+            | Self::LengthNotMinimal
+            | Self::LengthTopBit
+            | Self::UnexpectedContinuation
+            | Self::ExpectedContinuation
+            | Self::CloseBodyTooShort
+            | Self::CloseCode(_)
+            | Self::UnknownType(_)
+            | Self::Custom(_) => Cause::ProtocolError,
         }
     }
 }

@@ -81,3 +81,37 @@ pub(super) fn is_reset(error: &io::Error) -> bool {
 /// frames do not wait behind data in a queue we cannot reorder.
 #[cfg(all(feature = "sockets", target_os = "linux"))]
 const NOT_SENT: u32 = 16 * 1024;
+
+#[cfg(all(test, feature = "sockets", target_os = "linux"))]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use socket2::SockRef;
+
+    use super::*;
+
+    #[test]
+    fn an_accepted_connection_inherits_the_listeners_options() {
+        let options = SocketOptions {
+            user_timeout: Some(Duration::from_secs(7)),
+            keepalive: true,
+            ..SocketOptions::default()
+        };
+        let listener = listen(([127, 0, 0, 1], 0).into(), &options).expect("a free port");
+        let addr = listener.local_addr().expect("it is bound");
+        let _peer = std::net::TcpStream::connect(addr).expect("the listener is there");
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let accepted = loop {
+            match listener.accept() {
+                Ok((accepted, _)) => break accepted,
+                Err(error) => assert!(Instant::now() < deadline, "{error}"),
+            }
+        };
+        let accepted = SockRef::from(&accepted);
+        assert!(accepted.tcp_nodelay().expect("readable"));
+        assert!(accepted.keepalive().expect("readable"));
+        assert_eq!(accepted.tcp_notsent_lowat().expect("readable"), NOT_SENT);
+        let timeout = accepted.tcp_user_timeout().expect("readable");
+        assert_eq!(timeout, options.user_timeout);
+    }
+}
