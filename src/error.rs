@@ -52,30 +52,6 @@ pub enum ProtocolError {
 }
 
 impl ProtocolError {
-    /// Returns the close code that tells the peer (RFC 6455, 7.4.1).
-    pub const fn close_code(&self) -> CloseCode {
-        match self {
-            Self::InvalidUtf8 => CloseCode::INVALID_PAYLOAD,
-            Self::MessageTooBig { .. } => CloseCode::TOO_BIG,
-            Self::ReservedBits
-            | Self::ReservedOpcode(_)
-            | Self::UnmaskedFrame
-            | Self::MaskedFrame
-            | Self::ControlTooLong
-            | Self::ControlFragmented
-            | Self::LengthNotMinimal
-            | Self::LengthTopBit
-            | Self::UnexpectedContinuation
-            | Self::ExpectedContinuation
-            | Self::CloseBodyTooShort
-            | Self::CloseCode(_)
-            | Self::UnknownType(_)
-            | Self::Custom(_) => CloseCode::PROTOCOL_ERROR,
-        }
-    }
-}
-
-impl ProtocolError {
     /// Returns the cause that a connection ends with.
     pub const fn cause(&self) -> Cause {
         match self {
@@ -95,6 +71,14 @@ impl ProtocolError {
             | Self::CloseCode(_)
             | Self::UnknownType(_)
             | Self::Custom(_) => Cause::ProtocolError,
+        }
+    }
+
+    /// Returns the close code that tells the peer (RFC 6455, 7.4.1).
+    pub const fn close_code(&self) -> CloseCode {
+        match self.cause().close_code() {
+            Some(code) => code,
+            None => CloseCode::PROTOCOL_ERROR,
         }
     }
 }
