@@ -53,6 +53,15 @@ impl Pool {
         }
     }
 
+    /// Gives back a vector whose storage may have come from here, such as a message put together.
+    pub fn give_vec(&mut self, mut bytes: Vec<u8>) {
+        if bytes.capacity() <= CLASSES[CLASSES.len() - 1] {
+            // Filled to its capacity, the vector turns into a box without moving.
+            bytes.resize(bytes.capacity(), 0);
+            self.give(bytes.into_boxed_slice());
+        }
+    }
+
     /// Returns the bytes kept free right now.
     pub fn free_bytes(&self) -> usize {
         self.free_bytes

@@ -379,6 +379,7 @@ impl<D: Default> Core<D> {
                 let assembled = self.conns[id.index()].session.take_assembled();
                 let message = Message::decoded(kind, &assembled);
                 handler.on_message(&mut Context::new(self), id, message);
+                self.env.pool.give_vec(assembled);
             }
         }
     }

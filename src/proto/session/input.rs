@@ -171,13 +171,11 @@ impl Session {
         let event = match item {
             Item::NeedMore => Event::NeedMore,
             Item::Fragment => {
-                self.heartbeat
-                    .handle_frame(&env.policy(self.policy).timing, now);
+                self.handle_frame(env, now);
                 Event::Consumed
             }
             Item::Message { kind, payload } => {
-                self.heartbeat
-                    .handle_frame(&env.policy(self.policy).timing, now);
+                self.handle_frame(env, now);
                 Event::Message { kind, payload }
             }
             Item::Ping(payload) => {
@@ -185,12 +183,8 @@ impl Session {
                 Event::Consumed
             }
             Item::Pong(payload) => {
-                let timing = &env.policy(self.policy).timing;
-                let (key, phase) = (env.token_key(), self.heartbeat.phase().fraction());
-                let found = self.heartbeat.handle_pong(timing, now, |number| {
-                    input[payload.clone()] == Env::token(key, phase, number).to_be_bytes()
-                });
-                self.handle_pong_match(env, now, found)
+                let token = <[u8; 4]>::try_from(&input[payload]);
+                self.handle_pong(env, now, token.ok().map(u32::from_be_bytes))
             }
             Item::Close { code, reason } => {
                 self.handle_peer_close(env, now, code, &input[reason]);
@@ -217,19 +211,14 @@ impl Session {
         let event = match item {
             wire::Item::NeedMore => Event::NeedMore,
             wire::Item::Message { kind, payload } => {
-                self.heartbeat
-                    .handle_frame(&env.policy(self.policy).timing, now);
+                self.handle_frame(env, now);
                 Event::Message { kind, payload }
             }
             wire::Item::Ping => {
                 self.handle_ping(env, now, &[]);
                 Event::Consumed
             }
-            wire::Item::Pong => {
-                let timing = &env.policy(self.policy).timing;
-                let found = self.heartbeat.handle_pong_in_order(timing, now);
-                self.handle_pong_match(env, now, found)
-            }
+            wire::Item::Pong => self.handle_pong_in_order(env, now),
         };
         Ok((consumed, event))
     }
@@ -275,8 +264,7 @@ impl Session {
                         limit: limits.max_message as u64,
                     });
                 }
-                self.heartbeat
-                    .handle_frame(&env.policy(self.policy).timing, now);
+                self.handle_frame(env, now);
                 Ok((
                     consumed,
                     Event::Message {
@@ -292,15 +280,11 @@ impl Session {
             }
             Decoded::Pong { consumed, token } => {
                 whole(consumed, 0)?;
-                let timing = &env.policy(self.policy).timing;
-                let (key, phase) = (env.token_key(), self.heartbeat.phase().fraction());
-                let found = match token {
-                    Some(token) => self.heartbeat.handle_pong(timing, now, |number| {
-                        token == Env::token(key, phase, number)
-                    }),
-                    None => self.heartbeat.handle_pong_in_order(timing, now),
+                let event = match token {
+                    Some(token) => self.handle_pong(env, now, Some(token)),
+                    None => self.handle_pong_in_order(env, now),
                 };
-                Ok((consumed, self.handle_pong_match(env, now, found)))
+                Ok((consumed, event))
             }
             Decoded::Close { consumed } => {
                 whole(consumed, 0)?;
@@ -310,15 +294,38 @@ impl Session {
         }
     }
 
+    /// Notes a complete valid data frame or ping.
+    fn handle_frame(&mut self, env: &Env, now: Moment) {
+        self.heartbeat
+            .handle_frame(&env.policy(self.policy).timing, now);
+    }
+
     fn handle_ping(&mut self, env: &mut Env, now: Moment, payload: &[u8]) {
         env.stats.pings_received += 1;
-        let policy = env.policy(self.policy);
-        self.heartbeat.handle_frame(&policy.timing, now);
-        if Self::is_flood(&mut self.ping_debt, policy.limits.ping_cost, now) {
+        self.handle_frame(env, now);
+        let cost = env.policy(self.policy).limits.ping_cost;
+        if Self::is_flood(&mut self.ping_debt, cost, now) {
             self.close(env, now, Cause::PingFlood, None, "too many pings");
             return;
         }
         self.queue_pong(env, now, payload);
+    }
+
+    /// Judges a pong by the token it brings back; one without a token of ours matches nothing.
+    fn handle_pong(&mut self, env: &mut Env, now: Moment, token: Option<u32>) -> Event {
+        let timing = &env.policy(self.policy).timing;
+        let (key, phase) = (env.token_key(), self.heartbeat.phase().fraction());
+        let found = self.heartbeat.handle_pong(timing, now, |number| {
+            token == Some(Env::token(key, phase, number))
+        });
+        self.handle_pong_match(env, now, found)
+    }
+
+    /// Judges a pong of a wire without tokens.
+    fn handle_pong_in_order(&mut self, env: &mut Env, now: Moment) -> Event {
+        let timing = &env.policy(self.policy).timing;
+        let found = self.heartbeat.handle_pong_in_order(timing, now);
+        self.handle_pong_match(env, now, found)
     }
 
     fn handle_pong_match(&mut self, env: &mut Env, now: Moment, found: PongMatch) -> Event {
@@ -348,7 +355,7 @@ impl Session {
             }
             Event::Message { payload, .. } => {
                 if payload == Payload::Assembled {
-                    drop(self.take_assembled());
+                    env.pool.give_vec(self.take_assembled());
                 }
                 Event::Consumed
             }

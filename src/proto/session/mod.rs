@@ -189,21 +189,7 @@ impl Session {
         phase: heartbeat::Phase,
         now: Moment,
     ) -> Self {
-        let timing = &env.policy(policy).timing;
-        let mut session = Self {
-            heartbeat: Heartbeat::new(timing, phase, now),
-            opened: now.at,
-            buffers: None,
-            phase_ends: Stamp::new(now.fair()).plus(timing.handshake),
-            last_message: Stamp::new(now.at),
-            ping_debt: Stamp::new(now.at),
-            pong_debt: Stamp::new(now.at),
-            policy,
-            phase: Phase::Handshaking,
-            role: Role::Server,
-            facts: Flags::NONE.with(Fact::Rearm),
-            wire,
-        };
+        let mut session = Self::begin(env, policy, wire, phase, now);
         if !session.wire.is_websocket() {
             session.open(env, now);
         }
@@ -218,18 +204,35 @@ impl Session {
         phase: heartbeat::Phase,
         now: Moment,
     ) -> Self {
+        let connect = env.policy(policy).timing.connect;
+        Self {
+            phase_ends: Stamp::new(now.fair()).plus(connect),
+            phase: Phase::Connecting,
+            role: Role::Client,
+            ..Self::begin(env, policy, wire, phase, now)
+        }
+    }
+
+    /// Begins as a server before its handshake.
+    fn begin(
+        env: &Env,
+        policy: PolicyId,
+        wire: Wire,
+        phase: heartbeat::Phase,
+        now: Moment,
+    ) -> Self {
         let timing = &env.policy(policy).timing;
         Self {
             heartbeat: Heartbeat::new(timing, phase, now),
             opened: now.at,
             buffers: None,
-            phase_ends: Stamp::new(now.fair()).plus(timing.connect),
+            phase_ends: Stamp::new(now.fair()).plus(timing.handshake),
             last_message: Stamp::new(now.at),
             ping_debt: Stamp::new(now.at),
             pong_debt: Stamp::new(now.at),
             policy,
-            phase: Phase::Connecting,
-            role: Role::Client,
+            phase: Phase::Handshaking,
+            role: Role::Server,
             facts: Flags::NONE.with(Fact::Rearm),
             wire,
         }

@@ -140,8 +140,8 @@ impl Decoder {
 
     /// Takes the message of the last [`Payload::Assembled`], with its storage.
     ///
-    /// The storage may go back to the pool by [`recycle`](Self::recycle). Call it only between
-    /// messages: taken out of an unfinished one, those bytes are missing in it.
+    /// The storage may go back by [`Pool::give_vec`]. Call it only between messages: taken out of an
+    /// unfinished one, those bytes are missing in it.
     pub fn take_assembled(&mut self) -> Vec<u8> {
         debug_assert!(self.is_idle(), "a message is taken when it is complete");
         mem::take(&mut self.assembled)
@@ -152,16 +152,7 @@ impl Decoder {
     /// For the end of a connection, and for any time the decoder [is idle](Self::is_idle).
     pub fn release(&mut self, pool: &mut Pool) {
         let Self { assembled, .. } = mem::take(self);
-        Self::recycle(assembled, pool);
-    }
-
-    /// Gives the storage of a taken message back to the pool; what is too large for it is freed.
-    pub fn recycle(mut message: Vec<u8>, pool: &mut Pool) {
-        if message.capacity() <= LARGEST_POOLED {
-            // Filled to its capacity, the vector turns into a box without moving.
-            message.resize(message.capacity(), 0);
-            pool.give(message.into_boxed_slice());
-        }
+        pool.give_vec(assembled);
     }
 
     /// Says whether no frame and no message is unfinished.
@@ -287,7 +278,7 @@ impl Decoder {
             let mut larger = Vec::from(pool.take(needed));
             larger.clear();
             larger.extend_from_slice(&self.assembled);
-            Self::recycle(mem::replace(&mut self.assembled, larger), pool);
+            pool.give_vec(mem::replace(&mut self.assembled, larger));
         }
         self.assembled.extend_from_slice(piece);
     }

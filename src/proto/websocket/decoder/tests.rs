@@ -93,7 +93,7 @@ impl Feed {
             } => {
                 let message = decoder.take_assembled();
                 let seen = Seen::Message(kind, message.clone());
-                Decoder::recycle(message, pool);
+                pool.give_vec(message);
                 Some(seen)
             }
             Item::Ping(range) => Some(Seen::Ping(rx[range].to_vec())),
@@ -671,10 +671,10 @@ fn storage_comes_from_the_pool_and_goes_back() {
         assert_eq!(decoder.assembled.capacity(), 0);
     }
     decode_fragments(&mut decoder, &mut wire.clone(), &mut pool);
-    Decoder::recycle(decoder.take_assembled(), &mut pool);
+    pool.give_vec(decoder.take_assembled());
     assert_eq!(pool.free_bytes(), 4096 + 16_384);
-    Decoder::recycle(Vec::with_capacity(100_000), &mut pool);
-    Decoder::recycle(Vec::new(), &mut pool);
+    pool.give_vec(Vec::with_capacity(100_000));
+    pool.give_vec(Vec::new());
     assert_eq!(
         pool.free_bytes(),
         4096 + 16_384,
