@@ -14,7 +14,7 @@ use super::remote::Remote;
 use super::token::{ClientId, ConnId, SourceId};
 use crate::close::{Cause, CloseCode, Phase, Rtt};
 use crate::config::{HeartbeatConfig, LimitsConfig, WireKind};
-use crate::error::{ConfigError, Error, SendError};
+use crate::error::{Error, SendError};
 use crate::proto::message::{Message, SharedMessage};
 use crate::proto::policy::Policy;
 use crate::proto::time::Micros;
@@ -148,13 +148,11 @@ impl<'a, D> Context<'a, D> {
         let Some(conn) = self.core.conn(id) else {
             return Ok(());
         };
-        let wire = conn.session.wire();
-        if heartbeat.interval.is_some() && !wire.has_pings() {
-            return Err(ConfigError::new("interval", "must be off: this wire has no pings").into());
-        }
-        let (kind, tick) = (wire.kind(), self.core.config.tick);
         let limits = self.core.env.policy(conn.session.policy()).limits.clone();
-        let asked = Policy::new(heartbeat, &LimitsConfig::default(), kind, tick)?;
+        let defaults = LimitsConfig::default();
+        let asked = self
+            .core
+            .policy(heartbeat, &defaults, conn.session.wire())?;
         let policy = self.core.intern(Policy { limits, ..asked })?;
         self.with(id, |core, key| {
             core.conns[key]

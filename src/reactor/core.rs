@@ -20,11 +20,11 @@ use super::remote::{Inbox, Remote};
 use super::socket;
 use super::token::{ClientId, ConnId, ListenerId, SourceId, Target};
 use super::{ListenerConfig, TimerId};
-use crate::config::{HeartbeatConfig, LimitsConfig, ReactorConfig, WireKind};
+use crate::config::{HeartbeatConfig, LimitsConfig, ReactorConfig};
 use crate::error::{ConfigError, Error};
 use crate::proto::heartbeat;
 use crate::proto::policy::Policy;
-use crate::proto::session::{Env, PolicyId, Session};
+use crate::proto::session::{Env, PolicyId, Session, Wire};
 use crate::proto::time::{Micros, Moment};
 use crate::proto::wheel::Wheel;
 
@@ -144,10 +144,9 @@ impl<D> Core<D> {
 
     /// Opens a listening socket.
     pub(super) fn listen(&mut self, config: ListenerConfig) -> Result<ListenerId, Error> {
-        let policy = self.policy(&config.heartbeat, &config.limits, config.wire.kind())?;
-        if config.heartbeat.interval.is_some() && !config.wire.has_pings() {
-            return Err(ConfigError::new("interval", "must be off: this wire has no pings").into());
-        }
+        let wire = config.wire.make();
+        let policy = self.policy(&config.heartbeat, &config.limits, &wire)?;
+        let policy = self.intern(policy)?;
         if config.socket.backlog <= 0 {
             return Err(ConfigError::new("backlog", "must be more than zero").into());
         }
@@ -179,10 +178,9 @@ impl<D> Core<D> {
 
     /// Adds a client, to be dialed in the coming turn.
     pub(super) fn connect(&mut self, config: ClientConfig) -> Result<ClientId, Error> {
-        let policy = self.policy(&config.heartbeat, &config.limits, config.wire.kind())?;
-        if config.heartbeat.interval.is_some() && !config.wire.has_pings() {
-            return Err(ConfigError::new("interval", "must be off: this wire has no pings").into());
-        }
+        let wire = config.wire.make();
+        let policy = self.policy(&config.heartbeat, &config.limits, &wire)?;
+        let policy = self.intern(policy)?;
         let client = Client::new(config, policy)?;
         let id = self.clients.insert(client);
         #[cfg(feature = "websocket")]
@@ -194,13 +192,21 @@ impl<D> Core<D> {
         Ok(id)
     }
 
+    /// Parses what is configured for a wire, which must have pings if they are asked for.
     pub(super) fn policy(
-        &mut self,
+        &self,
         heartbeat: &HeartbeatConfig,
         limits: &LimitsConfig,
-        wire: WireKind,
-    ) -> Result<PolicyId, ConfigError> {
-        self.intern(Policy::new(heartbeat, limits, wire, self.config.tick)?)
+        wire: &Wire,
+    ) -> Result<Policy, ConfigError> {
+        let policy = Policy::new(heartbeat, limits, wire.kind(), self.config.tick)?;
+        if heartbeat.interval.is_some() && !wire.has_pings() {
+            return Err(ConfigError::new(
+                "interval",
+                "must be off: this wire has no pings",
+            ));
+        }
+        Ok(policy)
     }
 
     pub(super) fn intern(&mut self, policy: Policy) -> Result<PolicyId, ConfigError> {

@@ -50,11 +50,6 @@ impl WireFactory {
             Self::Own(make) => Wire::Own(Box::new(make())),
         }
     }
-
-    /// Says whether the wire has pings of ours to send.
-    pub(super) fn has_pings(&self) -> bool {
-        self.make().has_pings()
-    }
 }
 
 impl fmt::Debug for WireFactory {
