@@ -212,7 +212,7 @@ impl<D: Default> Core<D> {
     }
 
     /// Reads a connection until it would block, or until its budget for this turn, bytes or time, is
-    /// used up.
+    /// used up. The caller reads the clock after it.
     fn read<H: Handler<Data = D>>(&mut self, handler: &mut H, id: ConnId) {
         let key = id.index();
         self.in_hand = Some(id);
@@ -264,9 +264,6 @@ impl<D: Default> Core<D> {
                     break;
                 }
             }
-        }
-        if called {
-            self.refresh_now();
         }
         self.settle_input(id, ring);
     }
@@ -457,6 +454,7 @@ impl<D: Default> Core<D> {
         let ending = std::mem::replace(&mut conn.flags.ending, true);
         conn.flags.readable = true;
         self.read(handler, id);
+        self.refresh_now();
         self.conns[id.index()].flags.ending = ending;
     }
 
