@@ -223,6 +223,52 @@ impl Default for LimitsConfig {
     }
 }
 
+/// Whom a listener lets in: most connections and handshakes, in all and for each address.
+///
+/// An address is an IPv4 address or the /64 prefix of an IPv6 one. Who is turned away ends as
+/// [`refused`](crate::close::Cause::Refused); a WebSocket client is answered 429 where the limit is
+/// its address's, 503 with `Retry-After` where it is the listener's.
+///
+/// ```
+/// use heartwheel::config::AdmissionConfig;
+///
+/// let admission = AdmissionConfig {
+///     handshakes_per_second: Some(2_000),
+///     ..AdmissionConfig::default()
+/// };
+/// assert_eq!(admission.open_per_address, Some(10_000));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdmissionConfig {
+    /// Connections of one address that may be in their opening handshake at once. `None` switches the
+    /// limit off. Default 256.
+    pub half_open_per_address: Option<u32>,
+    /// Connections that one address may hold at once. `None` switches the limit off. Default 10 000,
+    /// loopback aside.
+    pub open_per_address: Option<u32>,
+    /// New connections a second from one address, a second's worth at once; 1 to 1 000 000. `None`
+    /// switches the limit off. Default 10 000, loopback aside.
+    pub handshakes_per_address: Option<u32>,
+    /// New connections a second from all addresses together, a second's worth at once; 1 to
+    /// 1 000 000. `None` switches the limit off. Default off.
+    pub handshakes_per_second: Option<u32>,
+    /// Whether `open_per_address` and `handshakes_per_address` hold for loopback too, where proxies,
+    /// tests and load generators come from. Default no.
+    pub limit_loopback: bool,
+}
+
+impl Default for AdmissionConfig {
+    fn default() -> Self {
+        Self {
+            half_open_per_address: Some(256),
+            open_per_address: Some(10_000),
+            handshakes_per_address: Some(10_000),
+            handshakes_per_second: None,
+            limit_loopback: false,
+        }
+    }
+}
+
 /// The loop itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReactorConfig {

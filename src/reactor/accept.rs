@@ -5,10 +5,12 @@ use std::net::SocketAddr;
 
 use mio::net::TcpStream;
 
+use super::admission::Refusal;
 use super::conn::ConnFlags;
 use super::context::Context;
 use super::core::Core;
 use super::handler::{Handler, Head, Offer, Origin, Rejected};
+use super::listener::Listener;
 use super::socket;
 use super::token::{ConnId, ListenerId};
 use crate::close::{Cause, Evidence, Phase};
@@ -94,31 +96,20 @@ impl<D: Default> Core<D> {
         let listener = &self.listeners[key];
         let origin = Origin::Listener(ListenerId(u32::try_from(key).expect("listeners are few")));
         let wire = listener.wire.make();
-        let limit = listener.half_open_per_address;
         let policy = listener.policy;
-        let refusal = if self.drain.is_some() {
-            Some(Refusal::Draining)
-        } else if self.conns.len() >= self.config.max_connections {
-            Some(Refusal::Full)
-        } else {
-            limit
-                .filter(|&limit| {
-                    self.half_open
-                        .get(&peer.ip())
-                        .is_some_and(|&count| count >= limit)
-                })
-                .map(|_| Refusal::TooManyHalfOpen)
-        };
-        if let Some(refusal) = refusal {
+        let counted = listener.admission.counts(peer.ip());
+        let counts_half_open = listener.admission.counts_half_open();
+        if let Err(refusal) = self.judge(key, peer) {
             self.refuse(handler, &stream, peer, origin, refusal, &wire);
             return;
         }
         let phase = self.next_phase();
         let session = Session::accepted(&self.env, policy, wire, phase, self.now);
-        let half_open = limit.is_some() && session.phase() == Phase::Handshaking;
+        let half_open = counts_half_open && session.phase() == Phase::Handshaking;
         let flags = ConnFlags {
             writable: true,
             half_open,
+            counted,
             ..ConnFlags::default()
         };
         let is_open = session.phase() == Phase::Open;
@@ -129,12 +120,25 @@ impl<D: Default> Core<D> {
                 return;
             }
         };
-        if half_open {
-            *self.half_open.entry(peer.ip()).or_default() += 1;
-        }
+        self.addresses.enter(peer.ip(), counted, half_open);
         if is_open {
             self.offer_plain(handler, id);
         }
+    }
+
+    /// Holds a new connection against the limits.
+    fn judge(&mut self, key: usize, peer: SocketAddr) -> Result<(), Refusal> {
+        if self.drain.is_some() {
+            return Err(Refusal::Draining);
+        }
+        if self.conns.len() >= self.config.max_connections {
+            return Err(Refusal::Full);
+        }
+        let now = self.now.at;
+        let Listener {
+            admission, paid, ..
+        } = &mut self.listeners[key];
+        admission.judge(peer.ip(), now, &mut self.addresses, paid)
     }
 
     /// Offers a connection of a wire without opening handshake to the handler.
@@ -181,7 +185,7 @@ impl<D: Default> Core<D> {
     }
 
     /// Turns a connection away before it has a slot. A WebSocket client is told why, as far as one
-    /// write goes.
+    /// write goes; the other wires have no words for it, and get a reset.
     fn refuse<H: Handler<Data = D>>(
         &mut self,
         handler: &mut H,
@@ -217,17 +221,10 @@ impl<D: Default> Core<D> {
             peer,
             origin,
             evidence: &evidence,
+            reason: refusal.reason(),
         };
         handler.on_rejected(&mut Context::new(self), rejected);
     }
-}
-
-/// Which limit of ours turns a connection away.
-#[derive(Clone, Copy, Debug)]
-enum Refusal {
-    Draining,
-    Full,
-    TooManyHalfOpen,
 }
 
 impl Refusal {
@@ -239,15 +236,12 @@ impl Refusal {
         use crate::proto::websocket::handshake::http_response;
 
         if !matches!(wire, Wire::WebSocket) {
+            socket::reset_on_close(stream);
             return;
         }
-        let (status, body) = match self {
-            Self::Draining => (503, "going away\n"),
-            Self::Full => (503, "full\n"),
-            Self::TooManyHalfOpen => (429, "too many handshakes from your address\n"),
-        };
+        let body = format!("{}\n", self.reason());
         let headers = [("Retry-After", "1"), ("Content-Type", "text/plain")];
-        if let Ok(response) = http_response(status, &headers, body.as_bytes())
+        if let Ok(response) = http_response(self.status(), &headers, body.as_bytes())
             && let Err(error) = stream.write(&response)
         {
             log::debug!("could not tell a refused connection: {error}");
@@ -259,7 +253,9 @@ impl Refusal {
     }
 
     #[cfg(not(feature = "websocket"))]
-    fn tell(self, _stream: &TcpStream, _wire: &crate::proto::session::Wire) {}
+    fn tell(self, stream: &TcpStream, _wire: &crate::proto::session::Wire) {
+        socket::reset_on_close(stream);
+    }
 }
 
 /// How long accepting rests when descriptors ran out and nothing ends.

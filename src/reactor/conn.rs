@@ -42,6 +42,8 @@ pub(super) struct ConnFlags {
     pub(super) wants_room: bool,
     /// Counted among the half-open connections of its address.
     pub(super) half_open: bool,
+    /// Counted among the connections of its address.
+    pub(super) counted: bool,
     /// Reading has come to its end: there is nothing behind a write that fails.
     pub(super) eof: bool,
     /// A write failed: what is still queued will never leave.

@@ -1,8 +1,8 @@
 //! The reactor's state, without the poll itself: what a turn works on and a context may mark.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hint::black_box;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
@@ -10,6 +10,7 @@ use std::time::Duration;
 use mio::{Interest, Registry, Waker};
 use slab::Slab;
 
+use super::admission::{Addresses, Admission};
 use super::client::{Client, ClientConfig, ClientState, Clients};
 use super::clock::Clock;
 use super::conn::{Conn, ConnFlags};
@@ -47,8 +48,8 @@ pub(super) struct Core<D> {
     pub(super) dials: BTreeSet<(Micros, ClientId)>,
     pub(super) sources: Slab<()>,
     pub(super) timers: BTreeMap<TimerId, u64>,
-    /// Connections in their opening handshake, by address, where a listener limits them.
-    pub(super) half_open: HashMap<IpAddr, u32>,
+    /// Connections by address, where a listener limits them.
+    pub(super) addresses: Addresses,
     /// Connections with output to flush, or a phase that changed.
     pub(super) dirty: Vec<usize>,
     /// Connections whose socket is to be closed.
@@ -115,7 +116,7 @@ impl<D> Core<D> {
             dials: BTreeSet::new(),
             sources: Slab::new(),
             timers: BTreeMap::new(),
-            half_open: HashMap::new(),
+            addresses: Addresses::default(),
             dirty: Vec::new(),
             doomed: Vec::new(),
             carried: VecDeque::new(),
@@ -147,6 +148,7 @@ impl<D> Core<D> {
         let wire = config.wire.make();
         let policy = self.policy(&config.heartbeat, &config.limits, &wire)?;
         let policy = self.intern(policy)?;
+        let admission = Admission::try_from(&config.admission)?;
         if config.socket.backlog <= 0 {
             return Err(ConfigError::new("backlog", "must be more than zero").into());
         }
@@ -168,7 +170,8 @@ impl<D> Core<D> {
             addr,
             wire: config.wire,
             policy,
-            half_open_per_address: config.half_open_per_address,
+            admission,
+            paid: Micros::ZERO,
             ready: false,
             paused_until: None,
             exhausted: false,
@@ -327,18 +330,20 @@ impl<D> Core<D> {
 
     /// Counts a connection out of its address's half-open ones, once.
     pub(super) fn leave_half_open(&mut self, key: usize) {
-        let Some(conn) = self.conns.get_mut(key) else {
-            return;
-        };
-        if !std::mem::take(&mut conn.flags.half_open) {
-            return;
+        if let Some(conn) = self.conns.get_mut(key)
+            && std::mem::take(&mut conn.flags.half_open)
+        {
+            self.addresses.leave_half_open(conn.peer.ip(), self.now.at);
         }
-        let address = conn.peer.ip();
-        if let Some(count) = self.half_open.get_mut(&address) {
-            *count -= 1;
-            if *count == 0 {
-                self.half_open.remove(&address);
-            }
+    }
+
+    /// Counts a connection that is over out of its address's.
+    pub(super) fn leave_address(&mut self, key: usize) {
+        self.leave_half_open(key);
+        if let Some(conn) = self.conns.get_mut(key)
+            && std::mem::take(&mut conn.flags.counted)
+        {
+            self.addresses.leave_open(conn.peer.ip(), self.now.at);
         }
     }
 

@@ -269,6 +269,8 @@ pub struct Rejected<'a> {
     pub origin: Origin,
     /// Why it ended, and what was known then.
     pub evidence: &'a Evidence,
+    /// Which limit or rule turned it away, in words of ours; empty where the cause says it all.
+    pub reason: &'a str,
 }
 
 /// What a foreign source is ready for.

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use mio::net::TcpListener;
 
-use crate::config::{HeartbeatConfig, LimitsConfig, WireKind};
+use super::admission::Admission;
+use crate::config::{AdmissionConfig, HeartbeatConfig, LimitsConfig, WireKind};
 use crate::proto::codec::Codec;
 use crate::proto::session::{PolicyId, Wire};
 use crate::proto::time::Micros;
@@ -91,7 +92,7 @@ impl Default for SocketOptions {
 /// use heartwheel::reactor::{ListenerConfig, WireFactory};
 ///
 /// let config = ListenerConfig::new("127.0.0.1:0".parse()?, WireFactory::Line);
-/// assert_eq!(config.half_open_per_address, Some(256));
+/// assert_eq!(config.admission.half_open_per_address, Some(256));
 /// # Ok::<(), std::net::AddrParseError>(())
 /// ```
 #[derive(Debug)]
@@ -104,9 +105,8 @@ pub struct ListenerConfig {
     pub heartbeat: HeartbeatConfig,
     /// Sizes and rates.
     pub limits: LimitsConfig,
-    /// Connections of one address that may be in their opening handshake at once; more are refused
-    /// with 429. `None` switches the limit off. Default 256.
-    pub half_open_per_address: Option<u32>,
+    /// Whom to let in.
+    pub admission: AdmissionConfig,
     /// What the sockets get from the kernel.
     pub socket: SocketOptions,
 }
@@ -119,7 +119,7 @@ impl ListenerConfig {
             heartbeat: HeartbeatConfig::for_wire(wire.kind()),
             wire,
             limits: LimitsConfig::default(),
-            half_open_per_address: Some(256),
+            admission: AdmissionConfig::default(),
             socket: SocketOptions::default(),
         }
     }
@@ -132,7 +132,9 @@ pub(super) struct Listener {
     pub(super) addr: SocketAddr,
     pub(super) wire: WireFactory,
     pub(super) policy: PolicyId,
-    pub(super) half_open_per_address: Option<u32>,
+    pub(super) admission: Admission,
+    /// Until when the new connections so far are paid for.
+    pub(super) paid: Micros,
     /// Connections may wait to be accepted.
     pub(super) ready: bool,
     /// Accepting rests until then, because descriptors ran out.

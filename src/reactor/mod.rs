@@ -3,6 +3,7 @@
 //! [`Session`](crate::proto::session::Session).
 
 mod accept;
+mod admission;
 mod client;
 mod clock;
 mod conn;

@@ -618,12 +618,12 @@ impl<D: Default> Core<D> {
 
     fn reap<H: Handler<Data = D>>(&mut self, handler: &mut H, key: usize) {
         self.wheel.cancel(key);
-        self.leave_half_open(key);
+        self.leave_address(key);
         let mut conn = self.conns.remove(key);
         let evidence = conn
             .session
             .evidence(self.now, self.clock.delay(self.now.at));
-        let reason = conn.session.peer_reason().to_owned();
+        let reason = conn.session.reason().to_owned();
         conn.session.discard(&mut self.env);
         // Closing the descriptor takes it out of the selector: nobody else holds it.
         drop(conn.socket);
@@ -647,6 +647,7 @@ impl<D: Default> Core<D> {
                     peer: conn.peer,
                     origin: conn.origin,
                     evidence: &evidence,
+                    reason: &reason,
                 };
                 handler.on_rejected(&mut Context::new(self), rejected);
             }

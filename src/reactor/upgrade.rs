@@ -9,8 +9,8 @@ use crate::close::{Cause, Phase};
 use crate::error::ConfigError;
 use crate::proto::ring::Ring;
 use crate::proto::websocket::handshake::{
-    HeadLimits, InvalidHead, Request, Upgrade, accept_for, accept_response, error_response,
-    http_response, parse_response, request,
+    HandshakeError, HeadLimits, InvalidHead, Request, Upgrade, accept_for, accept_response,
+    error_response, http_response, parse_response, request,
 };
 use crate::proto::wire::Role;
 
@@ -67,7 +67,7 @@ impl<D: Default> Core<D> {
             Ok(None) => return,
             Ok(Some(parsed)) => parsed,
             Err(error) => {
-                self.refuse_with(id, Cause::ProtocolError, &error_response(&error));
+                self.refuse_broken(id, &error);
                 return;
             }
         };
@@ -78,7 +78,7 @@ impl<D: Default> Core<D> {
         let upgrade = match request.upgrade() {
             Ok(upgrade) => upgrade,
             Err(error) => {
-                self.refuse_with(id, Cause::ProtocolError, &error_response(&error));
+                self.refuse_broken(id, &error);
                 return;
             }
         };
@@ -148,7 +148,7 @@ impl<D: Default> Core<D> {
             Cause::Refused
         };
         match http_response(answer.status, &answer.headers, &answer.body) {
-            Ok(response) => self.refuse_with(id, cause, &response),
+            Ok(response) => self.refuse_with(id, cause, "", &response),
             Err(error) => {
                 log::error!("the handler's answer to {id} cannot be sent: {error}");
                 self.reject(id, Rejection::new(500, "internal error\n"));
@@ -164,7 +164,8 @@ impl<D: Default> Core<D> {
             let none: [(&str, &str); 0] = [];
             http_response(500, &none, b"").expect("an empty response is sound")
         });
-        self.refuse_with(id, Cause::Refused, &response);
+        let reason = rejection.body.lines().next().unwrap_or_default();
+        self.refuse_with(id, Cause::Refused, reason, &response);
     }
 
     /// Ends an opening handshake because we are going away: as a server with 503, as a client at once.
@@ -174,16 +175,21 @@ impl<D: Default> Core<D> {
                 let headers = [("Retry-After", "1"), ("Content-Type", "text/plain")];
                 let response = http_response(503, &headers, b"going away\n");
                 let response = response.expect("the head is constant and sound");
-                self.refuse_with(id, Cause::Drain, &response);
+                self.refuse_with(id, Cause::Drain, "", &response);
             }
             Role::Client => self.end_dial(id, Cause::Drain),
         }
     }
 
-    fn refuse_with(&mut self, id: ConnId, cause: Cause, response: &[u8]) {
+    fn refuse_broken(&mut self, id: ConnId, error: &HandshakeError) {
+        let (cause, reason) = (Cause::ProtocolError, error.to_string());
+        self.refuse_with(id, cause, &reason, &error_response(error));
+    }
+
+    fn refuse_with(&mut self, id: ConnId, cause: Cause, reason: &str, response: &[u8]) {
         self.conns[id.index()]
             .session
-            .refuse(&mut self.env, self.now, cause, response);
+            .refuse(&mut self.env, self.now, cause, reason, response);
         self.mark_dirty(id.index());
     }
 

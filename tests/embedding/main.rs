@@ -4,6 +4,7 @@
 
 mod support;
 
+mod admission;
 mod callbacks;
 mod clients;
 mod ends;

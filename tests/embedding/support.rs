@@ -26,7 +26,7 @@ pub enum Seen {
     Pong(ConnId, Option<Micros>),
     Writable(ConnId),
     Closed(ConnId, Evidence, u32, String),
-    Rejected(Evidence),
+    Rejected(Evidence, String),
     Client(ClientId, ClientEvent),
     Timer(u64, Micros),
     Source(SourceId, Readiness),
@@ -86,7 +86,7 @@ impl Recorder {
 
     pub fn rejected(&self) -> Vec<Evidence> {
         let rejected = |seen: &Seen| match seen {
-            Seen::Rejected(evidence) => Some(*evidence),
+            Seen::Rejected(evidence, _) => Some(*evidence),
             _ => None,
         };
         self.seen.iter().filter_map(rejected).collect()
@@ -144,7 +144,8 @@ impl Handler for Recorder {
     }
 
     fn on_rejected(&mut self, cx: &mut Context<'_, u32>, rejected: Rejected<'_>) {
-        self.note(cx, Seen::Rejected(*rejected.evidence));
+        let reason = rejected.reason.to_owned();
+        self.note(cx, Seen::Rejected(*rejected.evidence, reason));
     }
 
     fn on_http(
@@ -242,7 +243,11 @@ pub fn drive_for(reactor: &mut Reactor<u32>, recorder: &mut Recorder, span: Dura
 
 /// A blocking peer whose reads are given up quickly, so that the loop can turn in between.
 pub fn dial(addr: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(addr).unwrap();
+    ready(TcpStream::connect(addr).unwrap())
+}
+
+/// Makes a stream's reads short, so that the reactor turns in between.
+pub fn ready(stream: TcpStream) -> TcpStream {
     stream
         .set_read_timeout(Some(Duration::from_millis(10)))
         .unwrap();
@@ -305,10 +310,14 @@ pub fn open_websocket(
     addr: SocketAddr,
 ) -> TcpStream {
     let mut peer = dial(addr);
-    peer.write_all(&upgrade_request("/", "")).unwrap();
-    let head = read_head(reactor, recorder, &mut peer);
-    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    shake_hands(reactor, recorder, &mut peer);
     peer
+}
+
+pub fn shake_hands(reactor: &mut Reactor<u32>, recorder: &mut Recorder, peer: &mut TcpStream) {
+    peer.write_all(&upgrade_request("/", "")).unwrap();
+    let head = read_head(reactor, recorder, peer);
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
 }
 
 /// Reads one response head, byte by byte so that nothing behind it is lost.

@@ -187,7 +187,7 @@ fn a_connection_beyond_the_limit_is_refused_with_503_and_the_rest_stay() {
 fn f12_half_open_connections_of_one_address_are_limited_and_forgotten() {
     let (mut reactor, mut recorder) = (reactor(), Recorder::default());
     let mut config = ListenerConfig::new(([127, 0, 0, 1], 0).into(), WireFactory::WebSocket);
-    config.half_open_per_address = Some(3);
+    config.admission.half_open_per_address = Some(3);
     let (_, addr) = listen_with(&mut reactor, config);
     let half: Vec<_> = (0..3).map(|_| dial(addr)).collect();
     drive(&mut reactor, &mut recorder, |_| true);

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use heartwheel::config::{HeartbeatConfig, LimitsConfig, Overflow, PingWhen, Proof, WireKind};
+use heartwheel::config::{
+    AdmissionConfig, HeartbeatConfig, LimitsConfig, Overflow, PingWhen, Proof, WireKind,
+};
 use heartwheel::proto::policy::Policy;
 
-use crate::values::{Switch, byte_rate, count_or_off, show_time, size, time, time_or_off};
+use crate::values::{Switch, byte_rate, count, count_or_off, show_time, size, time, time_or_off};
 use crate::{Failure, complain};
 
 /// Heartbeats and deadlines.
@@ -91,6 +93,43 @@ pub(crate) struct LimitFlags {
     /// Total time for one message to arrive, or off [default: 5m]
     #[arg(long, value_name = "TIME", value_parser = time_or_off)]
     message_timeout: Option<Switch<Duration>>,
+
+    /// Longer messages are sent in fragments of this size, so that pings can go between [default: 64KiB]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    max_fragment: Option<usize>,
+
+    /// Largest head of an opening handshake [default: 8KiB]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    max_head: Option<usize>,
+
+    /// Most header lines in it [default: 64]
+    #[arg(long, value_name = "N", value_parser = count)]
+    max_headers: Option<usize>,
+}
+
+/// Whom to let in.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Admission (an address: of IPv6 its /64 prefix)")]
+pub(crate) struct AdmissionFlags {
+    /// Most opening handshakes under way at once from one address, or off
+    #[arg(long, value_name = "N", value_parser = count_or_off, default_value = "256")]
+    half_open_per_address: Switch<u32>,
+
+    /// Most connections at once from one address, loopback aside, or off
+    #[arg(long, value_name = "N", value_parser = count_or_off, default_value = "10000")]
+    open_per_address: Switch<u32>,
+
+    /// New connections a second from one address, loopback aside, a second's worth at once, or off
+    #[arg(long, value_name = "RATE", value_parser = count_or_off, default_value = "10000")]
+    handshakes_per_address: Switch<u32>,
+
+    /// New connections a second from everywhere, a second's worth at once, or off
+    #[arg(long, value_name = "RATE", value_parser = count_or_off, default_value = "off")]
+    handshakes_per_second: Switch<u32>,
+
+    /// Hold loopback to the limits of an address too
+    #[arg(long)]
+    limit_loopback: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -228,7 +267,29 @@ impl LimitFlags {
         if let Some(Switch(time)) = self.message_timeout {
             config.message_timeout = time;
         }
+        if let Some(size) = self.max_fragment {
+            config.max_fragment = size;
+        }
+        if let Some(size) = self.max_head {
+            config.max_head = size;
+        }
+        if let Some(count) = self.max_headers {
+            config.max_headers = count;
+        }
         config
+    }
+}
+
+impl AdmissionFlags {
+    /// Returns whom to let in.
+    pub(crate) fn admission(&self) -> AdmissionConfig {
+        AdmissionConfig {
+            half_open_per_address: self.half_open_per_address.0,
+            open_per_address: self.open_per_address.0,
+            handshakes_per_address: self.handshakes_per_address.0,
+            handshakes_per_second: self.handshakes_per_second.0,
+            limit_loopback: self.limit_loopback,
+        }
     }
 }
 

@@ -17,12 +17,12 @@ use heartwheel::reactor::{
 use heartwheel::stats::Stats;
 use log::LevelFilter;
 
-use crate::flags::{HeartbeatFlags, LimitFlags, check, in_words, warn};
+use crate::flags::{AdmissionFlags, HeartbeatFlags, LimitFlags, check, in_words, warn};
 use crate::journal::{Change, Journal};
 use crate::output::{Form, Output};
 use crate::record::Record;
 use crate::signals::{self, Signals};
-use crate::values::{Switch, address, count, count_or_off, log_level, show_time, time};
+use crate::values::{address, count, log_level, show_time, time};
 use crate::{FAILED, Failure, complain, start_logging};
 
 /// Holds connections, pings them, closes the dead ones and says why each one ended
@@ -77,15 +77,8 @@ pub(crate) struct ServeArgs {
     )]
     max_connections: usize,
 
-    /// Most opening handshakes at once from one address, or off
-    #[arg(
-        long,
-        value_name = "N",
-        value_parser = count_or_off,
-        default_value = "256",
-        help_heading = "Limits (sizes: 65536 64KiB 16MiB)"
-    )]
-    half_open_per_address: Switch<u32>,
+    #[command(flatten)]
+    admission: AdmissionFlags,
 
     /// Time over which connections are closed when we are asked to end
     #[arg(long, value_name = "TIME", value_parser = time, default_value = "8s")]
@@ -197,7 +190,7 @@ impl ServeArgs {
             config: ListenerConfig {
                 heartbeat,
                 limits,
-                half_open_per_address: self.half_open_per_address.0,
+                admission: self.admission.admission(),
                 ..ListenerConfig::new(addr, factory(wire))
             },
         })
@@ -427,7 +420,7 @@ impl Handler for Server {
             .tell(Change::Rejected(rejected.evidence.cause), || {
                 Record::new("rejected")
                     .word("peer", rejected.peer)
-                    .evidence(rejected.evidence, "")
+                    .evidence(rejected.evidence, rejected.reason)
             });
     }
 

@@ -22,7 +22,7 @@ pub(super) struct Buffers {
     /// Fair time at which output last made progress, or began to wait. Valid while `tx` is not empty.
     pub(super) progress: Stamp,
     pub(super) end: Option<End>,
-    /// What the peer's Close frame gave as its reason.
+    /// What the peer's Close frame gave as its reason, or why its handshake was refused.
     pub(super) reason: String,
 }
 

@@ -57,11 +57,20 @@ impl Session {
         }
     }
 
-    /// Ends the opening handshake with a last answer; what else arrives is discarded.
-    pub fn refuse(&mut self, env: &mut Env, now: Moment, cause: Cause, response: &[u8]) {
+    /// Ends the opening handshake with a last answer; what else arrives is discarded. `reason` is for
+    /// the record of the end.
+    pub fn refuse(
+        &mut self,
+        env: &mut Env,
+        now: Moment,
+        cause: Cause,
+        reason: &str,
+        response: &[u8],
+    ) {
         assert_eq!(self.phase, Phase::Handshaking, "a handshake is refused");
         let spans = env.policy(self.policy).timing.close;
         self.begin_end(now, cause, spans);
+        self.held(env).reason.push_str(reason);
         self.queue_head(env, now, response);
         self.facts.insert(Fact::Discarding);
     }
@@ -117,8 +126,8 @@ impl Session {
         }
     }
 
-    /// Returns the reason text of the peer's Close frame.
-    pub fn peer_reason(&self) -> &str {
+    /// Returns the reason text: of the peer's Close frame, or for which its handshake was refused.
+    pub fn reason(&self) -> &str {
         self.buffers
             .as_ref()
             .map_or("", |held| held.reason.as_str())
@@ -226,6 +235,7 @@ impl Session {
             env,
             now,
             cause,
+            "",
             &response.expect("the head is constant and sound"),
         );
     }

@@ -354,9 +354,11 @@ fn a_refusal_is_flushed_before_the_end() {
         &mut bench.env,
         secs(1),
         Cause::Refused,
+        "no room",
         b"HTTP/1.1 503 no\r\n\r\n",
     );
     assert_eq!(bench.session.socket_action(), SocketAction::Keep);
+    assert_eq!(bench.session.reason(), "no room");
     assert_eq!(bench.flush(secs(1)), b"HTTP/1.1 503 no\r\n\r\n");
     assert_eq!(bench.feed(secs(1), b"more of the request"), []);
     assert_eq!(bench.session.socket_action(), SocketAction::ShutdownWrite);
@@ -948,7 +950,7 @@ fn the_peers_close_is_echoed_with_its_code() {
         bench.feed(secs(1), &frame);
         assert_eq!(bench.session.phase(), Phase::Closing);
         assert_eq!(sent_close_code(&bench.flush(secs(1))), code);
-        assert_eq!(bench.session.peer_reason(), "so long");
+        assert_eq!(bench.session.reason(), "so long");
         assert_eq!(
             bench.end(secs(1), SocketAction::Close),
             (Cause::PeerClosed, true)

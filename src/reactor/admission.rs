@@ -1,0 +1,460 @@
+//! Who is let in: limits on connections and handshakes, in all and for each address.
+//!
+//! An address is an IPv4 address or the /64 prefix of an IPv6 one, since whoever has one address of
+//! such a prefix usually has them all. Only addresses with something to count are in the table.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+
+use crate::config::AdmissionConfig;
+use crate::error::ConfigError;
+use crate::proto::time::Micros;
+
+/// Limits of one listener, parsed.
+#[derive(Clone, Debug)]
+pub(super) struct Admission {
+    half_open: Option<u32>,
+    open: Option<u32>,
+    rate: Option<Rate>,
+    total_rate: Option<Rate>,
+    limits_loopback: bool,
+}
+
+impl TryFrom<&AdmissionConfig> for Admission {
+    type Error = ConfigError;
+
+    fn try_from(config: &AdmissionConfig) -> Result<Self, ConfigError> {
+        for (field, limit) in [
+            ("half_open_per_address", config.half_open_per_address),
+            ("open_per_address", config.open_per_address),
+        ] {
+            if limit == Some(0) {
+                return Err(ConfigError::new(field, "must not be zero"));
+            }
+        }
+        Ok(Self {
+            half_open: config.half_open_per_address,
+            open: config.open_per_address,
+            rate: Rate::new("handshakes_per_address", config.handshakes_per_address)?,
+            total_rate: Rate::new("handshakes_per_second", config.handshakes_per_second)?,
+            limits_loopback: config.limit_loopback,
+        })
+    }
+}
+
+impl Admission {
+    /// Judges a connection that has just arrived; `paid` is the listener's own record of its rate.
+    pub(super) fn judge(
+        &self,
+        ip: IpAddr,
+        now: Micros,
+        addresses: &mut Addresses,
+        paid: &mut Micros,
+    ) -> Result<(), Refusal> {
+        let tally = addresses.tallies.get(&Source::from(ip));
+        let Tally {
+            open, half_open, ..
+        } = tally.copied().unwrap_or_default();
+        if self.half_open.is_some_and(|limit| half_open >= limit) {
+            return Err(Refusal::HalfOpen);
+        }
+        if self.counts(ip) {
+            if self.open.is_some_and(|limit| open >= limit) {
+                return Err(Refusal::Open);
+            }
+            if let Some(rate) = self.rate {
+                addresses.pay(ip, now, rate)?;
+            }
+        }
+        match self.total_rate {
+            Some(rate) if !rate.take(paid, now) => Err(Refusal::Rate),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Says whether connections of this address count against its limits.
+    pub(super) fn counts(&self, ip: IpAddr) -> bool {
+        let limited = self.open.is_some() || self.rate.is_some();
+        limited && (self.limits_loopback || !ip.to_canonical().is_loopback())
+    }
+
+    /// Says whether opening handshakes are counted.
+    pub(super) fn counts_half_open(&self) -> bool {
+        self.half_open.is_some()
+    }
+}
+
+/// Connections by the address they come from.
+#[derive(Debug, Default)]
+pub(super) struct Addresses {
+    tallies: HashMap<Source, Tally>,
+    /// Addresses with no connection left whose rate is not yet paid for, and when to look at them.
+    lingering: VecDeque<(Micros, Source)>,
+}
+
+impl Addresses {
+    /// Counts a connection in.
+    pub(super) fn enter(&mut self, ip: IpAddr, counted: bool, half_open: bool) {
+        if counted || half_open {
+            let tally = self.tallies.entry(ip.into()).or_default();
+            tally.open += u32::from(counted);
+            tally.half_open += u32::from(half_open);
+        }
+    }
+
+    /// Counts a connection out of the handshakes of its address.
+    pub(super) fn leave_half_open(&mut self, ip: IpAddr, now: Micros) {
+        self.leave(ip, now, |tally| tally.half_open -= 1);
+    }
+
+    /// Counts a connection out.
+    pub(super) fn leave_open(&mut self, ip: IpAddr, now: Micros) {
+        self.leave(ip, now, |tally| tally.open -= 1);
+    }
+
+    fn leave(&mut self, ip: IpAddr, now: Micros, count: impl FnOnce(&mut Tally)) {
+        let source = Source::from(ip);
+        if let Some(tally) = self.tallies.get_mut(&source) {
+            count(tally);
+        }
+        self.forget(source, now);
+    }
+
+    /// Takes one handshake of an address from its rate.
+    fn pay(&mut self, ip: IpAddr, now: Micros, rate: Rate) -> Result<(), Refusal> {
+        self.sweep(now);
+        let source = Source::from(ip);
+        let tally = self.tallies.entry(source).or_default();
+        let is_new = tally.is_empty() && tally.paid == Micros::ZERO;
+        let is_paid = rate.take(&mut tally.paid, now);
+        if is_new {
+            self.lingering.push_back((tally.paid, source));
+        }
+        match is_paid {
+            true => Ok(()),
+            false => Err(Refusal::AddressRate),
+        }
+    }
+
+    /// Lets an address go that has nothing left to count.
+    fn forget(&mut self, source: Source, now: Micros) {
+        let Some(tally) = self.tallies.get(&source) else {
+            return;
+        };
+        if tally.is_empty() {
+            if tally.paid <= now {
+                self.tallies.remove(&source);
+            } else {
+                self.lingering.push_back((tally.paid, source));
+            }
+        }
+    }
+
+    /// Looks again at those whose time has come.
+    fn sweep(&mut self, now: Micros) {
+        while let Some(&(due, source)) = self.lingering.front()
+            && due <= now
+        {
+            self.lingering.pop_front();
+            self.forget(source, now);
+        }
+    }
+}
+
+/// An IPv4 address, or the upper half of an IPv6 one. The upper half of a real IPv6 address is never
+/// below 2^32, but for the loopback's, which is zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Source(u64);
+
+impl From<IpAddr> for Source {
+    fn from(ip: IpAddr) -> Self {
+        match ip.to_canonical() {
+            IpAddr::V4(ip) => Self(ip.to_bits().into()),
+            IpAddr::V6(ip) => {
+                let [a, b, c, d, e, f, g, h, ..] = ip.octets();
+                Self(u64::from_be_bytes([a, b, c, d, e, f, g, h]))
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Tally {
+    open: u32,
+    half_open: u32,
+    /// Until when its handshakes so far are paid for.
+    paid: Micros,
+}
+
+impl Tally {
+    fn is_empty(&self) -> bool {
+        self.open == 0 && self.half_open == 0
+    }
+}
+
+/// So many a second, one second's worth at once. (A leaky bucket kept as a single time: the generic
+/// cell rate algorithm, ITU-T I.371.)
+#[derive(Clone, Copy, Debug)]
+struct Rate {
+    cost: Micros,
+}
+
+impl Rate {
+    fn new(field: &'static str, per_second: Option<u32>) -> Result<Option<Self>, ConfigError> {
+        match per_second {
+            None => Ok(None),
+            Some(rate @ 1..=1_000_000) => Ok(Some(Self {
+                cost: Micros::new(1_000_000 / u64::from(rate)),
+            })),
+            Some(_) => Err(ConfigError::new(field, "must be from 1 to 1000000")),
+        }
+    }
+
+    /// Takes one from the rate, if there is one left.
+    fn take(self, paid: &mut Micros, now: Micros) -> bool {
+        let after = now.max(*paid) + self.cost;
+        if after > now + BURST {
+            return false;
+        }
+        *paid = after;
+        true
+    }
+}
+
+/// Which limit of ours turns a connection away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    Draining,
+    Full,
+    Rate,
+    HalfOpen,
+    Open,
+    AddressRate,
+}
+
+impl Refusal {
+    /// Returns the status that tells a WebSocket client: 429 where the fault is its own.
+    #[cfg(feature = "websocket")]
+    pub(super) const fn status(self) -> u16 {
+        match self {
+            Self::Draining | Self::Full | Self::Rate => 503,
+            Self::HalfOpen | Self::Open | Self::AddressRate => 429,
+        }
+    }
+
+    /// Returns the reason in words.
+    pub(super) const fn reason(self) -> &'static str {
+        match self {
+            Self::Draining => "going away",
+            Self::Full => "too many connections",
+            Self::Rate => "too many new connections at once",
+            Self::HalfOpen => "too many handshakes from your address",
+            Self::Open => "too many connections from your address",
+            Self::AddressRate => "too many new connections at once from your address",
+        }
+    }
+}
+
+/// How far ahead of its rate an address may be.
+const BURST: Micros = Micros::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+    const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    fn admission(config: AdmissionConfig) -> Admission {
+        Admission::try_from(&config).unwrap()
+    }
+
+    fn millis(millis: u64) -> Micros {
+        Micros::from_millis(millis)
+    }
+
+    /// Judges a connection, and counts it in if it may come in.
+    fn arrive(
+        admission: &Admission,
+        addresses: &mut Addresses,
+        ip: IpAddr,
+        now: Micros,
+    ) -> Result<(), Refusal> {
+        admission.judge(ip, now, addresses, &mut Micros::ZERO.clone())?;
+        addresses.enter(ip, admission.counts(ip), false);
+        Ok(())
+    }
+
+    #[test]
+    fn an_address_may_hold_so_many_connections_and_another_as_many() {
+        let admission = admission(AdmissionConfig {
+            open_per_address: Some(2),
+            ..AdmissionConfig::default()
+        });
+        let mut addresses = Addresses::default();
+        let now = millis(5);
+        for _ in 0..2 {
+            assert_eq!(arrive(&admission, &mut addresses, PEER, now), Ok(()));
+        }
+        let refused = Err(Refusal::Open);
+        assert_eq!(arrive(&admission, &mut addresses, PEER, now), refused);
+        let other = IpAddr::from([192, 0, 2, 2]);
+        assert_eq!(arrive(&admission, &mut addresses, other, now), Ok(()));
+        addresses.leave_open(PEER, now);
+        assert_eq!(arrive(&admission, &mut addresses, PEER, now), Ok(()));
+    }
+
+    #[test]
+    fn loopback_is_exempt_unless_it_is_not() {
+        for limit_loopback in [false, true] {
+            let admission = admission(AdmissionConfig {
+                open_per_address: Some(1),
+                limit_loopback,
+                ..AdmissionConfig::default()
+            });
+            let mut addresses = Addresses::default();
+            for ip in [
+                LOOPBACK,
+                "::1".parse().unwrap(),
+                "::ffff:127.0.0.1".parse().unwrap(),
+            ] {
+                arrive(&admission, &mut addresses, ip, millis(1)).ok();
+                let second = arrive(&admission, &mut addresses, ip, millis(1));
+                assert_eq!(second.is_err(), limit_loopback, "{ip}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_prefix_of_64_bits_is_one_address() {
+        let [first, second, other] = ["2001:db8::1", "2001:db8::ffff:1", "2001:db8:0:1::1"]
+            .map(|ip| Source::from(ip.parse::<IpAddr>().unwrap()));
+        assert_eq!(first, second);
+        assert_ne!(first, other);
+        let mapped: IpAddr = "::ffff:192.0.2.1".parse().unwrap();
+        assert_eq!(Source::from(mapped), Source::from(PEER));
+    }
+
+    #[test]
+    fn a_second_of_the_rate_passes_at_once_and_then_its_pace() {
+        let admission = admission(AdmissionConfig {
+            handshakes_per_address: Some(100),
+            ..AdmissionConfig::default()
+        });
+        let mut addresses = Addresses::default();
+        let start = Micros::from_secs(7);
+        for _ in 0..100 {
+            assert_eq!(arrive(&admission, &mut addresses, PEER, start), Ok(()));
+        }
+        let refused = Err(Refusal::AddressRate);
+        assert_eq!(arrive(&admission, &mut addresses, PEER, start), refused);
+        let later = start + millis(9);
+        assert_eq!(arrive(&admission, &mut addresses, PEER, later), refused);
+        let later = start + millis(10);
+        assert_eq!(arrive(&admission, &mut addresses, PEER, later), Ok(()));
+        assert_eq!(arrive(&admission, &mut addresses, PEER, later), refused);
+    }
+
+    #[test]
+    fn all_addresses_together_have_a_rate_too() {
+        let admission = admission(AdmissionConfig {
+            handshakes_per_second: Some(2),
+            ..AdmissionConfig::default()
+        });
+        let (mut addresses, mut paid) = (Addresses::default(), Micros::ZERO);
+        let mut judge = |last, now| {
+            let ip = IpAddr::from([192, 0, 2, last]);
+            admission.judge(ip, now, &mut addresses, &mut paid)
+        };
+        let start = Micros::from_secs(1);
+        assert_eq!(judge(1, start), Ok(()));
+        assert_eq!(judge(2, start), Ok(()));
+        assert_eq!(judge(3, start), Err(Refusal::Rate));
+        assert_eq!(judge(3, start + millis(500)), Ok(()));
+    }
+
+    #[test]
+    fn addresses_that_are_gone_are_forgotten_once_they_are_paid_for() {
+        let admission = admission(AdmissionConfig {
+            handshakes_per_address: Some(10),
+            ..AdmissionConfig::default()
+        });
+        let mut addresses = Addresses::default();
+        for last in 0..=255 {
+            let ip = IpAddr::from([198, 51, 100, last]);
+            assert_eq!(arrive(&admission, &mut addresses, ip, millis(1)), Ok(()));
+            addresses.leave_open(ip, millis(2));
+        }
+        assert_eq!(addresses.tallies.len(), 256, "each has 100 ms to pay for");
+        assert_eq!(
+            arrive(&admission, &mut addresses, PEER, millis(200)),
+            Ok(())
+        );
+        assert_eq!(addresses.tallies.len(), 1);
+        addresses.leave_open(PEER, millis(400));
+        assert!(addresses.tallies.is_empty());
+    }
+
+    #[test]
+    fn an_address_that_was_only_refused_is_forgotten_too() {
+        let admission = admission(AdmissionConfig {
+            handshakes_per_address: Some(1),
+            handshakes_per_second: Some(1),
+            ..AdmissionConfig::default()
+        });
+        let (mut addresses, mut paid) = (Addresses::default(), Micros::ZERO);
+        for last in 0..=255 {
+            let ip = IpAddr::from([198, 51, 100, last]);
+            admission
+                .judge(ip, millis(1), &mut addresses, &mut paid)
+                .ok();
+        }
+        let later = Micros::from_secs(3);
+        admission
+            .judge(PEER, later, &mut addresses, &mut paid)
+            .unwrap();
+        assert_eq!(addresses.tallies.len(), 1);
+    }
+
+    #[test]
+    fn limits_of_zero_and_rates_out_of_range_are_refused_by_name() {
+        let default = AdmissionConfig::default;
+        for (field, config) in [
+            (
+                "half_open_per_address",
+                AdmissionConfig {
+                    half_open_per_address: Some(0),
+                    ..default()
+                },
+            ),
+            (
+                "open_per_address",
+                AdmissionConfig {
+                    open_per_address: Some(0),
+                    ..default()
+                },
+            ),
+            (
+                "handshakes_per_address",
+                AdmissionConfig {
+                    handshakes_per_address: Some(0),
+                    ..default()
+                },
+            ),
+            (
+                "handshakes_per_second",
+                AdmissionConfig {
+                    handshakes_per_second: Some(1_000_001),
+                    ..default()
+                },
+            ),
+        ] {
+            assert_eq!(Admission::try_from(&config).unwrap_err().field(), field);
+        }
+    }
+
+    #[test]
+    fn an_address_takes_little_room() {
+        assert!(size_of::<(Source, Tally)>() <= 24);
+    }
+}

@@ -1,0 +1,143 @@
+//! Whom a listener lets in: limits in all and for each address.
+
+use std::net::{IpAddr, SocketAddr, TcpStream};
+
+use heartwheel::close::Cause;
+use heartwheel::config::AdmissionConfig;
+use heartwheel::reactor::{ListenerConfig, Reactor, WireFactory};
+use socket2::{Domain, Socket, Type};
+
+use crate::support::*;
+
+fn listen_admitting(
+    reactor: &mut Reactor<u32>,
+    wire: WireFactory,
+    admission: AdmissionConfig,
+) -> SocketAddr {
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let config = ListenerConfig {
+        admission,
+        ..ListenerConfig::new(any, wire)
+    };
+    listen_with(reactor, config).1
+}
+
+/// Dials from another address of this machine.
+fn dial_from(ip: [u8; 4], addr: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    let from = SocketAddr::new(IpAddr::from(ip), 0);
+    socket.bind(&from.into()).unwrap();
+    socket.connect(&addr.into()).unwrap();
+    ready(socket.into())
+}
+
+fn reasons(recorder: &Recorder) -> Vec<&str> {
+    recorder
+        .seen
+        .iter()
+        .filter_map(|seen| match seen {
+            Seen::Rejected(_, reason) => Some(reason.as_str()),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn an_address_holds_no_more_connections_than_its_limit() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let admission = AdmissionConfig {
+        open_per_address: Some(2),
+        limit_loopback: true,
+        ..AdmissionConfig::default()
+    };
+    let addr = listen_admitting(&mut reactor, WireFactory::Line, admission);
+    let first = dial(addr);
+    let _second = dial(addr);
+    drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 2);
+
+    let mut third = dial(addr);
+    let is_reset = read_end(&mut reactor, &mut recorder, &mut third);
+    assert!(is_reset, "a wire without words for it");
+    assert_eq!(recorder.rejected()[0].cause, Cause::Refused);
+    assert_eq!(
+        reasons(&recorder),
+        ["too many connections from your address"]
+    );
+
+    let _other = dial_from([127, 0, 0, 2], addr);
+    drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 3);
+
+    drop(first);
+    drive(&mut reactor, &mut recorder, |seen| seen.closed().len() == 1);
+    let _fourth = dial(addr);
+    drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 4);
+}
+
+#[test]
+fn an_address_beyond_its_rate_is_answered_429_and_another_is_not() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let admission = AdmissionConfig {
+        handshakes_per_address: Some(3),
+        limit_loopback: true,
+        ..AdmissionConfig::default()
+    };
+    let addr = listen_admitting(&mut reactor, WireFactory::WebSocket, admission);
+    let mut peers: Vec<_> = (0..4).map(|_| dial(addr)).collect();
+    let head = read_head(&mut reactor, &mut recorder, &mut peers[3]);
+    assert!(head.starts_with("HTTP/1.1 429 "), "{head}");
+    assert!(head.contains("Retry-After: "), "{head}");
+    assert_eq!(
+        reasons(&recorder),
+        ["too many new connections at once from your address"]
+    );
+    let mut other = dial_from([127, 0, 0, 2], addr);
+    shake_hands(&mut reactor, &mut recorder, &mut other);
+    for peer in &mut peers[..3] {
+        shake_hands(&mut reactor, &mut recorder, peer);
+    }
+}
+
+#[test]
+fn a_listener_beyond_its_rate_answers_503() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let admission = AdmissionConfig {
+        handshakes_per_second: Some(2),
+        ..AdmissionConfig::default()
+    };
+    let addr = listen_admitting(&mut reactor, WireFactory::WebSocket, admission);
+    let _peers = [dial_from([127, 0, 0, 2], addr), dial(addr)];
+    let mut third = dial_from([127, 0, 0, 3], addr);
+    let head = read_head(&mut reactor, &mut recorder, &mut third);
+    assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+    assert!(head.contains("Retry-After: "), "{head}");
+}
+
+#[test]
+fn limits_that_make_no_sense_are_refused_by_name() {
+    let mut reactor = reactor();
+    let config = ListenerConfig {
+        admission: AdmissionConfig {
+            open_per_address: Some(0),
+            ..AdmissionConfig::default()
+        },
+        ..ListenerConfig::new(([127, 0, 0, 1], 0).into(), WireFactory::Line)
+    };
+    let error = reactor.listen(config).unwrap_err().to_string();
+    assert_eq!(error, "open_per_address must not be zero");
+}
+
+#[test]
+fn a_broken_handshake_is_reported_with_the_rule_it_broke() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let (_, addr) = listen(&mut reactor, WireFactory::WebSocket);
+    let mut peer = dial(addr);
+    let request = upgrade_request("/", "Content-Length: 3\r\n");
+    std::io::Write::write_all(&mut peer, &request).unwrap();
+    read_at_least(&mut reactor, &mut recorder, &mut peer, usize::MAX);
+    drop(peer);
+    drive(&mut reactor, &mut recorder, |seen| {
+        seen.rejected().len() == 1
+    });
+    assert_eq!(recorder.rejected()[0].cause, Cause::ProtocolError);
+    assert_eq!(reasons(&recorder), ["an upgrade must not have a body"]);
+}
