@@ -51,6 +51,22 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "MODE", value_enum, default_value_t)]
     mode: Mode,
 
+    /// Time over which connections are closed when we are asked to end
+    #[arg(long, value_name = "TIME", value_parser = time, default_value = "8s")]
+    drain: Duration,
+
+    /// Least important log records on standard error: off, error, warn, info, debug, trace
+    #[arg(long, value_name = "LEVEL", value_parser = log_level, default_value = "info")]
+    log_level: LevelFilter,
+
+    /// Print no events
+    #[arg(long)]
+    quiet: bool,
+
+    /// Print events as JSON, one object a line, every one of them
+    #[arg(long)]
+    json: bool,
+
     #[command(flatten)]
     heartbeat: HeartbeatFlags,
 
@@ -79,22 +95,6 @@ pub(crate) struct ServeArgs {
 
     #[command(flatten)]
     admission: AdmissionFlags,
-
-    /// Time over which connections are closed when we are asked to end
-    #[arg(long, value_name = "TIME", value_parser = time, default_value = "8s")]
-    drain: Duration,
-
-    /// Least important log records on standard error: off, error, warn, info, debug, trace
-    #[arg(long, value_name = "LEVEL", value_parser = log_level, default_value = "info")]
-    log_level: LevelFilter,
-
-    /// Print no events
-    #[arg(long)]
-    quiet: bool,
-
-    /// Print events as JSON, one object a line, every one of them
-    #[arg(long)]
-    json: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
