@@ -13,7 +13,7 @@ fn installed() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("peers")
 }
 
-fn script(name: &str) -> PathBuf {
+pub(crate) fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/peers")
         .join(name)
@@ -82,4 +82,24 @@ pub(crate) fn node(name: &str) -> Command {
     let mut command = Command::new("node");
     command.arg(script(name)).env("PEER_PACKAGES", place);
     command
+}
+
+/// Returns the Python 2.7 that has the Autobahn Testsuite, as a command that wants its arguments.
+pub(crate) fn autobahn() -> Command {
+    static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let base = installed().join("autobahn");
+    let python = |path: &Path| {
+        let mut command = Command::new(path);
+        command.env("PYTHONUSERBASE", &base);
+        command
+    };
+    let look = || {
+        let path = base.join("python");
+        succeeds(python(&path).args(["-c", "import autobahntestsuite"])).then_some(path)
+    };
+    let found = FOUND.get_or_init(|| find_or_install(look));
+    let Some(path) = found else {
+        panic!("no Autobahn Testsuite, which needs Python 2.7 with pip: {INSTALL}");
+    };
+    python(path)
 }

@@ -1,0 +1,257 @@
+//! The Autobahn Testsuite, the standard public conformance suite for WebSocket, against the server and
+//! the client: every case but those of compression passes, and strictly.
+#![cfg(all(unix, feature = "cli"))]
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use heartwheel::config::{HeartbeatConfig, ReactorConfig};
+use heartwheel::error::SendError;
+use heartwheel::proto::message::Message;
+use heartwheel::reactor::{
+    ClientConfig, ClientEvent, ClientId, Closed, ConnId, Context, Handler, Reactor, WireFactory,
+};
+use serde_json::{Value, json};
+use support::process::Process;
+use support::program::Server;
+use support::{PATIENCE, Wire, tools};
+
+/// Our name in the reports.
+const AGENT: &str = "heartwheel";
+
+/// How many cases each group has: framing, pings and pongs, reserved bits, opcodes, fragmentation,
+/// UTF-8, closing, limits and speed, the rest. There is no group 8.
+const GROUPS: [(u32, usize); 9] = [
+    (1, 16),
+    (2, 11),
+    (3, 7),
+    (4, 10),
+    (5, 20),
+    (6, 145),
+    (7, 37),
+    (9, 54),
+    (10, 1),
+];
+
+/// Where the RFC leaves the choice: a message with a Close frame right behind it, and Close frames with
+/// the codes 5000 and 65535. The suite calls these informational whatever the peer does.
+const INFORMATIONAL: [&str; 3] = ["7.1.6", "7.13.1", "7.13.2"];
+
+#[test]
+fn the_server_passes_every_case_strictly() {
+    let server = Server::start(&[Wire::WebSocket], &["--interval", "off"]);
+    let url = server.url(Wire::WebSocket);
+    let suite = Suite::new(
+        "servers",
+        json!({"servers": [{"agent": AGENT, "url": url}]}),
+    );
+    let mut client = suite.client();
+    let mut next = 0;
+    for _ in 0..count() {
+        let case = client.wait_past(next, "the next case", |line| {
+            line.text.starts_with("Running test case").then_some(())
+        });
+        next = case.0 + 1;
+    }
+    assert!(client.wait_exit().success(), "{}", client.transcript());
+    suite.assert_strict();
+}
+
+#[test]
+fn the_client_passes_every_case_strictly() {
+    let suite = Suite::new("clients", json!({}));
+    let server = suite.server();
+    let port = server.wait_for("listening", |line| {
+        let port = line.event("listening")?["port"].as_u64()?;
+        u16::try_from(port).ok()
+    });
+    let mut reactor = Reactor::new(ReactorConfig::default()).unwrap();
+
+    let told = visit(&mut reactor, port, "/getCaseCount", false);
+    assert_eq!(told.heard, count().to_string());
+    for case in 1..=count() {
+        let path = format!("/runCase?case={case}&agent={AGENT}");
+        visit(&mut reactor, port, &path, true);
+    }
+    let path = format!("/updateReports?agent={AGENT}");
+    visit(&mut reactor, port, &path, false);
+    suite.assert_strict();
+}
+
+#[test]
+fn nothing_but_ok_is_strict_where_the_rfc_leaves_no_choice() {
+    let is_strict = |id, behavior, closing| {
+        let case = json!({"behavior": behavior, "behaviorClose": closing});
+        is_strict(id, &case)
+    };
+    assert!(is_strict("6.4.1", "OK", "OK"));
+    assert!(!is_strict("6.4.1", "NON-STRICT", "OK"));
+    assert!(!is_strict("6.4.1", "OK", "WRONG CODE"));
+    assert!(!is_strict("6.4.1", "INFORMATIONAL", "INFORMATIONAL"));
+    assert!(is_strict("7.1.6", "INFORMATIONAL", "INFORMATIONAL"));
+    assert!(!is_strict("7.1.6", "INFORMATIONAL", "UNCLEAN"));
+}
+
+/// One run of the suite: what it is told, and where it reports.
+struct Suite {
+    directory: PathBuf,
+}
+
+impl Suite {
+    /// Prepares a run that leaves out the cases of compression. `side` is the side under test.
+    fn new(side: &str, mut spec: Value) -> Self {
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR"))
+            .join("autobahn")
+            .join(side);
+        // What an earlier run has reported must not be taken for this one's.
+        if directory.exists() {
+            fs::remove_dir_all(&directory).unwrap();
+        }
+        fs::create_dir_all(&directory).unwrap();
+        spec["outdir"] = directory.to_str().unwrap().into();
+        spec["cases"] = json!(["*"]);
+        spec["exclude-cases"] = json!(["12.*", "13.*"]);
+        let suite = Self { directory };
+        fs::write(suite.spec(), spec.to_string()).unwrap();
+        suite
+    }
+
+    fn spec(&self) -> PathBuf {
+        self.directory.join("spec.json")
+    }
+
+    /// Starts the client that drives a server.
+    fn client(&self) -> Process {
+        let mut command = tools::autobahn();
+        command.args(["-u", "-m", "autobahntestsuite.wstest"]);
+        command.args(["--mode", "fuzzingclient", "--spec"]);
+        Process::spawn(command.arg(self.spec()), "")
+    }
+
+    /// Starts the server that drives a client.
+    fn server(&self) -> Process {
+        let mut command = tools::autobahn();
+        command.arg("-u").arg(tools::script("autobahn_server.py"));
+        Process::spawn(command.arg(self.spec()), "")
+    }
+
+    /// Reads the report: every case is there, and was passed strictly.
+    fn assert_strict(&self) {
+        let index = self.read("index.json");
+        let report = index[AGENT].as_object().expect("a report of us");
+        let mut groups = BTreeMap::new();
+        let mut faults = Vec::new();
+        for (id, case) in report {
+            let group: u32 = id.split('.').next().unwrap().parse().unwrap();
+            *groups.entry(group).or_insert(0) += 1;
+            if !is_strict(id, case) {
+                faults.push(self.explain(case));
+            }
+        }
+        assert_eq!(groups, BTreeMap::from(GROUPS), "cases of each group");
+        assert!(faults.is_empty(), "{}", faults.join("\n"));
+    }
+
+    /// Returns what the suite says of a case.
+    fn explain(&self, case: &Value) -> String {
+        let case = self.read(case["reportfile"].as_str().unwrap());
+        let said = |key: &str| case[key].as_str().unwrap_or_default().to_owned();
+        format!(
+            "case {}: {}\n  expected: {}\n  {}: {}\n  closing {}: {}\n  received: {}",
+            said("id"),
+            said("description"),
+            said("expectation"),
+            said("behavior"),
+            said("result"),
+            said("behaviorClose"),
+            said("resultClose"),
+            case["received"],
+        )
+    }
+
+    fn read(&self, name: &str) -> Value {
+        let path = self.directory.join(name);
+        let text = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        serde_json::from_slice(&text).unwrap()
+    }
+}
+
+/// Returns how many cases there are in all.
+fn count() -> usize {
+    GROUPS.iter().map(|(_, cases)| cases).sum()
+}
+
+/// Says whether a case ended as it should, with nothing to be lenient about.
+fn is_strict(id: &str, case: &Value) -> bool {
+    let wanted = if INFORMATIONAL.contains(&id) {
+        "INFORMATIONAL"
+    } else {
+        "OK"
+    };
+    case["behavior"] == wanted && case["behaviorClose"] == wanted
+}
+
+/// One connection to the suite's server.
+struct Visit {
+    is_echoing: bool,
+    /// The last message.
+    heard: String,
+    is_over: bool,
+}
+
+impl Handler for Visit {
+    type Data = ();
+
+    fn on_message(&mut self, cx: &mut Context<'_, ()>, id: ConnId, message: Message<'_>) {
+        if self.is_echoing {
+            let sent = cx.send(id, message);
+            assert!(matches!(sent, Ok(()) | Err(SendError::Closed)), "{sent:?}");
+        } else {
+            self.heard = message.as_text().unwrap().into();
+        }
+    }
+
+    fn on_close(&mut self, _cx: &mut Context<'_, ()>, _closed: Closed<'_, ()>) {
+        self.is_over = true;
+    }
+
+    fn on_client(&mut self, _cx: &mut Context<'_, ()>, _id: ClientId, event: ClientEvent) {
+        assert!(!matches!(event, ClientEvent::Failed { .. }), "{event:?}");
+    }
+}
+
+/// Dials the suite's server once, and returns when the connection is over.
+fn visit(reactor: &mut Reactor, port: u16, path: &str, is_echoing: bool) -> Visit {
+    let mut visit = Visit {
+        is_echoing,
+        heard: String::new(),
+        is_over: false,
+    };
+    let heartbeat = HeartbeatConfig {
+        interval: None,
+        timeout: None,
+        // It writes its reports before it answers.
+        handshake_timeout: PATIENCE,
+        ..HeartbeatConfig::websocket()
+    };
+    let config = ClientConfig {
+        path: path.into(),
+        heartbeat,
+        reconnect: None,
+        ..ClientConfig::new("127.0.0.1", port, WireFactory::WebSocket)
+    };
+    reactor.connect(config).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while !visit.is_over {
+        assert!(Instant::now() < deadline, "{path} does not end");
+        reactor
+            .turn(&mut visit, Some(Duration::from_millis(100)))
+            .unwrap();
+    }
+    visit
+}
