@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use httparse::Status;
 
 use crate::proto::websocket::handshake::head::{
-    HeadLimits, HeadWriter, Headers, InvalidHead, accept_of, is_token,
+    HeadLimits, HeadWriter, Headers, InvalidHead, accept_of, has_bare_line_feed, is_token,
 };
 
 /// Builds the request that opens the handshake (RFC 6455, section 4.1).
@@ -230,6 +230,13 @@ impl<'a> Head<'a> {
                 ResponseError::Malformed("status line")
             }
         })?;
+        let head = match status {
+            Status::Complete(len) => &input[..len],
+            Status::Partial => input,
+        };
+        if has_bare_line_feed(head) {
+            return Err(ResponseError::Malformed("end of line"));
+        }
         let Status::Complete(len) = status else {
             return Ok(None);
         };

@@ -194,6 +194,15 @@ impl HeadWriter {
     }
 }
 
+/// Says whether a line of a head ends with a line feed alone. RFC 9112, section 2.2, lets a recipient take
+/// that for the end of a line; where two recipients differ in it, one can be shown a request that the
+/// other did not see.
+pub(super) fn has_bare_line_feed(head: &[u8]) -> bool {
+    let before = std::iter::once(&0).chain(head);
+    let mut pairs = before.zip(head);
+    pairs.any(|(&before, &byte)| byte == b'\n' && before != b'\r')
+}
+
 /// Says whether these bytes are a token (RFC 9110, section 5.6.2).
 pub(super) fn is_token(bytes: &[u8]) -> bool {
     let is_tchar = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);

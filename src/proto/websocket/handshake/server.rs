@@ -9,7 +9,7 @@ use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
 use httparse::Status;
 
 use crate::proto::websocket::handshake::head::{
-    HeadLimits, HeadWriter, Headers, InvalidHead, accept_of, is_token,
+    HeadLimits, HeadWriter, Headers, InvalidHead, accept_of, has_bare_line_feed, is_token,
 };
 
 /// A received HTTP/1 request head, one that wants an upgrade or a plain one.
@@ -66,6 +66,14 @@ impl<'a> Request<'a> {
                     HandshakeError::Malformed("request line")
                 }
             })?;
+        let seen = limits.cut(input);
+        let head = match status {
+            Status::Complete(len) => &seen[..len],
+            Status::Partial => seen,
+        };
+        if has_bare_line_feed(head) {
+            return Err(HandshakeError::Malformed("end of line"));
+        }
         let len = match status {
             Status::Complete(len) => len,
             Status::Partial if limits.is_reached_by(input) => {

@@ -305,6 +305,20 @@ fn what_is_not_http_is_refused_at_once() {
 }
 
 #[test]
+fn a_line_feed_alone_ends_no_line() {
+    let input = head(&LINES);
+    let feeds = (0..input.len()).filter(|&at| input[at] == b'\n');
+    for at in feeds {
+        let mut bare = input.clone();
+        bare.remove(at - 1);
+        let malformed = ResponseError::Malformed("end of line");
+        assert_eq!(parse(&bare).map(drop), Err(malformed), "at {at}");
+    }
+    let behind = [&input[..], b"\n\n"].concat();
+    assert!(parse(&behind).unwrap().is_some(), "frames are no lines");
+}
+
+#[test]
 fn our_server_and_our_client_agree() {
     let sent = request("h:1", "/p?q", [9; 16], &["b", "a"], &[("X", "y")]).unwrap();
     let limits = HeadLimits::default();

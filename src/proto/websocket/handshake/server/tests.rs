@@ -394,6 +394,23 @@ fn what_is_not_http_is_refused_at_once() {
 }
 
 #[test]
+fn a_line_feed_alone_ends_no_line() {
+    let input = head(&LINES);
+    let feeds = (0..input.len()).filter(|&at| input[at] == b'\n');
+    for at in feeds {
+        let mut bare = input.clone();
+        bare.remove(at - 1);
+        let malformed = Some(HandshakeError::Malformed("end of line"));
+        for cut in 0..=bare.len() {
+            let error = parse(&bare[..cut]).err();
+            assert_eq!(error, malformed.filter(|_| cut >= at), "{at} at {cut}");
+        }
+    }
+    let behind = [&input[..], b"\n\n"].concat();
+    assert!(parse(&behind).unwrap().is_some(), "frames are no lines");
+}
+
+#[test]
 fn a_head_may_have_as_many_bytes_as_the_limit_and_no_more() {
     let input = head(&LINES);
     let limits = |max_bytes| HeadLimits {
