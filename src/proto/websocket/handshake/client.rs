@@ -10,6 +10,7 @@ use httparse::Status;
 use crate::proto::websocket::handshake::head::{
     HeadLimits, HeadWriter, Headers, InvalidHead, accept_of, has_bare_line_feed, is_token,
 };
+use crate::proto::websocket::handshake::uri::{Authority, is_resource_name};
 
 /// Builds the request that opens the handshake (RFC 6455, section 4.1).
 ///
@@ -38,13 +39,10 @@ pub fn request(
     subprotocols: &[impl AsRef<str>],
     headers: &[(impl AsRef<str>, impl AsRef<str>)],
 ) -> Result<Vec<u8>, InvalidHead> {
-    let is_graphic = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
-    if host.is_empty() || !is_graphic(host) || host.contains(['/', '?', '#', '@', '\\']) {
+    if Authority::parse(host).is_none() {
         return Err(InvalidHead::Host(host.to_owned()));
     }
-    // Section 3: "Fragment identifiers are meaningless in the context of WebSocket URIs and MUST NOT be
-    // used on these URIs."
-    if !path.starts_with('/') || !is_graphic(path) || path.contains('#') {
+    if !is_resource_name(path) {
         return Err(InvalidHead::Path(path.to_owned()));
     }
     let mut head = HeadWriter::new(format_args!("GET {path} HTTP/1.1"));

@@ -104,9 +104,9 @@ pub enum InvalidHead {
     Subprotocol(String),
     /// A status that cannot be the final one of a response: below 200 or above 599.
     Status(u16),
-    /// A host that is empty or has a character that no authority has.
+    /// A host that is not an authority: a name or address, and perhaps a port.
     Host(String),
-    /// A path that does not begin with a slash or has a character that must be escaped.
+    /// A path that does not begin with a slash, has a fragment, or a character that must be escaped.
     Path(String),
 }
 
@@ -127,7 +127,7 @@ impl fmt::Display for InvalidHead {
                 )
             }
             Self::Status(status) => write!(f, "status {status} is not within 200 to 599"),
-            Self::Host(host) => write!(f, "host {host:?} is empty or has a forbidden character"),
+            Self::Host(host) => write!(f, "host {host:?} is not a name or address with a port"),
             Self::Path(path) => {
                 write!(
                     f,

@@ -30,6 +30,7 @@
 mod client;
 mod head;
 mod server;
+mod uri;
 
 pub use client::{Response, ResponseError, accept_for, parse_response, request};
 pub use head::{HeadLimits, InvalidHead};

@@ -11,11 +11,13 @@ use httparse::Status;
 use crate::proto::websocket::handshake::head::{
     HeadLimits, HeadWriter, Headers, InvalidHead, accept_of, has_bare_line_feed, is_token,
 };
+use crate::proto::websocket::handshake::uri::{Authority, is_resource_name};
 
 /// A received HTTP/1 request head, one that wants an upgrade or a plain one.
 ///
 /// It borrows from the bytes it was parsed from. Only its form has been checked: names are tokens, no
-/// value contains a control character, the target is UTF-8 without blanks. Whether it may be upgraded,
+/// value contains a control character, the target is UTF-8 without blanks, an HTTP/1.1 request names
+/// one host, and there are not two opinions on the length of its body. Whether it may be upgraded,
 /// [`upgrade`](Self::upgrade) says.
 ///
 /// ```
@@ -45,7 +47,8 @@ impl<'a> Request<'a> {
     /// # Errors
     ///
     /// [`HandshakeError::Malformed`] as soon as the bytes cannot be the beginning of a head,
-    /// [`HandshakeError::HeadTooLarge`] and [`HandshakeError::TooManyHeaders`] beyond the limits.
+    /// [`HandshakeError::HeadTooLarge`] and [`HandshakeError::TooManyHeaders`] beyond the limits,
+    /// [`HandshakeError::Host`] where HTTP/1.1 has none, or no sound one.
     pub fn parse(
         input: &'a [u8],
         limits: &HeadLimits,
@@ -90,15 +93,15 @@ impl<'a> Request<'a> {
         };
         let count = parsed.headers.len();
         headers.truncate(count);
-        Ok(Some((
-            Self {
-                method,
-                target,
-                version,
-                headers: Headers(headers),
-            },
-            len,
-        )))
+        let request = Self {
+            method,
+            target,
+            version,
+            headers: Headers(headers),
+        };
+        request.check_host()?;
+        request.check_body()?;
+        Ok(Some((request, len)))
     }
 
     /// Checks everything that RFC 6455, section 4.2.1, demands of an opening handshake.
@@ -116,11 +119,7 @@ impl<'a> Request<'a> {
         }
         self.check_target()?;
         self.check_no_body()?;
-        // 2: "A |Host| header field containing the server's authority."
-        if self.headers.only("host").is_none_or(<[u8]>::is_empty) {
-            return Err(HandshakeError::Host);
-        }
-        // 3: "An |Upgrade| header field containing the value "websocket""
+        // 2, "A |Host| header field", was checked when the request was parsed. 3: "An |Upgrade| header field containing the value "websocket""
         if !self.wants_upgrade() {
             return Err(HandshakeError::NoUpgrade);
         }
@@ -159,12 +158,7 @@ impl<'a> Request<'a> {
 
     /// Returns the path of the target, without query; `/` for an absolute URI that has none.
     pub fn path(&self) -> &'a str {
-        let local = match self.target.split_once("://") {
-            Some((scheme, rest)) if !scheme.contains(['/', '?']) => {
-                rest.find(['/', '?']).map_or("", |at| &rest[at..])
-            }
-            Some(_) | None => self.target,
-        };
+        let (_, local) = self.split_target();
         let path = local.split_once('?').map_or(local, |(path, _)| path);
         if path.is_empty() { "/" } else { path }
     }
@@ -184,19 +178,76 @@ impl<'a> Request<'a> {
         self.headers.iter()
     }
 
-    /// 4.2.1, 1, and section 3: the target is a path or an absolute URI, and "Fragment identifiers
-    /// [...] MUST NOT be used on these URIs".
+    /// Splits an absolute target behind its authority; one that is not absolute has none.
+    fn split_target(&self) -> (Option<(&'a str, &'a str)>, &'a str) {
+        match self.target.split_once("://") {
+            Some((scheme, rest)) if !scheme.contains(['/', '?']) => {
+                let (authority, local) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+                (Some((scheme, authority)), local)
+            }
+            Some(_) | None => (None, self.target),
+        }
+    }
+
+    /// RFC 9112, 3.2: a server MUST answer 400 to a request of HTTP/1.1 without Host, with more than one,
+    /// or with one that is not an authority.
+    fn check_host(&self) -> Result<(), HandshakeError> {
+        let is_optional = self.version < 1 && self.header("host").is_none();
+        match is_optional || self.host().is_some() {
+            true => Ok(()),
+            false => Err(HandshakeError::Host),
+        }
+    }
+
+    fn host(&self) -> Option<Authority<'a>> {
+        let value = self.headers.only("host")?;
+        Authority::parse(std::str::from_utf8(value).ok()?)
+    }
+
+    /// 4.2.1, 1: the target is a resource name, or an absolute URI of the very host that the Host field
+    /// names (RFC 9110, 7.2), whose path may be missing.
     fn check_target(&self) -> Result<(), HandshakeError> {
-        let is_absolute = ["http://", "https://", "ws://", "wss://"]
-            .iter()
-            .any(|scheme| {
-                let start = self.target.get(..scheme.len());
-                start.is_some_and(|start| start.eq_ignore_ascii_case(scheme))
-            });
-        let is_plain = self.target.is_ascii() && !self.target.contains('#');
-        match is_plain && (is_absolute || self.target.starts_with('/')) {
+        let is_sound = match self.split_target() {
+            (None, local) => is_resource_name(local),
+            (Some((scheme, authority)), local) => {
+                // Nothing is written where the path is the root.
+                is_resource_name(&format!("/{local}")) && self.is_host(scheme, authority)
+            }
+        };
+        match is_sound {
             true => Ok(()),
             false => Err(HandshakeError::Target),
+        }
+    }
+
+    /// Says whether the authority of an absolute target is the one of the Host field.
+    fn is_host(&self, scheme: &str, authority: &str) -> bool {
+        let is = |other: &str| scheme.eq_ignore_ascii_case(other);
+        let default = match () {
+            () if is("http") || is("ws") => 80,
+            () if is("https") || is("wss") => 443,
+            () => return false,
+        };
+        let (named, host) = (Authority::parse(authority), self.host());
+        named.is_some_and(|named| host.is_some_and(|host| named.is_same(&host, default)))
+    }
+
+    /// RFC 9112, 6.1 and 6.3: a length of the body that is unsound, or given twice, is answered by 400.
+    fn check_body(&self) -> Result<(), HandshakeError> {
+        let mut lengths = self.headers.all("content-length");
+        let first = lengths.next();
+        let is_length = |len: &[u8]| !len.is_empty() && len.iter().all(u8::is_ascii_digit);
+        if !first.is_none_or(is_length) || !lengths.all(|len| Some(len) == first) {
+            return Err(HandshakeError::Malformed("content-length"));
+        }
+        if self.header("transfer-encoding").is_none() {
+            return Ok(());
+        }
+        let last = self.headers.list("transfer-encoding").last();
+        let is_chunked = last.is_some_and(|coding| coding.eq_ignore_ascii_case(b"chunked"));
+        match is_chunked && first.is_none() && self.version > 0 {
+            true => Ok(()),
+            false => Err(HandshakeError::Malformed("transfer-encoding")),
         }
     }
 
@@ -204,7 +255,7 @@ impl<'a> Request<'a> {
     /// be made to smuggle a request.
     fn check_no_body(&self) -> Result<(), HandshakeError> {
         let has_coding = self.header("transfer-encoding").is_some();
-        let is_empty = |len: &[u8]| !len.is_empty() && len.iter().all(|&digit| digit == b'0');
+        let is_empty = |len: &[u8]| len.iter().all(|&digit| digit == b'0');
         match has_coding || !self.headers.all("content-length").all(is_empty) {
             true => Err(HandshakeError::Body),
             false => Ok(()),
@@ -359,7 +410,7 @@ pub fn error_response(error: &HandshakeError) -> Vec<u8> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HandshakeError {
-    /// Not HTTP/1; names the part that is at fault.
+    /// Not well-formed HTTP/1; names the part that is at fault.
     Malformed(&'static str),
     /// The head is larger than the limit.
     HeadTooLarge {
@@ -375,11 +426,12 @@ pub enum HandshakeError {
     Method,
     /// The version is below HTTP/1.1 (RFC 6455, 4.2.1, item 1).
     HttpVersion,
-    /// The target is no path and no absolute URI, or has a fragment (RFC 6455, section 3).
+    /// The target is no path and no URI of the host that is named, or has a fragment or a character
+    /// that must be escaped (RFC 6455, section 3).
     Target,
     /// The request announces a body.
     Body,
-    /// The Host header is not there exactly once (RFC 6455, 4.2.1, item 2).
+    /// The Host header is not there exactly once, or is no authority (RFC 6455, 4.2.1, item 2).
     Host,
     /// The Upgrade header does not name websocket (RFC 6455, 4.2.1, item 3).
     NoUpgrade,
@@ -420,9 +472,11 @@ impl fmt::Display for HandshakeError {
             Self::TooManyHeaders { limit } => write!(f, "more than {limit} header lines"),
             Self::Method => f.write_str("method must be GET"),
             Self::HttpVersion => f.write_str("version must be HTTP/1.1"),
-            Self::Target => f.write_str("target must be a path or absolute, without fragment"),
+            Self::Target => {
+                f.write_str("target must be a path, or a uri of the host, without fragment")
+            }
             Self::Body => f.write_str("an upgrade must not have a body"),
-            Self::Host => f.write_str("host must be given exactly once"),
+            Self::Host => f.write_str("host must be given exactly once and be an authority"),
             Self::NoUpgrade => f.write_str("upgrade must name websocket"),
             Self::Connection => f.write_str("connection must name upgrade"),
             Self::Key => f.write_str("sec-websocket-key must be 16 bytes in base64, once"),

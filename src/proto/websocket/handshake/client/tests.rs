@@ -86,10 +86,22 @@ fn nothing_in_a_request_can_forge_a_line() {
     for host in ["h", "h:80", "[::1]:9001", "10.0.0.1"] {
         assert!(build(host, "/").is_ok(), "{host}");
     }
-    for host in ["", "h\r\nX: y", "h h", "u@h", "h/", "é", "h\0"] {
+    for host in [
+        "",
+        "h\r\nX: y",
+        "h h",
+        "u@h",
+        "h/",
+        "é",
+        "h\0",
+        "::1",
+        "h:x",
+    ] {
         assert_eq!(build(host, "/"), Err(InvalidHead::Host(host.to_owned())));
     }
-    for path in ["", "a", "/a b", "/\r\n", "/é", "/#a", "/\x7f", "*"] {
+    for path in [
+        "", "a", "/a b", "/\r\n", "/é", "/#a", "/\x7f", "*", "/<", "/%",
+    ] {
         assert_eq!(build("h", path), Err(InvalidHead::Path(path.to_owned())));
     }
     for name in ["", "a b", "a,b", "a\r\n", "é"] {
@@ -350,11 +362,12 @@ proptest! {
     #[test]
     fn every_request_that_is_built_is_one_a_server_accepts(
         key in any::<[u8; 16]>(),
-        path in "/[!-~]{0,20}",
+        path in "/[ -~]{0,20}",
         value in "\\PC{0,20}",
     ) {
-        prop_assume!(!path.contains('#'));
-        let sent = request("h", &path, key, &NO_NAMES, &[("X", value.as_str())]).unwrap();
+        let Ok(sent) = request("h", &path, key, &NO_NAMES, &[("X", value.as_str())]) else {
+            return Ok(());
+        };
         let (received, len) = Request::parse(&sent, &HeadLimits::default()).unwrap().unwrap();
         prop_assert_eq!((received.target(), len), (path.as_str(), sent.len()));
         prop_assert_eq!(received.upgrade().map(drop), Ok(()));

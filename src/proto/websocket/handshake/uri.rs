@@ -1,0 +1,235 @@
+//! The parts of URIs that heads carry: the authority in a Host field, the path and query of a target.
+
+/// Says whether this is a path with perhaps a query, and nothing in it must be escaped.
+///
+/// The characters are those of RFC 3986 and those that browsers leave as they are. Section 3 of RFC 6455:
+/// "Fragment identifiers are meaningless in the context of WebSocket URIs and MUST NOT be used on these
+/// URIs."
+pub(super) fn is_resource_name(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && !b"\"#<>".contains(&byte);
+    let path = text.split_once('?').map_or(text, |(path, _)| path);
+    path.starts_with('/')
+        && text.bytes().all(is_plain)
+        && !path.contains('\\')
+        && has_whole_escapes(path)
+}
+
+/// A host, and the port if one is named (RFC 3986, section 3.2, without user information).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Authority<'a> {
+    /// A name, an address, or an address of version 6 with its brackets. Never empty.
+    host: &'a str,
+    port: Option<u16>,
+}
+
+impl<'a> Authority<'a> {
+    /// Reads an authority; `None` if this is not one.
+    ///
+    /// A comma is refused though a name may contain it: it is what two Host fields look like that
+    /// something on the way has joined.
+    pub(super) fn parse(text: &'a str) -> Option<Self> {
+        let end_of_host = match text.find(']') {
+            Some(bracket) => bracket + 1,
+            None => text.find(':').unwrap_or(text.len()),
+        };
+        let (host, rest) = text.split_at(end_of_host);
+        let is_host = match host.strip_prefix('[') {
+            Some(literal) => literal.strip_suffix(']').is_some_and(is_v6),
+            None => is_name(host),
+        };
+        let port = match rest.strip_prefix(':') {
+            Some(digits) => parse_port(digits)?,
+            None if rest.is_empty() => None,
+            None => return None,
+        };
+        is_host.then_some(Self { host, port })
+    }
+
+    /// Says whether both name the same host and port, where `default` stands in for a port not named.
+    pub(super) fn is_same(&self, other: &Self, default: u16) -> bool {
+        self.host.eq_ignore_ascii_case(other.host)
+            && self.port.unwrap_or(default) == other.port.unwrap_or(default)
+    }
+}
+
+/// Reads a port, which may be left out behind its colon; `None` if this is none.
+fn parse_port(digits: &str) -> Option<Option<u16>> {
+    let is_number = digits.bytes().all(|digit| digit.is_ascii_digit());
+    match digits {
+        "" => Some(None),
+        digits => digits.parse().ok().filter(|_| is_number).map(Some),
+    }
+}
+
+/// Says whether this is a registered name or an address of version 4 (RFC 3986, section 3.2.2).
+fn is_name(host: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=%".contains(&byte);
+    !host.is_empty() && host.bytes().all(is_plain) && has_whole_escapes(host)
+}
+
+/// Says whether two hexadecimal digits follow each percent sign.
+fn has_whole_escapes(text: &str) -> bool {
+    let is_escape = |after: &[u8]| {
+        after
+            .get(..2)
+            .is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    };
+    let bytes = text.as_bytes();
+    (0..bytes.len()).all(|at| bytes[at] != b'%' || is_escape(&bytes[at + 1..]))
+}
+
+/// Says whether this is an address of version 6: eight groups, or fewer around one gap, where an
+/// address of version 4 may stand for the last two.
+fn is_v6(text: &str) -> bool {
+    match text.split_once("::") {
+        Some((before, after)) => {
+            let (before, after) = (count_groups(before, false), count_groups(after, true));
+            before.zip(after).is_some_and(|(a, b)| a + b < 8)
+        }
+        None => count_groups(text, true) == Some(8),
+    }
+}
+
+/// Counts the groups of 16 bits between colons; `None` if one is not sound.
+fn count_groups(text: &str, is_end: bool) -> Option<usize> {
+    if text.is_empty() {
+        return Some(0);
+    }
+    let mut count = 0;
+    let mut groups = text.split(':').peekable();
+    while let Some(group) = groups.next() {
+        let is_last = is_end && groups.peek().is_none();
+        count += match group.len() {
+            1..=4 if group.bytes().all(|digit| digit.is_ascii_hexdigit()) => 1,
+            _ if is_last && is_v4(group) => 2,
+            _ => return None,
+        };
+    }
+    Some(count)
+}
+
+/// Says whether these are four numbers below 256 without leading zeros.
+fn is_v4(text: &str) -> bool {
+    let is_octet = |part: &str| {
+        part.parse::<u8>()
+            .is_ok_and(|number| number.to_string() == part)
+    };
+    text.split('.').count() == 4 && text.split('.').all(is_octet)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv6Addr;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_resource_name_is_a_path_without_fragment() {
+        for text in [
+            "/",
+            "/a/../b//c",
+            "/%00%fF",
+            "/a?b=c?d",
+            "/?",
+            "/a?100%",
+            "/|^`{}[]?\\|^`{}[]'",
+            "/:@!$&;=~",
+        ] {
+            assert!(is_resource_name(text), "{text}");
+        }
+        for text in [
+            "", "a", "*", "?a", "/#", "/a?b#c", "/a b", "/\"", "/<", "/>", "/\\a", "/%", "/%4",
+            "/%gg", "/é", "/\x7f", "/\r\n", "/?\t",
+        ] {
+            assert!(!is_resource_name(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_authority_is_a_host_and_perhaps_a_port() {
+        for (text, host, port) in [
+            ("h", "h", None),
+            ("example.com:80", "example.com", Some(80)),
+            ("a_b-c.d~e:0", "a_b-c.d~e", Some(0)),
+            ("10.0.0.1:65535", "10.0.0.1", Some(65_535)),
+            ("h:", "h", None),
+            ("h:0080", "h", Some(80)),
+            ("%41!$&'()*+;=", "%41!$&'()*+;=", None),
+            ("[::1]", "[::1]", None),
+            (
+                "[2001:db8::192.0.2.1]:9001",
+                "[2001:db8::192.0.2.1]",
+                Some(9001),
+            ),
+        ] {
+            assert_eq!(
+                Authority::parse(text),
+                Some(Authority { host, port }),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn anything_else_is_none() {
+        for text in [
+            "",
+            ":80",
+            "h:x",
+            "h:+1",
+            "h:65536",
+            "h:1:2",
+            "a b",
+            "a,b",
+            "a/b",
+            "a?b",
+            "a#b",
+            "u@h",
+            "a\\b",
+            "é",
+            "a\"b",
+            "<a>",
+            "a\tb",
+            "%4",
+            "%zz",
+            "a[b]",
+            "[::1",
+            "::1]",
+            "[]",
+            "[::1]x",
+            "[::1]:x",
+            "[fe80::1%25eth0]",
+            "[v1.x]",
+            "[::1]]",
+            "[h]",
+            "]",
+            "[",
+        ] {
+            assert_eq!(Authority::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn case_and_the_default_port_make_no_difference() {
+        let same = |a, b, default| {
+            let parse = |text| Authority::parse(text).expect("an authority");
+            parse(a).is_same(&parse(b), default)
+        };
+        assert!(same("Example.com:80", "example.COM", 80));
+        assert!(same("h:443", "h:", 443));
+        assert!(!same("h:80", "h", 443));
+        assert!(!same("h", "g", 80));
+        assert!(!same("h:1", "h:2", 80));
+    }
+
+    proptest! {
+        #[test]
+        fn an_address_of_version_6_is_what_the_standard_library_takes(
+            text in "[0-9a-f:.]{0,20}|([0-9a-f]{1,5}:){0,8}:?(:[0-9a-f]{1,4}){0,8}|::(1?[0-9]{1,2}[.]){2,4}[0-9]{1,3}",
+        ) {
+            prop_assert_eq!(is_v6(&text), text.parse::<Ipv6Addr>().is_ok(), "{}", text);
+        }
+    }
+}
