@@ -143,7 +143,7 @@ impl<'a> Response<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ResponseError {
-    /// Not HTTP/1; names the part that is at fault.
+    /// Not well-formed HTTP/1; names the part that is at fault.
     Malformed(&'static str),
     /// The head is larger than the limit.
     HeadTooLarge {
@@ -166,14 +166,16 @@ pub enum ResponseError {
     HttpVersion,
     /// The Upgrade header is not websocket (RFC 6455, 4.1, item 2).
     Upgrade,
-    /// The Connection header does not name upgrade (RFC 6455, 4.1, item 3).
+    /// The Connection header is no list of tokens that names upgrade (RFC 6455, 4.1, item 3).
     Connection,
     /// The accept value is not there exactly once or answers another key (RFC 6455, 4.1, item 4).
     Accept,
-    /// The server names an extension; we offer none (RFC 6455, 4.1, item 5).
+    /// The server answers with extensions; we offer none (RFC 6455, 4.1, item 5).
     Extension,
     /// The server chose a subprotocol that was not offered, or several (RFC 6455, 4.1, item 6).
     Subprotocol,
+    /// The server announces a body where its frames begin (RFC 9110, 8.6; RFC 9112, 6.1).
+    Body,
 }
 
 impl fmt::Display for ResponseError {
@@ -194,10 +196,11 @@ impl fmt::Display for ResponseError {
             }
             Self::HttpVersion => f.write_str("version must be HTTP/1.1"),
             Self::Upgrade => f.write_str("upgrade must be websocket"),
-            Self::Connection => f.write_str("connection must name upgrade"),
+            Self::Connection => f.write_str("connection must be tokens and name upgrade"),
             Self::Accept => f.write_str("sec-websocket-accept does not answer our key"),
             Self::Extension => f.write_str("server chose an extension that was not offered"),
             Self::Subprotocol => f.write_str("server chose a subprotocol that was not offered"),
+            Self::Body => f.write_str("server announces a body with its upgrade"),
         }
     }
 }
@@ -283,16 +286,26 @@ impl<'a> Head<'a> {
         }
         // 3: lacks Connection, or it "doesn't contain a token that is an ASCII case-insensitive match
         // for the value "Upgrade""
-        if !headers.list_has("connection", "upgrade") {
+        if !headers.list_has("connection", "upgrade") || !headers.is_list_of("connection", is_token)
+        {
             return Err(ResponseError::Connection);
         }
         // 4: "a value other than the base64-encoded SHA-1 of the concatenation"; 11.3.3: not twice
         if headers.only("sec-websocket-accept") != Some(expected_accept) {
             return Err(ResponseError::Accept);
         }
-        // 5: "the use of an extension that was not present in the client's handshake"
-        if headers.list("sec-websocket-extensions").next().is_some() {
+        // 5: "the use of an extension that was not present in the client's handshake"; 9.1: an empty field
+        // is malformed.
+        if headers.all("sec-websocket-extensions").next().is_some() {
             return Err(ResponseError::Extension);
+        }
+        // RFC 9110, 8.6, and RFC 9112, 6.1: a server MUST NOT send these with a status of 1xx. What counts
+        // a body where we see frames would read another conversation.
+        if ["content-length", "transfer-encoding"]
+            .iter()
+            .any(|name| headers.all(name).next().is_some())
+        {
+            return Err(ResponseError::Body);
         }
         self.chosen_subprotocol(offered)
     }

@@ -83,6 +83,11 @@ impl<'a> Headers<'a> {
             .filter(|element| !element.is_empty())
     }
 
+    /// Says whether such a list names at least one thing, and every element is sound (`1#element`).
+    pub(super) fn is_list_of(&self, name: &str, is_sound: impl Fn(&[u8]) -> bool) -> bool {
+        self.list(name).next().is_some() && self.list(name).all(is_sound)
+    }
+
     /// Says whether such a list has that element, ASCII case aside.
     pub(super) fn list_has(&self, name: &str, element: &str) -> bool {
         self.list(name)
@@ -209,6 +214,52 @@ pub(super) fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(is_tchar)
 }
 
+/// Says whether these bytes name a protocol, perhaps with its version (RFC 9110, section 7.8).
+pub(super) fn is_protocol(bytes: &[u8]) -> bool {
+    match bytes.iter().position(|&byte| byte == b'/') {
+        Some(slash) => is_token(&bytes[..slash]) && is_token(&bytes[slash + 1..]),
+        None => is_token(bytes),
+    }
+}
+
+/// Says whether these bytes are an extension with its parameters (RFC 6455, section 9.1). A quoted value
+/// is a token too once it is unquoted, so that neither a comma nor a semicolon can stand in one.
+pub(super) fn is_extension(bytes: &[u8]) -> bool {
+    let mut parts = bytes.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
+    parts.next().is_some_and(is_token) && parts.all(is_parameter)
+}
+
+fn is_parameter(bytes: &[u8]) -> bool {
+    let Some(equals) = bytes.iter().position(|&byte| byte == b'=') else {
+        return is_token(bytes);
+    };
+    let (name, value) = (
+        bytes[..equals].trim_ascii(),
+        bytes[equals + 1..].trim_ascii(),
+    );
+    is_token(name) && (is_token(value) || is_quoted_token(value))
+}
+
+fn is_quoted_token(bytes: &[u8]) -> bool {
+    let Some(quoted) = bytes
+        .strip_prefix(b"\"")
+        .and_then(|rest| rest.strip_suffix(b"\""))
+    else {
+        return false;
+    };
+    let mut value = Vec::with_capacity(quoted.len());
+    let mut rest = quoted;
+    while let [first, after @ ..] = rest {
+        let (byte, behind) = match (first, after) {
+            (b'\\', [escaped, behind @ ..]) => (*escaped, behind),
+            (_, after) => (*first, after),
+        };
+        value.push(byte);
+        rest = behind;
+    }
+    is_token(&value)
+}
+
 /// Says whether these bytes may be a header's value (RFC 9110, section 5.5): no control characters
 /// but the tab.
 fn is_value(bytes: &[u8]) -> bool {
@@ -258,6 +309,62 @@ mod tests {
         assert!(headers.list_has("a", "Z"));
         assert!(!headers.list_has("a", ""));
         assert!(!headers.list_has("a", "x, ,y,"));
+    }
+
+    #[test]
+    fn a_list_of_something_names_at_least_one() {
+        let headers = headers(&[("a", ""), ("A", "x,"), ("b", " , "), ("c", "x, (")]);
+        assert!(headers.is_list_of("a", is_token));
+        for name in ["b", "c", "d"] {
+            assert!(!headers.is_list_of(name, is_token), "{name}");
+        }
+    }
+
+    #[test]
+    fn an_extension_has_parameters_that_are_tokens() {
+        // RFC 6455, 9.1
+        for text in [
+            "deflate-stream",
+            "mux; max-channels=4; flow-control",
+            "private-extension;a=\"b\"",
+            "x ; a = b ;c",
+            "x; a=\"\\b\\c\"",
+        ] {
+            assert!(is_extension(text.as_bytes()), "{text}");
+        }
+        for text in [
+            "",
+            ";",
+            "x;",
+            "x;;a",
+            "x;=b",
+            "x;a=",
+            "x; a=\"\"",
+            "x; a=\"b",
+            "x; a=b\"",
+            "x; a=\"b c\"",
+            "x; a=\"b\\\"",
+            "x y",
+            "(x)",
+            "x=1",
+            "x; a=b=c",
+            "x; a=\"b\"c",
+            "\"x\"",
+            "x; a=\"",
+            "x; \"a\"",
+        ] {
+            assert!(!is_extension(text.as_bytes()), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_protocol_is_a_token_with_perhaps_a_version() {
+        for text in ["websocket", "HTTP/2.0", "h2c"] {
+            assert!(is_protocol(text.as_bytes()), "{text}");
+        }
+        for text in ["", "/", "a/", "/a", "a/b/c", "a b", "a@"] {
+            assert!(!is_protocol(text.as_bytes()), "{text}");
+        }
     }
 
     #[test]

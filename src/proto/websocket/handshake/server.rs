@@ -9,7 +9,8 @@ use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
 use httparse::Status;
 
 use crate::proto::websocket::handshake::head::{
-    HeadLimits, HeadWriter, Headers, InvalidHead, accept_of, has_bare_line_feed, is_token,
+    HeadLimits, HeadWriter, Headers, InvalidHead, accept_of, has_bare_line_feed, is_extension,
+    is_protocol, is_token,
 };
 use crate::proto::websocket::handshake::uri::{Authority, is_resource_name};
 
@@ -123,8 +124,13 @@ impl<'a> Request<'a> {
         if !self.wants_upgrade() {
             return Err(HandshakeError::NoUpgrade);
         }
+        if !self.headers.is_list_of("upgrade", is_protocol) {
+            return Err(HandshakeError::Malformed("upgrade"));
+        }
         // 4: "A |Connection| header field that includes the token "Upgrade""
-        if !self.headers.list_has("connection", "upgrade") {
+        if !self.headers.list_has("connection", "upgrade")
+            || !self.headers.is_list_of("connection", is_token)
+        {
             return Err(HandshakeError::Connection);
         }
         // 6, and 4.4: another version is answered by the one we speak
@@ -133,6 +139,15 @@ impl<'a> Request<'a> {
         }
         let key = self.key()?;
         let subprotocols = self.subprotocols()?;
+        // 9.1: a value "that does not conform to the ABNF below" MUST fail the connection. What conforms
+        // is declined by silence.
+        if self.header("sec-websocket-extensions").is_some()
+            && !self
+                .headers
+                .is_list_of("sec-websocket-extensions", is_extension)
+        {
+            return Err(HandshakeError::Extensions);
+        }
         Ok(Upgrade {
             request: self,
             accept: accept_of(key),
@@ -276,7 +291,7 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// 4.1, 10: the elements are tokens "and MUST all be unique strings".
+    /// 4.1, 10: the elements are tokens "and MUST all be unique strings"; 4.3: there is at least one.
     fn subprotocols(&self) -> Result<Vec<&'a str>, HandshakeError> {
         let mut offered = Vec::new();
         for element in self.headers.list("sec-websocket-protocol") {
@@ -285,7 +300,10 @@ impl<'a> Request<'a> {
                 Ok(_) | Err(_) => return Err(HandshakeError::Subprotocol),
             }
         }
-        Ok(offered)
+        match offered.is_empty() && self.header("sec-websocket-protocol").is_some() {
+            true => Err(HandshakeError::Subprotocol),
+            false => Ok(offered),
+        }
     }
 }
 
@@ -435,14 +453,16 @@ pub enum HandshakeError {
     Host,
     /// The Upgrade header does not name websocket (RFC 6455, 4.2.1, item 3).
     NoUpgrade,
-    /// The Connection header does not name upgrade (RFC 6455, 4.2.1, item 4).
+    /// The Connection header is no list of tokens that names upgrade (RFC 6455, 4.2.1, item 4).
     Connection,
     /// The key is not there exactly once or is not 16 bytes in base64 (RFC 6455, 4.2.1, item 5).
     Key,
     /// The version is not 13, exactly once (RFC 6455, 4.2.1, item 6).
     Version,
-    /// An offered subprotocol is no token or repeated (RFC 6455, 4.1, item 10).
+    /// An offered subprotocol is no token or repeated, or none is named (RFC 6455, 4.1, item 10).
     Subprotocol,
+    /// The extensions offered are not a list of such (RFC 6455, 9.1).
+    Extensions,
 }
 
 impl HandshakeError {
@@ -456,7 +476,8 @@ impl HandshakeError {
             | Self::Host
             | Self::Connection
             | Self::Key
-            | Self::Subprotocol => 400,
+            | Self::Subprotocol
+            | Self::Extensions => 400,
             Self::Method => 405,
             Self::NoUpgrade | Self::Version => 426,
             Self::HeadTooLarge { .. } | Self::TooManyHeaders { .. } => 431,
@@ -478,10 +499,11 @@ impl fmt::Display for HandshakeError {
             Self::Body => f.write_str("an upgrade must not have a body"),
             Self::Host => f.write_str("host must be given exactly once and be an authority"),
             Self::NoUpgrade => f.write_str("upgrade must name websocket"),
-            Self::Connection => f.write_str("connection must name upgrade"),
+            Self::Connection => f.write_str("connection must be tokens and name upgrade"),
             Self::Key => f.write_str("sec-websocket-key must be 16 bytes in base64, once"),
             Self::Version => f.write_str("sec-websocket-version must be 13, once"),
             Self::Subprotocol => f.write_str("subprotocols must be tokens, each once"),
+            Self::Extensions => f.write_str("extensions must be tokens with parameters"),
         }
     }
 }

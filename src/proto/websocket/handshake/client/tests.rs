@@ -209,7 +209,12 @@ fn connection_names_upgrade() {
         judge(&with("Connection", "connection: keep-alive, UPGRADE")),
         chat()
     );
-    for line in ["", "Connection: close", "Connection: upgrades"] {
+    for line in [
+        "",
+        "Connection: close",
+        "Connection: upgrades",
+        "Connection: Upgrade, @",
+    ] {
         assert_eq!(
             judge(&with("Connection", line)),
             Err(ResponseError::Connection),
@@ -237,13 +242,21 @@ fn the_accept_value_answers_our_key_exactly_once() {
 
 #[test]
 fn extensions_were_not_offered() {
-    assert_eq!(
-        judge(&and("Sec-WebSocket-Extensions:")),
-        chat(),
-        "names none"
-    );
-    let chosen = and("Sec-WebSocket-Extensions: permessage-deflate");
-    assert_eq!(judge(&chosen), Err(ResponseError::Extension));
+    for value in ["permessage-deflate", "", ","] {
+        let chosen = and(&format!("Sec-WebSocket-Extensions: {value}"));
+        assert_eq!(judge(&chosen), Err(ResponseError::Extension), "{value}");
+    }
+}
+
+#[test]
+fn a_body_is_not_announced() {
+    for line in [
+        "Content-Length: 0",
+        "Content-Length: 5",
+        "Transfer-Encoding: chunked",
+    ] {
+        assert_eq!(judge(&and(line)), Err(ResponseError::Body), "{line}");
+    }
 }
 
 #[test]
