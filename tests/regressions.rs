@@ -412,3 +412,30 @@ fn limits_out_of_all_proportion_are_refused() {
         assert!(error.contains(field), "{error}");
     }
 }
+
+/// The answer to HEAD claimed to have no body or brought one, and its Upgrade header stood without the
+/// connection option that belongs to it.
+#[test]
+fn the_answer_to_head_is_the_head_of_the_answer_to_get() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let (_, addr) = listen_with(&mut reactor, config(WireFactory::WebSocket, None, None));
+    let upgrade = String::from_utf8(upgrade_request("/", "")).unwrap();
+    let plain = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    for (request, method, line, options) in [
+        (plain, "GET", "HTTP/1.1 426 ", "close, Upgrade"),
+        (upgrade.as_str(), "PUT", "HTTP/1.1 405 ", "close"),
+    ] {
+        let [whole, head] = [method, "HEAD"].map(|method| {
+            let mut peer = dial(addr);
+            let request = request.replacen("GET", method, 1);
+            peer.write_all(request.as_bytes()).unwrap();
+            let answer = read_at_least(&mut reactor, &mut recorder, &mut peer, usize::MAX);
+            String::from_utf8(answer).unwrap()
+        });
+        assert!(whole.starts_with(line), "{whole}");
+        assert!(whole.contains(&format!("\r\nConnection: {options}\r\n")));
+        let (begin, body) = whole.split_once("\r\n\r\n").unwrap();
+        assert!(!body.is_empty());
+        assert_eq!(head, format!("{begin}\r\n\r\n"));
+    }
+}

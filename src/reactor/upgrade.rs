@@ -67,7 +67,7 @@ impl<D: Default> Core<D> {
             Ok(None) => return,
             Ok(Some(parsed)) => parsed,
             Err(error) => {
-                self.refuse_broken(id, &error);
+                self.refuse_broken(id, &error, error_response(&error));
                 return;
             }
         };
@@ -78,7 +78,7 @@ impl<D: Default> Core<D> {
         let upgrade = match request.upgrade() {
             Ok(upgrade) => upgrade,
             Err(error) => {
-                self.refuse_broken(id, &error);
+                self.refuse_broken(id, &error, answer_to(&request, error_response(&error)));
                 return;
             }
         };
@@ -134,13 +134,10 @@ impl<D: Default> Core<D> {
         id: ConnId,
         request: &Request<'_>,
     ) {
-        let mut answer = handler.on_http(&mut Context::new(self), id, request);
+        let answer = handler.on_http(&mut Context::new(self), id, request);
         self.refresh_now();
         if !self.is_handshaking(id) {
             return;
-        }
-        if request.method() == "HEAD" {
-            answer.body.clear();
         }
         let cause = if answer.status < 400 {
             Cause::LocalClose
@@ -148,7 +145,7 @@ impl<D: Default> Core<D> {
             Cause::Refused
         };
         match http_response(answer.status, &answer.headers, &answer.body) {
-            Ok(response) => self.refuse_with(id, cause, "", &response),
+            Ok(response) => self.refuse_with(id, cause, "", &answer_to(request, response)),
             Err(error) => {
                 log::error!("the handler's answer to {id} cannot be sent: {error}");
                 self.reject(id, Rejection::new(500, "internal error\n"));
@@ -181,9 +178,9 @@ impl<D: Default> Core<D> {
         }
     }
 
-    fn refuse_broken(&mut self, id: ConnId, error: &HandshakeError) {
+    fn refuse_broken(&mut self, id: ConnId, error: &HandshakeError, response: Vec<u8>) {
         let (cause, reason) = (Cause::ProtocolError, error.to_string());
-        self.refuse_with(id, cause, &reason, &error_response(error));
+        self.refuse_with(id, cause, &reason, &response);
     }
 
     fn refuse_with(&mut self, id: ConnId, cause: Cause, reason: &str, response: &[u8]) {
@@ -302,4 +299,14 @@ impl<D> Core<D> {
         .map(drop)
         .map_err(|error| ConfigError::new("url", error.to_string()))
     }
+}
+
+/// Leaves the body out where `HEAD` asked; the head still tells its length (RFC 9110, section 9.3.2).
+fn answer_to(request: &Request<'_>, mut response: Vec<u8>) -> Vec<u8> {
+    if request.method() == "HEAD" {
+        let end = b"\r\n\r\n";
+        let head = response.windows(end.len()).position(|line| line == end);
+        response.truncate(head.map_or(response.len(), |at| at + end.len()));
+    }
+    response
 }

@@ -362,10 +362,10 @@ pub fn accept_response(
 }
 
 /// Builds a plain HTTP response that ends the connection: with `Content-Length` and
-/// `Connection: close`.
+/// `Connection: close`, which also names an `Upgrade` header where one is given.
 ///
-/// Statuses 204 and 304 have neither length nor body, whatever is given. An answer to a `HEAD` request
-/// takes an empty body.
+/// Statuses 204 and 304 have neither length nor body, whatever is given. The answer to a `HEAD` request
+/// is the same without its body: cut it behind the empty line.
 ///
 /// # Errors
 ///
@@ -398,7 +398,9 @@ pub fn http_response(
     } else {
         Some(body)
     };
-    let mut head = final_head(status, body.map(<[u8]>::len));
+    let mut names = headers.iter().map(|(name, _)| name.as_ref());
+    let upgrades = names.any(|name| name.eq_ignore_ascii_case("upgrade"));
+    let mut head = final_head(status, body.map(<[u8]>::len), upgrades);
     head.foreign(headers, &RESERVED_IN_FINAL)?;
     Ok(with_body(head, body.unwrap_or_default()))
 }
@@ -406,7 +408,7 @@ pub fn http_response(
 /// Builds the response that tells a client why its handshake failed; the body names the rule.
 pub fn error_response(error: &HandshakeError) -> Vec<u8> {
     let body = format!("{error}\n");
-    let mut head = final_head(error.status(), Some(body.len()));
+    let mut head = final_head(error.status(), Some(body.len()), error.status() == 426);
     head.own("Content-Type", b"text/plain; charset=utf-8");
     match error.status() {
         // RFC 9110, 15.5.6: "MUST generate an Allow header field in a 405 response"
@@ -416,7 +418,6 @@ pub fn error_response(error: &HandshakeError) -> Vec<u8> {
         // understanding"
         426 => {
             head.own("Upgrade", b"websocket");
-            head.own("Connection", b"Upgrade");
             head.own("Sec-WebSocket-Version", b"13");
         }
         _ => {}
@@ -511,12 +512,18 @@ impl fmt::Display for HandshakeError {
 impl StdError for HandshakeError {}
 
 /// Begins a response that ends the connection.
-fn final_head(status: u16, body_len: Option<usize>) -> HeadWriter {
+fn final_head(status: u16, body_len: Option<usize>, upgrades: bool) -> HeadWriter {
     let mut head = HeadWriter::new(format_args!("HTTP/1.1 {status} {}", reason_phrase(status)));
     if let Some(len) = body_len {
         head.own("Content-Length", len.to_string().as_bytes());
     }
-    head.own("Connection", b"close");
+    // RFC 9110, 7.8: who sends Upgrade "MUST also send an "Upgrade" connection option"
+    let options: &[u8] = if upgrades {
+        b"close, Upgrade"
+    } else {
+        b"close"
+    };
+    head.own("Connection", options);
     head
 }
 

@@ -594,7 +594,9 @@ fn every_error_is_answered_by_its_status_and_names_its_rule() {
         );
         assert_eq!(body, format!("{error}\n"));
         assert!(head.contains(&format!("\r\nContent-Length: {}\r\n", body.len())));
-        assert!(head.contains("\r\nConnection: close\r\n"));
+        let upgrades = error.status() == 426;
+        let options = if upgrades { "close, Upgrade" } else { "close" };
+        assert!(head.contains(&format!("\r\nConnection: {options}\r\n")));
         assert_eq!(head.contains("\r\nAllow: GET"), error.status() == 405);
         assert_eq!(
             head.contains("\r\nUpgrade: websocket"),
@@ -613,6 +615,10 @@ fn a_plain_response_is_final_and_cannot_be_split() {
     let expected = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\
         Content-Type: text/plain\r\n\r\nfine";
     assert_eq!(String::from_utf8(response).unwrap(), expected);
+    let upgrade = http_response(426, &[("upgrade", "websocket")], b"").unwrap();
+    let expected = "HTTP/1.1 426 Upgrade Required\r\nContent-Length: 0\r\n\
+        Connection: close, Upgrade\r\nupgrade: websocket\r\n\r\n";
+    assert_eq!(String::from_utf8(upgrade).unwrap(), expected);
     for status in [204, 304] {
         let response =
             String::from_utf8(http_response(status, &NO_HEADERS, b"x").unwrap()).unwrap();
