@@ -107,11 +107,6 @@ impl<'a, D> Context<'a, D> {
     /// overtakes them and they are dropped. `code` and `reason` (cut at 123 bytes) are for WebSocket; a
     /// code that must not be sent is replaced by 1000.
     pub fn close(&mut self, id: ConnId, code: CloseCode, reason: &str) {
-        let code = if code.is_sendable() {
-            code
-        } else {
-            CloseCode::NORMAL
-        };
         self.close_for(id, Cause::LocalClose, Some(code), reason);
     }
 

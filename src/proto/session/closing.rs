@@ -10,7 +10,8 @@ use crate::proto::wire::Role;
 
 impl Session {
     /// Begins to close, for a cause of ours. `code` and `reason` go into a Close frame where the wire
-    /// has one; the cause's own code, or 1000, stands in for none.
+    /// has one; the cause's own code, or 1000, stands in for none and for one that must not be sent
+    /// (RFC 6455, section 7.4). The reason is cut at 123 bytes.
     ///
     /// Messages queued before go first while the socket takes output; once it does not, the Close
     /// overtakes them and they are dropped. Before the session is open, and a second time, this ends
@@ -28,6 +29,7 @@ impl Session {
             Phase::Closing | Phase::Closed => {}
             Phase::Open => {
                 let code = code
+                    .filter(|code| code.is_sendable())
                     .or_else(|| cause.close_code())
                     .unwrap_or(CloseCode::NORMAL);
                 let spans = env.policy(self.policy).timing.close;

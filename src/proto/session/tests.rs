@@ -811,6 +811,19 @@ fn each_cause_of_ours_has_its_close_code() {
 }
 
 #[test]
+fn a_code_that_must_not_be_sent_is_replaced() {
+    for code in [0, 999, 1004, 1005, 1006, 1015, 2999, 5000, u16::MAX] {
+        let mut bench = Bench::new(Wire::WebSocket);
+        let Bench { env, session } = &mut bench;
+        let code = Some(CloseCode::new(code));
+        session.close(env, secs(1), Cause::LocalClose, code, "");
+        assert_eq!(sent_close_code(&bench.flush(secs(1))), 1000, "{code:?}");
+        let evidence = bench.evidence(secs(1));
+        assert_eq!(evidence.close_code, Some(CloseCode::NORMAL));
+    }
+}
+
+#[test]
 fn each_broken_rule_has_its_close_code() {
     for (bytes, cause, code) in [
         (masked(Opcode::Text, b"\xff"), Cause::InvalidUtf8, 1007),
