@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::ops::{Index, IndexMut};
 use std::str::FromStr;
 use std::time::Duration;
@@ -122,7 +122,8 @@ impl ClientConfig {
         let Some((scheme, rest)) = url.split_once("://") else {
             return Err(error(format!("needs a scheme, such as ws://{url}")));
         };
-        let (wire, default_port) = match scheme {
+        // RFC 3986, 3.1: schemes are case-insensitive.
+        let (wire, default_port) = match scheme.to_ascii_lowercase().as_str() {
             #[cfg(feature = "websocket")]
             "ws" => (WireFactory::WebSocket, Some(80)),
             "wss" => return Err(error("wss:// needs TLS, which is not spoken yet".into())),
@@ -181,19 +182,25 @@ impl ClientConfig {
     }
 }
 
-/// Splits `host:port` or `[v6]:port`; `None` where the port is no number.
+/// Splits `host:port` or `[v6]:port`; `None` where the port is no number, or what is in brackets no
+/// address of version 6. A colon with nothing behind it names no port (RFC 3986, section 3.2.3).
 fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
-    if let Some(rest) = authority.strip_prefix('[') {
-        let (host, rest) = rest.split_once(']')?;
-        return match rest.strip_prefix(':') {
-            Some(port) => Some((host, Some(port.parse().ok()?))),
-            None if rest.is_empty() => Some((host, None)),
-            None => None,
-        };
-    }
-    match authority.split_once(':') {
-        Some((host, port)) => Some((host, Some(port.parse().ok()?))),
-        None => Some((authority, None)),
+    let (host, port) = match authority.strip_prefix('[') {
+        Some(rest) => {
+            let (host, rest) = rest.split_once(']')?;
+            Ipv6Addr::from_str(host).ok()?;
+            match rest.strip_prefix(':') {
+                Some(port) => (host, port),
+                None => (host, rest.is_empty().then_some("")?),
+            }
+        }
+        None => authority.split_once(':').unwrap_or((authority, "")),
+    };
+    // A number may have a sign, a port may not.
+    let is_number = port.bytes().all(|digit| digit.is_ascii_digit());
+    match port {
+        "" => Some((host, None)),
+        port => Some((host, Some(port.parse().ok().filter(|_| is_number)?))),
     }
 }
 
@@ -477,6 +484,7 @@ mod tests {
                 split("a", 9001, "/chat?room=1")
             );
             assert_eq!(parts("ws://a:9001?room=1"), split("a", 9001, "/?room=1"));
+            assert_eq!(parts("WS://[::1]:?x"), split("::1", 80, "/?x"));
         }
     }
 
@@ -491,6 +499,11 @@ mod tests {
             "tcp://a:0",
             "tcp://a:65536",
             "tcp://[::1",
+            "tcp://[a]:1",
+            "tcp://[::1]a",
+            "tcp://::1:1",
+            "tcp://a:+1",
+            "tcp://a:",
             "tcp://a:1#x",
             "tcp://u@a:1",
         ] {
