@@ -93,6 +93,10 @@ pub struct ClientConfig {
     pub subprotocols: Vec<String>,
     /// Header fields to add to the WebSocket request.
     pub headers: Vec<(String, String)>,
+    /// Whether a WebSocket client waits while another one of this reactor shakes hands with the same
+    /// address and port, as RFC 6455, section 4.1, demands. A load generator switches it off. Default
+    /// true.
+    pub takes_turns: bool,
 }
 
 impl ClientConfig {
@@ -108,6 +112,7 @@ impl ClientConfig {
             reconnect: Some(ReconnectConfig::default()),
             subprotocols: Vec::new(),
             headers: Vec::new(),
+            takes_turns: true,
         }
     }
 
@@ -405,6 +410,8 @@ pub(super) enum ClientState {
     Waiting(Micros),
     /// Its name is being looked up, or the next of its addresses is about to be dialed.
     Resolving,
+    /// It waits for another handshake with its address to end.
+    Queued,
     /// It has a connection, open or not yet.
     Active(ConnId),
     /// It is not dialed any more.
@@ -424,6 +431,15 @@ impl Client {
             #[cfg(feature = "websocket")]
             key: [0; 16],
         })
+    }
+
+    /// Says whether there may be only one of its kind in an opening handshake with an address.
+    pub(super) fn takes_turns(&self) -> bool {
+        #[cfg(feature = "websocket")]
+        let has_handshake = matches!(self.config.wire, WireFactory::WebSocket);
+        #[cfg(not(feature = "websocket"))]
+        let has_handshake = false;
+        has_handshake && self.config.takes_turns
     }
 
     /// Returns the address where the host is one, so that nothing must be looked up.

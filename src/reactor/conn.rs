@@ -40,7 +40,7 @@ pub(super) struct ConnFlags {
     pub(super) carried: bool,
     /// A send found the queue full, and `on_writable` is owed.
     pub(super) wants_room: bool,
-    /// Counted among the half-open connections of its address.
+    /// Counted among the half-open connections of its address, or, dialed, the one that may be half-open.
     pub(super) half_open: bool,
     /// Counted among the connections of its address.
     pub(super) counted: bool,

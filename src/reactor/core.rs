@@ -16,6 +16,7 @@ use super::clock::Clock;
 use super::conn::{Conn, ConnFlags};
 use super::drain::Drain;
 use super::handler::Origin;
+use super::lanes::Lanes;
 use super::listener::Listener;
 use super::remote::{Inbox, Remote};
 use super::socket;
@@ -46,6 +47,8 @@ pub(super) struct Core<D> {
     pub(super) stopped: Vec<ClientId>,
     /// Clients waiting to be dialed, soonest first.
     pub(super) dials: BTreeSet<(Micros, ClientId)>,
+    /// Opening handshakes of clients, one at a time for each address.
+    pub(super) lanes: Lanes,
     pub(super) sources: Slab<()>,
     pub(super) timers: BTreeMap<TimerId, u64>,
     /// Connections by address, where a listener limits them.
@@ -114,6 +117,7 @@ impl<D> Core<D> {
             clients: Clients::default(),
             stopped: Vec::new(),
             dials: BTreeSet::new(),
+            lanes: Lanes::default(),
             sources: Slab::new(),
             timers: BTreeMap::new(),
             addresses: Addresses::default(),
@@ -328,12 +332,18 @@ impl<D> Core<D> {
         }
     }
 
-    /// Counts a connection out of its address's half-open ones, once.
+    /// Counts a connection out of its address's half-open ones, once; a dialed one makes room for the
+    /// next.
     pub(super) fn leave_half_open(&mut self, key: usize) {
-        if let Some(conn) = self.conns.get_mut(key)
-            && std::mem::take(&mut conn.flags.half_open)
-        {
-            self.addresses.leave_half_open(conn.peer.ip(), self.now.at);
+        let Some(conn) = self.conns.get_mut(key) else {
+            return;
+        };
+        if !std::mem::take(&mut conn.flags.half_open) {
+            return;
+        }
+        match conn.origin {
+            Origin::Listener(_) => self.addresses.leave_half_open(conn.peer.ip(), self.now.at),
+            Origin::Client(_) => self.lanes.leave(conn.peer),
         }
     }
 
@@ -385,7 +395,7 @@ impl<D> Core<D> {
                 client.state = ClientState::Stopped;
                 self.stopped.push(id);
             }
-            ClientState::Resolving => {
+            ClientState::Resolving | ClientState::Queued => {
                 client.state = ClientState::Stopped;
                 self.stopped.push(id);
             }
@@ -403,6 +413,7 @@ impl<D> Core<D> {
             || !self.expired.is_empty()
             || self.in_hand.is_some()
             || !self.stopped.is_empty()
+            || self.lanes.first_ready().is_some()
             || self.commanded
             || self.unwound
             || self.stopping

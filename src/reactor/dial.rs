@@ -25,6 +25,14 @@ impl<D: Default> Core<D> {
             self.dials.pop_first();
             self.begin_attempt(handler, id);
         }
+        while let Some((addr, id)) = self.lanes.first_ready() {
+            let client = self.clients.get(id);
+            let is_waiting = client.is_some_and(|client| client.state == ClientState::Queued);
+            if !is_waiting || !self.dial_now(handler, id) {
+                self.lanes.leave(addr);
+            }
+            self.lanes.done();
+        }
     }
 
     /// Takes up what looking names up has brought.
@@ -110,10 +118,25 @@ impl<D: Default> Core<D> {
         }
     }
 
+    /// Dials the next address, or queues for it.
     fn dial_next<H: Handler<Data = D>>(&mut self, handler: &mut H, id: ClientId) {
         let client = &mut self.clients[id];
+        let next = client.addrs.last().copied();
+        match next.filter(|_| client.takes_turns()) {
+            Some(addr) => {
+                client.state = ClientState::Queued;
+                self.lanes.join(addr, id);
+            }
+            None => drop(self.dial_now(handler, id)),
+        }
+    }
+
+    /// Dials the next address; says whether it is on its way. If not, what follows from that has been
+    /// seen to.
+    fn dial_now<H: Handler<Data = D>>(&mut self, handler: &mut H, id: ClientId) -> bool {
+        let client = &mut self.clients[id];
         let Some(addr) = client.addrs.pop() else {
-            return;
+            return false;
         };
         let attempt = client.backoff.attempts().saturating_add(1);
         // No connection yet: a callback that stops the client now finds none to close.
@@ -124,11 +147,11 @@ impl<D: Default> Core<D> {
             ClientEvent::Dialing { attempt, addr },
         );
         if self.clients[id].state == ClientState::Stopped {
-            return;
+            return false;
         }
         if self.conns.len() >= self.config.max_connections {
             self.attempt_failed(handler, id, DialError::Full);
-            return;
+            return false;
         }
         let dialed = socket::dial(addr).and_then(|socket| {
             self.refresh_now();
@@ -136,18 +159,17 @@ impl<D: Default> Core<D> {
             let (policy, wire) = (client.policy, client.config.wire.make());
             let phase = self.next_phase();
             let session = Session::dialed(&self.env, policy, wire, phase, self.now);
-            self.insert(
-                socket,
-                session,
-                addr,
-                Origin::Client(id),
-                ConnFlags::default(),
-            )
+            let flags = ConnFlags {
+                half_open: self.clients[id].takes_turns(),
+                ..ConnFlags::default()
+            };
+            self.insert(socket, session, addr, Origin::Client(id), flags)
         });
         match dialed {
             Ok(conn) => {
                 self.env.stats.dialed += 1;
                 self.clients[id].state = ClientState::Active(conn);
+                return true;
             }
             Err(error) if !self.clients[id].addrs.is_empty() => {
                 log::debug!("dialing {addr} failed: {error}");
@@ -155,6 +177,7 @@ impl<D: Default> Core<D> {
             }
             Err(error) => self.attempt_failed(handler, id, DialError::from(&error)),
         }
+        false
     }
 
     fn attempt_failed<H: Handler<Data = D>>(
