@@ -83,7 +83,8 @@ pub mod architecture {
     //!
     //! - A peer judged dead gets a reset, and its slot is free in the same turn.
     //! - Where the wire has a Close frame it is sent, and the connection ends once both have spoken, or
-    //!   with the close timeout. The server ends TCP, the client waits for that (RFC 6455, 7.1.1).
+    //!   with the close timeout. The server ends TCP, the client waits for that (RFC 6455, 7.1.1). Where a
+    //!   peer talks on behind its Close, the server only ends its own direction, as below.
     //! - Plain wires, and peers that broke a rule: what is queued leaves, our direction ends, input is
     //!   discarded until the peer's ends too, or until the close timeout. A plain close with unread input
     //!   would be a reset, and could take our last words with it.
@@ -116,6 +117,11 @@ pub mod architecture {
     //!   spread; the silence they would have probed waits for the next one.
     //! - A close overtakes queued messages only once the socket has refused output. Before that, what was
     //!   sent in the same callback arrives before the goodbye.
+    //! - A client that dials the address and port with which another client of the reactor is shaking hands
+    //!   waits for its turn, because RFC 6455, 4.1, allows one connection at a time to be connecting.
+    //!   `takes_turns` switches that off.
+    //! - A line feed alone ends no line of an HTTP head, though RFC 9112 would allow it, and a Host with a
+    //!   comma is refused, though RFC 3986 would not: both are what requests are smuggled with.
     //! - One ping is timed at a time, as TCP times segments (RFC 6298): older tokens need no storage, and
     //!   a round trip longer than the interval is still measured truly.
 }

@@ -9,7 +9,7 @@ use crate::proto::heartbeat::PongMatch;
 use crate::proto::policy::Limits;
 use crate::proto::ring::Ring;
 use crate::proto::time::{Micros, Moment, Stamp};
-use crate::proto::wire::{self, MessageKind, Payload};
+use crate::proto::wire::{self, MessageKind, Payload, Role};
 
 /// What one step of decoding found.
 #[derive(Debug)]
@@ -81,6 +81,7 @@ impl Session {
         // What follows the peer's Close is not a frame (RFC 6455, section 5.5.1).
         let is_over = self.facts.has(Fact::Discarding) || self.facts.has(Fact::CloseReceived);
         if is_over || self.phase == Phase::Closed {
+            self.note_trailing(input);
             return (input.len(), Event::NeedMore);
         }
         if input.is_empty() {
@@ -360,6 +361,16 @@ impl Session {
                 Event::Consumed
             }
             Event::NeedMore | Event::Consumed | Event::Pong { .. } => event,
+        }
+    }
+
+    /// Notes bytes behind the peer's Close. Where more of them may come a server cannot simply close the
+    /// socket: unread, they would make a reset of it, which could take our last words with it. So it ends
+    /// its own direction and reads on (RFC 6455, section 7.1.1).
+    fn note_trailing(&mut self, input: &[u8]) {
+        let is_trailing = self.facts.has(Fact::CloseReceived) && !input.is_empty();
+        if is_trailing && self.role == Role::Server {
+            self.facts.insert(Fact::Discarding);
         }
     }
 

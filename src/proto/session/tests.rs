@@ -995,8 +995,13 @@ fn what_follows_the_peers_close_is_discarded() {
     bytes.extend(b"garbage");
     assert_eq!(bench.feed(secs(1), &bytes), []);
     assert_eq!(sent_close_code(&bench.flush(secs(1))), 1000);
+    // A close over more of it would be a reset: we end our direction and read on.
+    assert_eq!(bench.session.socket_action(), SocketAction::ShutdownWrite);
+    assert_eq!(bench.feed(secs(2), b"more"), []);
+    assert_eq!(bench.session.socket_action(), SocketAction::Keep);
+    bench.session.handle_eof(&bench.env, secs(2));
     assert_eq!(
-        bench.end(secs(1), SocketAction::Close),
+        bench.end(secs(2), SocketAction::Close),
         (Cause::PeerClosed, true)
     );
 }
