@@ -504,6 +504,21 @@ mod tests {
         }
     }
 
+    #[cfg(feature = "websocket")]
+    #[test]
+    fn the_host_field_leaves_the_default_port_out() {
+        for (url, authority) in [
+            ("ws://example.com", "example.com"),
+            ("ws://example.com:80/", "example.com"),
+            ("ws://example.com:9001/", "example.com:9001"),
+            ("ws://[::1]/", "[::1]"),
+            ("ws://[0:0::1]:9001/", "[::1]:9001"),
+        ] {
+            let config = ClientConfig::from_url(url).expect("a sound url");
+            assert_eq!(config.authority(), authority, "{url}");
+        }
+    }
+
     #[test]
     fn a_bad_url_is_refused_with_the_reason() {
         for url in [

@@ -138,6 +138,11 @@ impl<'a> Request<'a> {
             return Err(HandshakeError::Version);
         }
         let key = self.key()?;
+        // 7: who checks the first of two origins, and who checks the last, would both be content (RFC 6454,
+        // 7.3: a client MUST NOT send more than one).
+        if self.headers.all("origin").count() > 1 {
+            return Err(HandshakeError::Malformed("origin"));
+        }
         let subprotocols = self.subprotocols()?;
         // 9.1: a value "that does not conform to the ABNF below" MUST fail the connection. What conforms
         // is declined by silence.

@@ -400,6 +400,13 @@ fn extensions_are_declined_by_silence() {
 }
 
 #[test]
+fn an_origin_stands_once_or_not_at_all() {
+    assert_eq!(judge(&with("Origin", "")), Ok(()));
+    let two = and("origin: http://other.example");
+    assert_eq!(judge(&two), Err(HandshakeError::Malformed("origin")));
+}
+
+#[test]
 fn malformed_extensions_fail_the_handshake() {
     // 9.1
     for value in ["", ",", "a;", "a b", "a; b=\"c d\"", "a, b=1"] {
