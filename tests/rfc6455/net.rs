@@ -1,0 +1,264 @@
+//! Real sockets: a server of ours with raw clients, and a client of ours with a raw server.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use heartwheel::close::Evidence;
+use heartwheel::reactor::{
+    ClientConfig, ClientEvent, ListenerConfig, ListenerId, Reactor, WireFactory,
+};
+use tungstenite::handshake::derive_accept_key;
+
+use crate::support::{self, PATIENCE, Recorder, Seen, drive, heartbeat};
+
+/// How a connection ended, as the other side sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    Fin,
+    Reset,
+}
+
+/// A reactor with what it tells its handler.
+pub(crate) struct Loop {
+    pub(crate) reactor: Reactor<u32>,
+    pub(crate) recorder: Recorder,
+}
+
+impl Loop {
+    fn new(recorder: Recorder) -> Self {
+        let reactor = support::reactor();
+        Self { reactor, recorder }
+    }
+
+    #[track_caller]
+    pub(crate) fn drive(&mut self, until: impl FnMut(&Recorder) -> bool) {
+        drive(&mut self.reactor, &mut self.recorder, until);
+    }
+
+    /// Takes one turn, and whatever has come by then.
+    pub(crate) fn turn(&mut self) {
+        let limit = Some(Duration::from_millis(1));
+        self.reactor.turn(&mut self.recorder, limit).unwrap();
+    }
+
+    /// Turns for a moment, when what is claimed is that nothing happens.
+    pub(crate) fn idle(&mut self) {
+        let moment = Duration::from_millis(100);
+        support::drive_for(&mut self.reactor, &mut self.recorder, moment);
+    }
+
+    #[track_caller]
+    pub(crate) fn read(&mut self, peer: &mut TcpStream, count: usize) -> Vec<u8> {
+        let (reactor, recorder) = (&mut self.reactor, &mut self.recorder);
+        support::read_at_least(reactor, recorder, peer, count)
+    }
+
+    #[track_caller]
+    pub(crate) fn read_head(&mut self, peer: &mut TcpStream) -> String {
+        support::read_head(&mut self.reactor, &mut self.recorder, peer)
+    }
+
+    /// Reads until the connection ends.
+    #[track_caller]
+    pub(crate) fn read_to_end(&mut self, peer: &mut TcpStream) -> (Vec<u8>, Ended) {
+        let (mut bytes, mut ended) = (Vec::new(), None);
+        self.drive(|_| {
+            let mut chunk = vec![0; 64 * 1024];
+            match peer.read(&mut chunk) {
+                Ok(0) => ended = Some(Ended::Fin),
+                Ok(count) => bytes.extend_from_slice(&chunk[..count]),
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => {
+                    ended = Some(Ended::Reset);
+                }
+                Err(_) => {}
+            }
+            ended.is_some()
+        });
+        (bytes, ended.unwrap())
+    }
+
+    /// Turns until the only connection has ended, and returns how.
+    #[track_caller]
+    pub(crate) fn evidence(&mut self) -> Evidence {
+        self.drive(|seen| seen.closed().len() + seen.rejected().len() == 1);
+        let closed = self.recorder.closed();
+        closed
+            .first()
+            .map_or_else(|| self.recorder.rejected()[0], |(_, evidence)| *evidence)
+    }
+
+    pub(crate) fn close(&mut self, code: u16, reason: &str) {
+        let id = *self.recorder.opened().last().unwrap();
+        let code = heartwheel::close::CloseCode::new(code);
+        self.reactor.context().close(id, code, reason);
+    }
+}
+
+/// A server of ours.
+pub(crate) struct Server {
+    pub(crate) turning: Loop,
+    addr: SocketAddr,
+}
+
+impl Server {
+    pub(crate) fn new() -> Self {
+        Self::with(Recorder::default(), |_| {})
+    }
+
+    pub(crate) fn with(recorder: Recorder, change: impl FnOnce(&mut ListenerConfig)) -> Self {
+        let mut turning = Loop::new(recorder);
+        let mut config = ListenerConfig::new(([127, 0, 0, 1], 0).into(), WireFactory::WebSocket);
+        config.heartbeat = heartbeat(None, None);
+        config.heartbeat.close_timeout = PATIENCE * 2;
+        config.heartbeat.handshake_timeout = PATIENCE * 2;
+        change(&mut config);
+        let listened: (ListenerId, _) = support::listen_with(&mut turning.reactor, config);
+        let (_, addr) = listened;
+        Self { turning, addr }
+    }
+
+    pub(crate) fn dial(&self) -> TcpStream {
+        support::dial(self.addr)
+    }
+
+    /// Opens a connection, with its handshake behind it.
+    #[track_caller]
+    pub(crate) fn open(&mut self) -> TcpStream {
+        let Loop { reactor, recorder } = &mut self.turning;
+        support::open_websocket(reactor, recorder, self.addr)
+    }
+
+    /// Sends a request and returns all of the answer.
+    #[track_caller]
+    pub(crate) fn ask(&mut self, request: &[u8]) -> String {
+        let mut peer = self.dial();
+        peer.write_all(request).unwrap();
+        let (answer, ended) = self.turning.read_to_end(&mut peer);
+        let answer = String::from_utf8(answer).unwrap();
+        assert_eq!(ended, Ended::Fin, "{answer}");
+        answer
+    }
+}
+
+/// A client of ours, and the raw server that it dials.
+pub(crate) struct Dialer {
+    pub(crate) turning: Loop,
+    listener: TcpListener,
+}
+
+impl Dialer {
+    /// Dials once.
+    pub(crate) fn new() -> Self {
+        Self::with(Recorder::default(), |_| {})
+    }
+
+    pub(crate) fn with(recorder: Recorder, change: impl FnMut(&mut ClientConfig)) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let turning = Loop::new(recorder);
+        let mut dialer = Self { turning, listener };
+        dialer.connect("/", change);
+        dialer
+    }
+
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.listener.local_addr().unwrap()
+    }
+
+    /// Adds a client that dials this path once, unless `change` says otherwise.
+    pub(crate) fn connect(&mut self, path: &str, mut change: impl FnMut(&mut ClientConfig)) {
+        let mut config = ClientConfig::from_url(&format!("ws://{}{path}", self.addr())).unwrap();
+        config.heartbeat = heartbeat(None, None);
+        config.heartbeat.close_timeout = PATIENCE * 2;
+        config.heartbeat.handshake_timeout = PATIENCE * 2;
+        config.reconnect = None;
+        change(&mut config);
+        self.turning.reactor.connect(config).unwrap();
+    }
+
+    /// Accepts a connection, if one has come.
+    pub(crate) fn try_accept(&self) -> Option<TcpStream> {
+        let (peer, _) = self.listener.accept().ok()?;
+        peer.set_read_timeout(Some(Duration::from_millis(10)))
+            .unwrap();
+        peer.set_nodelay(true).unwrap();
+        Some(peer)
+    }
+
+    /// Accepts the next connection, and returns it with its request.
+    #[track_caller]
+    pub(crate) fn accept(&mut self) -> (TcpStream, String) {
+        let mut peer = None;
+        let listener = &self.listener;
+        self.turning.drive(|_| {
+            peer = listener.accept().ok();
+            peer.is_some()
+        });
+        let (mut peer, _) = peer.unwrap();
+        peer.set_read_timeout(Some(Duration::from_millis(10)))
+            .unwrap();
+        peer.set_nodelay(true).unwrap();
+        let request = self.turning.read_head(&mut peer);
+        (peer, request)
+    }
+
+    /// Accepts the next connection and completes its handshake.
+    #[track_caller]
+    pub(crate) fn open(&mut self) -> TcpStream {
+        let (mut peer, request) = self.accept();
+        peer.write_all(&response(&request, "")).unwrap();
+        let before = self.turning.recorder.opened().len();
+        self.turning.drive(|seen| seen.opened().len() > before);
+        peer
+    }
+
+    /// Returns what became of the dials.
+    pub(crate) fn events(&self) -> Vec<ClientEvent> {
+        let event = |seen: &Seen| match seen {
+            Seen::Client(_, event) => Some(event.clone()),
+            _ => None,
+        };
+        self.turning
+            .recorder
+            .seen
+            .iter()
+            .filter_map(event)
+            .collect()
+    }
+}
+
+/// Returns the value of the only header of that name.
+#[track_caller]
+pub(crate) fn header<'a>(head: &'a str, name: &str) -> &'a str {
+    let values = headers(head, name);
+    let [value] = values[..] else {
+        panic!("{name} is there {} times in {head}", values.len());
+    };
+    value
+}
+
+/// Returns the values of all headers of that name.
+pub(crate) fn headers<'a>(head: &'a str, name: &str) -> Vec<&'a str> {
+    let lines = head.lines().skip(1).take_while(|line| !line.is_empty());
+    let pairs = lines.filter_map(|line| line.split_once(':'));
+    pairs
+        .filter(|(other, _)| other.eq_ignore_ascii_case(name))
+        .map(|(_, value)| value.trim())
+        .collect()
+}
+
+/// Returns the value that accepts the key of this request, as an independent implementation has it.
+pub(crate) fn accept_value(request: &str) -> String {
+    derive_accept_key(header(request, "Sec-WebSocket-Key").as_bytes())
+}
+
+/// Returns a response that accepts this request, with more header lines.
+pub(crate) fn response(request: &str, more: &str) -> Vec<u8> {
+    let accept = accept_value(request);
+    format!(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Accept: {accept}\r\n{more}\r\n"
+    )
+    .into_bytes()
+}

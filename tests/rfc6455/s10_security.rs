@@ -1,0 +1,153 @@
+//! Section 10: security considerations.
+
+use std::io::Write;
+
+use heartwheel::close::Cause;
+use heartwheel::config::LimitsConfig;
+use heartwheel::proto::message::Message;
+use heartwheel::proto::wire::Role;
+
+use crate::net::{Ended, Server};
+use crate::peer::{BOTH, Peer, binary};
+use crate::wire::{BINARY, CONTINUATION, FIN, PING, TEXT, frame, frames};
+
+fn limits(max_message: usize) -> LimitsConfig {
+    LimitsConfig {
+        max_message,
+        pings_per_second: None,
+        ..LimitsConfig::default()
+    }
+}
+
+#[test]
+fn s10_3_a_frame_under_way_is_not_changed_by_what_the_application_does() {
+    // "once the transmission of a frame from a client has begun, the payload of that frame must not be
+    // capable of being modified by the application"
+    let mut peer = Peer::new(Role::Client);
+    let mut data = vec![1; 100_000];
+    assert!(peer.send(Message::binary(&data)));
+    let mut bytes = peer.end.write(peer.now, 1_000);
+    data.fill(2);
+    assert!(peer.send(Message::binary(&data)));
+    bytes.extend(peer.output());
+    let sent: Vec<u8> = frames(&bytes)
+        .into_iter()
+        .flat_map(|frame| frame.payload)
+        .collect();
+    assert!(sent[..100_000].iter().all(|&byte| byte == 1));
+    assert!(sent[100_000..].iter().all(|&byte| byte == 2));
+}
+
+#[test]
+fn s10_4_a_frame_beyond_the_limit_fails_at_its_header() {
+    for role in BOTH {
+        let mut peer = Peer::with(role, &limits(1_000));
+        peer.frame(FIN | BINARY, &[1; 1_000]);
+        assert_eq!(peer.heard(), [binary(&[1; 1_000])]);
+        let over = frame(role, FIN | BINARY, &[1; 1_001]);
+        let header = over.len() - 1_001;
+        peer.feed(&over[..header - 1]);
+        peer.assert_open();
+        peer.feed(&over[header - 1..header]);
+        assert_eq!(peer.evidence().cause, Cause::MessageTooBig);
+        peer.assert_failed(1009);
+    }
+}
+
+#[test]
+fn s10_4_a_message_beyond_the_limit_fails_however_small_its_fragments() {
+    for role in BOTH {
+        for size in [1, 7, 500] {
+            let mut peer = Peer::with(role, &limits(1_000));
+            peer.frame(BINARY, b"");
+            for _ in 0..1_000 / size {
+                peer.frame(CONTINUATION, &vec![1; size]);
+                peer.frame(FIN | PING, b"");
+                peer.output();
+            }
+            peer.assert_open();
+            peer.frame(CONTINUATION, &vec![1; size]);
+            peer.assert_failed(1009);
+        }
+    }
+}
+
+#[test]
+fn s10_4_a_length_that_is_only_claimed_costs_no_memory() {
+    let claim = &[127, 0, 0, 0, 0, 0x7F, 0xFF, 0xFF, 0xFF];
+    for (role, bit) in [(Role::Server, 0x80), (Role::Client, 0)] {
+        let mut peer = Peer::with(role, &limits(u32::MAX as usize));
+        let mut bytes = vec![FIN | BINARY];
+        bytes.extend(claim);
+        bytes[1] |= bit;
+        if role == Role::Server {
+            bytes.extend([0; 4]);
+        }
+        let grown = allocation_counter::measure(|| peer.feed(&bytes));
+        assert!(grown.bytes_max < 64 * 1024, "{grown:?}");
+        peer.assert_open();
+    }
+}
+
+#[test]
+fn s10_7_invalid_data_is_told_by_a_code_that_fits() {
+    for (first, payload, code) in [
+        (FIN | 3, &b""[..], 1002),
+        (FIN | TEXT, b"\xff", 1007),
+        (FIN | BINARY, &[0; 1_001], 1009),
+        (FIN | 8, b"\xff", 1002),
+        (FIN | 8, b"\x03\xe8\xff", 1007),
+    ] {
+        let mut server = Server::with(crate::support::Recorder::default(), |config| {
+            config.limits.max_message = 1_000;
+        });
+        let mut peer = server.open();
+        peer.write_all(&frame(Role::Server, first, payload))
+            .unwrap();
+        let (bytes, ended) = server.turning.read_to_end(&mut peer);
+        let sent = frames(&bytes);
+        assert_eq!(
+            (sent.len(), sent[0].code(), ended),
+            (1, Some(code), Ended::Fin)
+        );
+    }
+}
+
+#[test]
+fn s10_7_invalid_data_in_the_handshake_is_told_by_a_status() {
+    let mut server = Server::new();
+    for bytes in [
+        &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..],
+        b"SSH-2.0-OpenSSH_9.6\r\n",
+        b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"\0\0\0\0",
+    ] {
+        let answer = server.ask(bytes);
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{bytes:x?}: {answer}");
+    }
+    assert!(server.turning.recorder.opened().is_empty());
+}
+
+#[test]
+fn s10_8_only_the_hash_of_the_very_key_is_taken() {
+    use heartwheel::proto::websocket::handshake::{HeadLimits, accept_for, parse_response};
+    let response = |accept: &str| {
+        format!(
+            "HTTP/1.1 101 \r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Accept: {accept}\r\n\r\n"
+        )
+    };
+    let none: [&str; 0] = [];
+    let accept = |key: [u8; 16]| String::from_utf8(accept_for(key).to_vec()).unwrap();
+    let key = *b"the sample nonce";
+    let limits = HeadLimits::default();
+    let judge =
+        |answer: &str| parse_response(answer.as_bytes(), &accept_for(key), &none, &limits).is_ok();
+    assert!(judge(&response(&accept(key))));
+    for bit in 0..128 {
+        let mut other = key;
+        other[bit / 8] ^= 1 << (bit % 8);
+        assert!(!judge(&response(&accept(other))), "bit {bit}");
+    }
+}
