@@ -24,7 +24,7 @@ pub struct Stats {
     pub pongs_matched: u64,
     /// Pongs nobody asked for, or with a wrong payload.
     pub pongs_unsolicited: u64,
-    /// Owed pongs folded into a newer one because output was blocked.
+    /// Owed pongs folded into a newer one, or dropped, because output was blocked.
     pub pongs_folded: u64,
     /// Messages received whole.
     pub messages_in: u64,

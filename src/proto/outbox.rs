@@ -153,9 +153,23 @@ impl Outbox {
         } else {
             0
         };
-        self.pongs.bytes.extend_from_slice(frame);
-        self.pongs.frames.push_back(frame.len());
+        self.pongs.push(frame);
         folded
+    }
+
+    /// Queues a pong that does not say which ping it answers, and returns how many were dropped.
+    ///
+    /// The peer counts these, so that none can stand for another: each is queued, whether output flows or
+    /// not. Beyond [`PONG_LIMIT`](Self::PONG_LIMIT) bytes the new one is dropped.
+    pub fn push_counted_pong(&mut self, frame: &[u8]) -> usize {
+        if self.closed || frame.is_empty() {
+            return 0;
+        }
+        if self.pongs.bytes.len() + frame.len() > Self::PONG_LIMIT {
+            return 1;
+        }
+        self.pongs.push(frame);
+        0
     }
 
     /// Queues the last frame and returns how many bytes of data it made obsolete.
@@ -545,6 +559,11 @@ struct Pongs {
 }
 
 impl Pongs {
+    fn push(&mut self, frame: &[u8]) {
+        self.bytes.extend_from_slice(frame);
+        self.frames.push_back(frame.len());
+    }
+
     /// Forgets all and returns how many there were.
     fn clear(&mut self) -> usize {
         let count = self.frames.len();
@@ -713,6 +732,20 @@ mod tests {
         assert_eq!(outbox.len(), Outbox::PONG_LIMIT);
         assert_eq!(outbox.push_pong(&[8; 128]), 32);
         assert_eq!(joined(&outbox), [8; 128]);
+    }
+
+    #[test]
+    fn pongs_that_are_counted_do_not_fold() {
+        let mut outbox = Outbox::default();
+        outbox.set_blocked(true);
+        for _ in 0..4096 / 2 {
+            assert_eq!(outbox.push_counted_pong(b"p\n"), 0);
+        }
+        assert_eq!(outbox.push_counted_pong(b"q\n"), 1);
+        assert_eq!(joined(&outbox), b"p\n".repeat(2048));
+        outbox.set_close(b"c");
+        assert_eq!(outbox.push_counted_pong(b"p"), 0);
+        assert_eq!(joined(&outbox), b"c");
     }
 
     #[test]

@@ -233,8 +233,15 @@ impl Session {
                 codec.encode_pong(payload, &mut env.scratch);
             }
         }
+        let is_counted = payload.is_empty() && !self.wire.is_websocket();
         let mut folded = 0;
-        self.queue_control(env, now, |tx, frame| folded = tx.push_pong(frame));
+        self.queue_control(env, now, |tx, frame| {
+            folded = if is_counted {
+                tx.push_counted_pong(frame)
+            } else {
+                tx.push_pong(frame)
+            };
+        });
         env.stats.pongs_folded += folded as u64;
     }
 

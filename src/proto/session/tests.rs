@@ -1198,6 +1198,24 @@ fn f13_pings_that_are_not_read_leave_one_owed_pong_when_output_is_blocked() {
 }
 
 #[test]
+fn pongs_without_a_token_are_counted_and_none_stands_for_another() {
+    for (wire, ping, pong) in [
+        (Wire::Line, &b"PING\n"[..], &b"PONG\n"[..]),
+        (Wire::Binary, b"\x01", b"\x02"),
+    ] {
+        let mut bench = Bench::new(wire);
+        bench.send(secs(1), Message::text("blocked")).unwrap();
+        bench.session.handle_blocked();
+        for _ in 0..10 {
+            bench.feed(secs(1), ping);
+        }
+        let output = bench.flush(secs(2));
+        assert!(output.starts_with(&pong.repeat(10)), "{output:?}");
+        assert_eq!(bench.env.stats().pongs_folded, 0);
+    }
+}
+
+#[test]
 fn f14_unasked_pongs_are_counted_and_past_the_limit_a_flood() {
     let mut bench = Bench::new(Wire::WebSocket);
     for _ in 0..300 {
