@@ -219,6 +219,7 @@ fn s5_5_1_closes_that_cross_are_not_answered() {
         assert_eq!(frames[0].code(), Some(1001));
         assert_eq!(peer.evidence().cause, Cause::LocalClose);
         assert_eq!(peer.code(), Some(4001), "the code received counts");
+        assert_eq!(peer.end.session.reason(), "theirs");
         assert!(peer.evidence().clean);
     }
 }

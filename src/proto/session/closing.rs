@@ -191,6 +191,9 @@ impl Session {
         reason: &[u8],
     ) {
         self.facts.insert(Fact::CloseReceived);
+        if let Ok(reason) = std::str::from_utf8(reason) {
+            self.held(env).reason.push_str(reason);
+        }
         if self.phase != Phase::Open {
             // The answer to our Close, or one that crossed it.
             if let Some(code) = code {
@@ -201,9 +204,6 @@ impl Session {
         let spans = env.policy(self.policy).timing.close;
         self.begin_end(now, Cause::PeerClosed, spans);
         self.record(now, Cause::PeerClosed).close_code = code.map_or(0, CloseCode::as_u16);
-        if let Ok(reason) = std::str::from_utf8(reason) {
-            self.held(env).reason.push_str(reason);
-        }
         match code {
             Some(code) => self.queue_goodbye(env, now, code, ""),
             None => self.queue_close(env, now, &[]),
