@@ -298,16 +298,21 @@ impl<'a> Request<'a> {
 
     /// 4.1, 10: the elements are tokens "and MUST all be unique strings"; 4.3: there is at least one.
     fn subprotocols(&self) -> Result<Vec<&'a str>, HandshakeError> {
-        let mut offered = Vec::new();
-        for element in self.headers.list("sec-websocket-protocol") {
-            match std::str::from_utf8(element) {
-                Ok(name) if is_token(element) && !offered.contains(&name) => offered.push(name),
-                Ok(_) | Err(_) => return Err(HandshakeError::Subprotocol),
-            }
+        let name = "sec-websocket-protocol";
+        if self.header(name).is_none() {
+            return Ok(Vec::new());
         }
-        match offered.is_empty() && self.header("sec-websocket-protocol").is_some() {
-            true => Err(HandshakeError::Subprotocol),
-            false => Ok(offered),
+        let names = self.headers.list(name).map(std::str::from_utf8);
+        let offered: Vec<_> = names
+            .collect::<Result<_, _>>()
+            .map_err(|_| HandshakeError::Subprotocol)?;
+        // Sorted, since to compare each with each would be the work of milliseconds for one head.
+        let mut sorted = offered.clone();
+        sorted.sort_unstable();
+        let is_repeated = sorted.windows(2).any(|pair| pair[0] == pair[1]);
+        match self.headers.is_list_of(name, is_token) && !is_repeated {
+            true => Ok(offered),
+            false => Err(HandshakeError::Subprotocol),
         }
     }
 }
