@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 pub(crate) mod peers;
+pub(crate) mod place;
 pub(crate) mod process;
 pub(crate) mod program;
 pub(crate) mod raw;

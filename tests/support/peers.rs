@@ -1,21 +1,57 @@
-//! Clients and servers that others wrote, each in a process of its own.
+//! Clients and servers that others wrote, each in a process of its own. They tell what happens in
+//! JSON, and take commands on their input; their scripts in `tests/peers` say which.
 
 use std::process::Command;
 
+use rustix::process::Pid;
+
+use super::place::Place;
 use super::process::Process;
 use super::tools;
 
-/// A client that takes the commands `echo` and `close` on its input and tells what happens in JSON.
-pub(crate) fn python_websockets(url: &str) -> Process {
-    Process::spawn(tools::python("websockets_client.py").arg(url), "")
+/// A client made with Python's `websockets` that may offer a subprotocol.
+pub(crate) fn python_client(url: &str, subprotocol: Option<&str>) -> Process {
+    let mut command = tools::python("websockets_peer.py");
+    command.args(["client", url]).args(subprotocol);
+    Process::spawn(&mut command, "")
 }
 
 /// The same with Node's `ws`.
-pub(crate) fn node_ws(url: &str) -> Process {
-    Process::spawn(tools::node("ws_client.mjs").arg(url), "")
+pub(crate) fn node_client(url: &str, subprotocol: Option<&str>) -> Process {
+    let mut command = tools::node("ws_peer.mjs", "ws");
+    command.args(["client", url]).args(subprotocol);
+    Process::spawn(&mut command, "")
 }
 
-/// The same over plain TCP on the binary wire.
+/// The same as a page in headless Chromium, but for the commands that a page cannot obey.
+pub(crate) fn chromium_client(url: &str, subprotocol: Option<&str>) -> Process {
+    let browser = tools::chromium();
+    let place = Place::new();
+    let mut command = tools::node("chromium_peer.mjs", "playwright-core");
+    command.arg(browser).arg(url).args(subprotocol);
+    // All that it writes, also in the home directory.
+    for variable in ["TMPDIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"] {
+        command.env(variable, place.path());
+    }
+    let process = Process::spawn(&mut command, "").keeping(place);
+    let group = process.wait_for("browser", |line| {
+        let pid = line.event("browser")?["pid"].as_i64()?;
+        Pid::from_raw(pid.try_into().ok()?)
+    });
+    process.acting_by(group)
+}
+
+/// A server made with Python's `websockets`.
+pub(crate) fn python_server() -> Process {
+    Process::spawn(tools::python("websockets_peer.py").arg("server"), "")
+}
+
+/// The same with Node's `ws`.
+pub(crate) fn node_server() -> Process {
+    Process::spawn(tools::node("ws_peer.mjs", "ws").arg("server"), "")
+}
+
+/// A client of the binary wire over plain TCP.
 pub(crate) fn raw_tcp_script(port: u16) -> Process {
     Process::spawn(tools::python("binary_client.py").arg(port.to_string()), "")
 }
@@ -25,14 +61,4 @@ pub(crate) fn netcat(port: u16) -> Process {
     let mut command = Command::new("nc");
     command.args(["-N", "127.0.0.1", &port.to_string()]);
     Process::spawn(&mut command, "install the package netcat-openbsd")
-}
-
-/// A server that echoes and pings, made with Python's `websockets`.
-pub(crate) fn python_websockets_server() -> Process {
-    Process::spawn(&mut tools::python("websockets_server.py"), "")
-}
-
-/// A server that echoes and pings, made with Node's `ws`.
-pub(crate) fn node_ws_server() -> Process {
-    Process::spawn(&mut tools::node("ws_server.mjs"), "")
 }

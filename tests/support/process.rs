@@ -7,10 +7,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid,
+};
 use serde_json::Value;
 
 use super::PATIENCE;
+use super::place::Place;
 
 /// A line a process printed.
 #[derive(Clone, Debug)]
@@ -123,8 +126,13 @@ pub(crate) struct Input(Arc<Mutex<Option<ChildStdin>>>);
 impl Input {
     /// Writes a line; a process that is gone misses it.
     pub(crate) fn say(&self, line: &str) {
+        self.say_bytes(line.as_bytes());
+    }
+
+    /// Writes a line that need not be text.
+    pub(crate) fn say_bytes(&self, line: &[u8]) {
         if let Some(stdin) = self.0.lock().unwrap().as_mut() {
-            let _gone = stdin.write_all(format!("{line}\n").as_bytes());
+            let _gone = stdin.write_all(&[line, b"\n"].concat());
         }
     }
 
@@ -141,6 +149,10 @@ pub(crate) struct Process {
     input: Input,
     out: Arc<Log>,
     err: Arc<Log>,
+    /// The process group that it started and that does its work: this is stopped and killed.
+    group: Option<Pid>,
+    /// Removed last of all.
+    _place: Option<Place>,
 }
 
 impl Process {
@@ -159,7 +171,21 @@ impl Process {
             out: Log::follow(child.stdout.take().unwrap()),
             err: Log::follow(child.stderr.take().unwrap()),
             child,
+            group: None,
+            _place: None,
         }
+    }
+
+    /// Keeps a directory until the process has ended.
+    pub(crate) fn keeping(mut self, place: Place) -> Self {
+        self._place = Some(place);
+        self
+    }
+
+    /// Names the process group that stands for this process from now on.
+    pub(crate) fn acting_by(mut self, group: Pid) -> Self {
+        self.group = Some(group);
+        self
     }
 
     pub(crate) fn pid(&self) -> Pid {
@@ -213,8 +239,11 @@ impl Process {
     /// Stops the process as Ctrl-Z would, and waits until it is.
     pub(crate) fn stop(&self) {
         self.signal(Signal::STOP);
-        let options = WaitIdOptions::STOPPED | WaitIdOptions::NOWAIT;
-        waitid(WaitId::Pid(self.pid()), options).unwrap();
+        // Only for a child can it be waited; a group takes the signal before its next step, too.
+        if self.group.is_none() {
+            let options = WaitIdOptions::STOPPED | WaitIdOptions::NOWAIT;
+            waitid(WaitId::Pid(self.pid()), options).unwrap();
+        }
     }
 
     /// Lets a stopped process go on.
@@ -222,8 +251,16 @@ impl Process {
         self.signal(Signal::CONT);
     }
 
+    /// Kills the process without a chance to say anything.
+    pub(crate) fn kill(&self) {
+        self.signal(Signal::KILL);
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
-        kill_process(self.pid(), signal).unwrap();
+        match self.group {
+            Some(group) => kill_process_group(group, signal).unwrap(),
+            None => kill_process(self.pid(), signal).unwrap(),
+        }
     }
 
     /// Waits for the end.
@@ -275,6 +312,9 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        if let Some(group) = self.group {
+            let _gone = kill_process_group(group, Signal::KILL);
+        }
         // By its own handle: the process is ours until it is waited for.
         let _gone = self.child.kill();
         let _status = self.child.wait();

@@ -94,10 +94,11 @@ impl Server {
             });
     }
 
-    /// Waits for the first connection of all.
-    pub(crate) fn wait_first_open(&self) {
-        self.process
-            .wait_for("open", |line| line.event("open").map(drop));
+    /// Waits for the first connection of all, and returns its name.
+    pub(crate) fn wait_first_open(&self) -> String {
+        self.process.wait_for("open", |line| {
+            line.event("open")?["id"].as_str().map(str::to_owned)
+        })
     }
 
     /// Waits for the end of the only connection.
@@ -105,6 +106,15 @@ impl Server {
         self.process.wait_for("closed", |line| {
             line.event("closed")
                 .map(|event| (line.clone(), Record(event.clone())))
+        })
+    }
+
+    /// Waits for the end of the connection of this name.
+    pub(crate) fn wait_closed_as(&self, id: &str) -> Record {
+        self.process.wait_for(&format!("closed {id}"), |line| {
+            line.event("closed")
+                .filter(|event| event["id"] == id)
+                .map(|event| Record(event.clone()))
         })
     }
 

@@ -62,22 +62,23 @@ pub(crate) fn python(name: &str) -> Command {
     command
 }
 
-/// Returns a command that runs a Node script of `tests/peers` where `ws` can be required.
-pub(crate) fn node(name: &str) -> Command {
-    static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
+/// Returns a command that runs a Node script of `tests/peers` where a package can be required.
+pub(crate) fn node(name: &str, package: &str) -> Command {
     let look = || {
-        // Where `npm install ws` leaves it in a checkout, too.
+        // Where `npm install` leaves it in a checkout, too.
         [installed(), PathBuf::from(env!("CARGO_MANIFEST_DIR"))]
             .into_iter()
-            .find(|place| place.join("node_modules/ws/package.json").is_file())
+            .find(|place| {
+                let modules = place.join("node_modules");
+                modules.join(package).join("package.json").is_file()
+            })
     };
     assert!(
         succeeds(Command::new("node").arg("--version")),
         "no `node`: install the package nodejs, then {INSTALL}"
     );
-    let found = FOUND.get_or_init(|| find_or_install(look));
-    let Some(place) = found else {
-        panic!("no npm package `ws`: {INSTALL}");
+    let Some(place) = find_or_install(look) else {
+        panic!("no npm package `{package}`: {INSTALL}");
     };
     let mut command = Command::new("node");
     command.arg(script(name)).env("PEER_PACKAGES", place);
@@ -103,3 +104,15 @@ pub(crate) fn autobahn() -> Command {
     };
     python(path)
 }
+
+/// Returns where the browser is.
+pub(crate) fn chromium() -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .flat_map(|place| CHROMIUM.map(|name| place.join(name)))
+        .find(|browser| browser.is_file())
+        .unwrap_or_else(|| panic!("none of {CHROMIUM:?}: install the package chromium"))
+}
+
+/// The names that the browser goes by, the best liked first.
+const CHROMIUM: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
