@@ -52,21 +52,23 @@ impl<'a> Request<'a> {
     ) -> Result<Option<(Self, usize)>, HandshakeError> {
         let mut headers = limits.header_storage();
         let mut parsed = httparse::Request::new(&mut headers);
-        let status = parsed
-            .parse(limits.cut(input))
-            .map_err(|error| match error {
-                httparse::Error::TooManyHeaders => HandshakeError::TooManyHeaders {
-                    limit: limits.max_headers,
-                },
-                httparse::Error::HeaderName => HandshakeError::Malformed("header name"),
-                httparse::Error::HeaderValue => HandshakeError::Malformed("header value"),
-                httparse::Error::NewLine => HandshakeError::Malformed("end of line"),
-                httparse::Error::Version => HandshakeError::Malformed("http version"),
-                httparse::Error::Status | httparse::Error::Token => {
-                    HandshakeError::Malformed("request line")
-                }
-            })?;
+        let head = limits.cut(input);
+        let status = parsed.parse(head).map_err(|error| match error {
+            httparse::Error::TooManyHeaders => HandshakeError::TooManyHeaders {
+                limit: limits.max_headers,
+            },
+            httparse::Error::HeaderName => HandshakeError::Malformed("header name"),
+            httparse::Error::HeaderValue => HandshakeError::Malformed("header value"),
+            httparse::Error::NewLine => HandshakeError::Malformed("end of line"),
+            httparse::Error::Version => HandshakeError::Malformed("http version"),
+            httparse::Error::Status | httparse::Error::Token => {
+                HandshakeError::Malformed("request line")
+            }
+        })?;
         let len = match status {
+            Status::Complete(len) if has_bare_line_feed(&head[..len]) => {
+                return Err(HandshakeError::Malformed("end of line"));
+            }
             Status::Complete(len) => len,
             Status::Partial if limits.is_reached_by(input) => {
                 return Err(HandshakeError::HeadTooLarge {
@@ -425,6 +427,13 @@ impl fmt::Display for HandshakeError {
 }
 
 impl StdError for HandshakeError {}
+
+/// Says whether a line feed stands alone. RFC 9112, section 2.2, allows to take it for the end of a
+/// line; a proxy that does not would see other header lines than we do.
+fn has_bare_line_feed(head: &[u8]) -> bool {
+    let is_bare = |pair: &[u8]| pair[0] != b'\r' && pair[1] == b'\n';
+    head.starts_with(b"\n") || head.windows(2).any(is_bare)
+}
 
 /// Begins a response that ends the connection.
 fn final_head(status: u16, body_len: Option<usize>) -> HeadWriter {
