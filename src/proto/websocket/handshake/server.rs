@@ -224,11 +224,17 @@ impl<'a> Request<'a> {
         let mut offered = Vec::new();
         for element in self.headers.list("sec-websocket-protocol") {
             match std::str::from_utf8(element) {
-                Ok(name) if is_token(element) && !offered.contains(&name) => offered.push(name),
+                Ok(name) if is_token(element) => offered.push(name),
                 Ok(_) | Err(_) => return Err(HandshakeError::Subprotocol),
             }
         }
-        Ok(offered)
+        // Sorted, so that a head full of short names costs no more than its length.
+        let mut sorted = offered.clone();
+        sorted.sort_unstable();
+        match sorted.windows(2).any(|pair| pair[0] == pair[1]) {
+            true => Err(HandshakeError::Subprotocol),
+            false => Ok(offered),
+        }
     }
 }
 
