@@ -13,7 +13,7 @@ use heartwheel::close::{Cause, CloseCode};
 use heartwheel::config::{LimitsConfig, ReactorConfig};
 use heartwheel::error::{ProtocolError, SendError};
 use heartwheel::proto::codec::{Codec, Decoded};
-use heartwheel::proto::message::Message;
+use heartwheel::proto::message::{Message, SharedMessage};
 use heartwheel::proto::websocket::handshake::{HeadLimits, Request};
 use heartwheel::proto::wire::{EncodeError, MessageKind};
 use heartwheel::reactor::{
@@ -111,24 +111,33 @@ fn messages_left_over_by_a_turn_arrive_in_the_next_ones() {
     }
 }
 
-/// An empty message was let into a full queue, which grew without a limit.
+/// An empty message was let into a full queue, which grew without a limit. Later, each message let in
+/// took eight bytes of bookkeeping that nobody counted, up to sixty where it was shared.
 #[test]
-fn empty_messages_fill_the_queue_too() {
-    let mut recorder = Recorder::reacting(|cx, seen| {
-        if let Seen::Open(id) = seen {
-            let sent = (0..5_000)
-                .map(|_| cx.send(*id, Message::text("")))
-                .take_while(Result::is_ok)
-                .count();
-            assert_eq!(sent, 1_024);
-        }
-    });
-    let mut reactor = reactor();
-    let mut config = config(WireFactory::Line, None, None);
-    config.limits.send_queue = Some(1_024);
-    let (_, addr) = listen_with(&mut reactor, config);
-    let _peer = dial(addr);
-    drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 1);
+fn messages_that_are_all_bookkeeping_fill_the_queue_too() {
+    let shared = SharedMessage::new(Message::text(""));
+    for is_shared in [false, true] {
+        let shared = shared.clone();
+        let mut recorder = Recorder::reacting(move |cx, seen| {
+            if let Seen::Open(id) = seen {
+                let sent = (0..5_000)
+                    .map(|_| match is_shared {
+                        true => cx.send_shared(*id, &shared),
+                        false => cx.send(*id, Message::text("")),
+                    })
+                    .take_while(Result::is_ok)
+                    .count();
+                let each = if is_shared { 50 } else { 9 };
+                assert!((1..=1_024 / each + 1).contains(&sent), "{sent} messages");
+            }
+        });
+        let mut reactor = reactor();
+        let mut config = config(WireFactory::Line, None, None);
+        config.limits.send_queue = Some(1_024);
+        let (_, addr) = listen_with(&mut reactor, config);
+        let _peer = dial(addr);
+        drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 1);
+    }
 }
 
 /// A message larger than the whole queue was promised room at once, in every turn, without end.

@@ -29,7 +29,7 @@ use super::ring::Ring;
 ///
 /// Every push takes **one whole frame**: control frames may be written between any two. A message
 /// larger than what a ping should wait for is to be cut into fragments by the caller. Limits are the
-/// caller's as well: compare [`data_len`](Self::data_len) before pushing. After
+/// caller's as well: compare [`data_cost`](Self::data_cost) before pushing. After
 /// [`set_close`](Self::set_close) every push is ignored.
 ///
 /// Writing is two calls, with no push between them: [`slices`](Self::slices), and
@@ -274,6 +274,14 @@ impl Outbox {
     /// Returns the bytes of data frames queued here.
     pub fn data_len(&self) -> usize {
         self.inline.len() + self.large_len
+    }
+
+    /// Returns what the data frames queued here take in memory: their bytes and the bookkeeping, which
+    /// is more than the bytes where frames are tiny.
+    pub fn data_cost(&self) -> usize {
+        self.data_len()
+            + self.frames.len() * size_of::<Frame>()
+            + self.large.len() * size_of::<Large>()
     }
 
     /// Returns whether no byte is queued.
