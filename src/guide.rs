@@ -61,6 +61,10 @@ pub mod architecture {
     //! A socket is registered once, for both directions, edge-triggered; readiness is remembered as
     //! flags. A heartbeat round trip is one write and one read.
     //!
+    //! What is given back goes to the allocator. That of GNU gives back to the system only what lies at
+    //! the end of its heap, so `heartwheel serve` asks it, some time after connections have ended and if
+    //! it is worth it, to look everywhere (`malloc_trim`); an embedder may want to do the same.
+    //!
     //! # Time
     //!
     //! Core time is [`Micros`](crate::proto::time::Micros) since the loop began, passed in as a
