@@ -85,7 +85,9 @@ pub mod architecture {
     //!
     //! The first cause wins, and the evidence is taken at that moment. What follows depends on it:
     //!
-    //! - A peer judged dead gets a reset, and its slot is free in the same turn.
+    //! - A peer judged dead gets a reset, and its slot is free in the same turn. So does, when its time
+    //!   is over, one that has not taken our output: an orderly end would tell it that it has all, and
+    //!   the kernel would hold what is left for minutes.
     //! - Where the wire has a Close frame it is sent, and the connection ends once both have spoken, or
     //!   with the close timeout. The server ends TCP, the client waits for that (RFC 6455, 7.1.1).
     //! - Plain wires, and peers that broke a rule: what is queued leaves, our direction ends, input is

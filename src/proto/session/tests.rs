@@ -1031,6 +1031,7 @@ fn the_first_cause_wins() {
     let mut bench = Bench::new(Wire::WebSocket);
     bench.close(secs(1), Cause::Drain);
     bench.close(secs(1), Cause::LocalClose);
+    bench.flush(secs(1));
     bench.session.handle_io_error(secs(2), Some(104), true);
     bench.session.handle_eof(&bench.env, secs(2));
     assert_eq!(
@@ -1100,10 +1101,22 @@ fn the_flush_after_the_end_of_input_takes_the_shorter_of_write_and_close_timeout
         assert_eq!(bench.due(secs(2)), wait(end));
         assert_eq!(bench.due(secs(end)), Due::Changed);
         assert_eq!(
-            bench.end(secs(end), SocketAction::Close),
+            bench.end(secs(end), SocketAction::Reset),
             (Cause::PeerEof, false)
         );
     }
+}
+
+#[test]
+fn an_end_whose_output_never_leaves_is_a_reset_whatever_its_cause() {
+    let mut bench = Bench::new(Wire::WebSocket);
+    bench.send(secs(1), Message::binary(b"unread")).unwrap();
+    bench.session.handle_blocked();
+    bench.close(secs(1), Cause::ProtocolError);
+    assert_eq!(bench.session.socket_action(), SocketAction::Keep);
+    assert_eq!(bench.due(secs(4)), Due::Changed);
+    let end = (Cause::ProtocolError, false);
+    assert_eq!(bench.end(secs(4), SocketAction::Reset), end);
 }
 
 #[test]
