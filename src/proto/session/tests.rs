@@ -876,6 +876,20 @@ fn f19_nothing_is_owed_after_our_close() {
 }
 
 #[test]
+fn a_pong_owed_before_the_close_leaves_before_it() {
+    let ping = masked(Opcode::Ping, b"early");
+    let close = masked(Opcode::Close, &1000u16.to_be_bytes());
+    for is_blocked in [false, true] {
+        let mut bench = Bench::new(Wire::WebSocket);
+        if is_blocked {
+            bench.session.handle_blocked();
+        }
+        bench.feed(secs(1), &[ping.clone(), close.clone()].concat());
+        assert_eq!(bench.flush(secs(1)), b"\x8a\x05early\x88\x02\x03\xe8");
+    }
+}
+
+#[test]
 fn f20_traffic_does_not_extend_the_close_timeout() {
     let mut bench = Bench::new(Wire::WebSocket);
     bench.close(secs(1), Cause::LocalClose);
