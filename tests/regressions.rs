@@ -438,3 +438,20 @@ fn a_head_full_of_subprotocols_costs_no_more_than_its_length() {
     assert_eq!(request.upgrade().unwrap().subprotocols().len(), names.len());
     assert!(began.elapsed() < PATIENCE);
 }
+
+/// A ping and a Close that came in one read were answered by the Close alone.
+#[test]
+fn a_ping_right_before_a_goodbye_has_its_pong() {
+    let mut recorder = Recorder::default();
+    let mut reactor = reactor();
+    let config = config(WireFactory::WebSocket, None, None);
+    let (_, addr) = listen_with(&mut reactor, config);
+    let mut peer = open_websocket(&mut reactor, &mut recorder, addr);
+    let mut bytes = client_frame(0x89, b"last");
+    bytes.extend(client_frame(0x88, &1000u16.to_be_bytes()));
+    peer.write_all(&bytes).unwrap();
+    drive(&mut reactor, &mut recorder, |seen| seen.closed().len() == 1);
+    let mut answer = Vec::new();
+    peer.read_to_end(&mut answer).unwrap();
+    assert_eq!(answer, b"\x8a\x04last\x88\x02\x03\xe8");
+}
