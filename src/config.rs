@@ -180,7 +180,8 @@ pub struct LimitsConfig {
     /// Largest message accepted, bytes. Default 16 MiB. Memory grows with bytes received, never with
     /// a length the peer declares.
     pub max_message: usize,
-    /// Most bytes queued for output. `None`: the larger of 1 MiB and twice `max_message`.
+    /// Most bytes queued for output, the bookkeeping of each message included. `None`: the larger of
+    /// 1 MiB and twice `max_message`.
     pub send_queue: Option<usize>,
     /// What happens beyond `send_queue`. Default: the message is dropped.
     pub overflow: Overflow,

@@ -154,7 +154,7 @@ pub enum SendError {
     /// The send queue has no room. Under [`Overflow::Close`](crate::config::Overflow::Close) the
     /// connection is closing now.
     Full {
-        /// Bytes queued already.
+        /// Bytes that the messages queued already take, their bookkeeping included.
         queued: usize,
         /// The limit in force, bytes.
         limit: usize,

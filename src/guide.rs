@@ -61,6 +61,10 @@ pub mod architecture {
     //! A socket is registered once, for both directions, edge-triggered; readiness is remembered as
     //! flags. A heartbeat round trip is one write and one read.
     //!
+    //! What is given back goes to the allocator. That of GNU gives back to the system only what lies at
+    //! the end of its heap, so `heartwheel serve` asks it, some time after connections have ended and if
+    //! it is worth it, to look everywhere (`malloc_trim`); an embedder may want to do the same.
+    //!
     //! # Time
     //!
     //! Core time is [`Micros`](crate::proto::time::Micros) since the loop began, passed in as a
@@ -81,7 +85,9 @@ pub mod architecture {
     //!
     //! The first cause wins, and the evidence is taken at that moment. What follows depends on it:
     //!
-    //! - A peer judged dead gets a reset, and its slot is free in the same turn.
+    //! - A peer judged dead gets a reset, and its slot is free in the same turn. So does, when its time
+    //!   is over, one that has not taken our output: an orderly end would tell it that it has all, and
+    //!   the kernel would hold what is left for minutes.
     //! - Where the wire has a Close frame it is sent, and the connection ends once both have spoken, or
     //!   with the close timeout. The server ends TCP, the client waits for that (RFC 6455, 7.1.1). Where a
     //!   peer talks on behind its Close, the server only ends its own direction, as below.

@@ -29,7 +29,7 @@ use super::ring::Ring;
 ///
 /// Every push takes **one whole frame**: control frames may be written between any two. A message
 /// larger than what a ping should wait for is to be cut into fragments by the caller. Limits are the
-/// caller's as well: compare [`data_len`](Self::data_len) before pushing. After
+/// caller's as well: compare [`data_cost`](Self::data_cost) before pushing. After
 /// [`set_close`](Self::set_close) every push is ignored.
 ///
 /// Writing is two calls, with no push between them: [`slices`](Self::slices), and
@@ -175,8 +175,9 @@ impl Outbox {
     /// Queues the last frame and returns how many bytes of data it made obsolete.
     ///
     /// While output flows the close leaves behind all data and the return value is zero. While it is
-    /// blocked the close leaves at the next boundary, and the data behind it is dropped. Pings and
-    /// pongs that have not begun are dropped in both cases, and nothing can be queued from now on.
+    /// blocked the close leaves at the next boundary, and the data behind it is dropped. A ping that has
+    /// not begun is dropped in both cases, pongs owed already are not (RFC 6455, 5.5.2), and nothing can
+    /// be queued from now on.
     ///
     /// A wire without a close frame passes an empty one: nothing more is queued, and the connection can
     /// be shut down for writing as soon as the outbox is empty. A second close is ignored. Storage that
@@ -188,7 +189,6 @@ impl Outbox {
         }
         self.closed = true;
         self.ping.clear();
-        self.pongs.clear();
         self.close.extend_from_slice(frame);
         if self.blocked {
             self.drop_data_not_begun()
@@ -288,6 +288,14 @@ impl Outbox {
     /// Returns the bytes of data frames queued here.
     pub fn data_len(&self) -> usize {
         self.inline.len() + self.large_len
+    }
+
+    /// Returns what the data frames queued here take in memory: their bytes and the bookkeeping, which
+    /// is more than the bytes where frames are tiny.
+    pub fn data_cost(&self) -> usize {
+        self.data_len()
+            + self.frames.len() * size_of::<Frame>()
+            + self.large.len() * size_of::<Large>()
     }
 
     /// Returns whether no byte is queued.
@@ -756,8 +764,8 @@ mod tests {
         outbox.set_ping(b"ping");
         outbox.push_pong(b"pong");
         assert_eq!(outbox.set_close(b"close"), 0);
-        assert_eq!(shown(&outbox), [&b"a1"[..], b"block", b"close"]);
-        let written = outbox.commit(11, &mut pool);
+        assert_eq!(shown(&outbox), [&b"pong"[..], b"a1", b"block", b"close"]);
+        let written = outbox.commit(15, &mut pool);
         assert_eq!(written, Written::default());
         assert!(outbox.close_waiting());
         assert!(outbox.commit(1, &mut pool).close);
@@ -772,10 +780,11 @@ mod tests {
         outbox.push_block(Box::from(*b"block"));
         outbox.push_frame(b"c", b"3", &mut pool);
         outbox.commit(1, &mut pool);
+        outbox.push_pong(b"pong");
         outbox.set_blocked(true);
         assert_eq!(outbox.set_close(b"close"), 9);
-        assert_eq!(shown(&outbox), [&b"1"[..], b"close"]);
-        assert!(outbox.commit(6, &mut pool).close);
+        assert_eq!(shown(&outbox), [&b"1"[..], b"pong", b"close"]);
+        assert!(outbox.commit(10, &mut pool).close);
         assert_eq!(pool.free_bytes(), 4096);
     }
 

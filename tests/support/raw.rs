@@ -39,6 +39,12 @@ impl RawPeer {
     pub(crate) fn connect(wire: Wire, port: u16) -> Self {
         let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
         stream.set_nodelay(true).unwrap();
+        Self::over(stream, wire)
+    }
+
+    /// Takes a connection over, and shakes hands where the wire does.
+    pub(crate) fn over(stream: TcpStream, wire: Wire) -> Self {
+        let port = stream.peer_addr().unwrap().port();
         let (rx, message) = (Vec::new(), Vec::new());
         let mut peer = Self {
             stream,
@@ -59,6 +65,10 @@ impl RawPeer {
         self.stream.local_addr().unwrap().port()
     }
 
+    pub(crate) fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
     /// Returns the stream and what was read from it beyond the handshake.
     pub(crate) fn into_parts(self) -> (TcpStream, Vec<u8>) {
         (self.stream, self.rx)
@@ -75,26 +85,17 @@ impl RawPeer {
 
     /// Sends a short text.
     pub(crate) fn send_text(&mut self, text: &str) {
-        let payload = text.as_bytes();
-        let bytes = match self.wire {
-            Wire::WebSocket => masked_frame(0x81, payload),
-            Wire::Line => [payload, b"\n"].concat(),
-            Wire::Binary => {
-                let len = u32::try_from(payload.len()).unwrap();
-                [&[0], &len.to_be_bytes()[..], payload].concat()
-            }
-        };
-        self.write(&bytes);
+        self.write(&message(self.wire, text.as_bytes()));
+    }
+
+    /// Sends a ping, with a token where the wire has one.
+    pub(crate) fn send_ping(&mut self, token: &[u8]) {
+        self.write(&ping(self.wire, token));
     }
 
     /// Sends the pong to a ping.
     pub(crate) fn send_pong(&mut self, token: &[u8]) {
-        let bytes = match self.wire {
-            Wire::WebSocket => masked_frame(0x8A, token),
-            Wire::Line => b"PONG\n".to_vec(),
-            Wire::Binary => vec![2],
-        };
-        self.write(&bytes);
+        self.write(&pong(self.wire, token));
     }
 
     /// Sends a Close frame.
@@ -253,16 +254,62 @@ pub(crate) fn unmasked_frame(rx: &[u8]) -> Option<(u8, std::ops::Range<usize>)> 
     (rx.len() >= end).then_some((first, start..end))
 }
 
-/// Returns a client's frame with a short payload.
+/// Returns a text as a client writes it.
+pub(crate) fn message(wire: Wire, payload: &[u8]) -> Vec<u8> {
+    match wire {
+        Wire::WebSocket => masked_frame(0x81, payload),
+        Wire::Line => [payload, b"\n"].concat(),
+        Wire::Binary => {
+            let len = u32::try_from(payload.len()).unwrap();
+            [&[0], &len.to_be_bytes()[..], payload].concat()
+        }
+    }
+}
+
+/// Returns a ping as a client writes it.
+pub(crate) fn ping(wire: Wire, token: &[u8]) -> Vec<u8> {
+    match wire {
+        Wire::WebSocket => masked_frame(0x89, token),
+        Wire::Line => b"PING\n".to_vec(),
+        Wire::Binary => vec![1],
+    }
+}
+
+/// Returns a pong as a client writes it.
+pub(crate) fn pong(wire: Wire, token: &[u8]) -> Vec<u8> {
+    match wire {
+        Wire::WebSocket => masked_frame(0x8A, token),
+        Wire::Line => b"PONG\n".to_vec(),
+        Wire::Binary => vec![2],
+    }
+}
+
+/// Returns a client's frame.
 pub(crate) fn masked_frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    let len = u8::try_from(payload.len()).ok().filter(|&len| len < 126);
-    let mut bytes = vec![first, 0x80 | len.expect("test payloads are short")];
-    bytes.extend(MASK);
+    let mut bytes = masked_header(first, payload.len() as u64);
     bytes.extend(
         payload
             .iter()
             .zip(MASK.iter().cycle())
             .map(|(byte, mask)| byte ^ mask),
     );
+    bytes
+}
+
+/// Returns the header of a client's frame that declares this length, whatever follows.
+pub(crate) fn masked_header(first: u8, len: u64) -> Vec<u8> {
+    let mut bytes = vec![first];
+    match (u8::try_from(len), u16::try_from(len)) {
+        (Ok(len @ ..126), _) => bytes.push(0x80 | len),
+        (_, Ok(len)) => {
+            bytes.push(0x80 | 126);
+            bytes.extend(len.to_be_bytes());
+        }
+        (_, Err(_)) => {
+            bytes.push(0x80 | 127);
+            bytes.extend(len.to_be_bytes());
+        }
+    }
+    bytes.extend(MASK);
     bytes
 }

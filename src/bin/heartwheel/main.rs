@@ -3,6 +3,7 @@
 mod connect;
 mod flags;
 mod journal;
+mod memory;
 mod output;
 mod record;
 mod serve;

@@ -19,6 +19,7 @@ use log::LevelFilter;
 
 use crate::flags::{AdmissionFlags, HeartbeatFlags, LimitFlags, check, in_words, warn};
 use crate::journal::{Change, Journal};
+use crate::memory::Memory;
 use crate::output::{Form, Output};
 use crate::record::Record;
 use crate::signals::{self, Signals};
@@ -140,11 +141,12 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     let mut server = Server {
         mode: args.mode,
         journal: Journal::new(output),
+        memory: Memory::new(),
         signals,
         window: args.drain,
         is_aborted: false,
     };
-    signals::run(&mut reactor, &mut server, |server| server.journal.flush())?;
+    signals::run(&mut reactor, &mut server, Server::after_turn)?;
     Ok(server.finish(reactor.stats(), reactor.len(), began.elapsed()))
 }
 
@@ -329,6 +331,7 @@ fn raise_descriptor_limit(connections: usize) {
 struct Server {
     mode: Mode,
     journal: Journal,
+    memory: Memory,
     signals: Signals,
     window: Duration,
     is_aborted: bool,
@@ -338,6 +341,12 @@ struct Server {
 type Held = Option<SharedMessage>;
 
 impl Server {
+    /// Sees to what is due once a turn; returns when to be called again although nothing happens.
+    fn after_turn(&mut self) -> Option<Duration> {
+        let waits = [self.journal.flush(), self.memory.after_turn()];
+        waits.into_iter().flatten().min()
+    }
+
     /// Sums up and returns how it went.
     fn finish(mut self, stats: &Stats, left: usize, uptime: Duration) -> ExitCode {
         self.journal.write_sums();
@@ -406,6 +415,7 @@ impl Handler for Server {
     }
 
     fn on_close(&mut self, _: &mut Context<'_, Held>, closed: Closed<'_, Held>) {
+        self.memory.note_end();
         self.journal
             .tell(Change::Closed(closed.evidence.cause), || {
                 Record::new("closed")
@@ -416,6 +426,7 @@ impl Handler for Server {
     }
 
     fn on_rejected(&mut self, _: &mut Context<'_, Held>, rejected: Rejected<'_>) {
+        self.memory.note_end();
         self.journal
             .tell(Change::Rejected(rejected.evidence.cause), || {
                 Record::new("rejected")

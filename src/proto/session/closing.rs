@@ -174,8 +174,10 @@ impl Session {
         self.final_action()
     }
 
+    /// Output that will never leave makes it a reset: the end of a stream would say that it was whole,
+    /// and the kernel would keep its part for minutes, for a peer that does not take it.
     fn final_action(&self) -> SocketAction {
-        if self.cause().is_some_and(Cause::is_reset) {
+        if self.cause().is_some_and(Cause::is_reset) || self.has_output() {
             SocketAction::Reset
         } else {
             SocketAction::Close

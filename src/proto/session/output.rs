@@ -282,7 +282,8 @@ impl Session {
             return Err(SendError::Closed);
         }
         let limits = &env.policy(self.policy).limits;
-        let (queued, limit) = (self.queued(), limits.send_queue);
+        let queued = self.buffers.as_ref().map_or(0, |held| held.tx.data_cost());
+        let limit = limits.send_queue;
         // An empty message takes room too: its header, or its line end.
         if size.max(1) <= limit.saturating_sub(queued) {
             return Ok(());

@@ -695,11 +695,12 @@ fn the_write_clock_starts_when_output_begins_to_wait() {
 
 #[test]
 fn a_full_send_queue_drops_the_message() {
-    let mut bench = Bench::with(Wire::Line, |_, limits| limits.send_queue = Some(10));
+    let mut bench = Bench::with(Wire::Line, |_, limits| limits.send_queue = Some(18));
     assert_eq!(bench.send(secs(1), Message::text("12345")), Ok(()));
+    // Six bytes, and eight to remember where they end.
     let full = SendError::Full {
-        queued: 6,
-        limit: 10,
+        queued: 14,
+        limit: 18,
     };
     assert_eq!(bench.send(secs(1), Message::text("12345")), Err(full));
     assert_eq!(bench.send(secs(1), Message::text("1234")), Ok(()));
@@ -888,6 +889,20 @@ fn f19_nothing_is_owed_after_our_close() {
 }
 
 #[test]
+fn a_pong_owed_before_the_close_leaves_before_it() {
+    let ping = masked(Opcode::Ping, b"early");
+    let close = masked(Opcode::Close, &1000u16.to_be_bytes());
+    for is_blocked in [false, true] {
+        let mut bench = Bench::new(Wire::WebSocket);
+        if is_blocked {
+            bench.session.handle_blocked();
+        }
+        bench.feed(secs(1), &[ping.clone(), close.clone()].concat());
+        assert_eq!(bench.flush(secs(1)), b"\x8a\x05early\x88\x02\x03\xe8");
+    }
+}
+
+#[test]
 fn f20_traffic_does_not_extend_the_close_timeout() {
     let mut bench = Bench::new(Wire::WebSocket);
     bench.close(secs(1), Cause::LocalClose);
@@ -1048,6 +1063,7 @@ fn the_first_cause_wins() {
     let mut bench = Bench::new(Wire::WebSocket);
     bench.close(secs(1), Cause::Drain);
     bench.close(secs(1), Cause::LocalClose);
+    bench.flush(secs(1));
     bench.session.handle_io_error(secs(2), Some(104), true);
     bench.session.handle_eof(&bench.env, secs(2));
     assert_eq!(
@@ -1117,10 +1133,22 @@ fn the_flush_after_the_end_of_input_takes_the_shorter_of_write_and_close_timeout
         assert_eq!(bench.due(secs(2)), wait(end));
         assert_eq!(bench.due(secs(end)), Due::Changed);
         assert_eq!(
-            bench.end(secs(end), SocketAction::Close),
+            bench.end(secs(end), SocketAction::Reset),
             (Cause::PeerEof, false)
         );
     }
+}
+
+#[test]
+fn an_end_whose_output_never_leaves_is_a_reset_whatever_its_cause() {
+    let mut bench = Bench::new(Wire::WebSocket);
+    bench.send(secs(1), Message::binary(b"unread")).unwrap();
+    bench.session.handle_blocked();
+    bench.close(secs(1), Cause::ProtocolError);
+    assert_eq!(bench.session.socket_action(), SocketAction::Keep);
+    assert_eq!(bench.due(secs(4)), Due::Changed);
+    let end = (Cause::ProtocolError, false);
+    assert_eq!(bench.end(secs(4), SocketAction::Reset), end);
 }
 
 #[test]

@@ -475,6 +475,18 @@ fn what_is_not_http_is_refused_at_once() {
     assert!(malformed("A: \0"));
     assert!(malformed("A: b\rc"));
     assert!(malformed(": no name"));
+    assert!(
+        malformed("A: b\nC: d"),
+        "a proxy may see one line where we see two"
+    );
+    for bare in [
+        "GET / HTTP/1.1\n\n",
+        "GET / HTTP/1.1\r\n\n",
+        "\nGET / HTTP/1.1\r\n\r\n",
+    ] {
+        let refusal = Err(HandshakeError::Malformed("end of line"));
+        assert_eq!(parse(bare.as_bytes()).map(drop), refusal);
+    }
 }
 
 #[test]

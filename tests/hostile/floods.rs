@@ -1,0 +1,187 @@
+//! More connections than anybody needs.
+
+use std::io::Write;
+use std::net::{Ipv4Addr, Shutdown, TcpStream};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::attacker::{assert_echo, connect, only_status, read_to_end, reset, write};
+use crate::probe::{Talk, on_processor};
+use crate::support::PATIENCE;
+use crate::support::Wire::{self, Line, WebSocket};
+use crate::support::program::Server;
+use crate::support::raw::{RawPeer, handshake};
+use crate::victim::Victim;
+use crate::{MIB, WIRES};
+
+#[test]
+fn connections_beyond_the_total_are_refused_and_those_within_stay() {
+    let args = ["--max-connections", "300"];
+    Victim::start(&WIRES, &args).withstands(4 * MIB, |victim| {
+        let room = 300 - WIRES.len();
+        let streams: Vec<_> = (0..400).map(|_| victim.dial(Line)).collect();
+        for end in victim.ended(400 - room) {
+            end.assert_rejected("refused");
+        }
+        let late = victim.dial(WebSocket);
+        assert_eq!(only_status(&read_to_end(&late)), 503);
+        drop(streams);
+        let left = victim.ended(400 + 1).into_iter().filter(|end| end.was_open);
+        assert_eq!(left.map(|end| end.assert_left()).count(), room);
+        assert_welcome(&mut victim.open(WebSocket));
+    });
+}
+
+#[test]
+fn connections_of_one_address_beyond_its_share_are_refused_and_no_others() {
+    let args = ["--limit-loopback", "--open-per-address", "50"];
+    Victim::start(&[WebSocket, Line], &args).withstands(4 * MIB, |victim| {
+        let mut streams: Vec<_> = (0..80).map(|_| victim.dial(Line)).collect();
+        for end in victim.ended(30) {
+            end.assert_rejected("refused");
+        }
+        // It counts over all wires.
+        let again = TcpStream::connect((Ipv4Addr::LOCALHOST, victim.port(WebSocket)));
+        assert_welcome(&mut RawPeer::over(again.unwrap(), WebSocket));
+        let address = streams[0].local_addr().unwrap();
+        let Ok(address) = address.ip().to_string().parse() else {
+            panic!("{address} is not of version 4");
+        };
+        let other_wire = connect(address, victim.port(WebSocket));
+        assert_eq!(only_status(&read_to_end(&other_wire)), 429);
+        streams.clear();
+        victim.ended(80 + 2);
+        assert_welcome(&mut victim.open(Line));
+    });
+}
+
+#[test]
+fn handshakes_of_one_address_beyond_its_rate_are_refused_and_no_others() {
+    let args = ["--limit-loopback", "--handshakes-per-address", "100"];
+    Victim::start(&[WebSocket, Line], &args).withstands(4 * MIB, |victim| {
+        let request = handshake(victim.port(WebSocket));
+        let began = Instant::now();
+        let streams: Vec<_> = (0..1_000)
+            .map(|_| {
+                let stream = victim.dial(WebSocket);
+                write(&stream, &request);
+                stream
+            })
+            .collect();
+        let other = connect(Ipv4Addr::new(127, 0, 0, 99), victim.port(WebSocket));
+        assert_welcome(&mut RawPeer::over(other, WebSocket));
+        drop(streams);
+        let ended = victim.ended(1_000 + 1);
+        let earned = 100 * (1 + began.elapsed().as_secs() as usize + 1);
+        let accepted = ended.iter().filter(|end| end.cause() != "refused").count();
+        assert!(
+            (1..=1 + earned).contains(&accepted),
+            "{accepted} of {earned}"
+        );
+    });
+}
+
+fn assert_welcome(peer: &mut RawPeer) {
+    peer.send_text("good morning");
+    assert_echo(peer, b"good morning");
+}
+
+#[test]
+fn thousands_that_come_and_go_leave_nothing_behind() {
+    const EACH: usize = 1_700;
+    Victim::start(&WIRES, &[]).withstands(8 * MIB, |victim| {
+        thread::scope(|scope| {
+            for wire in WIRES {
+                scope.spawn(move || {
+                    for number in 0..EACH {
+                        come_and_go(victim, wire, number);
+                    }
+                });
+            }
+        });
+        victim.ended(EACH * WIRES.len());
+    });
+}
+
+/// Connects and leaves, in one of several ways.
+fn come_and_go(victim: &Victim, wire: Wire, number: usize) {
+    let mut stream = victim.dial(wire);
+    match number % 5 {
+        0 => drop(stream),
+        1 => reset(stream),
+        2 => stream.write_all(b"PING\nhello").unwrap(),
+        3 => {
+            stream.write_all(&handshake(1)).unwrap();
+            reset(stream);
+        }
+        _ => stream.write_all(&handshake(1)).unwrap(),
+    }
+}
+
+#[test]
+fn handshakes_beyond_the_rate_of_all_are_refused_for_a_while() {
+    let args = ["--handshakes-per-second", "100"];
+    Victim::start(&[WebSocket], &args).withstands(4 * MIB, |victim| {
+        let began = Instant::now();
+        let streams: Vec<_> = (0..600).map(|_| victim.dial(WebSocket)).collect();
+        drop(streams);
+        let ended = victim.ended(600);
+        let earned = 100 * (1 + began.elapsed().as_secs() as usize + 1);
+        let accepted = ended.iter().filter(|end| end.cause() != "refused").count();
+        assert!((1..=earned).contains(&accepted), "{accepted} of {earned}");
+        // A moment later there is room again.
+        let deadline = Instant::now() + PATIENCE;
+        while read_to_end(&shy(victim)).starts_with(b"HTTP/1.1 503") {
+            assert!(Instant::now() < deadline, "refused for ever");
+        }
+    });
+}
+
+/// Returns a connection that asks for nothing and has ended its output.
+fn shy(victim: &Victim) -> TcpStream {
+    let stream = victim.dial(WebSocket);
+    // It may be over already.
+    let _over = stream.shutdown(Shutdown::Write);
+    stream
+}
+
+#[test]
+fn f24_a_flood_that_takes_all_descriptors_pauses_accepting_and_nothing_else() {
+    let mut limited = Command::new("prlimit");
+    limited.arg("--nofile=150:150");
+    let server = Server::start_under(limited, &WIRES, &[]);
+    Victim::start_with(server, &WIRES, Talk::Echoes).withstands(4 * MIB, |victim| {
+        let before = victim
+            .server()
+            .process()
+            .stderr()
+            .matches("pauses: ")
+            .count();
+        let mut streams: Vec<_> = (0..300).map(|_| victim.dial(Line)).collect();
+        let process = victim.server().process();
+        let pauses = || process.stderr().matches("pauses: ").count();
+        let deadline = Instant::now() + PATIENCE;
+        while pauses() == before {
+            assert!(Instant::now() < deadline, "{}", process.stderr());
+            thread::sleep(Duration::from_millis(20));
+        }
+        // It rests instead of asking again and again.
+        let (began, busy) = (Instant::now(), on_processor(process.pid()));
+        victim.probe().wait_answers(60);
+        let busy = on_processor(process.pid()) - busy;
+        assert!(
+            busy < began.elapsed() / 2,
+            "busy for {busy:?} of {:?}",
+            began.elapsed()
+        );
+        // The last ones are taken in as soon as the first are gone.
+        let mut last = streams.split_off(250);
+        drop(streams);
+        for stream in last.drain(..) {
+            assert_welcome(&mut RawPeer::over(stream, Line));
+        }
+        victim.ended(300);
+        assert_eq!(pauses(), before + 1, "one line for each episode");
+    });
+}

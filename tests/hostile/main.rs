@@ -1,0 +1,33 @@
+//! Peers that mean harm, against a live server. Each attack runs twice, while a healthy peer beside it
+//! must be answered all along; the server's memory stays within a budget, and is free again after it.
+//!
+//! Tests carry the number of their row in the list of failure scenarios, where they have one.
+#![cfg(all(target_os = "linux", feature = "cli"))]
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod attacker;
+mod control;
+mod ends;
+mod floods;
+
+mod handshakes;
+mod messages;
+mod noise;
+mod output;
+
+mod probe;
+mod readers;
+
+mod requests;
+mod victim;
+
+#[path = "../support/mod.rs"]
+mod support;
+
+use support::Wire;
+
+/// All wires with a heartbeat.
+const WIRES: [Wire; 3] = [Wire::WebSocket, Wire::Line, Wire::Binary];
+
+/// A mebibyte.
+const MIB: usize = 1 << 20;
