@@ -111,6 +111,23 @@ impl Ring {
         true
     }
 
+    /// Moves to storage of at least `size` bytes, unless it is that large already.
+    pub fn widen(&mut self, size: usize, pool: &mut Pool) {
+        if self.capacity() < size {
+            self.move_to(pool.take(size), pool);
+        }
+    }
+
+    /// Moves to storage of the smallest class that holds the bytes, and gives the storage back when
+    /// there are none. Storage beyond the largest class stays: its bytes would be many to move.
+    pub fn narrow(&mut self, pool: &mut Pool) {
+        if self.len == 0 {
+            self.release(pool);
+        } else if self.capacity() <= Pool::LARGEST && Pool::class(self.len) < self.capacity() {
+            self.move_to(pool.take(self.len), pool);
+        }
+    }
+
     /// Returns all bytes as one slice, oldest first; rotates the storage only when they wrap.
     pub fn contiguous_mut(&mut self) -> &mut [u8] {
         if self.head + self.len > self.capacity() {
@@ -308,6 +325,36 @@ mod tests {
         assert!(ring.grow(100_000, &mut pool));
         assert_eq!(ring.capacity(), 100_000);
         assert_eq!(pool.free_bytes(), 4096 + 16_384 + 65_536);
+    }
+
+    #[test]
+    fn widening_and_narrowing_keep_the_bytes_and_fit_the_storage() {
+        let mut pool = Pool::default();
+        let mut ring = Ring::default();
+        ring.widen(65_536, &mut pool);
+        assert_eq!(ring.capacity(), 65_536);
+        for (len, capacity) in [(4097, 16_384), (16_384, 16_384), (4096, 4096), (1, 4096)] {
+            ring.widen(65_536, &mut pool);
+            let bytes: Vec<u8> = (0..=250).cycle().take(len).collect();
+            fill(&mut ring, &bytes, &mut pool);
+            ring.narrow(&mut pool);
+            assert_eq!(ring.capacity(), capacity);
+            assert_eq!(ring.filled().0, bytes);
+            ring.consume(len);
+        }
+        ring.narrow(&mut pool);
+        assert_eq!(ring.capacity(), 0);
+    }
+
+    #[test]
+    fn storage_beyond_the_largest_class_is_not_narrowed() {
+        let mut pool = Pool::default();
+        let mut ring = Ring::default();
+        ring.widen(100_000, &mut pool);
+        ring.widen(65_536, &mut pool);
+        fill(&mut ring, b"a", &mut pool);
+        ring.narrow(&mut pool);
+        assert_eq!(ring.capacity(), 100_000);
     }
 
     #[test]

@@ -234,14 +234,11 @@ impl<D: Default> Core<D> {
                 self.carry(key);
                 break;
             }
-            if ring.is_full() {
-                let limit = conn.session.input_limit(&self.env);
-                if !ring.grow(limit, &mut self.env.pool) {
-                    // Full of what is no frame: only a handler that reads on can make room.
-                    break;
-                }
+            if !conn.make_room(&mut ring, &mut self.env) {
+                // Full of what is no frame: only a handler that reads on can make room.
+                break;
             }
-            match conn.read(&mut ring, &mut self.env) {
+            match conn.read(&mut ring, &mut self.env, budget) {
                 ReadOutcome::Bytes(count) | ReadOutcome::Last(count) => {
                     if called {
                         self.refresh_now();
