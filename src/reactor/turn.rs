@@ -62,14 +62,14 @@ impl<D: Default> Core<D> {
 
         self.dial_due(handler);
 
-        self.refresh_now();
         for _ in 0..PASSES {
+            if self.dirty.is_empty() && self.doomed.is_empty() && self.roomy.is_empty() {
+                break;
+            }
+            self.refresh_now();
             self.flush_dirty();
             turn.ended += self.reap_doomed(handler);
             self.report_room(handler);
-            if self.dirty.is_empty() && self.doomed.is_empty() {
-                break;
-            }
         }
 
         turn.delay = self.clock.delay(self.now.at);
@@ -274,12 +274,15 @@ impl<D: Default> Core<D> {
         }
         conn.session.put_input(&mut self.env, ring);
         self.in_hand = None;
-        let is_settled = conn.session.phase() == Phase::Open && !conn.session.has_output();
-        if is_settled {
+        if conn.session.phase() != Phase::Open {
+            self.mark_dirty(key);
+        } else if conn.session.has_output() {
+            // What its callbacks queued leaves at once, before others have their turn.
+            self.refresh_now();
+            self.flush(key);
+        } else {
             conn.session.release(&mut self.env);
             self.rearm(key);
-        } else {
-            self.mark_dirty(key);
         }
     }
 
