@@ -8,6 +8,7 @@ use std::fmt;
 use std::mem;
 use std::ops::Range;
 
+use super::copy;
 use super::pool::Pool;
 
 /// A byte queue in borrowed storage, 32 bytes when it owns none.
@@ -84,9 +85,9 @@ impl Ring {
         self.reserve(bytes.len(), pool);
         let spare = self.spare();
         let (near, far) = bytes.split_at(bytes.len().min(spare.len()));
-        self.storage[spare.start..spare.start + near.len()].copy_from_slice(near);
+        copy::fill(&mut self.storage[spare], near);
         // What did not fit behind the newest byte goes to the front of the storage.
-        self.storage[..far.len()].copy_from_slice(far);
+        copy::fill(&mut self.storage, far);
         self.len += bytes.len();
     }
 
@@ -208,8 +209,8 @@ impl Ring {
 
     fn move_to(&mut self, mut storage: Box<[u8]>, pool: &mut Pool) {
         let (older, newer) = self.filled();
-        storage[..older.len()].copy_from_slice(older);
-        storage[older.len()..older.len() + newer.len()].copy_from_slice(newer);
+        copy::fill(&mut storage, older);
+        copy::fill(&mut storage[older.len()..], newer);
         self.head = 0;
         let old = mem::replace(&mut self.storage, storage);
         if !old.is_empty() {
