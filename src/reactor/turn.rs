@@ -21,12 +21,12 @@ use crate::proto::time::{Micros, Moment};
 use crate::proto::wire::{MessageKind, Payload};
 
 impl<D: Default> Core<D> {
-    /// Step 1: returns how long to wait.
+    /// Step 1: returns how long to wait from now on.
     pub(super) fn prepare_wait(&mut self, limit: Option<Duration>) -> Option<Duration> {
-        let now = self.clock.now().at;
+        let now = self.now.at;
         let wake = self.next_wake(now);
         if let Some(limit) = limit {
-            self.clock.limit_wait(limit.into());
+            self.clock.limit_wait(now, limit.into());
         }
         let due = (wake < Micros::MAX).then(|| Duration::from(wake - now));
         match (due, limit) {
@@ -56,6 +56,7 @@ impl<D: Default> Core<D> {
 
         let is_full = turn.events >= self.config.events;
         self.refresh_now();
+        let events_done = self.now;
         turn.expired = self.expire(handler, is_full);
         self.run_timers(handler);
         self.step_drain();
@@ -72,9 +73,14 @@ impl<D: Default> Core<D> {
             self.report_room(handler);
         }
 
+        // Everything that takes time has read the clock again.
+        if turn.expired > 0 || self.now != events_done {
+            self.refresh_now();
+        }
         turn.delay = self.clock.delay(self.now.at);
-        let now = self.clock.now().at;
-        self.now = self.clock.end_turn(self.next_wake(now));
+        self.now = self
+            .clock
+            .end_turn(self.now.at, self.next_wake(self.now.at));
         self.env.stats.late_us = self.now.late.as_micros();
         turn
     }
@@ -99,7 +105,6 @@ impl<D: Default> Core<D> {
             if let Some(conn) = self.conn_mut(id) {
                 conn.flags.carried = false;
                 self.read(handler, id);
-                self.refresh_now();
                 if self.now.at >= ends {
                     return;
                 }
@@ -163,7 +168,6 @@ impl<D: Default> Core<D> {
                 return;
             }
             self.read(handler, id);
-            self.refresh_now();
         }
     }
 
@@ -212,7 +216,8 @@ impl<D: Default> Core<D> {
     }
 
     /// Reads a connection until it would block, or until its budget for this turn, bytes or time, is
-    /// used up. The caller reads the clock after it.
+    /// used up; then writes what that has set off. The clock is read after each read and before the
+    /// write.
     fn read<H: Handler<Data = D>>(&mut self, handler: &mut H, id: ConnId) {
         let key = id.index();
         self.in_hand = Some(id);
@@ -240,9 +245,7 @@ impl<D: Default> Core<D> {
             }
             match conn.read(&mut ring, &mut self.env, budget) {
                 ReadOutcome::Bytes(count) | ReadOutcome::Last(count) => {
-                    if called {
-                        self.refresh_now();
-                    }
+                    self.refresh_now();
                     budget = budget.saturating_sub(count);
                     self.conns[key]
                         .session
