@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::hint::black_box;
+use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 
@@ -13,55 +14,100 @@ use heartwheel::proto::websocket::utf8::Validator;
 use heartwheel::proto::websocket::{Decoder, Item, Opcode, encode, mask};
 use heartwheel::proto::wire::Role;
 
-const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
-const SIZES: [usize; 3] = [64, 4 * 1024, 64 * 1024];
+/// Keeps ASCII text ASCII, so that a frame can be unmasked over and over where it lies.
+const MASK: [u8; 4] = [0x37, 0x7a, 0x21, 0x3d];
+const SIZES: [usize; 5] = [64, 1024, 16 * 1024, 64 * 1024, 1024 * 1024];
+
+/// Texts by what they are made of. Pieces of 1 000 bytes cut code points of every length.
+const TEXTS: [(&str, &str); 5] = [
+    ("ascii", "text"),
+    ("2 bytes", "é"),
+    ("3 bytes", "€"),
+    ("4 bytes", "😀"),
+    ("mixed", "aé€😀"),
+];
+const PIECE: usize = 1_000;
 
 /// The passes over a payload, beside the copy that is their floor.
 fn passes(c: &mut Criterion) {
     for size in SIZES {
-        let ascii = vec![b'a'; size];
-        let mixed: Vec<u8> = "aé€😀".bytes().cycle().take(size / 10 * 10).collect();
-        let mut target = vec![0; size];
+        let source = vec![b'a'; size];
+        let mut target = vec![0; size + 1];
         let mut group = c.benchmark_group(format!("{size} bytes"));
-        group.throughput(Throughput::Bytes(size as u64));
+        group
+            .sample_size(50)
+            .warm_up_time(Duration::from_millis(300))
+            .measurement_time(Duration::from_secs(1))
+            .throughput(Throughput::Bytes(size as u64));
         group.bench_function("copy", |b| {
-            b.iter(|| black_box(&mut target).copy_from_slice(black_box(&ascii)));
+            b.iter(|| black_box(&mut target[..size]).copy_from_slice(black_box(&source)));
         });
-        group.bench_function("mask", |b| {
-            b.iter(|| mask::apply(black_box(&mut target), black_box(MASK), 0));
-        });
-        group.bench_function("utf-8, ascii", |b| {
-            b.iter(|| Validator::default().push(black_box(&ascii)));
-        });
-        group.throughput(Throughput::Bytes(mixed.len() as u64));
-        group.bench_function("utf-8, mixed", |b| {
-            b.iter(|| Validator::default().push(black_box(&mixed)));
-        });
+        for (name, start) in [("mask", 0), ("mask, unaligned", 1)] {
+            group.bench_function(name, |b| {
+                b.iter(|| mask::apply(black_box(&mut target[start..]), black_box(MASK), 0));
+            });
+        }
+        for (name, sample) in TEXTS {
+            let text = sample.repeat(size / sample.len());
+            group.throughput(Throughput::Bytes(text.len() as u64));
+            group.bench_function(format!("utf-8, {name}"), |b| {
+                b.iter(|| Validator::default().push(black_box(text.as_bytes())));
+            });
+            if size > PIECE {
+                group.bench_function(format!("utf-8, {name}, in pieces"), |b| {
+                    b.iter(|| check_in_pieces(black_box(text.as_bytes())));
+                });
+            }
+        }
         group.finish();
     }
 }
 
-/// One frame from its bytes to its item. The time includes a copy of the frame, since decoding
-/// changes it in place.
+fn check_in_pieces(text: &[u8]) {
+    let mut validator = Validator::default();
+    for piece in text.chunks(PIECE) {
+        validator.push(piece).unwrap();
+    }
+}
+
+/// One frame from its bytes to its item.
 fn decode(c: &mut Criterion) {
     let mut group = c.benchmark_group("decode");
-    for (name, opcode, size) in [
-        ("ping of 0 bytes", Opcode::Ping, 0),
-        ("ping of 4 bytes", Opcode::Ping, 4),
-        ("binary of 64 bytes", Opcode::Binary, 64),
-        ("text of 64 bytes", Opcode::Text, 64),
-        ("binary of 16 KiB", Opcode::Binary, 16 * 1024),
-        ("text of 16 KiB", Opcode::Text, 16 * 1024),
+    for (name, role, opcode, size) in [
+        ("ping of 0 bytes, masked", Role::Server, Opcode::Ping, 0),
+        ("ping of 0 bytes", Role::Client, Opcode::Ping, 0),
+        ("ping of 4 bytes, masked", Role::Server, Opcode::Ping, 4),
+        ("ping of 4 bytes", Role::Client, Opcode::Ping, 4),
+        (
+            "binary of 64 bytes, masked",
+            Role::Server,
+            Opcode::Binary,
+            64,
+        ),
+        ("binary of 64 bytes", Role::Client, Opcode::Binary, 64),
+        ("text of 64 bytes, masked", Role::Server, Opcode::Text, 64),
+        ("text of 64 bytes", Role::Client, Opcode::Text, 64),
+        (
+            "binary of 16 KiB, masked",
+            Role::Server,
+            Opcode::Binary,
+            16 * 1024,
+        ),
+        (
+            "text of 16 KiB, masked",
+            Role::Server,
+            Opcode::Text,
+            16 * 1024,
+        ),
     ] {
-        let mut wire = Vec::new();
-        encode(true, opcode, &vec![b'a'; size], Some(MASK), &mut wire);
+        let mask = (role == Role::Server).then_some(MASK);
+        let mut input = Vec::new();
+        encode(true, opcode, &vec![b'a'; size], mask, &mut input);
         let (mut decoder, mut pool) = (Decoder::default(), Pool::default());
-        let mut input = wire.clone();
-        group.throughput(Throughput::Bytes(wire.len() as u64));
+        group.throughput(Throughput::Elements(1));
         group.bench_function(name, |b| {
             b.iter(|| {
-                input.copy_from_slice(&wire);
-                let found = decoder.decode(Role::Server, black_box(&mut input), 1 << 20, &mut pool);
+                let found = decoder.decode(role, black_box(&mut input), 1 << 20, &mut pool);
                 assert_ne!(black_box(found).unwrap().1, Item::NeedMore);
             });
         });
@@ -102,11 +148,15 @@ fn assemble(c: &mut Criterion) {
 fn write(c: &mut Criterion) {
     let mut group = c.benchmark_group("encode");
     for (name, opcode, size, mask) in [
+        ("ping of 0 bytes", Opcode::Ping, 0, None),
+        ("ping of 0 bytes, masked", Opcode::Ping, 0, Some(MASK)),
         ("ping of 4 bytes", Opcode::Ping, 4, None),
-        ("masked ping of 4 bytes", Opcode::Ping, 4, Some(MASK)),
+        ("ping of 4 bytes, masked", Opcode::Ping, 4, Some(MASK)),
         ("binary of 64 bytes", Opcode::Binary, 64, None),
+        ("binary of 64 bytes, masked", Opcode::Binary, 64, Some(MASK)),
+        ("binary of 16 KiB", Opcode::Binary, 16 * 1024, None),
         (
-            "masked binary of 16 KiB",
+            "binary of 16 KiB, masked",
             Opcode::Binary,
             16 * 1024,
             Some(MASK),
@@ -114,7 +164,7 @@ fn write(c: &mut Criterion) {
     ] {
         let payload = vec![7; size];
         let mut out = Vec::with_capacity(size + 14);
-        group.throughput(Throughput::Bytes(size as u64));
+        group.throughput(Throughput::Elements(1));
         group.bench_function(name, |b| {
             b.iter(|| {
                 out.clear();

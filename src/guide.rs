@@ -13,7 +13,7 @@ pub mod architecture {
     //! 4  src/reactor/*          mio, sockets, the clock: owns every socket
     //! 3  proto::{session, heartbeat}                                       time -> verdicts
     //! 2  proto::{line, binary, websocket, codec, message, outbox}          bytes <-> frames, no time
-    //! 1  proto::{wheel, ring, pool, backoff, policy}, assembly, flags      structures, no protocol
+    //! 1  proto::{wheel, ring, pool, backoff, policy}, and assembly, flags, copy: structures, no protocol
     //! 0  config, error, close, stats, proto::{time, wire}                  vocabulary
     //! ```
     //!
@@ -29,12 +29,13 @@ pub mod architecture {
     //! 1. wait, at most until the next deadline;
     //! 2. read the clock: what follows happens then;
     //! 3. events: sockets, commands of other threads, what earlier turns left unread, then listeners,
-    //!    each within a budget of bytes, numbers or time;
+    //!    each within a budget of bytes, numbers or time; what a connection's own input makes its
+    //!    callbacks queue for it leaves as soon as that input is handled;
     //! 4. expiries: the wheel's due keys are collected first and handled then; put off, for eight turns
     //!    at most, while the wait filled its event buffer or unread input is carried over. After them the
     //!    embedder's timers and the closes that a drain has due;
     //! 5. dials that are due;
-    //! 6. flush every connection on the dirty list;
+    //! 6. flush every connection on the dirty list: those that others sent to;
     //! 7. reap every connection on the doomed list, each reported exactly once;
     //! 8. report.
     //!

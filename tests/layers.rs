@@ -37,6 +37,7 @@ const LAYERS: [&[&str]; 5] = [
     ],
     &[
         "proto::wheel",
+        "proto::copy",
         "proto::ring",
         "proto::pool",
         "proto::backoff",

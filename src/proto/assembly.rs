@@ -2,6 +2,7 @@
 
 use std::mem;
 
+use super::copy;
 use super::pool::Pool;
 
 /// A message in the making, in storage that grows with the bytes received and with nothing else: a
@@ -29,13 +30,13 @@ impl Assembly {
         let len = self.len + bytes.len();
         if len > self.storage.len() {
             let mut storage = pool.take(len.max(self.storage.len() * 2));
-            storage[..self.len].copy_from_slice(self.bytes());
+            copy::fill(&mut storage, self.bytes());
             let old = mem::replace(&mut self.storage, storage);
             if !old.is_empty() {
                 pool.give(old);
             }
         }
-        self.storage[self.len..len].copy_from_slice(bytes);
+        copy::fill(&mut self.storage[self.len..len], bytes);
         self.len = len;
     }
 

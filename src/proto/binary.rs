@@ -10,6 +10,7 @@ use std::fmt;
 use std::num::NonZeroU64;
 
 use super::assembly::Assembly;
+use super::copy;
 use super::pool::Pool;
 use super::wire::{EncodeError, Item, MessageKind, Payload};
 use crate::error::ProtocolError;
@@ -185,7 +186,7 @@ impl fmt::Debug for BinaryDecoder {
 /// ```
 pub fn encode(payload: &[u8], out: &mut Vec<u8>) -> Result<(), EncodeError> {
     out.extend_from_slice(&header(payload.len())?);
-    out.extend_from_slice(payload);
+    copy::append(out, payload);
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use std::fmt;
 use std::str;
 
 use super::assembly::Assembly;
+use super::copy;
 use super::pool::Pool;
 use super::wire::{EncodeError, Item, MessageKind, Payload};
 use crate::error::ProtocolError;
@@ -181,7 +182,7 @@ impl fmt::Debug for LineDecoder {
 /// ```
 pub fn encode(payload: &[u8], out: &mut Vec<u8>) -> Result<(), EncodeError> {
     let end = line_end(payload)?;
-    out.extend_from_slice(payload);
+    copy::append(out, payload);
     out.extend_from_slice(end);
     Ok(())
 }

@@ -7,6 +7,7 @@ mod assembly;
 pub mod backoff;
 pub mod binary;
 pub mod codec;
+mod copy;
 mod flags;
 pub mod heartbeat;
 pub mod line;

@@ -5,8 +5,9 @@
 
 /// A pool of byte buffers in three classes, 4, 16 and 64 KiB.
 ///
-/// It keeps at most [`KEPT`](Self::KEPT) bytes free and lets the rest go back to the allocator. A
-/// request above the largest class is served by the allocator and never kept.
+/// It keeps at most [`KEPT`](Self::KEPT) bytes free and lets the rest go back to the allocator. However
+/// many buffers of one class come back, one of each other class finds room too. A request above the
+/// largest class is served by the allocator and never kept.
 ///
 /// ```
 /// use heartwheel::proto::pool::Pool;
@@ -28,6 +29,9 @@ impl Pool {
     /// Most bytes that are kept free, 256 KiB.
     pub const KEPT: usize = 256 * 1024;
 
+    /// Length of the largest class, 64 KiB.
+    pub const LARGEST: usize = CLASSES[CLASSES.len() - 1];
+
     /// Takes a buffer of the smallest class that holds `size` bytes; its contents are arbitrary.
     pub fn take(&mut self, size: usize) -> Box<[u8]> {
         let Some(class) = CLASSES.iter().position(|&len| size <= len) else {
@@ -47,7 +51,7 @@ impl Pool {
         let Some(class) = CLASSES.iter().position(|&len| len == buffer.len()) else {
             return;
         };
-        if self.free_bytes + buffer.len() <= Self::KEPT {
+        if self.free_bytes + buffer.len() + self.reserved_beside(class) <= Self::KEPT {
             self.free_bytes += buffer.len();
             self.free[class].push(buffer);
         }
@@ -55,16 +59,31 @@ impl Pool {
 
     /// Gives back a vector whose storage may have come from here, such as a message put together.
     pub fn give_vec(&mut self, mut bytes: Vec<u8>) {
-        if bytes.capacity() <= CLASSES[CLASSES.len() - 1] {
+        if bytes.capacity() <= Self::LARGEST {
             // Filled to its capacity, the vector turns into a box without moving.
             bytes.resize(bytes.capacity(), 0);
             self.give(bytes.into_boxed_slice());
         }
     }
 
+    /// Returns the length of the buffer that [`take`](Self::take) gives for `size` bytes.
+    pub(super) fn class(size: usize) -> usize {
+        let class = CLASSES.into_iter().find(|&len| size <= len);
+        class.unwrap_or(size)
+    }
+
     /// Returns the bytes kept free right now.
     pub fn free_bytes(&self) -> usize {
         self.free_bytes
+    }
+
+    /// Returns the bytes held back for the first buffer of every other class.
+    fn reserved_beside(&self, class: usize) -> usize {
+        let classes = CLASSES.iter().zip(&self.free).enumerate();
+        classes
+            .filter(|(other, (_, free))| *other != class && free.is_empty())
+            .map(|(_, (len, _))| len)
+            .sum()
     }
 }
 
@@ -99,10 +118,30 @@ mod tests {
     #[test]
     fn more_than_the_limit_is_freed() {
         let mut pool = Pool::default();
-        let taken: Vec<_> = (0..10).map(|_| pool.take(65_536)).collect();
+        give(&mut pool, 4096, 100);
+        give(&mut pool, 16_384, 100);
+        give(&mut pool, 65_536, 100);
+        assert!(pool.free_bytes() <= Pool::KEPT);
+        assert!(pool.free_bytes() > Pool::KEPT - 65_536);
+    }
+
+    #[test]
+    fn many_buffers_of_one_class_leave_room_for_one_of_each_other() {
+        for many in CLASSES {
+            let mut pool = Pool::default();
+            give(&mut pool, many, 100);
+            for other in CLASSES {
+                give(&mut pool, other, 1);
+            }
+            assert!(pool.free.iter().all(|free| !free.is_empty()), "{many}");
+            assert!(pool.free_bytes() <= Pool::KEPT);
+        }
+    }
+
+    /// Takes buffers and gives them back, all at once.
+    fn give(pool: &mut Pool, size: usize, count: usize) {
+        let taken: Vec<_> = (0..count).map(|_| pool.take(size)).collect();
         taken.into_iter().for_each(|buffer| pool.give(buffer));
-        assert_eq!(pool.free_bytes(), Pool::KEPT);
-        assert_eq!(pool.free[2].len(), 4);
     }
 
     #[test]

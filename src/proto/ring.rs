@@ -8,6 +8,7 @@ use std::fmt;
 use std::mem;
 use std::ops::Range;
 
+use super::copy;
 use super::pool::Pool;
 
 /// A byte queue in borrowed storage, 32 bytes when it owns none.
@@ -84,9 +85,9 @@ impl Ring {
         self.reserve(bytes.len(), pool);
         let spare = self.spare();
         let (near, far) = bytes.split_at(bytes.len().min(spare.len()));
-        self.storage[spare.start..spare.start + near.len()].copy_from_slice(near);
+        copy::fill(&mut self.storage[spare], near);
         // What did not fit behind the newest byte goes to the front of the storage.
-        self.storage[..far.len()].copy_from_slice(far);
+        copy::fill(&mut self.storage, far);
         self.len += bytes.len();
     }
 
@@ -109,6 +110,23 @@ impl Ring {
         let wanted = (self.capacity() * 2).clamp(1, limit);
         self.move_to(pool.take(wanted), pool);
         true
+    }
+
+    /// Moves to storage of at least `size` bytes, unless it is that large already.
+    pub fn widen(&mut self, size: usize, pool: &mut Pool) {
+        if self.capacity() < size {
+            self.move_to(pool.take(size), pool);
+        }
+    }
+
+    /// Moves to storage of the smallest class that holds the bytes, and gives the storage back when
+    /// there are none. Storage beyond the largest class stays: its bytes would be many to move.
+    pub fn narrow(&mut self, pool: &mut Pool) {
+        if self.len == 0 {
+            self.release(pool);
+        } else if self.capacity() <= Pool::LARGEST && Pool::class(self.len) < self.capacity() {
+            self.move_to(pool.take(self.len), pool);
+        }
     }
 
     /// Returns all bytes as one slice, oldest first; rotates the storage only when they wrap.
@@ -191,8 +209,8 @@ impl Ring {
 
     fn move_to(&mut self, mut storage: Box<[u8]>, pool: &mut Pool) {
         let (older, newer) = self.filled();
-        storage[..older.len()].copy_from_slice(older);
-        storage[older.len()..older.len() + newer.len()].copy_from_slice(newer);
+        copy::fill(&mut storage, older);
+        copy::fill(&mut storage[older.len()..], newer);
         self.head = 0;
         let old = mem::replace(&mut self.storage, storage);
         if !old.is_empty() {
@@ -308,6 +326,36 @@ mod tests {
         assert!(ring.grow(100_000, &mut pool));
         assert_eq!(ring.capacity(), 100_000);
         assert_eq!(pool.free_bytes(), 4096 + 16_384 + 65_536);
+    }
+
+    #[test]
+    fn widening_and_narrowing_keep_the_bytes_and_fit_the_storage() {
+        let mut pool = Pool::default();
+        let mut ring = Ring::default();
+        ring.widen(65_536, &mut pool);
+        assert_eq!(ring.capacity(), 65_536);
+        for (len, capacity) in [(4097, 16_384), (16_384, 16_384), (4096, 4096), (1, 4096)] {
+            ring.widen(65_536, &mut pool);
+            let bytes: Vec<u8> = (0..=250).cycle().take(len).collect();
+            fill(&mut ring, &bytes, &mut pool);
+            ring.narrow(&mut pool);
+            assert_eq!(ring.capacity(), capacity);
+            assert_eq!(ring.filled().0, bytes);
+            ring.consume(len);
+        }
+        ring.narrow(&mut pool);
+        assert_eq!(ring.capacity(), 0);
+    }
+
+    #[test]
+    fn storage_beyond_the_largest_class_is_not_narrowed() {
+        let mut pool = Pool::default();
+        let mut ring = Ring::default();
+        ring.widen(100_000, &mut pool);
+        ring.widen(65_536, &mut pool);
+        fill(&mut ring, b"a", &mut pool);
+        ring.narrow(&mut pool);
+        assert_eq!(ring.capacity(), 100_000);
     }
 
     #[test]

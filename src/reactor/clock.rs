@@ -35,9 +35,8 @@ impl Clock {
         }
     }
 
-    /// Notes that a turn is over and that the next wait should end by `should_end`.
-    pub(super) fn end_turn(&mut self, should_end: Micros) -> Moment {
-        let now = self.at();
+    /// Notes that a turn is over, `now`, and that the next wait should end by `should_end`.
+    pub(super) fn end_turn(&mut self, now: Micros, should_end: Micros) -> Moment {
         self.late = self.moment(now).late;
         self.should_end = should_end.max(now);
         // Until the wait is over nothing more counts.
@@ -47,8 +46,8 @@ impl Clock {
     }
 
     /// Notes that the caller's limit lets the wait end sooner than [`end_turn`](Self::end_turn) said.
-    pub(super) fn limit_wait(&mut self, longest: Micros) {
-        self.should_end = self.should_end.min(self.at() + longest);
+    pub(super) fn limit_wait(&mut self, now: Micros, longest: Micros) {
+        self.should_end = self.should_end.min(now + longest);
     }
 
     /// Notes that the wait is over.

@@ -7,6 +7,8 @@ use mio::net::TcpStream;
 
 use super::handler::Origin;
 use super::token::ConnId;
+use crate::close::Phase;
+use crate::proto::pool::Pool;
 use crate::proto::ring::Ring;
 use crate::proto::session::{Env, Session};
 use crate::proto::time::Moment;
@@ -77,10 +79,22 @@ pub(super) enum FlushOutcome {
 }
 
 impl<D> Conn<D> {
-    /// Reads once into the ring's spare room, which must not be empty.
-    pub(super) fn read(&mut self, ring: &mut Ring, env: &mut Env) -> ReadOutcome {
+    /// Sees to it that the ring has room to read into; says whether it has.
+    ///
+    /// Frames are read into the largest class: only one connection reads at a time, and what it leaves
+    /// behind moves to a smaller one. A head has no more room than it may take.
+    pub(super) fn make_room(&self, ring: &mut Ring, env: &mut Env) -> bool {
+        if self.session.phase() != Phase::Handshaking {
+            ring.widen(Pool::LARGEST, &mut env.pool);
+        }
+        !ring.is_full() || ring.grow(self.session.input_limit(env), &mut env.pool)
+    }
+
+    /// Reads once into the ring's spare room, which must not be empty, at most `budget` bytes.
+    pub(super) fn read(&mut self, ring: &mut Ring, env: &mut Env, budget: usize) -> ReadOutcome {
         let spare = ring.spare_mut(&mut env.pool);
-        let room = spare.len();
+        let room = spare.len().min(budget);
+        let spare = &mut spare[..room];
         loop {
             match self.socket.read(spare) {
                 Ok(0) => {

@@ -305,7 +305,10 @@ impl<'a, D> Context<'a, D> {
     fn with<R>(&mut self, id: ConnId, act: impl FnOnce(&mut Core<D>, usize) -> R) -> Option<R> {
         self.core.conn(id)?;
         let result = act(self.core, id.index());
-        self.core.mark_dirty(id.index());
+        // The one whose input is in hand is seen to as soon as the callback has returned.
+        if self.core.in_hand != Some(id) {
+            self.core.mark_dirty(id.index());
+        }
         Some(result)
     }
 

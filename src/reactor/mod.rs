@@ -153,8 +153,9 @@ impl<D: Default> Reactor<D> {
     ///
     /// [`Error::Poll`], which leaves the loop unable to go on.
     pub fn run<H: Handler<Data = D>>(&mut self, handler: &mut H) -> Result<(), Error> {
+        self.core.refresh_now();
         while !self.is_stopped() {
-            self.turn(handler, None)?;
+            self.turn_now(handler, None)?;
         }
         self.core.stopping = false;
         Ok(())
@@ -166,6 +167,16 @@ impl<D: Default> Reactor<D> {
     ///
     /// [`Error::Poll`], and nothing else: a connection's fault ends that connection.
     pub fn turn<H: Handler<Data = D>>(
+        &mut self,
+        handler: &mut H,
+        limit: Option<Duration>,
+    ) -> Result<Turn, Error> {
+        self.core.refresh_now();
+        self.turn_now(handler, limit)
+    }
+
+    /// Does a turn right after the clock was read, as it is at the end of another.
+    fn turn_now<H: Handler<Data = D>>(
         &mut self,
         handler: &mut H,
         limit: Option<Duration>,

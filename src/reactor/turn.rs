@@ -21,12 +21,12 @@ use crate::proto::time::{Micros, Moment};
 use crate::proto::wire::{MessageKind, Payload};
 
 impl<D: Default> Core<D> {
-    /// Step 1: returns how long to wait.
+    /// Step 1: returns how long to wait from now on.
     pub(super) fn prepare_wait(&mut self, limit: Option<Duration>) -> Option<Duration> {
-        let now = self.clock.now().at;
+        let now = self.now.at;
         let wake = self.next_wake(now);
         if let Some(limit) = limit {
-            self.clock.limit_wait(limit.into());
+            self.clock.limit_wait(now, limit.into());
         }
         let due = (wake < Micros::MAX).then(|| Duration::from(wake - now));
         match (due, limit) {
@@ -56,25 +56,31 @@ impl<D: Default> Core<D> {
 
         let is_full = turn.events >= self.config.events;
         self.refresh_now();
+        let events_done = self.now;
         turn.expired = self.expire(handler, is_full);
         self.run_timers(handler);
         self.step_drain();
 
         self.dial_due(handler);
 
-        self.refresh_now();
         for _ in 0..PASSES {
+            if self.dirty.is_empty() && self.doomed.is_empty() && self.roomy.is_empty() {
+                break;
+            }
+            self.refresh_now();
             self.flush_dirty();
             turn.ended += self.reap_doomed(handler);
             self.report_room(handler);
-            if self.dirty.is_empty() && self.doomed.is_empty() {
-                break;
-            }
         }
 
+        // Everything that takes time has read the clock again.
+        if turn.expired > 0 || self.now != events_done {
+            self.refresh_now();
+        }
         turn.delay = self.clock.delay(self.now.at);
-        let now = self.clock.now().at;
-        self.now = self.clock.end_turn(self.next_wake(now));
+        self.now = self
+            .clock
+            .end_turn(self.now.at, self.next_wake(self.now.at));
         self.env.stats.late_us = self.now.late.as_micros();
         turn
     }
@@ -99,7 +105,6 @@ impl<D: Default> Core<D> {
             if let Some(conn) = self.conn_mut(id) {
                 conn.flags.carried = false;
                 self.read(handler, id);
-                self.refresh_now();
                 if self.now.at >= ends {
                     return;
                 }
@@ -163,7 +168,6 @@ impl<D: Default> Core<D> {
                 return;
             }
             self.read(handler, id);
-            self.refresh_now();
         }
     }
 
@@ -212,7 +216,8 @@ impl<D: Default> Core<D> {
     }
 
     /// Reads a connection until it would block, or until its budget for this turn, bytes or time, is
-    /// used up. The caller reads the clock after it.
+    /// used up; then writes what that has set off. The clock is read after each read and before the
+    /// write.
     fn read<H: Handler<Data = D>>(&mut self, handler: &mut H, id: ConnId) {
         let key = id.index();
         self.in_hand = Some(id);
@@ -234,18 +239,13 @@ impl<D: Default> Core<D> {
                 self.carry(key);
                 break;
             }
-            if ring.is_full() {
-                let limit = conn.session.input_limit(&self.env);
-                if !ring.grow(limit, &mut self.env.pool) {
-                    // Full of what is no frame: only a handler that reads on can make room.
-                    break;
-                }
+            if !conn.make_room(&mut ring, &mut self.env) {
+                // Full of what is no frame: only a handler that reads on can make room.
+                break;
             }
-            match conn.read(&mut ring, &mut self.env) {
+            match conn.read(&mut ring, &mut self.env, budget) {
                 ReadOutcome::Bytes(count) | ReadOutcome::Last(count) => {
-                    if called {
-                        self.refresh_now();
-                    }
+                    self.refresh_now();
                     budget = budget.saturating_sub(count);
                     self.conns[key]
                         .session
@@ -277,12 +277,15 @@ impl<D: Default> Core<D> {
         }
         conn.session.put_input(&mut self.env, ring);
         self.in_hand = None;
-        let is_settled = conn.session.phase() == Phase::Open && !conn.session.has_output();
-        if is_settled {
+        if conn.session.phase() != Phase::Open {
+            self.mark_dirty(key);
+        } else if conn.session.has_output() {
+            // What its callbacks queued leaves at once, before others have their turn.
+            self.refresh_now();
+            self.flush(key);
+        } else {
             conn.session.release(&mut self.env);
             self.rearm(key);
-        } else {
-            self.mark_dirty(key);
         }
     }
 

@@ -1,6 +1,8 @@
 //! Sending: queues with limits, shared messages, pausing, large messages.
 
 use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use heartwheel::close::{Cause, CloseCode};
@@ -50,6 +52,32 @@ fn a_full_queue_says_so_and_reports_room_once_it_is_empty_again() {
         seen.seen.contains(&Seen::Writable(id))
     });
     assert!(recorder.closed().is_empty());
+}
+
+#[test]
+fn an_answer_leaves_before_the_next_connection_is_read() {
+    let mut reactor = reactor();
+    let (_, addr) = listen(&mut reactor, WireFactory::Line);
+    let peers = [dial(addr), dial(addr)];
+    let theirs = peers.each_ref().map(|peer| peer.try_clone().unwrap());
+    let (answered, seen_answered) = channel();
+    let mut recorder = Recorder::reacting(move |_, seen| {
+        if let Seen::Message(..) = seen {
+            let has_answer = |peer: &&TcpStream| peer.peek(&mut [0]).is_ok();
+            answered
+                .send(theirs.iter().filter(has_answer).count())
+                .unwrap();
+        }
+    });
+    recorder.echo = true;
+    drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 2);
+    for mut peer in &peers {
+        peer.set_nonblocking(true).unwrap();
+        peer.write_all(b"hello\n").unwrap();
+    }
+    // On loopback both lie in their sockets by now, so that one turn finds both.
+    reactor.turn(&mut recorder, Some(PATIENCE)).unwrap();
+    assert_eq!(seen_answered.try_iter().collect::<Vec<_>>(), [0, 1]);
 }
 
 #[test]

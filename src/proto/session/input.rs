@@ -7,6 +7,7 @@ use crate::error::ProtocolError;
 use crate::proto::codec::Decoded;
 use crate::proto::heartbeat::PongMatch;
 use crate::proto::policy::Limits;
+use crate::proto::pool::Pool;
 use crate::proto::ring::Ring;
 use crate::proto::time::{Micros, Moment, Stamp};
 use crate::proto::wire::{self, MessageKind, Payload, Role};
@@ -41,9 +42,7 @@ impl Session {
 
     /// Takes the ring back with what is left in it.
     pub fn put_input(&mut self, env: &mut Env, mut input: Ring) {
-        if input.is_empty() {
-            input.release(&mut env.pool);
-        }
+        input.narrow(&mut env.pool);
         self.held(env).rx = input;
     }
 
@@ -448,7 +447,7 @@ impl Session {
 }
 
 /// Largest ring of a wire whose decoder moves long messages elsewhere.
-const LARGEST_RING: usize = 64 * 1024;
+const LARGEST_RING: usize = Pool::LARGEST;
 
 /// Bytes that a codec's frame may have beyond its message.
 const MOST_HEADER: usize = 4 * 1024;

@@ -10,6 +10,7 @@ use std::ops::Range;
 
 use crate::close::CloseCode;
 use crate::error::ProtocolError;
+use crate::proto::copy;
 use crate::proto::pool::Pool;
 use crate::proto::websocket::frame::{Head, Opcode};
 use crate::proto::websocket::mask;
@@ -277,10 +278,10 @@ impl Decoder {
         if self.assembled.capacity() < needed && needed <= LARGEST_POOLED {
             let mut larger = Vec::from(pool.take(needed));
             larger.clear();
-            larger.extend_from_slice(&self.assembled);
+            copy::append(&mut larger, &self.assembled);
             pool.give_vec(mem::replace(&mut self.assembled, larger));
         }
-        self.assembled.extend_from_slice(piece);
+        copy::append(&mut self.assembled, piece);
     }
 }
 

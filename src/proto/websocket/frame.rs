@@ -14,6 +14,7 @@ use std::ops::Deref;
 
 use crate::close::CloseCode;
 use crate::error::ProtocolError;
+use crate::proto::copy;
 use crate::proto::websocket::mask;
 use crate::proto::wire::Role;
 
@@ -89,7 +90,7 @@ pub fn encode(fin: bool, opcode: Opcode, payload: &[u8], mask: Option<[u8; 4]>, 
     out.reserve(header.len() + payload.len());
     out.extend_from_slice(&header);
     let start = out.len();
-    out.extend_from_slice(payload);
+    copy::append(out, payload);
     if let Some(mask) = mask {
         mask::apply(&mut out[start..], mask, 0);
     }
