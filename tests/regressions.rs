@@ -5,15 +5,19 @@
 #[path = "embedding/support.rs"]
 mod support;
 
-use std::io::{Read, Write};
+use std::io::{IoSlice, Read, Write};
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
 use heartwheel::close::{Cause, CloseCode};
-use heartwheel::config::{LimitsConfig, ReactorConfig};
+use heartwheel::config::{HeartbeatConfig, LimitsConfig, ReactorConfig, WireKind};
 use heartwheel::error::{ProtocolError, SendError};
 use heartwheel::proto::codec::{Codec, Decoded};
+use heartwheel::proto::heartbeat::Phase;
 use heartwheel::proto::message::Message;
+use heartwheel::proto::policy::Policy;
+use heartwheel::proto::session::{Due, Entropy, Env, Session, Wire};
+use heartwheel::proto::time::{Micros, Moment};
 use heartwheel::proto::websocket::handshake::Request;
 use heartwheel::proto::wire::{EncodeError, MessageKind};
 use heartwheel::reactor::{
@@ -411,4 +415,57 @@ fn limits_out_of_all_proportion_are_refused() {
         let error = start(max_connections, events).unwrap_err().to_string();
         assert!(error.contains(field), "{error}");
     }
+}
+
+/// No randomness: masks and tokens matter to none of these.
+#[derive(Debug)]
+struct Zeros;
+
+impl Entropy for Zeros {
+    fn next_u64(&mut self) -> u64 {
+        0
+    }
+}
+
+fn at(millis: u64) -> Moment {
+    Moment::on_time(Micros::from_millis(millis))
+}
+
+/// Writes all that is queued.
+fn flush(session: &mut Session, env: &mut Env, now: Moment) {
+    let mut slices = [IoSlice::new(&[]); 8];
+    let count = session.slices(&mut slices);
+    let len = slices[..count].iter().map(|slice| slice.len()).sum();
+    session.handle_written(env, now, len);
+}
+
+/// A ping by hand, after the timeout and before the grid's next one, began a silence that the timer
+/// was not told of: the verdict came as late as that next ping.
+#[test]
+fn a_ping_by_hand_moves_the_timer_to_its_own_deadline() {
+    let heartbeat = HeartbeatConfig {
+        interval: Some(Duration::from_millis(100)),
+        timeout: Some(Duration::from_millis(101)),
+        ping_slack: Some(Duration::from_millis(20)),
+        ..HeartbeatConfig::tcp()
+    };
+    let tick = Duration::from_millis(10);
+    let limits = LimitsConfig::default();
+    let policy = Policy::new(&heartbeat, &limits, WireKind::Line, tick).unwrap();
+    let mut env = Env::new(Box::new(Zeros));
+    let policy = env.intern(policy).unwrap();
+    // Pings are due at 62, 162 and 262, which the slack makes 80, 160 and 280.
+    let phase = Phase::new((0.62 * f64::from(u32::MAX)) as u32);
+    let mut session = Session::accepted(&env, policy, Wire::Line, phase, at(0));
+    for due in [80, 160] {
+        assert_eq!(session.handle_timeout(&mut env, at(due)), Due::Changed);
+        flush(&mut session, &mut env, at(due));
+        session.handle_bytes(&mut env, at(due + 1), 1);
+    }
+    session.take_rearm();
+    assert_eq!(session.poll_deadline(&env, at(265)), at(280).at);
+    session.ping(&mut env, at(265));
+    flush(&mut session, &mut env, at(265));
+    assert_eq!(session.poll_deadline(&env, at(265)), at(265).at);
+    assert!(session.take_rearm(), "the timer is not told");
 }

@@ -82,6 +82,8 @@ impl Session {
             self.heartbeat
                 .handle_ping_queued(&env.policy(self.policy).timing, now);
             self.queue_ping(env, now);
+            // It may be the first to ask, and be late to be answered before the grid asks.
+            self.facts.insert(Fact::Rearm);
         }
     }
 
