@@ -16,7 +16,7 @@ use heartwheel::proto::codec::{Codec, Decoded};
 use heartwheel::proto::heartbeat::Phase;
 use heartwheel::proto::message::Message;
 use heartwheel::proto::policy::Policy;
-use heartwheel::proto::session::{Due, Entropy, Env, Session, Wire};
+use heartwheel::proto::session::{Due, Entropy, Env, PolicyId, Session, Wire};
 use heartwheel::proto::time::{Micros, Moment};
 use heartwheel::proto::websocket::handshake::Request;
 use heartwheel::proto::wire::{EncodeError, MessageKind};
@@ -431,6 +431,16 @@ fn at(millis: u64) -> Moment {
     Moment::on_time(Micros::from_millis(millis))
 }
 
+/// What a session of the line wire needs around it.
+fn surroundings(heartbeat: &HeartbeatConfig) -> (Env, PolicyId) {
+    let tick = Duration::from_millis(10);
+    let limits = LimitsConfig::default();
+    let policy = Policy::new(heartbeat, &limits, WireKind::Line, tick).unwrap();
+    let mut env = Env::new(Box::new(Zeros));
+    let policy = env.intern(policy).unwrap();
+    (env, policy)
+}
+
 /// Writes all that is queued.
 fn flush(session: &mut Session, env: &mut Env, now: Moment) {
     let mut slices = [IoSlice::new(&[]); 8];
@@ -449,11 +459,7 @@ fn a_ping_by_hand_moves_the_timer_to_its_own_deadline() {
         ping_slack: Some(Duration::from_millis(20)),
         ..HeartbeatConfig::tcp()
     };
-    let tick = Duration::from_millis(10);
-    let limits = LimitsConfig::default();
-    let policy = Policy::new(&heartbeat, &limits, WireKind::Line, tick).unwrap();
-    let mut env = Env::new(Box::new(Zeros));
-    let policy = env.intern(policy).unwrap();
+    let (mut env, policy) = surroundings(&heartbeat);
     // Pings are due at 62, 162 and 262, which the slack makes 80, 160 and 280.
     let phase = Phase::new((0.62 * f64::from(u32::MAX)) as u32);
     let mut session = Session::accepted(&env, policy, Wire::Line, phase, at(0));
@@ -468,4 +474,29 @@ fn a_ping_by_hand_moves_the_timer_to_its_own_deadline() {
     flush(&mut session, &mut env, at(265));
     assert_eq!(session.poll_deadline(&env, at(265)), at(265).at);
     assert!(session.take_rearm(), "the timer is not told");
+}
+
+/// A session that nothing but its rare visits disturbs lost count of time after 25 days, since a visit
+/// that a timer makes is late: the peer's first ping then was a flood.
+#[test]
+fn a_first_ping_after_weeks_of_silence_is_no_flood() {
+    let heartbeat = HeartbeatConfig {
+        interval: None,
+        timeout: None,
+        ..HeartbeatConfig::tcp()
+    };
+    let (mut env, policy) = surroundings(&heartbeat);
+    let mut session = Session::accepted(&env, policy, Wire::Line, Phase::ZERO, at(0));
+    let mut now = at(0);
+    for _ in 0..100 {
+        now.at = session.poll_deadline(&env, now) + Micros::from_millis(10);
+        session.handle_timeout(&mut env, now);
+    }
+    session.decode(&mut env, now, &mut b"PING\n".to_vec());
+    assert_eq!(session.cause(), None);
+    let silence = session.evidence(now, Micros::ZERO).last_proof.unwrap();
+    assert!(
+        silence > Micros::from_secs(12 * 24 * 60 * 60),
+        "{silence:?}"
+    );
 }

@@ -479,6 +479,8 @@ impl Heartbeat {
     fn refresh(&mut self, now: Moment) {
         self.proof.refresh(now.at);
         self.proof_fair.refresh(now.fair());
+        self.asked_at.refresh(now.fair());
+        self.resumed_at.refresh(now.fair());
         self.last_in.refresh(now.at);
         self.last_out.refresh(now.at);
     }
