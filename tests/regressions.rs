@@ -7,6 +7,7 @@ mod support;
 
 use std::io::{IoSlice, Read, Write};
 use std::net::Shutdown;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use heartwheel::close::{Cause, CloseCode};
@@ -521,4 +522,42 @@ fn a_ping_that_leaves_at_last_moves_the_timer_back() {
     flush(&mut session, &mut env, at(120));
     assert_eq!(session.poll_deadline(&env, at(120)), at(170).at);
     assert!(session.take_rearm(), "the timer is not told");
+}
+
+/// Says that the payload of everything ends before it begins.
+#[derive(Debug)]
+struct Backwards(fn(Range<usize>) -> Decoded);
+
+impl Codec for Backwards {
+    fn decode(&mut self, _: &[u8]) -> Result<Decoded, ProtocolError> {
+        let payload = Range { start: 3, end: 1 };
+        Ok(self.0(payload))
+    }
+
+    fn encode(&mut self, _: MessageKind, _: &[u8], _: &mut Vec<u8>) -> Result<(), EncodeError> {
+        Ok(())
+    }
+}
+
+/// A codec's range that ends before it begins got through the check of what codecs say, and panicked.
+#[test]
+fn a_payload_that_ends_before_it_begins_is_an_error_of_the_codec() {
+    let saying: [fn(Range<usize>) -> Decoded; 2] = [
+        |payload| Decoded::Ping {
+            consumed: 4,
+            payload,
+        },
+        |payload| Decoded::Message {
+            consumed: 4,
+            kind: MessageKind::Binary,
+            payload,
+        },
+    ];
+    for says in saying {
+        let (mut env, policy) = surroundings(&HeartbeatConfig::tcp());
+        let wire = Wire::Own(Box::new(Box::new(Backwards(says))));
+        let mut session = Session::accepted(&env, policy, wire, Phase::ZERO, at(0));
+        session.decode(&mut env, at(1), &mut [0; 4]);
+        assert_eq!(session.cause(), Some(Cause::ProtocolError));
+    }
 }
