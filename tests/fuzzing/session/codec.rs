@@ -5,7 +5,8 @@ use heartwheel::proto::codec::{Codec, Decoded};
 use heartwheel::proto::wire::{EncodeError, MessageKind};
 
 /// `m` and a length of one byte: message. `?` and `!` with four bytes: ping and pong. `-`: pong
-/// without a token. `_`: nothing. `.`: close. `x` and three numbers: whatever a careless codec says.
+/// without a token. `_`: nothing. `.`: close. `w`: waits for more, for ever. `x` and four numbers:
+/// whatever a careless codec says.
 #[derive(Debug)]
 pub(super) struct Tagged;
 
@@ -35,7 +36,7 @@ impl Codec for Tagged {
             [b'_', ..] => Decoded::Skip { consumed: 1 },
             [b'.', ..] => Decoded::Close { consumed: 1 },
             [b'x', what, consumed, start, end, ..] => careless(what, consumed, start, end),
-            [] | [b'm' | b'?' | b'!' | b'x', ..] => Decoded::NeedMore,
+            [] | [b'm' | b'?' | b'!' | b'w' | b'x', ..] => Decoded::NeedMore,
             [tag, ..] => return Err(ProtocolError::UnknownType(tag)),
         })
     }

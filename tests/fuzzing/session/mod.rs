@@ -223,12 +223,13 @@ fn write(rig: &Rig, kind: Opcode, is_final: bool, payload: &[u8], out: &mut Vec<
 
 fn write_own(kind: Opcode, payload: &[u8], out: &mut Vec<u8>) {
     let mut token = payload.to_vec();
-    token.resize(4, 7);
+    token.resize(4, 0);
     match kind {
         Opcode::Ping => out.push(b'?'),
         Opcode::Pong if payload.is_empty() => return out.push(b'-'),
         Opcode::Pong => out.push(b'!'),
-        Opcode::Close => return out.push(b'.'),
+        Opcode::Close if payload.is_empty() => return out.push(b'.'),
+        Opcode::Close => out.push(b'x'),
         Opcode::Continuation | Opcode::Text | Opcode::Binary => {
             let len = payload.len().min(255);
             out.extend_from_slice(&[b'm', u8::try_from(len).expect("at most 255")]);

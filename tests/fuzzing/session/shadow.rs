@@ -126,6 +126,10 @@ fn own(input: &[u8], limit: u64) -> Result<(usize, Next), ProtocolError> {
         bytes.map(<[u8]>::to_vec).ok_or(nonsense)
     };
     Ok(match Tagged.decode(input)? {
+        Decoded::NeedMore if input.len() as u64 >= limit + 4096 => {
+            let size = input.len() as u64;
+            return Err(ProtocolError::MessageTooBig { size, limit });
+        }
         Decoded::NeedMore => (0, Next::More),
         Decoded::Skip { consumed } => (whole(consumed)?, Next::Frame),
         Decoded::Message {
