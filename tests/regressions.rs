@@ -5,15 +5,20 @@
 #[path = "embedding/support.rs"]
 mod support;
 
-use std::io::{Read, Write};
+use std::io::{IoSlice, Read, Write};
 use std::net::Shutdown;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use heartwheel::close::{Cause, CloseCode};
-use heartwheel::config::{LimitsConfig, ReactorConfig};
+use heartwheel::config::{HeartbeatConfig, LimitsConfig, ReactorConfig, WireKind};
 use heartwheel::error::{ProtocolError, SendError};
 use heartwheel::proto::codec::{Codec, Decoded};
+use heartwheel::proto::heartbeat::Phase;
 use heartwheel::proto::message::{Message, SharedMessage};
+use heartwheel::proto::policy::Policy;
+use heartwheel::proto::session::{Due, Entropy, Env, PolicyId, Session, Wire};
+use heartwheel::proto::time::{Micros, Moment};
 use heartwheel::proto::websocket::handshake::{HeadLimits, Request};
 use heartwheel::proto::wire::{EncodeError, MessageKind};
 use heartwheel::reactor::{
@@ -481,4 +486,148 @@ fn a_ping_right_before_a_goodbye_has_its_pong() {
     let mut answer = Vec::new();
     peer.read_to_end(&mut answer).unwrap();
     assert_eq!(answer, b"\x8a\x04last\x88\x02\x03\xe8");
+}
+
+/// No randomness: masks and tokens matter to none of these.
+#[derive(Debug)]
+struct Zeros;
+
+impl Entropy for Zeros {
+    fn next_u64(&mut self) -> u64 {
+        0
+    }
+}
+
+fn at(millis: u64) -> Moment {
+    Moment::on_time(Micros::from_millis(millis))
+}
+
+/// What a session of the line wire needs around it.
+fn surroundings(heartbeat: &HeartbeatConfig) -> (Env, PolicyId) {
+    let tick = Duration::from_millis(10);
+    let limits = LimitsConfig::default();
+    let policy = Policy::new(heartbeat, &limits, WireKind::Line, tick).unwrap();
+    let mut env = Env::new(Box::new(Zeros));
+    let policy = env.intern(policy).unwrap();
+    (env, policy)
+}
+
+/// Writes all that is queued.
+fn flush(session: &mut Session, env: &mut Env, now: Moment) {
+    let mut slices = [IoSlice::new(&[]); 8];
+    let count = session.slices(&mut slices);
+    let len = slices[..count].iter().map(|slice| slice.len()).sum();
+    session.handle_written(env, now, len);
+}
+
+/// A ping by hand, after the timeout and before the grid's next one, began a silence that the timer
+/// was not told of: the verdict came as late as that next ping.
+#[test]
+fn a_ping_by_hand_moves_the_timer_to_its_own_deadline() {
+    let heartbeat = HeartbeatConfig {
+        interval: Some(Duration::from_millis(100)),
+        timeout: Some(Duration::from_millis(101)),
+        ping_slack: Some(Duration::from_millis(20)),
+        ..HeartbeatConfig::tcp()
+    };
+    let (mut env, policy) = surroundings(&heartbeat);
+    // Pings are due at 62, 162 and 262, which the slack makes 80, 160 and 280.
+    let phase = Phase::new((0.62 * f64::from(u32::MAX)) as u32);
+    let mut session = Session::accepted(&env, policy, Wire::Line, phase, at(0));
+    for due in [80, 160] {
+        assert_eq!(session.handle_timeout(&mut env, at(due)), Due::Changed);
+        flush(&mut session, &mut env, at(due));
+        session.handle_bytes(&mut env, at(due + 1), 1);
+    }
+    session.take_rearm();
+    assert_eq!(session.poll_deadline(&env, at(265)), at(280).at);
+    session.ping(&mut env, at(265));
+    flush(&mut session, &mut env, at(265));
+    assert_eq!(session.poll_deadline(&env, at(265)), at(265).at);
+    assert!(session.take_rearm(), "the timer is not told");
+}
+
+/// A session that nothing but its rare visits disturbs lost count of time after 25 days, since a visit
+/// that a timer makes is late: the peer's first ping then was a flood.
+#[test]
+fn a_first_ping_after_weeks_of_silence_is_no_flood() {
+    let heartbeat = HeartbeatConfig {
+        interval: None,
+        timeout: None,
+        ..HeartbeatConfig::tcp()
+    };
+    let (mut env, policy) = surroundings(&heartbeat);
+    let mut session = Session::accepted(&env, policy, Wire::Line, Phase::ZERO, at(0));
+    let mut now = at(0);
+    for _ in 0..100 {
+        now.at = session.poll_deadline(&env, now) + Micros::from_millis(10);
+        session.handle_timeout(&mut env, now);
+    }
+    session.decode(&mut env, now, &mut b"PING\n".to_vec());
+    assert_eq!(session.cause(), None);
+    let silence = session.evidence(now, Micros::ZERO).last_proof.unwrap();
+    assert!(
+        silence > Micros::from_secs(12 * 24 * 60 * 60),
+        "{silence:?}"
+    );
+}
+
+/// A ping that was slow to leave puts the verdict off. Once it had left, the timer was not told that the
+/// verdict was near again: with less than two intervals it came as late as the next ping.
+#[test]
+fn a_ping_that_leaves_at_last_moves_the_timer_back() {
+    let heartbeat = HeartbeatConfig {
+        interval: Some(Duration::from_millis(100)),
+        timeout: Some(Duration::from_millis(150)),
+        ping_slack: Some(Duration::ZERO),
+        ..HeartbeatConfig::tcp()
+    };
+    let (mut env, policy) = surroundings(&heartbeat);
+    let mut session = Session::accepted(&env, policy, Wire::Line, Phase::ZERO, at(0));
+    assert_eq!(session.handle_timeout(&mut env, at(100)), Due::Changed);
+    session.handle_written(&mut env, at(110), 1);
+    session.handle_blocked();
+    session.take_rearm();
+    assert_eq!(session.poll_deadline(&env, at(110)), at(200).at);
+    flush(&mut session, &mut env, at(120));
+    assert_eq!(session.poll_deadline(&env, at(120)), at(170).at);
+    assert!(session.take_rearm(), "the timer is not told");
+}
+
+/// Says that the payload of everything ends before it begins.
+#[derive(Debug)]
+struct Backwards(fn(Range<usize>) -> Decoded);
+
+impl Codec for Backwards {
+    fn decode(&mut self, _: &[u8]) -> Result<Decoded, ProtocolError> {
+        let payload = Range { start: 3, end: 1 };
+        Ok(self.0(payload))
+    }
+
+    fn encode(&mut self, _: MessageKind, _: &[u8], _: &mut Vec<u8>) -> Result<(), EncodeError> {
+        Ok(())
+    }
+}
+
+/// A codec's range that ends before it begins got through the check of what codecs say, and panicked.
+#[test]
+fn a_payload_that_ends_before_it_begins_is_an_error_of_the_codec() {
+    let saying: [fn(Range<usize>) -> Decoded; 2] = [
+        |payload| Decoded::Ping {
+            consumed: 4,
+            payload,
+        },
+        |payload| Decoded::Message {
+            consumed: 4,
+            kind: MessageKind::Binary,
+            payload,
+        },
+    ];
+    for says in saying {
+        let (mut env, policy) = surroundings(&HeartbeatConfig::tcp());
+        let wire = Wire::Own(Box::new(Box::new(Backwards(says))));
+        let mut session = Session::accepted(&env, policy, wire, Phase::ZERO, at(0));
+        session.decode(&mut env, at(1), &mut [0; 4]);
+        assert_eq!(session.cause(), Some(Cause::ProtocolError));
+    }
 }

@@ -239,7 +239,9 @@ impl Heartbeat {
     }
 
     /// Notes that the kernel accepted the whole of the ping numbered [`next_number`](Self::next_number).
-    pub fn handle_ping_written(&mut self, timing: &Timing, now: Moment) {
+    /// Says whether silence may end sooner now: the ping had been slow to leave, or nothing had asked.
+    pub fn handle_ping_written(&mut self, timing: &Timing, now: Moment) -> bool {
+        let is_sooner = matches!(self.ask, Ask::No | Ask::Moving);
         self.pings_written = self.pings_written.wrapping_add(1);
         if self.timed == 0 {
             self.timed = self.pings_written;
@@ -250,6 +252,7 @@ impl Heartbeat {
             self.asked_at = self.counts_from(timing, now);
             self.facts.remove(Fact::Heard);
         }
+        is_sooner
     }
 
     /// Notes that we stopped reading: silence is our own doing then.
@@ -479,6 +482,8 @@ impl Heartbeat {
     fn refresh(&mut self, now: Moment) {
         self.proof.refresh(now.at);
         self.proof_fair.refresh(now.fair());
+        self.asked_at.refresh(now.fair());
+        self.resumed_at.refresh(now.fair());
         self.last_in.refresh(now.at);
         self.last_out.refresh(now.at);
     }

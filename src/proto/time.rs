@@ -151,8 +151,9 @@ impl Stamp {
     pub(crate) const REACH: u32 = i32::MAX as u32;
     /// A session visits its stamps at least this often, milliseconds (9.3 hours).
     pub(crate) const VISIT: u32 = Self::REACH / 64;
-    /// An age that stamps do not grow beyond: past every deadline, and a visit short of their reach.
-    const OLDEST: u32 = Self::REACH - Self::VISIT - 1;
+    /// An age (18.6 days) that stamps do not grow beyond: past every deadline, and days short of their
+    /// reach, since a visit may be late by as long as the process was stopped.
+    const OLDEST: u32 = Self::REACH / 4 * 3;
 
     pub(crate) fn new(at: Micros) -> Self {
         Self(low_bits(at.as_micros().div_ceil(1_000)))
@@ -268,6 +269,18 @@ mod tests {
             stamp.age(now),
             Micros::from_millis(u64::from(Stamp::OLDEST))
         );
+    }
+
+    #[test]
+    fn a_stamp_stays_old_though_each_visit_is_days_late() {
+        let mut stamp = Stamp::new(Micros::ZERO);
+        let late = Micros::from_secs(5 * 24 * 60 * 60);
+        let mut now = Micros::ZERO;
+        for _ in 0..100 {
+            now = now + Micros::from_millis(Stamp::VISIT.into()) + late;
+            assert!(stamp.age(now) > late);
+            stamp.refresh(now);
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Bytes in: frames decoded, control frames answered, proof of life noted.
 
+use std::ops::Range;
+
 use super::buffers::Unfinished;
 use super::{Env, Fact, Session, Wire};
 use crate::close::{Cause, Phase};
@@ -234,10 +236,15 @@ impl Session {
         };
         let decoded = codec.decode(input)?;
         let limits = &env.policy(self.policy).limits;
-        let whole = |consumed: usize, end: usize| {
-            if consumed == 0 || consumed > input.len() || end > consumed {
+        let whole = |consumed: usize, payload: &Range<usize>| {
+            if consumed == 0 || consumed > input.len() {
                 return Err(ProtocolError::Custom(
                     "codec consumed nothing, or more than there is",
+                ));
+            }
+            if payload.start > payload.end || payload.end > consumed {
+                return Err(ProtocolError::Custom(
+                    "codec found a payload beyond what it consumed",
                 ));
             }
             Ok(consumed)
@@ -251,13 +258,13 @@ impl Session {
                 })
             }
             Decoded::NeedMore => Ok((0, Event::NeedMore)),
-            Decoded::Skip { consumed } => Ok((whole(consumed, 0)?, Event::Consumed)),
+            Decoded::Skip { consumed } => Ok((whole(consumed, &(0..0))?, Event::Consumed)),
             Decoded::Message {
                 consumed,
                 kind,
                 payload,
             } => {
-                whole(consumed, payload.end)?;
+                whole(consumed, &payload)?;
                 if payload.len() > limits.max_message {
                     return Err(ProtocolError::MessageTooBig {
                         size: payload.len() as u64,
@@ -274,12 +281,12 @@ impl Session {
                 ))
             }
             Decoded::Ping { consumed, payload } => {
-                whole(consumed, payload.end)?;
+                whole(consumed, &payload)?;
                 self.handle_ping(env, now, &input[payload]);
                 Ok((consumed, Event::Consumed))
             }
             Decoded::Pong { consumed, token } => {
-                whole(consumed, 0)?;
+                whole(consumed, &(0..0))?;
                 let event = match token {
                     Some(token) => self.handle_pong(env, now, Some(token)),
                     None => self.handle_pong_in_order(env, now),
@@ -287,7 +294,7 @@ impl Session {
                 Ok((consumed, event))
             }
             Decoded::Close { consumed } => {
-                whole(consumed, 0)?;
+                whole(consumed, &(0..0))?;
                 self.handle_peer_close(env, now, None, &[]);
                 Ok((consumed, Event::Consumed))
             }

@@ -82,6 +82,8 @@ impl Session {
             self.heartbeat
                 .handle_ping_queued(&env.policy(self.policy).timing, now);
             self.queue_ping(env, now);
+            // It may be the first to ask, and be late to be answered before the grid asks.
+            self.facts.insert(Fact::Rearm);
         }
     }
 
@@ -101,12 +103,14 @@ impl Session {
         let written = held.tx.commit(count, &mut env.pool);
         held.progress = Stamp::new(now.fair());
         env.stats.bytes_out += count as u64;
-        self.heartbeat.handle_written(now);
         if written.ping {
             env.stats.pings_written += 1;
-            self.heartbeat
-                .handle_ping_written(&env.policy(self.policy).timing, now);
+            let timing = &env.policy(self.policy).timing;
+            if self.heartbeat.handle_ping_written(timing, now) {
+                self.facts.insert(Fact::Rearm);
+            }
         }
+        self.heartbeat.handle_written(now);
         if written.close {
             self.facts.insert(Fact::CloseSent);
         }

@@ -1,0 +1,21 @@
+//! What the fuzz targets check: functions from arbitrary bytes to a panic.
+//!
+//! Each reads from the bytes what to do, does it, and panics when a promise of the crate is broken. A
+//! fuzzer finds the bytes (the package in `fuzz`); `tests/fuzz_corpus.rs` runs the same functions over
+//! what fuzzers have found and over seeded mutations of it.
+
+mod binary;
+mod dice;
+mod feed;
+mod handshake;
+mod line;
+mod session;
+mod websocket;
+mod websocket_peer;
+
+pub use binary::binary;
+pub use dice::Dice;
+pub use handshake::{handshake_client, handshake_server};
+pub use line::line;
+pub use session::session;
+pub use websocket::{websocket_decode, websocket_frames};

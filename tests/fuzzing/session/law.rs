@@ -1,0 +1,254 @@
+//! When a session may say what: its clocks kept beside it, in the plainest way.
+//!
+//! Where the session knows of a proof of life that cannot be seen from outside (a fragment, a ping), the
+//! time kept here is an earlier one: what is checked then is less, and still true.
+
+use std::time::Duration;
+
+use heartwheel::close::{Cause, Phase};
+use heartwheel::config::{HeartbeatConfig, LimitsConfig, Proof};
+use heartwheel::proto::time::{Micros, Moment};
+
+/// Fair times, if not said otherwise.
+#[derive(Debug)]
+pub(super) struct Law {
+    pub(super) phase: Phase,
+    phase_since: Micros,
+    proof: Micros,
+    /// When the policy was changed, if no proof has come since.
+    renewed: Option<Micros>,
+    /// When reading went on, if no proof has come since.
+    resumed: Option<Micros>,
+    first_ping_written: Option<Micros>,
+    /// Real time of the last message either way.
+    message: Micros,
+    /// When no message can have been unfinished, the last time.
+    whole: Micros,
+    progress: Micros,
+    cause: Option<Cause>,
+    /// Real time since when the grid is the present one, and pings due by then.
+    grid_since: Micros,
+    grid_pings: u64,
+}
+
+impl Law {
+    pub(super) fn new(phase: Phase, now: Moment) -> Self {
+        Self {
+            phase,
+            phase_since: now.fair(),
+            proof: now.fair(),
+            renewed: None,
+            resumed: None,
+            first_ping_written: None,
+            message: now.at,
+            whole: now.fair(),
+            progress: now.fair(),
+            cause: None,
+            grid_since: now.at,
+            grid_pings: 0,
+        }
+    }
+
+    /// Phases go forward only, and the first cause stays but for a goodbye that was not completed.
+    pub(super) fn note_state(&mut self, phase: Phase, cause: Option<Cause>, now: Moment) {
+        assert!(
+            rank(phase) >= rank(self.phase),
+            "{:?} after {:?}",
+            phase,
+            self.phase
+        );
+        if phase != self.phase {
+            self.phase = phase;
+            self.phase_since = now.fair();
+            if phase == Phase::Open {
+                self.note_proof(now);
+                self.message = now.at;
+                self.whole = now.fair();
+                self.grid_since = now.at;
+            }
+        }
+        if let (Some(first), Some(later)) = (self.cause, cause) {
+            let is_orderly = matches!(first, Cause::LocalClose | Cause::PeerClosed);
+            assert!(
+                first == later || (is_orderly && later == Cause::CloseTimeout),
+                "{first} became {later}"
+            );
+        }
+        assert!(
+            cause.is_some() || self.cause.is_none(),
+            "the cause is forgotten"
+        );
+        let is_ending = matches!(phase, Phase::Closing | Phase::Closed);
+        assert_eq!(cause.is_some(), is_ending, "{cause:?} while {phase:?}");
+        self.cause = cause;
+    }
+
+    pub(super) fn note_bytes(&mut self, times: &HeartbeatConfig, now: Moment) {
+        if times.proof == Proof::Bytes {
+            self.note_proof(now);
+        }
+    }
+
+    pub(super) fn note_message_in(&mut self, times: &HeartbeatConfig, now: Moment) {
+        self.message = now.at;
+        self.whole = now.fair();
+        if times.proof == Proof::Message {
+            self.note_proof(now);
+        }
+    }
+
+    pub(super) fn note_message_out(&mut self, now: Moment) {
+        self.message = now.at;
+    }
+
+    pub(super) fn note_answer(&mut self, now: Moment) {
+        self.note_proof(now);
+    }
+
+    pub(super) fn note_ping_written(&mut self, now: Moment) {
+        let written = now.fair();
+        self.first_ping_written.get_or_insert(written);
+    }
+
+    /// Output was accepted, or began to wait.
+    pub(super) fn note_progress(&mut self, now: Moment) {
+        self.progress = now.fair();
+    }
+
+    pub(super) fn note_resumed(&mut self, now: Moment) {
+        self.resumed = Some(now.fair());
+        self.whole = now.fair();
+    }
+
+    pub(super) fn note_policy(&mut self, now: Moment, pings_due: u64) {
+        self.renewed = Some(now.fair());
+        self.first_ping_written = None;
+        self.grid_since = now.at;
+        self.grid_pings = pings_due;
+    }
+
+    fn note_proof(&mut self, now: Moment) {
+        self.proof = now.fair();
+        self.renewed = None;
+        self.resumed = None;
+        self.first_ping_written = None;
+    }
+
+    /// The grid calls for one ping an interval, with the slack one more.
+    pub(super) fn check_pings(&self, times: &HeartbeatConfig, now: Moment, pings_due: u64) {
+        let count = pings_due - self.grid_pings;
+        let Some(interval) = times.interval.map(Micros::from) else {
+            assert_eq!(count, 0, "pings without an interval");
+            return;
+        };
+        let beats = (now.at - self.grid_since).as_micros() / interval.as_micros();
+        assert!(count <= beats + 2, "{count} pings in {beats} intervals");
+    }
+
+    /// A verdict of silence: never before the timeout, nor before a ping could be answered.
+    pub(super) fn check_silence(
+        &self,
+        cause: Cause,
+        times: &HeartbeatConfig,
+        is_paused: bool,
+        now: Moment,
+    ) {
+        let fair = now.fair();
+        let timeout = Micros::from(times.timeout.expect("a verdict needs a timeout"));
+        let since = self.proof.max(self.renewed.unwrap_or(Micros::ZERO));
+        assert!(
+            fair >= since + timeout,
+            "{cause} {:?} after the proof",
+            fair - since
+        );
+        let must_read = times.proof != Proof::Bytes;
+        assert!(!(is_paused && must_read), "{cause} while we do not read");
+        let Some(interval) = times.interval.map(Micros::from) else {
+            let is_known = matches!(cause, Cause::Silent | Cause::WriteStalled);
+            assert!(is_known, "{cause} without pings");
+            return;
+        };
+        let answer = timeout - interval;
+        if let Some(resumed) = self.resumed.filter(|_| must_read) {
+            assert!(fair >= resumed + answer, "{cause} soon after reading again");
+        }
+        if cause == Cause::WriteStalled {
+            return;
+        }
+        let written = self.first_ping_written;
+        let written = written.expect("a verdict needs a ping that was written");
+        // A ping that only the wheel and the slack made late counts from its due time.
+        let early = Micros::from(TICK + slack(times) * 2 + Duration::from_millis(1));
+        assert!(
+            fair + early >= written + answer,
+            "{cause} {:?} after the ping",
+            fair - written
+        );
+    }
+
+    /// Any other end that a deadline brought about.
+    pub(super) fn check_deadline(
+        &self,
+        cause: Cause,
+        times: &HeartbeatConfig,
+        limits: &LimitsConfig,
+        age: Micros,
+        now: Moment,
+    ) {
+        let fair = now.fair();
+        let is_due = |since: Micros, span: Option<Duration>| {
+            fair >= since + Micros::from(span.expect("the deadline is on"))
+        };
+        let phase_over = |span| is_due(self.phase_since, Some(span));
+        let is_due = match cause {
+            Cause::WriteStalled => is_due(self.progress, times.write_timeout),
+            Cause::ConnectTimeout => phase_over(times.connect_timeout),
+            Cause::HandshakeTimeout => phase_over(times.handshake_timeout),
+            Cause::SlowPeer => {
+                let floor = (limits.slow_floor > 0).then_some(limits.slow_grace);
+                is_due(
+                    self.whole,
+                    floor.into_iter().chain(limits.message_timeout).min(),
+                )
+            }
+            Cause::AppIdle => {
+                let idle = times.app_idle.expect("the deadline is on");
+                now.at >= self.message + Micros::from(idle)
+            }
+            Cause::MaxLifetime => {
+                let lifetime = times.max_lifetime.expect("the deadline is on");
+                age >= Micros::from(lifetime * 9 / 10)
+            }
+            other => panic!("{other} by a deadline"),
+        };
+        assert!(is_due, "{cause} too early: {self:?} at {now:?}");
+    }
+
+    /// A goodbye is given up.
+    pub(super) fn check_close(&self, times: &HeartbeatConfig, now: Moment) {
+        let write = times.write_timeout.unwrap_or(times.close_timeout);
+        let span = Micros::from(times.close_timeout.min(write));
+        assert!(now.fair() >= self.phase_since + span, "given up too early");
+    }
+}
+
+pub(super) const TICK: Duration = Duration::from_millis(10);
+
+/// The slack in force, rounded up to milliseconds.
+fn slack(times: &HeartbeatConfig) -> Duration {
+    let slack = times.ping_slack.unwrap_or_else(|| {
+        let hundredth = times.interval.unwrap_or_default() / 100;
+        hundredth.min(Duration::from_millis(50))
+    });
+    slack + Duration::from_millis(1)
+}
+
+fn rank(phase: Phase) -> u8 {
+    match phase {
+        Phase::Connecting => 0,
+        Phase::Handshaking => 1,
+        Phase::Open => 2,
+        Phase::Closing => 3,
+        Phase::Closed => 4,
+    }
+}

@@ -1,0 +1,654 @@
+//! Drives a session as the reactor does, on virtual time, and checks every answer.
+
+use std::io::IoSlice;
+
+use heartwheel::close::{Cause, CloseCode, KernelFigures, Phase};
+use heartwheel::config::{HeartbeatConfig, LimitsConfig, Overflow, Proof};
+use heartwheel::error::SendError;
+use heartwheel::proto::heartbeat;
+use heartwheel::proto::message::{Message, SharedMessage};
+use heartwheel::proto::policy::Policy;
+use heartwheel::proto::pool::Pool;
+use heartwheel::proto::ring::Ring;
+use heartwheel::proto::session::{Due, Entropy, Env, Event, PolicyId, Session, SocketAction};
+use heartwheel::proto::time::{Micros, Moment};
+use heartwheel::proto::wire::{Payload, Role};
+
+use super::super::dice::Dice;
+use super::law::{Law, TICK};
+use super::observer::Observer;
+use super::plan::{Plan, WireChoice};
+use super::shadow::{Next, Shadow};
+use super::socket::Socket;
+
+/// A session with its surroundings.
+pub(super) struct Rig {
+    pub(super) env: Env,
+    pub(super) session: Session,
+    pub(super) socket: Socket,
+    pub(super) now: Moment,
+    pub(super) wire: WireChoice,
+    pub(super) limits: LimitsConfig,
+    pub(super) observer: Observer,
+    /// The session is over and its slot is free.
+    pub(super) is_ended: bool,
+    policies: [(PolicyId, HeartbeatConfig); 2],
+    shadow: Shadow,
+    law: Law,
+    /// When the timer fires, which is told only what the session says.
+    scheduled: Micros,
+    is_on_ticks: bool,
+    is_half_closed: bool,
+    kernel: Option<KernelFigures>,
+    /// When each ping was written, and how many of them are answered.
+    written_at: Vec<Micros>,
+    answered: usize,
+}
+
+impl Entropy for Dice {
+    fn next_u64(&mut self) -> u64 {
+        Self::next_u64(self)
+    }
+}
+
+impl Rig {
+    /// Sets a session up; `None` if its configuration is refused.
+    pub(super) fn new(plan: &Plan<'_>) -> Option<Self> {
+        let wire = plan.wire.wire();
+        let limits = plan.limits.config();
+        let mut env = Env::new(Box::new(Dice(u64::from(plan.phase))));
+        let mut policy = |times: &HeartbeatConfig| {
+            let policy = Policy::new(times, &limits, wire.kind(), TICK);
+            policy.map(|policy| env.intern(policy).expect("two policies"))
+        };
+        let (first, second) = (
+            plan.heartbeat.config(wire.kind()),
+            plan.other.config(wire.kind()),
+        );
+        let policies = match (policy(&first), policy(&second)) {
+            (Ok(one), Ok(two)) => [(one, first), (two, second)],
+            (Err(error), _) | (_, Err(error)) => {
+                assert!(!error.field().is_empty() && !error.reason().is_empty());
+                return None;
+            }
+        };
+        let now = Moment::default();
+        let phase = heartbeat::Phase::new(plan.phase);
+        let id = policies[0].0;
+        let session = if plan.is_dialed {
+            Session::dialed(&env, id, wire, phase, now)
+        } else {
+            Session::accepted(&env, id, wire, phase, now)
+        };
+        let role = session.role();
+        let mut rig = Self {
+            socket: Socket::new(),
+            now,
+            wire: plan.wire,
+            observer: Observer::new(plan.wire, role),
+            is_ended: false,
+            policies,
+            shadow: Shadow::new(plan.wire, role, limits.max_message),
+            limits,
+            law: Law::new(session.phase(), now),
+            scheduled: Micros::MAX,
+            is_on_ticks: plan.is_on_ticks,
+            is_half_closed: false,
+            kernel: plan
+                .kernel
+                .map(|[unacked, retransmits, window]| KernelFigures {
+                    unacked: unacked.into(),
+                    retransmits: retransmits.into(),
+                    window: window.into(),
+                }),
+            written_at: Vec::new(),
+            answered: 0,
+            session,
+            env,
+        };
+        rig.settle();
+        Some(rig)
+    }
+
+    /// The heartbeat in force.
+    pub(super) fn times(&self) -> HeartbeatConfig {
+        let current = self.session.policy();
+        let is_current = |(id, _): &&(PolicyId, HeartbeatConfig)| *id == current;
+        let found = self.policies.iter().find(is_current);
+        found.expect("one of the two").1.clone()
+    }
+
+    /// What ends a turn: output flushed, the socket's fate, the timer set.
+    pub(super) fn settle(&mut self) {
+        self.check_state();
+        if self.is_ended {
+            return;
+        }
+        self.flush();
+        loop {
+            match self.session.socket_action() {
+                SocketAction::Keep => break,
+                SocketAction::ShutdownWrite => {
+                    assert!(!self.is_half_closed, "a direction is ended once");
+                    assert!(!self.session.has_output(), "output is lost");
+                    self.is_half_closed = true;
+                }
+                action @ (SocketAction::Close | SocketAction::Reset) => return self.finish(action),
+            }
+        }
+        self.check_state();
+        self.session.release(&mut self.env);
+        self.check_rest();
+        let deadline = self.session.poll_deadline(&self.env, self.now);
+        if self.session.take_rearm() && deadline < Micros::MAX {
+            self.scheduled = deadline;
+        }
+        assert!(
+            self.scheduled <= deadline,
+            "the timer fires at {:?}, {deadline:?} is due",
+            self.scheduled
+        );
+    }
+
+    fn check_state(&mut self) {
+        if self.is_ended {
+            return;
+        }
+        let (phase, cause) = (self.session.phase(), self.session.cause());
+        self.law.note_state(phase, cause, self.now);
+        let evidence = self.session.evidence(self.now, Micros::ZERO);
+        assert_eq!(evidence.cause, cause.unwrap_or(Cause::LocalClose));
+        assert!(evidence.pings_answered <= evidence.pings_written);
+        assert!(evidence.last_in.is_none_or(|span| span <= self.now.at));
+        assert_eq!(evidence.last_proof.is_some(), self.session.was_open());
+        let is_numbered = matches!(evidence.cause, Cause::IoError | Cause::PeerReset);
+        assert!(evidence.errno.is_none() || is_numbered);
+        assert!(
+            evidence.forgiveness <= self.now.late,
+            "{evidence:?} {:?}",
+            self.now
+        );
+        assert!(evidence.bytes_queued >= self.session.queued() as u64);
+        if let Some(rtt) = evidence.rtt {
+            assert!(rtt.min <= rtt.last && rtt.min <= rtt.smoothed);
+        }
+        // Control frames have reserved places, each of a known size.
+        let control = evidence.bytes_queued - self.session.queued() as u64;
+        assert!(
+            control <= 4096 + 4 * 131,
+            "{control} bytes of control frames"
+        );
+        assert!(self.env.pool().free_bytes() <= Pool::KEPT);
+    }
+
+    /// What must be so when nothing is under way.
+    fn check_rest(&mut self) {
+        let stats = self.env.stats();
+        self.law
+            .check_pings(&self.times(), self.now, stats.pings_due);
+        if self.session.phase() != Phase::Open || self.session.has_output() {
+            return;
+        }
+        assert!(self.observer.sent.is_empty(), "a message was lost");
+        self.observer.settle_pongs(stats.pongs_folded);
+        if self.shadow.is_idle() && !self.session.has_input() {
+            assert!(self.session.is_released(), "an idle session keeps buffers");
+        }
+    }
+
+    fn finish(&mut self, action: SocketAction) {
+        let evidence = self.session.evidence(self.now, Micros::ZERO);
+        assert_eq!(action == SocketAction::Reset, evidence.cause.is_reset());
+        assert_eq!(self.session.phase(), Phase::Closed);
+        assert_eq!(self.session.poll_deadline(&self.env, self.now), Micros::MAX);
+        let is_websocket = matches!(self.wire, WireChoice::WebSocket);
+        if is_websocket && evidence.clean {
+            assert!(self.observer.is_closed, "clean without our goodbye");
+        }
+        self.is_ended = true;
+        self.session.discard(&mut self.env);
+        assert!(self.session.is_released());
+        assert!(self.env.pool().free_bytes() <= Pool::KEPT);
+    }
+
+    /// Writes until all is written or the socket takes no more.
+    fn flush(&mut self) {
+        if self.session.phase() == Phase::Connecting {
+            return;
+        }
+        while self.socket.is_writable && self.session.has_output() {
+            let mut slices = [IoSlice::new(&[]); 16];
+            let count = self.session.slices(&mut slices);
+            let offered: Vec<u8> = slices[..count]
+                .iter()
+                .flat_map(|slice| slice.iter().copied())
+                .collect();
+            assert!(!offered.is_empty(), "output that cannot be seen");
+            let accepted = offered.len().min(self.socket.room);
+            self.socket.room -= if self.socket.room == usize::MAX {
+                0
+            } else {
+                accepted
+            };
+            let pings = self.observer.pings.len();
+            self.observer.read(&offered[..accepted]);
+            self.session
+                .handle_written(&mut self.env, self.now, accepted);
+            if accepted > 0 {
+                self.law.note_progress(self.now);
+            }
+            self.note_pings_written(self.observer.pings.len() - pings);
+            if accepted < offered.len() {
+                self.socket.is_writable = false;
+                self.session.handle_blocked();
+            }
+        }
+        let is_goodbye_due = self.session.phase() == Phase::Closing
+            && self.session.was_open()
+            && !self.session.has_output();
+        match self.wire {
+            WireChoice::WebSocket | WireChoice::Own if is_goodbye_due => {
+                let is_spared = self.session.cause() == Some(Cause::PeerEof);
+                assert!(
+                    self.observer.is_closed || is_spared,
+                    "no goodbye was written"
+                );
+            }
+            _ => {}
+        }
+    }
+
+    fn note_pings_written(&mut self, count: usize) {
+        for _ in 0..count {
+            self.written_at.push(self.now.at);
+            self.law.note_ping_written(self.now);
+        }
+        let written = self.written_at.len() as u64;
+        assert_eq!(self.env.stats().pings_written, written);
+    }
+
+    /// Reads all that has arrived, unless reading is paused.
+    pub(super) fn read(&mut self) {
+        let phase = self.session.phase();
+        if self.is_ended || phase == Phase::Connecting || self.session.is_paused() {
+            return;
+        }
+        if self.socket.is_reset {
+            self.session.handle_io_error(self.now, Some(104), true);
+            return;
+        }
+        let had_output = self.session.has_output();
+        let mut ring = self.session.take_input(&mut self.env);
+        self.decode(&mut ring);
+        while !self.socket.arrived.is_empty() {
+            if ring.is_full() {
+                let limit = self.session.input_limit(&self.env);
+                if !ring.grow(limit, self.env.pool_mut()) {
+                    let is_waiting = self.session.phase() == Phase::Handshaking;
+                    assert!(is_waiting, "a full ring that nothing empties");
+                    break;
+                }
+            }
+            let count = self.socket.read(&mut ring, self.env.pool_mut());
+            self.session.handle_bytes(&mut self.env, self.now, count);
+            self.law.note_bytes(&self.times(), self.now);
+            self.decode(&mut ring);
+        }
+        let limit = self.session.input_limit(&self.env);
+        assert!(ring.capacity() <= limit.next_multiple_of(64 * 1024));
+        if self.session.phase() == Phase::Closed {
+            ring.consume(ring.len());
+        }
+        self.session.put_input(&mut self.env, ring);
+        self.see_end();
+        self.note_output(had_output);
+    }
+
+    fn see_end(&mut self) {
+        let socket = &mut self.socket;
+        if !socket.is_ended || !socket.arrived.is_empty() || socket.is_end_seen {
+            return;
+        }
+        socket.is_end_seen = true;
+        let messages = self.env.stats().messages_in;
+        if let Some((_, payload)) = self.session.decode_rest(&mut self.env, self.now) {
+            assert_eq!(payload, Payload::Assembled);
+            assert!(matches!(self.wire, WireChoice::Line));
+            let line = self.session.take_assembled();
+            assert!(line.len() <= self.limits.max_message);
+            assert_eq!(self.env.stats().messages_in, messages + 1);
+        }
+        self.session.handle_eof(&self.env, self.now);
+        assert_ne!(self.session.phase(), Phase::Open);
+    }
+
+    fn decode(&mut self, ring: &mut Ring) {
+        while !ring.is_empty() && self.session.phase() != Phase::Handshaking {
+            let input = ring.contiguous_mut();
+            let is_watched = self.session.phase() == Phase::Open;
+            let expected = is_watched.then(|| self.shadow.step(input.to_vec()));
+            let len = input.len();
+            let (consumed, event) = self.session.decode(&mut self.env, self.now, input);
+            assert!(consumed <= len);
+            let is_done = matches!(event, Event::NeedMore);
+            assert!(is_done || consumed > 0, "{event:?} out of nothing");
+            let found = match &event {
+                Event::Message { payload, .. } => Some(match payload {
+                    Payload::Input(range) => {
+                        assert!(range.end <= consumed);
+                        input[range.clone()].to_vec()
+                    }
+                    Payload::Assembled => self.session.take_assembled(),
+                }),
+                Event::NeedMore | Event::Consumed | Event::Pong { .. } => None,
+            };
+            match expected {
+                Some(Ok((used, next))) => {
+                    assert_eq!(consumed, used, "{event:?}, not {next:?}");
+                    self.check_event(&event, found, next);
+                }
+                Some(Err(error)) => {
+                    assert!(is_done && consumed == len);
+                    assert_eq!(self.session.cause(), Some(error.cause()), "{error:?}");
+                }
+                None => assert!(found.is_none(), "a message after the goodbye"),
+            }
+            ring.consume(consumed);
+            if is_done {
+                break;
+            }
+        }
+    }
+
+    fn check_event(&mut self, event: &Event, found: Option<Vec<u8>>, next: Next) {
+        let is_open = self.session.phase() == Phase::Open;
+        match (next, event) {
+            (Next::More, Event::NeedMore) | (Next::Frame, Event::Consumed) => assert!(is_open),
+            (Next::Message(payload), Event::Message { .. }) => {
+                assert_eq!(found, Some(payload));
+                self.law.note_message_in(&self.times(), self.now);
+            }
+            (Next::Ping(payload), Event::Consumed) => self.check_ping(payload, is_open),
+            (Next::Pong(token), event) => self.check_pong(token, event, is_open),
+            (Next::Close, Event::Consumed) => {
+                assert_eq!(self.session.cause(), Some(Cause::PeerClosed));
+            }
+            (next, event) => panic!("{next:?} became {event:?}"),
+        }
+    }
+
+    fn check_ping(&mut self, payload: Vec<u8>, is_open: bool) {
+        if is_open {
+            if !matches!(self.wire, WireChoice::Raw) {
+                self.observer.expect_pong(payload);
+            }
+            return;
+        }
+        assert_eq!(self.session.cause(), Some(Cause::PingFlood));
+        let rate = self.limits.pings_per_second;
+        assert_burst(self.env.stats().pings_received, rate);
+    }
+
+    fn check_pong(&mut self, token: Option<Vec<u8>>, event: &Event, is_open: bool) {
+        let written = self.observer.pings.len();
+        let number = match token {
+            // A wire without tokens: the oldest.
+            None => (self.answered < written).then_some(self.answered),
+            Some(token) => {
+                let oldest = self.answered.max(written.saturating_sub(65));
+                let outstanding = oldest..written;
+                outstanding
+                    .rev()
+                    .find(|&number| self.observer.pings[number] == token)
+            }
+        };
+        match (number, event) {
+            (Some(number), Event::Pong { rtt }) => {
+                self.answered = number + 1;
+                let took = self.now.at - self.written_at[number];
+                assert!(rtt.is_none_or(|rtt| rtt == took));
+                self.law.note_answer(self.now);
+            }
+            (None, Event::Consumed) => {
+                if !is_open {
+                    assert_eq!(self.session.cause(), Some(Cause::PongFlood));
+                    let rate = self.limits.pongs_per_second;
+                    assert_burst(self.env.stats().pongs_unsolicited, rate);
+                }
+            }
+            (number, event) => panic!("pong of ping {number:?} became {event:?}"),
+        }
+    }
+
+    /// Queues a message and checks the answer.
+    pub(super) fn send(&mut self, message: Message<'_>, is_shared: bool) {
+        let queued = self.session.queued();
+        let bytes = self.session.evidence(self.now, Micros::ZERO).bytes_queued;
+        let was_open = self.session.phase() == Phase::Open;
+        let limit = self.limits.send_queue.unwrap_or(1024 * 1024);
+        let (env, now) = (&mut self.env, self.now);
+        let result = if is_shared {
+            self.session
+                .send_shared(env, now, &SharedMessage::new(message))
+        } else {
+            self.session.send(env, now, message)
+        };
+        let size = message.data().len();
+        match result {
+            Ok(()) => {
+                assert!(was_open && size <= limit - queued);
+                let pieces = size.div_ceil(self.limits.max_fragment) + 1;
+                assert!(self.session.queued() <= limit + 14 * pieces);
+                if !(matches!(self.wire, WireChoice::Raw) && size == 0) {
+                    self.observer.sent.push_back(message.data().to_vec());
+                }
+                self.law.note_message_out(now);
+                return;
+            }
+            Err(SendError::Closed) => assert!(!was_open),
+            Err(SendError::Full {
+                queued: said,
+                limit: most,
+            }) => {
+                assert!(was_open && said == queued && most == limit);
+                let is_closing = self.session.cause() == Some(Cause::SendQueueFull);
+                assert_eq!(is_closing, self.limits.overflow == Overflow::Close);
+                if is_closing {
+                    return;
+                }
+            }
+            Err(SendError::Encode(_)) => {
+                assert!(matches!(self.wire, WireChoice::Line | WireChoice::Own));
+            }
+            Err(error) => panic!("{error}"),
+        }
+        let after = self.session.evidence(now, Micros::ZERO).bytes_queued;
+        assert_eq!(after, bytes, "refused, yet queued");
+    }
+
+    /// Notes that output may have begun to wait.
+    pub(super) fn note_output(&mut self, had_output: bool) {
+        if !had_output && self.session.has_output() {
+            self.law.note_progress(self.now);
+        }
+    }
+
+    pub(super) fn resume(&mut self) {
+        if self.session.is_paused() {
+            self.session.handle_resume(self.now);
+            self.law.note_resumed(self.now);
+        }
+    }
+
+    pub(super) fn change_policy(&mut self) {
+        if self.session.phase() != Phase::Open {
+            return;
+        }
+        let is_first = self.session.policy() == self.policies[0].0;
+        let id = self.policies[usize::from(is_first)].0;
+        self.session.set_policy(&self.env, self.now, id);
+        let pings_due = self.env.stats().pings_due;
+        self.law.note_policy(self.now, pings_due);
+    }
+
+    pub(super) fn close(&mut self, cause: Cause, code: CloseCode, reason: &str) {
+        let code = code.is_sendable().then_some(code);
+        self.session
+            .close(&mut self.env, self.now, cause, code, reason);
+    }
+
+    pub(super) fn connected(&mut self) {
+        if self.session.phase() != Phase::Connecting {
+            return;
+        }
+        let head = HEAD;
+        self.session.handle_connected(&mut self.env, self.now, head);
+        if matches!(self.wire, WireChoice::WebSocket) {
+            self.observer.expect_head(head);
+        }
+    }
+
+    pub(super) fn handshake(&mut self, is_refused: bool) {
+        if self.session.phase() != Phase::Handshaking {
+            return;
+        }
+        match (self.session.role(), is_refused) {
+            (Role::Server, true) => {
+                self.observer.expect_head(HEAD);
+                self.session
+                    .refuse(&mut self.env, self.now, Cause::Refused, "", HEAD);
+            }
+            (Role::Client, true) => self.session.end(self.now, Cause::Refused, None),
+            (Role::Server, false) => {
+                self.observer.expect_head(HEAD);
+                self.session.handle_handshake(&mut self.env, self.now, HEAD);
+            }
+            (Role::Client, false) => self.session.handle_handshake(&mut self.env, self.now, b""),
+        }
+    }
+
+    /// Lets time pass; timers fire on their way.
+    pub(super) fn pass_until(&mut self, at: Micros) {
+        for _ in 0..FIRINGS {
+            let due = self.firing();
+            if self.is_ended || due > at {
+                break;
+            }
+            self.now.at = self.now.at.max(due);
+            self.expire();
+        }
+        if self.is_ended || self.firing() > at {
+            self.now.at = self.now.at.max(at);
+        }
+    }
+
+    /// When the timer fires next.
+    pub(super) fn firing(&self) -> Micros {
+        let tick = Micros::from(TICK).as_micros();
+        match self.is_on_ticks && self.scheduled < Micros::MAX {
+            true => Micros::new(self.scheduled.as_micros().next_multiple_of(tick)),
+            false => self.scheduled,
+        }
+    }
+
+    /// Holds the loop up: afterwards the socket is read first, as in a turn.
+    pub(super) fn stall(&mut self, span: Micros) {
+        self.now = Moment {
+            at: self.now.at + span,
+            late: self.now.late + span,
+            stalled: true,
+        };
+        self.read();
+        self.settle();
+        self.pass_until(self.now.at);
+        self.now.stalled = false;
+    }
+
+    /// The timer has fired.
+    fn expire(&mut self) {
+        for _ in 0..THINGS_DUE {
+            let was_paused = self.session.is_paused();
+            let had_output = self.session.has_output();
+            let (phase, cause) = (self.session.phase(), self.session.cause());
+            let pings_due = self.env.stats().pings_due;
+            match self.session.handle_timeout(&mut self.env, self.now) {
+                Due::Wait(at) => {
+                    assert!(at > self.now.at, "waits for what has passed");
+                    assert_eq!(at, self.session.poll_deadline(&self.env, self.now));
+                    self.scheduled = at;
+                    return self.settle();
+                }
+                Due::Changed => {
+                    let is_ping = self.env.stats().pings_due == pings_due + 1;
+                    self.check_due(phase, cause, is_ping);
+                    if phase == Phase::Handshaking && self.session.phase() == Phase::Closing {
+                        self.observer.expect_answer();
+                    }
+                    self.note_output(had_output);
+                    if was_paused && !self.session.is_paused() {
+                        self.read();
+                    }
+                }
+                Due::Silent => self.judge(),
+            }
+        }
+        panic!("something is always due");
+    }
+
+    fn check_due(&self, phase: Phase, before: Option<Cause>, is_ping: bool) {
+        let times = self.times();
+        match (before, self.session.cause()) {
+            (None, Some(cause)) => {
+                let age = self.session.age(self.now);
+                self.law
+                    .check_deadline(cause, &times, &self.limits, age, self.now);
+            }
+            (Some(_), _) => {
+                assert_eq!(
+                    (phase, self.session.phase()),
+                    (Phase::Closing, Phase::Closed)
+                );
+                self.law.check_close(&times, self.now);
+            }
+            (None, None) => assert!(is_ping, "nothing has changed"),
+        }
+    }
+
+    /// Silence has lasted too long: one more read, then the verdict.
+    fn judge(&mut self) {
+        let times = self.times();
+        let is_paused = self.session.is_paused();
+        if is_paused {
+            if !self.socket.arrived.is_empty() || self.session.has_input() {
+                self.session.handle_waiting_bytes(&self.env, self.now);
+                self.law.note_bytes(&times, self.now);
+            }
+        } else {
+            self.read();
+        }
+        if self.session.is_silent(&self.env, self.now) {
+            let cause = self.session.judge(&self.env, self.now, self.kernel);
+            let is_left = is_paused && !self.socket.arrived.is_empty();
+            assert!(
+                !(is_left && times.proof == Proof::Bytes),
+                "proof was waiting"
+            );
+            self.law.check_silence(cause, &times, is_paused, self.now);
+        }
+    }
+}
+
+/// A peer may send three seconds' worth at once.
+fn assert_burst(count: u64, rate: Option<u32>) {
+    let cost = 1_000 / rate.expect("the limit is on");
+    assert!(count * u64::from(cost) > 3_000, "a flood of {count}");
+}
+
+/// Stands for the heads of an opening handshake.
+pub(super) const HEAD: &[u8] = b"HEAD\r\n\r\n";
+
+/// Firings of the timer that one passage of time follows.
+const FIRINGS: usize = 64;
+
+/// Things one session may have due at once.
+const THINGS_DUE: usize = 6;
