@@ -266,10 +266,25 @@ pub struct Rtt {
 pub struct KernelFigures {
     /// Segments sent and not acknowledged.
     pub unacked: u32,
-    /// Retransmissions of the segment now outstanding, and timer backoffs.
+    /// Retransmissions of the oldest segment without an answer, or probes of a closed window.
     pub retransmits: u32,
     /// The peer's receive window, bytes; zero: it is not reading.
     pub window: u32,
+    /// Bytes accepted from us and not sent yet.
+    pub unsent: u32,
+    /// Bytes accepted from us and not acknowledged, sent or not.
+    pub queued: u32,
+    /// Time since the peer's kernel last acknowledged anything, ms.
+    pub last_ack_ms: u32,
+    /// The kernel's smoothed round-trip time, µs.
+    pub rtt: u32,
+}
+
+impl KernelFigures {
+    /// Says whether our bytes get no answer from the peer's kernel though it has room for them.
+    pub(crate) const fn is_path_dead(&self) -> bool {
+        self.unacked > 0 && self.retransmits > 0
+    }
 }
 
 /// The record handed out with every end: what was known when the verdict fell.

@@ -92,6 +92,17 @@ pub mod architecture {
     //! `local_close` and `peer_closed` whose goodbye runs out of time become `close_timeout`, with a
     //! reset; every other cause stays what it was and is marked not clean.
     //!
+    //! # What the kernel knows
+    //!
+    //! At a verdict of silence, and wherever a connection is reset, `TCP_INFO` is read once (Linux; a dead
+    //! peer is rare). In this order: a ping still in our own output, or bytes that the kernel cannot send
+    //! because the peer's window is closed, are `write_stalled`; bytes sent again and again without an
+    //! acknowledgement `path_dead`; bytes read since the ping, but not the proof that was asked for,
+    //! `pong_timeout`; everything acknowledged, `peer_unresponsive`. Where our ping is still behind data in
+    //! the kernel's queue, and acknowledgements have come since it was written, the path is slow and not
+    //! dead: the peer has one more write timeout, once. Output that stalls is `path_dead` too where the
+    //! same figures say so.
+    //!
     //! # Timers
     //!
     //! One node in the [`Wheel`](crate::proto::wheel::Wheel) for each connection: the nearest of its

@@ -13,6 +13,7 @@ mod dial;
 mod drain;
 mod entropy;
 mod handler;
+mod kernel;
 mod listener;
 mod remote;
 mod socket;

@@ -10,6 +10,7 @@ use super::conn::{FlushOutcome, ReadOutcome};
 use super::context::Context;
 use super::core::Core;
 use super::handler::{Closed, Handler, Origin, Readiness, Rejected};
+use super::kernel;
 use super::remote::Command;
 use super::socket;
 use super::token::{ConnId, SourceId, Target};
@@ -432,7 +433,12 @@ impl<D: Default> Core<D> {
                         break;
                     }
                     if conn.session.is_silent(&self.env, self.now) {
-                        conn.session.judge(&self.env, self.now, None);
+                        let kernel = kernel::figures(&conn.socket);
+                        if kernel.is_some_and(|figures| conn.session.spare_slow(self.now, &figures))
+                        {
+                            continue;
+                        }
+                        conn.session.judge(&self.env, self.now, kernel);
                     }
                     self.mark_dirty(key);
                 }
@@ -554,6 +560,9 @@ impl<D: Default> Core<D> {
                     return;
                 }
                 SocketAction::Reset => {
+                    if let Some(figures) = kernel::figures(&conn.socket) {
+                        conn.session.handle_kernel_figures(figures);
+                    }
                     socket::reset_on_close(&conn.socket);
                     self.doom(key);
                     return;

@@ -126,7 +126,14 @@ impl Record {
             record = record
                 .number("unacked", kernel.unacked)
                 .number("retransmits", kernel.retransmits)
-                .number("window", kernel.window);
+                .number("window", kernel.window)
+                .number("unsent", kernel.unsent)
+                .number("unacked_bytes", kernel.queued - kernel.unsent)
+                .time(
+                    "last_ack",
+                    Micros::new(u64::from(kernel.last_ack_ms) * 1_000),
+                )
+                .time("kernel_rtt", Micros::new(kernel.rtt.into()));
         }
         record
     }

@@ -101,7 +101,7 @@ impl Session {
         let written = held.tx.commit(count, &mut env.pool);
         held.progress = Stamp::new(now.fair());
         env.stats.bytes_out += count as u64;
-        self.heartbeat.handle_written(now);
+        self.heartbeat.handle_written(now, count);
         if written.ping {
             env.stats.pings_written += 1;
             self.heartbeat

@@ -563,6 +563,7 @@ fn the_evidence_tells_what_was_known_at_the_verdict() {
         unacked: 2,
         retransmits: 3,
         window: 500,
+        ..KernelFigures::default()
     };
     assert_eq!(
         bench.session.judge(&bench.env, late(40), Some(kernel)),
@@ -597,6 +598,28 @@ fn the_evidence_tells_what_was_known_at_the_verdict() {
         }
     );
     assert_eq!(evidence.side(), Side::Path);
+}
+
+#[test]
+fn output_that_stalls_because_nothing_is_acknowledged_is_a_dead_path() {
+    let mut bench = Bench::new(Wire::Line);
+    for (unacked, retransmits, cause) in [(1, 2, Cause::PathDead), (0, 2, Cause::WriteStalled)] {
+        bench
+            .session
+            .send(&mut bench.env, secs(1), Message::text("hello"))
+            .unwrap();
+        bench.session.handle_blocked();
+        assert_eq!(bench.due(secs(11)), Due::Changed);
+        let kernel = KernelFigures {
+            unacked,
+            retransmits,
+            ..KernelFigures::default()
+        };
+        bench.session.handle_kernel_figures(kernel);
+        let evidence = bench.evidence(secs(11));
+        assert_eq!((evidence.cause, evidence.kernel), (cause, Some(kernel)));
+        bench = Bench::new(Wire::Line);
+    }
 }
 
 // Reading paused.
@@ -1419,7 +1442,7 @@ fn an_unfinished_message_is_kept_until_its_end() {
 fn the_sizes_of_sessions_and_records_stay_small() {
     assert!(size_of::<Session>() <= 128, "{}", size_of::<Session>());
     assert!(size_of::<Heartbeat>() <= 72, "{}", size_of::<Heartbeat>());
-    assert!(size_of::<Evidence>() <= 144, "{}", size_of::<Evidence>());
+    assert!(size_of::<Evidence>() <= 160, "{}", size_of::<Evidence>());
 }
 
 #[test]
