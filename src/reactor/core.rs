@@ -16,6 +16,7 @@ use super::clock::Clock;
 use super::conn::{Conn, ConnFlags};
 use super::drain::Drain;
 use super::handler::Origin;
+use super::history::History;
 use super::listener::Listener;
 use super::remote::{Inbox, Remote};
 use super::socket;
@@ -74,6 +75,7 @@ pub(super) struct Core<D> {
     /// Turns in a row that put expiries off.
     pub(super) deferred: u32,
     pub(super) drain: Option<Drain>,
+    pub(super) history: History,
     pub(super) inbox: Inbox,
     pub(super) remote: Remote,
     /// Commands may be left that no wake will announce again.
@@ -129,6 +131,7 @@ impl<D> Core<D> {
             overdue: false,
             deferred: 0,
             drain: None,
+            history: History::new(config.history),
             inbox,
             remote,
             commanded: false,

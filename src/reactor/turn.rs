@@ -10,6 +10,7 @@ use super::conn::{FlushOutcome, ReadOutcome};
 use super::context::Context;
 use super::core::Core;
 use super::handler::{Closed, Handler, Origin, Readiness, Rejected};
+use super::history::Ended;
 use super::kernel;
 use super::remote::Command;
 use super::socket;
@@ -42,6 +43,9 @@ impl<D: Default> Core<D> {
         let mut turn = Turn::default();
         self.env.stats.turns += 1;
 
+        if let Some(span) = self.clock.take_sleep() {
+            self.wake_from_sleep(span);
+        }
         self.end_what_panicked();
         self.reading_ends = self.now.at + EVENTS_SLICE;
         for event in events.iter().skip(self.taken) {
@@ -77,6 +81,7 @@ impl<D: Default> Core<D> {
         let now = self.clock.now().at;
         self.now = self.clock.end_turn(self.next_wake(now));
         self.env.stats.late_us = self.now.late.as_micros();
+        self.env.stats.health = self.clock.health();
         turn
     }
 
@@ -637,7 +642,16 @@ impl<D: Default> Core<D> {
         // Closing the descriptor takes it out of the selector: nobody else holds it.
         drop(conn.socket);
         self.env.stats.count_end(evidence.cause);
+        log::debug!("{} of {} ended: {evidence}", conn.id, conn.peer);
         let was_open = conn.data.is_some();
+        self.history.push(Ended {
+            at: self.now.at,
+            id: Some(conn.id),
+            peer: conn.peer,
+            origin: conn.origin,
+            was_open,
+            evidence,
+        });
         match conn.data {
             Some(data) => {
                 let closed = Closed {
