@@ -71,6 +71,12 @@ pub mod architecture {
     //! exactly what the loop was late since it was armed, and needs no snapshot of its own. The ping
     //! grid, `app_idle`, lifetimes and user timers are judged in real time.
     //!
+    //! A machine that sleeps stops that clock and not its peers. Each turn compares it with the boot-time
+    //! clock (Linux); where they have come apart by a second, every client probes its peer at once, and one
+    //! that waits to dial forgets its failures. A timer on the boot-time clock, which only a loop with
+    //! clients has, ends the wait that the sleep fell into. A server needs nothing: its deadlines go on
+    //! where they stood, and its sockets are read first.
+    //!
     //! A session's stamps are wrapping milliseconds, rounded up: four bytes each. A session is visited
     //! at least every ten hours, and moves stamps on before they could wrap.
     //!

@@ -93,6 +93,13 @@ impl Clock {
         self.health.share()
     }
 
+    /// Makes the machine seem to have slept.
+    #[cfg(test)]
+    pub(super) fn pretend_sleep(&mut self, span: Micros) {
+        let (at, slept) = (self.hands.at(), self.hands.slept() + span);
+        self.hands = Hands::Scripted(std::sync::Arc::new(std::sync::Mutex::new((at, slept))));
+    }
+
     fn moment(&self, at: Micros) -> Moment {
         let delay = self.delay(at);
         Moment {

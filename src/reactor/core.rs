@@ -11,6 +11,7 @@ use mio::{Interest, Registry, Waker};
 use slab::Slab;
 
 use super::admission::{Addresses, Admission};
+use super::alarm::Alarm;
 use super::client::{Client, ClientConfig, ClientState, Clients};
 use super::clock::Clock;
 use super::conn::{Conn, ConnFlags};
@@ -43,6 +44,8 @@ pub(super) struct Core<D> {
     pub(super) conns: Slab<Conn<D>>,
     pub(super) listeners: Slab<Listener>,
     pub(super) clients: Clients,
+    /// Ends a wait in which the machine has slept; from the first client on.
+    pub(super) alarm: Option<Alarm>,
     /// Clients that stopped outside of a dial, and are still to be told so.
     pub(super) stopped: Vec<ClientId>,
     /// Clients waiting to be dialed, soonest first.
@@ -114,6 +117,7 @@ impl<D> Core<D> {
             conns: Slab::with_capacity(config.max_connections),
             listeners: Slab::new(),
             clients: Clients::default(),
+            alarm: None,
             stopped: Vec::new(),
             dials: BTreeSet::new(),
             sources: Slab::new(),
@@ -188,6 +192,9 @@ impl<D> Core<D> {
         let policy = self.policy(&config.heartbeat, &config.limits, &wire)?;
         let policy = self.intern(policy)?;
         let client = Client::new(config, policy)?;
+        if self.alarm.is_none() {
+            self.alarm = Some(Alarm::register(&self.registry).map_err(Error::Register)?);
+        }
         let id = self.clients.insert(client);
         #[cfg(feature = "websocket")]
         if let Err(error) = self.check_request(id) {

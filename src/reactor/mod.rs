@@ -4,6 +4,7 @@
 
 mod accept;
 mod admission;
+mod alarm;
 mod client;
 mod clock;
 mod conn;

@@ -123,6 +123,12 @@ impl<D: Default> Core<D> {
                 }
             }
             Target::Source(id) => self.handle_source_event(handler, id, event),
+            // The turn has looked at the clocks already.
+            Target::Alarm => {
+                if let Some(alarm) = &self.alarm {
+                    alarm.acknowledge();
+                }
+            }
             Target::Waker => {
                 self.take_resolved(handler);
                 self.inbox.acknowledge();
