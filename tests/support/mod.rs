@@ -2,6 +2,8 @@
 //! others, and peers that write their own bytes.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+#[cfg(target_os = "linux")]
+pub(crate) mod crowd;
 pub(crate) mod peers;
 pub(crate) mod process;
 pub(crate) mod program;

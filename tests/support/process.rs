@@ -234,6 +234,11 @@ impl Process {
         self.child.wait().unwrap()
     }
 
+    /// Returns the lines of the standard output so far.
+    pub(crate) fn lines(&self) -> Vec<Line> {
+        self.out.lock().lines.clone()
+    }
+
     /// Returns all of the standard output so far.
     pub(crate) fn stdout(&self) -> String {
         self.out.text()
