@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 use mio::net::TcpStream;
 
 use super::handler::Origin;
+use super::socket;
 use super::token::ConnId;
+use crate::close::Cause;
 use crate::proto::ring::Ring;
 use crate::proto::session::{Env, Session};
 use crate::proto::time::Moment;
@@ -105,6 +107,18 @@ impl<D> Conn<D> {
                     self.flags.readable = false;
                     return ReadOutcome::Failed(error);
                 }
+            }
+        }
+    }
+
+    /// Ends the session, whose established socket failed.
+    pub(super) fn fail(&mut self, now: Moment, error: &io::Error) {
+        let errno = error.raw_os_error();
+        match socket::cause_of(error) {
+            Cause::PathDead => self.session.handle_path_error(now, errno),
+            cause => {
+                let is_reset = cause == Cause::PeerReset;
+                self.session.handle_io_error(now, errno, is_reset);
             }
         }
     }

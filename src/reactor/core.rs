@@ -156,9 +156,7 @@ impl<D> Core<D> {
         let policy = self.policy(&config.heartbeat, &config.limits, &wire)?;
         let policy = self.intern(policy)?;
         let admission = Admission::try_from(&config.admission)?;
-        if config.socket.backlog <= 0 {
-            return Err(ConfigError::new("backlog", "must be more than zero").into());
-        }
+        config.socket.check()?;
         let addr = config.addr;
         let fail = |source| Error::Listen { addr, source };
         let mut socket = socket::listen(addr, &config.socket).map_err(fail)?;

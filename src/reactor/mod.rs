@@ -37,7 +37,7 @@ pub use context::{ConnInfo, Context};
 pub use handler::HttpAnswer;
 pub use handler::{Closed, Handler, Offer, Origin, Readiness, Rejected, Rejection, Welcome};
 pub use history::Ended;
-pub use listener::{ListenerConfig, SocketOptions, WireFactory};
+pub use listener::{Keepalive, ListenerConfig, SocketOptions, WireFactory};
 pub use remote::{Remote, RemoteError};
 pub use token::{ClientId, ConnId, ListenerId, SourceId};
 

@@ -270,9 +270,7 @@ impl<D: Default> Core<D> {
                     break;
                 }
                 ReadOutcome::Failed(error) => {
-                    let is_reset = socket::is_reset(&error);
-                    conn.session
-                        .handle_io_error(self.now, error.raw_os_error(), is_reset);
+                    conn.fail(self.now, &error);
                     break;
                 }
             }
@@ -594,9 +592,7 @@ impl<D: Default> Core<D> {
         let conn = &mut self.conns[key];
         let is_reset = error.kind() == std::io::ErrorKind::ConnectionReset;
         if conn.flags.reset || conn.flags.eof || conn.session.is_paused() {
-            let is_reset = socket::is_reset(error);
-            conn.session
-                .handle_io_error(self.now, error.raw_os_error(), is_reset);
+            conn.fail(self.now, error);
             return;
         }
         conn.flags.reset |= is_reset;
@@ -604,8 +600,7 @@ impl<D: Default> Core<D> {
         conn.flags.readable = true;
         conn.flags.ending = true;
         if !is_reset && !socket::is_reset(error) {
-            conn.session
-                .handle_io_error(self.now, error.raw_os_error(), false);
+            conn.fail(self.now, error);
             return;
         }
         self.carry(key);

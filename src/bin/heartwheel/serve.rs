@@ -17,7 +17,9 @@ use heartwheel::reactor::{
 use heartwheel::stats::Stats;
 use log::LevelFilter;
 
-use crate::flags::{AdmissionFlags, HeartbeatFlags, LimitFlags, check, in_words, warn};
+use crate::flags::{
+    AdmissionFlags, HeartbeatFlags, LimitFlags, SocketFlags, check, in_words, warn,
+};
 use crate::journal::{Change, Journal};
 use crate::output::{Form, Output};
 use crate::record::Record;
@@ -95,6 +97,9 @@ pub(crate) struct ServeArgs {
 
     #[command(flatten)]
     admission: AdmissionFlags,
+
+    #[command(flatten)]
+    socket: SocketFlags,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -191,6 +196,7 @@ impl ServeArgs {
                 heartbeat,
                 limits,
                 admission: self.admission.admission(),
+                socket: self.socket.options()?,
                 ..ListenerConfig::new(addr, factory(wire))
             },
         })
