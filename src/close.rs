@@ -266,10 +266,13 @@ pub struct Rtt {
 pub struct KernelFigures {
     /// Segments sent and not acknowledged.
     pub unacked: u32,
-    /// Retransmissions of the oldest segment without an answer, or probes of a closed window.
+    /// Retransmissions of the oldest segment without an answer; while nothing is under way, probes of a
+    /// closed window, or vain attempts to send at all.
     pub retransmits: u32,
     /// The peer's receive window, bytes; zero: it is not reading.
     pub window: u32,
+    /// Largest segment that the path takes, bytes.
+    pub mss: u32,
     /// Bytes accepted from us and not sent yet.
     pub unsent: u32,
     /// Bytes accepted from us and not acknowledged, sent or not.
@@ -281,9 +284,22 @@ pub struct KernelFigures {
 }
 
 impl KernelFigures {
-    /// Says whether our bytes get no answer from the peer's kernel though it has room for them.
-    pub(crate) const fn is_path_dead(&self) -> bool {
-        self.unacked > 0 && self.retransmits > 0
+    /// Says whether bytes wait because the peer's window has no room for them; `output` are such that
+    /// the kernel has not taken.
+    ///
+    /// With nothing under way a sender sends a full segment, or all that is left (RFC 9293, section
+    /// 3.8.6.2.1), so that a window with less room than that is as good as closed.
+    pub(crate) fn is_shut(&self, output: bool) -> bool {
+        let is_waiting = output || self.unacked > 0 || self.unsent > 0;
+        let is_small = self.unacked == 0 && self.window < self.unsent.min(self.mss);
+        is_waiting && (self.window == 0 || is_small)
+    }
+
+    /// Says whether our bytes get no answer from the peer's kernel though it has room for them, or do
+    /// not even leave ours: no route, no link, a firewall.
+    pub(crate) fn is_path_dead(&self) -> bool {
+        let is_waiting = self.unacked > 0 || self.unsent > 0;
+        is_waiting && self.retransmits > 0 && !self.is_shut(true)
     }
 }
 
@@ -324,7 +340,8 @@ pub struct Evidence {
     pub forgiveness: Micros,
     /// How late the loop itself was in the turn of the verdict.
     pub loop_delay: Micros,
-    /// The kernel's figures, where the system has them.
+    /// The kernel's figures, where the system has them, for an end that we judged; where the kernel gave
+    /// up by itself it has forgotten them, and `errno` says what for.
     pub kernel: Option<KernelFigures>,
 }
 
@@ -386,6 +403,7 @@ impl Evidence {
             tell("unacked", Number(kernel.unacked.into()));
             tell("retransmits", Number(kernel.retransmits.into()));
             tell("window", Number(kernel.window.into()));
+            tell("mss", Number(kernel.mss.into()));
             tell("unsent", Number(kernel.unsent.into()));
             tell("kernel_queued", Number(kernel.queued.into()));
             let last_ack = Micros::from_millis(kernel.last_ack_ms.into());
@@ -494,6 +512,7 @@ mod tests {
                 unacked: 1,
                 retransmits: 4,
                 window: 65_535,
+                mss: 1_448,
                 unsent: 0,
                 queued: 6,
                 last_ack_ms: 2_600,
@@ -504,7 +523,7 @@ mod tests {
             evidence.to_string(),
             "cause=path_dead side=path age=7.5s clean=false phase=open last_in=2.5s last_proof=2.5s \
              pings_due=7 pings_written=6 pings_answered=5 queued=3 forgiveness=0ns loop_delay=310µs \
-             unacked=1 retransmits=4 window=65535 unsent=0 kernel_queued=6 last_ack=2.6s \
+             unacked=1 retransmits=4 window=65535 mss=1448 unsent=0 kernel_queued=6 last_ack=2.6s \
              kernel_rtt=180µs"
         );
     }

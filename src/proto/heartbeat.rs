@@ -331,22 +331,16 @@ impl Heartbeat {
         queued: bool,
         kernel: Option<KernelFigures>,
     ) -> Cause {
-        let is_stuck = |figures: KernelFigures| {
-            let is_shut = figures.window == 0 || figures.unacked == 0;
-            (queued && figures.window == 0)
-                || (figures.unsent > 0 && is_shut)
-                || (self.ask == Ask::Draining && self.is_held_up(&figures))
-        };
-        if ping_waiting || kernel.is_some_and(is_stuck) {
-            return Cause::WriteStalled;
-        }
-        if timing.interval.is_none() {
-            return Cause::Silent;
-        }
+        let has_pings = timing.interval.is_some();
+        let is_held_up =
+            |figures: KernelFigures| self.ask == Ask::Draining && self.is_held_up(&figures);
         match kernel {
-            Some(figures) if figures.is_path_dead() => Cause::PathDead,
+            Some(figures) if figures.is_shut(queued) => Cause::WriteStalled,
+            Some(figures) if has_pings && figures.is_path_dead() => Cause::PathDead,
+            _ if ping_waiting || kernel.is_some_and(is_held_up) => Cause::WriteStalled,
+            _ if !has_pings => Cause::Silent,
             _ if self.facts.has(Fact::Heard) => Cause::PongTimeout,
-            Some(figures) if figures.unacked == 0 => Cause::PeerUnresponsive,
+            Some(figures) if figures.unacked == 0 && figures.unsent == 0 => Cause::PeerUnresponsive,
             Some(_) | None => Cause::PongTimeout,
         }
     }

@@ -1,6 +1,6 @@
 //! What the kernel knows of a socket: read at a verdict, which is rare.
 //!
-//! The one module with `unsafe` in it: no safe wrapper of `TCP_INFO` is at hand.
+//! The one module with `unsafe` in it: no safe wrapper of `TCP_INFO` and `TIOCOUTQ` is at hand.
 
 use mio::net::TcpStream;
 
@@ -10,22 +10,34 @@ use crate::close::KernelFigures;
 #[cfg(all(feature = "sockets", target_os = "linux"))]
 pub(super) fn figures(stream: &TcpStream) -> Option<KernelFigures> {
     let info = TcpInfo::of(stream)?;
-    let in_flight = info
-        .u64_at(BYTES_SENT)?
-        .saturating_sub(info.u64_at(BYTES_RETRANSMITTED)?)
-        .saturating_sub(info.u64_at(BYTES_ACKED)?);
-    let unsent = info.u32_at(BYTES_UNSENT)?;
+    let repeats = info.u8_at(RETRANSMITS)?.max(info.u8_at(BACKOFF)?);
     Some(KernelFigures {
         unacked: info.u32_at(UNACKED)?,
-        retransmits: info.u8_at(RETRANSMITS)?.max(info.u8_at(BACKOFF)?).into(),
+        retransmits: repeats.max(info.is_vain()?.into()).into(),
         window: info.u32_at(WINDOW)?,
-        unsent,
-        queued: u32::try_from(in_flight)
-            .unwrap_or(u32::MAX)
-            .saturating_add(unsent),
+        mss: info.u32_at(MSS)?,
+        unsent: info.u32_at(BYTES_UNSENT)?,
+        queued: queued(stream)?,
         last_ack_ms: info.u32_at(LAST_ACK_MS)?,
         rtt: info.u32_at(RTT)?,
     })
+}
+
+/// Returns how many bytes the kernel holds until they are acknowledged. The counters of `TCP_INFO` do
+/// not say: they count the SYN of a connection that we dialed, and what could not be sent at all.
+#[cfg(all(feature = "sockets", target_os = "linux"))]
+#[allow(unsafe_code, reason = "ioctl has no safe wrapper for TIOCOUTQ")]
+fn queued(stream: &TcpStream) -> Option<u32> {
+    use std::os::fd::AsRawFd;
+
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the descriptor is open for as long as `stream` is borrowed, and TIOCOUTQ writes one int to
+    // the pointer, which the kernel does not keep.
+    let status = unsafe { libc::ioctl(stream.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    if status != 0 {
+        return None;
+    }
+    u32::try_from(bytes).ok()
 }
 
 /// Returns nothing: this system's figures are not read.
@@ -67,6 +79,17 @@ impl TcpInfo {
         })
     }
 
+    /// Says whether nothing is under way because what was sent did not leave. The back-off would say so
+    /// too, but it begins anew with each packet of the peer's, whose repetitions may well arrive.
+    fn is_vain(&self) -> Option<bool> {
+        let under_way = self
+            .u64_at(BYTES_SENT)?
+            .saturating_sub(self.u64_at(BYTES_RETRANSMITTED)?)
+            .saturating_sub(self.u64_at(BYTES_ACKED)?);
+        let is_waiting = self.u32_at(UNACKED)? == 0 && self.u32_at(BYTES_UNSENT)? > 0;
+        Some(is_waiting && under_way > 0)
+    }
+
     fn u8_at(&self, at: usize) -> Option<u8> {
         self.known().get(at).copied()
     }
@@ -94,6 +117,8 @@ mod offset {
     pub(super) const RETRANSMITS: usize = 2;
     /// Doublings of the timer, which a closed window's probes make too.
     pub(super) const BACKOFF: usize = 4;
+    /// For sending.
+    pub(super) const MSS: usize = 16;
     /// Segments.
     pub(super) const UNACKED: usize = 24;
     pub(super) const LAST_ACK_MS: usize = 56;
@@ -110,7 +135,8 @@ mod offset {
 #[cfg(all(feature = "sockets", target_os = "linux"))]
 use offset::*;
 
-#[cfg(all(test, feature = "sockets", target_os = "linux"))]
+#[cfg(all(feature = "sockets", target_os = "linux"))]
+#[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
     use std::net::TcpListener;

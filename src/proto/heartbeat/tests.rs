@@ -642,6 +642,38 @@ fn bytes_that_the_kernel_cannot_send_are_a_write_that_stalled() {
 }
 
 #[test]
+fn a_window_with_room_for_less_than_a_segment_is_as_good_as_closed() {
+    let mut bench = Bench::new(|_| {});
+    bench.ping(secs(10));
+    let judge = |unsent, window| {
+        bench.judge(Some(KernelFigures {
+            unsent,
+            window,
+            mss: 1_000,
+            retransmits: 2,
+            ..KernelFigures::default()
+        }))
+    };
+    assert_eq!(judge(5_000, 999), Cause::WriteStalled);
+    assert_eq!(judge(6, 5), Cause::WriteStalled);
+    // There is room, and still nothing leaves us.
+    assert_eq!(judge(5_000, 1_000), Cause::PathDead);
+    assert_eq!(judge(6, 6), Cause::PathDead);
+}
+
+#[test]
+fn bytes_that_wait_for_no_known_reason_blame_neither_path_nor_process() {
+    let mut bench = Bench::new(|_| {});
+    bench.ping(secs(10));
+    let paced = KernelFigures {
+        unsent: 6,
+        window: 100,
+        ..KernelFigures::default()
+    };
+    assert_eq!(bench.judge(Some(paced)), Cause::PongTimeout);
+}
+
+#[test]
 fn the_wheels_rounding_does_not_move_the_deadline() {
     let mut bench = Bench::new(|config| config.timeout = Some(Duration::from_millis(10_500)));
     bench.bytes(ms(10));
@@ -885,12 +917,13 @@ fn round_trips_are_last_least_and_smoothed_by_an_eighth() {
 // The cause, in the order of the table.
 
 #[test]
-fn a_ping_still_in_our_output_is_write_stalled_whatever_the_kernel_says() {
+fn a_ping_still_in_our_output_is_write_stalled_unless_the_path_is_dead() {
     let bench = Bench::new(|_| {});
-    for kernel in [None, figures(3, 3, 0), figures(0, 0, 9)] {
-        let cause = bench.heartbeat.judge(&bench.timing, true, true, kernel);
-        assert_eq!(cause, Cause::WriteStalled);
+    let judge = |kernel| bench.heartbeat.judge(&bench.timing, true, true, kernel);
+    for kernel in [None, figures(3, 3, 0), figures(0, 0, 9), figures(3, 0, 9)] {
+        assert_eq!(judge(kernel), Cause::WriteStalled);
     }
+    assert_eq!(judge(figures(3, 3, 9)), Cause::PathDead);
 }
 
 #[test]

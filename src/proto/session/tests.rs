@@ -603,7 +603,7 @@ fn the_evidence_tells_what_was_known_at_the_verdict() {
 #[test]
 fn output_that_stalls_because_nothing_is_acknowledged_is_a_dead_path() {
     let mut bench = Bench::new(Wire::Line);
-    for (unacked, retransmits, cause) in [(1, 2, Cause::PathDead), (0, 2, Cause::WriteStalled)] {
+    for (window, cause) in [(100, Cause::PathDead), (0, Cause::WriteStalled)] {
         bench
             .session
             .send(&mut bench.env, secs(1), Message::text("hello"))
@@ -611,8 +611,9 @@ fn output_that_stalls_because_nothing_is_acknowledged_is_a_dead_path() {
         bench.session.handle_blocked();
         assert_eq!(bench.due(secs(11)), Due::Changed);
         let kernel = KernelFigures {
-            unacked,
-            retransmits,
+            unacked: 1,
+            retransmits: 2,
+            window,
             ..KernelFigures::default()
         };
         bench.session.handle_kernel_figures(kernel);
@@ -620,6 +621,21 @@ fn output_that_stalls_because_nothing_is_acknowledged_is_a_dead_path() {
         assert_eq!((evidence.cause, evidence.kernel), (cause, Some(kernel)));
         bench = Bench::new(Wire::Line);
     }
+}
+
+#[test]
+fn a_path_that_the_kernel_gave_up_has_a_number_and_no_figures() {
+    let mut bench = Bench::new(Wire::Line);
+    bench.session.handle_path_error(secs(2), Some(110));
+    bench
+        .session
+        .handle_kernel_figures(KernelFigures::default());
+    let evidence = bench.evidence(secs(2));
+    assert_eq!(
+        (evidence.cause, evidence.errno),
+        (Cause::PathDead, Some(110))
+    );
+    assert_eq!(evidence.kernel, None);
 }
 
 // Reading paused.
