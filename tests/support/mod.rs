@@ -4,6 +4,8 @@
 
 #[cfg(target_os = "linux")]
 pub(crate) mod crowd;
+#[cfg(target_os = "linux")]
+pub(crate) mod netns;
 pub(crate) mod peers;
 pub(crate) mod process;
 pub(crate) mod program;

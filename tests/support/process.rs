@@ -180,6 +180,13 @@ impl Process {
         self.wait_past(0, what, pick).1
     }
 
+    /// Looks for a line among those that were printed.
+    pub(crate) fn find<T>(&self, pick: impl FnMut(&Line) -> Option<T>) -> Option<T> {
+        self.out
+            .pick(0, Instant::now(), pick)
+            .map(|(_, found)| found)
+    }
+
     /// Waits for a line from number `mark` on; returns its number, too.
     pub(crate) fn wait_past<T>(
         &self,

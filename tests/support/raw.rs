@@ -1,7 +1,7 @@
 //! A peer that writes its own bytes, and knows when it wrote the last one.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use super::{PATIENCE, Wire};
@@ -32,20 +32,30 @@ pub(crate) struct RawPeer {
     message: Vec<u8>,
     /// Just before the last write began: no server can have read its bytes earlier.
     last_write: Instant,
+    /// Bytes read so far.
+    read: usize,
+    /// Longest payload of a data frame so far.
+    longest_frame: usize,
 }
 
 impl RawPeer {
     /// Connects, and shakes hands where the wire does.
     pub(crate) fn connect(wire: Wire, port: u16) -> Self {
-        let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        Self::over(TcpStream::connect(("127.0.0.1", port)).unwrap(), wire)
+    }
+
+    /// Shakes hands over a connection where the wire does.
+    pub(crate) fn over(stream: TcpStream, wire: Wire) -> Self {
         stream.set_nodelay(true).unwrap();
-        let (rx, message) = (Vec::new(), Vec::new());
+        let port = stream.peer_addr().unwrap().port();
         let mut peer = Self {
             stream,
             wire,
-            rx,
-            message,
+            rx: Vec::new(),
+            message: Vec::new(),
             last_write: Instant::now(),
+            read: 0,
+            longest_frame: 0,
         };
         if wire == Wire::WebSocket {
             peer.write(&handshake(port));
@@ -55,8 +65,30 @@ impl RawPeer {
         peer
     }
 
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        self.stream.local_addr().unwrap()
+    }
+
     pub(crate) fn local_port(&self) -> u16 {
-        self.stream.local_addr().unwrap().port()
+        self.local_addr().port()
+    }
+
+    pub(crate) fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    /// Returns how many bytes were read.
+    pub(crate) fn bytes_read(&self) -> usize {
+        self.read
+    }
+
+    /// Returns how many bytes were read up to the end of what [`next`](Self::next) returned last.
+    pub(crate) fn bytes_taken(&self) -> usize {
+        self.read - self.rx.len()
+    }
+
+    pub(crate) fn longest_frame(&self) -> usize {
+        self.longest_frame
     }
 
     /// Returns the stream and what was read from it beyond the handshake.
@@ -75,14 +107,32 @@ impl RawPeer {
 
     /// Sends a short text.
     pub(crate) fn send_text(&mut self, text: &str) {
-        let payload = text.as_bytes();
+        self.send(0x81, text.as_bytes());
+    }
+
+    /// Sends binary data; on the line wire it must not have a line feed.
+    pub(crate) fn send_binary(&mut self, payload: &[u8]) {
+        self.send(0x82, payload);
+    }
+
+    fn send(&mut self, first: u8, payload: &[u8]) {
         let bytes = match self.wire {
-            Wire::WebSocket => masked_frame(0x81, payload),
+            Wire::WebSocket => masked_frame(first, payload),
             Wire::Line => [payload, b"\n"].concat(),
             Wire::Binary => {
                 let len = u32::try_from(payload.len()).unwrap();
                 [&[0], &len.to_be_bytes()[..], payload].concat()
             }
+        };
+        self.write(&bytes);
+    }
+
+    /// Sends a ping.
+    pub(crate) fn send_ping(&mut self) {
+        let bytes = match self.wire {
+            Wire::WebSocket => masked_frame(0x89, b"mine"),
+            Wire::Line => b"PING\n".to_vec(),
+            Wire::Binary => vec![1],
         };
         self.write(&bytes);
     }
@@ -130,6 +180,28 @@ impl RawPeer {
         }
     }
 
+    /// Reads what has arrived, and looks at it later.
+    pub(crate) fn read_what_came(&mut self) {
+        self.stream.set_nonblocking(true).unwrap();
+        let mut buffer = [0; 64 * 1024];
+        while let Ok(count @ 1..) = self.stream.read(&mut buffer) {
+            self.rx.extend_from_slice(&buffer[..count]);
+            self.read += count;
+        }
+        self.stream.set_nonblocking(false).unwrap();
+    }
+
+    /// Answers the pings that have arrived, and takes no notice of what else has.
+    pub(crate) fn answer_what_came(&mut self) {
+        self.read_what_came();
+        while let Some((used, arrival)) = self.parse() {
+            self.rx.drain(..used);
+            if let Some(Arrival::Ping(token)) = arrival {
+                self.send_pong(&token);
+            }
+        }
+    }
+
     /// Takes no notice of anything until the connection ends; returns how and when it did.
     pub(crate) fn ignore_until_end(&mut self) -> (Arrival, Instant) {
         loop {
@@ -151,6 +223,7 @@ impl RawPeer {
             Ok(0) => Some(Arrival::Eof),
             Ok(count) => {
                 self.rx.extend_from_slice(&buffer[..count]);
+                self.read += count;
                 None
             }
             Err(error) if error.kind() == ErrorKind::ConnectionReset => Some(Arrival::Reset),
@@ -183,6 +256,7 @@ impl RawPeer {
                 let payload = &rx[payload];
                 let arrival = match first & 0x0F {
                     0..=2 => {
+                        self.longest_frame = self.longest_frame.max(payload.len());
                         self.message.extend_from_slice(payload);
                         let whole = first & 0x80 != 0;
                         whole.then(|| Arrival::Message(std::mem::take(&mut self.message)))
@@ -253,10 +327,21 @@ pub(crate) fn unmasked_frame(rx: &[u8]) -> Option<(u8, std::ops::Range<usize>)> 
     (rx.len() >= end).then_some((first, start..end))
 }
 
-/// Returns a client's frame with a short payload.
+/// Returns a client's frame.
 pub(crate) fn masked_frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    let len = u8::try_from(payload.len()).ok().filter(|&len| len < 126);
-    let mut bytes = vec![first, 0x80 | len.expect("test payloads are short")];
+    let len = payload.len();
+    let mut bytes = vec![first];
+    match (u8::try_from(len), u16::try_from(len)) {
+        (Ok(len @ ..126), _) => bytes.push(0x80 | len),
+        (_, Ok(len)) => {
+            bytes.push(0x80 | 126);
+            bytes.extend(len.to_be_bytes());
+        }
+        (..) => {
+            bytes.push(0x80 | 127);
+            bytes.extend((len as u64).to_be_bytes());
+        }
+    }
     bytes.extend(MASK);
     bytes.extend(
         payload
