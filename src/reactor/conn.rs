@@ -130,6 +130,10 @@ impl<D> Conn<D> {
 
     /// Writes what is queued until it is gone or the socket takes no more.
     pub(super) fn flush(&mut self, env: &mut Env, now: Moment) -> FlushOutcome {
+        if self.flags.writable {
+            // Not before: what was refused still waits, and a close must overtake it.
+            self.session.handle_writable();
+        }
         while self.flags.writable && self.session.has_output() {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let count = self.session.slices(&mut slices);

@@ -153,7 +153,6 @@ impl<D: Default> Core<D> {
             // The peer may have spoken, and even gone, in the same event: no other edge will say so.
         } else if event.is_writable() {
             conn.flags.writable = true;
-            conn.session.handle_writable();
             if conn.session.has_output() {
                 self.mark_dirty(id.index());
             }
