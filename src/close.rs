@@ -266,10 +266,41 @@ pub struct Rtt {
 pub struct KernelFigures {
     /// Segments sent and not acknowledged.
     pub unacked: u32,
-    /// Retransmissions of the segment now outstanding, and timer backoffs.
+    /// Retransmissions of the oldest segment without an answer; while nothing is under way, probes of a
+    /// closed window, or vain attempts to send at all.
     pub retransmits: u32,
     /// The peer's receive window, bytes; zero: it is not reading.
     pub window: u32,
+    /// Largest segment that the path takes, bytes.
+    pub mss: u32,
+    /// Bytes accepted from us and not sent yet.
+    pub unsent: u32,
+    /// Bytes accepted from us and not acknowledged, sent or not.
+    pub queued: u32,
+    /// Time since the peer's kernel last acknowledged anything, ms.
+    pub last_ack_ms: u32,
+    /// The kernel's smoothed round-trip time, µs.
+    pub rtt: u32,
+}
+
+impl KernelFigures {
+    /// Says whether bytes wait because the peer's window has no room for them; `output` are such that
+    /// the kernel has not taken.
+    ///
+    /// With nothing under way a sender sends a full segment, or all that is left (RFC 9293, section
+    /// 3.8.6.2.1), so that a window with less room than that is as good as closed.
+    pub(crate) fn is_shut(&self, output: bool) -> bool {
+        let is_waiting = output || self.unacked > 0 || self.unsent > 0;
+        let is_small = self.unacked == 0 && self.window < self.unsent.min(self.mss);
+        is_waiting && (self.window == 0 || is_small)
+    }
+
+    /// Says whether our bytes get no answer from the peer's kernel though it has room for them, or do
+    /// not even leave ours: no route, no link, a firewall.
+    pub(crate) fn is_path_dead(&self) -> bool {
+        let is_waiting = self.unacked > 0 || self.unsent > 0;
+        is_waiting && self.retransmits > 0 && !self.is_shut(true)
+    }
 }
 
 /// The record handed out with every end: what was known when the verdict fell.
@@ -309,14 +340,118 @@ pub struct Evidence {
     pub forgiveness: Micros,
     /// How late the loop itself was in the turn of the verdict.
     pub loop_delay: Micros,
-    /// The kernel's figures, where the system has them.
+    /// The kernel's figures, where the system has them, for an end that we judged; where the kernel gave
+    /// up by itself it has forgotten them, and `errno` says what for.
     pub kernel: Option<KernelFigures>,
 }
 
 impl Evidence {
+    /// The version of the fields that [`fields`](Self::fields) names. It rises when one of them goes or
+    /// changes its meaning, not when another joins them.
+    pub const VERSION: u32 = 1;
+
     /// Returns whose doing the end was.
     pub const fn side(&self) -> Side {
         self.cause.side()
+    }
+
+    /// Tells every field that is known, with its stable name and in a fixed order: what log lines and
+    /// JSON records are made of.
+    ///
+    /// ```
+    /// # fn show(evidence: &heartwheel::close::Evidence) -> Vec<&'static str> {
+    /// let mut names = Vec::new();
+    /// evidence.fields(|name, _| names.push(name));
+    /// # names }
+    /// ```
+    pub fn fields(&self, mut tell: impl FnMut(&'static str, EvidenceField)) {
+        use EvidenceField::{Flag, Number, Signed, Time, Word};
+
+        tell("cause", Word(self.cause.label()));
+        tell("side", Word(self.side().label()));
+        tell("age", Time(self.age));
+        tell("clean", Flag(self.clean));
+        tell("phase", Word(self.phase.label()));
+        if let Some(errno) = self.errno {
+            tell("errno", Signed(errno));
+        }
+        if let Some(code) = self.close_code {
+            tell("code", Number(code.as_u16().into()));
+        }
+        let ages = [
+            ("last_in", self.last_in),
+            ("last_out", self.last_out),
+            ("last_proof", self.last_proof),
+        ];
+        for (name, age) in ages {
+            if let Some(age) = age {
+                tell(name, Time(age));
+            }
+        }
+        tell("pings_due", Number(self.pings_due.into()));
+        tell("pings_written", Number(self.pings_written.into()));
+        tell("pings_answered", Number(self.pings_answered.into()));
+        if let Some(rtt) = self.rtt {
+            tell("rtt", Time(Micros::new(rtt.smoothed.into())));
+            tell("rtt_min", Time(Micros::new(rtt.min.into())));
+            tell("rtt_last", Time(Micros::new(rtt.last.into())));
+        }
+        tell("queued", Number(self.bytes_queued));
+        tell("forgiveness", Time(self.forgiveness));
+        tell("loop_delay", Time(self.loop_delay));
+        if let Some(kernel) = self.kernel {
+            tell("unacked", Number(kernel.unacked.into()));
+            tell("retransmits", Number(kernel.retransmits.into()));
+            tell("window", Number(kernel.window.into()));
+            tell("mss", Number(kernel.mss.into()));
+            tell("unsent", Number(kernel.unsent.into()));
+            tell("kernel_queued", Number(kernel.queued.into()));
+            let last_ack = Micros::from_millis(kernel.last_ack_ms.into());
+            tell("last_ack", Time(last_ack));
+            tell("kernel_rtt", Time(Micros::new(kernel.rtt.into())));
+        }
+    }
+}
+
+/// One line: `cause=pong_timeout side=peer age=7.5s clean=false ...`.
+impl fmt::Display for Evidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut result = Ok(());
+        let mut space = "";
+        self.fields(|name, field| {
+            if result.is_ok() {
+                result = write!(f, "{space}{name}={field}");
+                space = " ";
+            }
+        });
+        result
+    }
+}
+
+/// The value of one field of an [`Evidence`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EvidenceField {
+    /// A label of ours, without spaces.
+    Word(&'static str),
+    /// A count, or a number of bytes.
+    Number(u64),
+    /// The kernel's error number.
+    Signed(i32),
+    /// A claim.
+    Flag(bool),
+    /// An age or another span.
+    Time(Micros),
+}
+
+impl fmt::Display for EvidenceField {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Word(word) => f.write_str(word),
+            Self::Number(number) => number.fmt(f),
+            Self::Signed(number) => number.fmt(f),
+            Self::Flag(flag) => flag.fmt(f),
+            Self::Time(time) => write!(f, "{time:?}"),
+        }
     }
 }
 
@@ -352,6 +487,45 @@ mod tests {
         for code in [0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65_535] {
             assert!(!CloseCode::new(code).is_sendable(), "{code}");
         }
+    }
+
+    #[test]
+    fn a_record_is_one_line_of_what_is_known() {
+        let evidence = Evidence {
+            cause: Cause::PathDead,
+            phase: Phase::Open,
+            errno: None,
+            close_code: None,
+            clean: false,
+            age: Micros::from_millis(7_500),
+            last_in: Some(Micros::from_millis(2_500)),
+            last_out: None,
+            last_proof: Some(Micros::from_millis(2_500)),
+            pings_due: 7,
+            pings_written: 6,
+            pings_answered: 5,
+            rtt: None,
+            bytes_queued: 3,
+            forgiveness: Micros::ZERO,
+            loop_delay: Micros::new(310),
+            kernel: Some(KernelFigures {
+                unacked: 1,
+                retransmits: 4,
+                window: 65_535,
+                mss: 1_448,
+                unsent: 0,
+                queued: 6,
+                last_ack_ms: 2_600,
+                rtt: 180,
+            }),
+        };
+        assert_eq!(
+            evidence.to_string(),
+            "cause=path_dead side=path age=7.5s clean=false phase=open last_in=2.5s last_proof=2.5s \
+             pings_due=7 pings_written=6 pings_answered=5 queued=3 forgiveness=0ns loop_delay=310µs \
+             unacked=1 retransmits=4 window=65535 mss=1448 unsent=0 kernel_queued=6 last_ack=2.6s \
+             kernel_rtt=180µs"
+        );
     }
 
     #[test]

@@ -287,6 +287,9 @@ pub struct ReactorConfig {
     pub accept_budget: usize,
     /// Most timers expired in one turn. Default 4096.
     pub expiry_budget: usize,
+    /// Ends that are kept for [`Reactor::history`](crate::reactor::Reactor::history), about 250 bytes
+    /// each once there are so many. Zero keeps none. Default 1000.
+    pub history: usize,
     /// Fixes phases, masks and jitter, for tests. Default: from the system's randomness.
     pub seed: Option<u64>,
 }
@@ -300,6 +303,7 @@ impl Default for ReactorConfig {
             read_budget: 256 * 1024,
             accept_budget: 256,
             expiry_budget: 4096,
+            history: 1000,
             seed: None,
         }
     }

@@ -40,6 +40,11 @@ pub struct Stats {
     pub turns: u64,
     /// The loop's own lateness, summed, µs.
     pub late_us: u64,
+    /// Share of the last ten seconds or so that the loop was not late, thousandths. Below 1000 its
+    /// verdicts come later than configured; far below, the machine is too small or a callback too slow.
+    pub health: u32,
+    /// Times that the machine was found to have slept.
+    pub sleeps: u64,
     /// Times that accepting was paused for want of descriptors.
     pub accept_pauses: u64,
     closed: [u64; Cause::ALL.len()],
@@ -65,6 +70,8 @@ impl Default for Stats {
             send_full: 0,
             turns: 0,
             late_us: 0,
+            health: 1_000,
+            sleeps: 0,
             accept_pauses: 0,
             closed: [0; Cause::ALL.len()],
         }

@@ -88,6 +88,20 @@ fn a_bad_duration_is_named_with_its_flag() {
 }
 
 #[test]
+fn what_the_kernel_cannot_be_asked_for_is_refused_by_flag() {
+    for (flag, value) in [
+        ("--tcp-user-timeout", "0s"),
+        ("--tcp-user-timeout", "30days"),
+        ("--tcp-keepalive", "1500ms"),
+        ("--tcp-keepalive", "30s,0s"),
+        ("--tcp-keepalive", "30s,5s,0"),
+        ("--tcp-keepalive", "30s,5s,many"),
+    ] {
+        refuses(&["serve", flag, value], USAGE, &[flag]);
+    }
+}
+
+#[test]
 fn a_bad_size_is_named_with_its_flag() {
     for size in ["big", "-1", "", "12XiB"] {
         let argument = format!("--max-message={size}");

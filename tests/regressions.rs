@@ -631,3 +631,35 @@ fn a_payload_that_ends_before_it_begins_is_an_error_of_the_codec() {
         assert_eq!(session.cause(), Some(Cause::ProtocolError));
     }
 }
+
+/// A socket that had just made room no longer counted as full, so that a close in the same turn went
+/// behind all the megabytes that waited.
+#[test]
+fn a_close_goes_before_what_waits_though_the_socket_has_just_made_room() {
+    const WAITING: usize = 8 << 20;
+    let mut recorder = Recorder::reacting(|cx, seen| match seen {
+        Seen::Open(id) => cx.send(*id, Message::binary(&vec![0; WAITING])).unwrap(),
+        Seen::Notify(_) => {
+            let id = cx.connections().next().unwrap();
+            cx.close(id, CloseCode::NORMAL, "");
+        }
+        _ => {}
+    });
+    let mut reactor = reactor();
+    let (_, addr) = listen_with(&mut reactor, config(WireFactory::WebSocket, None, None));
+    let mut peer = open_websocket(&mut reactor, &mut recorder, addr);
+    let mut chunk = vec![0; 1 << 20];
+    let mut arrived = 0;
+    // What the kernel has, and nothing beyond: the loop stands still.
+    while let Ok(count) = peer.read(&mut chunk) {
+        arrived += count;
+    }
+    reactor.remote().notify(0).unwrap();
+    reactor.turn(&mut recorder, None).unwrap();
+    peer.write_all(&client_frame(0x88, &1000u16.to_be_bytes()))
+        .unwrap();
+    arrived += read_at_least(&mut reactor, &mut recorder, &mut peer, usize::MAX).len();
+    assert!(arrived < WAITING / 2, "{arrived} bytes before the end");
+    drive(&mut reactor, &mut recorder, |seen| seen.closed().len() == 1);
+    assert!(recorder.closed()[0].1.clean);
+}

@@ -100,6 +100,11 @@ impl Backoff {
         }
     }
 
+    /// Says that the machine has slept: failures from before say nothing of now.
+    pub fn handle_sleep(&mut self) {
+        self.attempts = 0;
+    }
+
     /// Returns the delays handed out since the last stable connection.
     pub fn attempts(&self) -> u32 {
         self.attempts
@@ -118,6 +123,17 @@ impl Backoff {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn f7_a_machine_that_slept_starts_over() {
+        let mut backoff = Backoff::new(BackoffPolicy::default());
+        for _ in 0..10 {
+            backoff.next_delay(0);
+        }
+        assert_eq!(backoff.next_delay(u64::MAX), Micros::from_secs(60));
+        backoff.handle_sleep();
+        assert_eq!(backoff.next_delay(u64::MAX), Micros::from_millis(500));
+    }
 
     #[test]
     fn the_first_delay_lies_between_min_and_base() {

@@ -8,7 +8,7 @@ use crate::close::{Cause, KernelFigures, Rtt};
 use crate::config::{PingWhen, Proof};
 use crate::proto::flags::{Flags, flags};
 use crate::proto::policy::Timing;
-use crate::proto::time::{Micros, Moment, Stamp};
+use crate::proto::time::{Fine, Micros, Moment, Stamp};
 
 /// Where on the interval a connection's pings are due: a fraction of it, in 2^-32.
 ///
@@ -105,7 +105,7 @@ pub enum PongMatch {
 #[derive(Clone, Debug)]
 pub struct Heartbeat {
     /// When the ping being timed was written; its number is `timed`.
-    timed_at: Micros,
+    timed_at: Fine,
     /// Last proof of life, real time.
     proof: Stamp,
     /// Last proof of life, fair time.
@@ -129,6 +129,9 @@ pub struct Heartbeat {
     /// Number of the ping being timed, zero when none is.
     timed: u32,
     rtt: Rtt,
+    /// Bytes that the kernel accepted after the ping at `asked_at`; while it has more than these, that
+    /// ping is among them. Valid once it was written.
+    behind: u32,
     ask: Ask,
     facts: Flags<Fact>,
 }
@@ -137,7 +140,7 @@ impl Heartbeat {
     /// Starts the heartbeat of a connection that has just opened, which is proof of life.
     pub fn new(timing: &Timing, phase: Phase, now: Moment) -> Self {
         let mut heartbeat = Self {
-            timed_at: Micros::ZERO,
+            timed_at: Fine::default(),
             proof: Stamp::new(now.at),
             proof_fair: Stamp::new(now.fair()),
             asked_at: Stamp::default(),
@@ -151,6 +154,7 @@ impl Heartbeat {
             pings_answered: 0,
             timed: 0,
             rtt: Rtt::default(),
+            behind: 0,
             ask: Ask::No,
             facts: Flags::NONE,
         };
@@ -221,10 +225,16 @@ impl Heartbeat {
         self.settle(timing, now, self.pings_answered + 1)
     }
 
-    /// Notes that the kernel accepted output. While a ping waits behind it the peer is slow, not dead.
-    pub fn handle_written(&mut self, now: Moment) {
-        if self.ask == Ask::Queued {
-            self.ask = Ask::Moving;
+    /// Notes that the kernel accepted so many bytes of output. While a ping waits behind it the peer is
+    /// slow, not dead.
+    pub fn handle_written(&mut self, now: Moment, count: usize) {
+        match self.ask {
+            Ask::Queued => self.ask = Ask::Moving,
+            Ask::Written | Ask::Draining => {
+                let count = u32::try_from(count).unwrap_or(u32::MAX);
+                self.behind = self.behind.saturating_add(count);
+            }
+            Ask::No | Ask::Moving => {}
         }
         self.last_out = Stamp::new(now.at);
         self.facts.insert(Fact::Out);
@@ -245,10 +255,11 @@ impl Heartbeat {
         self.pings_written = self.pings_written.wrapping_add(1);
         if self.timed == 0 {
             self.timed = self.pings_written;
-            self.timed_at = now.at;
+            self.timed_at = Fine::new(now.at);
         }
-        if self.ask != Ask::Written && timing.interval.is_some() {
+        if !self.is_asked() && timing.interval.is_some() {
             self.ask = Ask::Written;
+            self.behind = 0;
             self.asked_at = self.counts_from(timing, now);
             self.facts.remove(Fact::Heard);
         }
@@ -298,6 +309,21 @@ impl Heartbeat {
             .is_some_and(|end| end <= now.at)
     }
 
+    /// Gives a silent peer more time, once, where the kernel says that it is slow and not dead: our ping
+    /// is still in the kernel's queue, and acknowledgements have made that shorter since. Says whether
+    /// it does.
+    pub fn spare_slow(&mut self, now: Moment, kernel: &KernelFigures) -> bool {
+        let asked = self.asked_at.age(now.fair());
+        let is_moving = kernel.retransmits == 0
+            && kernel.window > 0
+            && Micros::from_millis(kernel.last_ack_ms.into()) < asked;
+        if self.ask != Ask::Written || !self.is_held_up(kernel) || !is_moving {
+            return false;
+        }
+        self.ask = Ask::Draining;
+        true
+    }
+
     /// Names the cause of a silence that one more read has confirmed.
     ///
     /// `ping_waiting`: a ping is still in user-space output. `queued`: any output is.
@@ -308,16 +334,16 @@ impl Heartbeat {
         queued: bool,
         kernel: Option<KernelFigures>,
     ) -> Cause {
-        if ping_waiting || (queued && kernel.is_some_and(|figures| figures.window == 0)) {
-            return Cause::WriteStalled;
-        }
-        if timing.interval.is_none() {
-            return Cause::Silent;
-        }
+        let has_pings = timing.interval.is_some();
+        let is_held_up =
+            |figures: KernelFigures| self.ask == Ask::Draining && self.is_held_up(&figures);
         match kernel {
-            Some(figures) if figures.unacked > 0 && figures.retransmits > 0 => Cause::PathDead,
+            Some(figures) if figures.is_shut(queued) => Cause::WriteStalled,
+            Some(figures) if has_pings && figures.is_path_dead() => Cause::PathDead,
+            _ if ping_waiting || kernel.is_some_and(is_held_up) => Cause::WriteStalled,
+            _ if !has_pings => Cause::Silent,
             _ if self.facts.has(Fact::Heard) => Cause::PongTimeout,
-            Some(figures) if figures.unacked == 0 => Cause::PeerUnresponsive,
+            Some(figures) if figures.unacked == 0 && figures.unsent == 0 => Cause::PeerUnresponsive,
             Some(_) | None => Cause::PongTimeout,
         }
     }
@@ -373,6 +399,16 @@ impl Heartbeat {
         self.proof.age(now.at) - self.proof_fair.age(now.fair())
     }
 
+    /// Says whether a ping has been written since the last proof.
+    fn is_asked(&self) -> bool {
+        matches!(self.ask, Ask::Written | Ask::Draining)
+    }
+
+    /// Says whether the ping that was written is not acknowledged yet.
+    fn is_held_up(&self, kernel: &KernelFigures) -> bool {
+        kernel.queued > self.behind
+    }
+
     fn prove(&mut self, now: Moment) {
         self.proof = Stamp::new(now.at);
         self.proof_fair = Stamp::new(now.fair());
@@ -386,7 +422,7 @@ impl Heartbeat {
         match timing.proof {
             Proof::Bytes | Proof::Message | Proof::Pong => self.prove(now),
         }
-        let rtt = (self.timed == number).then(|| now.at - self.timed_at);
+        let rtt = (self.timed == number).then(|| self.timed_at.age(now.at));
         if self.timed != 0 && number >= self.timed {
             self.timed = 0;
         }
@@ -423,7 +459,7 @@ impl Heartbeat {
         let mut end = self.proof_fair.plus(timeout);
         match self.ask {
             Ask::Queued | Ask::Written => end = end.later(self.asked_at.plus(timing.answer)),
-            Ask::Moving => {
+            Ask::Moving | Ask::Draining => {
                 let more = timing.write.unwrap_or(timeout).min(timeout);
                 end = end.later(self.asked_at.plus(timing.answer)).plus(more);
             }
@@ -522,6 +558,8 @@ enum Ask {
     Moving,
     /// A ping was written.
     Written,
+    /// A ping was written, and the kernel is still sending what lies before it.
+    Draining,
 }
 
 /// Pings, counted back from the newest, that a pong is compared with.

@@ -139,6 +139,25 @@ impl Moment {
     }
 }
 
+/// A time in wrapping microseconds, in six bytes: exact where a [`Stamp`] is not, for spans of up to
+/// eight years.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(crate) struct Fine([u16; 3]);
+
+impl Fine {
+    pub(crate) fn new(at: Micros) -> Self {
+        let [_, _, a, b, c, d, e, f] = at.as_micros().to_be_bytes();
+        Self([[a, b], [c, d], [e, f]].map(u16::from_be_bytes))
+    }
+
+    /// Returns the time since.
+    pub(crate) fn age(self, now: Micros) -> Micros {
+        let [high, middle, low] = self.0.map(u64::from);
+        let then = high << 32 | middle << 16 | low;
+        Micros::new(now.as_micros().wrapping_sub(then) & ((1 << 48) - 1))
+    }
+}
+
 /// A time in wrapping milliseconds, rounded up: four bytes where a [`Micros`] takes eight.
 ///
 /// Comparisons hold for times less than [`Stamp::REACH`] apart; a session revisits its stamps well

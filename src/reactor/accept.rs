@@ -10,6 +10,7 @@ use super::conn::ConnFlags;
 use super::context::Context;
 use super::core::Core;
 use super::handler::{Handler, Head, Offer, Origin, Rejected};
+use super::history::Ended;
 use super::listener::Listener;
 use super::socket;
 use super::token::{ConnId, ListenerId};
@@ -217,6 +218,15 @@ impl<D: Default> Core<D> {
             loop_delay: self.clock.delay(self.now.at),
             kernel: None,
         };
+        log::debug!("{peer} was refused, {}: {evidence}", refusal.reason());
+        self.history.push(Ended {
+            at: self.now.at,
+            id: None,
+            peer,
+            origin,
+            was_open: false,
+            evidence,
+        });
         let rejected = Rejected {
             peer,
             origin,

@@ -11,7 +11,7 @@ use crate::proto::time::{Micros, Moment};
 /// a loop that is busy for good would otherwise forgive its peers for ever.
 #[derive(Debug)]
 pub(super) struct Clock {
-    start: Instant,
+    hands: Hands,
     /// Lateness of the turns that are over.
     late: Micros,
     /// By when the present wait should end.
@@ -21,23 +21,34 @@ pub(super) struct Clock {
     /// How much too late that was.
     wait_late: Micros,
     threshold: Micros,
+    /// Time that the machine has slept, as far as it was noticed.
+    slept: Micros,
+    health: Health,
 }
 
 impl Clock {
     pub(super) fn new(tick: Micros) -> Self {
+        Self::with_hands(tick, Hands::System(Instant::now()))
+    }
+
+    fn with_hands(tick: Micros, hands: Hands) -> Self {
         Self {
-            start: Instant::now(),
+            slept: hands.slept(),
+            hands,
             late: Micros::ZERO,
             should_end: Micros::MAX,
             turn_began: Micros::ZERO,
             wait_late: Micros::ZERO,
             threshold: tick.max(Micros::from_millis(10)),
+            health: Health::default(),
         }
     }
 
     /// Notes that a turn is over, `now`, and that the next wait should end by `should_end`.
     pub(super) fn end_turn(&mut self, now: Micros, should_end: Micros) -> Moment {
-        self.late = self.moment(now).late;
+        let late = self.moment(now).late;
+        self.health.note(now, late - self.late);
+        self.late = late;
         self.should_end = should_end.max(now);
         // Until the wait is over nothing more counts.
         self.turn_began = now;
@@ -52,7 +63,7 @@ impl Clock {
 
     /// Notes that the wait is over.
     pub(super) fn begin_turn(&mut self) -> Moment {
-        let now = self.at();
+        let now = self.hands.at();
         self.turn_began = now;
         self.wait_late = now - self.should_end;
         self.moment(now)
@@ -60,7 +71,7 @@ impl Clock {
 
     /// Reads the clock within a turn.
     pub(super) fn now(&self) -> Moment {
-        self.moment(self.at())
+        self.moment(self.hands.at())
     }
 
     /// Returns how late this turn is at `now`, whether or not it is enough to count.
@@ -68,9 +79,24 @@ impl Clock {
         self.wait_late + (now - self.turn_began)
     }
 
-    fn at(&self) -> Micros {
-        // Rounded down to whole microseconds, as deadlines are rounded up.
-        Micros::new(u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX))
+    /// Returns for how long the machine has slept since this was last asked, if it has.
+    pub(super) fn take_sleep(&mut self) -> Option<Micros> {
+        let slept = self.hands.slept();
+        let span = slept - self.slept;
+        self.slept = self.slept.max(slept);
+        (span >= LEAST_SLEEP).then_some(span)
+    }
+
+    /// Returns the share of recent time that the loop was not late, in thousandths.
+    pub(super) fn health(&self) -> u32 {
+        self.health.share()
+    }
+
+    /// Makes the machine seem to have slept.
+    #[cfg(test)]
+    pub(super) fn pretend_sleep(&mut self, span: Micros) {
+        let (at, slept) = (self.hands.at(), self.hands.slept() + span);
+        self.hands = Hands::Scripted(std::sync::Arc::new(std::sync::Mutex::new((at, slept))));
     }
 
     fn moment(&self, at: Micros) -> Moment {
@@ -83,5 +109,188 @@ impl Clock {
     }
 }
 
+/// Where time is read from.
+#[derive(Debug)]
+enum Hands {
+    /// The system's clocks; core time began then.
+    System(Instant),
+    /// A test's: core time, and the time slept.
+    #[cfg(test)]
+    Scripted(std::sync::Arc<std::sync::Mutex<(Micros, Micros)>>),
+}
+
+impl Hands {
+    fn at(&self) -> Micros {
+        match self {
+            // Rounded down to whole microseconds, as deadlines are rounded up.
+            Self::System(start) => {
+                Micros::new(u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX))
+            }
+            #[cfg(test)]
+            Self::Scripted(script) => script.lock().expect("no test panics with it").0,
+        }
+    }
+
+    /// Returns how much longer the machine has been up than awake: the clock that deadlines run on
+    /// stands still while it sleeps, and its peers do not.
+    fn slept(&self) -> Micros {
+        match self {
+            Self::System(_) => system_slept(),
+            #[cfg(test)]
+            Self::Scripted(script) => script.lock().expect("no test panics with it").1,
+        }
+    }
+}
+
+#[cfg(all(feature = "sockets", target_os = "linux"))]
+fn system_slept() -> Micros {
+    use rustix::time::{ClockId, Timespec, clock_gettime};
+
+    let micros = |time: Timespec| {
+        let (secs, nanos) = (time.tv_sec.cast_unsigned(), time.tv_nsec.cast_unsigned());
+        Micros::from_secs(secs) + Micros::new(nanos / 1_000)
+    };
+    let awake = micros(clock_gettime(ClockId::Monotonic));
+    micros(clock_gettime(ClockId::Boottime)) - awake
+}
+
+#[cfg(not(all(feature = "sockets", target_os = "linux")))]
+fn system_slept() -> Micros {
+    Micros::ZERO
+}
+
+/// How much of recent time the loop was late: a mean that forgets with a time constant of ten seconds.
+#[derive(Debug, Default)]
+struct Health {
+    noted: Micros,
+    /// Lateness in the window, µs.
+    late: u64,
+}
+
+impl Health {
+    fn note(&mut self, now: Micros, late: Micros) {
+        let window = HEALTH_WINDOW.as_micros();
+        let passed = (now - self.noted).as_micros().min(window);
+        self.late -= (u128::from(self.late) * u128::from(passed) / u128::from(window)) as u64;
+        self.late = (self.late + late.as_micros()).min(window);
+        self.noted = now;
+    }
+
+    fn share(&self) -> u32 {
+        let late = self.late * 1_000 / HEALTH_WINDOW.as_micros();
+        1_000 - u32::try_from(late).unwrap_or(1_000)
+    }
+}
+
 /// A wait that ends this much too late has been a stop of the whole process, not a busy turn.
 const STALL: Micros = Micros::from_millis(250);
+
+/// A machine that slept for less was hardly gone; reading two clocks one after the other differs too.
+const LEAST_SLEEP: Micros = Micros::from_secs(1);
+
+const HEALTH_WINDOW: Micros = Micros::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    /// A clock whose hands the test moves.
+    struct Script {
+        hands: Arc<Mutex<(Micros, Micros)>>,
+        clock: Clock,
+    }
+
+    impl Script {
+        fn new() -> Self {
+            let hands = Arc::new(Mutex::new((Micros::ZERO, Micros::ZERO)));
+            let tick = Micros::from_millis(10);
+            let clock = Clock::with_hands(tick, Hands::Scripted(Arc::clone(&hands)));
+            Self { hands, clock }
+        }
+
+        /// Lets time pass, and perhaps sleep.
+        fn pass(&self, millis: u64, slept: u64) {
+            let mut hands = self.hands.lock().unwrap();
+            hands.0 = hands.0 + Micros::from_millis(millis);
+            hands.1 = hands.1 + Micros::from_secs(slept);
+        }
+
+        fn now(&self) -> Micros {
+            self.hands.lock().unwrap().0
+        }
+
+        /// Makes one turn of so long, after a wait that should have taken as long as it did.
+        fn turn(&mut self, wait: u64, millis: u64) {
+            let now = self.now();
+            self.clock.end_turn(now, now + Micros::from_millis(wait));
+            self.pass(wait, 0);
+            self.clock.begin_turn();
+            self.pass(millis, 0);
+            self.clock.end_turn(self.now(), Micros::MAX);
+        }
+    }
+
+    #[test]
+    fn f7_a_machine_that_slept_is_noticed_once() {
+        let mut script = Script::new();
+        script.pass(4, 0);
+        assert_eq!(script.clock.take_sleep(), None);
+        script.pass(4, 600);
+        assert_eq!(script.clock.take_sleep(), Some(Micros::from_secs(600)));
+        assert_eq!(script.clock.take_sleep(), None);
+        assert_eq!(
+            script.clock.now().late,
+            Micros::ZERO,
+            "it is nobody's fault"
+        );
+    }
+
+    #[test]
+    fn a_loop_that_is_never_late_is_healthy() {
+        let mut script = Script::new();
+        for _ in 0..1_000 {
+            script.turn(50, 9);
+        }
+        assert_eq!(script.clock.health(), 1_000);
+    }
+
+    #[test]
+    fn a_busy_loop_is_as_healthy_as_the_share_of_time_it_keeps_and_recovers() {
+        let mut script = Script::new();
+        for _ in 0..1_000 {
+            // 50 ms of each 100 count.
+            script.turn(40, 60);
+        }
+        let health = script.clock.health();
+        assert!((450..=550).contains(&health), "{health}");
+        for _ in 0..1_000 {
+            script.turn(100, 0);
+        }
+        assert!(script.clock.health() > 990);
+    }
+
+    #[test]
+    fn a_stop_of_the_process_counts_once_and_in_full() {
+        let mut script = Script::new();
+        script
+            .clock
+            .end_turn(Micros::ZERO, Micros::from_millis(100));
+        script.pass(5_100, 0);
+        let moment = script.clock.begin_turn();
+        assert_eq!(moment.late, Micros::from_millis(4_990));
+        assert!(moment.stalled);
+        let now = script.now();
+        script.clock.end_turn(now, Micros::MAX);
+        assert_eq!(script.clock.health(), 501);
+        assert_eq!(script.clock.now().late, Micros::from_millis(4_990));
+    }
+
+    #[cfg(all(feature = "sockets", target_os = "linux"))]
+    #[test]
+    fn a_machine_has_slept_no_less_later() {
+        let (before, after) = (system_slept(), system_slept());
+        assert!(after + Micros::from_millis(1) >= before);
+    }
+}

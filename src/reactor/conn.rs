@@ -6,8 +6,9 @@ use std::net::SocketAddr;
 use mio::net::TcpStream;
 
 use super::handler::Origin;
+use super::socket;
 use super::token::ConnId;
-use crate::close::Phase;
+use crate::close::{Cause, Phase};
 use crate::proto::pool::Pool;
 use crate::proto::ring::Ring;
 use crate::proto::session::{Env, Session};
@@ -123,6 +124,18 @@ impl<D> Conn<D> {
         }
     }
 
+    /// Ends the session, whose established socket failed.
+    pub(super) fn fail(&mut self, now: Moment, error: &io::Error) {
+        let errno = error.raw_os_error();
+        match socket::cause_of(error) {
+            Cause::PathDead => self.session.handle_path_error(now, errno),
+            cause => {
+                let is_reset = cause == Cause::PeerReset;
+                self.session.handle_io_error(now, errno, is_reset);
+            }
+        }
+    }
+
     /// Looks whether bytes wait in the socket, without taking them.
     pub(super) fn has_waiting_bytes(&self) -> bool {
         matches!(self.socket.peek(&mut [0]), Ok(1))
@@ -130,6 +143,10 @@ impl<D> Conn<D> {
 
     /// Writes what is queued until it is gone or the socket takes no more.
     pub(super) fn flush(&mut self, env: &mut Env, now: Moment) -> FlushOutcome {
+        if self.flags.writable {
+            // Not before: what was refused still waits, and a close must overtake it.
+            self.session.handle_writable();
+        }
         while self.flags.writable && self.session.has_output() {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let count = self.session.slices(&mut slices);

@@ -10,6 +10,7 @@ use super::TimerId;
 use super::client::{ClientConfig, ClientState};
 use super::core::Core;
 use super::handler::Origin;
+use super::history::Ended;
 use super::remote::Remote;
 use super::token::{ClientId, ConnId, SourceId};
 use crate::close::{Cause, CloseCode, Phase, Rtt};
@@ -262,6 +263,13 @@ impl<'a, D> Context<'a, D> {
     /// Returns how late the loop is in this turn so far.
     pub fn loop_delay(&self) -> Micros {
         self.core.clock.delay(self.core.now.at)
+    }
+
+    /// Returns the last ends, the newest first; see [`ReactorConfig::history`].
+    ///
+    /// [`ReactorConfig::history`]: crate::config::ReactorConfig::history
+    pub fn history(&self) -> impl Iterator<Item = &Ended> {
+        self.core.history.iter()
     }
 
     /// Returns the counters.

@@ -11,11 +11,13 @@ use mio::{Interest, Registry, Waker};
 use slab::Slab;
 
 use super::admission::{Addresses, Admission};
+use super::alarm::Alarm;
 use super::client::{Client, ClientConfig, ClientState, Clients};
 use super::clock::Clock;
 use super::conn::{Conn, ConnFlags};
 use super::drain::Drain;
 use super::handler::Origin;
+use super::history::History;
 use super::lanes::Lanes;
 use super::listener::Listener;
 use super::remote::{Inbox, Remote};
@@ -43,6 +45,8 @@ pub(super) struct Core<D> {
     pub(super) conns: Slab<Conn<D>>,
     pub(super) listeners: Slab<Listener>,
     pub(super) clients: Clients,
+    /// Ends a wait in which the machine has slept; from the first client on.
+    pub(super) alarm: Option<Alarm>,
     /// Clients that stopped outside of a dial, and are still to be told so.
     pub(super) stopped: Vec<ClientId>,
     /// Clients waiting to be dialed, soonest first.
@@ -77,6 +81,7 @@ pub(super) struct Core<D> {
     /// Turns in a row that put expiries off.
     pub(super) deferred: u32,
     pub(super) drain: Option<Drain>,
+    pub(super) history: History,
     pub(super) inbox: Inbox,
     pub(super) remote: Remote,
     /// Commands may be left that no wake will announce again.
@@ -115,6 +120,7 @@ impl<D> Core<D> {
             conns: Slab::with_capacity(config.max_connections),
             listeners: Slab::new(),
             clients: Clients::default(),
+            alarm: None,
             stopped: Vec::new(),
             dials: BTreeSet::new(),
             lanes: Lanes::default(),
@@ -133,6 +139,7 @@ impl<D> Core<D> {
             overdue: false,
             deferred: 0,
             drain: None,
+            history: History::new(config.history),
             inbox,
             remote,
             commanded: false,
@@ -153,9 +160,7 @@ impl<D> Core<D> {
         let policy = self.policy(&config.heartbeat, &config.limits, &wire)?;
         let policy = self.intern(policy)?;
         let admission = Admission::try_from(&config.admission)?;
-        if config.socket.backlog <= 0 {
-            return Err(ConfigError::new("backlog", "must be more than zero").into());
-        }
+        config.socket.check()?;
         let addr = config.addr;
         let fail = |source| Error::Listen { addr, source };
         let mut socket = socket::listen(addr, &config.socket).map_err(fail)?;
@@ -189,6 +194,9 @@ impl<D> Core<D> {
         let policy = self.policy(&config.heartbeat, &config.limits, &wire)?;
         let policy = self.intern(policy)?;
         let client = Client::new(config, policy)?;
+        if self.alarm.is_none() {
+            self.alarm = Some(Alarm::register(&self.registry).map_err(Error::Register)?);
+        }
         let id = self.clients.insert(client);
         #[cfg(feature = "websocket")]
         if let Err(error) = self.check_request(id) {

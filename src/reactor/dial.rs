@@ -11,6 +11,7 @@ use super::socket;
 use super::token::{ClientId, ConnId};
 use crate::close::{Cause, Phase};
 use crate::proto::session::Session;
+use crate::proto::time::Micros;
 
 impl<D: Default> Core<D> {
     /// Begins every dial that is due, and tells who was stopped before its dial.
@@ -82,6 +83,33 @@ impl<D: Default> Core<D> {
                 self.attempt_failed(handler, id, error);
             }
         }
+    }
+
+    /// Finds out at once, after the machine has slept, which clients still have a peer: what they hold is
+    /// probed, and what they wait for is dialed without the delays that have added up.
+    pub(super) fn wake_from_sleep(&mut self, span: Micros) {
+        log::info!("the machine has slept for {span:?}: every client probes or dials now");
+        self.env.stats.sleeps += 1;
+        for id in self.clients.ids() {
+            let Some(client) = self.clients.get_mut(id) else {
+                continue;
+            };
+            client.backoff.handle_sleep();
+            match client.state {
+                ClientState::Waiting(due) => {
+                    self.dials.remove(&(due, id));
+                    let random = self.env.random();
+                    let delay = self.clients[id].backoff.next_delay(random);
+                    self.schedule_dial(id, delay);
+                }
+                ClientState::Active(conn) => self.probe(conn),
+                ClientState::Queued | ClientState::Resolving | ClientState::Stopped => {}
+            }
+        }
+    }
+
+    fn probe(&mut self, id: ConnId) {
+        Context::new(self).ping(id);
     }
 
     fn begin_attempt<H: Handler<Data = D>>(&mut self, handler: &mut H, id: ClientId) {

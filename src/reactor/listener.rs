@@ -8,6 +8,7 @@ use mio::net::TcpListener;
 
 use super::admission::Admission;
 use crate::config::{AdmissionConfig, HeartbeatConfig, LimitsConfig, WireKind};
+use crate::error::ConfigError;
 use crate::proto::codec::Codec;
 use crate::proto::session::{PolicyId, Wire};
 use crate::proto::time::Micros;
@@ -68,12 +69,83 @@ pub struct SocketOptions {
     /// Whether several processes may listen on the same port and share its connections. Default no.
     /// Needs the feature `sockets`.
     pub reuse_port: bool,
-    /// How long sent data may stay unacknowledged before the kernel itself gives up
-    /// (`TCP_USER_TIMEOUT`, Linux). Default: the kernel's own, a quarter of an hour.
+    /// How long sent data may stay unacknowledged before the kernel itself gives up and the connection
+    /// ends as `path_dead` (`TCP_USER_TIMEOUT`, Linux), 1 ms to 24 days. Default: the kernel's own, a
+    /// quarter of an hour. Needs the feature `sockets`.
     pub user_timeout: Option<Duration>,
-    /// Whether the kernel sends keepalive probes of its own. Default no: a heartbeat is better.
-    pub keepalive: bool,
+    /// The kernel's own probes of an idle connection. Default none: a heartbeat asks the process, this
+    /// its kernel only. Needs the feature `sockets`.
+    pub keepalive: Option<Keepalive>,
 }
+
+/// When the kernel asks the peer's kernel whether it is still there, and gives up (`SO_KEEPALIVE`).
+///
+/// It gives up `idle + interval * probes` after it last heard of the peer, and the connection ends as
+/// `path_dead`; where [`SocketOptions::user_timeout`] is set too, Linux goes by that instead of by
+/// `probes`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keepalive {
+    /// Time without anything from the peer before the first probe: whole seconds, 1 to 32767.
+    pub idle: Duration,
+    /// Time between probes without an answer: whole seconds, 1 to 32767.
+    pub interval: Duration,
+    /// Probes without an answer before the kernel gives up, 1 to 127.
+    pub probes: u32,
+}
+
+impl Keepalive {
+    /// Probes after this much idle time: nine of them, 75 s apart, as Linux does by itself.
+    pub const fn after(idle: Duration) -> Self {
+        Self {
+            idle,
+            interval: Duration::from_secs(75),
+            probes: 9,
+        }
+    }
+}
+
+impl SocketOptions {
+    /// Checks what the kernel would otherwise refuse without naming it, or take for something else.
+    ///
+    /// # Errors
+    ///
+    /// Names the field, and why it cannot be so.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if self.backlog <= 0 {
+            return Err(ConfigError::new("backlog", "must be more than zero"));
+        }
+        let is_timeout = |time: Duration| (1..=LONGEST_MILLIS).contains(&time.as_millis());
+        if !self.user_timeout.is_none_or(is_timeout) {
+            return Err(ConfigError::new(
+                "user_timeout",
+                "must be at least 1ms and at most 24 days",
+            ));
+        }
+        let is_whole = |time: Duration| {
+            time.subsec_nanos() == 0 && (1..=LONGEST_SECS).contains(&time.as_secs())
+        };
+        let Some(keepalive) = self.keepalive else {
+            return Ok(());
+        };
+        if !is_whole(keepalive.idle) || !is_whole(keepalive.interval) {
+            return Err(ConfigError::new(
+                "keepalive",
+                "must have times of whole seconds, from 1s to 32767s",
+            ));
+        }
+        if !(1..=MOST_PROBES).contains(&keepalive.probes) {
+            return Err(ConfigError::new("keepalive", "must have 1 to 127 probes"));
+        }
+        Ok(())
+    }
+}
+
+/// The kernel counts milliseconds in a signed number of 32 bits.
+const LONGEST_MILLIS: u128 = 24 * 24 * 3_600_000;
+
+/// Limits of Linux for a keepalive's times, and for its probes.
+const LONGEST_SECS: u64 = 32_767;
+const MOST_PROBES: u32 = 127;
 
 impl Default for SocketOptions {
     fn default() -> Self {
@@ -81,7 +153,7 @@ impl Default for SocketOptions {
             backlog: 4096,
             reuse_port: false,
             user_timeout: None,
-            keepalive: false,
+            keepalive: None,
         }
     }
 }
@@ -141,4 +213,57 @@ pub(super) struct Listener {
     pub(super) paused_until: Option<Micros>,
     /// This episode of it was logged.
     pub(super) exhausted: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn secs(secs: u64) -> Duration {
+        Duration::from_secs(secs)
+    }
+
+    #[test]
+    fn socket_options_are_refused_by_field() {
+        let fine = SocketOptions {
+            user_timeout: Some(secs(5)),
+            keepalive: Some(Keepalive::after(secs(30))),
+            ..SocketOptions::default()
+        };
+        assert_eq!(fine.check(), Ok(()));
+        let keepalive = |idle, interval, probes| SocketOptions {
+            keepalive: Some(Keepalive {
+                idle,
+                interval,
+                probes,
+            }),
+            ..SocketOptions::default()
+        };
+        let user_timeout = |time| SocketOptions {
+            user_timeout: Some(time),
+            ..SocketOptions::default()
+        };
+        for (options, field) in [
+            (SocketOptions { backlog: 0, ..fine }, "backlog"),
+            // The kernel takes zero for its own default.
+            (user_timeout(Duration::ZERO), "user_timeout"),
+            (user_timeout(Duration::from_micros(999)), "user_timeout"),
+            (user_timeout(secs(25 * 86_400)), "user_timeout"),
+            (keepalive(Duration::ZERO, secs(1), 1), "keepalive"),
+            (
+                keepalive(Duration::from_millis(1_500), secs(1), 1),
+                "keepalive",
+            ),
+            (
+                keepalive(secs(1), Duration::from_millis(500), 1),
+                "keepalive",
+            ),
+            (keepalive(secs(32_768), secs(1), 1), "keepalive"),
+            (keepalive(secs(1), secs(1), 0), "keepalive"),
+            (keepalive(secs(1), secs(1), 128), "keepalive"),
+        ] {
+            let error = options.check().expect_err("nonsense");
+            assert_eq!(error.field(), field, "{options:?}");
+        }
+    }
 }

@@ -4,6 +4,7 @@
 
 mod accept;
 mod admission;
+mod alarm;
 mod client;
 mod clock;
 mod conn;
@@ -13,6 +14,8 @@ mod dial;
 mod drain;
 mod entropy;
 mod handler;
+mod history;
+mod kernel;
 mod lanes;
 mod listener;
 mod remote;
@@ -34,7 +37,8 @@ pub use context::{ConnInfo, Context};
 #[cfg(feature = "websocket")]
 pub use handler::HttpAnswer;
 pub use handler::{Closed, Handler, Offer, Origin, Readiness, Rejected, Rejection, Welcome};
-pub use listener::{ListenerConfig, SocketOptions, WireFactory};
+pub use history::Ended;
+pub use listener::{Keepalive, ListenerConfig, SocketOptions, WireFactory};
 pub use remote::{Remote, RemoteError};
 pub use token::{ClientId, ConnId, ListenerId, SourceId};
 
@@ -255,6 +259,11 @@ impl<D: Default> Reactor<D> {
     /// Says whether there are none.
     pub fn is_empty(&self) -> bool {
         self.core.conns.is_empty()
+    }
+
+    /// Returns the last ends, the newest first; see [`ReactorConfig::history`].
+    pub fn history(&self) -> impl Iterator<Item = &Ended> {
+        self.core.history.iter()
     }
 
     /// Returns the counters.

@@ -5,7 +5,10 @@ use std::net::SocketAddr;
 
 use mio::net::{TcpListener, TcpStream};
 
+#[cfg(feature = "sockets")]
+use super::listener::Keepalive;
 use super::listener::SocketOptions;
+use crate::close::Cause;
 
 /// Binds a listener. What Linux lets accepted sockets inherit is set here, once.
 #[cfg(feature = "sockets")]
@@ -27,12 +30,26 @@ pub(super) fn listen(addr: SocketAddr, options: &SocketOptions) -> io::Result<Tc
     if options.user_timeout.is_some() {
         socket.set_tcp_user_timeout(options.user_timeout)?;
     }
-    if options.keepalive {
-        socket.set_keepalive(true)?;
+    if let Some(keepalive) = options.keepalive {
+        socket.set_tcp_keepalive(&parameters(keepalive))?;
     }
     socket.bind(&addr.into())?;
     socket.listen(options.backlog)?;
     Ok(TcpListener::from_std(socket.into()))
+}
+
+/// Says it as socket2 does. OpenBSD has but one clock for all sockets.
+#[cfg(feature = "sockets")]
+fn parameters(keepalive: Keepalive) -> socket2::TcpKeepalive {
+    let parameters = socket2::TcpKeepalive::new();
+    #[cfg(not(target_os = "openbsd"))]
+    let parameters = parameters
+        .with_time(keepalive.idle)
+        .with_interval(keepalive.interval)
+        .with_retries(keepalive.probes);
+    #[cfg(target_os = "openbsd")]
+    let _ = keepalive;
+    parameters
 }
 
 /// Binds a listener with mio's own options.
@@ -77,6 +94,31 @@ pub(super) fn is_reset(error: &io::Error) -> bool {
     )
 }
 
+/// Names the cause of an error on a connection that was established.
+///
+/// The kernel gives such a connection up when nothing it sends is acknowledged: for its own quarter of
+/// an hour, for `TCP_USER_TIMEOUT`, or through all its keepalive probes. It then reports what routers and
+/// firewalls have told it meanwhile (RFC 5461 calls these soft errors), or else a timeout.
+pub(super) fn cause_of(error: &io::Error) -> Cause {
+    if is_reset(error) {
+        return Cause::PeerReset;
+    }
+    let is_path = matches!(
+        error.kind(),
+        io::ErrorKind::TimedOut
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::NetworkDown
+            // A port unreachable; a refusal proper comes instead of a connection.
+            | io::ErrorKind::ConnectionRefused
+    );
+    // EHOSTDOWN and ENONET as Linux numbers them, EHOSTDOWN as the BSDs do.
+    if is_path || matches!(error.raw_os_error(), Some(112 | 64)) {
+        return Cause::PathDead;
+    }
+    Cause::IoError
+}
+
 /// Bytes the kernel may hold unsent before the socket stops being writable. Little, so that control
 /// frames do not wait behind data in a queue we cannot reorder.
 #[cfg(all(feature = "sockets", target_os = "linux"))]
@@ -92,9 +134,14 @@ mod tests {
 
     #[test]
     fn an_accepted_connection_inherits_the_listeners_options() {
+        let keepalive = Keepalive {
+            idle: Duration::from_secs(40),
+            interval: Duration::from_secs(5),
+            probes: 3,
+        };
         let options = SocketOptions {
             user_timeout: Some(Duration::from_secs(7)),
-            keepalive: true,
+            keepalive: Some(keepalive),
             ..SocketOptions::default()
         };
         let listener = listen(([127, 0, 0, 1], 0).into(), &options).expect("a free port");
@@ -107,8 +154,37 @@ mod tests {
         let accepted = SockRef::from(&accepted);
         assert!(accepted.tcp_nodelay().expect("readable"));
         assert!(accepted.keepalive().expect("readable"));
+        let (idle, interval) = (
+            accepted.tcp_keepalive_time(),
+            accepted.tcp_keepalive_interval(),
+        );
+        assert_eq!(idle.expect("readable"), keepalive.idle);
+        assert_eq!(interval.expect("readable"), keepalive.interval);
+        let probes = accepted.tcp_keepalive_retries().expect("readable");
+        assert_eq!(probes, keepalive.probes);
         assert_eq!(accepted.tcp_notsent_lowat().expect("readable"), NOT_SENT);
         let timeout = accepted.tcp_user_timeout().expect("readable");
         assert_eq!(timeout, options.user_timeout);
+    }
+
+    #[test]
+    fn an_error_is_the_peers_the_paths_or_something_else() {
+        for (errno, cause) in [
+            (libc::ECONNRESET, Cause::PeerReset),
+            (libc::EPIPE, Cause::PeerReset),
+            (libc::ENOTCONN, Cause::PeerReset),
+            (libc::ETIMEDOUT, Cause::PathDead),
+            (libc::EHOSTUNREACH, Cause::PathDead),
+            (libc::ENETUNREACH, Cause::PathDead),
+            (libc::ENETDOWN, Cause::PathDead),
+            (libc::EHOSTDOWN, Cause::PathDead),
+            (libc::ENONET, Cause::PathDead),
+            (libc::ECONNREFUSED, Cause::PathDead),
+            (libc::ENOBUFS, Cause::IoError),
+            (libc::EMSGSIZE, Cause::IoError),
+        ] {
+            let error = io::Error::from_raw_os_error(errno);
+            assert_eq!(cause_of(&error), cause, "{error}");
+        }
     }
 }

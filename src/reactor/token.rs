@@ -75,6 +75,7 @@ pub(super) enum Target {
     Listener(ListenerId),
     Source(SourceId),
     Waker,
+    Alarm,
 }
 
 impl Target {
@@ -84,6 +85,7 @@ impl Target {
             Self::Listener(ListenerId(id)) => Token(1 << KIND | id as usize),
             Self::Source(SourceId(id)) => Token(2 << KIND | id as usize),
             Self::Waker => Token(3 << KIND),
+            Self::Alarm => Token(3 << KIND | 1),
         }
     }
 
@@ -93,7 +95,8 @@ impl Target {
             0 => Self::Conn(ConnId::from_u64(token.0 as u64)),
             1 => Self::Listener(ListenerId(number)),
             2 => Self::Source(SourceId(number)),
-            _ => Self::Waker,
+            _ if number == 0 => Self::Waker,
+            _ => Self::Alarm,
         }
     }
 }
@@ -117,6 +120,7 @@ mod tests {
             Target::Listener(ListenerId(7)),
             Target::Source(SourceId(u32::MAX)),
             Target::Waker,
+            Target::Alarm,
         ] {
             assert_eq!(Target::of(target.token()), target);
         }

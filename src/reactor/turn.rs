@@ -10,6 +10,8 @@ use super::conn::{FlushOutcome, ReadOutcome};
 use super::context::Context;
 use super::core::Core;
 use super::handler::{Closed, Handler, Origin, Readiness, Rejected};
+use super::history::Ended;
+use super::kernel;
 use super::remote::Command;
 use super::socket;
 use super::token::{ConnId, SourceId, Target};
@@ -41,6 +43,12 @@ impl<D: Default> Core<D> {
         let mut turn = Turn::default();
         self.env.stats.turns += 1;
 
+        // Only clients do anything about it; a loop without any saves itself the look.
+        if self.alarm.is_some()
+            && let Some(span) = self.clock.take_sleep()
+        {
+            self.wake_from_sleep(span);
+        }
         self.end_what_panicked();
         self.reading_ends = self.now.at + EVENTS_SLICE;
         for event in events.iter().skip(self.taken) {
@@ -82,6 +90,7 @@ impl<D: Default> Core<D> {
             .clock
             .end_turn(self.now.at, self.next_wake(self.now.at));
         self.env.stats.late_us = self.now.late.as_micros();
+        self.env.stats.health = self.clock.health();
         turn
     }
 
@@ -122,6 +131,12 @@ impl<D: Default> Core<D> {
                 }
             }
             Target::Source(id) => self.handle_source_event(handler, id, event),
+            // The turn has looked at the clocks already.
+            Target::Alarm => {
+                if let Some(alarm) = &self.alarm {
+                    alarm.acknowledge();
+                }
+            }
             Target::Waker => {
                 self.take_resolved(handler);
                 self.inbox.acknowledge();
@@ -146,7 +161,6 @@ impl<D: Default> Core<D> {
             // The peer may have spoken, and even gone, in the same event: no other edge will say so.
         } else if event.is_writable() {
             conn.flags.writable = true;
-            conn.session.handle_writable();
             if conn.session.has_output() {
                 self.mark_dirty(id.index());
             }
@@ -258,9 +272,7 @@ impl<D: Default> Core<D> {
                     break;
                 }
                 ReadOutcome::Failed(error) => {
-                    let is_reset = socket::is_reset(&error);
-                    conn.session
-                        .handle_io_error(self.now, error.raw_os_error(), is_reset);
+                    conn.fail(self.now, &error);
                     break;
                 }
             }
@@ -435,7 +447,12 @@ impl<D: Default> Core<D> {
                         break;
                     }
                     if conn.session.is_silent(&self.env, self.now) {
-                        conn.session.judge(&self.env, self.now, None);
+                        let kernel = kernel::figures(&conn.socket);
+                        if kernel.is_some_and(|figures| conn.session.spare_slow(self.now, &figures))
+                        {
+                            continue;
+                        }
+                        conn.session.judge(&self.env, self.now, kernel);
                     }
                     self.mark_dirty(key);
                 }
@@ -557,6 +574,9 @@ impl<D: Default> Core<D> {
                     return;
                 }
                 SocketAction::Reset => {
+                    if let Some(figures) = kernel::figures(&conn.socket) {
+                        conn.session.handle_kernel_figures(figures);
+                    }
                     socket::reset_on_close(&conn.socket);
                     self.doom(key);
                     return;
@@ -577,9 +597,7 @@ impl<D: Default> Core<D> {
         let conn = &mut self.conns[key];
         let is_reset = error.kind() == std::io::ErrorKind::ConnectionReset;
         if conn.flags.reset || conn.flags.eof || conn.session.is_paused() {
-            let is_reset = socket::is_reset(error);
-            conn.session
-                .handle_io_error(self.now, error.raw_os_error(), is_reset);
+            conn.fail(self.now, error);
             return;
         }
         conn.flags.reset |= is_reset;
@@ -587,8 +605,7 @@ impl<D: Default> Core<D> {
         conn.flags.readable = true;
         conn.flags.ending = true;
         if !is_reset && !socket::is_reset(error) {
-            conn.session
-                .handle_io_error(self.now, error.raw_os_error(), false);
+            conn.fail(self.now, error);
             return;
         }
         self.carry(key);
@@ -631,7 +648,16 @@ impl<D: Default> Core<D> {
         // Closing the descriptor takes it out of the selector: nobody else holds it.
         drop(conn.socket);
         self.env.stats.count_end(evidence.cause);
+        log::debug!("{} of {} ended: {evidence}", conn.id, conn.peer);
         let was_open = conn.data.is_some();
+        self.history.push(Ended {
+            at: self.now.at,
+            id: Some(conn.id),
+            peer: conn.peer,
+            origin: conn.origin,
+            was_open,
+            evidence,
+        });
         match conn.data {
             Some(data) => {
                 let closed = Closed {

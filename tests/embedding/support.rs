@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use heartwheel::close::Evidence;
+use heartwheel::close::{Cause, Evidence};
 use heartwheel::config::{HeartbeatConfig, ReactorConfig};
 use heartwheel::error::SendError;
 use heartwheel::proto::message::Message;
@@ -202,6 +202,18 @@ pub fn listen_with(reactor: &mut Reactor<u32>, config: ListenerConfig) -> (Liste
 }
 
 /// A heartbeat with times in milliseconds, slack off.
+/// Returns the cause that a silent peer ends with which was pinged, has kept its socket open and has
+/// read nothing since: its kernel acknowledges all the same, and where that is known it decides.
+pub fn silence_cause(evidence: &Evidence) -> Cause {
+    match evidence.kernel {
+        Some(figures) => {
+            assert_eq!((figures.unacked, figures.unsent), (0, 0), "{evidence:?}");
+            Cause::PeerUnresponsive
+        }
+        None => Cause::PongTimeout,
+    }
+}
+
 pub fn heartbeat(interval: Option<u64>, timeout: Option<u64>) -> HeartbeatConfig {
     HeartbeatConfig {
         interval: interval.map(Duration::from_millis),

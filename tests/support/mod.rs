@@ -2,6 +2,10 @@
 //! others, and peers that write their own bytes.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+#[cfg(target_os = "linux")]
+pub(crate) mod crowd;
+#[cfg(target_os = "linux")]
+pub(crate) mod netns;
 pub(crate) mod peers;
 pub(crate) mod place;
 pub(crate) mod process;

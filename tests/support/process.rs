@@ -206,6 +206,13 @@ impl Process {
         self.wait_past(0, what, pick).1
     }
 
+    /// Looks for a line among those that were printed.
+    pub(crate) fn find<T>(&self, pick: impl FnMut(&Line) -> Option<T>) -> Option<T> {
+        self.out
+            .pick(0, Instant::now(), pick)
+            .map(|(_, found)| found)
+    }
+
     /// Waits for a line from number `mark` on; returns its number, too.
     pub(crate) fn wait_past<T>(
         &self,
@@ -269,6 +276,11 @@ impl Process {
         let closed = self.out.wait_end(deadline) && self.err.wait_end(deadline);
         assert!(closed, "{} does not end\n{}", self.name, self.transcript());
         self.child.wait().unwrap()
+    }
+
+    /// Returns the lines of the standard output so far.
+    pub(crate) fn lines(&self) -> Vec<Line> {
+        self.out.lock().lines.clone()
     }
 
     /// Returns all of the standard output so far.

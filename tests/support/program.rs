@@ -1,8 +1,14 @@
 //! The program under test.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
 
+use rustix::process::Signal;
+use serde_json::Value;
+
 use super::Wire;
+#[cfg(target_os = "linux")]
+use super::netns::Host;
 use super::process::{Line, Process};
 use super::record::Record;
 
@@ -26,15 +32,29 @@ pub(crate) fn start(args: &[&str]) -> Process {
     Process::spawn(&mut heartwheel(args), BUILT)
 }
 
+/// Runs the program on another host.
+#[cfg(target_os = "linux")]
+pub(crate) fn start_on(host: &Host, args: &[&str]) -> Process {
+    Process::spawn(heartwheel_on(host).args(args), "")
+}
+
+#[cfg(target_os = "linux")]
+fn heartwheel_on(host: &Host) -> Command {
+    let mut command = host.command(PROGRAM);
+    command.env_remove("RUST_LOG").env_remove("RUST_BACKTRACE");
+    command
+}
+
 /// A `heartwheel serve` on free ports that reports in JSON.
 pub(crate) struct Server {
     process: Process,
+    host: Ipv4Addr,
 }
 
 impl Server {
     /// Starts it with a listener for each of the wires.
     pub(crate) fn start(wires: &[Wire], args: &[&str]) -> Self {
-        Self::spawn(heartwheel(&[]), BUILT, wires, args)
+        Self::spawn(heartwheel(&[]), BUILT, Ipv4Addr::LOCALHOST, wires, args)
     }
 
     /// Starts it as the command of another program, which must run it in its own place.
@@ -44,17 +64,30 @@ impl Server {
             other.get_program().to_string_lossy()
         );
         other.arg(PROGRAM);
-        Self::spawn(other, &install, wires, args)
+        Self::spawn(other, &install, Ipv4Addr::LOCALHOST, wires, args)
     }
 
-    fn spawn(mut command: Command, missing: &str, wires: &[Wire], args: &[&str]) -> Self {
+    /// Starts it on another host.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn start_on(host: &Host, wires: &[Wire], args: &[&str]) -> Self {
+        Self::spawn(heartwheel_on(host), "", host.addr(), wires, args)
+    }
+
+    fn spawn(
+        mut command: Command,
+        missing: &str,
+        host: Ipv4Addr,
+        wires: &[Wire],
+        args: &[&str],
+    ) -> Self {
         command.args(["serve", "--json"]);
         for wire in wires {
-            command.args([wire.listener(), "127.0.0.1:0"]);
+            command.args([wire.listener(), &format!("{host}:0")]);
         }
         command.args(args);
         Self {
             process: Process::spawn(&mut command, missing),
+            host,
         }
     }
 
@@ -80,8 +113,12 @@ impl Server {
 
     /// Returns the URL of a wire's listener, as clients take it.
     pub(crate) fn url(&self, wire: Wire) -> String {
-        let port = self.port(wire);
-        format!("{}://127.0.0.1:{port}", wire.label())
+        format!("{}://{}", wire.label(), self.addr(wire))
+    }
+
+    /// Returns where it listens for a wire.
+    pub(crate) fn addr(&self, wire: Wire) -> SocketAddr {
+        (self.host, self.port(wire)).into()
     }
 
     /// Waits until a connection from this local port is open.
@@ -122,14 +159,32 @@ impl Server {
     pub(crate) fn wait_closed_from(&self, peer_port: u16) -> Record {
         self.process
             .wait_for(&format!("closed from port {peer_port}"), |line| {
-                line.event("closed")
-                    .filter(|event| is_from(event, peer_port))
-                    .map(|event| Record(event.clone()))
+                closed_from(line, peer_port)
             })
+    }
+
+    /// Returns the end of the connection from this local port, if it has come.
+    pub(crate) fn closed_from(&self, peer_port: u16) -> Option<Record> {
+        self.process.find(|line| closed_from(line, peer_port))
+    }
+
+    /// Ends the program and returns its summary.
+    pub(crate) fn finish(mut self) -> Value {
+        self.process.signal(Signal::TERM);
+        let status = self.process.wait_exit();
+        assert!(status.success(), "{status}\n{}", self.process.transcript());
+        self.process
+            .wait_for("summary", |line| line.event("summary").cloned())
     }
 }
 
-fn is_from(event: &serde_json::Value, port: u16) -> bool {
+fn closed_from(line: &Line, port: u16) -> Option<Record> {
+    line.event("closed")
+        .filter(|event| is_from(event, port))
+        .map(|event| Record(event.clone()))
+}
+
+fn is_from(event: &Value, port: u16) -> bool {
     event["peer"]
         .as_str()
         .is_some_and(|peer| peer.ends_with(&format!(":{port}")))

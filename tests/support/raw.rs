@@ -1,7 +1,7 @@
 //! A peer that writes its own bytes, and knows when it wrote the last one.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use super::{PATIENCE, Wire};
@@ -32,26 +32,30 @@ pub(crate) struct RawPeer {
     message: Vec<u8>,
     /// Just before the last write began: no server can have read its bytes earlier.
     last_write: Instant,
+    /// Bytes read so far.
+    read: usize,
+    /// Longest payload of a data frame so far.
+    longest_frame: usize,
 }
 
 impl RawPeer {
     /// Connects, and shakes hands where the wire does.
     pub(crate) fn connect(wire: Wire, port: u16) -> Self {
-        let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Self::over(stream, wire)
+        Self::over(TcpStream::connect(("127.0.0.1", port)).unwrap(), wire)
     }
 
-    /// Takes a connection over, and shakes hands where the wire does.
+    /// Shakes hands over a connection where the wire does.
     pub(crate) fn over(stream: TcpStream, wire: Wire) -> Self {
+        stream.set_nodelay(true).unwrap();
         let port = stream.peer_addr().unwrap().port();
-        let (rx, message) = (Vec::new(), Vec::new());
         let mut peer = Self {
             stream,
             wire,
-            rx,
-            message,
+            rx: Vec::new(),
+            message: Vec::new(),
             last_write: Instant::now(),
+            read: 0,
+            longest_frame: 0,
         };
         if wire == Wire::WebSocket {
             peer.write(&handshake(port));
@@ -61,12 +65,30 @@ impl RawPeer {
         peer
     }
 
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        self.stream.local_addr().unwrap()
+    }
+
     pub(crate) fn local_port(&self) -> u16 {
-        self.stream.local_addr().unwrap().port()
+        self.local_addr().port()
     }
 
     pub(crate) fn stream(&self) -> &TcpStream {
         &self.stream
+    }
+
+    /// Returns how many bytes were read.
+    pub(crate) fn bytes_read(&self) -> usize {
+        self.read
+    }
+
+    /// Returns how many bytes were read up to the end of what [`next`](Self::next) returned last.
+    pub(crate) fn bytes_taken(&self) -> usize {
+        self.read - self.rx.len()
+    }
+
+    pub(crate) fn longest_frame(&self) -> usize {
+        self.longest_frame
     }
 
     /// Returns the stream and what was read from it beyond the handshake.
@@ -86,6 +108,15 @@ impl RawPeer {
     /// Sends a short text.
     pub(crate) fn send_text(&mut self, text: &str) {
         self.write(&message(self.wire, text.as_bytes()));
+    }
+
+    /// Sends binary data; on the line wire it must not have a line feed.
+    pub(crate) fn send_binary(&mut self, payload: &[u8]) {
+        let bytes = match self.wire {
+            Wire::WebSocket => masked_frame(0x82, payload),
+            Wire::Line | Wire::Binary => message(self.wire, payload),
+        };
+        self.write(&bytes);
     }
 
     /// Sends a ping, with a token where the wire has one.
@@ -131,6 +162,28 @@ impl RawPeer {
         }
     }
 
+    /// Reads what has arrived, and looks at it later.
+    pub(crate) fn read_what_came(&mut self) {
+        self.stream.set_nonblocking(true).unwrap();
+        let mut buffer = [0; 64 * 1024];
+        while let Ok(count @ 1..) = self.stream.read(&mut buffer) {
+            self.rx.extend_from_slice(&buffer[..count]);
+            self.read += count;
+        }
+        self.stream.set_nonblocking(false).unwrap();
+    }
+
+    /// Answers the pings that have arrived, and takes no notice of what else has.
+    pub(crate) fn answer_what_came(&mut self) {
+        self.read_what_came();
+        while let Some((used, arrival)) = self.parse() {
+            self.rx.drain(..used);
+            if let Some(Arrival::Ping(token)) = arrival {
+                self.send_pong(&token);
+            }
+        }
+    }
+
     /// Takes no notice of anything until the connection ends; returns how and when it did.
     pub(crate) fn ignore_until_end(&mut self) -> (Arrival, Instant) {
         loop {
@@ -152,6 +205,7 @@ impl RawPeer {
             Ok(0) => Some(Arrival::Eof),
             Ok(count) => {
                 self.rx.extend_from_slice(&buffer[..count]);
+                self.read += count;
                 None
             }
             Err(error) if error.kind() == ErrorKind::ConnectionReset => Some(Arrival::Reset),
@@ -184,6 +238,7 @@ impl RawPeer {
                 let payload = &rx[payload];
                 let arrival = match first & 0x0F {
                     0..=2 => {
+                        self.longest_frame = self.longest_frame.max(payload.len());
                         self.message.extend_from_slice(payload);
                         let whole = first & 0x80 != 0;
                         whole.then(|| Arrival::Message(std::mem::take(&mut self.message)))

@@ -81,16 +81,22 @@ pub(crate) fn expected_silence_cause(record: &Record) -> &'static str {
     if record.count("pings_due") == 0 {
         return "silent";
     }
-    let (Some(unacked), Some(retransmits), Some(window)) =
-        (figure("unacked"), figure("retransmits"), figure("window"))
-    else {
+    let (Some(unacked), Some(retransmits), Some(window), Some(unsent), Some(mss)) = (
+        figure("unacked"),
+        figure("retransmits"),
+        figure("window"),
+        figure("unsent"),
+        figure("mss"),
+    ) else {
         return "pong_timeout";
     };
-    if window == 0 && record.count("queued") > 0 {
+    let is_waiting = unacked > 0 || unsent > 0;
+    let is_small = unacked == 0 && window < unsent.min(mss);
+    if (is_waiting || record.count("queued") > 0) && (window == 0 || is_small) {
         "write_stalled"
-    } else if unacked > 0 && retransmits > 0 {
+    } else if is_waiting && retransmits > 0 {
         "path_dead"
-    } else if unacked == 0 {
+    } else if !is_waiting {
         "peer_unresponsive"
     } else {
         "pong_timeout"

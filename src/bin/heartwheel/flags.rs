@@ -7,8 +7,11 @@ use heartwheel::config::{
     AdmissionConfig, HeartbeatConfig, LimitsConfig, Overflow, PingWhen, Proof, WireKind,
 };
 use heartwheel::proto::policy::Policy;
+use heartwheel::reactor::{Keepalive, SocketOptions};
 
-use crate::values::{Switch, byte_rate, count, count_or_off, show_time, size, time, time_or_off};
+use crate::values::{
+    Switch, byte_rate, count, count_or_off, keepalive_or_off, show_time, size, time, time_or_off,
+};
 use crate::{Failure, complain};
 
 /// Heartbeats and deadlines.
@@ -105,6 +108,26 @@ pub(crate) struct LimitFlags {
     /// Most header lines in it [default: 64]
     #[arg(long, value_name = "N", value_parser = count)]
     max_headers: Option<usize>,
+}
+
+/// What the kernel does by itself.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Kernel (both end a connection as path_dead)")]
+pub(crate) struct SocketFlags {
+    /// How long sent bytes may stay unacknowledged before the kernel gives up, or off for its own
+    /// quarter of an hour
+    #[arg(long, value_name = "TIME", value_parser = time_or_off, default_value = "off")]
+    tcp_user_timeout: Switch<Duration>,
+
+    /// The kernel's probes of an idle connection, in whole seconds: 30s, or 30s,5s,3 for three of them
+    /// 5s apart, or off
+    #[arg(
+        long,
+        value_name = "IDLE[,INTERVAL[,PROBES]]",
+        value_parser = keepalive_or_off,
+        default_value = "off"
+    )]
+    tcp_keepalive: Switch<Keepalive>,
 }
 
 /// Whom to let in.
@@ -277,6 +300,22 @@ impl LimitFlags {
             config.max_headers = count;
         }
         config
+    }
+}
+
+impl SocketFlags {
+    /// Returns what to ask of the kernel.
+    pub(crate) fn options(&self) -> Result<SocketOptions, Failure> {
+        let options = SocketOptions {
+            user_timeout: self.tcp_user_timeout.0,
+            keepalive: self.tcp_keepalive.0,
+            ..SocketOptions::default()
+        };
+        options.check().map_err(|error| {
+            let field = error.field().replace('_', "-");
+            Failure::usage(format!("--tcp-{field} {}", error.reason()))
+        })?;
+        Ok(options)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Write};
 
-use heartwheel::close::Evidence;
+use heartwheel::close::{Evidence, EvidenceField};
 use heartwheel::proto::time::Micros;
 use serde_json::{Map, Value};
 
@@ -32,6 +32,8 @@ enum Field {
     Flag(bool),
     Time(Micros),
     Counts(Vec<(&'static str, u64)>),
+    /// For programs only.
+    Version(u32),
 }
 
 impl Record {
@@ -65,10 +67,6 @@ impl Record {
         self.with(key, Field::Number(number.into()))
     }
 
-    pub(crate) fn flag(self, key: &'static str, flag: bool) -> Self {
-        self.with(key, Field::Flag(flag))
-    }
-
     pub(crate) fn time(self, key: &'static str, time: Micros) -> Self {
         self.with(key, Field::Time(time))
     }
@@ -88,47 +86,23 @@ impl Record {
         self.with(key, Field::Counts(counts.into_iter().collect()))
     }
 
-    /// Adds what was known at an end.
-    pub(crate) fn evidence(self, evidence: &Evidence, reason: &str) -> Self {
-        let mut record = self
-            .word("cause", evidence.cause)
-            .time("age", evidence.age)
-            .flag("clean", evidence.clean)
-            .word("phase", evidence.phase.label());
-        if let Some(errno) = evidence.errno {
-            record = record.with("errno", Field::Signed(errno));
-        }
-        if let Some(code) = evidence.close_code {
-            record = record.number("code", code.as_u16());
-        }
-        if !reason.is_empty() {
-            record = record.quoted("reason", reason);
-        }
-        record = record
-            .maybe_time("last_in", evidence.last_in)
-            .maybe_time("last_out", evidence.last_out)
-            .maybe_time("last_proof", evidence.last_proof)
-            .number("pings_due", evidence.pings_due)
-            .number("pings_written", evidence.pings_written)
-            .number("pings_answered", evidence.pings_answered);
-        if let Some(rtt) = evidence.rtt {
-            let micros = |rtt: u32| Micros::new(rtt.into());
-            record = record
-                .time("rtt", micros(rtt.smoothed))
-                .time("rtt_min", micros(rtt.min))
-                .time("rtt_last", micros(rtt.last));
-        }
-        record = record
-            .number("queued", evidence.bytes_queued)
-            .time("forgiveness", evidence.forgiveness)
-            .time("loop_delay", evidence.loop_delay);
-        if let Some(kernel) = evidence.kernel {
-            record = record
-                .number("unacked", kernel.unacked)
-                .number("retransmits", kernel.retransmits)
-                .number("window", kernel.window);
-        }
-        record
+    /// Adds what was known at an end; programs are told the version of the fields too.
+    pub(crate) fn evidence(mut self, evidence: &Evidence, reason: &str) -> Self {
+        evidence.fields(|name, field| {
+            let field = match field {
+                EvidenceField::Word(word) => Field::Word(word.to_owned()),
+                EvidenceField::Number(number) => Field::Number(number),
+                EvidenceField::Signed(number) => Field::Signed(number),
+                EvidenceField::Flag(flag) => Field::Flag(flag),
+                EvidenceField::Time(time) => Field::Time(time),
+            };
+            self.fields.push((name, field));
+            if name == "cause" && !reason.is_empty() {
+                self.fields
+                    .push(("reason", Field::Quoted(reason.to_owned())));
+            }
+        });
+        self.with("v", Field::Version(Evidence::VERSION))
     }
 
     /// Writes the line for people, with its end; longer ones go on under their first field where there
@@ -143,6 +117,9 @@ impl Record {
         let mut start = out.len();
         out.push_str(self.event);
         for (key, field) in &self.fields {
+            if matches!(field, Field::Version(_)) {
+                continue;
+            }
             let end = out.len();
             out.push(' ');
             field.write(key, out);
@@ -200,6 +177,7 @@ impl Field {
             Self::Signed(number) => write!(out, "{key}={number}"),
             Self::Flag(flag) => write!(out, "{key}={flag}"),
             Self::Time(time) => write!(out, "{key}={}", show_micros(*time)),
+            Self::Version(version) => write!(out, "{key}={version}"),
             Self::Counts(counts) => write!(out, "{key}={}", join_counts(counts, ",", ":")),
         }
         .ok();
@@ -212,6 +190,7 @@ impl Field {
             Self::Signed(number) => (*number).into(),
             Self::Flag(flag) => (*flag).into(),
             Self::Time(time) => time.as_micros().into(),
+            Self::Version(version) => (*version).into(),
             Self::Counts(counts) => counts
                 .iter()
                 .map(|&(name, count)| (name.to_owned(), Value::from(count)))
@@ -281,7 +260,7 @@ mod tests {
             .evidence(&evidence(), "");
         assert_eq!(
             line(&record),
-            "closed id=0.1 cause=pong_timeout age=7.5s clean=false phase=open last_in=2.5s \
+            "closed id=0.1 cause=pong_timeout side=peer age=7.5s clean=false phase=open last_in=2.5s \
              last_proof=2.5s pings_due=7 pings_written=7 pings_answered=5 queued=0 forgiveness=0ms \
              loop_delay=0.31ms\n"
         );
@@ -309,7 +288,9 @@ mod tests {
             ("event", Value::from("closed")),
             ("id", "0.1".into()),
             ("peer", "127.0.0.1:5".into()),
+            ("v", Evidence::VERSION.into()),
             ("cause", "pong_timeout".into()),
+            ("side", "peer".into()),
             ("age_us", 7_500_000.into()),
             ("clean", false.into()),
             ("phase", "open".into()),
@@ -323,8 +304,6 @@ mod tests {
             ("pings_written", 7.into()),
             ("pings_answered", 5.into()),
             ("rtt_us", 3.into()),
-            ("rtt_min_us", 2.into()),
-            ("rtt_last_us", 1.into()),
             ("rtt_min_us", 2.into()),
             ("rtt_last_us", 1.into()),
             ("queued", 0.into()),

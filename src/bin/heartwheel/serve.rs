@@ -17,7 +17,9 @@ use heartwheel::reactor::{
 use heartwheel::stats::Stats;
 use log::LevelFilter;
 
-use crate::flags::{AdmissionFlags, HeartbeatFlags, LimitFlags, check, in_words, warn};
+use crate::flags::{
+    AdmissionFlags, HeartbeatFlags, LimitFlags, SocketFlags, check, in_words, warn,
+};
 use crate::journal::{Change, Journal};
 use crate::memory::Memory;
 use crate::output::{Form, Output};
@@ -96,6 +98,9 @@ pub(crate) struct ServeArgs {
 
     #[command(flatten)]
     admission: AdmissionFlags,
+
+    #[command(flatten)]
+    socket: SocketFlags,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -193,6 +198,7 @@ impl ServeArgs {
                 heartbeat,
                 limits,
                 admission: self.admission.admission(),
+                socket: self.socket.options()?,
                 ..ListenerConfig::new(addr, factory(wire))
             },
         })

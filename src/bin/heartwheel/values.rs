@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use heartwheel::proto::time::Micros;
+use heartwheel::reactor::Keepalive;
 use log::LevelFilter;
 
 /// A value that can be switched off.
@@ -35,6 +36,27 @@ pub(crate) fn time(typed: &str) -> Result<Duration, String> {
     }
     humantime::parse_duration(typed)
         .map_err(|_| "is not a time such as 250ms, 30s, 1m30s".to_owned())
+}
+
+/// Parses the kernel's own probes, `IDLE[,INTERVAL[,PROBES]]`, which can be `off`.
+pub(crate) fn keepalive_or_off(typed: &str) -> Result<Switch<Keepalive>, String> {
+    if typed == "off" {
+        return Ok(Switch(None));
+    }
+    let mut parts = typed.split(',');
+    let mut keepalive = Keepalive::after(time(parts.next().unwrap_or_default())?);
+    if let Some(interval) = parts.next() {
+        keepalive.interval = time(interval)?;
+    }
+    if let Some(probes) = parts.next() {
+        keepalive.probes = probes
+            .parse()
+            .map_err(|_| "needs a number of probes, such as 30s,5s,3")?;
+    }
+    match parts.next() {
+        None => Ok(Switch(Some(keepalive))),
+        Some(_) => Err("is not of the form IDLE,INTERVAL,PROBES, such as 30s,5s,3".into()),
+    }
 }
 
 /// Parses a number of bytes.
@@ -183,6 +205,25 @@ mod tests {
         assert!(time("2.5").is_err_and(|reason| reason.contains("unit")));
         for nonsense in ["", "soon", "-5s", "5 parsecs", "99999999999999999999s"] {
             assert!(time_or_off(nonsense).is_err(), "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn a_keepalive_is_up_to_three_values() {
+        let secs = Duration::from_secs;
+        let given = |idle, interval, probes| {
+            Ok(Switch(Some(Keepalive {
+                idle,
+                interval,
+                probes,
+            })))
+        };
+        assert_eq!(keepalive_or_off("off"), Ok(Switch(None)));
+        assert_eq!(keepalive_or_off("30s"), given(secs(30), secs(75), 9));
+        assert_eq!(keepalive_or_off("30s,5s"), given(secs(30), secs(5), 9));
+        assert_eq!(keepalive_or_off("1m,5s,3"), given(secs(60), secs(5), 3));
+        for nonsense in ["", "30", "30s,", "30s,off", "30s,5s,x", "30s,5s,3,1"] {
+            assert!(keepalive_or_off(nonsense).is_err(), "{nonsense}");
         }
     }
 

@@ -89,6 +89,7 @@ fn figures(unacked: u32, retransmits: u32, window: u32) -> Option<KernelFigures>
         unacked,
         retransmits,
         window,
+        ..KernelFigures::default()
     })
 }
 
@@ -115,7 +116,7 @@ fn traffic_does_not_move_the_ping_grid() {
     bench.ping(secs(10));
     bench.bytes(secs(11));
     bench.heartbeat.handle_frame(&bench.timing, secs(12));
-    bench.heartbeat.handle_written(secs(13));
+    bench.heartbeat.handle_written(secs(13), 10);
     assert_eq!(
         bench.pong(secs(14), 1),
         PongMatch::Answer {
@@ -307,7 +308,7 @@ fn with_both_off_there_is_no_deadline() {
 fn f41_our_own_writes_are_no_proof_of_life() {
     let mut bench = Bench::new(|_| {});
     for at in 1..25 {
-        bench.heartbeat.handle_written(secs(at));
+        bench.heartbeat.handle_written(secs(at), 10);
         if at % 10 == 0 {
             bench.ping(secs(at));
         }
@@ -524,10 +525,10 @@ fn a_ping_that_is_never_written_ends_at_the_timeout_all_the_same() {
 #[test]
 fn a_ping_that_waits_behind_moving_output_has_one_more_write_timeout() {
     let mut bench = Bench::new(|_| {});
-    bench.heartbeat.handle_written(secs(9));
+    bench.heartbeat.handle_written(secs(9), 10);
     assert_eq!(bench.timeout(secs(10)), Verdict::Ping);
     assert_eq!(bench.timeout(secs(20)), Verdict::Ping);
-    bench.heartbeat.handle_written(secs(24));
+    bench.heartbeat.handle_written(secs(24), 10);
     assert_eq!(bench.timeout(secs(25)), wait(30));
     assert_eq!(bench.timeout(secs(30)), Verdict::Ping);
     assert_eq!(bench.timeout(secs(34)), wait(35));
@@ -545,11 +546,131 @@ fn a_ping_that_waits_behind_moving_output_has_at_most_twice_the_timeout() {
         let mut bench = Bench::new(|config| config.write_timeout = write);
         for at in [10, 20, 30, 40] {
             assert_eq!(bench.timeout(secs(at)), Verdict::Ping);
-            bench.heartbeat.handle_written(secs(at + 1));
+            bench.heartbeat.handle_written(secs(at + 1), 10);
         }
         assert_eq!(bench.timeout(secs(49)), wait(50));
         assert_eq!(bench.timeout(secs(50)), Verdict::Silent);
     }
+}
+
+/// Bytes that the kernel still holds while the last acknowledgement is so many seconds old.
+fn holds(queued: u32, last_ack: u32) -> KernelFigures {
+    KernelFigures {
+        unacked: 3,
+        window: 100,
+        queued,
+        last_ack_ms: last_ack * 1_000,
+        ..KernelFigures::default()
+    }
+}
+
+#[test]
+fn a_ping_in_a_kernel_queue_that_gets_shorter_has_one_more_write_timeout() {
+    let mut bench = Bench::new(|_| {});
+    bench.ping(secs(10));
+    bench.ping(secs(20));
+    assert_eq!(bench.timeout(secs(25)), Verdict::Silent);
+    assert!(bench.heartbeat.spare_slow(secs(25), &holds(50_000, 2)));
+    assert_eq!(bench.timeout(secs(25)), wait(30));
+    bench.ping(secs(30));
+    assert_eq!(bench.timeout(secs(35)), Verdict::Silent);
+    // Once only; then the queue tells what it was.
+    assert!(!bench.heartbeat.spare_slow(secs(35), &holds(20_000, 2)));
+    assert_eq!(bench.judge(Some(holds(20_000, 2))), Cause::WriteStalled);
+    let done = KernelFigures {
+        unacked: 0,
+        ..holds(0, 2)
+    };
+    assert_eq!(bench.judge(Some(done)), Cause::PeerUnresponsive);
+}
+
+#[test]
+fn proof_of_life_ends_what_a_slow_peer_was_spared() {
+    let mut bench = Bench::new(|_| {});
+    bench.ping(secs(10));
+    bench.ping(secs(20));
+    assert!(bench.heartbeat.spare_slow(secs(25), &holds(50_000, 2)));
+    bench.bytes(secs(26));
+    bench.ping(secs(30));
+    bench.ping(secs(40));
+    bench.ping(secs(50));
+    assert_eq!(bench.timeout(secs(51)), Verdict::Silent);
+}
+
+#[test]
+fn a_kernel_queue_without_our_ping_or_without_movement_spares_nobody() {
+    let spared = |kernel: KernelFigures, behind: usize| {
+        let mut bench = Bench::new(|_| {});
+        bench.ping(secs(10));
+        bench.heartbeat.handle_written(secs(12), behind);
+        bench.heartbeat.spare_slow(secs(25), &kernel)
+    };
+    assert!(spared(holds(1_001, 14), 1_000));
+    // What it holds was written after the ping: the ping itself was acknowledged.
+    assert!(!spared(holds(1_000, 14), 1_000));
+    // The last acknowledgement came before the ping was written.
+    assert!(!spared(holds(50_000, 15), 0));
+    let shut = KernelFigures {
+        window: 0,
+        ..holds(50_000, 1)
+    };
+    assert!(!spared(shut, 0));
+    let lost = KernelFigures {
+        retransmits: 1,
+        ..holds(50_000, 1)
+    };
+    assert!(!spared(lost, 0));
+}
+
+#[test]
+fn bytes_that_the_kernel_cannot_send_are_a_write_that_stalled() {
+    let mut bench = Bench::new(|_| {});
+    bench.ping(secs(10));
+    let shut = KernelFigures {
+        unsent: 6,
+        queued: 6,
+        retransmits: 5,
+        ..KernelFigures::default()
+    };
+    assert_eq!(bench.judge(Some(shut)), Cause::WriteStalled);
+    let in_flight = KernelFigures {
+        unacked: 1,
+        window: 100,
+        ..shut
+    };
+    assert_eq!(bench.judge(Some(in_flight)), Cause::PathDead);
+}
+
+#[test]
+fn a_window_with_room_for_less_than_a_segment_is_as_good_as_closed() {
+    let mut bench = Bench::new(|_| {});
+    bench.ping(secs(10));
+    let judge = |unsent, window| {
+        bench.judge(Some(KernelFigures {
+            unsent,
+            window,
+            mss: 1_000,
+            retransmits: 2,
+            ..KernelFigures::default()
+        }))
+    };
+    assert_eq!(judge(5_000, 999), Cause::WriteStalled);
+    assert_eq!(judge(6, 5), Cause::WriteStalled);
+    // There is room, and still nothing leaves us.
+    assert_eq!(judge(5_000, 1_000), Cause::PathDead);
+    assert_eq!(judge(6, 6), Cause::PathDead);
+}
+
+#[test]
+fn bytes_that_wait_for_no_known_reason_blame_neither_path_nor_process() {
+    let mut bench = Bench::new(|_| {});
+    bench.ping(secs(10));
+    let paced = KernelFigures {
+        unsent: 6,
+        window: 100,
+        ..KernelFigures::default()
+    };
+    assert_eq!(bench.judge(Some(paced)), Cause::PongTimeout);
 }
 
 #[test]
@@ -796,12 +917,13 @@ fn round_trips_are_last_least_and_smoothed_by_an_eighth() {
 // The cause, in the order of the table.
 
 #[test]
-fn a_ping_still_in_our_output_is_write_stalled_whatever_the_kernel_says() {
+fn a_ping_still_in_our_output_is_write_stalled_unless_the_path_is_dead() {
     let bench = Bench::new(|_| {});
-    for kernel in [None, figures(3, 3, 0), figures(0, 0, 9)] {
-        let cause = bench.heartbeat.judge(&bench.timing, true, true, kernel);
-        assert_eq!(cause, Cause::WriteStalled);
+    let judge = |kernel| bench.heartbeat.judge(&bench.timing, true, true, kernel);
+    for kernel in [None, figures(3, 3, 0), figures(0, 0, 9), figures(3, 0, 9)] {
+        assert_eq!(judge(kernel), Cause::WriteStalled);
     }
+    assert_eq!(judge(figures(3, 3, 9)), Cause::PathDead);
 }
 
 #[test]

@@ -111,6 +111,15 @@ impl Session {
         } else {
             Cause::IoError
         };
+        self.end_with_errno(now, cause, errno);
+    }
+
+    /// Notes that the kernel has given the path up: what it sent got no answer for too long.
+    pub fn handle_path_error(&mut self, now: Moment, errno: Option<i32>) {
+        self.end_with_errno(now, Cause::PathDead, errno);
+    }
+
+    fn end_with_errno(&mut self, now: Moment, cause: Cause, errno: Option<i32>) {
         let known = self.buffers.as_ref().is_some_and(|held| held.end.is_some());
         self.end(now, cause, None);
         if !known {

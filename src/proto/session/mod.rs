@@ -366,6 +366,27 @@ impl Session {
         cause
     }
 
+    /// Gives a silent peer more time where the kernel says that it is slow; see
+    /// [`Heartbeat::spare_slow`].
+    pub fn spare_slow(&mut self, now: Moment, kernel: &KernelFigures) -> bool {
+        self.heartbeat.spare_slow(now, kernel)
+    }
+
+    /// Adds what the kernel says to the record of an end that the peer is blamed for. Output that made
+    /// no progress was the path's doing where its bytes get no acknowledgement. Of a connection that the
+    /// kernel itself has given up there are no figures any more.
+    pub fn handle_kernel_figures(&mut self, kernel: KernelFigures) {
+        let Some(end) = self.buffers.as_mut().and_then(|held| held.end.as_mut()) else {
+            return;
+        };
+        if end.kernel.is_none() && end.errno == 0 {
+            end.kernel = Some(kernel);
+            if end.cause == Cause::WriteStalled && kernel.is_path_dead() {
+                end.cause = Cause::PathDead;
+            }
+        }
+    }
+
     /// Says whether silence, at `now`, has lasted too long; for a shell that has just read once more.
     pub fn is_silent(&mut self, env: &Env, now: Moment) -> bool {
         let timing = &env.policy(self.policy).timing;

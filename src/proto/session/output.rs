@@ -110,7 +110,9 @@ impl Session {
                 self.facts.insert(Fact::Rearm);
             }
         }
-        self.heartbeat.handle_written(now);
+        // What was written together with the ping lay before it, as far as anyone can tell.
+        let behind = if written.ping { 0 } else { count };
+        self.heartbeat.handle_written(now, behind);
         if written.close {
             self.facts.insert(Fact::CloseSent);
         }

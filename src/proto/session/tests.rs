@@ -563,6 +563,7 @@ fn the_evidence_tells_what_was_known_at_the_verdict() {
         unacked: 2,
         retransmits: 3,
         window: 500,
+        ..KernelFigures::default()
     };
     assert_eq!(
         bench.session.judge(&bench.env, late(40), Some(kernel)),
@@ -597,6 +598,44 @@ fn the_evidence_tells_what_was_known_at_the_verdict() {
         }
     );
     assert_eq!(evidence.side(), Side::Path);
+}
+
+#[test]
+fn output_that_stalls_because_nothing_is_acknowledged_is_a_dead_path() {
+    let mut bench = Bench::new(Wire::Line);
+    for (window, cause) in [(100, Cause::PathDead), (0, Cause::WriteStalled)] {
+        bench
+            .session
+            .send(&mut bench.env, secs(1), Message::text("hello"))
+            .unwrap();
+        bench.session.handle_blocked();
+        assert_eq!(bench.due(secs(11)), Due::Changed);
+        let kernel = KernelFigures {
+            unacked: 1,
+            retransmits: 2,
+            window,
+            ..KernelFigures::default()
+        };
+        bench.session.handle_kernel_figures(kernel);
+        let evidence = bench.evidence(secs(11));
+        assert_eq!((evidence.cause, evidence.kernel), (cause, Some(kernel)));
+        bench = Bench::new(Wire::Line);
+    }
+}
+
+#[test]
+fn a_path_that_the_kernel_gave_up_has_a_number_and_no_figures() {
+    let mut bench = Bench::new(Wire::Line);
+    bench.session.handle_path_error(secs(2), Some(110));
+    bench
+        .session
+        .handle_kernel_figures(KernelFigures::default());
+    let evidence = bench.evidence(secs(2));
+    assert_eq!(
+        (evidence.cause, evidence.errno),
+        (Cause::PathDead, Some(110))
+    );
+    assert_eq!(evidence.kernel, None);
 }
 
 // Reading paused.
@@ -1483,7 +1522,7 @@ fn an_unfinished_message_is_kept_until_its_end() {
 fn the_sizes_of_sessions_and_records_stay_small() {
     assert!(size_of::<Session>() <= 128, "{}", size_of::<Session>());
     assert!(size_of::<Heartbeat>() <= 72, "{}", size_of::<Heartbeat>());
-    assert!(size_of::<Evidence>() <= 144, "{}", size_of::<Evidence>());
+    assert!(size_of::<Evidence>() <= 160, "{}", size_of::<Evidence>());
 }
 
 #[test]

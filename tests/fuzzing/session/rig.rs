@@ -100,6 +100,7 @@ impl Rig {
                     unacked: unacked.into(),
                     retransmits: retransmits.into(),
                     window: window.into(),
+                    ..KernelFigures::default()
                 }),
             written_at: Vec::new(),
             answered: 0,

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use httparse::Status;
 
 use crate::proto::websocket::handshake::head::{
-    HeadLimits, HeadWriter, Headers, InvalidHead, accept_of, has_bare_line_feed, is_token,
+    HeadLimits, HeadWriter, Headers, InvalidHead, accept_of, before_bare_line_feed, is_token,
 };
 use crate::proto::websocket::handshake::uri::{Authority, is_resource_name};
 
@@ -219,7 +219,8 @@ impl<'a> Head<'a> {
     fn parse(input: &'a [u8], limits: &HeadLimits) -> Result<Option<(Self, usize)>, ResponseError> {
         let mut headers = limits.header_storage();
         let mut parsed = httparse::Response::new(&mut headers);
-        let status = parsed.parse(input).map_err(|error| match error {
+        let (head, is_cut) = before_bare_line_feed(input);
+        let status = parsed.parse(head).map_err(|error| match error {
             httparse::Error::TooManyHeaders => ResponseError::TooManyHeaders {
                 limit: limits.max_headers,
             },
@@ -231,15 +232,10 @@ impl<'a> Head<'a> {
                 ResponseError::Malformed("status line")
             }
         })?;
-        let head = match status {
-            Status::Complete(len) => &input[..len],
-            Status::Partial => input,
-        };
-        if has_bare_line_feed(head) {
-            return Err(ResponseError::Malformed("end of line"));
-        }
-        let Status::Complete(len) = status else {
-            return Ok(None);
+        let len = match status {
+            Status::Complete(len) => len,
+            Status::Partial if is_cut => return Err(ResponseError::Malformed("end of line")),
+            Status::Partial => return Ok(None),
         };
         let (Some(code), Some(version)) = (parsed.code, parsed.version) else {
             return Err(ResponseError::Malformed("status line"));

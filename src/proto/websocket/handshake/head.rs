@@ -199,13 +199,18 @@ impl HeadWriter {
     }
 }
 
-/// Says whether a line of a head ends with a line feed alone. RFC 9112, section 2.2, lets a recipient take
-/// that for the end of a line; where two recipients differ in it, one can be shown a request that the
-/// other did not see.
-pub(super) fn has_bare_line_feed(head: &[u8]) -> bool {
+/// Cuts a head before a line feed that stands alone, and says whether there is one. RFC 9112, section
+/// 2.2, lets a recipient take that for the end of a line; where two recipients differ in it, one can be
+/// shown a request that the other did not see.
+///
+/// Cut, not just looked for: what is wrong before it is told first, however much of the head has come.
+pub(super) fn before_bare_line_feed(head: &[u8]) -> (&[u8], bool) {
     let before = std::iter::once(&0).chain(head);
     let mut pairs = before.zip(head);
-    pairs.any(|(&before, &byte)| byte == b'\n' && before != b'\r')
+    match pairs.position(|(&before, &byte)| byte == b'\n' && before != b'\r') {
+        Some(at) => (&head[..at], true),
+        None => (head, false),
+    }
 }
 
 /// Says whether these bytes are a token (RFC 9110, section 5.6.2).

@@ -9,7 +9,7 @@ use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
 use httparse::Status;
 
 use crate::proto::websocket::handshake::head::{
-    HeadLimits, HeadWriter, Headers, InvalidHead, accept_of, has_bare_line_feed, is_extension,
+    HeadLimits, HeadWriter, Headers, InvalidHead, accept_of, before_bare_line_feed, is_extension,
     is_protocol, is_token,
 };
 use crate::proto::websocket::handshake::uri::{Authority, is_resource_name};
@@ -56,30 +56,22 @@ impl<'a> Request<'a> {
     ) -> Result<Option<(Self, usize)>, HandshakeError> {
         let mut headers = limits.header_storage();
         let mut parsed = httparse::Request::new(&mut headers);
-        let status = parsed
-            .parse(limits.cut(input))
-            .map_err(|error| match error {
-                httparse::Error::TooManyHeaders => HandshakeError::TooManyHeaders {
-                    limit: limits.max_headers,
-                },
-                httparse::Error::HeaderName => HandshakeError::Malformed("header name"),
-                httparse::Error::HeaderValue => HandshakeError::Malformed("header value"),
-                httparse::Error::NewLine => HandshakeError::Malformed("end of line"),
-                httparse::Error::Version => HandshakeError::Malformed("http version"),
-                httparse::Error::Status | httparse::Error::Token => {
-                    HandshakeError::Malformed("request line")
-                }
-            })?;
-        let seen = limits.cut(input);
-        let head = match status {
-            Status::Complete(len) => &seen[..len],
-            Status::Partial => seen,
-        };
-        if has_bare_line_feed(head) {
-            return Err(HandshakeError::Malformed("end of line"));
-        }
+        let (head, is_cut) = before_bare_line_feed(limits.cut(input));
+        let status = parsed.parse(head).map_err(|error| match error {
+            httparse::Error::TooManyHeaders => HandshakeError::TooManyHeaders {
+                limit: limits.max_headers,
+            },
+            httparse::Error::HeaderName => HandshakeError::Malformed("header name"),
+            httparse::Error::HeaderValue => HandshakeError::Malformed("header value"),
+            httparse::Error::NewLine => HandshakeError::Malformed("end of line"),
+            httparse::Error::Version => HandshakeError::Malformed("http version"),
+            httparse::Error::Status | httparse::Error::Token => {
+                HandshakeError::Malformed("request line")
+            }
+        })?;
         let len = match status {
             Status::Complete(len) => len,
+            Status::Partial if is_cut => return Err(HandshakeError::Malformed("end of line")),
             Status::Partial if limits.is_reached_by(input) => {
                 return Err(HandshakeError::HeadTooLarge {
                     limit: limits.max_bytes,

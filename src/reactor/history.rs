@@ -1,0 +1,57 @@
+//! The last ends, kept for whoever asks later.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use super::handler::Origin;
+use super::token::ConnId;
+use crate::close::Evidence;
+use crate::proto::time::Micros;
+
+/// One end, as the history keeps it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Ended {
+    /// When it was reported, in the loop's own time; see [`Context::now`](super::Context::now).
+    pub at: Micros,
+    /// Its name while it lived; `None` where it was turned away before it had one.
+    pub id: Option<ConnId>,
+    /// The peer's address.
+    pub peer: SocketAddr,
+    /// Where it came from.
+    pub origin: Origin,
+    /// Whether it ever opened.
+    pub was_open: bool,
+    /// Why it ended, and what was known then.
+    pub evidence: Evidence,
+}
+
+/// The newest ends, at most so many.
+#[derive(Debug, Default)]
+pub(super) struct History {
+    ends: VecDeque<Ended>,
+    most: usize,
+}
+
+impl History {
+    pub(super) fn new(most: usize) -> Self {
+        Self {
+            ends: VecDeque::new(),
+            most,
+        }
+    }
+
+    pub(super) fn push(&mut self, ended: Ended) {
+        if self.ends.len() >= self.most {
+            self.ends.pop_front();
+        }
+        if self.most > 0 {
+            self.ends.push_back(ended);
+        }
+    }
+
+    /// Returns the ends, the newest first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Ended> {
+        self.ends.iter().rev()
+    }
+}

@@ -1,0 +1,143 @@
+//! Many clients that answer pings.
+
+use std::io::{ErrorKind, Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use super::raw::{RawPeer, masked_frame, unmasked_frame};
+use super::{PATIENCE, Wire};
+
+/// Clients that answer pings, held by one thread.
+pub(crate) struct Crowd {
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    answered: AtomicU64,
+    lost: AtomicU64,
+    over: AtomicBool,
+}
+
+impl Crowd {
+    /// Connects so many over WebSocket.
+    pub(crate) fn connect(port: u16, count: usize) -> Self {
+        raise_descriptor_limit(count);
+        let shared = Arc::new(Shared::default());
+        let theirs = Arc::clone(&shared);
+        let members: Vec<_> = (0..count)
+            .map(|_| Member::new(RawPeer::connect(Wire::WebSocket, port)))
+            .collect();
+        thread::spawn(move || hold(members, &theirs));
+        Self { shared }
+    }
+
+    pub(crate) fn answered(&self) -> u64 {
+        self.shared.answered.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn lost(&self) -> u64 {
+        self.shared.lost.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn wait_for_answers(&self, count: u64) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.answered() < count {
+            assert!(
+                Instant::now() < deadline,
+                "{} answers of {count}",
+                self.answered()
+            );
+            thread::sleep(GLANCE);
+        }
+    }
+}
+
+impl Drop for Crowd {
+    fn drop(&mut self) {
+        self.shared.over.store(true, Ordering::Relaxed);
+    }
+}
+
+struct Member {
+    stream: TcpStream,
+    rx: Vec<u8>,
+}
+
+impl Member {
+    fn new(peer: RawPeer) -> Self {
+        let (stream, rx) = peer.into_parts();
+        stream.set_nonblocking(true).unwrap();
+        Self {
+            stream: TcpStream::from_std(stream),
+            rx,
+        }
+    }
+
+    /// Reads to would-block and answers pings; returns how many, or nothing at the end.
+    fn answer(&mut self) -> Option<u64> {
+        let mut buffer = [0; 4096];
+        loop {
+            match self.stream.read(&mut buffer) {
+                Ok(0) => return None,
+                Ok(count) => self.rx.extend_from_slice(&buffer[..count]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(_) => return None,
+            }
+        }
+        let mut answered = 0;
+        while let Some((first, payload)) = unmasked_frame(&self.rx) {
+            assert_eq!(first, 0x89, "only pings are expected");
+            let pong = masked_frame(0x8A, &self.rx[payload.clone()]);
+            self.stream.write_all(&pong).ok()?;
+            self.rx.drain(..payload.end);
+            answered += 1;
+        }
+        Some(answered)
+    }
+}
+
+fn hold(mut members: Vec<Member>, shared: &Shared) {
+    let mut poll = Poll::new().unwrap();
+    for (index, member) in members.iter_mut().enumerate() {
+        poll.registry()
+            .register(&mut member.stream, Token(index), Interest::READABLE)
+            .unwrap();
+        // What came with the handshake gives no event any more.
+        shared
+            .answered
+            .fetch_add(member.answer().unwrap(), Ordering::Relaxed);
+    }
+    let mut events = Events::with_capacity(1024);
+    while !shared.over.load(Ordering::Relaxed) {
+        poll.poll(&mut events, Some(GLANCE)).unwrap();
+        for event in &events {
+            match members[event.token().0].answer() {
+                Some(count) => shared.answered.fetch_add(count, Ordering::Relaxed),
+                None => shared.lost.fetch_add(1, Ordering::Relaxed),
+            };
+        }
+    }
+}
+
+/// Both ends of all connections need a descriptor, and some systems start with 1024.
+fn raise_descriptor_limit(connections: usize) {
+    let limit = getrlimit(Resource::Nofile);
+    let enough = connections as u64 + 200;
+    if limit.current.is_some_and(|current| current < enough) {
+        let raised = Rlimit {
+            current: Some(enough),
+            maximum: limit.maximum,
+        };
+        setrlimit(Resource::Nofile, raised).expect("too few descriptors: raise `ulimit -Hn`");
+    }
+}
+
+/// How often something is looked at that does not announce itself.
+const GLANCE: Duration = Duration::from_millis(10);
