@@ -47,7 +47,7 @@ const HEADS: [(&str, u16); 13] = [
     ),
     (
         "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        426,
+        400,
     ),
     ("GET / HTTP/1.1\nHost: a\n\n", 400),
     ("GET / HTTP/1.1\r\nHost: a\r\n\n", 400),
