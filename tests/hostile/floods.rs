@@ -1,7 +1,7 @@
 //! More connections than anybody needs.
 
 use std::io::Write;
-use std::net::{Ipv4Addr, Shutdown, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Shutdown};
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -29,7 +29,7 @@ fn connections_beyond_the_total_are_refused_and_those_within_stay() {
         drop(streams);
         let left = victim.ended(400 + 1).into_iter().filter(|end| end.was_open);
         assert_eq!(left.map(|end| end.assert_left()).count(), room);
-        assert_welcome(&mut victim.open(WebSocket));
+        assert_welcome(victim, victim.open(WebSocket));
     });
 }
 
@@ -41,18 +41,17 @@ fn connections_of_one_address_beyond_its_share_are_refused_and_no_others() {
         for end in victim.ended(30) {
             end.assert_rejected("refused");
         }
+        let again = RawPeer::connect(WebSocket, victim.port(WebSocket));
+        assert_welcome(victim, again);
         // It counts over all wires.
-        let again = TcpStream::connect((Ipv4Addr::LOCALHOST, victim.port(WebSocket)));
-        assert_welcome(&mut RawPeer::over(again.unwrap(), WebSocket));
-        let address = streams[0].local_addr().unwrap();
-        let Ok(address) = address.ip().to_string().parse() else {
-            panic!("{address} is not of version 4");
+        let IpAddr::V4(same) = streams[0].local_addr().unwrap().ip() else {
+            panic!("attackers have addresses of version 4");
         };
-        let other_wire = connect(address, victim.port(WebSocket));
+        let other_wire = connect(same, victim.port(WebSocket));
         assert_eq!(only_status(&read_to_end(&other_wire)), 429);
         streams.clear();
         victim.ended(80 + 2);
-        assert_welcome(&mut victim.open(Line));
+        assert_welcome(victim, victim.open(Line));
     });
 }
 
@@ -70,7 +69,7 @@ fn handshakes_of_one_address_beyond_its_rate_are_refused_and_no_others() {
             })
             .collect();
         let other = connect(Ipv4Addr::new(127, 0, 0, 99), victim.port(WebSocket));
-        assert_welcome(&mut RawPeer::over(other, WebSocket));
+        assert_welcome(victim, RawPeer::over(other, WebSocket));
         drop(streams);
         let ended = victim.ended(1_000 + 1);
         let earned = 100 * (1 + began.elapsed().as_secs() as usize + 1);
@@ -82,9 +81,11 @@ fn handshakes_of_one_address_beyond_its_rate_are_refused_and_no_others() {
     });
 }
 
-fn assert_welcome(peer: &mut RawPeer) {
+/// Checks that a peer is served, and lets it go.
+fn assert_welcome(victim: &Victim, mut peer: RawPeer) {
     peer.send_text("good morning");
-    assert_echo(peer, b"good morning");
+    assert_echo(&mut peer, b"good morning");
+    victim.end_without(peer.into_parts().0).assert_left();
 }
 
 #[test]
@@ -132,18 +133,20 @@ fn handshakes_beyond_the_rate_of_all_are_refused_for_a_while() {
         assert!((1..=earned).contains(&accepted), "{accepted} of {earned}");
         // A moment later there is room again.
         let deadline = Instant::now() + PATIENCE;
-        while read_to_end(&shy(victim)).starts_with(b"HTTP/1.1 503") {
+        while is_refused(victim) {
             assert!(Instant::now() < deadline, "refused for ever");
         }
     });
 }
 
-/// Returns a connection that asks for nothing and has ended its output.
-fn shy(victim: &Victim) -> TcpStream {
+/// Connects, asks for nothing, and says whether that was too much.
+fn is_refused(victim: &Victim) -> bool {
     let stream = victim.dial(WebSocket);
     // It may be over already.
     let _over = stream.shutdown(Shutdown::Write);
-    stream
+    let answer = read_to_end(&stream);
+    victim.end_without(stream);
+    answer.starts_with(b"HTTP/1.1 503")
 }
 
 #[test]
@@ -152,15 +155,10 @@ fn f24_a_flood_that_takes_all_descriptors_pauses_accepting_and_nothing_else() {
     limited.arg("--nofile=150:150");
     let server = Server::start_under(limited, &WIRES, &[]);
     Victim::start_with(server, &WIRES, Talk::Echoes).withstands(4 * MIB, |victim| {
-        let before = victim
-            .server()
-            .process()
-            .stderr()
-            .matches("pauses: ")
-            .count();
-        let mut streams: Vec<_> = (0..300).map(|_| victim.dial(Line)).collect();
         let process = victim.server().process();
         let pauses = || process.stderr().matches("pauses: ").count();
+        let before = pauses();
+        let mut streams: Vec<_> = (0..300).map(|_| victim.dial(Line)).collect();
         let deadline = Instant::now() + PATIENCE;
         while pauses() == before {
             assert!(Instant::now() < deadline, "{}", process.stderr());
@@ -179,7 +177,7 @@ fn f24_a_flood_that_takes_all_descriptors_pauses_accepting_and_nothing_else() {
         let mut last = streams.split_off(250);
         drop(streams);
         for stream in last.drain(..) {
-            assert_welcome(&mut RawPeer::over(stream, Line));
+            assert_welcome(victim, RawPeer::over(stream, Line));
         }
         victim.ended(300);
         assert_eq!(pauses(), before + 1, "one line for each episode");
