@@ -1,7 +1,7 @@
 //! UTF-8 checked piece by piece, as bytes arrive (RFC 6455, sections 5.6 and 8.1).
 //!
-//! The bulk of every piece goes through the standard library's check, which is fast; only a code point
-//! that a border cuts is kept, at most three bytes of it, until its rest arrives.
+//! The bulk of every piece goes through a check that uses the processor's vector instructions; only a
+//! code point that a border cuts is kept, at most three bytes of it, until its rest arrives.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -36,15 +36,14 @@ impl Validator {
     ///
     /// [`InvalidUtf8`] as soon as the bytes so far cannot be the beginning of any text.
     pub fn push(&mut self, piece: &[u8]) -> Result<(), InvalidUtf8> {
-        let bulk = self.complete_cut(piece)?;
-        let Err(error) = std::str::from_utf8(bulk) else {
-            return Ok(());
-        };
-        if error.error_len().is_some() {
+        let rest = self.complete_cut(piece)?;
+        let (whole, cut) = rest.split_at(rest.len() - cut_len(rest));
+        if !is_text(whole) {
             return Err(InvalidUtf8);
         }
-        for &byte in &bulk[error.valid_up_to()..] {
+        for &byte in cut {
             self.keep(byte);
+            self.check_cut()?;
         }
         Ok(())
     }
@@ -63,18 +62,53 @@ impl Validator {
             };
             rest = after;
             self.keep(*byte);
-            match std::str::from_utf8(&self.cut[..usize::from(self.cut_len)]) {
-                Ok(_) => self.cut_len = 0,
-                Err(error) if error.error_len().is_some() => return Err(InvalidUtf8),
-                Err(_) => {}
-            }
+            self.check_cut()?;
         }
         Ok(rest)
+    }
+
+    /// Forgets a code point that is whole by now; refuses what cannot become one.
+    fn check_cut(&mut self) -> Result<(), InvalidUtf8> {
+        match std::str::from_utf8(&self.cut[..usize::from(self.cut_len)]) {
+            Ok(_) => self.cut_len = 0,
+            Err(error) if error.error_len().is_some() => return Err(InvalidUtf8),
+            Err(_) => {}
+        }
+        Ok(())
     }
 
     fn keep(&mut self, byte: u8) {
         self.cut[usize::from(self.cut_len)] = byte;
         self.cut_len += 1;
+    }
+}
+
+/// Says whether the bytes are whole code points.
+fn is_text(bytes: &[u8]) -> bool {
+    if bytes.len() >= BLOCK {
+        return simdutf8::basic::from_utf8(bytes).is_ok();
+    }
+    if bytes.is_ascii() {
+        return true;
+    }
+    // What fills less than a block would be checked byte by byte: it is made to fill one.
+    let mut block = [0; BLOCK];
+    block[..bytes.len()].copy_from_slice(bytes);
+    simdutf8::basic::from_utf8(&block).is_ok()
+}
+
+/// Bytes that the vector check takes at a time.
+const BLOCK: usize = 64;
+
+/// Returns how many bytes at the end begin a code point and do not finish it, going by the length that
+/// its first byte announces.
+fn cut_len(bytes: &[u8]) -> usize {
+    let announced = |first: u8| first.leading_ones() as usize;
+    let tail = &bytes[bytes.len().saturating_sub(3)..];
+    let from_start = tail.iter().rev().position(|&byte| announced(byte) != 1);
+    match from_start.map(|distance| (distance + 1, announced(tail[tail.len() - 1 - distance]))) {
+        Some((len, announced)) if announced > len => len,
+        Some(_) | None => 0,
     }
 }
 
@@ -102,7 +136,7 @@ mod tests {
             .position(|&byte| validator.push(&[byte]).is_err())
     }
 
-    fn is_text(pieces: &[&[u8]]) -> bool {
+    fn are_text(pieces: &[&[u8]]) -> bool {
         let mut validator = Validator::default();
         pieces.iter().all(|piece| validator.push(piece).is_ok()) && validator.is_complete()
     }
@@ -113,7 +147,7 @@ mod tests {
         for first in 0..=text.len() {
             for second in first..=text.len() {
                 let bytes = text.as_bytes();
-                assert!(is_text(&[
+                assert!(are_text(&[
                     &bytes[..first],
                     &bytes[first..second],
                     &bytes[second..]
@@ -165,15 +199,54 @@ mod tests {
             let [first, second] = pair.to_be_bytes();
             let whole = std::str::from_utf8(&[first, second]).is_ok();
             assert_eq!(
-                is_text(&[&[first], &[second]]),
+                are_text(&[&[first], &[second]]),
                 whole,
                 "{first:02x} {second:02x}"
             );
             assert_eq!(
-                is_text(&[&[first, second]]),
+                are_text(&[&[first, second]]),
                 whole,
                 "{first:02x} {second:02x}"
             );
+        }
+    }
+
+    /// The bytes of `text` one by one, as the standard library judges every beginning of it.
+    fn refused_by_the_standard_library(bytes: &[u8]) -> Option<usize> {
+        let error = std::str::from_utf8(bytes).err()?;
+        let faulty = (error.valid_up_to()..bytes.len()).find(|&end| {
+            let beginning = std::str::from_utf8(&bytes[..=end]);
+            beginning.is_err_and(|error| error.error_len().is_some())
+        });
+        faulty.filter(|_| error.error_len().is_some())
+    }
+
+    #[test]
+    fn a_long_text_may_be_cut_anywhere() {
+        let text = "any text, ünd €uros, and 😀; ".repeat(12);
+        for at in 0..=text.len() {
+            let (first, second) = text.as_bytes().split_at(at);
+            assert!(are_text(&[first, second]), "{at}");
+        }
+    }
+
+    #[test]
+    fn a_fault_in_a_long_text_shows_in_the_piece_that_has_it() {
+        let text = "any text, ünd €uros, and 😀; ".repeat(6);
+        for at in 0..text.len() {
+            for fault in [0x00, 0x80, 0xc3, 0xe2, 0xed, 0xf0, 0xff] {
+                let mut bytes = text.clone().into_bytes();
+                bytes[at] = fault;
+                let expected = refused_by_the_standard_library(&bytes);
+                assert_eq!(refused_at(&bytes), expected, "{fault:02x} at {at}");
+                for len in [63, 64, 65, 100, bytes.len()] {
+                    let mut validator = Validator::default();
+                    let refused = bytes
+                        .chunks(len)
+                        .position(|piece| validator.push(piece).is_err());
+                    assert_eq!(refused, expected.map(|at| at / len), "{fault:02x} at {at}");
+                }
+            }
         }
     }
 }
