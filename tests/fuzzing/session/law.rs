@@ -35,14 +35,14 @@ impl Law {
     pub(super) fn new(phase: Phase, now: Moment) -> Self {
         Self {
             phase,
-            phase_since: now.fair(),
-            proof: now.fair(),
+            phase_since: fair(now),
+            proof: fair(now),
             renewed: None,
             resumed: None,
             first_ping_written: None,
             message: now.at,
-            whole: now.fair(),
-            progress: now.fair(),
+            whole: fair(now),
+            progress: fair(now),
             cause: None,
             grid_since: now.at,
             grid_pings: 0,
@@ -59,11 +59,11 @@ impl Law {
         );
         if phase != self.phase {
             self.phase = phase;
-            self.phase_since = now.fair();
+            self.phase_since = fair(now);
             if phase == Phase::Open {
                 self.note_proof(now);
                 self.message = now.at;
-                self.whole = now.fair();
+                self.whole = fair(now);
                 self.grid_since = now.at;
             }
         }
@@ -91,7 +91,7 @@ impl Law {
 
     pub(super) fn note_message_in(&mut self, times: &HeartbeatConfig, now: Moment) {
         self.message = now.at;
-        self.whole = now.fair();
+        self.whole = fair(now);
         if times.proof == Proof::Message {
             self.note_proof(now);
         }
@@ -106,29 +106,29 @@ impl Law {
     }
 
     pub(super) fn note_ping_written(&mut self, now: Moment) {
-        let written = now.fair();
+        let written = fair(now);
         self.first_ping_written.get_or_insert(written);
     }
 
     /// Output was accepted, or began to wait.
     pub(super) fn note_progress(&mut self, now: Moment) {
-        self.progress = now.fair();
+        self.progress = fair(now);
     }
 
     pub(super) fn note_resumed(&mut self, now: Moment) {
-        self.resumed = Some(now.fair());
-        self.whole = now.fair();
+        self.resumed = Some(fair(now));
+        self.whole = fair(now);
     }
 
     pub(super) fn note_policy(&mut self, now: Moment, pings_due: u64) {
-        self.renewed = Some(now.fair());
+        self.renewed = Some(fair(now));
         self.first_ping_written = None;
         self.grid_since = now.at;
         self.grid_pings = pings_due;
     }
 
     fn note_proof(&mut self, now: Moment) {
-        self.proof = now.fair();
+        self.proof = fair(now);
         self.renewed = None;
         self.resumed = None;
         self.first_ping_written = None;
@@ -153,13 +153,13 @@ impl Law {
         is_paused: bool,
         now: Moment,
     ) {
-        let fair = now.fair();
+        let fair_now = fair(now);
         let timeout = Micros::from(times.timeout.expect("a verdict needs a timeout"));
         let since = self.proof.max(self.renewed.unwrap_or(Micros::ZERO));
         assert!(
-            fair >= since + timeout,
+            fair_now >= since + timeout,
             "{cause} {:?} after the proof",
-            fair - since
+            fair_now - since
         );
         let must_read = times.proof != Proof::Bytes;
         assert!(!(is_paused && must_read), "{cause} while we do not read");
@@ -170,7 +170,10 @@ impl Law {
         };
         let answer = timeout - interval;
         if let Some(resumed) = self.resumed.filter(|_| must_read) {
-            assert!(fair >= resumed + answer, "{cause} soon after reading again");
+            assert!(
+                fair_now >= resumed + answer,
+                "{cause} soon after reading again"
+            );
         }
         if cause == Cause::WriteStalled {
             return;
@@ -180,9 +183,9 @@ impl Law {
         // A ping that only the wheel and the slack made late counts from its due time.
         let early = Micros::from(TICK + slack(times) * 2 + Duration::from_millis(1));
         assert!(
-            fair + early >= written + answer,
+            fair_now + early >= written + answer,
             "{cause} {:?} after the ping",
-            fair - written
+            fair_now - written
         );
     }
 
@@ -192,12 +195,12 @@ impl Law {
         cause: Cause,
         times: &HeartbeatConfig,
         limits: &LimitsConfig,
-        age: Micros,
+        (age, was_paused): (Micros, bool),
         now: Moment,
     ) {
-        let fair = now.fair();
+        let fair_now = fair(now);
         let is_due = |since: Micros, span: Option<Duration>| {
-            fair >= since + Micros::from(span.expect("the deadline is on"))
+            fair_now >= since + Micros::from(span.expect("the deadline is on"))
         };
         let phase_over = |span| is_due(self.phase_since, Some(span));
         let is_due = match cause {
@@ -205,6 +208,7 @@ impl Law {
             Cause::ConnectTimeout => phase_over(times.connect_timeout),
             Cause::HandshakeTimeout => phase_over(times.handshake_timeout),
             Cause::SlowPeer => {
+                assert!(!was_paused, "slow while we do not read");
                 let floor = (limits.slow_floor > 0).then_some(limits.slow_grace);
                 is_due(
                     self.whole,
@@ -228,7 +232,7 @@ impl Law {
     pub(super) fn check_close(&self, times: &HeartbeatConfig, now: Moment) {
         let write = times.write_timeout.unwrap_or(times.close_timeout);
         let span = Micros::from(times.close_timeout.min(write));
-        assert!(now.fair() >= self.phase_since + span, "given up too early");
+        assert!(fair(now) >= self.phase_since + span, "given up too early");
     }
 }
 
@@ -241,6 +245,11 @@ fn slack(times: &HeartbeatConfig) -> Duration {
         hundredth.min(Duration::from_millis(50))
     });
     slack + Duration::from_millis(1)
+}
+
+/// The time less our own lateness.
+fn fair(now: Moment) -> Micros {
+    now.at - now.late
 }
 
 fn rank(phase: Phase) -> u8 {

@@ -86,6 +86,7 @@ fn take(rig: &mut Rig, step: &Step<'_>) {
         Step::PassLong(secs) => pass(rig, Micros::from_secs(secs.into())),
         Step::PassToDeadline => pass_to(rig, Micros::ZERO),
         Step::PassAlmost(less) => pass_to(rig, Micros::new(u64::from(less) * 100 + 1)),
+        Step::Fire => rig.expire(),
         Step::Stall(millis) => rig.stall(Micros::from_millis(millis.into())),
         Step::Send {
             is_text,

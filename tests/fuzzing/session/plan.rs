@@ -95,6 +95,8 @@ pub(super) enum Step<'a> {
     PassToDeadline,
     /// Time passes until shortly before something is due.
     PassAlmost(u8),
+    /// The timer fires though nothing may be due.
+    Fire,
     /// Our loop is held up, milliseconds.
     Stall(u16),
     /// We send.

@@ -7,6 +7,7 @@ use heartwheel::config::{HeartbeatConfig, LimitsConfig, Overflow, Proof};
 use heartwheel::error::SendError;
 use heartwheel::proto::heartbeat;
 use heartwheel::proto::message::{Message, SharedMessage};
+use heartwheel::proto::outbox::Outbox;
 use heartwheel::proto::policy::Policy;
 use heartwheel::proto::pool::Pool;
 use heartwheel::proto::ring::Ring;
@@ -43,6 +44,8 @@ pub(super) struct Rig {
     /// When each ping was written, and how many of them are answered.
     written_at: Vec<Micros>,
     answered: usize,
+    /// Pongs that were folded, as of the last ping.
+    folded: u64,
 }
 
 impl Entropy for Dice {
@@ -104,6 +107,7 @@ impl Rig {
                 }),
             written_at: Vec::new(),
             answered: 0,
+            folded: 0,
             session,
             env,
         };
@@ -378,11 +382,15 @@ impl Rig {
         }
     }
 
+    /// While the socket takes output every ping gets a pong of its own, within the bounds of memory.
     fn check_ping(&mut self, payload: Vec<u8>, is_open: bool) {
         if is_open {
-            if !matches!(self.wire, WireChoice::Raw) {
-                self.observer.expect_pong(payload);
+            self.observer.expect_pong(payload);
+            let folded = self.env.stats().pongs_folded;
+            if self.socket.is_writable && self.observer.owed_bytes() <= Outbox::PONG_LIMIT {
+                assert_eq!(folded, self.folded, "a pong stands for two pings");
             }
+            self.folded = folded;
             return;
         }
         assert_eq!(self.session.cause(), Some(Cause::PingFlood));
@@ -565,8 +573,8 @@ impl Rig {
         self.now.stalled = false;
     }
 
-    /// The timer has fired.
-    fn expire(&mut self) {
+    /// The timer has fired, perhaps for what was due before.
+    pub(super) fn expire(&mut self) {
         for _ in 0..THINGS_DUE {
             let was_paused = self.session.is_paused();
             let had_output = self.session.has_output();
@@ -581,7 +589,7 @@ impl Rig {
                 }
                 Due::Changed => {
                     let is_ping = self.env.stats().pings_due == pings_due + 1;
-                    self.check_due(phase, cause, is_ping);
+                    self.check_due(phase, cause, was_paused, is_ping);
                     if phase == Phase::Handshaking && self.session.phase() == Phase::Closing {
                         self.observer.expect_answer();
                     }
@@ -596,13 +604,13 @@ impl Rig {
         panic!("something is always due");
     }
 
-    fn check_due(&self, phase: Phase, before: Option<Cause>, is_ping: bool) {
+    fn check_due(&self, phase: Phase, before: Option<Cause>, was_paused: bool, is_ping: bool) {
         let times = self.times();
         match (before, self.session.cause()) {
             (None, Some(cause)) => {
-                let age = self.session.age(self.now);
+                let state = (self.session.age(self.now), was_paused);
                 self.law
-                    .check_deadline(cause, &times, &self.limits, age, self.now);
+                    .check_deadline(cause, &times, &self.limits, state, self.now);
             }
             (Some(_), _) => {
                 assert_eq!(
