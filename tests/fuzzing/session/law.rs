@@ -20,6 +20,8 @@ pub(super) struct Law {
     /// When reading went on, if no proof has come since.
     resumed: Option<Micros>,
     first_ping_written: Option<Micros>,
+    /// The peer was found slow, and given more time, since the last proof.
+    is_spared: bool,
     /// Real time of the last message either way.
     message: Micros,
     /// When no message can have been unfinished, the last time.
@@ -40,6 +42,7 @@ impl Law {
             renewed: None,
             resumed: None,
             first_ping_written: None,
+            is_spared: false,
             message: now.at,
             whole: fair(now),
             progress: fair(now),
@@ -123,6 +126,7 @@ impl Law {
     pub(super) fn note_policy(&mut self, now: Moment, pings_due: u64) {
         self.renewed = Some(fair(now));
         self.first_ping_written = None;
+        self.is_spared = false;
         self.grid_since = now.at;
         self.grid_pings = pings_due;
     }
@@ -132,6 +136,17 @@ impl Law {
         self.renewed = None;
         self.resumed = None;
         self.first_ping_written = None;
+        self.is_spared = false;
+    }
+
+    /// A slow peer is given more time, once.
+    pub(super) fn note_spared(&mut self, times: &HeartbeatConfig) {
+        // Of a proof by message not every one is seen here.
+        assert!(
+            !self.is_spared || times.proof == Proof::Message,
+            "spared twice"
+        );
+        self.is_spared = true;
     }
 
     /// The grid calls for one ping an interval, with the slack one more.
@@ -161,6 +176,14 @@ impl Law {
             "{cause} {:?} after the proof",
             fair_now - since
         );
+        if self.is_spared && times.proof != Proof::Message {
+            let timeout = times.timeout.unwrap_or_default();
+            let more = Micros::from(times.write_timeout.unwrap_or(timeout).min(timeout));
+            assert!(
+                fair_now >= since + Micros::from(timeout) + more,
+                "spared in vain"
+            );
+        }
         let must_read = times.proof != Proof::Bytes;
         assert!(!(is_paused && must_read), "{cause} while we do not read");
         let Some(interval) = times.interval.map(Micros::from) else {
@@ -175,11 +198,14 @@ impl Law {
                 "{cause} soon after reading again"
             );
         }
-        if cause == Cause::WriteStalled {
+        let Some(written) = self.first_ping_written else {
+            // It never left, and the kernel may know why.
+            assert!(
+                matches!(cause, Cause::WriteStalled | Cause::PathDead),
+                "{cause} without a ping that was written"
+            );
             return;
-        }
-        let written = self.first_ping_written;
-        let written = written.expect("a verdict needs a ping that was written");
+        };
         // A ping that only the wheel and the slack made late counts from its due time.
         let early = Micros::from(TICK + slack(times) * 2 + Duration::from_millis(1));
         assert!(

@@ -132,7 +132,8 @@ fn take(rig: &mut Rig, step: &Step<'_>) {
             rig.socket.is_reset = true;
             rig.read();
         }
-        Step::Fail => rig.session.handle_io_error(rig.now, Some(5), false),
+        Step::Fail { is_path: true } => rig.session.handle_path_error(rig.now, Some(110)),
+        Step::Fail { is_path: false } => rig.session.handle_io_error(rig.now, Some(5), false),
     }
 }
 

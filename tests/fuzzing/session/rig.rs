@@ -18,7 +18,7 @@ use heartwheel::proto::wire::{Payload, Role};
 use super::super::dice::Dice;
 use super::law::{Law, TICK};
 use super::observer::Observer;
-use super::plan::{Plan, WireChoice};
+use super::plan::{Figures, Plan, WireChoice};
 use super::shadow::{Next, Shadow};
 use super::socket::Socket;
 
@@ -97,14 +97,7 @@ impl Rig {
             scheduled: Micros::MAX,
             is_on_ticks: plan.is_on_ticks,
             is_half_closed: false,
-            kernel: plan
-                .kernel
-                .map(|[unacked, retransmits, window]| KernelFigures {
-                    unacked: unacked.into(),
-                    retransmits: retransmits.into(),
-                    window: window.into(),
-                    ..KernelFigures::default()
-                }),
+            kernel: plan.kernel.map(Figures::kernel),
             written_at: Vec::new(),
             answered: 0,
             folded: 0,
@@ -166,7 +159,10 @@ impl Rig {
         assert!(evidence.pings_answered <= evidence.pings_written);
         assert!(evidence.last_in.is_none_or(|span| span <= self.now.at));
         assert_eq!(evidence.last_proof.is_some(), self.session.was_open());
-        let is_numbered = matches!(evidence.cause, Cause::IoError | Cause::PeerReset);
+        let is_numbered = matches!(
+            evidence.cause,
+            Cause::IoError | Cause::PeerReset | Cause::PathDead
+        );
         assert!(evidence.errno.is_none() || is_numbered);
         assert!(
             evidence.forgiveness <= self.now.late,
@@ -174,6 +170,7 @@ impl Rig {
             self.now
         );
         assert!(evidence.bytes_queued >= self.session.queued() as u64);
+        assert!(self.session.reason().len() <= 123);
         if let Some(rtt) = evidence.rtt {
             assert!(rtt.min <= rtt.last && rtt.min <= rtt.smoothed);
         }
@@ -202,8 +199,15 @@ impl Rig {
     }
 
     fn finish(&mut self, action: SocketAction) {
+        let is_reset = action == SocketAction::Reset;
+        let cause = self.session.cause().expect("an end has a cause");
+        assert_eq!(is_reset, cause.is_reset() || self.session.has_output());
+        if let Some(kernel) = self.kernel.filter(|_| is_reset) {
+            self.session.handle_kernel_figures(kernel);
+        }
         let evidence = self.session.evidence(self.now, Micros::ZERO);
-        assert_eq!(action == SocketAction::Reset, evidence.cause.is_reset());
+        let is_path = (cause, evidence.cause) == (Cause::WriteStalled, Cause::PathDead);
+        assert!(evidence.cause == cause || is_path);
         assert_eq!(self.session.phase(), Phase::Closed);
         assert_eq!(self.session.poll_deadline(&self.env, self.now), Micros::MAX);
         let is_websocket = matches!(self.wire, WireChoice::WebSocket);
@@ -459,7 +463,10 @@ impl Rig {
                 queued: said,
                 limit: most,
             }) => {
-                assert!(was_open && said == queued && most == limit);
+                // What is said includes the bookkeeping.
+                assert!(was_open && said >= queued && most == limit);
+                let headers = if is_shared { 14 } else { 0 };
+                assert!(size.max(1) + headers > limit.saturating_sub(said));
                 let is_closing = self.session.cause() == Some(Cause::SendQueueFull);
                 assert_eq!(is_closing, self.limits.overflow == Overflow::Close);
                 if is_closing {
@@ -636,6 +643,10 @@ impl Rig {
             self.read();
         }
         if self.session.is_silent(&self.env, self.now) {
+            let is_slow = |kernel| self.session.spare_slow(self.now, kernel);
+            if self.kernel.as_ref().is_some_and(is_slow) {
+                return self.law.note_spared(&times);
+            }
             let cause = self.session.judge(&self.env, self.now, self.kernel);
             let is_left = is_paused && !self.socket.arrived.is_empty();
             assert!(
