@@ -50,6 +50,7 @@ fn check(role: Role, limit: u64, seed: u64, stream: &[u8]) {
         Role::Client => cut_everywhere::<Frames<true>>(stream, seed, limit, End::eq),
     };
     check_limits(&outcome, limit);
+    check_accepted(&stream[..outcome.at], role);
     // The other implementation reserves what a header declares: it needs a limit.
     if limit < u64::MAX {
         compare(role, limit, stream, &outcome);
@@ -70,6 +71,24 @@ fn check_limits(outcome: &Outcome<Found>, limit: u64) {
                 assert!(code.is_some() || reason.is_empty());
             }
         }
+    }
+}
+
+/// Every frame that was let pass has a header as RFC 6455 wants it.
+fn check_accepted(mut rest: &[u8], role: Role) {
+    let is_masked = role == Role::Server;
+    while !rest.is_empty() {
+        let frame = frame_at(rest);
+        let (first, opcode) = (rest[0], rest[0] & 0x0f);
+        assert_eq!(first & 0x70, 0, "reserved bits");
+        assert!(matches!(opcode, 0..=2 | 8..=10), "opcode {opcode}");
+        assert!(
+            opcode < 8 || (first & 0x80 != 0 && frame.len <= 125),
+            "control"
+        );
+        assert!(frame.is_minimal && frame.is_masked == is_masked);
+        assert_eq!(frame.len >> 63, 0, "top bit");
+        rest = rest.get(frame.size()..).unwrap_or_default();
     }
 }
 

@@ -106,6 +106,7 @@ impl Write for Wire<'_> {
 pub(super) struct FrameAt {
     pub(super) len: u64,
     pub(super) is_minimal: bool,
+    pub(super) is_masked: bool,
     header: [u8; 14],
     header_len: usize,
 }
@@ -131,7 +132,8 @@ pub(super) fn frame_at(bytes: &[u8]) -> FrameAt {
         }
         short => (u64::from(short), 0),
     };
-    let mask_len = if header[1] & 0x80 == 0 { 0 } else { 4 };
+    let is_masked = header[1] & 0x80 != 0;
+    let mask_len = if is_masked { 4 } else { 0 };
     FrameAt {
         len,
         is_minimal: match long {
@@ -139,12 +141,19 @@ pub(super) fn frame_at(bytes: &[u8]) -> FrameAt {
             127 => len > 65_535,
             _ => true,
         },
+        is_masked,
         header,
         header_len: 2 + len_len + mask_len,
     }
 }
 
 impl FrameAt {
+    /// Returns the bytes of header and payload.
+    pub(super) fn size(&self) -> usize {
+        let len = usize::try_from(self.len).expect("a usize has 64 bits");
+        self.header_len.saturating_add(len)
+    }
+
     /// Returns the frame of which `bytes` is the beginning; no payload if that exceeds the limit.
     pub(super) fn completed(&self, bytes: &[u8], limit: u64) -> Vec<u8> {
         let mut frame = self.header[..self.header_len].to_vec();

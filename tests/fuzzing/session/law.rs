@@ -20,6 +20,8 @@ pub(super) struct Law {
     /// When reading went on, if no proof has come since.
     resumed: Option<Micros>,
     first_ping_written: Option<Micros>,
+    /// The peer was found slow, and given more time, since the last proof.
+    is_spared: bool,
     /// Real time of the last message either way.
     message: Micros,
     /// When no message can have been unfinished, the last time.
@@ -35,14 +37,15 @@ impl Law {
     pub(super) fn new(phase: Phase, now: Moment) -> Self {
         Self {
             phase,
-            phase_since: now.fair(),
-            proof: now.fair(),
+            phase_since: fair(now),
+            proof: fair(now),
             renewed: None,
             resumed: None,
             first_ping_written: None,
+            is_spared: false,
             message: now.at,
-            whole: now.fair(),
-            progress: now.fair(),
+            whole: fair(now),
+            progress: fair(now),
             cause: None,
             grid_since: now.at,
             grid_pings: 0,
@@ -59,11 +62,11 @@ impl Law {
         );
         if phase != self.phase {
             self.phase = phase;
-            self.phase_since = now.fair();
+            self.phase_since = fair(now);
             if phase == Phase::Open {
                 self.note_proof(now);
                 self.message = now.at;
-                self.whole = now.fair();
+                self.whole = fair(now);
                 self.grid_since = now.at;
             }
         }
@@ -91,7 +94,7 @@ impl Law {
 
     pub(super) fn note_message_in(&mut self, times: &HeartbeatConfig, now: Moment) {
         self.message = now.at;
-        self.whole = now.fair();
+        self.whole = fair(now);
         if times.proof == Proof::Message {
             self.note_proof(now);
         }
@@ -106,32 +109,44 @@ impl Law {
     }
 
     pub(super) fn note_ping_written(&mut self, now: Moment) {
-        let written = now.fair();
+        let written = fair(now);
         self.first_ping_written.get_or_insert(written);
     }
 
     /// Output was accepted, or began to wait.
     pub(super) fn note_progress(&mut self, now: Moment) {
-        self.progress = now.fair();
+        self.progress = fair(now);
     }
 
     pub(super) fn note_resumed(&mut self, now: Moment) {
-        self.resumed = Some(now.fair());
-        self.whole = now.fair();
+        self.resumed = Some(fair(now));
+        self.whole = fair(now);
     }
 
     pub(super) fn note_policy(&mut self, now: Moment, pings_due: u64) {
-        self.renewed = Some(now.fair());
+        self.renewed = Some(fair(now));
         self.first_ping_written = None;
+        self.is_spared = false;
         self.grid_since = now.at;
         self.grid_pings = pings_due;
     }
 
     fn note_proof(&mut self, now: Moment) {
-        self.proof = now.fair();
+        self.proof = fair(now);
         self.renewed = None;
         self.resumed = None;
         self.first_ping_written = None;
+        self.is_spared = false;
+    }
+
+    /// A slow peer is given more time, once.
+    pub(super) fn note_spared(&mut self, times: &HeartbeatConfig) {
+        // Of a proof by message not every one is seen here.
+        assert!(
+            !self.is_spared || times.proof == Proof::Message,
+            "spared twice"
+        );
+        self.is_spared = true;
     }
 
     /// The grid calls for one ping an interval, with the slack one more.
@@ -153,14 +168,22 @@ impl Law {
         is_paused: bool,
         now: Moment,
     ) {
-        let fair = now.fair();
+        let fair_now = fair(now);
         let timeout = Micros::from(times.timeout.expect("a verdict needs a timeout"));
         let since = self.proof.max(self.renewed.unwrap_or(Micros::ZERO));
         assert!(
-            fair >= since + timeout,
+            fair_now >= since + timeout,
             "{cause} {:?} after the proof",
-            fair - since
+            fair_now - since
         );
+        if self.is_spared && times.proof != Proof::Message {
+            let timeout = times.timeout.unwrap_or_default();
+            let more = Micros::from(times.write_timeout.unwrap_or(timeout).min(timeout));
+            assert!(
+                fair_now >= since + Micros::from(timeout) + more,
+                "spared in vain"
+            );
+        }
         let must_read = times.proof != Proof::Bytes;
         assert!(!(is_paused && must_read), "{cause} while we do not read");
         let Some(interval) = times.interval.map(Micros::from) else {
@@ -170,19 +193,25 @@ impl Law {
         };
         let answer = timeout - interval;
         if let Some(resumed) = self.resumed.filter(|_| must_read) {
-            assert!(fair >= resumed + answer, "{cause} soon after reading again");
+            assert!(
+                fair_now >= resumed + answer,
+                "{cause} soon after reading again"
+            );
         }
-        if cause == Cause::WriteStalled {
+        let Some(written) = self.first_ping_written else {
+            // It never left, and the kernel may know why.
+            assert!(
+                matches!(cause, Cause::WriteStalled | Cause::PathDead),
+                "{cause} without a ping that was written"
+            );
             return;
-        }
-        let written = self.first_ping_written;
-        let written = written.expect("a verdict needs a ping that was written");
+        };
         // A ping that only the wheel and the slack made late counts from its due time.
         let early = Micros::from(TICK + slack(times) * 2 + Duration::from_millis(1));
         assert!(
-            fair + early >= written + answer,
+            fair_now + early >= written + answer,
             "{cause} {:?} after the ping",
-            fair - written
+            fair_now - written
         );
     }
 
@@ -192,12 +221,12 @@ impl Law {
         cause: Cause,
         times: &HeartbeatConfig,
         limits: &LimitsConfig,
-        age: Micros,
+        (age, was_paused): (Micros, bool),
         now: Moment,
     ) {
-        let fair = now.fair();
+        let fair_now = fair(now);
         let is_due = |since: Micros, span: Option<Duration>| {
-            fair >= since + Micros::from(span.expect("the deadline is on"))
+            fair_now >= since + Micros::from(span.expect("the deadline is on"))
         };
         let phase_over = |span| is_due(self.phase_since, Some(span));
         let is_due = match cause {
@@ -205,6 +234,7 @@ impl Law {
             Cause::ConnectTimeout => phase_over(times.connect_timeout),
             Cause::HandshakeTimeout => phase_over(times.handshake_timeout),
             Cause::SlowPeer => {
+                assert!(!was_paused, "slow while we do not read");
                 let floor = (limits.slow_floor > 0).then_some(limits.slow_grace);
                 is_due(
                     self.whole,
@@ -228,7 +258,7 @@ impl Law {
     pub(super) fn check_close(&self, times: &HeartbeatConfig, now: Moment) {
         let write = times.write_timeout.unwrap_or(times.close_timeout);
         let span = Micros::from(times.close_timeout.min(write));
-        assert!(now.fair() >= self.phase_since + span, "given up too early");
+        assert!(fair(now) >= self.phase_since + span, "given up too early");
     }
 }
 
@@ -241,6 +271,11 @@ fn slack(times: &HeartbeatConfig) -> Duration {
         hundredth.min(Duration::from_millis(50))
     });
     slack + Duration::from_millis(1)
+}
+
+/// The time less our own lateness.
+fn fair(now: Moment) -> Micros {
+    now.at - now.late
 }
 
 fn rank(phase: Phase) -> u8 {

@@ -86,6 +86,7 @@ fn take(rig: &mut Rig, step: &Step<'_>) {
         Step::PassLong(secs) => pass(rig, Micros::from_secs(secs.into())),
         Step::PassToDeadline => pass_to(rig, Micros::ZERO),
         Step::PassAlmost(less) => pass_to(rig, Micros::new(u64::from(less) * 100 + 1)),
+        Step::Fire => rig.expire(),
         Step::Stall(millis) => rig.stall(Micros::from_millis(millis.into())),
         Step::Send {
             is_text,
@@ -131,7 +132,8 @@ fn take(rig: &mut Rig, step: &Step<'_>) {
             rig.socket.is_reset = true;
             rig.read();
         }
-        Step::Fail => rig.session.handle_io_error(rig.now, Some(5), false),
+        Step::Fail { is_path: true } => rig.session.handle_path_error(rig.now, Some(110)),
+        Step::Fail { is_path: false } => rig.session.handle_io_error(rig.now, Some(5), false),
     }
 }
 

@@ -95,6 +95,15 @@ impl Observer {
         self.owed.push_back(payload);
     }
 
+    /// Returns the most bytes that owed pongs take while they wait.
+    pub(super) fn owed_bytes(&self) -> usize {
+        const LONGEST_HEADER: usize = 6;
+        self.owed
+            .iter()
+            .map(|owed| owed.len() + LONGEST_HEADER)
+            .sum()
+    }
+
     /// Nothing waits to be written: each ping has its pong, or a newer one's.
     pub(super) fn settle_pongs(&mut self, folded: u64) {
         assert_eq!(

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use arbitrary::Arbitrary;
+use heartwheel::close::KernelFigures;
 use heartwheel::config::{HeartbeatConfig, LimitsConfig, Overflow, PingWhen, Proof, WireKind};
 use heartwheel::proto::session::Wire;
 
@@ -20,8 +21,8 @@ pub(super) struct Plan<'a> {
     /// Timers fire at multiples of the tick, as on the wheel.
     pub(super) is_on_ticks: bool,
     pub(super) ending: Ending,
-    /// What the kernel says at a verdict of silence: unacknowledged, retransmitted, window.
-    pub(super) kernel: Option<[u8; 3]>,
+    /// What the kernel says of the socket, if it says anything.
+    pub(super) kernel: Option<Figures>,
     pub(super) steps: Vec<Step<'a>>,
 }
 
@@ -42,6 +43,31 @@ impl WireChoice {
             Self::Binary => Wire::Binary,
             Self::Raw => Wire::Raw,
             Self::Own => Wire::Own(Box::new(Box::new(Tagged))),
+        }
+    }
+}
+
+#[derive(Arbitrary, Clone, Copy, Debug)]
+pub(super) struct Figures {
+    unacked: u8,
+    retransmits: u8,
+    window: u8,
+    unsent: u8,
+    queued: u8,
+    last_ack: u8,
+}
+
+impl Figures {
+    pub(super) fn kernel(self) -> KernelFigures {
+        KernelFigures {
+            unacked: self.unacked.into(),
+            retransmits: self.retransmits.into(),
+            window: self.window.into(),
+            mss: 100,
+            unsent: self.unsent.into(),
+            queued: self.queued.into(),
+            last_ack_ms: u32::from(self.last_ack) * 20,
+            rtt: 0,
         }
     }
 }
@@ -95,6 +121,8 @@ pub(super) enum Step<'a> {
     PassToDeadline,
     /// Time passes until shortly before something is due.
     PassAlmost(u8),
+    /// The timer fires though nothing may be due.
+    Fire,
     /// Our loop is held up, milliseconds.
     Stall(u16),
     /// We send.
@@ -129,7 +157,10 @@ pub(super) enum Step<'a> {
     Policy,
     Eof,
     Reset,
-    Fail,
+    /// The socket fails, perhaps since the kernel has given the path up.
+    Fail {
+        is_path: bool,
+    },
 }
 
 #[derive(Arbitrary, Clone, Copy, Debug)]

@@ -7,6 +7,7 @@ use heartwheel::config::{HeartbeatConfig, LimitsConfig, Overflow, Proof};
 use heartwheel::error::SendError;
 use heartwheel::proto::heartbeat;
 use heartwheel::proto::message::{Message, SharedMessage};
+use heartwheel::proto::outbox::Outbox;
 use heartwheel::proto::policy::Policy;
 use heartwheel::proto::pool::Pool;
 use heartwheel::proto::ring::Ring;
@@ -17,7 +18,7 @@ use heartwheel::proto::wire::{Payload, Role};
 use super::super::dice::Dice;
 use super::law::{Law, TICK};
 use super::observer::Observer;
-use super::plan::{Plan, WireChoice};
+use super::plan::{Figures, Plan, WireChoice};
 use super::shadow::{Next, Shadow};
 use super::socket::Socket;
 
@@ -43,6 +44,8 @@ pub(super) struct Rig {
     /// When each ping was written, and how many of them are answered.
     written_at: Vec<Micros>,
     answered: usize,
+    /// Pongs that were folded, as of the last ping.
+    folded: u64,
 }
 
 impl Entropy for Dice {
@@ -94,16 +97,10 @@ impl Rig {
             scheduled: Micros::MAX,
             is_on_ticks: plan.is_on_ticks,
             is_half_closed: false,
-            kernel: plan
-                .kernel
-                .map(|[unacked, retransmits, window]| KernelFigures {
-                    unacked: unacked.into(),
-                    retransmits: retransmits.into(),
-                    window: window.into(),
-                    ..KernelFigures::default()
-                }),
+            kernel: plan.kernel.map(Figures::kernel),
             written_at: Vec::new(),
             answered: 0,
+            folded: 0,
             session,
             env,
         };
@@ -162,7 +159,10 @@ impl Rig {
         assert!(evidence.pings_answered <= evidence.pings_written);
         assert!(evidence.last_in.is_none_or(|span| span <= self.now.at));
         assert_eq!(evidence.last_proof.is_some(), self.session.was_open());
-        let is_numbered = matches!(evidence.cause, Cause::IoError | Cause::PeerReset);
+        let is_numbered = matches!(
+            evidence.cause,
+            Cause::IoError | Cause::PeerReset | Cause::PathDead
+        );
         assert!(evidence.errno.is_none() || is_numbered);
         assert!(
             evidence.forgiveness <= self.now.late,
@@ -170,6 +170,7 @@ impl Rig {
             self.now
         );
         assert!(evidence.bytes_queued >= self.session.queued() as u64);
+        assert!(self.session.reason().len() <= 123);
         if let Some(rtt) = evidence.rtt {
             assert!(rtt.min <= rtt.last && rtt.min <= rtt.smoothed);
         }
@@ -198,8 +199,15 @@ impl Rig {
     }
 
     fn finish(&mut self, action: SocketAction) {
+        let is_reset = action == SocketAction::Reset;
+        let cause = self.session.cause().expect("an end has a cause");
+        assert_eq!(is_reset, cause.is_reset() || self.session.has_output());
+        if let Some(kernel) = self.kernel.filter(|_| is_reset) {
+            self.session.handle_kernel_figures(kernel);
+        }
         let evidence = self.session.evidence(self.now, Micros::ZERO);
-        assert_eq!(action == SocketAction::Reset, evidence.cause.is_reset());
+        let is_path = (cause, evidence.cause) == (Cause::WriteStalled, Cause::PathDead);
+        assert!(evidence.cause == cause || is_path);
         assert_eq!(self.session.phase(), Phase::Closed);
         assert_eq!(self.session.poll_deadline(&self.env, self.now), Micros::MAX);
         let is_websocket = matches!(self.wire, WireChoice::WebSocket);
@@ -378,11 +386,15 @@ impl Rig {
         }
     }
 
+    /// While the socket takes output every ping gets a pong of its own, within the bounds of memory.
     fn check_ping(&mut self, payload: Vec<u8>, is_open: bool) {
         if is_open {
-            if !matches!(self.wire, WireChoice::Raw) {
-                self.observer.expect_pong(payload);
+            self.observer.expect_pong(payload);
+            let folded = self.env.stats().pongs_folded;
+            if self.socket.is_writable && self.observer.owed_bytes() <= Outbox::PONG_LIMIT {
+                assert_eq!(folded, self.folded, "a pong stands for two pings");
             }
+            self.folded = folded;
             return;
         }
         assert_eq!(self.session.cause(), Some(Cause::PingFlood));
@@ -451,7 +463,10 @@ impl Rig {
                 queued: said,
                 limit: most,
             }) => {
-                assert!(was_open && said == queued && most == limit);
+                // What is said includes the bookkeeping.
+                assert!(was_open && said >= queued && most == limit);
+                let headers = if is_shared { 14 } else { 0 };
+                assert!(size.max(1) + headers > limit.saturating_sub(said));
                 let is_closing = self.session.cause() == Some(Cause::SendQueueFull);
                 assert_eq!(is_closing, self.limits.overflow == Overflow::Close);
                 if is_closing {
@@ -565,8 +580,8 @@ impl Rig {
         self.now.stalled = false;
     }
 
-    /// The timer has fired.
-    fn expire(&mut self) {
+    /// The timer has fired, perhaps for what was due before.
+    pub(super) fn expire(&mut self) {
         for _ in 0..THINGS_DUE {
             let was_paused = self.session.is_paused();
             let had_output = self.session.has_output();
@@ -581,7 +596,7 @@ impl Rig {
                 }
                 Due::Changed => {
                     let is_ping = self.env.stats().pings_due == pings_due + 1;
-                    self.check_due(phase, cause, is_ping);
+                    self.check_due(phase, cause, was_paused, is_ping);
                     if phase == Phase::Handshaking && self.session.phase() == Phase::Closing {
                         self.observer.expect_answer();
                     }
@@ -596,13 +611,13 @@ impl Rig {
         panic!("something is always due");
     }
 
-    fn check_due(&self, phase: Phase, before: Option<Cause>, is_ping: bool) {
+    fn check_due(&self, phase: Phase, before: Option<Cause>, was_paused: bool, is_ping: bool) {
         let times = self.times();
         match (before, self.session.cause()) {
             (None, Some(cause)) => {
-                let age = self.session.age(self.now);
+                let state = (self.session.age(self.now), was_paused);
                 self.law
-                    .check_deadline(cause, &times, &self.limits, age, self.now);
+                    .check_deadline(cause, &times, &self.limits, state, self.now);
             }
             (Some(_), _) => {
                 assert_eq!(
@@ -628,6 +643,10 @@ impl Rig {
             self.read();
         }
         if self.session.is_silent(&self.env, self.now) {
+            let is_slow = |kernel| self.session.spare_slow(self.now, kernel);
+            if self.kernel.as_ref().is_some_and(is_slow) {
+                return self.law.note_spared(&times);
+            }
             let cause = self.session.judge(&self.env, self.now, self.kernel);
             let is_left = is_paused && !self.socket.arrived.is_empty();
             assert!(
