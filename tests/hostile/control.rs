@@ -10,7 +10,7 @@ use crate::attacker::{assert_echo, write, write_until_ended};
 use crate::support::Wire::{self, WebSocket};
 use crate::support::program::Server;
 use crate::support::raw::{Arrival, RawPeer, masked_frame, message, ping, pong};
-use crate::victim::{Victim, finish};
+use crate::victim::{Victim, finish, unasked};
 use crate::{MIB, WIRES};
 
 /// Most that etiquette allows at once.
@@ -254,7 +254,7 @@ fn f20_a_goodbye_that_a_narrow_peer_never_takes_is_a_close_timeout() {
 #[test]
 fn f19_f20_a_drain_that_some_never_answer_is_not_clean_for_them_alone() {
     let args = ["--close-timeout", "500ms", "--drain", "20s"];
-    let server = Server::start(&[WebSocket], &args);
+    let server = Server::start(&[WebSocket], &unasked(&args));
     let mut peers: Vec<_> = (0..21)
         .map(|_| RawPeer::connect(WebSocket, server.port(WebSocket)))
         .collect();

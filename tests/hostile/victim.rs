@@ -42,7 +42,8 @@ pub(crate) struct Ended {
 impl Victim {
     /// Starts the server with a listener for each of the wires, and the probe on all of them.
     pub(crate) fn start(wires: &[Wire], args: &[&str]) -> Self {
-        Self::start_with(Server::start(wires, args), wires, Talk::Echoes)
+        let server = Server::start(wires, &unasked(args));
+        Self::start_with(server, wires, Talk::Echoes)
     }
 
     pub(crate) fn start_with(server: Server, wires: &[Wire], talk: Talk) -> Self {
@@ -348,6 +349,16 @@ pub(crate) fn assert_printable(text: &str) {
         assert!(!line.contains(acts), "{line:?}");
         assert!(!line.contains('\u{fffd}'), "not UTF-8: {line:?}");
     }
+}
+
+/// Keeps pings of the grid, which are due at any time, from those whose next word is looked at; unless a
+/// test asks for some.
+pub(crate) fn unasked<'a>(args: &[&'a str]) -> Vec<&'a str> {
+    let mut args = args.to_vec();
+    if !args.contains(&"--interval") {
+        args.extend(["--interval", "off"]);
+    }
+    args
 }
 
 /// Letters that reorder or hide others: zero width, and the bidirectional controls.
