@@ -11,7 +11,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 
 use heartwheel::proto::pool::Pool;
 use heartwheel::proto::websocket::utf8::Validator;
-use heartwheel::proto::websocket::{Decoder, Item, Opcode, encode, mask};
+use heartwheel::proto::websocket::{Decoder, Opcode, encode, mask};
 use heartwheel::proto::wire::Role;
 
 /// Keeps ASCII text ASCII, so that a frame can be unmasked over and over where it lies.
