@@ -23,6 +23,7 @@ use super::listener::Listener;
 use super::remote::{Inbox, Remote};
 use super::socket;
 use super::token::{ClientId, ConnId, ListenerId, SourceId, Target};
+use super::wake_timer::WakeTimer;
 use super::{ListenerConfig, TimerId};
 use crate::config::{HeartbeatConfig, LimitsConfig, ReactorConfig};
 use crate::error::{ConfigError, Error};
@@ -47,6 +48,8 @@ pub(super) struct Core<D> {
     pub(super) clients: Clients,
     /// Ends a wait in which the machine has slept; from the first client on.
     pub(super) alarm: Option<Alarm>,
+    /// Ends waits without a timeout.
+    pub(super) wake_timer: WakeTimer,
     /// Clients that stopped outside of a dial, and are still to be told so.
     pub(super) stopped: Vec<ClientId>,
     /// Clients waiting to be dialed, soonest first.
@@ -121,6 +124,7 @@ impl<D> Core<D> {
             listeners: Slab::new(),
             clients: Clients::default(),
             alarm: None,
+            wake_timer: WakeTimer::new(),
             stopped: Vec::new(),
             dials: BTreeSet::new(),
             lanes: Lanes::default(),

@@ -24,6 +24,7 @@ mod token;
 mod turn;
 #[cfg(feature = "websocket")]
 mod upgrade;
+mod wake_timer;
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};

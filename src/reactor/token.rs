@@ -76,6 +76,7 @@ pub(super) enum Target {
     Source(SourceId),
     Waker,
     Alarm,
+    WakeTimer,
 }
 
 impl Target {
@@ -86,6 +87,7 @@ impl Target {
             Self::Source(SourceId(id)) => Token(2 << KIND | id as usize),
             Self::Waker => Token(3 << KIND),
             Self::Alarm => Token(3 << KIND | 1),
+            Self::WakeTimer => Token(3 << KIND | 2),
         }
     }
 
@@ -96,7 +98,8 @@ impl Target {
             1 => Self::Listener(ListenerId(number)),
             2 => Self::Source(SourceId(number)),
             _ if number == 0 => Self::Waker,
-            _ => Self::Alarm,
+            _ if number == 1 => Self::Alarm,
+            _ => Self::WakeTimer,
         }
     }
 }
@@ -121,6 +124,7 @@ mod tests {
             Target::Source(SourceId(u32::MAX)),
             Target::Waker,
             Target::Alarm,
+            Target::WakeTimer,
         ] {
             assert_eq!(Target::of(target.token()), target);
         }

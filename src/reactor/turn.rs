@@ -33,7 +33,12 @@ impl<D: Default> Core<D> {
         let due = (wake < Micros::MAX).then(|| Duration::from(wake - now));
         match (due, limit) {
             (Some(due), Some(limit)) => Some(due.min(limit)),
-            (due, limit) => due.or(limit),
+            (Some(due), None) if due.is_zero() => Some(due),
+            (Some(due), None) => {
+                let needs_none = self.wake_timer.covers(&self.registry, now, wake);
+                (!needs_none).then_some(due)
+            }
+            (None, limit) => limit,
         }
     }
 
@@ -137,6 +142,7 @@ impl<D: Default> Core<D> {
                     alarm.acknowledge();
                 }
             }
+            Target::WakeTimer => self.wake_timer.acknowledge(),
             Target::Waker => {
                 self.take_resolved(handler);
                 self.inbox.acknowledge();

@@ -237,6 +237,7 @@ impl Head {
     ///
     /// Rules are checked in the order of the bytes, each as soon as its byte is here, so that the same
     /// stream gives the same error however it is cut.
+    #[inline]
     pub(super) fn parse(
         input: &[u8],
         role: Role,

@@ -28,9 +28,14 @@ pub fn apply(payload: &mut [u8], mask: [u8; 4], offset: usize) {
 }
 
 /// Returns the mask as it stands after `count` bytes.
-pub(super) fn rotate(mut mask: [u8; 4], count: usize) -> [u8; 4] {
-    mask.rotate_left(count % 4);
-    mask
+pub(super) fn rotate(mask: [u8; 4], count: usize) -> [u8; 4] {
+    let [a, b, c, d] = mask;
+    match count % 4 {
+        0 => mask,
+        1 => [b, c, d, a],
+        2 => [c, d, a, b],
+        _ => [d, a, b, c],
+    }
 }
 
 #[cfg(test)]
