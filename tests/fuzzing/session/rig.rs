@@ -19,7 +19,7 @@ use super::super::dice::Dice;
 use super::law::{Law, TICK};
 use super::observer::Observer;
 use super::plan::{Figures, Plan, WireChoice};
-use super::shadow::{Next, Shadow};
+use super::reader::{Next, Reader};
 use super::socket::Socket;
 
 /// A session with its surroundings.
@@ -34,7 +34,8 @@ pub(super) struct Rig {
     /// The session is over and its slot is free.
     pub(super) is_ended: bool,
     policies: [(PolicyId, HeartbeatConfig); 2],
-    shadow: Shadow,
+    /// Makes of the same input what the session must make of it.
+    reader: Reader,
     law: Law,
     /// When the timer fires, which is told only what the session says.
     scheduled: Micros,
@@ -91,7 +92,7 @@ impl Rig {
             observer: Observer::new(plan.wire, role),
             is_ended: false,
             policies,
-            shadow: Shadow::new(plan.wire, role, limits.max_message),
+            reader: Reader::new(plan.wire, role, limits.max_message as u64),
             limits,
             law: Law::new(session.phase(), now),
             scheduled: Micros::MAX,
@@ -193,7 +194,7 @@ impl Rig {
         }
         assert!(self.observer.sent.is_empty(), "a message was lost");
         self.observer.settle_pongs(stats.pongs_folded);
-        if self.shadow.is_idle() && !self.session.has_input() {
+        if self.reader.is_idle() && !self.session.has_input() {
             assert!(self.session.is_released(), "an idle session keeps buffers");
         }
     }
@@ -335,7 +336,7 @@ impl Rig {
         while !ring.is_empty() && self.session.phase() != Phase::Handshaking {
             let input = ring.contiguous_mut();
             let is_watched = self.session.phase() == Phase::Open;
-            let expected = is_watched.then(|| self.shadow.step(input.to_vec()));
+            let expected = is_watched.then(|| self.reader.step(input.to_vec()));
             let len = input.len();
             let (consumed, event) = self.session.decode(&mut self.env, self.now, input);
             assert!(consumed <= len);
