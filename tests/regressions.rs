@@ -19,7 +19,7 @@ use heartwheel::proto::message::{Message, SharedMessage};
 use heartwheel::proto::policy::Policy;
 use heartwheel::proto::session::{Due, Entropy, Env, PolicyId, Session, Wire};
 use heartwheel::proto::time::{Micros, Moment};
-use heartwheel::proto::websocket::handshake::{HeadLimits, Request};
+use heartwheel::proto::websocket::handshake::{HeadLimits, InvalidHead, Request, request};
 use heartwheel::proto::wire::{EncodeError, MessageKind};
 use heartwheel::reactor::{
     ClientConfig, ClientEvent, ConnId, Context, Handler, HttpAnswer, ListenerConfig, Offer,
@@ -662,4 +662,14 @@ fn a_close_goes_before_what_waits_though_the_socket_has_just_made_room() {
     assert!(arrived < WAITING / 2, "{arrived} bytes before the end");
     drive(&mut reactor, &mut recorder, |seen| seen.closed().len() == 1);
     assert!(recorder.closed()[0].1.clean);
+}
+
+/// A client was let send two origins, which our own server refuses.
+#[test]
+fn a_request_names_one_origin() {
+    let origins = [("Origin", "http://a"), ("X", "y"), ("origin", "http://b")];
+    let build = |headers| request("a", "/", [0; 16], &[""; 0], headers);
+    assert!(build(&origins[..2]).is_ok());
+    let repeated = InvalidHead::RepeatedHeader("origin".to_owned());
+    assert_eq!(build(&origins), Err(repeated));
 }

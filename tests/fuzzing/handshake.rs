@@ -373,6 +373,10 @@ fn check_refusal(
         InvalidHead::ReservedHeader(given) => {
             assert!(is_token(given) && headers.iter().any(|(name, _)| name == given));
         }
+        InvalidHead::RepeatedHeader(given) => {
+            assert!(given.eq_ignore_ascii_case("origin"));
+            assert!(headers.iter().any(|(name, _)| name == given));
+        }
         other => panic!("{other:?}"),
     }
 }

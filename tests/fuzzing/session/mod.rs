@@ -4,8 +4,8 @@ mod codec;
 mod law;
 mod observer;
 mod plan;
+mod reader;
 mod rig;
-mod shadow;
 mod socket;
 
 use std::time::Duration;

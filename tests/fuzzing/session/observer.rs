@@ -2,18 +2,16 @@
 
 use std::collections::VecDeque;
 
-use heartwheel::proto::binary::BinaryDecoder;
-use heartwheel::proto::line::LineDecoder;
-use heartwheel::proto::pool::Pool;
-use heartwheel::proto::websocket::{Decoder, Item as WebSocketItem};
-use heartwheel::proto::wire::{Item, Payload, Role};
+use heartwheel::proto::wire::Role;
 
 use super::plan::WireChoice;
+use super::reader::{Next, Reader};
 
 /// Reads all that was written, in order.
 pub(super) struct Observer {
     reader: Reader,
-    pool: Pool,
+    /// The wire has frames; else a message is as many bytes as were sent.
+    is_framed: bool,
     waiting: Vec<u8>,
     /// Bytes of an opening handshake that are to come first.
     head: VecDeque<u8>,
@@ -32,24 +30,6 @@ pub(super) struct Observer {
     pub(super) is_closed: bool,
 }
 
-enum Reader {
-    WebSocket(Role, Decoder),
-    Line(LineDecoder),
-    Binary(BinaryDecoder),
-    Raw,
-    Own,
-}
-
-/// One frame of ours.
-#[derive(Debug)]
-enum Seen {
-    Message(Vec<u8>),
-    Ping(Vec<u8>),
-    Pong(Vec<u8>),
-    Fragment,
-    Close,
-}
-
 impl Observer {
     /// Begins to read what the session with this role writes.
     pub(super) fn new(wire: WireChoice, role: Role) -> Self {
@@ -58,14 +38,8 @@ impl Observer {
             Role::Client => Role::Server,
         };
         Self {
-            reader: match wire {
-                WireChoice::WebSocket => Reader::WebSocket(other, Decoder::default()),
-                WireChoice::Line => Reader::Line(LineDecoder::default()),
-                WireChoice::Binary => Reader::Binary(BinaryDecoder::default()),
-                WireChoice::Raw => Reader::Raw,
-                WireChoice::Own => Reader::Own,
-            },
-            pool: Pool::default(),
+            reader: Reader::new(wire, other, u64::MAX),
+            is_framed: !matches!(wire, WireChoice::Raw),
             waiting: Vec::new(),
             head: VecDeque::new(),
             answer: None,
@@ -133,8 +107,8 @@ impl Observer {
             return;
         }
         self.waiting.extend_from_slice(frames);
-        while let Some(seen) = self.next() {
-            self.note(seen);
+        while let Some(next) = self.next() {
+            self.note(next);
         }
         assert!(
             !self.is_closed || self.waiting.is_empty(),
@@ -142,101 +116,46 @@ impl Observer {
         );
     }
 
-    fn note(&mut self, seen: Seen) {
-        assert!(!self.is_closed, "{seen:?} after the goodbye");
-        match seen {
-            Seen::Fragment => {}
-            Seen::Message(payload) => {
+    fn note(&mut self, next: Next) {
+        assert!(!self.is_closed, "{next:?} after the goodbye");
+        match next {
+            Next::More | Next::Frame => {}
+            Next::Message(payload) => {
                 assert_eq!(
                     Some(payload),
                     self.sent.pop_front(),
                     "messages in their order"
                 );
             }
-            Seen::Ping(payload) => self.pings.push(payload),
-            Seen::Pong(payload) => {
-                let place = self.owed.iter().position(|owed| *owed == payload);
-                let place = place.expect("a pong answers a ping of the peer");
-                self.owed.drain(..=place);
-                self.folded += place as u64;
-                self.newest_pong = payload;
-            }
-            Seen::Close => self.is_closed = true,
+            Next::Ping(payload) => self.pings.push(payload),
+            Next::Pong(payload) => self.note_pong(payload.unwrap_or_default()),
+            Next::Close => self.is_closed = true,
         }
+    }
+
+    fn note_pong(&mut self, payload: Vec<u8>) {
+        let place = self.owed.iter().position(|owed| *owed == payload);
+        let place = place.expect("a pong answers a ping of the peer");
+        self.owed.drain(..=place);
+        self.folded += place as u64;
+        self.newest_pong = payload;
     }
 
     /// Takes the next whole frame.
-    fn next(&mut self) -> Option<Seen> {
+    fn next(&mut self) -> Option<Next> {
         if self.waiting.is_empty() {
             return None;
         }
-        let (consumed, seen) = match &mut self.reader {
-            Reader::WebSocket(role, decoder) => {
-                let (consumed, item) = decoder
-                    .decode(*role, &mut self.waiting, u64::MAX, &mut self.pool)
-                    .expect("what we write keeps the rules");
-                let bytes = |range: std::ops::Range<usize>| self.waiting[range].to_vec();
-                let seen = match item {
-                    WebSocketItem::NeedMore => None,
-                    WebSocketItem::Fragment => Some(Seen::Fragment),
-                    WebSocketItem::Message { payload, .. } => Some(Seen::Message(match payload {
-                        Payload::Input(range) => bytes(range),
-                        Payload::Assembled => decoder.assembled().to_vec(),
-                    })),
-                    WebSocketItem::Ping(range) => Some(Seen::Ping(bytes(range))),
-                    WebSocketItem::Pong(range) => Some(Seen::Pong(bytes(range))),
-                    WebSocketItem::Close { .. } => Some(Seen::Close),
-                };
-                (consumed, seen)
-            }
-            Reader::Line(decoder) => {
-                let (consumed, item) = decoder
-                    .decode(&mut self.waiting, u64::MAX, &mut self.pool)
-                    .expect("what we write keeps the rules");
-                (consumed, plain(item, &self.waiting, decoder.assembled()))
-            }
-            Reader::Binary(decoder) => {
-                let (consumed, item) = decoder
-                    .decode(&mut self.waiting, u64::MAX, &mut self.pool)
-                    .expect("what we write keeps the rules");
-                (consumed, plain(item, &self.waiting, decoder.assembled()))
-            }
-            Reader::Raw => return self.next_raw(),
-            Reader::Own => own(&self.waiting),
-        };
+        if !self.is_framed {
+            let len = self.sent.front().expect("only messages are written").len();
+            let is_whole = self.waiting.len() >= len;
+            return is_whole.then(|| Next::Message(self.waiting.drain(..len).collect()));
+        }
+        let (consumed, next) = self
+            .reader
+            .step(self.waiting.clone())
+            .expect("what we write keeps the rules");
         self.waiting.drain(..consumed);
-        seen
-    }
-
-    /// Without frames a message is as many bytes as were sent.
-    fn next_raw(&mut self) -> Option<Seen> {
-        let len = self.sent.front().expect("only messages are written").len();
-        (self.waiting.len() >= len).then(|| Seen::Message(self.waiting.drain(..len).collect()))
-    }
-}
-
-fn plain(item: Item, input: &[u8], assembled: &[u8]) -> Option<Seen> {
-    match item {
-        Item::NeedMore => None,
-        Item::Ping => Some(Seen::Ping(Vec::new())),
-        Item::Pong => Some(Seen::Pong(Vec::new())),
-        Item::Message { payload, .. } => Some(Seen::Message(match payload {
-            Payload::Input(range) => input[range].to_vec(),
-            Payload::Assembled => assembled.to_vec(),
-        })),
-    }
-}
-
-fn own(input: &[u8]) -> (usize, Option<Seen>) {
-    match *input {
-        [b'm', len, ref rest @ ..] => match rest.get(..usize::from(len)) {
-            Some(payload) => (2 + payload.len(), Some(Seen::Message(payload.to_vec()))),
-            None => (0, None),
-        },
-        [b'?', a, b, c, d, ..] => (5, Some(Seen::Ping(vec![a, b, c, d]))),
-        [b'!', a, b, c, d, ..] => (5, Some(Seen::Pong(vec![a, b, c, d]))),
-        [b'.', ..] => (1, Some(Seen::Close)),
-        [] | [b'm' | b'?' | b'!', ..] => (0, None),
-        [tag, ..] => panic!("{tag:#x} was written"),
+        (!matches!(next, Next::More)).then_some(next)
     }
 }

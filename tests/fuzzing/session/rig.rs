@@ -3,24 +3,25 @@
 use std::io::IoSlice;
 
 use heartwheel::close::{Cause, CloseCode, KernelFigures, Phase};
-use heartwheel::config::{HeartbeatConfig, LimitsConfig, Overflow, Proof};
+use heartwheel::config::{HeartbeatConfig, LimitsConfig, Overflow};
 use heartwheel::error::SendError;
 use heartwheel::proto::heartbeat;
 use heartwheel::proto::message::{Message, SharedMessage};
-use heartwheel::proto::outbox::Outbox;
 use heartwheel::proto::policy::Policy;
 use heartwheel::proto::pool::Pool;
-use heartwheel::proto::ring::Ring;
-use heartwheel::proto::session::{Due, Entropy, Env, Event, PolicyId, Session, SocketAction};
+use heartwheel::proto::session::{Entropy, Env, PolicyId, Session, SocketAction};
 use heartwheel::proto::time::{Micros, Moment};
-use heartwheel::proto::wire::{Payload, Role};
+use heartwheel::proto::wire::Role;
 
 use super::super::dice::Dice;
 use super::law::{Law, TICK};
 use super::observer::Observer;
 use super::plan::{Figures, Plan, WireChoice};
-use super::shadow::{Next, Shadow};
+use super::reader::Reader;
 use super::socket::Socket;
+
+mod input;
+mod time;
 
 /// A session with its surroundings.
 pub(super) struct Rig {
@@ -34,7 +35,8 @@ pub(super) struct Rig {
     /// The session is over and its slot is free.
     pub(super) is_ended: bool,
     policies: [(PolicyId, HeartbeatConfig); 2],
-    shadow: Shadow,
+    /// Makes of the same input what the session must make of it.
+    reader: Reader,
     law: Law,
     /// When the timer fires, which is told only what the session says.
     scheduled: Micros,
@@ -91,7 +93,7 @@ impl Rig {
             observer: Observer::new(plan.wire, role),
             is_ended: false,
             policies,
-            shadow: Shadow::new(plan.wire, role, limits.max_message),
+            reader: Reader::new(plan.wire, role, limits.max_message as u64),
             limits,
             law: Law::new(session.phase(), now),
             scheduled: Micros::MAX,
@@ -193,7 +195,7 @@ impl Rig {
         }
         assert!(self.observer.sent.is_empty(), "a message was lost");
         self.observer.settle_pongs(stats.pongs_folded);
-        if self.shadow.is_idle() && !self.session.has_input() {
+        if self.reader.is_idle() && !self.session.has_input() {
             assert!(self.session.is_released(), "an idle session keeps buffers");
         }
     }
@@ -274,163 +276,6 @@ impl Rig {
         }
         let written = self.written_at.len() as u64;
         assert_eq!(self.env.stats().pings_written, written);
-    }
-
-    /// Reads all that has arrived, unless reading is paused.
-    pub(super) fn read(&mut self) {
-        let phase = self.session.phase();
-        if self.is_ended || phase == Phase::Connecting || self.session.is_paused() {
-            return;
-        }
-        if self.socket.is_reset {
-            self.session.handle_io_error(self.now, Some(104), true);
-            return;
-        }
-        let had_output = self.session.has_output();
-        let mut ring = self.session.take_input(&mut self.env);
-        self.decode(&mut ring);
-        while !self.socket.arrived.is_empty() {
-            if ring.is_full() {
-                let limit = self.session.input_limit(&self.env);
-                if !ring.grow(limit, self.env.pool_mut()) {
-                    let is_waiting = self.session.phase() == Phase::Handshaking;
-                    assert!(is_waiting, "a full ring that nothing empties");
-                    break;
-                }
-            }
-            let count = self.socket.read(&mut ring, self.env.pool_mut());
-            self.session.handle_bytes(&mut self.env, self.now, count);
-            self.law.note_bytes(&self.times(), self.now);
-            self.decode(&mut ring);
-        }
-        let limit = self.session.input_limit(&self.env);
-        assert!(ring.capacity() <= limit.next_multiple_of(64 * 1024));
-        if self.session.phase() == Phase::Closed {
-            ring.consume(ring.len());
-        }
-        self.session.put_input(&mut self.env, ring);
-        self.see_end();
-        self.note_output(had_output);
-    }
-
-    fn see_end(&mut self) {
-        let socket = &mut self.socket;
-        if !socket.is_ended || !socket.arrived.is_empty() || socket.is_end_seen {
-            return;
-        }
-        socket.is_end_seen = true;
-        let messages = self.env.stats().messages_in;
-        if let Some((_, payload)) = self.session.decode_rest(&mut self.env, self.now) {
-            assert_eq!(payload, Payload::Assembled);
-            assert!(matches!(self.wire, WireChoice::Line));
-            let line = self.session.take_assembled();
-            assert!(line.len() <= self.limits.max_message);
-            assert_eq!(self.env.stats().messages_in, messages + 1);
-        }
-        self.session.handle_eof(&self.env, self.now);
-        assert_ne!(self.session.phase(), Phase::Open);
-    }
-
-    fn decode(&mut self, ring: &mut Ring) {
-        while !ring.is_empty() && self.session.phase() != Phase::Handshaking {
-            let input = ring.contiguous_mut();
-            let is_watched = self.session.phase() == Phase::Open;
-            let expected = is_watched.then(|| self.shadow.step(input.to_vec()));
-            let len = input.len();
-            let (consumed, event) = self.session.decode(&mut self.env, self.now, input);
-            assert!(consumed <= len);
-            let is_done = matches!(event, Event::NeedMore);
-            assert!(is_done || consumed > 0, "{event:?} out of nothing");
-            let found = match &event {
-                Event::Message { payload, .. } => Some(match payload {
-                    Payload::Input(range) => {
-                        assert!(range.end <= consumed);
-                        input[range.clone()].to_vec()
-                    }
-                    Payload::Assembled => self.session.take_assembled(),
-                }),
-                Event::NeedMore | Event::Consumed | Event::Pong { .. } => None,
-            };
-            match expected {
-                Some(Ok((used, next))) => {
-                    assert_eq!(consumed, used, "{event:?}, not {next:?}");
-                    self.check_event(&event, found, next);
-                }
-                Some(Err(error)) => {
-                    assert!(is_done && consumed == len);
-                    assert_eq!(self.session.cause(), Some(error.cause()), "{error:?}");
-                }
-                None => assert!(found.is_none(), "a message after the goodbye"),
-            }
-            ring.consume(consumed);
-            if is_done {
-                break;
-            }
-        }
-    }
-
-    fn check_event(&mut self, event: &Event, found: Option<Vec<u8>>, next: Next) {
-        let is_open = self.session.phase() == Phase::Open;
-        match (next, event) {
-            (Next::More, Event::NeedMore) | (Next::Frame, Event::Consumed) => assert!(is_open),
-            (Next::Message(payload), Event::Message { .. }) => {
-                assert_eq!(found, Some(payload));
-                self.law.note_message_in(&self.times(), self.now);
-            }
-            (Next::Ping(payload), Event::Consumed) => self.check_ping(payload, is_open),
-            (Next::Pong(token), event) => self.check_pong(token, event, is_open),
-            (Next::Close, Event::Consumed) => {
-                assert_eq!(self.session.cause(), Some(Cause::PeerClosed));
-            }
-            (next, event) => panic!("{next:?} became {event:?}"),
-        }
-    }
-
-    /// While the socket takes output every ping gets a pong of its own, within the bounds of memory.
-    fn check_ping(&mut self, payload: Vec<u8>, is_open: bool) {
-        if is_open {
-            self.observer.expect_pong(payload);
-            let folded = self.env.stats().pongs_folded;
-            if self.socket.is_writable && self.observer.owed_bytes() <= Outbox::PONG_LIMIT {
-                assert_eq!(folded, self.folded, "a pong stands for two pings");
-            }
-            self.folded = folded;
-            return;
-        }
-        assert_eq!(self.session.cause(), Some(Cause::PingFlood));
-        let rate = self.limits.pings_per_second;
-        assert_burst(self.env.stats().pings_received, rate);
-    }
-
-    fn check_pong(&mut self, token: Option<Vec<u8>>, event: &Event, is_open: bool) {
-        let written = self.observer.pings.len();
-        let number = match token {
-            // A wire without tokens: the oldest.
-            None => (self.answered < written).then_some(self.answered),
-            Some(token) => {
-                let oldest = self.answered.max(written.saturating_sub(65));
-                let outstanding = oldest..written;
-                outstanding
-                    .rev()
-                    .find(|&number| self.observer.pings[number] == token)
-            }
-        };
-        match (number, event) {
-            (Some(number), Event::Pong { rtt }) => {
-                self.answered = number + 1;
-                let took = self.now.at - self.written_at[number];
-                assert!(rtt.is_none_or(|rtt| rtt == took));
-                self.law.note_answer(self.now);
-            }
-            (None, Event::Consumed) => {
-                if !is_open {
-                    assert_eq!(self.session.cause(), Some(Cause::PongFlood));
-                    let rate = self.limits.pongs_per_second;
-                    assert_burst(self.env.stats().pongs_unsolicited, rate);
-                }
-            }
-            (number, event) => panic!("pong of ping {number:?} became {event:?}"),
-        }
     }
 
     /// Queues a message and checks the answer.
@@ -542,133 +387,7 @@ impl Rig {
             (Role::Client, false) => self.session.handle_handshake(&mut self.env, self.now, b""),
         }
     }
-
-    /// Lets time pass; timers fire on their way.
-    pub(super) fn pass_until(&mut self, at: Micros) {
-        for _ in 0..FIRINGS {
-            let due = self.firing();
-            if self.is_ended || due > at {
-                break;
-            }
-            self.now.at = self.now.at.max(due);
-            self.expire();
-        }
-        if self.is_ended || self.firing() > at {
-            self.now.at = self.now.at.max(at);
-        }
-    }
-
-    /// When the timer fires next.
-    pub(super) fn firing(&self) -> Micros {
-        let tick = Micros::from(TICK).as_micros();
-        match self.is_on_ticks && self.scheduled < Micros::MAX {
-            true => Micros::new(self.scheduled.as_micros().next_multiple_of(tick)),
-            false => self.scheduled,
-        }
-    }
-
-    /// Holds the loop up: afterwards the socket is read first, as in a turn.
-    pub(super) fn stall(&mut self, span: Micros) {
-        self.now = Moment {
-            at: self.now.at + span,
-            late: self.now.late + span,
-            stalled: true,
-        };
-        self.read();
-        self.settle();
-        self.pass_until(self.now.at);
-        self.now.stalled = false;
-    }
-
-    /// The timer has fired, perhaps for what was due before.
-    pub(super) fn expire(&mut self) {
-        for _ in 0..THINGS_DUE {
-            let was_paused = self.session.is_paused();
-            let had_output = self.session.has_output();
-            let (phase, cause) = (self.session.phase(), self.session.cause());
-            let pings_due = self.env.stats().pings_due;
-            match self.session.handle_timeout(&mut self.env, self.now) {
-                Due::Wait(at) => {
-                    assert!(at > self.now.at, "waits for what has passed");
-                    assert_eq!(at, self.session.poll_deadline(&self.env, self.now));
-                    self.scheduled = at;
-                    return self.settle();
-                }
-                Due::Changed => {
-                    let is_ping = self.env.stats().pings_due == pings_due + 1;
-                    self.check_due(phase, cause, was_paused, is_ping);
-                    if phase == Phase::Handshaking && self.session.phase() == Phase::Closing {
-                        self.observer.expect_answer();
-                    }
-                    self.note_output(had_output);
-                    if was_paused && !self.session.is_paused() {
-                        self.read();
-                    }
-                }
-                Due::Silent => self.judge(),
-            }
-        }
-        panic!("something is always due");
-    }
-
-    fn check_due(&self, phase: Phase, before: Option<Cause>, was_paused: bool, is_ping: bool) {
-        let times = self.times();
-        match (before, self.session.cause()) {
-            (None, Some(cause)) => {
-                let state = (self.session.age(self.now), was_paused);
-                self.law
-                    .check_deadline(cause, &times, &self.limits, state, self.now);
-            }
-            (Some(_), _) => {
-                assert_eq!(
-                    (phase, self.session.phase()),
-                    (Phase::Closing, Phase::Closed)
-                );
-                self.law.check_close(&times, self.now);
-            }
-            (None, None) => assert!(is_ping, "nothing has changed"),
-        }
-    }
-
-    /// Silence has lasted too long: one more read, then the verdict.
-    fn judge(&mut self) {
-        let times = self.times();
-        let is_paused = self.session.is_paused();
-        if is_paused {
-            if !self.socket.arrived.is_empty() || self.session.has_input() {
-                self.session.handle_waiting_bytes(&self.env, self.now);
-                self.law.note_bytes(&times, self.now);
-            }
-        } else {
-            self.read();
-        }
-        if self.session.is_silent(&self.env, self.now) {
-            let is_slow = |kernel| self.session.spare_slow(self.now, kernel);
-            if self.kernel.as_ref().is_some_and(is_slow) {
-                return self.law.note_spared(&times);
-            }
-            let cause = self.session.judge(&self.env, self.now, self.kernel);
-            let is_left = is_paused && !self.socket.arrived.is_empty();
-            assert!(
-                !(is_left && times.proof == Proof::Bytes),
-                "proof was waiting"
-            );
-            self.law.check_silence(cause, &times, is_paused, self.now);
-        }
-    }
-}
-
-/// A peer may send three seconds' worth at once.
-fn assert_burst(count: u64, rate: Option<u32>) {
-    let cost = 1_000 / rate.expect("the limit is on");
-    assert!(count * u64::from(cost) > 3_000, "a flood of {count}");
 }
 
 /// Stands for the heads of an opening handshake.
 pub(super) const HEAD: &[u8] = b"HEAD\r\n\r\n";
-
-/// Firings of the timer that one passage of time follows.
-const FIRINGS: usize = 64;
-
-/// Things one session may have due at once.
-const THINGS_DUE: usize = 6;

@@ -54,6 +54,12 @@ pub fn request(
     if !subprotocols.is_empty() {
         head.own("Sec-WebSocket-Protocol", offer(subprotocols)?.as_bytes());
     }
+    // RFC 6454, 7.3: "the user agent MUST NOT include more than one Origin header field"
+    let is_origin = |name: &&str| name.eq_ignore_ascii_case("origin");
+    let names = headers.iter().map(|(name, _)| name.as_ref());
+    if let Some(second) = names.filter(is_origin).nth(1) {
+        return Err(InvalidHead::RepeatedHeader(second.to_owned()));
+    }
     head.foreign(headers, &RESERVED)?;
     Ok(head.finish())
 }

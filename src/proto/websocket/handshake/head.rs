@@ -105,6 +105,8 @@ pub enum InvalidHead {
     HeaderValue(String),
     /// A header that the handshake writes itself.
     ReservedHeader(String),
+    /// A header that may stand in a request once only.
+    RepeatedHeader(String),
     /// A subprotocol that is not a token, is offered twice, or was not offered.
     Subprotocol(String),
     /// A status that cannot be the final one of a response: below 200 or above 599.
@@ -125,6 +127,7 @@ impl fmt::Display for InvalidHead {
             Self::ReservedHeader(name) => {
                 write!(f, "header {name:?} is written by the handshake itself")
             }
+            Self::RepeatedHeader(name) => write!(f, "header {name:?} is given twice"),
             Self::Subprotocol(name) => {
                 write!(
                     f,

@@ -1,4 +1,4 @@
-//! What a session must make of its input: the wire's own decoder, beside it.
+//! Reads a wire by its own decoder: what a session must make of its input, and its peer of its output.
 
 use std::ops::Range;
 
@@ -13,8 +13,8 @@ use heartwheel::proto::wire::{Item, Payload, Role};
 use super::codec::Tagged;
 use super::plan::WireChoice;
 
-/// A decoder that is shown the same bytes as the session.
-pub(super) struct Shadow {
+/// The decoder of a wire, whichever that is.
+pub(super) struct Reader {
     decoder: Kind,
     role: Role,
     limit: u64,
@@ -42,8 +42,9 @@ pub(super) enum Next {
     Close,
 }
 
-impl Shadow {
-    pub(super) fn new(wire: WireChoice, role: Role, limit: usize) -> Self {
+impl Reader {
+    /// Begins to read what comes to that role.
+    pub(super) fn new(wire: WireChoice, role: Role, limit: u64) -> Self {
         Self {
             decoder: match wire {
                 WireChoice::WebSocket => Kind::WebSocket(Decoder::default()),
@@ -53,7 +54,7 @@ impl Shadow {
                 WireChoice::Own => Kind::Own,
             },
             role,
-            limit: limit as u64,
+            limit,
             pool: Pool::default(),
         }
     }
@@ -68,7 +69,7 @@ impl Shadow {
         }
     }
 
-    /// Decodes one step, as the session is to do with the same bytes.
+    /// Decodes one step, as a session is to do with the same bytes.
     pub(super) fn step(&mut self, mut input: Vec<u8>) -> Result<(usize, Next), ProtocolError> {
         match &mut self.decoder {
             Kind::WebSocket(decoder) => {
