@@ -88,7 +88,8 @@ impl Admission {
 #[derive(Debug, Default)]
 pub(super) struct Addresses {
     tallies: HashMap<Source, Tally>,
-    /// Addresses with no connection left whose rate is not yet paid for, and when to look at them.
+    /// Addresses with no connection left whose rate is not yet paid for, and when it will be. An entry
+    /// whose time is no longer the tally's is stale: whoever moved that time on has left another.
     lingering: VecDeque<(Micros, Source)>,
 }
 
@@ -125,9 +126,8 @@ impl Addresses {
         self.sweep(now);
         let source = Source::from(ip);
         let tally = self.tallies.entry(source).or_default();
-        let is_new = tally.is_empty() && tally.paid == Micros::ZERO;
         let is_paid = rate.take(&mut tally.paid, now);
-        if is_new {
+        if is_paid && tally.is_empty() {
             self.lingering.push_back((tally.paid, source));
         }
         match is_paid {
@@ -138,26 +138,30 @@ impl Addresses {
 
     /// Lets an address go that has nothing left to count.
     fn forget(&mut self, source: Source, now: Micros) {
-        let Some(tally) = self.tallies.get(&source) else {
-            return;
-        };
-        if tally.is_empty() {
-            if tally.paid <= now {
-                self.tallies.remove(&source);
-            } else {
-                self.lingering.push_back((tally.paid, source));
-            }
+        if let Some(due) = self.unpaid(source, now) {
+            self.lingering.push_back((due, source));
         }
     }
 
-    /// Looks again at those whose time has come.
+    /// Looks again at those whose time has come. None of them is put back, so that the table holds
+    /// what came within the last seconds however long a flood lasts.
     fn sweep(&mut self, now: Micros) {
         while let Some(&(due, source)) = self.lingering.front()
             && due <= now
         {
             self.lingering.pop_front();
-            self.forget(source, now);
+            self.unpaid(source, now);
         }
+    }
+
+    /// Removes an address that has nothing left to count, or returns when it can be removed.
+    fn unpaid(&mut self, source: Source, now: Micros) -> Option<Micros> {
+        let tally = self.tallies.get(&source).filter(|tally| tally.is_empty())?;
+        if tally.paid > now {
+            return Some(tally.paid);
+        }
+        self.tallies.remove(&source);
+        None
     }
 }
 
@@ -393,6 +397,28 @@ mod tests {
         assert_eq!(addresses.tallies.len(), 1);
         addresses.leave_open(PEER, millis(400));
         assert!(addresses.tallies.is_empty());
+    }
+
+    #[test]
+    fn a_flood_at_the_rate_leaves_no_more_to_look_at_than_its_last_seconds() {
+        let admission = admission(AdmissionConfig {
+            handshakes_per_address: Some(100),
+            ..AdmissionConfig::default()
+        });
+        let mut addresses = Addresses::default();
+        for tenth in 1..=600 {
+            let now = millis(100 * tenth);
+            while arrive(&admission, &mut addresses, PEER, now).is_ok() {
+                addresses.leave_open(PEER, now);
+            }
+            let lingering = addresses.lingering.len();
+            assert!(lingering <= 600, "{lingering} after {now:?}");
+        }
+        let later = Micros::from_secs(90);
+        let other = IpAddr::from([192, 0, 2, 2]);
+        assert_eq!(arrive(&admission, &mut addresses, other, later), Ok(()));
+        assert_eq!(addresses.tallies.len(), 1, "the flood is forgotten");
+        assert_eq!(addresses.lingering.len(), 1);
     }
 
     #[test]
