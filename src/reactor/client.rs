@@ -21,7 +21,8 @@ use crate::proto::time::Micros;
 use crate::proto::websocket::handshake::ResponseError;
 
 /// How a lost connection is dialed again: after a random time in [`min`, the smaller of `cap` and
-/// `base` · 2^n] at the n-th failure in a row.
+/// `base` · 2^n] at the n-th failure in a row, and after what a server's `Retry-After` asks for, up to a
+/// day.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReconnectConfig {
     /// Least delay. Default 50 ms.
@@ -277,12 +278,12 @@ impl DialError {
         }
     }
 
-    /// Returns how long the server asks us to wait.
+    /// Returns how long the server asks us to wait, as far as we go along with it.
     fn retry_after(&self) -> Option<Micros> {
         match self {
             #[cfg(feature = "websocket")]
             Self::Handshake(ResponseError::Status { retry_after, .. }) => {
-                retry_after.map(Micros::from_secs)
+                retry_after.map(|seconds| Micros::from_secs(seconds).min(MOST_ASKED))
             }
             #[cfg(feature = "websocket")]
             Self::Handshake(_) => None,
@@ -477,6 +478,10 @@ pub(super) fn resolve(host: &str, port: u16) -> Vec<SocketAddr> {
         .unwrap_or_default()
 }
 
+/// The longest wait that a server may ask for: a number too many must not keep a client away for ever.
+#[cfg(feature = "websocket")]
+const MOST_ASKED: Micros = Micros::from_secs(24 * 60 * 60);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -556,5 +561,21 @@ mod tests {
         assert!(!status(404).is_retryable());
         assert!(status(429).is_retryable());
         assert!(status(503).is_retryable());
+    }
+
+    #[cfg(feature = "websocket")]
+    #[test]
+    fn a_server_may_ask_for_a_day_and_no_more() {
+        let asked = |seconds| {
+            let error = DialError::Handshake(ResponseError::Status {
+                code: 503,
+                retry_after: Some(seconds),
+            });
+            error.retry_after().expect("it asks")
+        };
+        let day = 24 * 60 * 60;
+        assert_eq!(asked(day - 1), Micros::from_secs(day - 1));
+        assert_eq!(asked(day + 1), Micros::from_secs(day));
+        assert_eq!(asked(u64::MAX), Micros::from_secs(day));
     }
 }
