@@ -27,7 +27,7 @@ pub(crate) struct Victim {
     probe: Probe,
     /// Where the output stood when the present attack began.
     mark: AtomicUsize,
-    /// The lines that [`end_of`](Self::end_of) has told of.
+    /// The lines whose ends were told of.
     told: Mutex<HashSet<usize>>,
 }
 
@@ -147,14 +147,19 @@ impl Victim {
         peak.saturating_sub(base.resident)
     }
 
-    /// Waits until so many connections, the probe's aside, have ended since the attack began.
+    /// Waits until so many connections, the probe's aside, have ended since the attack began, whether
+    /// they were told of before or not.
     pub(crate) fn ended(&self, count: usize) -> Vec<Ended> {
         let mut ended = Vec::new();
         if count > 0 {
-            let mark = self.mark.load(Ordering::Acquire);
+            let mut place = self.mark.load(Ordering::Acquire);
             let process = self.server.process();
-            process.wait_past(mark, &format!("{count} ends"), |line| {
-                ended.extend(Ended::of(line));
+            process.wait_past(place, &format!("{count} ends"), |line| {
+                if let Some(end) = Ended::of(line) {
+                    self.told.lock().unwrap().insert(place);
+                    ended.push(end);
+                }
+                place += 1;
                 (ended.len() == count).then_some(())
             });
         }
