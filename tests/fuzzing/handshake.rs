@@ -67,6 +67,13 @@ fn check_request(input: &[u8], limits: &HeadLimits, seed: u64) {
     };
     assert!(request.headers().count() <= limits.max_headers);
     assert_sound(request.headers());
+    let first_line = check_lines(&input[..len], request.headers());
+    let words: Vec<&[u8]> = first_line.split(|&byte| byte == b' ').collect();
+    let [method, target, b"HTTP/1.0" | b"HTTP/1.1"] = words[..] else {
+        panic!("{}", first_line.escape_ascii());
+    };
+    assert_eq!(method, request.method().as_bytes());
+    assert_eq!(target, request.target().as_bytes());
     assert!(is_token(request.method()));
     assert!(
         !request
@@ -79,21 +86,19 @@ fn check_request(input: &[u8], limits: &HeadLimits, seed: u64) {
         assert!(request.target().ends_with(query));
     }
     match request.upgrade() {
-        Ok(upgrade) => check_upgrade(&request, &upgrade, &input[..len]),
+        Ok(upgrade) => {
+            assert!(first_line.ends_with(b" HTTP/1.1"));
+            check_upgrade(&request, &upgrade);
+        }
         Err(error) => check_answer(&error_response(&error), error.status()),
     }
 }
 
 /// A request that may be upgraded has everything that RFC 6455, section 4.2.1, asks for, and our
 /// answer is one that a client accepts.
-fn check_upgrade(request: &Request<'_>, upgrade: &Upgrade<'_>, head: &[u8]) {
+fn check_upgrade(request: &Request<'_>, upgrade: &Upgrade<'_>) {
     let values = |name: &str| values(request.headers(), name);
     assert_eq!(request.method(), "GET");
-    let line_end = head.iter().position(|&byte| byte == b'\n');
-    // Empty lines before the request line are skipped (RFC 9112, section 2.2).
-    let first_line = head.trim_ascii_start();
-    assert!(line_end.is_some() && first_line.starts_with(b"GET "));
-    assert!(first_line.windows(8).any(|word| word == b"HTTP/1.1"));
     assert!(matches!(values("host")[..], [host] if !host.is_empty()));
     assert!(names(&values("upgrade"), "websocket") && names(&values("connection"), "upgrade"));
     assert_eq!(values("sec-websocket-version"), [b"13"]);
@@ -173,11 +178,35 @@ fn check_response(input: &[u8], limits: &HeadLimits, seed: u64) {
     assert!(chosen.is_none_or(|name| offered.contains(&name)));
     let said: Vec<&[u8]> = chosen.iter().map(|name| name.as_bytes()).collect();
     assert_eq!(values("sec-websocket-protocol"), said);
+    // Interim responses come before it, whole.
     let head = &input[..len];
-    assert!(
-        head.windows(13)
-            .any(|word| word == b"HTTP/1.1 101 " || word == b"HTTP/1.1 101\r")
-    );
+    let ends = (4..len).filter(|&at| head[..at].ends_with(b"\r\n\r\n"));
+    let start = ends.max().unwrap_or(0);
+    let first_line = check_lines(&head[start..], response.headers());
+    assert!(first_line.starts_with(b"HTTP/1.1 101"));
+}
+
+/// Reads a head line by line: its headers are those that were found. Returns its first line.
+fn check_lines<'h, 'a>(
+    head: &'h [u8],
+    headers: impl Iterator<Item = (&'a str, &'a [u8])>,
+) -> &'h [u8] {
+    let head = head.strip_suffix(b"\n").expect("the last line ends");
+    // Empty lines before the first are skipped (RFC 9112, section 2.2).
+    let mut lines = head
+        .split(|&byte| byte == b'\n')
+        .map(|line| line.strip_suffix(b"\r").expect("lines end with both bytes"))
+        .skip_while(|line| line.is_empty());
+    let first_line = lines.next().expect("a head has a line");
+    for (name, value) in headers {
+        let line = lines.next().expect("a header has a line");
+        let (given, rest) = line.split_at(name.len());
+        assert_eq!(given, name.as_bytes());
+        let given = rest.strip_prefix(b":").expect("a colon follows the name");
+        assert_eq!(given.trim_ascii(), value.trim_ascii());
+    }
+    assert_eq!(lines.collect::<Vec<_>>(), [b""], "a line that is no header");
+    first_line
 }
 
 /// The values of all lines of that name.
@@ -340,7 +369,7 @@ fn check_own_request(case: &Case<'_>) {
     assert_ends_with(&lines(parsed.headers()), &headers);
     let upgrade = parsed.upgrade().expect("our own request may be upgraded");
     assert_eq!(upgrade.subprotocols(), subprotocols);
-    check_upgrade(&parsed, &upgrade, &head);
+    check_upgrade(&parsed, &upgrade);
     let accept = accept_for(case.key);
     let chosen = subprotocols.first().map(String::as_str);
     if let Ok(response) = accept_response(&upgrade, chosen, &headers) {

@@ -127,7 +127,7 @@ fn own(input: &[u8], limit: u64) -> Result<(usize, Next), ProtocolError> {
         bytes.map(<[u8]>::to_vec).ok_or(nonsense)
     };
     Ok(match Tagged.decode(input)? {
-        Decoded::NeedMore if input.len() as u64 >= limit + 4096 => {
+        Decoded::NeedMore if input.len() as u64 >= limit.saturating_add(4096) => {
             let size = input.len() as u64;
             return Err(ProtocolError::MessageTooBig { size, limit });
         }

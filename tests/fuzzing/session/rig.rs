@@ -230,10 +230,11 @@ impl Rig {
         while self.socket.is_writable && self.session.has_output() {
             let mut slices = [IoSlice::new(&[]); 16];
             let count = self.session.slices(&mut slices);
-            let offered: Vec<u8> = slices[..count]
+            let offered = slices[..count]
                 .iter()
-                .flat_map(|slice| slice.iter().copied())
-                .collect();
+                .map(|slice| &**slice)
+                .collect::<Vec<&[u8]>>()
+                .concat();
             assert!(!offered.is_empty(), "output that cannot be seen");
             let accepted = offered.len().min(self.socket.room);
             self.socket.room -= if self.socket.room == usize::MAX {

@@ -43,9 +43,8 @@ impl Socket {
     ) -> usize {
         let spare = ring.spare_mut(pool);
         let count = self.arrived.len().min(spare.len()).min(self.chunk);
-        for (to, byte) in spare.iter_mut().zip(self.arrived.drain(..count)) {
-            *to = byte;
-        }
+        spare[..count].copy_from_slice(&self.arrived[..count]);
+        self.arrived.drain(..count);
         ring.commit(count);
         count
     }
