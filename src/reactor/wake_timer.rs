@@ -108,10 +108,11 @@ const ENOUGH_WAITS: u32 = 64;
 
 #[cfg(all(test, feature = "sockets", target_os = "linux"))]
 mod tests {
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
     use mio::{Events, Poll};
 
+    use super::super::clock::Clock;
     use super::super::token::Target;
     use super::*;
 
@@ -126,17 +127,18 @@ mod tests {
     fn many_waits_for_one_deadline_need_no_timeout_any_more() {
         let mut poll = Poll::new().expect("a selector");
         let mut events = Events::with_capacity(4);
+        let clock = Clock::new(Micros::from_millis(10));
         let mut timer = WakeTimer::new();
         for _ in 0..3 {
             for wait in 0..ENOUGH_WAITS {
                 assert!(!covers(&mut timer, &poll, WAKE), "{wait}");
             }
-            let set = Instant::now();
+            let set = clock.now().at;
             assert!(covers(&mut timer, &poll, WAKE));
             assert!(covers(&mut timer, &poll, WAKE));
             let patience = Some(Duration::from_secs(20));
             poll.poll(&mut events, patience).expect("the wait works");
-            assert!(set.elapsed() >= Duration::from(WAKE - NOW));
+            assert!(clock.now().at - set >= WAKE - NOW);
             let tokens: Vec<_> = events.iter().map(|event| event.token()).collect();
             assert_eq!(tokens, [Target::WakeTimer.token()]);
             timer.acknowledge();
