@@ -1,41 +1,29 @@
-//! What a heartbeat costs: with 1 000 WebSocket connections in the steady state the server makes one
-//! read and one write a ping answered, and no more waits than that.
+//! What a heartbeat and a message cost: with 1 000 WebSocket connections in the steady state the server
+//! makes one read and one write a ping answered, and no more waits than that; for a message that it
+//! echoes it makes one of each.
 #![cfg(all(target_os = "linux", feature = "cli"))]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod support;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use support::crowd::Crowd;
 use support::program::Server;
+use support::raw::{Arrival, RawPeer};
 use support::{PATIENCE, Wire};
 
 const CONNECTIONS: usize = 1_000;
 const INTERVAL: Duration = Duration::from_secs(1);
+const ECHOES: u64 = 2_000;
 
 #[test]
 fn a_heartbeat_costs_two_system_calls_and_at_most_one_wait() {
-    let place =
-        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("syscalls-{}", std::process::id()));
-    // The server is the child of this test and strace its own: that needs no right to attach.
-    let mut strace = Command::new("strace");
-    strace
-        .args(["-D", "-f", "-ttt", "-s", "0", "-o"])
-        .arg(&place);
-    let times = [
-        "--interval",
-        "1s",
-        "--timeout",
-        "10s",
-        "--max-connections",
-        "2000",
-    ];
-    let server = Server::start_under(strace, &[Wire::WebSocket], &times);
+    let (server, place) = start_traced("1s");
     let crowd = Crowd::connect(server.port(Wire::WebSocket), CONNECTIONS);
     // The steady state: every connection has been through more than a whole interval.
     crowd.wait_for_answers(2 * CONNECTIONS as u64);
@@ -47,12 +35,7 @@ fn a_heartbeat_costs_two_system_calls_and_at_most_one_wait() {
     std::fs::remove_file(&place).unwrap();
     assert_eq!(crowd.lost(), 0, "the server closed connections");
 
-    let is_wait = |name: &str| name.starts_with("epoll_") && name.contains("wait");
-    let per_answer = |wait: bool| {
-        let counts = calls.iter().filter(|(name, _)| is_wait(name) == wait);
-        counts.map(|(_, count)| *count).sum::<u64>() as f64 / answered as f64
-    };
-    let (waits, others) = (per_answer(true), per_answer(false));
+    let (waits, others) = calls_each(&calls, answered);
     println!("{answered} pings answered: {others:.3} calls and {waits:.3} waits each: {calls:?}");
     assert!(
         others <= 2.1,
@@ -64,6 +47,65 @@ fn a_heartbeat_costs_two_system_calls_and_at_most_one_wait() {
         others >= 1.9,
         "{others:.3} calls a ping answered: {calls:?}"
     );
+}
+
+#[test]
+fn a_small_message_costs_two_system_calls_and_at_most_one_wait() {
+    let (server, place) = start_traced("30s");
+    let mut peer = RawPeer::connect(Wire::WebSocket, server.port(Wire::WebSocket));
+    let mut echo = || {
+        peer.send_binary(&[7; 64]);
+        assert_eq!(peer.next(), Arrival::Message(vec![7; 64]));
+    };
+    // The first ones find everything cold.
+    (0..100).for_each(|_| echo());
+
+    let from = unix_time();
+    (0..ECHOES).for_each(|_| echo());
+    let until = unix_time();
+    // For the trace to go on past the end.
+    echo();
+    let calls = wait_for_calls(&place, from, until);
+    std::fs::remove_file(&place).unwrap();
+
+    let (waits, others) = calls_each(&calls, ECHOES);
+    println!("{ECHOES} messages echoed: {others:.3} calls and {waits:.3} waits each: {calls:?}");
+    assert!(waits <= 1.05, "{waits:.3} waits a message: {calls:?}");
+    assert!(others <= 2.05, "{others:.3} calls a message: {calls:?}");
+    assert!(others >= 1.95, "{others:.3} calls a message: {calls:?}");
+}
+
+/// Starts a server below strace; returns where the trace is written.
+fn start_traced(interval: &str) -> (Server, PathBuf) {
+    let name = format!("syscalls-{}-{interval}", std::process::id());
+    let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    // The server is the child of this test and strace its own: that needs no right to attach.
+    let mut strace = Command::new("strace");
+    strace
+        .args(["-D", "-f", "-ttt", "-s", "0", "-o"])
+        .arg(&place);
+    let options = [
+        "--interval",
+        interval,
+        "--timeout",
+        "60s",
+        "--max-connections",
+        "2000",
+    ];
+    (
+        Server::start_under(strace, &[Wire::WebSocket], &options),
+        place,
+    )
+}
+
+/// Returns how many waits and how many other calls there were for each of so many occasions.
+fn calls_each(calls: &BTreeMap<String, u64>, occasions: u64) -> (f64, f64) {
+    let is_wait = |name: &str| name.starts_with("epoll_") && name.contains("wait");
+    let count = |wait: bool| {
+        let counts = calls.iter().filter(|(name, _)| is_wait(name) == wait);
+        counts.map(|(_, count)| *count).sum::<u64>() as f64 / occasions as f64
+    };
+    (count(true), count(false))
 }
 
 fn unix_time() -> f64 {

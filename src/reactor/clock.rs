@@ -124,7 +124,8 @@ impl Hands {
         match self {
             // Rounded down to whole microseconds, as deadlines are rounded up.
             Self::System(start) => {
-                Micros::new(u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX))
+                let elapsed = start.elapsed();
+                Micros::from_secs(elapsed.as_secs()) + Micros::new(elapsed.subsec_micros().into())
             }
             #[cfg(test)]
             Self::Scripted(script) => script.lock().expect("no test panics with it").0,
@@ -169,6 +170,10 @@ struct Health {
 
 impl Health {
     fn note(&mut self, now: Micros, late: Micros) {
+        if self.late == 0 && late == Micros::ZERO {
+            self.noted = now;
+            return;
+        }
         let window = HEALTH_WINDOW.as_micros();
         let passed = (now - self.noted).as_micros().min(window);
         self.late -= (u128::from(self.late) * u128::from(passed) / u128::from(window)) as u64;

@@ -48,6 +48,8 @@ pub(super) struct Core<D> {
     pub(super) clients: Clients,
     /// Ends a wait in which the machine has slept; from the first client on.
     pub(super) alarm: Option<Alarm>,
+    /// When the coming wait must end.
+    pub(super) wake: Micros,
     /// Ends waits without a timeout.
     pub(super) wake_timer: WakeTimer,
     /// Clients that stopped outside of a dial, and are still to be told so.
@@ -124,6 +126,7 @@ impl<D> Core<D> {
             listeners: Slab::new(),
             clients: Clients::default(),
             alarm: None,
+            wake: Micros::MAX,
             wake_timer: WakeTimer::new(),
             stopped: Vec::new(),
             dials: BTreeSet::new(),

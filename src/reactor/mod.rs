@@ -158,7 +158,7 @@ impl<D: Default> Reactor<D> {
     ///
     /// [`Error::Poll`], which leaves the loop unable to go on.
     pub fn run<H: Handler<Data = D>>(&mut self, handler: &mut H) -> Result<(), Error> {
-        self.core.refresh_now();
+        self.core.look_ahead();
         while !self.is_stopped() {
             self.turn_now(handler, None)?;
         }
@@ -176,11 +176,11 @@ impl<D: Default> Reactor<D> {
         handler: &mut H,
         limit: Option<Duration>,
     ) -> Result<Turn, Error> {
-        self.core.refresh_now();
+        self.core.look_ahead();
         self.turn_now(handler, limit)
     }
 
-    /// Does a turn right after the clock was read, as it is at the end of another.
+    /// Does a turn right after a look ahead, which the end of another turn is too.
     fn turn_now<H: Handler<Data = D>>(
         &mut self,
         handler: &mut H,

@@ -23,10 +23,15 @@ use crate::proto::time::{Micros, Moment};
 use crate::proto::wire::{MessageKind, Payload};
 
 impl<D: Default> Core<D> {
+    /// Reads the clock, and looks when the coming wait must end: between turns anything may be asked.
+    pub(super) fn look_ahead(&mut self) {
+        self.refresh_now();
+        self.wake = self.next_wake(self.now.at);
+    }
+
     /// Step 1: returns how long to wait from now on.
     pub(super) fn prepare_wait(&mut self, limit: Option<Duration>) -> Option<Duration> {
-        let now = self.now.at;
-        let wake = self.next_wake(now);
+        let (now, wake) = (self.now.at, self.wake);
         if let Some(limit) = limit {
             self.clock.limit_wait(now, limit.into());
         }
@@ -67,8 +72,8 @@ impl<D: Default> Core<D> {
         self.read_carried(handler);
         self.accept_ready(handler);
 
+        // By now the clock was read after every callback, and nothing has passed but one write.
         let is_full = turn.events >= self.config.events;
-        self.refresh_now();
         let events_done = self.now;
         turn.expired = self.expire(handler, is_full);
         self.run_timers(handler);
@@ -91,9 +96,8 @@ impl<D: Default> Core<D> {
             self.refresh_now();
         }
         turn.delay = self.clock.delay(self.now.at);
-        self.now = self
-            .clock
-            .end_turn(self.now.at, self.next_wake(self.now.at));
+        self.wake = self.next_wake(self.now.at);
+        self.now = self.clock.end_turn(self.now.at, self.wake);
         self.env.stats.late_us = self.now.late.as_micros();
         self.env.stats.health = self.clock.health();
         turn
@@ -236,8 +240,8 @@ impl<D: Default> Core<D> {
     }
 
     /// Reads a connection until it would block, or until its budget for this turn, bytes or time, is
-    /// used up; then writes what that has set off. The clock is read after each read and before the
-    /// write.
+    /// used up; then writes what that has set off. The clock is read after each read and after the
+    /// callbacks.
     fn read<H: Handler<Data = D>>(&mut self, handler: &mut H, id: ConnId) {
         let key = id.index();
         self.in_hand = Some(id);
@@ -283,6 +287,9 @@ impl<D: Default> Core<D> {
                 }
             }
         }
+        if called {
+            self.refresh_now();
+        }
         self.settle_input(id, ring);
     }
 
@@ -299,7 +306,6 @@ impl<D: Default> Core<D> {
             self.mark_dirty(key);
         } else if conn.session.has_output() {
             // What its callbacks queued leaves at once, before others have their turn.
-            self.refresh_now();
             self.flush(key);
         } else {
             conn.session.release(&mut self.env);
