@@ -7,6 +7,9 @@
 
 /// Copies `from` to the beginning of `to`, which has room for it.
 pub(super) fn fill(to: &mut [u8], from: &[u8]) {
+    if from.len() <= PIECE {
+        return to[..from.len()].copy_from_slice(from);
+    }
     for (to, from) in to.chunks_mut(PIECE).zip(from.chunks(PIECE)) {
         to[..from.len()].copy_from_slice(from);
     }

@@ -51,7 +51,10 @@ impl Pool {
         let Some(class) = CLASSES.iter().position(|&len| len == buffer.len()) else {
             return;
         };
-        if self.free_bytes + buffer.len() + self.reserved_beside(class) <= Self::KEPT {
+        let free_bytes = self.free_bytes + buffer.len();
+        if free_bytes + ALL_CLASSES <= Self::KEPT
+            || free_bytes + self.reserved_beside(class) <= Self::KEPT
+        {
             self.free_bytes += buffer.len();
             self.free[class].push(buffer);
         }
@@ -59,7 +62,7 @@ impl Pool {
 
     /// Gives back a vector whose storage may have come from here, such as a message put together.
     pub fn give_vec(&mut self, mut bytes: Vec<u8>) {
-        if bytes.capacity() <= Self::LARGEST {
+        if (1..=Self::LARGEST).contains(&bytes.capacity()) {
             // Filled to its capacity, the vector turns into a box without moving.
             bytes.resize(bytes.capacity(), 0);
             self.give(bytes.into_boxed_slice());
@@ -89,6 +92,9 @@ impl Pool {
 
 /// Lengths of the classes, bytes, ascending.
 const CLASSES: [usize; 3] = [4 * 1024, 16 * 1024, 64 * 1024];
+
+/// Length of one buffer of each class, bytes.
+const ALL_CLASSES: usize = CLASSES[0] + CLASSES[1] + CLASSES[2];
 
 #[cfg(test)]
 mod tests {

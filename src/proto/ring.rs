@@ -84,10 +84,13 @@ impl Ring {
     pub fn extend(&mut self, bytes: &[u8], pool: &mut Pool) {
         self.reserve(bytes.len(), pool);
         let spare = self.spare();
-        let (near, far) = bytes.split_at(bytes.len().min(spare.len()));
-        copy::fill(&mut self.storage[spare], near);
-        // What did not fit behind the newest byte goes to the front of the storage.
-        copy::fill(&mut self.storage, far);
+        if let Some((near, far @ [_, ..])) = bytes.split_at_checked(spare.len()) {
+            copy::fill(&mut self.storage[spare], near);
+            // What did not fit behind the newest byte goes to the front of the storage.
+            copy::fill(&mut self.storage, far);
+        } else {
+            copy::fill(&mut self.storage[spare], bytes);
+        }
         self.len += bytes.len();
     }
 
@@ -114,7 +117,9 @@ impl Ring {
 
     /// Moves to storage of at least `size` bytes, unless it is that large already.
     pub fn widen(&mut self, size: usize, pool: &mut Pool) {
-        if self.capacity() < size {
+        if self.storage.is_empty() {
+            self.storage = pool.take(size);
+        } else if self.capacity() < size {
             self.move_to(pool.take(size), pool);
         }
     }

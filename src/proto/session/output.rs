@@ -12,7 +12,7 @@ use crate::proto::outbox::Outbox;
 use crate::proto::policy::Timing;
 use crate::proto::time::{Micros, Moment, Stamp};
 #[cfg(feature = "websocket")]
-use crate::proto::websocket::{Header, Opcode, encode, encode_header, fragments};
+use crate::proto::websocket::{Opcode, encode, encode_header, fragments};
 use crate::proto::wire::{EncodeError, Role};
 use crate::proto::{binary, line};
 
@@ -314,21 +314,33 @@ impl Session {
         let max_fragment = env.policy(self.policy).limits.max_fragment;
         let data = message.data();
         for (fin, opcode, range) in fragments(message.kind(), data.len(), max_fragment) {
-            let mask = self.role.mask(env);
-            let payload = &data[range];
-            if payload.len() > LARGEST_COPY {
-                let mut block = Vec::with_capacity(payload.len() + Header::MAX);
-                encode(fin, opcode, payload, mask, &mut block);
-                self.outbox(env, now).push_block(block.into_boxed_slice());
-            } else if mask.is_some() {
-                env.scratch.clear();
-                encode(fin, opcode, payload, mask, &mut env.scratch);
-                self.queue_scratch(env, now);
-            } else {
-                let header = encode_header(fin, opcode, payload.len() as u64, None);
-                let held = self.stamped(env, now);
-                held.tx.push_frame(&header, payload, &mut env.pool);
-            }
+            self.queue_frame(env, now, fin, opcode, &data[range]);
+        }
+    }
+
+    #[cfg(feature = "websocket")]
+    fn queue_frame(
+        &mut self,
+        env: &mut Env,
+        now: Moment,
+        fin: bool,
+        opcode: Opcode,
+        payload: &[u8],
+    ) {
+        let mask = self.role.mask(env);
+        if payload.len() > LARGEST_COPY {
+            // Reserves what it needs and no more, so that the box is made without moving.
+            let mut block = Vec::new();
+            encode(fin, opcode, payload, mask, &mut block);
+            self.outbox(env, now).push_block(block.into_boxed_slice());
+        } else if mask.is_some() {
+            env.scratch.clear();
+            encode(fin, opcode, payload, mask, &mut env.scratch);
+            self.queue_scratch(env, now);
+        } else {
+            let header = encode_header(fin, opcode, payload.len() as u64, None);
+            let held = self.stamped(env, now);
+            held.tx.push_frame(&header, payload, &mut env.pool);
         }
     }
 

@@ -36,7 +36,9 @@ pub fn fragments(
         MessageKind::Text => Opcode::Text,
         MessageKind::Binary => Opcode::Binary,
     };
-    (0..len.div_ceil(limit).max(1)).map(move |piece| {
+    // Without a division for what is most common.
+    let count = if len <= limit { 1 } else { len.div_ceil(limit) };
+    (0..count).map(move |piece| {
         let start = piece * limit;
         let end = len.min(start.saturating_add(limit));
         let opcode = if piece == 0 {
