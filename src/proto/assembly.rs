@@ -66,6 +66,12 @@ impl Assembly {
         }
     }
 
+    /// Gives the storage back, whatever is in it.
+    pub(super) fn discard(&mut self, pool: &mut Pool) {
+        self.len = 0;
+        self.release(pool);
+    }
+
     pub(super) fn bytes(&self) -> &[u8] {
         &self.storage[..self.len]
     }

@@ -7,6 +7,7 @@
 //! | `0x02` | nothing | pong |
 
 use std::fmt;
+use std::mem;
 use std::num::NonZeroU64;
 
 use super::assembly::Assembly;
@@ -105,6 +106,11 @@ impl BinaryDecoder {
     /// Gives storage back to the pool, unless an unfinished message is in it.
     pub fn release(&mut self, pool: &mut Pool) {
         self.assembly.release(pool);
+    }
+
+    /// Gives all storage back and forgets an unfinished message, at the end of a connection.
+    pub fn discard(&mut self, pool: &mut Pool) {
+        mem::take(self).assembly.discard(pool);
     }
 
     /// Returns the message that was handed out as [`Payload::Assembled`], or the beginning of an

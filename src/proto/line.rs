@@ -4,6 +4,7 @@
 //! `PING` and `PONG` are the heartbeat, compared exactly: `ping` and `PING ` are messages.
 
 use std::fmt;
+use std::mem;
 use std::str;
 
 use super::assembly::Assembly;
@@ -111,6 +112,11 @@ impl LineDecoder {
     /// Gives storage back to the pool, unless an unfinished line is in it.
     pub fn release(&mut self, pool: &mut Pool) {
         self.assembly.release(pool);
+    }
+
+    /// Gives all storage back and forgets an unfinished line, at the end of a connection.
+    pub fn discard(&mut self, pool: &mut Pool) {
+        mem::take(self).assembly.discard(pool);
     }
 
     /// Returns the message that was handed out as [`Payload::Assembled`], or the beginning of an

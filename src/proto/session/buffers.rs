@@ -60,14 +60,9 @@ impl Buffers {
         self.rx.release(pool);
         self.tx.clear(pool);
         #[cfg(feature = "websocket")]
-        {
-            self.websocket.release(pool);
-            self.websocket = crate::proto::websocket::Decoder::default();
-        }
-        self.line.release(pool);
-        self.line = line::LineDecoder::default();
-        self.binary.release(pool);
-        self.binary = binary::BinaryDecoder::default();
+        self.websocket.release(pool);
+        self.line.discard(pool);
+        self.binary.discard(pool);
         self.unfinished = None;
         self.end = None;
         self.reason.clear();

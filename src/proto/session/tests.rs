@@ -1608,6 +1608,23 @@ fn own() -> Bench {
 }
 
 #[test]
+fn what_an_unfinished_message_borrowed_comes_back_at_the_end() {
+    for (wire, bytes) in [
+        (Wire::Line, b"begin ".as_slice()),
+        (Wire::Binary, b"\0\0\0\0\x10begin "),
+        (Wire::WebSocket, &masked(Opcode::Text, b"begin ")[..8]),
+    ] {
+        let mut bench = Bench::new(wire);
+        bench.feed(secs(1), bytes);
+        let (session, env) = (&mut bench.session, &mut bench.env);
+        let free = env.pool().free_bytes();
+        session.discard(env);
+        assert!(session.is_released());
+        assert!(env.pool().free_bytes() > free, "{:?}", session.wire());
+    }
+}
+
+#[test]
 fn an_own_codec_has_messages_heartbeats_and_a_goodbye() {
     let mut bench = own();
     assert_eq!(
