@@ -399,8 +399,13 @@ impl Heartbeat {
         self.proof.age(now.at) - self.proof_fair.age(now.fair())
     }
 
+    /// Says whether the shell does not read at present.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.facts.has(Fact::Paused)
+    }
+
     /// Says whether a ping has been written since the last proof.
-    fn is_asked(&self) -> bool {
+    pub(crate) fn is_asked(&self) -> bool {
         matches!(self.ask, Ask::Written | Ask::Draining)
     }
 

@@ -120,7 +120,9 @@ impl<'a, D> Context<'a, D> {
     /// Stops reading from a connection: backpressure for the peer. Silence is not held against it
     /// meanwhile, as far as the wait is ours; what waits in the socket counts as bytes.
     pub fn pause(&mut self, id: ConnId) {
-        self.with(id, |core, key| core.conns[key].session.handle_pause());
+        self.with(id, |core, key| {
+            core.conns[key].session.handle_pause(core.now)
+        });
     }
 
     /// Reads again.

@@ -71,6 +71,10 @@ impl Session {
     /// Notes that bytes were read, at the time of the read.
     pub fn handle_bytes(&mut self, env: &mut Env, now: Moment, count: usize) {
         env.stats.bytes_in += count as u64;
+        let late = self.heartbeat.forgiveness(now);
+        if late >= LATE {
+            self.give_credit(now, Stamp::new(now.at - late));
+        }
         self.heartbeat
             .handle_bytes(&env.policy(self.policy).timing, now);
     }
@@ -311,7 +315,8 @@ impl Session {
         env.stats.pings_received += 1;
         self.handle_frame(env, now);
         let cost = env.policy(self.policy).limits.ping_cost;
-        if Self::is_flood(&mut self.ping_debt, cost, now) {
+        let has_credit = self.facts.has(Fact::Credit);
+        if Self::is_flood(&mut self.ping_debt, cost, now, has_credit) {
             self.close(env, now, Cause::PingFlood, None, "too many pings");
             return;
         }
@@ -344,7 +349,8 @@ impl Session {
             PongMatch::Unsolicited => {
                 env.stats.pongs_unsolicited += 1;
                 let cost = env.policy(self.policy).limits.pong_cost;
-                if Self::is_flood(&mut self.pong_debt, cost, now) {
+                let has_credit = self.facts.has(Fact::Credit);
+                if Self::is_flood(&mut self.pong_debt, cost, now, has_credit) {
                     self.close(env, now, Cause::PongFlood, None, "too many pongs");
                 }
                 Event::Consumed
@@ -433,7 +439,7 @@ impl Session {
 
     /// Returns when an unfinished message will have become too slow if nothing more of it comes.
     pub(super) fn slow_check(&self, limits: &Limits, now: Moment) -> Option<Micros> {
-        if self.facts.has(Fact::Paused) {
+        if self.heartbeat.is_paused() {
             return None;
         }
         let unfinished = self.buffers.as_ref()?.unfinished?;
@@ -452,6 +458,10 @@ impl Session {
         Some(now.at + unfinished.since.plus(span).left(now.fair()))
     }
 }
+
+/// Lateness of our own since the last proof that is worth crediting the peer with: it may have sent pings
+/// meanwhile that are all read now.
+const LATE: Micros = Micros::from_secs(1);
 
 /// Largest ring of a wire whose decoder moves long messages elsewhere.
 const LARGEST_RING: usize = Pool::LARGEST;

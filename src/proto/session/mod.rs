@@ -143,7 +143,8 @@ pub struct Session {
     /// Borrowed while bytes, an unfinished message or an end are there to be kept.
     buffers: Option<Box<Buffers>>,
     wire: Wire,
-    /// Fair time at which the phase must be over; unused while open.
+    /// Fair time at which the phase must be over. While open: real time at which reading was paused, or
+    /// went on.
     phase_ends: Stamp,
     /// Last message of the application, either way, real time.
     last_message: Stamp,
@@ -172,8 +173,8 @@ flags! {
         HalfClosed,
         /// The peer's direction is ended.
         Eof,
-        /// The shell does not read at present.
-        Paused,
+        /// Control frames that came while the shell did not read have not been counted yet.
+        Credit,
         /// `Open` was reached.
         WasOpen,
     }
@@ -282,15 +283,21 @@ impl Session {
     }
 
     /// Notes that the shell stopped reading on purpose.
-    pub fn handle_pause(&mut self) {
-        self.facts.insert(Fact::Paused);
+    pub fn handle_pause(&mut self, now: Moment) {
+        if self.heartbeat.is_paused() {
+            return;
+        }
         self.heartbeat.handle_pause();
+        if self.phase == Phase::Open {
+            self.phase_ends = Stamp::new(now.at);
+        }
     }
 
     /// Notes that the shell reads again.
     pub fn handle_resume(&mut self, now: Moment) {
-        if self.facts.remove(Fact::Paused) {
+        if self.heartbeat.is_paused() {
             self.heartbeat.handle_resume(now);
+            self.give_credit(now, self.phase_ends);
             self.restart_slow_clock(now);
             self.facts.insert(Fact::Rearm);
         }
@@ -462,7 +469,7 @@ impl Session {
 
     /// Says whether reading is paused. A session that closes reads again, for the peer's goodbye.
     pub fn is_paused(&self) -> bool {
-        self.facts.has(Fact::Paused) && self.phase == Phase::Open
+        self.heartbeat.is_paused() && self.phase == Phase::Open
     }
 
     /// Returns the heartbeat, for its figures.
@@ -534,16 +541,38 @@ impl Session {
         self.last_message.refresh(now.at);
         self.ping_debt.refresh(now.at);
         self.pong_debt.refresh(now.at);
+        if self.phase == Phase::Open {
+            self.phase_ends.refresh(now.at);
+            if self.phase_ends.plus(FLOOD_BURST).is_due(now.at) {
+                self.facts.remove(Fact::Credit);
+            }
+        }
+    }
+
+    /// Lets control frames count as if they had come evenly since then, for reading was paused or our loop
+    /// was late: a peer that pings once a second has done nothing wrong.
+    pub(super) fn give_credit(&mut self, now: Moment, since: Stamp) {
+        if self.phase != Phase::Open {
+            return;
+        }
+        for debt in [&mut self.ping_debt, &mut self.pong_debt] {
+            if debt.is_due(now.at) {
+                *debt = since.later(*debt);
+            }
+        }
+        self.phase_ends = Stamp::new(now.at);
+        self.facts.insert(Fact::Credit);
     }
 
     /// Takes `millis` of credit for one control frame of the peer's; says whether it has now sent more
     /// than three seconds' worth ahead of time. (A leaky bucket kept as a single time stamp: the
     /// generic cell rate algorithm, ITU-T I.371.)
-    fn is_flood(debt: &mut Stamp, cost: Option<u32>, now: Moment) -> bool {
+    fn is_flood(debt: &mut Stamp, cost: Option<u32>, now: Moment, has_credit: bool) -> bool {
         let Some(cost) = cost else { return false };
         let start = Stamp::new(now.at);
         let limit = start.plus(FLOOD_BURST);
-        *debt = debt.later(start).plus(cost);
+        let base = if has_credit { *debt } else { debt.later(start) };
+        *debt = base.plus(cost);
         *debt != limit && debt.later(limit) == *debt
     }
 }

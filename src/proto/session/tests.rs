@@ -643,7 +643,7 @@ fn a_path_that_the_kernel_gave_up_has_a_number_and_no_figures() {
 #[test]
 fn f49_paused_reading_with_waiting_data_is_not_silence() {
     let mut bench = Bench::new(Wire::Line);
-    bench.session.handle_pause();
+    bench.session.handle_pause(secs(1));
     assert!(bench.session.is_paused());
     bench.ping(secs(10));
     bench.ping(secs(20));
@@ -660,7 +660,7 @@ fn f49_paused_reading_with_waiting_data_is_not_silence() {
 fn an_unfinished_message_is_not_slow_while_reading_is_paused() {
     let mut bench = Bench::new(Wire::Binary);
     bench.feed(secs(1), b"\x00\x00\x00\x10\x00begin");
-    bench.session.handle_pause();
+    bench.session.handle_pause(secs(1));
     bench.ping(secs(10));
     assert_eq!(bench.due(secs(19)), wait(20));
     bench.session.handle_resume(secs(19));
@@ -1335,6 +1335,53 @@ fn drip(bench: &mut Bench, size: usize, step: usize) -> Result<u64, (u64, Cause)
         }
     }
     panic!("the message never ended");
+}
+
+#[test]
+fn pings_and_pongs_that_came_while_reading_was_paused_are_no_flood() {
+    for (frame, cause) in [
+        (Opcode::Ping, Cause::PingFlood),
+        (Opcode::Pong, Cause::PongFlood),
+    ] {
+        let frame = masked(frame, b"oops");
+        let mut bench = Bench::new(Wire::WebSocket);
+        bench.session.handle_pause(secs(1));
+        bench.session.handle_pause(secs(9));
+        bench.session.handle_resume(secs(11));
+        // A thousand in ten seconds, and three hundred at once.
+        bench.feed(secs(11), &frame.repeat(1_300));
+        assert_eq!(bench.session.phase(), Phase::Open);
+        bench.feed(secs(11), &frame);
+        assert_eq!(bench.session.cause(), Some(cause));
+    }
+}
+
+#[test]
+fn credit_for_a_pause_is_soon_forgotten() {
+    let mut bench = Bench::new(Wire::Binary);
+    bench.session.handle_pause(secs(1));
+    bench.session.handle_resume(secs(9));
+    bench.ping(secs(10));
+    bench.feed(secs(19), b"alive".map(|_| 2).as_slice());
+    bench.ping(secs(20));
+    bench.feed(secs(21), &[1; 301]);
+    assert_eq!(bench.session.cause(), Some(Cause::PingFlood));
+}
+
+#[test]
+fn pings_that_came_while_our_process_was_stopped_are_no_flood() {
+    let mut bench = Bench::new(Wire::Binary);
+    // Six seconds, and the first read comes in a later turn than the one that saw the stop.
+    let resumed = Moment {
+        at: Micros::from_secs(10),
+        late: Micros::from_secs(6),
+        stalled: false,
+    };
+    bench.feed(resumed, &[1; 400]);
+    bench.feed(resumed, &[1; 500]);
+    assert_eq!(bench.session.phase(), Phase::Open);
+    bench.feed(resumed, &[1]);
+    assert_eq!(bench.session.cause(), Some(Cause::PingFlood));
 }
 
 #[test]

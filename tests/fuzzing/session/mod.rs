@@ -110,7 +110,7 @@ fn take(rig: &mut Rig, step: &Step<'_>) {
             // The goodbye is waited for, paused or not.
             rig.read();
         }
-        Step::Pause => rig.session.handle_pause(),
+        Step::Pause => rig.session.handle_pause(rig.now),
         Step::Resume => {
             rig.resume();
             rig.read();
