@@ -176,7 +176,7 @@ impl Heartbeat {
         self.asked_at = Stamp::new(now.fair());
         self.ask = match timing.interval {
             Some(_) => Ask::No,
-            None => Ask::Written,
+            None => Ask::Nobody,
         };
     }
 
@@ -234,7 +234,7 @@ impl Heartbeat {
                 let count = u32::try_from(count).unwrap_or(u32::MAX);
                 self.behind = self.behind.saturating_add(count);
             }
-            Ask::No | Ask::Moving => {}
+            Ask::No | Ask::Moving | Ask::Nobody => {}
         }
         self.last_out = Stamp::new(now.at);
         self.facts.insert(Fact::Out);
@@ -463,7 +463,9 @@ impl Heartbeat {
         }
         let mut end = self.proof_fair.plus(timeout);
         match self.ask {
-            Ask::Queued | Ask::Written => end = end.later(self.asked_at.plus(timing.answer)),
+            Ask::Queued | Ask::Written | Ask::Nobody => {
+                end = end.later(self.asked_at.plus(timing.answer));
+            }
             Ask::Moving | Ask::Draining => {
                 let more = timing.write.unwrap_or(timeout).min(timeout);
                 end = end.later(self.asked_at.plus(timing.answer)).plus(more);
@@ -565,9 +567,11 @@ enum Ask {
     Written,
     /// A ping was written, and the kernel is still sending what lies before it.
     Draining,
+    /// We send none, and the timeout counts from when that was decided.
+    Nobody,
 }
 
-/// Pings, counted back from the newest, that a pong is compared with.
+/// Pings that a pong is compared with: so many of the newest, and then of the oldest unanswered.
 const OUTSTANDING: u32 = 64;
 
 /// Rounds to the nearest multiple of the quantum, if there is one.

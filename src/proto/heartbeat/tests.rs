@@ -889,6 +889,15 @@ fn f36_without_pings_the_new_timeout_counts_from_the_change() {
     assert_eq!(bench.timeout(secs(14)), Verdict::Silent);
 }
 
+#[test]
+fn without_pings_a_queue_that_gets_shorter_spares_nobody() {
+    let mut bench = Bench::new(|_| {});
+    bench.timing = timing(|config| config.interval = None);
+    bench.heartbeat.handle_policy(&bench.timing, secs(1));
+    assert_eq!(bench.timeout(secs(26)), Verdict::Silent);
+    assert!(!bench.heartbeat.spare_slow(secs(26), &holds(50_000, 2)));
+}
+
 // Round trips.
 
 #[test]
