@@ -152,7 +152,7 @@ pub mod architecture {
     //!   may lie behind them.
     //! - A ping that left within a tick (and the slack) of its due time counts from its due time, not
     //!   from its writing: the wheel's rounding is ours to bear, and must not make a verdict later
-    //!   where the tick does not divide the interval.
+    //!   where the tick does not divide the interval. It never costs the peer more than half of T - I.
     //! - Slack rounds due times to multiples of twice the slack, so that pings of many connections share
     //!   a wake-up without any of them knowing of the others.
     //! - After a stop of the whole process, pings long overdue are passed over once, so that they stay

@@ -497,7 +497,8 @@ impl Heartbeat {
     /// Returns the fair time from which a first ping counts that is queued or written now.
     ///
     /// The grid promises one within an interval of the last proof. Where rounding alone makes it later
-    /// than that, it counts from then: the rounding is ours, not a reason to judge later.
+    /// than that, it counts from then: the rounding is ours, not a reason to judge later. But never does
+    /// rounding take more than half the time that the peer has to answer.
     fn counts_from(&self, timing: &Timing, now: Moment) -> Stamp {
         let written = Stamp::new(now.fair());
         let Some(interval) = timing.interval.map(|interval| interval.as_millis()) else {
@@ -509,7 +510,8 @@ impl Heartbeat {
             return written.plus(interval);
         }
         let promised = self.proof_fair.plus(interval);
-        if written.later(promised.plus(timing.on_time)) == written {
+        let rounding = timing.on_time.min(timing.answer / 2);
+        if written.later(promised.plus(rounding)) == written {
             return written;
         }
         promised.earlier(written)

@@ -359,6 +359,22 @@ fn f47_nothing_happens_when_milliseconds_pass_two_to_the_32() {
     assert_eq!(bench.timeout(secs(4_294_986)), Verdict::Silent);
 }
 
+#[test]
+fn rounding_takes_no_more_than_half_the_time_to_answer() {
+    // Pings share wake-ups 4.8 s apart: this one comes 14.3 s after the last proof, though the grid
+    // promises one within 10 s.
+    let opened = Micros::from_millis(110_500);
+    let mut bench = Bench::with_phase(Phase::new(1 << 30), opened, |config| {
+        config.ping_slack = Some(Duration::from_millis(2_400));
+        config.timeout = Some(Duration::from_millis(10_500));
+    });
+    let wait = |at| Verdict::Wait(Micros::from_millis(at));
+    assert_eq!(bench.timeout(ms(121_000)), wait(124_800));
+    bench.ping(ms(124_800));
+    assert_eq!(bench.timeout(ms(124_800)), wait(125_300));
+    assert_eq!(bench.timeout(ms(125_300)), Verdict::Silent);
+}
+
 // ping_when = idle.
 
 #[test]
