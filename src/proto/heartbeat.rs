@@ -207,11 +207,12 @@ impl Heartbeat {
         now: Moment,
         is_token: impl Fn(u32) -> bool,
     ) -> PongMatch {
-        let oldest = (self.pings_answered + 1).max(self.pings_written.saturating_sub(OUTSTANDING));
-        match (oldest..=self.pings_written)
-            .rev()
-            .find(|&number| is_token(number))
-        {
+        let oldest = self.pings_answered + 1;
+        let recent = oldest.max(self.pings_written.saturating_sub(OUTSTANDING));
+        // Where reading was paused for long, the answers come in order from the oldest on.
+        let oldest = oldest..recent.min(oldest.saturating_add(OUTSTANDING));
+        let mut numbers = (recent..=self.pings_written).rev().chain(oldest);
+        match numbers.find(|&number| is_token(number)) {
             Some(number) => self.settle(timing, now, number),
             None => PongMatch::Unsolicited,
         }

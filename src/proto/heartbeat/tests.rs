@@ -472,6 +472,19 @@ fn f16_a_pong_for_the_newest_ping_settles_the_older_ones() {
 }
 
 #[test]
+fn answers_that_waited_for_hundreds_of_pings_match_one_by_one() {
+    let mut bench = Bench::new(|config| config.timeout = None);
+    for number in 1..=500 {
+        bench.ping(secs(number * 10));
+    }
+    for number in 1..=500 {
+        let found = bench.pong(secs(5_001), number);
+        assert!(matches!(found, PongMatch::Answer { .. }), "{number}");
+    }
+    assert_eq!(bench.heartbeat.pings(), (500, 500, 500));
+}
+
+#[test]
 fn f14_an_answered_ping_is_not_answered_twice() {
     let mut bench = Bench::new(|_| {});
     assert_eq!(bench.pong(secs(1), 1), PongMatch::Unsolicited);
