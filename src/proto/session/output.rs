@@ -103,6 +103,7 @@ impl Session {
         let written = held.tx.commit(count, &mut env.pool);
         held.progress = Stamp::new(now.fair());
         env.stats.bytes_out += count as u64;
+        let was_asked = self.heartbeat.is_asked();
         if written.ping {
             env.stats.pings_written += 1;
             let timing = &env.policy(self.policy).timing;
@@ -110,8 +111,9 @@ impl Session {
                 self.facts.insert(Fact::Rearm);
             }
         }
-        // What was written together with the ping lay before it, as far as anyone can tell.
-        let behind = if written.ping { 0 } else { count };
+        // What was written together with the ping that asks lay before it, as far as anyone can tell.
+        let begins_to_ask = written.ping && !was_asked;
+        let behind = if begins_to_ask { 0 } else { count };
         self.heartbeat.handle_written(now, behind);
         if written.close {
             self.facts.insert(Fact::CloseSent);

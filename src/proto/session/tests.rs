@@ -525,6 +525,23 @@ fn a_slow_reader_of_a_large_frame_is_not_dead() {
 }
 
 #[test]
+fn a_later_ping_on_its_way_does_not_make_a_silent_peer_slow() {
+    let mut bench = Bench::new(Wire::Line);
+    bench.ping(secs(10));
+    bench.ping(secs(20));
+    assert_eq!(bench.due(secs(25)), Due::Silent);
+    // The first ping was acknowledged after it was written; the second has not arrived yet.
+    let kernel = KernelFigures {
+        unacked: 1,
+        queued: 5,
+        window: 65_535,
+        last_ack_ms: 14_900,
+        ..KernelFigures::default()
+    };
+    assert!(!bench.session.spare_slow(secs(25), &kernel));
+}
+
+#[test]
 fn a_ping_by_hand_is_none_that_the_grid_called_for() {
     let mut bench = Bench::new(Wire::Line);
     bench.session.ping(&mut bench.env, secs(1));
