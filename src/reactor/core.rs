@@ -335,13 +335,15 @@ impl<D> Core<D> {
         }
     }
 
-    /// Tells the wheel the nearest deadline, if it may have moved to earlier.
+    /// Tells the wheel the nearest deadline, if it has moved to earlier. What is overdue, and waits for
+    /// the wheel to be looked at, stays where it is: set anew it would count from the next tick.
     pub(super) fn rearm(&mut self, key: usize) {
         if let Some(conn) = self.conns.get_mut(key)
             && conn.session.take_rearm()
         {
             let deadline = conn.session.poll_deadline(&self.env, self.now);
-            if deadline < Micros::MAX {
+            let armed = self.wheel.deadline(key).unwrap_or(Micros::MAX);
+            if deadline < armed && armed > self.now.at {
                 self.wheel.schedule(key, deadline);
             }
         }
@@ -508,7 +510,51 @@ const REMOTE_CAPACITY: usize = 64 * 1024;
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::*;
+    use crate::reactor::{Context, Handler, Reactor, WireFactory};
+
+    /// Remembers the key of the connection opened last.
+    #[derive(Default)]
+    struct Opened(Option<usize>);
+
+    impl Handler for Opened {
+        type Data = ();
+
+        fn on_open(&mut self, _: &mut Context<'_, ()>, id: ConnId) {
+            self.0 = Some(id.index());
+        }
+    }
+
+    #[test]
+    fn what_is_overdue_is_not_put_off() {
+        let mut reactor = Reactor::new(ReactorConfig::default()).expect("a selector");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("it is bound").port();
+        let config = ClientConfig::new("127.0.0.1", port, WireFactory::Line);
+        reactor.connect(config).expect("a sound configuration");
+        let mut opened = Opened::default();
+        let key = loop {
+            if let Some(key) = opened.0 {
+                break key;
+            }
+            let limit = Some(Duration::from_secs(10));
+            reactor
+                .turn(&mut opened, limit)
+                .expect("the selector works");
+        };
+        // A tick passes without a look at the wheel, as in a turn that puts expiries off.
+        let core = &mut reactor.core;
+        core.wheel.schedule(key, core.now.at);
+        let due = core.wheel.deadline(key).expect("it is armed");
+        while core.now.at <= due {
+            core.refresh_now();
+        }
+        core.conns[key].session.ping(&mut core.env, core.now);
+        core.rearm(key);
+        assert_eq!(core.wheel.deadline(key), Some(due));
+    }
 
     #[test]
     fn room_for_more_than_the_address_space_is_refused_by_name() {

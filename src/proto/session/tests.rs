@@ -716,6 +716,41 @@ fn f4_output_without_progress_ends_as_write_stalled() {
 }
 
 #[test]
+fn a_ping_that_gets_through_at_last_brings_the_deadline_forward() {
+    let mut bench = Bench::new(Wire::Binary);
+    bench.send(secs(9), Message::binary(&[7; 100])).unwrap();
+    bench.flush_some(secs(9), 50);
+    bench.session.handle_blocked();
+    assert_eq!(bench.due(secs(10)), Due::Changed);
+    assert_eq!(bench.flush_some(secs(11), 10).len(), 10);
+    assert_eq!(bench.due(secs(11)), wait(20));
+    bench.session.take_rearm();
+    assert!(bench.flush(secs(12)).ends_with(b"\x01"));
+    assert!(
+        bench.session.take_rearm(),
+        "the ping has no more time than others"
+    );
+}
+
+#[test]
+fn a_ping_outside_the_grid_may_bring_the_deadline_forward() {
+    let mut bench = Bench::with(Wire::Line, |heartbeat, _| {
+        heartbeat.timeout = Some(Duration::from_secs(15));
+        heartbeat.ping_when = PingWhen::Idle;
+    });
+    bench.feed(secs(9), b"hello\n");
+    assert_eq!(bench.due(secs(10)), wait(20));
+    bench.session.take_rearm();
+    bench.session.ping(&mut bench.env, secs(12));
+    bench.flush(secs(12));
+    assert!(bench.session.take_rearm());
+    // Five seconds for the answer are over at 17, the timeout at 24; the next grid point is 20.
+    assert_eq!(bench.due(secs(13)), wait(20));
+    bench.ping(secs(20));
+    assert_eq!(bench.due(secs(24)), Due::Silent);
+}
+
+#[test]
 fn progress_of_output_extends_the_write_timeout() {
     let mut bench = Bench::with(Wire::Raw, |heartbeat, _| heartbeat.timeout = None);
     bench.send(secs(0), Message::binary(&[7; 100])).unwrap();
