@@ -237,6 +237,15 @@ fn one_file_reads_the_clock() {
 }
 
 #[test]
+fn f8_nothing_in_the_library_sees_the_wall_clock() {
+    for source in sources() {
+        for word in ["SystemTime", "UNIX_EPOCH", "Realtime"] {
+            assert!(!source.names(word), "{} names {word}", source.name());
+        }
+    }
+}
+
+#[test]
 fn mio_and_the_log_live_in_the_reactor() {
     for source in sources() {
         if source.module[0] != "reactor" {

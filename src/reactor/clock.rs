@@ -31,7 +31,7 @@ impl Clock {
         Self::with_hands(tick, Hands::System(Instant::now()))
     }
 
-    fn with_hands(tick: Micros, hands: Hands) -> Self {
+    pub(super) fn with_hands(tick: Micros, hands: Hands) -> Self {
         Self {
             slept: hands.slept(),
             hands,
@@ -111,7 +111,7 @@ impl Clock {
 
 /// Where time is read from.
 #[derive(Debug)]
-enum Hands {
+pub(super) enum Hands {
     /// The system's clocks; core time began then.
     System(Instant),
     /// A test's: core time, and the time slept.

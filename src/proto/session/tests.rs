@@ -1335,6 +1335,53 @@ fn pongs_without_a_token_are_counted_and_none_stands_for_another() {
 }
 
 #[test]
+fn pings_and_pongs_that_came_while_reading_was_paused_are_no_flood() {
+    for (frame, cause) in [
+        (Opcode::Ping, Cause::PingFlood),
+        (Opcode::Pong, Cause::PongFlood),
+    ] {
+        let frame = masked(frame, b"oops");
+        let mut bench = Bench::new(Wire::WebSocket);
+        bench.session.handle_pause(secs(1));
+        bench.session.handle_pause(secs(9));
+        bench.session.handle_resume(secs(11));
+        // A thousand in ten seconds, and three hundred at once.
+        bench.feed(secs(11), &frame.repeat(1_300));
+        assert_eq!(bench.session.phase(), Phase::Open);
+        bench.feed(secs(11), &frame);
+        assert_eq!(bench.session.cause(), Some(cause));
+    }
+}
+
+#[test]
+fn credit_for_a_pause_is_soon_forgotten() {
+    let mut bench = Bench::new(Wire::Binary);
+    bench.session.handle_pause(secs(1));
+    bench.session.handle_resume(secs(9));
+    bench.ping(secs(10));
+    bench.feed(secs(19), b"alive".map(|_| 2).as_slice());
+    bench.ping(secs(20));
+    bench.feed(secs(21), &[1; 301]);
+    assert_eq!(bench.session.cause(), Some(Cause::PingFlood));
+}
+
+#[test]
+fn pings_that_came_while_our_process_was_stopped_are_no_flood() {
+    let mut bench = Bench::new(Wire::Binary);
+    // Six seconds, and the first read comes in a later turn than the one that saw the stop.
+    let resumed = Moment {
+        at: Micros::from_secs(10),
+        late: Micros::from_secs(6),
+        stalled: false,
+    };
+    bench.feed(resumed, &[1; 400]);
+    bench.feed(resumed, &[1; 500]);
+    assert_eq!(bench.session.phase(), Phase::Open);
+    bench.feed(resumed, &[1]);
+    assert_eq!(bench.session.cause(), Some(Cause::PingFlood));
+}
+
+#[test]
 fn f14_unasked_pongs_are_counted_and_past_the_limit_a_flood() {
     let mut bench = Bench::new(Wire::WebSocket);
     for _ in 0..300 {
@@ -1387,53 +1434,6 @@ fn drip(bench: &mut Bench, size: usize, step: usize) -> Result<u64, (u64, Cause)
         }
     }
     panic!("the message never ended");
-}
-
-#[test]
-fn pings_and_pongs_that_came_while_reading_was_paused_are_no_flood() {
-    for (frame, cause) in [
-        (Opcode::Ping, Cause::PingFlood),
-        (Opcode::Pong, Cause::PongFlood),
-    ] {
-        let frame = masked(frame, b"oops");
-        let mut bench = Bench::new(Wire::WebSocket);
-        bench.session.handle_pause(secs(1));
-        bench.session.handle_pause(secs(9));
-        bench.session.handle_resume(secs(11));
-        // A thousand in ten seconds, and three hundred at once.
-        bench.feed(secs(11), &frame.repeat(1_300));
-        assert_eq!(bench.session.phase(), Phase::Open);
-        bench.feed(secs(11), &frame);
-        assert_eq!(bench.session.cause(), Some(cause));
-    }
-}
-
-#[test]
-fn credit_for_a_pause_is_soon_forgotten() {
-    let mut bench = Bench::new(Wire::Binary);
-    bench.session.handle_pause(secs(1));
-    bench.session.handle_resume(secs(9));
-    bench.ping(secs(10));
-    bench.feed(secs(19), b"alive".map(|_| 2).as_slice());
-    bench.ping(secs(20));
-    bench.feed(secs(21), &[1; 301]);
-    assert_eq!(bench.session.cause(), Some(Cause::PingFlood));
-}
-
-#[test]
-fn pings_that_came_while_our_process_was_stopped_are_no_flood() {
-    let mut bench = Bench::new(Wire::Binary);
-    // Six seconds, and the first read comes in a later turn than the one that saw the stop.
-    let resumed = Moment {
-        at: Micros::from_secs(10),
-        late: Micros::from_secs(6),
-        stalled: false,
-    };
-    bench.feed(resumed, &[1; 400]);
-    bench.feed(resumed, &[1; 500]);
-    assert_eq!(bench.session.phase(), Phase::Open);
-    bench.feed(resumed, &[1]);
-    assert_eq!(bench.session.cause(), Some(Cause::PingFlood));
 }
 
 #[test]
@@ -1618,6 +1618,23 @@ fn an_unfinished_message_is_kept_until_its_end() {
 }
 
 #[test]
+fn what_an_unfinished_message_borrowed_comes_back_at_the_end() {
+    for (wire, bytes) in [
+        (Wire::Line, b"begin ".as_slice()),
+        (Wire::Binary, b"\0\0\0\0\x10begin "),
+        (Wire::WebSocket, &masked(Opcode::Text, b"begin ")[..8]),
+    ] {
+        let mut bench = Bench::new(wire);
+        bench.feed(secs(1), bytes);
+        let (session, env) = (&mut bench.session, &mut bench.env);
+        let free = env.pool().free_bytes();
+        session.discard(env);
+        assert!(session.is_released());
+        assert!(env.pool().free_bytes() > free, "{:?}", session.wire());
+    }
+}
+
+#[test]
 fn the_sizes_of_sessions_and_records_stay_small() {
     assert!(size_of::<Session>() <= 128, "{}", size_of::<Session>());
     assert!(size_of::<Heartbeat>() <= 72, "{}", size_of::<Heartbeat>());
@@ -1704,23 +1721,6 @@ impl Codec for Quads {
 
 fn own() -> Bench {
     Bench::new(Wire::Own(Box::new(Box::new(Quads::default()))))
-}
-
-#[test]
-fn what_an_unfinished_message_borrowed_comes_back_at_the_end() {
-    for (wire, bytes) in [
-        (Wire::Line, b"begin ".as_slice()),
-        (Wire::Binary, b"\0\0\0\0\x10begin "),
-        (Wire::WebSocket, &masked(Opcode::Text, b"begin ")[..8]),
-    ] {
-        let mut bench = Bench::new(wire);
-        bench.feed(secs(1), bytes);
-        let (session, env) = (&mut bench.session, &mut bench.env);
-        let free = env.pool().free_bytes();
-        session.discard(env);
-        assert!(session.is_released());
-        assert!(env.pool().free_bytes() > free, "{:?}", session.wire());
-    }
 }
 
 #[test]

@@ -2,8 +2,6 @@
 //!
 //! What ought to happen is computed from the script and from what the simulated network delivered,
 //! never from the code under test.
-#![cfg(feature = "websocket")]
-#![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -16,11 +14,13 @@ use heartwheel::proto::heartbeat::Phase;
 use heartwheel::proto::message::Message;
 use heartwheel::proto::policy::Policy;
 use heartwheel::proto::pool::Pool;
-use heartwheel::proto::session::{Due, Entropy, Env, Event, PolicyId, Session, SocketAction, Wire};
+use heartwheel::proto::session::{Due, Env, Event, PolicyId, Session, SocketAction, Wire};
 use heartwheel::proto::time::{Micros, Moment};
 use heartwheel::proto::websocket::{Opcode, encode};
 use heartwheel::proto::wheel::Wheel;
 use heartwheel::proto::wire::{Payload, Role};
+
+use crate::dice::Dice;
 
 const SEED: u64 = 0x5EED_2024;
 const TICK: Micros = Micros::from_millis(10);
@@ -29,33 +29,6 @@ const NEVER: Micros = Micros::MAX;
 const GRACE: Micros = Micros::from_secs(10);
 /// The grace, and three seconds for a goodbye that nobody answers.
 const SLOW: Micros = Micros::from_secs(13);
-
-/// SplitMix64: seeded, so that a failure comes again.
-#[derive(Clone, Debug)]
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, bound: Micros) -> Micros {
-        Micros::new(self.next_u64() % bound.as_micros().max(1))
-    }
-
-    fn between(&mut self, low: Micros, high: Micros) -> Micros {
-        low + self.below(high - low)
-    }
-
-    fn one_in(&mut self, chances: u64) -> bool {
-        self.next_u64().is_multiple_of(chances)
-    }
-}
-
-impl Entropy for Dice {
-    fn next_u64(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let hash = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let hash = (hash ^ (hash >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        hash ^ (hash >> 31)
-    }
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Speech {
@@ -189,7 +162,7 @@ struct World {
 impl World {
     fn new(seed: u64, start: Micros, kinds: Vec<Kind>) -> Self {
         eprintln!("seed {seed:#x}");
-        let mut env = Env::new(Box::new(Dice(seed)));
+        let mut env = Env::new(Box::new(Dice::new(seed)));
         let kinds = kinds
             .into_iter()
             .map(|kind| {
@@ -203,7 +176,7 @@ impl World {
             conns: Vec::new(),
             wheel: Wheel::new(TICK, start),
             network: BinaryHeap::new(),
-            dice: Dice(!seed),
+            dice: Dice::new(!seed),
             now: Moment::on_time(start),
             phase: Phase::new(0x1234_5678),
             fraction: 0x1234_5678,
@@ -363,7 +336,7 @@ impl World {
     fn expect_data(&mut self, key: usize) {
         let (low, high) = self.conns[key].script.gap;
         if high > Micros::ZERO {
-            let at = self.now.at + self.dice.between(low, high);
+            let at = self.now.at + self.dice.span(low, high);
             self.network.push(Reverse((at, key, Delivery::Data)));
         }
     }
@@ -470,7 +443,9 @@ impl World {
         if conn.script.answer > Micros::ZERO {
             let conn = &mut self.conns[key];
             conn.pinged += 1;
-            conn.pong = conn.pong.max(now + self.dice.below(conn.script.answer));
+            conn.pong = conn
+                .pong
+                .max(now + self.dice.span(Micros::ZERO, conn.script.answer));
             let pong = Delivery::Pong(conn.pinged, token);
             self.network.push(Reverse((conn.pong, key, pong)));
         }
@@ -650,7 +625,7 @@ fn populate(world: &mut World, count: usize, end: Micros) {
             ..
         } = world.kinds[kind].0.clone();
         let silent_from = match n % 3 {
-            0 => world.dice.between(at, end),
+            0 => world.dice.span(at, end),
             _ => NEVER,
         };
         let second = Micros::from_secs(1);
@@ -663,7 +638,7 @@ fn populate(world: &mut World, count: usize, end: Micros) {
             // Every other peer sends nothing but pongs.
             Speech::WebSocket | Speech::Line | Speech::Binary => Script {
                 silent_from,
-                answer: world.dice.between(second, timeout - interval - second),
+                answer: world.dice.span(second, timeout - interval - second),
                 gap: match n % 2 {
                     0 => (Micros::ZERO, Micros::ZERO),
                     _ => (second, timeout + timeout),
@@ -779,10 +754,10 @@ fn f6_a_stop_of_three_timeouts_closes_nobody_who_answered() {
     );
     for n in 0..10_000u64 {
         let silent_from = match n % 4 {
-            0 => world.dice.between(second, Micros::from_secs(60)),
+            0 => world.dice.span(second, Micros::from_secs(60)),
             _ => NEVER,
         };
-        let answer = world.dice.between(second, Micros::from_secs(14));
+        let answer = world.dice.span(second, Micros::from_secs(14));
         let gap = (Micros::ZERO, Micros::ZERO);
         world.connect(
             0,

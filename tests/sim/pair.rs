@@ -1,20 +1,16 @@
 //! Two sessions back to back over a scripted network: split reads, short writes, blocked output,
 //! pauses, stalls, closes, ends of input and resets, in an order that a seed decides.
-#![cfg(feature = "websocket")]
-#![allow(clippy::unwrap_used, reason = "a test")]
-
-#[path = "support/end.rs"]
-mod end;
 
 use std::time::Duration;
 
-use end::{Dice, End};
 use heartwheel::close::Cause;
 use heartwheel::config::{HeartbeatConfig, LimitsConfig, Proof};
 use heartwheel::proto::message::Message;
 use heartwheel::proto::session::{Entropy, SocketAction, Wire};
 use heartwheel::proto::time::{Micros, Moment};
 use heartwheel::proto::wire::Role;
+
+use crate::end::{Dice, End};
 
 /// What the network holds at most in one direction, bytes.
 const PIPE: usize = 8 * 1024;
@@ -113,7 +109,7 @@ impl Pair {
             8..30 => self.exchange(most),
             30..37 => self.now.at = now.at + Micros::new(self.dice.next_u64() % 1_500_000),
             37 => self.ends[end].session.ping(&mut self.ends[end].env, now),
-            38 => self.ends[end].session.handle_pause(),
+            38 => self.ends[end].session.handle_pause(now),
             39..44 => self
                 .ends
                 .iter_mut()

@@ -1,0 +1,284 @@
+//! Ends: each once, for a cause that is true, and with evidence that agrees with what was seen.
+
+use heartwheel::close::{Cause, Evidence, Phase};
+use heartwheel::proto::time::Micros;
+
+use super::lateness::When;
+use super::pings::ROUNDING;
+use super::silence::Truth;
+use super::watch::{Between, Watch};
+use crate::world::tcp::Failure;
+
+impl Watch {
+    /// Notes the phase at the end of a turn, or at its end.
+    pub(crate) fn handle_phase(&mut self, began: When, now: When, phase: Phase) {
+        if std::mem::take(&mut self.is_new) {
+            self.ruled = now;
+        }
+        if phase == self.phase {
+            return;
+        }
+        self.demand(now, rank(phase) > rank(self.phase), || {
+            format!("{:?} after {:?}", phase, self.phase)
+        });
+        self.phase = phase;
+        self.since = Between {
+            low: began,
+            high: now,
+        };
+    }
+
+    /// Notes that the connection reached `Open` just now: that is proof of life.
+    pub(crate) fn handle_opened(&mut self, now: When) {
+        self.opened = Some(now);
+        self.is_new = true;
+        self.phase = Phase::Open;
+        self.since = Between::exactly(now);
+        self.last_message = Between::exactly(now);
+        self.passed = self.passed.max(now.at);
+        self.prove(now);
+        self.proof.low = self.before(now);
+    }
+
+    /// Notes that there is a cause; says whether it was not known before.
+    pub(crate) fn begin_cause(&mut self, now: When, cause: Cause) -> bool {
+        if let Some((known, _)) = self.cause {
+            self.demand(now, self.may_become(now, known, cause), || {
+                format!("{cause} after {known}")
+            });
+            return false;
+        }
+        self.cause = Some((cause, now));
+        self.answered_at_end = self.answered_before;
+        self.proof_at_end = [self.proof_before, self.proof];
+        self.demand_true(now, cause);
+        true
+    }
+
+    fn demand_true(&self, now: When, cause: Cause) {
+        match cause {
+            Cause::Silent | Cause::PongTimeout | Cause::PeerUnresponsive => {
+                self.demand_verdict(now, cause)
+            }
+            // The kernel itself has given up, or we judge.
+            Cause::PathDead if self.failure == Some(Failure::TimedOut) => {}
+            Cause::PathDead => self.demand_verdict(now, cause),
+            Cause::WriteStalled if self.expected.is_some() => self.demand_verdict(now, cause),
+            Cause::WriteStalled => {
+                let Some(write) = self.rules.write else {
+                    self.fail(now, "stalled though W is off")
+                };
+                let end = self.progress.low.fair + write;
+                // Behind a write that failed there may still be input, and the reset only behind that.
+                let is_stuck = self.is_blocked || self.failure.is_some();
+                self.demand(now, is_stuck, || "stalled though output flows".into());
+                self.demand(now, now.fair >= end, || "stalled before W".into());
+            }
+            Cause::SlowPeer => {
+                let is_slow = self.slow_ends().is_some_and(|(low, _)| now.fair >= low);
+                self.demand(now, is_slow && !self.is_paused, || "not that slow".into());
+            }
+            Cause::AppIdle => {
+                let end = self
+                    .rules
+                    .app_idle
+                    .map(|idle| self.last_message.low.at + idle);
+                let is_idle = end.is_some_and(|end| now.at + self.longest_turn >= end);
+                self.demand(now, is_idle, || "not idle".into());
+            }
+            Cause::MaxLifetime => {
+                let end = self.rules.lifetime.map(|lifetime| {
+                    self.began.at + (lifetime - Micros::new(lifetime.as_micros() / 10))
+                });
+                self.demand(now, end.is_some_and(|end| now.at + ROUNDING >= end), || {
+                    "not old enough".into()
+                });
+            }
+            Cause::HandshakeTimeout => {
+                self.demand_phase(now, Phase::Handshaking, self.rules.handshake)
+            }
+            Cause::ConnectTimeout => self.demand_phase(now, Phase::Connecting, self.rules.connect),
+            Cause::PeerClosed => {
+                self.demand(now, self.is_closed_by_peer, || "no Close was read".into());
+            }
+            Cause::PeerEof => self.demand(now, self.is_eof, || "no end was read".into()),
+            Cause::PeerReset => {
+                let is_reset = matches!(self.failure, Some(Failure::Reset | Failure::BrokenPipe));
+                self.demand(now, is_reset, || "there was no reset".into());
+            }
+            Cause::IoError => {
+                let is_error = matches!(
+                    self.failure,
+                    Some(Failure::Refused | Failure::TimedOut | Failure::Reset)
+                );
+                self.demand(now, is_error, || "the kernel gave no error".into());
+            }
+            Cause::LocalClose
+            | Cause::Drain
+            | Cause::Replaced
+            | Cause::Refused
+            | Cause::SendQueueFull => {
+                self.demand(now, self.wanted.contains(&cause), || {
+                    format!("nobody asked for {cause}")
+                });
+            }
+            // Both sides are ours, and keep to the rules.
+            Cause::CloseTimeout
+            | Cause::ProtocolError
+            | Cause::InvalidUtf8
+            | Cause::MessageTooBig
+            | Cause::PingFlood
+            | Cause::PongFlood => self.fail(now, format!("there is no reason for {cause}")),
+        }
+    }
+
+    fn demand_verdict(&self, now: When, cause: Cause) {
+        self.demand(now, self.expected == Some(cause), || {
+            format!("{cause}, and not {:?}", self.expected)
+        });
+    }
+
+    fn demand_phase(&self, now: When, phase: Phase, span: Micros) {
+        let end = self.since.low.fair + span;
+        self.demand(now, self.phase == phase, || format!("in {:?}", self.phase));
+        self.demand(now, now.fair >= end, || "before its time".into());
+    }
+
+    /// Returns for how long it was held.
+    pub(crate) fn held(&self, now: When) -> Micros {
+        now.at - self.began.at
+    }
+
+    /// Returns when the last byte was read.
+    pub(crate) fn last_read(&self) -> Option<Micros> {
+        self.last_in.map(|when| when.at)
+    }
+
+    /// Notes that the connection was taken out, and compares its evidence with what was seen.
+    pub(crate) fn handle_end(&mut self, now: When, evidence: &Evidence, was_open: bool) {
+        self.closes += 1;
+        self.demand(now, self.closes == 1, || "ended twice".into());
+        self.demand(now, was_open == (self.opens == 1), || {
+            format!("opened {} times, and its end says {was_open}", self.opens)
+        });
+        let Some((cause, when)) = self.cause else {
+            self.fail(now, "ended without a cause")
+        };
+        self.demand_kept(now, cause, evidence);
+        self.demand_counts(now, evidence);
+        self.demand_ages(now, when, evidence);
+    }
+
+    /// The first cause wins; only an orderly end that takes too long, and stalled output on a dead path,
+    /// are called something else at last.
+    fn may_become(&self, now: When, first: Cause, last: Cause) -> bool {
+        match (first, last) {
+            (first, last) if first == last => true,
+            (Cause::LocalClose | Cause::PeerClosed, Cause::CloseTimeout) => {
+                now.fair >= self.since.low.fair + self.rules.close
+            }
+            (Cause::WriteStalled, Cause::PathDead) => true,
+            _ => false,
+        }
+    }
+
+    fn demand_kept(&self, now: When, cause: Cause, evidence: &Evidence) {
+        let truth = Truth {
+            figures: evidence.kernel,
+            unread: 0,
+            has_ping: false,
+        };
+        let is_kept = self.may_become(now, cause, evidence.cause)
+            && (cause == evidence.cause
+                || evidence.cause != Cause::PathDead
+                || truth.is_path_dead());
+        self.demand(now, is_kept, || {
+            format!("{cause} became {}", evidence.cause)
+        });
+    }
+
+    fn demand_counts(&self, now: When, evidence: &Evidence) {
+        let written = self.written.len();
+        let told = evidence.pings_written as usize;
+        self.demand(now, told == written, || {
+            format!("{told} pings written, and not {written}")
+        });
+        let told = evidence.pings_answered as usize;
+        // What comes after a goodbye need not be looked at.
+        let is_true = (self.answered_at_end..=self.answered).contains(&told);
+        self.demand(now, is_true || self.is_undecoded, || {
+            format!("{told} pings answered, and not {}", self.answered)
+        });
+        let most = evidence.pings_due + self.asked_for;
+        self.demand(now, evidence.pings_written <= most, || {
+            format!("{} pings written of {most}", evidence.pings_written)
+        });
+        if let Some(rtt) = evidence.rtt {
+            let is_possible = Micros::new(rtt.min.into()) + ROUNDING >= self.shortest;
+            self.demand(now, is_possible, || {
+                format!(
+                    "an answer within {}µs, on a path of {:?}",
+                    rtt.min, self.shortest
+                )
+            });
+            self.demand(now, rtt.min <= rtt.last, || {
+                "the least is not the least".into()
+            });
+        }
+    }
+
+    fn demand_ages(&self, now: When, when: When, evidence: &Evidence) {
+        let near = |told: Micros, then: When| {
+            let true_age = when.at - then.at;
+            let held = self.longest_turn + ROUNDING + ROUNDING;
+            told <= true_age + held && told + held >= true_age
+        };
+        self.demand(now, near(evidence.age, self.began), || {
+            format!("age {:?}", evidence.age)
+        });
+        let is_open = evidence.phase == Phase::Open && self.opened.is_some() && !self.is_paused;
+        if !is_open {
+            return;
+        }
+        for (what, told, then) in [
+            ("last_in", evidence.last_in, self.last_in),
+            ("last_out", evidence.last_out, self.last_out),
+        ] {
+            if let (Some(told), Some(then)) = (told, then) {
+                self.demand(now, near(told, then), || {
+                    format!("{what} {told:?} of {then:?}")
+                });
+            }
+        }
+        let told = evidence.last_proof.unwrap_or(Micros::ZERO);
+        let [before, known] = self.proof_at_end;
+        let proofs = [before, known, self.proof];
+        let is_near = |proof: &Between| {
+            let held = self.longest_turn + ROUNDING + ROUNDING;
+            told <= when.at - proof.low.at + held && told + held >= when.at - proof.high.at
+        };
+        let is_true = self.is_undecoded || proofs.iter().any(is_near);
+        self.demand(now, is_true, || format!("last proof {told:?}"));
+        let (low, high) = (
+            when.late() - known.high.late(),
+            when.late() - before.low.late(),
+        );
+        let threshold = self.rules.tick.max(Micros::from_millis(10));
+        let held = threshold + self.longest_turn + ROUNDING + ROUNDING;
+        let told = evidence.forgiveness;
+        let is_true = told <= high + held && told + held >= low;
+        self.demand(now, is_true || self.is_undecoded, || {
+            format!("forgiveness {told:?}, and not {low:?}")
+        });
+    }
+}
+
+fn rank(phase: Phase) -> u8 {
+    match phase {
+        Phase::Connecting => 0,
+        Phase::Handshaking => 1,
+        Phase::Open => 2,
+        Phase::Closing => 3,
+        Phase::Closed => 4,
+    }
+}

@@ -1,0 +1,173 @@
+//! The reference model: what is true of every connection, worked out from the promises and from what
+//! crossed the borders of processes, and never from the code under test.
+
+mod ends;
+mod lateness;
+mod pings;
+mod redial;
+mod rules;
+mod scanner;
+mod silence;
+mod trouble;
+mod watch;
+
+use std::collections::BTreeMap;
+
+use heartwheel::close::{Cause, Evidence};
+use heartwheel::proto::time::Micros;
+
+use crate::world::tcp::SockId;
+use crate::world::{HostId, World};
+pub(crate) use lateness::{Lateness, Look, When};
+pub(crate) use redial::Redial;
+pub(crate) use rules::Rules;
+pub(crate) use scanner::Speech;
+pub(crate) use silence::Truth;
+use trouble::Troubles;
+pub(crate) use watch::{Birth, Watch};
+
+/// The model of a whole world.
+#[derive(Debug, Default)]
+pub(crate) struct Book {
+    watches: BTreeMap<SockId, (HostId, Watch)>,
+    pub(crate) records: Vec<Record>,
+    pub(crate) troubles: Troubles,
+    /// Time that ends were held, summed.
+    pub(crate) held: Micros,
+    /// Pings written and judgements passed, to see that something is tested at all.
+    pub(crate) pings: u64,
+    pub(crate) verdicts: u64,
+    /// Events for connections that were gone by then.
+    pub(crate) stale: u64,
+}
+
+/// How one end of a connection ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Record {
+    pub(crate) host: HostId,
+    pub(crate) sock: SockId,
+    /// When, on the host's own clock.
+    pub(crate) when: When,
+    pub(crate) evidence: Evidence,
+    pub(crate) was_open: bool,
+    pub(crate) delivered: u64,
+    pub(crate) last_read: Option<Micros>,
+}
+
+impl Book {
+    /// Forgets the ends that a dead process held: nobody reports them.
+    pub(crate) fn forget(&mut self, host: HostId) {
+        self.watches.retain(|_, (of, _)| *of != host);
+    }
+
+    /// Notes that a host's clock will stand still while answers are on their way.
+    fn forget_shortest(&mut self, host: HostId) {
+        for (of, watch) in self.watches.values_mut() {
+            if *of == host {
+                watch.note_shortest(Micros::ZERO);
+            }
+        }
+    }
+
+    /// Lists the ends that a host still holds.
+    pub(crate) fn held_by(&self, host: HostId) -> impl Iterator<Item = SockId> {
+        self.watches
+            .iter()
+            .filter(move |(_, (of, _))| *of == host)
+            .map(|(&sock, _)| sock)
+    }
+
+    pub(crate) fn watch(&self, sock: SockId) -> Option<&Watch> {
+        self.watches.get(&sock).map(|(_, watch)| watch)
+    }
+}
+
+impl World {
+    /// Returns the time as a host's clock has it, and how late its loop is.
+    pub(crate) fn when(&self, host: HostId) -> When {
+        let host = &self.hosts[host];
+        host.lateness.when(host.clock(self.now))
+    }
+
+    /// Begins to watch an end.
+    pub(crate) fn begin_watch(&mut self, sock: SockId, host: HostId, birth: Birth) {
+        let watch = Watch::new(birth, self.when(host), self.in_turn(host));
+        self.trace(|| format!("{} begins: {sock:?}", watch.about));
+        let known = self.book.watches.insert(sock, (host, watch));
+        assert!(known.is_none(), "{sock:?} begins twice");
+    }
+
+    pub(crate) fn watch(&mut self, sock: SockId, tell: impl FnOnce(&mut Watch)) {
+        let in_turn = self.in_turn(self.end(sock).host);
+        if let Some((_, watch)) = self.book.watches.get_mut(&sock) {
+            watch.longest_turn = watch.longest_turn.max(in_turn);
+            tell(watch);
+        }
+    }
+
+    fn in_turn(&self, host: HostId) -> Micros {
+        let host = &self.hosts[host];
+        host.lateness.in_turn(host.clock(self.now))
+    }
+
+    /// Notes that a path may have become shorter.
+    pub(crate) fn note_shortest(&mut self, path: usize) {
+        let shortest = self.paths[path].shortest();
+        for (sock, (_, watch)) in &mut self.book.watches {
+            if self.links[sock.link].path == path {
+                watch.note_shortest(shortest);
+            }
+        }
+    }
+
+    /// Tells what the kernel knows of an end, for the model to judge by.
+    pub(crate) fn truth(&self, sock: SockId) -> Truth {
+        let end = self.end(sock);
+        let watch = self.book.watch(sock);
+        let place = watch.and_then(Watch::asked_place);
+        let drained = watch.map_or(Micros::ZERO, |watch| watch.drained);
+        Truth {
+            figures: self.hosts[end.host].has_figures.then(|| self.figures(sock)),
+            // What came after a read of this very turn that found nothing was not there to be read.
+            unread: if drained >= self.hosts[end.host].turned {
+                0
+            } else {
+                end.unread()
+            },
+            has_ping: place.is_some_and(|place| end.has_acked(place)),
+        }
+    }
+
+    /// Notes the cause of an end, which must be true.
+    pub(crate) fn note_cause(&mut self, sock: SockId, host: HostId, cause: Cause) {
+        let now = self.when(host);
+        let mut is_fresh = false;
+        self.watch(sock, |watch| is_fresh = watch.begin_cause(now, cause));
+        if is_fresh {
+            self.trace(|| format!("{sock:?} {cause}"));
+            self.demand_trouble(sock, cause);
+        }
+    }
+
+    /// Notes that an end is over, with its evidence.
+    pub(crate) fn note_end(&mut self, sock: SockId, host: HostId, evidence: &Evidence, open: bool) {
+        let when = self.when(host);
+        let Some((_, mut watch)) = self.book.watches.remove(&sock) else {
+            panic!("{sock:?} has ended already");
+        };
+        watch.handle_end(when, evidence, open);
+        self.trace(|| format!("{} ends: {evidence}", watch.about));
+        self.book.held = self.book.held + watch.held(when);
+        self.book.pings += u64::from(evidence.pings_written);
+        self.book.verdicts += u64::from(evidence.cause.is_reset());
+        self.book.records.push(Record {
+            host,
+            sock,
+            when,
+            evidence: *evidence,
+            was_open: open,
+            delivered: watch.delivered,
+            last_read: watch.last_read(),
+        });
+    }
+}

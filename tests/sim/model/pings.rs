@@ -1,0 +1,160 @@
+//! Pings: on the grid, once for each point of it, and all of them.
+
+use heartwheel::config::PingWhen;
+use heartwheel::proto::time::Micros;
+
+use super::lateness::{Look, When};
+use super::watch::{Ask, Moves, Sent, Watch};
+
+impl Watch {
+    /// Notes that the application wants a ping now.
+    pub(crate) fn handle_ping_wanted(&mut self, now: When) {
+        self.asked_for += u32::from(!self.is_ping_waiting);
+        self.begin_ask(now, now);
+        self.is_ping_waiting = true;
+    }
+
+    /// Compares the number of pings due with the grid, at the end of a turn that looked at what had come
+    /// due. `is_stalled`: it followed a stop of the process.
+    pub(crate) fn check_pings(&mut self, due: u32, look: Look, is_stalled: bool) {
+        let now = look.at;
+        self.is_stalled |= is_stalled;
+        let fresh = due - self.due;
+        self.due = due;
+        let since = self.opened.map_or(now.at, |opened| opened.at);
+        let grid = self.rules.grid_point(self.fraction, look.done.at);
+        if fresh > 0 {
+            self.demand(now, fresh == 1, || format!("{fresh} pings at once"));
+            let Some(point) = grid else {
+                self.fail(now, "a ping while the interval is off")
+            };
+            let is_new = point > self.pinged && point + self.longest_turn >= since;
+            self.demand(now, is_new, || {
+                format!(
+                    "a ping before its time: {point:?}, pinged {:?}",
+                    self.pinged
+                )
+            });
+            self.demand(now, !self.must_be_spared(now), || {
+                "a ping to who has just spoken".into()
+            });
+            self.pinged = point;
+            self.has_skipped = false;
+            self.begin_ask(now, look.done);
+            self.is_ping_waiting = self.written.last().is_none_or(|sent| sent.when.at < now.at);
+            let moves = match self.last_out {
+                Some(out) if out.at > look.done.at => Moves::Surely,
+                Some(out) if out.at >= now.at => Moves::Perhaps,
+                Some(_) | None => Moves::No,
+            };
+            if let Some(ask) = &mut self.ask
+                && ask.written.is_none()
+            {
+                ask.moves = ask.moves.max(moves);
+            }
+            return;
+        }
+        if !look.is_whole {
+            return;
+        }
+        let is_stalled = std::mem::take(&mut self.is_stalled);
+        // What a tick and the rounding may still hold back is not missed yet.
+        let sure = now.at - self.rules.tick - ROUNDING;
+        let Some(point) = self.rules.grid_point(self.fraction, sure) else {
+            return;
+        };
+        if sure < self.ruled.at && is_stalled {
+            self.passed = self.passed.max(grid.unwrap_or(point));
+        }
+        if point <= self.pinged.max(self.passed).max(since) || sure < self.ruled.at {
+            return;
+        }
+        if self.may_be_spared(point) {
+            self.passed = grid.unwrap_or(point);
+            self.has_skipped = false;
+        } else if is_stalled && !self.has_skipped {
+            self.passed = grid.unwrap_or(point);
+            self.has_skipped = true;
+        } else {
+            self.fail(
+                now,
+                format!("no ping for {point:?}, pinged {:?}", self.pinged),
+            );
+        }
+    }
+
+    pub(super) fn handle_ping_written(&mut self, now: When, payload: Vec<u8>) {
+        self.is_ping_waiting = false;
+        self.written.push(Sent { payload, when: now });
+        let place = self.place;
+        let is_asked = self.ask.is_some_and(|ask| ask.written.is_some());
+        if !is_asked && self.rules.interval.is_some() {
+            let counts = self.counts_from(now, now);
+            self.is_heard = false;
+            self.ask = Some(Ask {
+                counts,
+                written: Some((now, place)),
+                moves: Moves::No,
+                is_spared: false,
+            });
+        }
+    }
+
+    /// Notes that a ping was queued, some time between the two.
+    fn begin_ask(&mut self, from: When, to: When) {
+        if self.ask.is_none() && self.rules.interval.is_some() {
+            self.ask = Some(Ask {
+                counts: self.counts_from(from, to),
+                written: None,
+                moves: Moves::No,
+                is_spared: false,
+            });
+        }
+    }
+
+    /// Returns the fair times from which a ping counts that is queued or written now: from then, or,
+    /// where rounding alone has made it late, from an interval after the last proof. After another
+    /// policy T counts from the ping, not T - I.
+    fn counts_from(&self, from: When, to: When) -> (Micros, Micros) {
+        let (low, high) = (self.before(from).fair, to.fair);
+        let interval = self.rules.interval.unwrap_or(Micros::ZERO);
+        if self.changed.is_some() {
+            return (low + interval, high + interval);
+        }
+        let on_time = self.rules.on_time();
+        let count = |written: Micros, proof: Micros, held: Micros| {
+            let promised = proof + interval;
+            if written > promised + held {
+                written
+            } else {
+                promised.min(written)
+            }
+        };
+        let proofs = [self.proof.low.fair, self.proof.high.fair];
+        let lows = proofs.map(|proof| count(low, proof, on_time + ROUNDING));
+        let highs = proofs.map(|proof| count(high, proof, on_time - ROUNDING - ROUNDING));
+        (lows[0].min(lows[1]), highs[0].max(highs[1]))
+    }
+
+    /// With `ping_when = idle`, proof within the last interval spares a ping.
+    fn must_be_spared(&self, now: When) -> bool {
+        let age = now.at - self.proof.low.at + ROUNDING;
+        self.spares() && self.rules.interval.is_some_and(|interval| age < interval)
+    }
+
+    fn may_be_spared(&self, point: Micros) -> bool {
+        let age = point - self.proof.high.at;
+        self.spares()
+            && self
+                .rules
+                .interval
+                .is_some_and(|interval| age < interval + ROUNDING)
+    }
+
+    fn spares(&self) -> bool {
+        self.rules.ping_when == PingWhen::Idle
+    }
+}
+
+/// Times are kept in whole milliseconds, rounded up.
+pub(super) const ROUNDING: Micros = Micros::from_millis(1);

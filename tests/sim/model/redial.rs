@@ -1,0 +1,69 @@
+//! When a client may dial again: evenly in [min, min(cap, base · 2^n)] after the n-th failure in a row,
+//! from the beginning again after a stable connection, and after the machine has slept.
+
+use heartwheel::proto::backoff::BackoffPolicy;
+use heartwheel::proto::time::Micros;
+
+/// What is expected of one client.
+#[derive(Debug)]
+pub(crate) struct Redial {
+    policy: BackoffPolicy,
+    failures: u32,
+    opened: Option<Micros>,
+    /// The earliest and the latest that the next dial may begin.
+    window: (Micros, Micros),
+}
+
+impl Redial {
+    pub(crate) fn new(policy: BackoffPolicy, now: Micros) -> Self {
+        Self {
+            policy,
+            failures: 0,
+            opened: None,
+            window: (now, now),
+        }
+    }
+
+    pub(crate) fn handle_open(&mut self, now: Micros) {
+        self.opened = Some(now);
+    }
+
+    /// Notes the end of an attempt or of a connection; `again`: it is to dial once more.
+    pub(crate) fn handle_end(&mut self, now: Micros, again: bool) {
+        if let Some(opened) = self.opened.take()
+            && now - opened >= self.policy.stable
+        {
+            self.failures = 0;
+        }
+        if again {
+            self.wait(now);
+        }
+    }
+
+    /// Notes that the machine has slept; `is_waiting`: for its next dial.
+    pub(crate) fn handle_sleep(&mut self, now: Micros, is_waiting: bool) {
+        self.failures = 0;
+        if is_waiting {
+            self.wait(now);
+        }
+    }
+
+    /// Notes that it dials; late by no more than its loop.
+    pub(crate) fn handle_dial(&self, now: Micros, late: Micros) {
+        let (low, high) = self.window;
+        assert!(now >= low, "dials at {now:?}, before {low:?}");
+        assert!(now <= high + late, "dials at {now:?}, after {high:?}");
+    }
+
+    /// Notes that somebody wants it to dial at once.
+    pub(crate) fn handle_wanted(&mut self, now: Micros) {
+        self.window = (now, now);
+    }
+
+    fn wait(&mut self, now: Micros) {
+        let BackoffPolicy { min, base, cap, .. } = self.policy;
+        let doubled = base.saturating_mul(1u64.checked_shl(self.failures).unwrap_or(u64::MAX));
+        self.failures += 1;
+        self.window = (now + min, now + doubled.min(cap).max(min));
+    }
+}

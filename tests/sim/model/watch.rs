@@ -1,0 +1,488 @@
+//! What is true of one end of a connection, as seen at the border between process and kernel.
+//!
+//! A [`Watch`] sees the bytes that cross that border and the calls that the application makes. It knows
+//! the promises (DESIGN sections 2, 3 and 6) and nothing of the code. It panics where one is broken.
+
+use std::collections::VecDeque;
+
+use heartwheel::close::{Cause, Phase};
+use heartwheel::config::Proof;
+use heartwheel::proto::time::Micros;
+
+use super::lateness::When;
+use super::rules::Rules;
+use super::scanner::{Item, Scanner, Speech};
+use crate::world::tcp::Failure;
+
+/// A moment known only to lie between two.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Between {
+    pub(crate) low: When,
+    pub(crate) high: When,
+}
+
+impl Between {
+    pub(super) fn exactly(when: When) -> Self {
+        Self {
+            low: when,
+            high: when,
+        }
+    }
+}
+
+/// The first ping since the last proof, or since the policy changed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ask {
+    /// Fair times from which it counts, at the earliest and at the latest.
+    pub(super) counts: (Micros, Micros),
+    /// It has left for the kernel; ends there in the stream.
+    pub(super) written: Option<(When, u64)>,
+    /// It waits: whether output before it has moved since.
+    pub(super) moves: Moves,
+    /// It was written, and was still being sent when the time was up: one more W.
+    pub(super) is_spared: bool,
+}
+
+/// Whether output has moved, in the order of certainty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Moves {
+    No,
+    Perhaps,
+    Surely,
+}
+
+/// A ping on the wire.
+#[derive(Clone, Debug)]
+pub(super) struct Sent {
+    pub(super) payload: Vec<u8>,
+    pub(super) when: When,
+}
+
+/// One end of a connection.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    pub(crate) about: String,
+    pub(super) rules: Rules,
+    pub(super) speech: Speech,
+    pub(super) fraction: u32,
+    /// A stamp may be older than what it stands for by the time spent in its turn, such as a slow
+    /// callback, or a stop in the middle of it: the longest so far.
+    pub(crate) longest_turn: Micros,
+    /// The least time that a question and its answer are on their way.
+    pub(super) shortest: Micros,
+    pub(super) began: When,
+    pub(crate) phase: Phase,
+    /// When the present phase began.
+    pub(super) since: Between,
+    /// When it opened, if it has.
+    pub(crate) opened: Option<When>,
+
+    pub(super) proof: Between,
+    /// The same before the latest read, and when the cause of its end arose.
+    pub(super) proof_before: Between,
+    pub(super) proof_at_end: [Between; 2],
+    pub(super) ask: Option<Ask>,
+    /// When the policy changed, if no proof has come since.
+    pub(super) changed: Option<When>,
+    /// When the present rules began to hold.
+    pub(super) ruled: When,
+    /// They began to hold in this turn.
+    pub(super) is_new: bool,
+    pub(super) resumed: Option<When>,
+    pub(super) is_paused: bool,
+    /// Bytes that are no proof were read since the ping was written.
+    pub(super) is_heard: bool,
+
+    /// Grid point of the latest ping, and the latest that was rightly passed over.
+    pub(super) pinged: Micros,
+    pub(super) passed: Micros,
+    /// The latest was passed over because of a stop.
+    pub(super) has_skipped: bool,
+    /// A turn since the last that saw to everything followed a stop.
+    pub(super) is_stalled: bool,
+    pub(super) due: u32,
+    /// Pings that the application asked for.
+    pub(super) asked_for: u32,
+    pub(super) is_ping_waiting: bool,
+    pub(super) written: Vec<Sent>,
+    pub(super) answered: usize,
+    /// How many were answered before the latest read, and before the one that brought the end.
+    pub(super) answered_before: usize,
+    pub(super) answered_at_end: usize,
+
+    pub(super) input: Scanner,
+    pub(super) output: Scanner,
+    pub(super) last_in: Option<When>,
+    pub(super) last_out: Option<When>,
+    /// When the last message passed, either way.
+    pub(super) last_message: Between,
+    pub(super) is_blocked: bool,
+    /// When output last moved, or began to wait.
+    pub(super) progress: Between,
+    pub(super) place: u64,
+    /// When the present message began to be incomplete.
+    pub(super) unfinished: Option<Between>,
+    /// Input was read and is not decoded yet.
+    pub(super) is_undecoded: bool,
+    /// Messages read and not delivered yet.
+    pub(super) to_deliver: VecDeque<Vec<u8>>,
+    pub(crate) delivered: u64,
+    pub(crate) sent: u64,
+
+    /// True time at which a read last found nothing.
+    pub(crate) drained: Micros,
+    pub(super) is_eof: bool,
+    pub(super) failure: Option<Failure>,
+    pub(super) is_closed_by_peer: bool,
+    /// Ends that the application asked for.
+    pub(super) wanted: Vec<Cause>,
+    /// What a verdict must be, worked out just before it is spoken.
+    pub(super) expected: Option<Cause>,
+    /// Whether the peer is slow rather than dead, as far as that is certain.
+    pub(super) slow: Option<bool>,
+    pub(super) cause: Option<(Cause, When)>,
+    pub(crate) opens: u32,
+    pub(crate) closes: u32,
+    found: Vec<Item>,
+}
+
+/// What a watch is told at its beginning.
+#[derive(Clone, Debug)]
+pub(crate) struct Birth {
+    pub(crate) about: String,
+    pub(crate) rules: Rules,
+    pub(crate) speech: Speech,
+    pub(crate) fraction: u32,
+    pub(crate) shortest: Micros,
+    pub(crate) phase: Phase,
+}
+
+impl Watch {
+    pub(crate) fn new(birth: Birth, now: When, in_turn: Micros) -> Self {
+        let opened = (birth.phase == Phase::Open).then_some(now);
+        let mut watch = Self {
+            about: birth.about,
+            rules: birth.rules,
+            speech: birth.speech,
+            fraction: birth.fraction,
+            longest_turn: in_turn,
+            shortest: birth.shortest,
+            began: now,
+            phase: birth.phase,
+            since: Between::exactly(now),
+            opened,
+            proof: Between::exactly(now),
+            proof_before: Between::exactly(now),
+            proof_at_end: [Between::exactly(now); 2],
+            ask: None,
+            changed: None,
+            ruled: now,
+            is_new: true,
+            resumed: None,
+            is_paused: false,
+            is_heard: false,
+            pinged: now.at,
+            passed: now.at,
+            has_skipped: false,
+            is_stalled: false,
+            due: 0,
+            asked_for: 0,
+            is_ping_waiting: false,
+            written: Vec::new(),
+            answered: 0,
+            answered_before: 0,
+            answered_at_end: 0,
+            input: Scanner::new(birth.speech),
+            output: Scanner::new(birth.speech),
+            last_in: None,
+            last_out: None,
+            last_message: Between::exactly(now),
+            is_blocked: false,
+            progress: Between::exactly(now),
+            place: 0,
+            unfinished: None,
+            is_undecoded: false,
+            to_deliver: VecDeque::new(),
+            delivered: 0,
+            sent: 0,
+            drained: Micros::ZERO,
+            is_eof: false,
+            failure: None,
+            is_closed_by_peer: false,
+            wanted: Vec::new(),
+            expected: None,
+            slow: None,
+            cause: None,
+            opens: 0,
+            closes: 0,
+            found: Vec::new(),
+        };
+        // The beginning counts as proof; its stamp may be as old as the turn.
+        watch.proof.low = watch.before(now);
+        watch.since.low = watch.before(now);
+        watch.pinged = watch.before(now).at;
+        watch
+    }
+
+    /// Says whether a call on the socket has failed: what it has to say for itself may lie behind input.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failure.is_some()
+    }
+
+    pub(crate) fn note_shortest(&mut self, shortest: Micros) {
+        self.shortest = self.shortest.min(shortest);
+    }
+
+    /// Returns how many bytes of an unfinished message have been read, at least one if there is any.
+    pub(crate) fn unfinished(&self) -> usize {
+        let (_, most) = self.input.unfinished();
+        usize::try_from(most)
+            .unwrap_or(usize::MAX)
+            .max(self.input.is_within().into())
+    }
+
+    /// Says what is wrong, and with whom.
+    pub(super) fn fail(&self, now: When, what: impl AsRef<str>) -> ! {
+        panic!(
+            "{} at {:?}: {}\n  {:?}\n  proof {:?} ask {:?} progress {:?} since {:?}",
+            self.about,
+            now,
+            what.as_ref(),
+            self.rules,
+            self.proof,
+            self.ask,
+            self.progress,
+            self.since,
+        );
+    }
+
+    pub(super) fn demand(&self, now: When, is_so: bool, what: impl FnOnce() -> String) {
+        if !is_so {
+            self.fail(now, what());
+        }
+    }
+}
+
+/// Bytes in.
+impl Watch {
+    pub(crate) fn handle_read(&mut self, now: When, bytes: &[u8]) {
+        self.last_in = Some(now);
+        self.answered_before = self.answered;
+        self.proof_before = self.proof;
+        self.is_heard = true;
+        if self.rules.proof == Proof::Bytes {
+            self.prove(now);
+        }
+        let mut in_message = self.input.is_in_message();
+        let mut found = std::mem::take(&mut self.found);
+        self.input.scan(bytes, &mut found);
+        for item in found.drain(..) {
+            match item {
+                Item::Fragment => in_message = true,
+                Item::Message(_) => in_message = false,
+                Item::Head | Item::Ping(_) | Item::Pong(_) | Item::Close => {}
+            }
+            // The clock runs from the first byte of a message to its last, control frames or not.
+            if !in_message {
+                self.unfinished = None;
+            }
+            self.handle_item(now, item);
+        }
+        self.found = found;
+        if self.input.is_within() {
+            self.unfinished.get_or_insert_with(|| Between::exactly(now));
+        }
+    }
+
+    fn handle_item(&mut self, now: When, item: Item) {
+        let is_message = self.rules.proof == Proof::Message;
+        match item {
+            Item::Head => {}
+            Item::Fragment if is_message => self.prove(now),
+            Item::Fragment => {}
+            Item::Message(bytes) => {
+                if is_message {
+                    self.prove(now);
+                }
+                self.to_deliver.push_back(bytes);
+            }
+            Item::Ping(_) if is_message => self.prove(now),
+            Item::Ping(_) => {}
+            Item::Pong(payload) => self.handle_pong(now, &payload),
+            Item::Close => self.is_closed_by_peer = true,
+        }
+    }
+
+    /// A pong answers the newest ping that it can mean, and all before.
+    fn handle_pong(&mut self, now: When, payload: &[u8]) {
+        let open = &self.written[self.answered..];
+        let place = match self.speech {
+            Speech::WebSocket | Speech::Own => {
+                open.iter().rposition(|sent| sent.payload == payload)
+            }
+            Speech::Line | Speech::Binary | Speech::Raw => (!open.is_empty()).then_some(0),
+        };
+        match place {
+            Some(place) => {
+                self.answered += place + 1;
+                self.prove(now);
+            }
+            None => self.fail(now, "a pong that nobody asked for, from a peer of our own"),
+        }
+    }
+
+    pub(super) fn prove(&mut self, now: When) {
+        self.proof = Between::exactly(now);
+        self.ask = None;
+        self.changed = None;
+        self.resumed = None;
+    }
+
+    pub(crate) fn handle_eof(&mut self, _now: When) {
+        self.is_eof = true;
+    }
+
+    pub(crate) fn handle_failure(&mut self, failure: Failure) {
+        self.failure.get_or_insert(failure);
+    }
+
+    /// Notes whether whole frames are left undecoded; what is decoded later proves later.
+    pub(crate) fn handle_decoded(&mut self, now: When, is_left: bool) {
+        if self.is_undecoded {
+            self.proof.high = now;
+            self.last_message.high = now;
+        }
+        self.is_undecoded = is_left;
+    }
+
+    /// Compares a message that the application was given with what was read.
+    pub(crate) fn handle_delivered(&mut self, now: When, bytes: &[u8]) {
+        self.last_message = Between::exactly(now);
+        self.delivered += 1;
+        if self.speech == Speech::Raw {
+            let mut left = bytes;
+            while let Some(piece) = self.to_deliver.pop_front() {
+                let Some(rest) = left.strip_prefix(piece.as_slice()) else {
+                    self.fail(now, "delivered bytes that were not read")
+                };
+                left = rest;
+                if left.is_empty() {
+                    return;
+                }
+            }
+            self.fail(now, "delivered more bytes than were read");
+        }
+        match self.to_deliver.pop_front() {
+            Some(message) if message == bytes => {}
+            // The end of the stream ends a line.
+            None if self.is_eof && self.input.rest() == bytes => {
+                self.input.take_rest();
+            }
+            other => self.fail(
+                now,
+                format!(
+                    "delivered {} bytes, read {:?}",
+                    bytes.len(),
+                    other.map(|m| m.len())
+                ),
+            ),
+        }
+    }
+}
+
+/// Bytes out.
+impl Watch {
+    pub(crate) fn handle_written(&mut self, now: When, bytes: &[u8]) {
+        self.last_out = Some(now);
+        self.place += bytes.len() as u64;
+        self.is_blocked = false;
+        self.progress = Between {
+            low: self.before(now),
+            high: now,
+        };
+        if let Some(ask) = &mut self.ask
+            && ask.written.is_none()
+        {
+            ask.moves = Moves::Surely;
+        }
+        let mut found = std::mem::take(&mut self.found);
+        self.output.scan(bytes, &mut found);
+        for item in found.drain(..) {
+            if let Item::Ping(payload) = item {
+                self.handle_ping_written(now, payload);
+            }
+        }
+        self.found = found;
+    }
+
+    /// Notes that the kernel took less than it was offered.
+    pub(crate) fn handle_blocked(&mut self, now: When) {
+        if !self.is_blocked && self.last_out.is_none_or(|out| out != now) {
+            self.progress = Between {
+                low: self.before(now),
+                high: now,
+            };
+        }
+        self.is_blocked = true;
+    }
+
+    pub(crate) fn handle_sent(&mut self, now: When) {
+        self.sent += 1;
+        self.last_message = Between {
+            low: self.before(now),
+            high: now,
+        };
+    }
+
+    /// Returns the earliest moment that a stamp of the same turn may bear. What a turn takes beyond a
+    /// few milliseconds counts as late, and does not move fair time.
+    pub(super) fn before(&self, now: When) -> When {
+        When {
+            at: now.at - self.longest_turn,
+            fair: now.fair - self.rules.tick.max(Micros::from_millis(10)),
+        }
+    }
+}
+
+/// What the application does.
+impl Watch {
+    pub(crate) fn handle_open(&mut self, now: When) {
+        self.opens += 1;
+        self.demand(now, self.opens == 1 && self.closes == 0, || {
+            "opened twice".into()
+        });
+    }
+
+    pub(crate) fn handle_pause(&mut self) {
+        self.is_paused = true;
+    }
+
+    pub(crate) fn handle_resume(&mut self, now: When) {
+        if std::mem::take(&mut self.is_paused) {
+            self.resumed = Some(now);
+            if let Some(unfinished) = &mut self.unfinished {
+                *unfinished = Between::exactly(now);
+            }
+        }
+    }
+
+    pub(crate) fn handle_policy(&mut self, now: When, rules: Rules) {
+        self.rules = rules;
+        self.changed = Some(now);
+        self.is_new = true;
+        self.ask = None;
+        self.passed = self.passed.max(now.at);
+    }
+
+    /// Notes that the application wants an end for this cause.
+    pub(crate) fn handle_wanted(&mut self, cause: Cause) {
+        self.wanted.push(cause);
+    }
+
+    /// Notes that bytes wait unread while reading is paused: they are as good as read.
+    pub(crate) fn handle_waiting(&mut self, now: When) {
+        if self.rules.proof == Proof::Bytes {
+            self.prove(now);
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! One turn: clock, events, commands, what was carried over, accepts, expiries, dials, flush, reap.
+
+use heartwheel::close::Phase;
+use heartwheel::proto::session::{Due, Session};
+use heartwheel::proto::time::{Micros, Moment};
+
+use super::Process;
+use crate::model::{Look, When};
+use crate::world::Token;
+use crate::world::tcp::Ready;
+
+impl Process {
+    pub(super) async fn turn(&mut self) {
+        self.now = self.clock.begin_turn();
+        let began = self.when();
+        if !self.clients.is_empty() && self.clock.take_sleep().is_some() {
+            self.wake_from_sleep();
+        }
+        self.reading_ends = self.now.at + EVENTS_SLICE;
+        let events = self.os.take_ready(self.program.events);
+        let is_full = events.len() >= self.program.events;
+        self.has_news = is_full;
+        for (token, ready) in events {
+            self.handle_event(token, ready).await;
+        }
+        while let Some(command) = self.os.take_command() {
+            self.obey(command);
+        }
+        self.refresh_now();
+        self.read_carried().await;
+        self.accept_ready().await;
+
+        self.os.breathe().await;
+        let look = self.expire(is_full).await;
+
+        self.dial_due();
+
+        for _ in 0..PASSES {
+            if self.dirty.is_empty() && self.doomed.is_empty() {
+                break;
+            }
+            self.os.breathe().await;
+            self.refresh_now();
+            self.flush_dirty().await;
+            self.reap_doomed().await;
+        }
+        self.refresh_now();
+        self.tell_model(began, look);
+    }
+
+    /// The time as the model has it.
+    pub(super) fn when(&self) -> When {
+        let host = self.os.host;
+        self.os.world(|world| world.when(host))
+    }
+
+    /// Lets the model look at every connection: what has come due must have been seen to.
+    fn tell_model(&self, began: When, look: Option<Look>) {
+        let host = self.os.host;
+        for (_, conn) in &self.conns {
+            let (due, ..) = conn.session.heartbeat().pings();
+            let phase = conn.session.phase();
+            self.os.world(|world| {
+                let now = world.when(host);
+                let is_stalled = world.hosts[host].lateness.is_stalled();
+                let is_unread =
+                    conn.flags.carried || conn.flags.put_off || world.end(conn.sock).unread() > 0;
+                world.watch(conn.sock, |watch| {
+                    watch.handle_phase(began, now, phase);
+                    let Some(look) = look else { return };
+                    if phase == Phase::Open {
+                        // A verdict that waits comes before a ping.
+                        let is_whole = look.is_whole && !conn.flags.put_off;
+                        let look = Look { is_whole, ..look };
+                        watch.check_pings(due, look, is_stalled);
+                    }
+                    if look.is_whole {
+                        watch.check_overdue(look.at, is_unread);
+                    }
+                });
+            });
+        }
+    }
+
+    async fn handle_event(&mut self, token: Token, ready: Ready) {
+        let key = token.key;
+        if self.conn(token).is_none() {
+            self.os.world(|world| world.book.stale += 1);
+            return;
+        }
+        let conn = &mut self.conns[key];
+        if conn.session.phase() == Phase::Connecting {
+            if ready.writable || ready.error {
+                self.finish_connect(key).await;
+            }
+        } else if ready.writable {
+            conn.flags.writable = true;
+            if conn.session.has_output() {
+                self.mark_dirty(key);
+            }
+        }
+        if !(ready.readable || ready.read_closed || ready.error) || self.conn(token).is_none() {
+            return;
+        }
+        let conn = &mut self.conns[key];
+        if conn.session.phase() == Phase::Connecting {
+            return;
+        }
+        conn.flags.readable = true;
+        conn.flags.ending |= ready.read_closed || ready.error;
+        if conn.flags.carried {
+            return;
+        }
+        if self.now.at >= self.reading_ends {
+            self.carry(key);
+            return;
+        }
+        self.read(key).await;
+    }
+
+    async fn read_carried(&mut self) {
+        let ends = self.now.at + CARRIED_SLICE;
+        for _ in 0..self.carried.len() {
+            let Some(token) = self.carried.pop_front() else {
+                return;
+            };
+            if self.conn(token).is_some() {
+                self.conns[token.key].flags.carried = false;
+                self.read(token.key).await;
+                if self.now.at >= ends {
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn accept_ready(&mut self) {
+        while let Some((sock, port)) = self.os.accept() {
+            self.os.breathe().await;
+            if self.draining {
+                self.os.close(sock, true);
+                continue;
+            }
+            let terms = self.program.ports[port].clone();
+            let phase = self.next_phase();
+            let (policy, wire) = (self.ports[port], terms.wire());
+            let session = Session::accepted(&self.env, policy, wire, phase, self.now);
+            let is_open = session.phase() == Phase::Open;
+            let key = self.insert(sock, session, None, &terms);
+            if is_open {
+                self.welcome(key).await;
+            }
+        }
+    }
+
+    /// Lets the application know of a connection that is open.
+    pub(super) async fn welcome(&mut self, key: usize) {
+        let conn = &mut self.conns[key];
+        conn.is_welcome = true;
+        self.os.watch(conn.sock, |watch, now| {
+            watch.handle_opened(now);
+            watch.handle_open(now);
+        });
+        if let Some(client) = conn.client {
+            self.clients[client].handle_open(self.now.at);
+        }
+        self.mark_dirty(key);
+        self.on_open(key).await;
+        self.refresh_now();
+    }
+
+    /// Collects what the wheel has due, then handles it. Says when that was.
+    async fn expire(&mut self, is_full: bool) -> Option<Look> {
+        if (is_full || !self.carried.is_empty()) && self.deferred < DEFERRED {
+            self.deferred += 1;
+            return None;
+        }
+        self.deferred = 0;
+        // By the loop's own clock, which it may have read a moment ago.
+        let at = When {
+            at: self.now.at,
+            fair: self.now.fair(),
+        };
+        let budget = self.program.expiries;
+        self.overdue = self.wheel.advance(self.now.at, budget, &mut self.expired);
+        let is_whole = !self.overdue;
+        self.expired.reverse();
+        while let Some(key) = self.expired.pop() {
+            assert!(self.conns.contains(key), "a timer of nobody has fired");
+            self.handle_expiry(key).await;
+        }
+        let done = self.when();
+        Some(Look { at, done, is_whole })
+    }
+
+    async fn handle_expiry(&mut self, key: usize) {
+        for _ in 0..STEPS {
+            let conn = &mut self.conns[key];
+            let was_paused = conn.session.is_paused();
+            match conn.session.handle_timeout(&mut self.env, self.now) {
+                Due::Wait(deadline) => {
+                    assert!(deadline > self.now.at, "#{key} waits for what has passed");
+                    if deadline < Micros::MAX {
+                        self.wheel.schedule(key, deadline);
+                    }
+                    return;
+                }
+                Due::Changed => {
+                    self.mark_dirty(key);
+                    self.read_goodbye(key, was_paused);
+                }
+                Due::Silent => {
+                    self.read_once_more(key).await;
+                    if !self.judge(key) {
+                        break;
+                    }
+                    self.mark_dirty(key);
+                }
+            }
+        }
+        self.wheel.schedule(key, self.now.at);
+    }
+
+    /// Judges a silence that one more read has not ended; says whether to look on.
+    fn judge(&mut self, key: usize) -> bool {
+        let now = self.now;
+        let conn = &mut self.conns[key];
+        let patient = Moment {
+            late: now.late + LONGEST_BACKLOG,
+            ..now
+        };
+        if conn.flags.carried && !conn.session.is_silent(&self.env, patient) {
+            conn.flags.put_off = true;
+            return false;
+        }
+        conn.flags.put_off = false;
+        if !conn.session.is_silent(&self.env, now) {
+            return true;
+        }
+        let truth = self.os.world(|world| world.truth(conn.sock));
+        self.os
+            .watch(conn.sock, |watch, now| watch.expect_verdict(now, &truth));
+        let figures = self.os.figures(conn.sock);
+        let is_spared = figures.is_some_and(|figures| conn.session.spare_slow(now, &figures));
+        self.os
+            .watch(conn.sock, |watch, now| watch.handle_spared(now, is_spared));
+        if !is_spared {
+            conn.session.judge(&self.env, now, figures);
+        }
+        true
+    }
+
+    async fn read_once_more(&mut self, key: usize) {
+        let conn = &mut self.conns[key];
+        if conn.session.is_paused() {
+            if self.os.peek(conn.sock) || conn.session.has_input() {
+                conn.session.handle_waiting_bytes(&self.env, self.now);
+                self.os
+                    .watch(conn.sock, |watch, now| watch.handle_waiting(now));
+            }
+            return;
+        }
+        let ending = std::mem::replace(&mut conn.flags.ending, true);
+        conn.flags.readable = true;
+        self.read(key).await;
+        self.refresh_now();
+        self.conns[key].flags.ending = ending;
+    }
+
+    async fn reap_doomed(&mut self) {
+        while let Some(key) = self.doomed.pop() {
+            self.reap(key).await;
+        }
+    }
+
+    /// Frees what is over, and reports it.
+    async fn reap(&mut self, key: usize) {
+        self.wheel.cancel(key);
+        let mut conn = self.conns.remove(key);
+        let delay = self.clock.delay(self.now.at);
+        let evidence = conn.session.evidence(self.now, delay);
+        conn.session.discard(&mut self.env);
+        assert!(conn.session.is_released(), "#{key} keeps buffers");
+        self.os.close(conn.sock, conn.flags.resets);
+        let (host, sock) = (self.os.host, conn.sock);
+        self.os
+            .world(|world| world.note_end(sock, host, &evidence, conn.is_welcome));
+        self.on_close().await;
+        self.refresh_now();
+        if let Some(client) = conn.client {
+            self.client_ended(client, &evidence);
+        }
+    }
+}
+
+const PASSES: usize = 4;
+const STEPS: usize = 4;
+const DEFERRED: u32 = 8;
+const EVENTS_SLICE: Micros = Micros::from_millis(4);
+const CARRIED_SLICE: Micros = Micros::from_millis(4);
+const LONGEST_BACKLOG: Micros = Micros::from_secs(1);

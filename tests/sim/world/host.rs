@@ -1,0 +1,370 @@
+//! A machine and the process on it: its clock, when it runs, and what has been told to it.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use heartwheel::close::Cause;
+use heartwheel::config::HeartbeatConfig;
+use heartwheel::proto::time::Micros;
+
+use super::tcp::{Ready, SockId};
+use super::{Event, World};
+use crate::dice::Dice;
+use crate::model::Lateness;
+
+/// Which host.
+pub(crate) type HostId = usize;
+
+/// What a process calls a socket towards the poll: slot and generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Token {
+    pub(crate) key: usize,
+    pub(crate) generation: u32,
+}
+
+/// What the application on a host is asked to do. `which` picks one of its open connections.
+#[derive(Clone, Debug)]
+pub(crate) enum Command {
+    Send {
+        which: u64,
+        size: usize,
+    },
+    Close {
+        which: u64,
+        cause: Cause,
+    },
+    Ping {
+        which: u64,
+    },
+    Pause {
+        which: u64,
+    },
+    Resume,
+    Policy {
+        which: u64,
+        heartbeat: Box<HeartbeatConfig>,
+    },
+    /// Dials once more, from a client that stopped.
+    Redial,
+    Drain,
+}
+
+/// What the process is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Doing {
+    /// Nothing: it has ended, or was killed.
+    Nothing,
+    /// It waits for events, until its own clock shows this.
+    Waiting(Micros),
+    /// It works until this true time.
+    Working(Micros),
+}
+
+/// How promptly the process runs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    /// A wait ends up to this much late.
+    pub(crate) wake: Micros,
+    /// One in so many pauses for breath takes time, up to `breath`. Zero: none does.
+    pub(crate) breath_odds: u64,
+    pub(crate) breath: Micros,
+}
+
+#[derive(Debug)]
+pub(crate) struct Host {
+    pub(crate) name: &'static str,
+    /// What the process reads as its clocks: core time, and time slept.
+    pub(crate) hands: Arc<Mutex<(Micros, Micros)>>,
+    /// How far the clock has been moved ahead of true time, and how long it stood still.
+    pub(crate) ahead: Micros,
+    pub(crate) slept: Micros,
+    /// How far it is to be moved during the next wait.
+    leap: Micros,
+    /// Since when the machine sleeps.
+    asleep: Option<Micros>,
+    is_off: bool,
+    is_stopped: bool,
+    doing: Doing,
+    /// Number of the latest wake; older ones in the queue are void.
+    wake: u64,
+    /// When the process goes on, if that is settled.
+    wake_at: Option<Micros>,
+    /// It was to go on while it could not.
+    is_overdue: bool,
+    pub(crate) listens: bool,
+    pub(crate) backlog: VecDeque<(SockId, usize)>,
+    ready: Vec<(Token, Ready)>,
+    pub(crate) commands: VecDeque<Command>,
+    pub(crate) pace: Pace,
+    /// An alarm on a clock that never stands still ends the wait in which the machine slept.
+    pub(crate) has_alarm: bool,
+    /// Whether its kernel tells figures of a socket.
+    pub(crate) has_figures: bool,
+    pub(crate) dice: Dice,
+    /// True time at which the present turn began.
+    pub(crate) turned: Micros,
+    /// The lateness that the model sees.
+    pub(crate) lateness: Lateness,
+}
+
+impl Host {
+    pub(crate) fn new(name: &'static str, dice: Dice, start: Micros, tick: Micros) -> Self {
+        Self {
+            name,
+            hands: Arc::new(Mutex::new((start, Micros::ZERO))),
+            ahead: start,
+            slept: Micros::ZERO,
+            leap: Micros::ZERO,
+            asleep: None,
+            is_off: false,
+            is_stopped: false,
+            doing: Doing::Nothing,
+            wake: 0,
+            wake_at: None,
+            is_overdue: false,
+            listens: false,
+            backlog: VecDeque::new(),
+            ready: Vec::new(),
+            commands: VecDeque::new(),
+            pace: Pace {
+                wake: Micros::ZERO,
+                breath_odds: 0,
+                breath: Micros::ZERO,
+            },
+            has_alarm: false,
+            has_figures: true,
+            dice,
+            turned: Micros::ZERO,
+            lateness: Lateness::new(tick),
+        }
+    }
+
+    /// Says whether packets find anybody.
+    pub(crate) fn has_kernel(&self) -> bool {
+        !self.is_off && self.asleep.is_none()
+    }
+
+    pub(crate) fn is_alive(&self) -> bool {
+        self.doing != Doing::Nothing
+    }
+
+    /// Returns what the machine's clock shows at a true time.
+    pub(crate) fn clock(&self, now: Micros) -> Micros {
+        let now = self.asleep.map_or(now, |since| since.min(now));
+        now + self.ahead - self.slept
+    }
+
+    /// Returns the true time at which the clock will show `clock`, if nothing happens to it.
+    fn true_time(&self, clock: Micros) -> Micros {
+        match clock {
+            Micros::MAX => Micros::MAX,
+            clock => clock + self.slept - self.ahead,
+        }
+    }
+
+    fn can_run(&self) -> bool {
+        self.has_kernel() && !self.is_stopped
+    }
+
+    pub(super) fn note(&mut self, token: Token, ready: Ready) {
+        match self.ready.iter_mut().find(|(known, _)| *known == token) {
+            Some((_, known)) => known.merge(ready),
+            None => self.ready.push((token, ready)),
+        }
+    }
+
+    /// Hands the edges out that have come since the last wait, at most so many, in any order.
+    pub(super) fn take_ready(&mut self, most: usize) -> Vec<(Token, Ready)> {
+        for place in 1..self.ready.len() {
+            let other = self.dice.index(place + 1);
+            self.ready.swap(place, other);
+        }
+        let count = most.min(self.ready.len());
+        self.ready.drain(..count).collect()
+    }
+
+    fn has_news(&self) -> bool {
+        !self.ready.is_empty() || !self.commands.is_empty() || !self.backlog.is_empty()
+    }
+}
+
+impl World {
+    /// Begins a wait until the host's own clock shows `until`.
+    pub(super) fn begin_wait(&mut self, host: HostId, until: Micros) {
+        let now = self.now;
+        let one = &mut self.hosts[host];
+        let clock = one.clock(now);
+        one.lateness.end_turn(clock, until);
+        one.doing = Doing::Waiting(until);
+        one.wake_at = None;
+        self.leap(host);
+        self.settle_wake(host);
+    }
+
+    /// Lets the process work for so long.
+    pub(super) fn begin_work(&mut self, host: HostId, span: Micros) {
+        let ends = self.now + span;
+        self.hosts[host].doing = Doing::Working(ends);
+        self.wake_process(host, ends);
+    }
+
+    /// Ends a wait soon, because there is news.
+    pub(super) fn nudge(&mut self, host: HostId) {
+        if matches!(self.hosts[host].doing, Doing::Waiting(_)) {
+            self.settle_wake(host);
+        }
+    }
+
+    /// Finds out when a waiting process goes on.
+    fn settle_wake(&mut self, host: HostId) {
+        let now = self.now;
+        let one = &mut self.hosts[host];
+        let Doing::Waiting(until) = one.doing else {
+            return;
+        };
+        let due = if one.has_news() {
+            now
+        } else {
+            one.true_time(until)
+        };
+        if due == Micros::MAX {
+            return;
+        }
+        let wake = one.pace.wake;
+        let at = due.max(now) + one.dice.span(Micros::ZERO, wake);
+        if one.wake_at.is_none_or(|known| at < known) {
+            self.wake_process(host, at);
+        }
+    }
+
+    fn wake_process(&mut self, host: HostId, at: Micros) {
+        let one = &mut self.hosts[host];
+        one.wake += 1;
+        one.wake_at = Some(at);
+        let wake = one.wake;
+        self.schedule(at, Event::Wake(host, wake));
+    }
+
+    /// Says whether the process goes on now.
+    pub(super) fn handle_wake(&mut self, host: HostId, wake: u64) -> bool {
+        let one = &mut self.hosts[host];
+        if one.wake != wake || one.doing == Doing::Nothing {
+            return false;
+        }
+        if !one.can_run() {
+            // Where the clock stands still a wait is not over.
+            one.is_overdue = one.asleep.is_none() || matches!(one.doing, Doing::Working(_));
+            one.wake_at = None;
+            return false;
+        }
+        self.begin_running(host);
+        true
+    }
+
+    fn begin_running(&mut self, host: HostId) {
+        let now = self.now;
+        let one = &mut self.hosts[host];
+        let clock = one.clock(now);
+        if matches!(one.doing, Doing::Waiting(_)) {
+            one.lateness.begin_turn(clock);
+            one.turned = now;
+        }
+        one.is_overdue = false;
+        *one.hands.lock().expect("one thread") = (clock, one.slept);
+    }
+
+    /// Starts the process anew.
+    pub(super) fn start(&mut self, host: HostId) {
+        let one = &mut self.hosts[host];
+        one.lateness = Lateness::new(one.lateness.tick());
+        one.doing = Doing::Working(self.now);
+        let clock = one.clock(self.now);
+        one.lateness.begin_turn(clock);
+        self.begin_running(host);
+    }
+
+    /// Ends the process; its kernel goes on.
+    pub(super) fn kill(&mut self, host: HostId) {
+        let one = &mut self.hosts[host];
+        one.doing = Doing::Nothing;
+        one.listens = false;
+        one.is_stopped = false;
+        one.ready.clear();
+        one.commands.clear();
+        self.book.forget(host);
+        self.close_all(host);
+    }
+
+    /// Cuts the power, or lets it come back: the machine has forgotten everything then.
+    pub(super) fn set_power(&mut self, host: HostId, is_on: bool) {
+        if !is_on {
+            self.hosts[host].doing = Doing::Nothing;
+            self.hosts[host].listens = false;
+            self.hosts[host].ready.clear();
+            self.book.forget(host);
+            self.forget_all(host);
+        }
+        self.hosts[host].is_off = !is_on;
+    }
+
+    pub(super) fn stop(&mut self, host: HostId) {
+        self.hosts[host].is_stopped = true;
+    }
+
+    /// Says whether the process has something to do at once.
+    pub(super) fn resume(&mut self, host: HostId) {
+        self.hosts[host].is_stopped = false;
+        self.catch_up(host);
+    }
+
+    pub(super) fn fall_asleep(&mut self, host: HostId) {
+        let now = self.now;
+        self.hosts[host].asleep.get_or_insert(now);
+    }
+
+    pub(super) fn wake_up(&mut self, host: HostId) {
+        let now = self.now;
+        let one = &mut self.hosts[host];
+        if let Some(since) = one.asleep.take() {
+            one.slept = one.slept + (now - since);
+            if one.has_alarm && matches!(one.doing, Doing::Waiting(_)) {
+                self.wake_process(host, now);
+                return;
+            }
+            one.wake_at = None;
+            self.settle_wake(host);
+            self.catch_up(host);
+        }
+    }
+
+    /// Moves the clock of a machine ahead, during a wait.
+    pub(super) fn jump(&mut self, host: HostId, span: Micros) {
+        let one = &mut self.hosts[host];
+        one.leap = one.leap + span;
+        if matches!(one.doing, Doing::Waiting(_)) {
+            self.leap(host);
+            self.hosts[host].wake_at = None;
+            self.settle_wake(host);
+        }
+    }
+
+    fn leap(&mut self, host: HostId) {
+        let one = &mut self.hosts[host];
+        one.ahead = one.ahead + std::mem::take(&mut one.leap);
+    }
+
+    fn catch_up(&mut self, host: HostId) {
+        let now = self.now;
+        if self.hosts[host].is_overdue && self.hosts[host].can_run() {
+            self.wake_process(host, now);
+        }
+    }
+
+    /// Gives the application something to do.
+    pub(crate) fn command(&mut self, host: HostId, command: Command) {
+        if self.hosts[host].is_alive() {
+            self.hosts[host].commands.push_back(command);
+            self.nudge(host);
+        }
+    }
+}
