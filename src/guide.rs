@@ -56,7 +56,9 @@ pub mod architecture {
     //! A session joins a wire and a [`Heartbeat`](crate::proto::heartbeat::Heartbeat). While something
     //! is in transit it borrows one box of buffers: the ring of received bytes, the
     //! [`Outbox`](crate::proto::outbox::Outbox), the decoder's state, and the record of its end. Idle, it
-    //! has given that back and holds a null pointer. During a callback the ring steps out of the slab,
+    //! has given that back and holds a null pointer. Only one connection reads at a time, so it reads
+    //! into a buffer of the largest class, warm from the last one; what it leaves behind moves to the
+    //! smallest that holds it. During a callback the ring steps out of the slab,
     //! so that the handler sees the message in place while it may touch every connection.
     //!
     //! A socket is registered once, for both directions, edge-triggered; readiness is remembered as
@@ -140,6 +142,10 @@ pub mod architecture {
     //! One node in the [`Wheel`](crate::proto::wheel::Wheel) for each connection: the nearest of its
     //! deadlines. Traffic writes a timestamp and does not touch the wheel; when the node comes due, the
     //! session says what is really due, and when to come again.
+    //!
+    //! Waits that events cut short again and again, while the next deadline stays the same, go without
+    //! a timeout: the deadline is in a timer that the selector watches, so that the kernel does not set
+    //! and cancel one for every message.
     //!
     //! # Where this differs from what one might expect
     //!

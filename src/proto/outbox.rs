@@ -216,6 +216,9 @@ impl Outbox {
             written <= self.len(),
             "committed more bytes than are queued"
         );
+        if written == self.len() {
+            return self.commit_all(pool);
+        }
         let mut report = Written::default();
         let mut left = self.commit_unfinished(written, &mut report);
         if self.begun {
@@ -234,13 +237,9 @@ impl Outbox {
 
     /// Forgets everything, flags included, and keeps small allocations for the next connection.
     pub fn clear(&mut self, pool: &mut Pool) {
-        self.inline.truncate(0);
-        self.inline.release(pool);
-        self.frames.clear();
+        self.forget_queued(pool);
         self.frames.shrink_to(KEPT_FRAMES);
-        self.large.clear();
         self.large.shrink_to(KEPT_FRAMES);
-        self.pongs.clear();
         self.pongs.frames.shrink_to(KEPT_FRAMES);
         for bytes in [
             &mut self.pongs.bytes,
@@ -248,12 +247,8 @@ impl Outbox {
             &mut self.ping,
             &mut self.close,
         ] {
-            bytes.clear();
             bytes.shrink_to(KEPT_BYTES);
         }
-        self.large_len = 0;
-        self.inline_behind = 0;
-        self.begun = false;
         self.closed = false;
         self.blocked = false;
     }
@@ -352,6 +347,31 @@ impl Outbox {
         self.large.truncate(usize::from(large > 0));
         self.large_len = large;
         dropped
+    }
+
+    /// Counts every byte as accepted, as a socket with room does.
+    fn commit_all(&mut self, pool: &mut Pool) -> Written {
+        let report = Written {
+            ping: self.ping_waiting(),
+            close: self.close_waiting(),
+        };
+        self.forget_queued(pool);
+        report
+    }
+
+    /// Forgets what is queued and keeps the allocations and the flags.
+    fn forget_queued(&mut self, pool: &mut Pool) {
+        self.inline.truncate(0);
+        self.inline.release(pool);
+        self.inline_behind = 0;
+        self.frames.clear();
+        self.begun = false;
+        self.large.clear();
+        self.large_len = 0;
+        self.unfinished.clear();
+        self.pongs.clear();
+        self.ping.clear();
+        self.close.clear();
     }
 
     fn commit_unfinished(&mut self, left: usize, report: &mut Written) -> usize {
