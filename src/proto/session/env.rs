@@ -100,15 +100,6 @@ impl Env {
         }
     }
 
-    /// Returns the token of a ping: a keyed hash of the connection's phase and the ping's number, so
-    /// that the tokens of older pings need no storage. (The finaliser of SplitMix64.)
-    pub(super) fn token(key: u64, connection: u32, number: u32) -> u32 {
-        let mut hash = key ^ (u64::from(connection) << 32 | u64::from(number));
-        hash = (hash ^ (hash >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        hash = (hash ^ (hash >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        u32::try_from((hash ^ (hash >> 31)) >> 32).unwrap_or(u32::MAX)
-    }
-
     pub(super) fn token_key(&self) -> u64 {
         self.token_key
     }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::buffers::Unfinished;
-use super::{Env, Fact, Session, Wire};
+use super::{Env, Fact, Session, Wire, token};
 use crate::close::{Cause, Phase};
 use crate::error::ProtocolError;
 use crate::proto::codec::Decoded;
@@ -327,9 +327,8 @@ impl Session {
     fn handle_pong(&mut self, env: &mut Env, now: Moment, token: Option<u32>) -> Event {
         let timing = &env.policy(self.policy).timing;
         let (key, phase) = (env.token_key(), self.heartbeat.phase().fraction());
-        let found = self.heartbeat.handle_pong(timing, now, |number| {
-            token == Some(Env::token(key, phase, number))
-        });
+        let number = token.map(|token| token::decode(key, phase, token));
+        let found = self.heartbeat.handle_pong(timing, now, number);
         self.handle_pong_match(env, now, found)
     }
 

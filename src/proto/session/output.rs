@@ -3,7 +3,7 @@
 use std::io::IoSlice;
 
 use super::buffers::Buffers;
-use super::{Env, Fact, Session, Wire};
+use super::{Env, Fact, Session, Wire, token};
 use crate::close::{Cause, Phase};
 use crate::config::Overflow;
 use crate::error::SendError;
@@ -198,7 +198,7 @@ impl Session {
             return;
         }
         let phase = self.heartbeat.phase().fraction();
-        let token = Env::token(env.token_key(), phase, self.heartbeat.next_number());
+        let token = token::encode(env.token_key(), phase, self.heartbeat.next_number());
         match &mut self.wire {
             #[cfg(feature = "websocket")]
             Wire::WebSocket => {
