@@ -199,20 +199,11 @@ impl Heartbeat {
         }
     }
 
-    /// Notes a pong whose payload is compared with the tokens of the outstanding pings, newest
-    /// first. A match settles the older pings too (RFC 6455, section 5.5.3).
-    pub fn handle_pong(
-        &mut self,
-        timing: &Timing,
-        now: Moment,
-        is_token: impl Fn(u32) -> bool,
-    ) -> PongMatch {
-        let oldest = self.pings_answered + 1;
-        let recent = oldest.max(self.pings_written.saturating_sub(OUTSTANDING));
-        // Where reading was paused for long, the answers come in order from the oldest on.
-        let oldest = oldest..recent.min(oldest.saturating_add(OUTSTANDING));
-        let mut numbers = (recent..=self.pings_written).rev().chain(oldest);
-        match numbers.find(|&number| is_token(number)) {
+    /// Notes a pong that brings back the number of a ping, or nothing of ours. It settles the older pings
+    /// too (RFC 6455, section 5.5.3).
+    pub fn handle_pong(&mut self, timing: &Timing, now: Moment, number: Option<u32>) -> PongMatch {
+        let outstanding = self.pings_answered + 1..=self.pings_written;
+        match number.filter(|number| outstanding.contains(number)) {
             Some(number) => self.settle(timing, now, number),
             None => PongMatch::Unsolicited,
         }
@@ -313,8 +304,8 @@ impl Heartbeat {
     /// Gives a silent peer more time, once, where the kernel says that it is slow and not dead: our ping
     /// is still in the kernel's queue, and acknowledgements have made that shorter since. Says whether
     /// it does.
-    pub fn spare_slow(&mut self, now: Moment, kernel: &KernelFigures) -> bool {
-        let asked = self.asked_at.age(now.fair());
+    pub fn spare_slow(&mut self, timing: &Timing, now: Moment, kernel: &KernelFigures) -> bool {
+        let asked = self.asked_for(timing, now);
         let is_moving = kernel.retransmits == 0
             && kernel.window > 0
             && Micros::from_millis(kernel.last_ack_ms.into()) < asked;
@@ -507,7 +498,7 @@ impl Heartbeat {
         };
         let interval = u32::try_from(interval).unwrap_or(Stamp::REACH);
         if self.facts.has(Fact::Renewed) {
-            // T from the ping, where `silence_ends` adds T - I.
+            // T from the ping, where `silence_ends` adds T - I; `asked_for` takes it off again.
             return written.plus(interval);
         }
         let promised = self.proof_fair.plus(interval);
@@ -516,6 +507,17 @@ impl Heartbeat {
             return written;
         }
         promised.earlier(written)
+    }
+
+    /// Returns for how long the ping at `asked_at` has been asking.
+    fn asked_for(&self, timing: &Timing, now: Moment) -> Micros {
+        let age = self.asked_at.elapsed(now.fair());
+        let interval = timing
+            .interval
+            .filter(|_| self.facts.has(Fact::Renewed))
+            .map_or(0, Micros::as_millis);
+        let age = interval.saturating_add_signed(age.into());
+        Micros::from_millis(age)
     }
 
     fn proved_within_interval(&self, timing: &Timing, now: Moment) -> bool {
@@ -573,9 +575,6 @@ enum Ask {
     /// We send none, and the timeout counts from when that was decided.
     Nobody,
 }
-
-/// Pings that a pong is compared with: so many of the newest, and then of the oldest unanswered.
-const OUTSTANDING: u32 = 64;
 
 /// Rounds to the nearest multiple of the quantum, if there is one.
 fn quantised(point: Micros, quantum: Micros) -> Micros {

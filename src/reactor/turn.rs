@@ -460,8 +460,9 @@ impl<D: Default> Core<D> {
                     }
                     if conn.session.is_silent(&self.env, self.now) {
                         let kernel = kernel::figures(&conn.socket);
-                        if kernel.is_some_and(|figures| conn.session.spare_slow(self.now, &figures))
-                        {
+                        let spare =
+                            |figures| conn.session.spare_slow(&self.env, self.now, &figures);
+                        if kernel.is_some_and(spare) {
                             continue;
                         }
                         conn.session.judge(&self.env, self.now, kernel);

@@ -41,8 +41,11 @@ impl Bench {
     }
 
     fn pong(&mut self, now: Moment, number: u32) -> PongMatch {
-        self.heartbeat
-            .handle_pong(&self.timing, now, |candidate| candidate == number)
+        self.heartbeat.handle_pong(&self.timing, now, Some(number))
+    }
+
+    fn spare_slow(&mut self, now: Moment, kernel: &KernelFigures) -> bool {
+        self.heartbeat.spare_slow(&self.timing, now, kernel)
     }
 
     fn judge(&self, kernel: Option<KernelFigures>) -> Cause {
@@ -485,6 +488,19 @@ fn answers_that_waited_for_hundreds_of_pings_match_one_by_one() {
 }
 
 #[test]
+fn f16_a_pong_for_one_of_hundreds_of_pings_settles_those_before_it() {
+    let mut bench = Bench::new(|config| config.timeout = None);
+    for number in 1..=500 {
+        bench.ping(secs(number * 10));
+    }
+    let found = bench.pong(secs(5_001), 250);
+    assert!(matches!(found, PongMatch::Answer { .. }), "{found:?}");
+    assert_eq!(bench.heartbeat.pings(), (500, 500, 250));
+    assert_eq!(bench.pong(secs(5_002), 250), PongMatch::Unsolicited);
+    assert_eq!(bench.pong(secs(5_002), 501), PongMatch::Unsolicited);
+}
+
+#[test]
 fn f14_an_answered_ping_is_not_answered_twice() {
     let mut bench = Bench::new(|_| {});
     assert_eq!(bench.pong(secs(1), 1), PongMatch::Unsolicited);
@@ -599,12 +615,12 @@ fn a_ping_in_a_kernel_queue_that_gets_shorter_has_one_more_write_timeout() {
     bench.ping(secs(10));
     bench.ping(secs(20));
     assert_eq!(bench.timeout(secs(25)), Verdict::Silent);
-    assert!(bench.heartbeat.spare_slow(secs(25), &holds(50_000, 2)));
+    assert!(bench.spare_slow(secs(25), &holds(50_000, 2)));
     assert_eq!(bench.timeout(secs(25)), wait(30));
     bench.ping(secs(30));
     assert_eq!(bench.timeout(secs(35)), Verdict::Silent);
     // Once only; then the queue tells what it was.
-    assert!(!bench.heartbeat.spare_slow(secs(35), &holds(20_000, 2)));
+    assert!(!bench.spare_slow(secs(35), &holds(20_000, 2)));
     assert_eq!(bench.judge(Some(holds(20_000, 2))), Cause::WriteStalled);
     let done = KernelFigures {
         unacked: 0,
@@ -614,11 +630,28 @@ fn a_ping_in_a_kernel_queue_that_gets_shorter_has_one_more_write_timeout() {
 }
 
 #[test]
+fn after_a_change_of_policy_a_slow_peer_is_spared_as_before_it() {
+    let mut bench = Bench::new(|_| {});
+    bench.heartbeat.handle_policy(&bench.timing, secs(9));
+    bench.ping(secs(10));
+    bench.ping(secs(20));
+    bench.ping(secs(30));
+    // T counts from the first ping under the new policy.
+    assert_eq!(bench.timeout(secs(34)), wait(35));
+    assert_eq!(bench.timeout(secs(35)), Verdict::Silent);
+    assert!(
+        !bench.spare_slow(secs(35), &holds(50_000, 26)),
+        "an acknowledgement from before it"
+    );
+    assert!(bench.spare_slow(secs(35), &holds(50_000, 24)));
+}
+
+#[test]
 fn proof_of_life_ends_what_a_slow_peer_was_spared() {
     let mut bench = Bench::new(|_| {});
     bench.ping(secs(10));
     bench.ping(secs(20));
-    assert!(bench.heartbeat.spare_slow(secs(25), &holds(50_000, 2)));
+    assert!(bench.spare_slow(secs(25), &holds(50_000, 2)));
     bench.bytes(secs(26));
     bench.ping(secs(30));
     bench.ping(secs(40));
@@ -632,7 +665,7 @@ fn a_kernel_queue_without_our_ping_or_without_movement_spares_nobody() {
         let mut bench = Bench::new(|_| {});
         bench.ping(secs(10));
         bench.heartbeat.handle_written(secs(12), behind);
-        bench.heartbeat.spare_slow(secs(25), &kernel)
+        bench.spare_slow(secs(25), &kernel)
     };
     assert!(spared(holds(1_001, 14), 1_000));
     // What it holds was written after the ping: the ping itself was acknowledged.
@@ -924,7 +957,7 @@ fn without_pings_a_queue_that_gets_shorter_spares_nobody() {
     bench.timing = timing(|config| config.interval = None);
     bench.heartbeat.handle_policy(&bench.timing, secs(1));
     assert_eq!(bench.timeout(secs(26)), Verdict::Silent);
-    assert!(!bench.heartbeat.spare_slow(secs(26), &holds(50_000, 2)));
+    assert!(!bench.spare_slow(secs(26), &holds(50_000, 2)));
 }
 
 // Round trips.

@@ -11,6 +11,7 @@ mod closing;
 mod env;
 mod input;
 mod output;
+mod token;
 
 pub use env::{Entropy, Env, PolicyId};
 pub use input::Event;
@@ -375,8 +376,9 @@ impl Session {
 
     /// Gives a silent peer more time where the kernel says that it is slow; see
     /// [`Heartbeat::spare_slow`].
-    pub fn spare_slow(&mut self, now: Moment, kernel: &KernelFigures) -> bool {
-        self.heartbeat.spare_slow(now, kernel)
+    pub fn spare_slow(&mut self, env: &Env, now: Moment, kernel: &KernelFigures) -> bool {
+        let timing = &env.policy(self.policy).timing;
+        self.heartbeat.spare_slow(timing, now, kernel)
     }
 
     /// Adds what the kernel says to the record of an end that the peer is blamed for. Output that made

@@ -538,7 +538,7 @@ fn a_later_ping_on_its_way_does_not_make_a_silent_peer_slow() {
         last_ack_ms: 14_900,
         ..KernelFigures::default()
     };
-    assert!(!bench.session.spare_slow(secs(25), &kernel));
+    assert!(!bench.session.spare_slow(&bench.env, secs(25), &kernel));
 }
 
 #[test]

@@ -109,7 +109,7 @@ impl Rig {
             self.read();
         }
         if self.session.is_silent(&self.env, self.now) {
-            let is_slow = |kernel| self.session.spare_slow(self.now, kernel);
+            let is_slow = |kernel| self.session.spare_slow(&self.env, self.now, kernel);
             if self.kernel.as_ref().is_some_and(is_slow) {
                 return self.law.note_spared(&times);
             }
