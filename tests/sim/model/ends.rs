@@ -38,6 +38,8 @@ impl Watch {
         self.passed = self.passed.max(now.at);
         self.prove(now);
         self.proof.low = self.before(now);
+        // What came with the head is decoded once the application knows of the connection.
+        self.is_undecoded |= self.last_in.is_some();
     }
 
     /// Notes that there is a cause; says whether it was not known before.
@@ -240,13 +242,18 @@ impl Watch {
         if !is_open {
             return;
         }
-        for (what, told, then) in [
-            ("last_in", evidence.last_in, self.last_in),
-            ("last_out", evidence.last_out, self.last_out),
+        for (what, told, thens) in [
+            (
+                "last_in",
+                evidence.last_in,
+                [self.last_in, self.last_waiting],
+            ),
+            ("last_out", evidence.last_out, [self.last_out, None]),
         ] {
-            if let (Some(told), Some(then)) = (told, then) {
-                self.demand(now, near(told, then), || {
-                    format!("{what} {told:?} of {then:?}")
+            let mut thens = thens.iter().flatten().peekable();
+            if let (Some(told), true) = (told, thens.peek().is_some()) {
+                self.demand(now, thens.any(|then| near(told, *then)), || {
+                    format!("{what} {told:?}, read {:?}", self.last_in)
                 });
             }
         }

@@ -22,13 +22,15 @@ impl Watch {
         let fresh = due - self.due;
         self.due = due;
         let since = self.opened.map_or(now.at, |opened| opened.at);
-        let grid = self.rules.grid_point(self.fraction, look.done.at);
+        // The clock went on while the turn saw to it, and may have passed a point.
+        let [sooner, grid] =
+            [now.at, look.done.at].map(|at| self.rules.grid_point(self.fraction, at));
         if fresh > 0 {
             self.demand(now, fresh == 1, || format!("{fresh} pings at once"));
             let Some(point) = grid else {
                 self.fail(now, "a ping while the interval is off")
             };
-            let is_new = point > self.pinged && point + self.longest_turn >= since;
+            let is_new = point > self.pinged[0] && point + self.longest_turn >= since;
             self.demand(now, is_new, || {
                 format!(
                     "a ping before its time: {point:?}, pinged {:?}",
@@ -38,7 +40,8 @@ impl Watch {
             self.demand(now, !self.must_be_spared(now), || {
                 "a ping to who has just spoken".into()
             });
-            self.pinged = point;
+            let least = sooner.filter(|sooner| *sooner > self.pinged[0] && *sooner >= since);
+            self.pinged = [least.unwrap_or(point), point];
             self.has_skipped = false;
             self.begin_ask(now, look.done);
             self.is_ping_waiting = self.written.last().is_none_or(|sent| sent.when.at < now.at);
@@ -66,7 +69,7 @@ impl Watch {
         if sure < self.ruled.at && is_stalled {
             self.passed = self.passed.max(grid.unwrap_or(point));
         }
-        if point <= self.pinged.max(self.passed).max(since) || sure < self.ruled.at {
+        if point <= self.pinged[1].max(self.passed).max(since) || sure < self.ruled.at {
             return;
         }
         if self.may_be_spared(point) {

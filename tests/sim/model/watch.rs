@@ -93,8 +93,9 @@ pub(crate) struct Watch {
     /// Bytes that are no proof were read since the ping was written.
     pub(super) is_heard: bool,
 
-    /// Grid point of the latest ping, and the latest that was rightly passed over.
-    pub(super) pinged: Micros,
+    /// Grid point of the latest ping, or the next one where its turn reached so far; and the latest that
+    /// was rightly passed over.
+    pub(super) pinged: [Micros; 2],
     pub(super) passed: Micros,
     /// The latest was passed over because of a stop.
     pub(super) has_skipped: bool,
@@ -113,6 +114,8 @@ pub(crate) struct Watch {
     pub(super) input: Scanner,
     pub(super) output: Scanner,
     pub(super) last_in: Option<When>,
+    /// When bytes last waited unread.
+    pub(super) last_waiting: Option<When>,
     pub(super) last_out: Option<When>,
     /// When the last message passed, either way.
     pub(super) last_message: Between,
@@ -181,7 +184,7 @@ impl Watch {
             resumed: None,
             is_paused: false,
             is_heard: false,
-            pinged: now.at,
+            pinged: [now.at; 2],
             passed: now.at,
             has_skipped: false,
             is_stalled: false,
@@ -195,6 +198,7 @@ impl Watch {
             input: Scanner::new(birth.speech),
             output: Scanner::new(birth.speech),
             last_in: None,
+            last_waiting: None,
             last_out: None,
             last_message: Between::exactly(now),
             is_blocked: false,
@@ -220,7 +224,7 @@ impl Watch {
         // The beginning counts as proof; its stamp may be as old as the turn.
         watch.proof.low = watch.before(now);
         watch.since.low = watch.before(now);
-        watch.pinged = watch.before(now).at;
+        watch.pinged = [watch.before(now).at; 2];
         watch
     }
 
@@ -352,6 +356,13 @@ impl Watch {
             self.proof.high = now;
             self.last_message.high = now;
         }
+        if let Some(unfinished) = &mut self.unfinished
+            && self
+                .last_in
+                .is_some_and(|read| read.at <= unfinished.low.at)
+        {
+            unfinished.high = now;
+        }
         self.is_undecoded = is_left;
     }
 
@@ -436,7 +447,7 @@ impl Watch {
 
     /// Returns the earliest moment that a stamp of the same turn may bear. What a turn takes beyond a
     /// few milliseconds counts as late, and does not move fair time.
-    pub(super) fn before(&self, now: When) -> When {
+    pub(crate) fn before(&self, now: When) -> When {
         When {
             at: now.at - self.longest_turn,
             fair: now.fair - self.rules.tick.max(Micros::from_millis(10)),
@@ -481,6 +492,7 @@ impl Watch {
 
     /// Notes that bytes wait unread while reading is paused: they are as good as read.
     pub(crate) fn handle_waiting(&mut self, now: When) {
+        self.last_waiting = Some(now);
         if self.rules.proof == Proof::Bytes {
             self.prove(now);
         }

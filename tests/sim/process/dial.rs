@@ -124,8 +124,10 @@ impl Process {
         conn.session
             .handle_connected(&mut self.env, self.now, &head);
         let phase = conn.session.phase();
-        self.os
-            .watch(conn.sock, |watch, now| watch.handle_phase(now, now, phase));
+        self.os.watch(conn.sock, |watch, now| {
+            // The code may have read its clock a moment ago.
+            watch.handle_phase(watch.before(now), now, phase)
+        });
         self.mark_dirty(key);
         if self.conns[key].session.phase() == Phase::Open {
             self.welcome(key).await;

@@ -241,7 +241,8 @@ impl Process {
         self.os
             .watch(conn.sock, |watch, now| watch.expect_verdict(now, &truth));
         let figures = self.os.figures(conn.sock);
-        let is_spared = figures.is_some_and(|figures| conn.session.spare_slow(now, &figures));
+        let is_spared =
+            figures.is_some_and(|figures| conn.session.spare_slow(&self.env, now, &figures));
         self.os
             .watch(conn.sock, |watch, now| watch.handle_spared(now, is_spared));
         if !is_spared {
