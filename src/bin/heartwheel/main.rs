@@ -13,10 +13,12 @@ mod values;
 use std::fmt;
 use std::io::Write;
 use std::process::ExitCode;
+use std::time::SystemTime;
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use heartwheel::error::{ConfigError, Error};
+use humantime::format_rfc3339_millis;
 use log::LevelFilter;
 
 use crate::values::escape;
@@ -135,13 +137,14 @@ fn complain(line: fmt::Arguments<'_>) {
     writeln!(std::io::stderr(), "{line}").ok();
 }
 
-/// Sends log records to standard error.
+/// Sends log records to standard error, each with the wall clock's time (RFC 3339, UTC).
 fn start_logging(level: LevelFilter) {
     env_logger::Builder::new()
         .filter_level(level)
         .format(|out, record| {
             let level = record.level().as_str().to_ascii_lowercase();
-            writeln!(out, "{level}: {}", escape(&record.args().to_string()))
+            let now = format_rfc3339_millis(SystemTime::now());
+            writeln!(out, "{now} {level}: {}", escape(&record.args().to_string()))
         })
         .init();
 }
