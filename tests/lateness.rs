@@ -1,10 +1,13 @@
 //! What the process itself was late is never a peer's fault: stopped and resumed processes on real
-//! sockets (F5, F6).
+//! sockets (F5, F6). Nor is what happens to the wall clock (F8).
 #![cfg(all(target_os = "linux", feature = "cli"))]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod support;
 
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -27,6 +30,88 @@ fn closed(server: &Server) -> Vec<Record> {
         .iter()
         .filter_map(|line| line.event("closed").cloned().map(Record))
         .collect()
+}
+
+/// A wall clock for one program, which the test sets.
+struct WallClock {
+    offset: PathBuf,
+}
+
+impl WallClock {
+    fn new(name: &str) -> Self {
+        let offset = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let clock = Self { offset };
+        clock.set("+0s");
+        clock
+    }
+
+    /// Sets it off from the real one, for instance by `+3600s`.
+    fn set(&self, offset: &str) {
+        fs::write(&self.offset, offset).unwrap();
+    }
+
+    /// Returns a command that runs another under this clock; the other clocks stay true.
+    fn command(&self) -> Command {
+        let mut command = Command::new("env");
+        command
+            .env("LD_PRELOAD", faketime())
+            .env("FAKETIME_TIMESTAMP_FILE", &self.offset)
+            .env("FAKETIME_NO_CACHE", "1")
+            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        command
+    }
+}
+
+impl Drop for WallClock {
+    fn drop(&mut self) {
+        fs::remove_file(&self.offset).ok();
+    }
+}
+
+/// Returns the library that sets a program's wall clock off.
+fn faketime() -> PathBuf {
+    let places = fs::read_dir("/usr/lib").unwrap();
+    places
+        .map(|place| place.unwrap().path().join("faketime/libfaketimeMT.so.1"))
+        .find(|library| library.exists())
+        .expect("install the package faketime")
+}
+
+/// Returns the hour of the day that a log line bears.
+fn logged_hour(line: &str) -> Option<u32> {
+    let (_, time) = line.split_once('T')?;
+    time.get(..2)?.parse().ok()
+}
+
+#[test]
+fn f8_a_wall_clock_that_jumps_an_hour_moves_no_deadline_and_stamps_the_log() {
+    let clock = WallClock::new("f8-offset");
+    let times = [TIMES.as_slice(), &["--log-level", "debug"]].concat();
+    let server = Server::start_under(clock.command(), &[Wire::WebSocket], &times);
+    let port = server.port(Wire::WebSocket);
+    let crowd = Crowd::connect(port, 20);
+    let mut hours = Vec::new();
+    for offset in ["+0s", "+3600s", "-3600s", "+0s"] {
+        let dead = RawPeer::connect(Wire::WebSocket, port);
+        server.wait_open(dead.local_port());
+        clock.set(offset);
+        let record = server.wait_closed_from(dead.local_port());
+        record.assert_silence(TIMEOUT, Duration::from_millis(10));
+        let ended = format!("of {} ended", record.0["peer"].as_str().unwrap());
+        hours.push(server.process().wait_logged(&ended, |line| {
+            line.text
+                .contains(&ended)
+                .then(|| logged_hour(&line.text))?
+        }));
+        crowd.wait_for_answers(crowd.answered() + 40);
+    }
+    assert_eq!(crowd.lost(), 0);
+    assert_eq!(closed(&server).len(), 4);
+    // The hour may have turned between two lines.
+    let passed = |from: u32, to: u32| (to + 24 - from) % 24;
+    assert!([1, 2].contains(&passed(hours[0], hours[1])), "{hours:?}");
+    assert!([22, 23].contains(&passed(hours[1], hours[2])), "{hours:?}");
+    assert!([1, 2].contains(&passed(hours[2], hours[3])), "{hours:?}");
 }
 
 #[test]

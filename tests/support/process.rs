@@ -221,6 +221,16 @@ impl Process {
         pick: impl FnMut(&Line) -> Option<T>,
     ) -> (usize, T) {
         let found = self.out.pick(mark, Instant::now() + PATIENCE, pick);
+        self.expect_said(what, found)
+    }
+
+    /// Waits for a line of the log, on standard error.
+    pub(crate) fn wait_logged<T>(&self, what: &str, pick: impl FnMut(&Line) -> Option<T>) -> T {
+        let found = self.err.pick(0, Instant::now() + PATIENCE, pick);
+        self.expect_said(what, found).1
+    }
+
+    fn expect_said<T>(&self, what: &str, found: Option<T>) -> T {
         found.unwrap_or_else(|| panic!("{} never said: {what}\n{}", self.name, self.transcript()))
     }
 
