@@ -276,8 +276,9 @@ pub struct ReactorConfig {
     /// Resolution of the timer wheel, whole milliseconds, 1 ms to 1 s. Default 10 ms. A finer tick
     /// costs wake-ups, a coarser one lateness.
     pub tick: Duration,
-    /// Most connections held at once, half-open and dialed ones included. Default 1 000 000. Room
-    /// is reserved at start as untouched pages, which cost no memory.
+    /// Most connections held at once, half-open and dialed ones included, by all loops of a
+    /// [`Group`](crate::reactor::Group) together; at most 67 108 864. Default 1 000 000. Room is
+    /// reserved at start as untouched pages, which cost no memory.
     pub max_connections: usize,
     /// Most events taken from one wait. Default 1024.
     pub events: usize,
@@ -336,10 +337,10 @@ impl ReactorConfig {
                 return Err(ConfigError::new(field, "must not be zero"));
             }
         }
-        if self.max_connections > 1 << 31 {
+        if self.max_connections > 1 << 26 {
             return Err(ConfigError::new(
                 "max_connections",
-                "must be at most 2147483648",
+                "must be at most 67108864",
             ));
         }
         if self.events > MOST_EVENTS {

@@ -68,9 +68,19 @@ pub mod architecture {
     //! the end of its heap, so `heartwheel serve` asks it, some time after connections have ended and if
     //! it is worth it, to look everywhere (`malloc_trim`); an embedder may want to do the same.
     //!
+    //! # Several loops
+    //!
+    //! A loop is single-threaded, and stays so. Loops of a [`Group`](crate::reactor::Group) run side by
+    //! side, each with its own selector, wheel, slab and listening sockets (`SO_REUSEPORT` deals the
+    //! connections out), and meet only where a connection comes or goes: its place among
+    //! `max_connections` is an atomic count, the table of addresses and the rates of new connections lie
+    //! under one mutex. Nothing is shared on the way of a message or a ping. A name carries its loop's
+    //! number. `heartwheel serve --shards N` is such a group: its loops tell each other of broadcasts
+    //! and of the wish to end through [`Remote`](crate::reactor::Remote), and write to one journal.
+    //!
     //! # Time
     //!
-    //! Core time is [`Micros`](crate::proto::time::Micros) since the loop began, passed in as a
+    //! Core time is [`Micros`](crate::proto::time::Micros) since the loop's group began, passed in as a
     //! [`Moment`](crate::proto::time::Moment), which also says how late the loop has been in all.
     //!
     //! *Fair time* is time less that lateness. Every deadline that blames a peer (silence, write,

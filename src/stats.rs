@@ -84,6 +84,56 @@ impl Stats {
         self.closed[cause.index()]
     }
 
+    /// Adds what another loop counted. The health is that of the worse one.
+    pub fn merge(&mut self, other: &Self) {
+        let Self {
+            accepted,
+            dialed,
+            opened,
+            rejected,
+            pings_due,
+            pings_written,
+            pings_received,
+            pongs_matched,
+            pongs_unsolicited,
+            pongs_folded,
+            messages_in,
+            messages_out,
+            bytes_in,
+            bytes_out,
+            send_full,
+            turns,
+            late_us,
+            health,
+            sleeps,
+            accept_pauses,
+            closed,
+        } = other;
+        self.accepted += accepted;
+        self.dialed += dialed;
+        self.opened += opened;
+        self.rejected += rejected;
+        self.pings_due += pings_due;
+        self.pings_written += pings_written;
+        self.pings_received += pings_received;
+        self.pongs_matched += pongs_matched;
+        self.pongs_unsolicited += pongs_unsolicited;
+        self.pongs_folded += pongs_folded;
+        self.messages_in += messages_in;
+        self.messages_out += messages_out;
+        self.bytes_in += bytes_in;
+        self.bytes_out += bytes_out;
+        self.send_full += send_full;
+        self.turns += turns;
+        self.late_us += late_us;
+        self.health = self.health.min(*health);
+        self.sleeps += sleeps;
+        self.accept_pauses += accept_pauses;
+        for (sum, count) in self.closed.iter_mut().zip(closed) {
+            *sum += count;
+        }
+    }
+
     /// Returns every cause that occurred, with its count.
     pub fn causes(&self) -> impl Iterator<Item = (Cause, u64)> + '_ {
         Cause::ALL

@@ -11,7 +11,6 @@ use super::context::Context;
 use super::core::Core;
 use super::handler::{Handler, Head, Offer, Origin, Rejected};
 use super::history::Ended;
-use super::listener::Listener;
 use super::socket;
 use super::token::{ConnId, ListenerId};
 use crate::close::{Cause, Evidence, Phase};
@@ -121,25 +120,30 @@ impl<D: Default> Core<D> {
                 return;
             }
         };
-        self.addresses.enter(peer.ip(), counted, half_open);
+        if counted || half_open {
+            let addresses = &mut self.group.arrivals().addresses;
+            addresses.enter(peer.ip(), counted, half_open);
+        }
         if is_open {
             self.offer_plain(handler, id);
         }
     }
 
-    /// Holds a new connection against the limits.
-    fn judge(&mut self, key: usize, peer: SocketAddr) -> Result<(), Refusal> {
+    /// Holds a new connection against the limits, and takes a place for it if it may come in.
+    fn judge(&self, key: usize, peer: SocketAddr) -> Result<(), Refusal> {
         if self.drain.is_some() {
             return Err(Refusal::Draining);
         }
-        if self.conns.len() >= self.config.max_connections {
+        if !self.group.enter(self.config.max_connections) {
             return Err(Refusal::Full);
         }
         let now = self.now.at;
-        let Listener {
-            admission, paid, ..
-        } = &mut self.listeners[key];
-        admission.judge(peer.ip(), now, &mut self.addresses, paid)
+        let arrivals = &mut *self.group.arrivals();
+        let paid = arrivals.rates.of(key);
+        self.listeners[key]
+            .admission
+            .judge(peer.ip(), now, &mut arrivals.addresses, paid)
+            .inspect_err(|_| self.group.leave())
     }
 
     /// Offers a connection of a wire without opening handshake to the handler.

@@ -43,7 +43,7 @@ impl TryFrom<&AdmissionConfig> for Admission {
 }
 
 impl Admission {
-    /// Judges a connection that has just arrived; `paid` is the listener's own record of its rate.
+    /// Judges a connection that has just arrived; `paid` is the record of the listener's rate.
     pub(super) fn judge(
         &self,
         ip: IpAddr,
@@ -81,6 +81,20 @@ impl Admission {
     /// Says whether opening handshakes are counted.
     pub(super) fn counts_half_open(&self) -> bool {
         self.half_open.is_some()
+    }
+}
+
+/// Until when the new connections of each listener so far are paid for.
+#[derive(Debug, Default)]
+pub(super) struct Rates(Vec<Micros>);
+
+impl Rates {
+    /// Returns the record of the listener of that number.
+    pub(super) fn of(&mut self, listener: usize) -> &mut Micros {
+        if self.0.len() <= listener {
+            self.0.resize(listener + 1, Micros::ZERO);
+        }
+        &mut self.0[listener]
     }
 }
 

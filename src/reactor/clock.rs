@@ -27,8 +27,8 @@ pub(super) struct Clock {
 }
 
 impl Clock {
-    pub(super) fn new(tick: Micros) -> Self {
-        Self::with_hands(tick, Hands::System(Instant::now()))
+    pub(super) fn new(tick: Micros, start: Start) -> Self {
+        Self::with_hands(tick, Hands::System(start.0))
     }
 
     pub(super) fn with_hands(tick: Micros, hands: Hands) -> Self {
@@ -106,6 +106,16 @@ impl Clock {
             late: self.late + (delay - self.threshold),
             stalled: self.wait_late > STALL,
         }
+    }
+}
+
+/// When core time began.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Start(Instant);
+
+impl Start {
+    pub(super) fn now() -> Self {
+        Self(Instant::now())
     }
 }
 

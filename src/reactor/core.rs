@@ -10,12 +10,13 @@ use std::time::Duration;
 use mio::{Interest, Registry, Waker};
 use slab::Slab;
 
-use super::admission::{Addresses, Admission};
+use super::admission::Admission;
 use super::alarm::Alarm;
 use super::client::{Client, ClientConfig, ClientState, Clients};
 use super::clock::Clock;
 use super::conn::{Conn, ConnFlags};
 use super::drain::Drain;
+use super::group::Group;
 use super::handler::Origin;
 use super::history::History;
 use super::lanes::Lanes;
@@ -60,8 +61,10 @@ pub(super) struct Core<D> {
     pub(super) lanes: Lanes,
     pub(super) sources: Slab<()>,
     pub(super) timers: BTreeMap<TimerId, u64>,
-    /// Connections by address, where a listener limits them.
-    pub(super) addresses: Addresses,
+    /// What it has in common with the other loops of its group.
+    pub(super) group: Group,
+    /// Its number among them.
+    pub(super) shard: u8,
     /// Connections with output to flush, or a phase that changed.
     pub(super) dirty: Vec<usize>,
     /// Connections whose socket is to be closed.
@@ -108,9 +111,10 @@ impl<D> Core<D> {
         registry: Registry,
         waker: Waker,
         mut env: Env,
+        (group, shard): (Group, u8),
     ) -> Self {
         let tick = Micros::from(config.tick);
-        let clock = Clock::new(tick);
+        let clock = Clock::new(tick, group.start());
         let now = clock.now();
         let mut wheel = Wheel::new(tick, now.at);
         wheel.reserve(config.max_connections);
@@ -133,7 +137,8 @@ impl<D> Core<D> {
             lanes: Lanes::default(),
             sources: Slab::new(),
             timers: BTreeMap::new(),
-            addresses: Addresses::default(),
+            group,
+            shard,
             dirty: Vec::new(),
             doomed: Vec::new(),
             carried: VecDeque::new(),
@@ -187,7 +192,6 @@ impl<D> Core<D> {
             wire: config.wire,
             policy,
             admission,
-            paid: Micros::ZERO,
             ready: false,
             paused_until: None,
             exhausted: false,
@@ -246,7 +250,8 @@ impl<D> Core<D> {
         }
     }
 
-    /// Puts a connection into a slot and registers its socket, once and for both directions.
+    /// Puts a connection, for which there is a place, into a slot and registers its socket, once and for
+    /// both directions. Gives the place back where that fails.
     pub(super) fn insert(
         &mut self,
         mut socket: mio::net::TcpStream,
@@ -257,12 +262,14 @@ impl<D> Core<D> {
     ) -> std::io::Result<ConnId> {
         let entry = self.conns.vacant_entry();
         let key = entry.key();
-        let id = ConnId::new(key, self.generation);
-        self.registry.register(
-            &mut socket,
-            Target::Conn(id).token(),
-            Interest::READABLE | Interest::WRITABLE,
-        )?;
+        let id = ConnId::new(self.shard, key, self.generation);
+        self.registry
+            .register(
+                &mut socket,
+                Target::Conn(id).token(),
+                Interest::READABLE | Interest::WRITABLE,
+            )
+            .inspect_err(|_| self.group.leave())?;
         self.generation = self.generation.wrapping_add(1);
         entry.insert(Conn {
             socket,
@@ -359,7 +366,10 @@ impl<D> Core<D> {
             return;
         }
         match conn.origin {
-            Origin::Listener(_) => self.addresses.leave_half_open(conn.peer.ip(), self.now.at),
+            Origin::Listener(_) => {
+                let addresses = &mut self.group.arrivals().addresses;
+                addresses.leave_half_open(conn.peer.ip(), self.now.at);
+            }
             Origin::Client(_) => self.lanes.leave(conn.peer),
         }
     }
@@ -370,7 +380,8 @@ impl<D> Core<D> {
         if let Some(conn) = self.conns.get_mut(key)
             && std::mem::take(&mut conn.flags.counted)
         {
-            self.addresses.leave_open(conn.peer.ip(), self.now.at);
+            let addresses = &mut self.group.arrivals().addresses;
+            addresses.leave_open(conn.peer.ip(), self.now.at);
         }
     }
 
@@ -483,6 +494,17 @@ impl<D> Core<D> {
         self.registry.deregister(source).map_err(Error::Register)?;
         self.sources.try_remove(id.0 as usize);
         Ok(())
+    }
+}
+
+/// The other loops of the group go on without what this one held.
+impl<D> Drop for Core<D> {
+    fn drop(&mut self) {
+        let keys: Vec<_> = self.conns.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            self.leave_address(key);
+            self.group.leave();
+        }
     }
 }
 

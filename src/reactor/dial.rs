@@ -177,11 +177,12 @@ impl<D: Default> Core<D> {
         if self.clients[id].state == ClientState::Stopped {
             return false;
         }
-        if self.conns.len() >= self.config.max_connections {
+        if !self.group.enter(self.config.max_connections) {
             self.attempt_failed(handler, id, DialError::Full);
             return false;
         }
-        let dialed = socket::dial(addr).and_then(|socket| {
+        let dialed = socket::dial(addr).inspect_err(|_| self.group.leave());
+        let dialed = dialed.and_then(|socket| {
             self.refresh_now();
             let client = &self.clients[id];
             let (policy, wire) = (client.policy, client.config.wire.make());

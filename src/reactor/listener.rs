@@ -205,8 +205,6 @@ pub(super) struct Listener {
     pub(super) wire: WireFactory,
     pub(super) policy: PolicyId,
     pub(super) admission: Admission,
-    /// Until when the new connections so far are paid for.
-    pub(super) paid: Micros,
     /// Connections may wait to be accepted.
     pub(super) ready: bool,
     /// Accepting rests until then, because descriptors ran out.

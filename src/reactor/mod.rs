@@ -13,6 +13,7 @@ mod core;
 mod dial;
 mod drain;
 mod entropy;
+mod group;
 mod handler;
 mod history;
 mod kernel;
@@ -35,6 +36,7 @@ use mio::{Events, Interest, Poll, Waker};
 
 pub use client::{ClientConfig, ClientEvent, DialError, ReconnectConfig};
 pub use context::{ConnInfo, Context};
+pub use group::Group;
 #[cfg(feature = "websocket")]
 pub use handler::HttpAnswer;
 pub use handler::{Closed, Handler, Offer, Origin, Readiness, Rejected, Rejection, Welcome};
@@ -119,6 +121,15 @@ impl<D: Default> Reactor<D> {
     /// [`Error::Config`] names a field that makes no sense, [`Error::Poll`] if the system gives no
     /// selector.
     pub fn new(config: ReactorConfig) -> Result<Self, Error> {
+        Self::in_group(config, &Group::new())
+    }
+
+    /// Makes one more loop of a group, without sockets.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new), and where the group has [`Group::MOST`] loops.
+    pub fn in_group(config: ReactorConfig, group: &Group) -> Result<Self, Error> {
         config.check()?;
         check_room::<D>(config.max_connections)?;
         let poll = Poll::new().map_err(Error::Poll)?;
@@ -126,10 +137,11 @@ impl<D: Default> Reactor<D> {
         let waker = Waker::new(&registry, Target::Waker.token()).map_err(Error::Poll)?;
         let env = Env::new(entropy::source(config.seed));
         let events = Events::with_capacity(config.events);
+        let place = (group.clone(), group.join()?);
         Ok(Self {
             poll,
             events,
-            core: Core::new(config, registry, waker, env),
+            core: Core::new(config, registry, waker, env, place),
         })
     }
 
@@ -250,6 +262,11 @@ impl<D: Default> Reactor<D> {
             .listeners
             .get(id.0 as usize)
             .map(|listener| listener.addr)
+    }
+
+    /// Returns which loop of its group this is; zero where there is one.
+    pub fn shard(&self) -> usize {
+        self.core.shard.into()
     }
 
     /// Returns how many connections there are, in whatever phase.

@@ -9,27 +9,34 @@ use mio::Token;
 /// Slots are reused at once, so the name holds a generation too: a name kept too long finds nothing.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId {
-    index: u32,
+    /// The shard in the upper bits, then the slot.
+    place: u32,
     /// Invariant: below 2^30.
     generation: u32,
 }
 
 impl ConnId {
-    pub(super) fn new(index: usize, generation: u32) -> Self {
+    pub(super) fn new(shard: u8, index: usize, generation: u32) -> Self {
         let index = u32::try_from(index).expect("slots are fewer than max_connections");
+        debug_assert!(index <= SLOTS, "slots are fewer than max_connections");
         Self {
-            index,
+            place: u32::from(shard) << SLOT_BITS | index,
             generation: generation & GENERATIONS,
         }
     }
 
     pub(super) const fn index(self) -> usize {
-        self.index as usize
+        (self.place & SLOTS) as usize
+    }
+
+    /// Returns which loop of a [`Group`](super::Group) holds the connection; zero where there is one.
+    pub const fn shard(self) -> usize {
+        (self.place >> SLOT_BITS) as usize
     }
 
     /// Returns the name as one number, for a log or another thread.
     pub const fn as_u64(self) -> u64 {
-        (self.generation as u64) << 32 | self.index as u64
+        (self.generation as u64) << 32 | self.place as u64
     }
 
     /// Returns the name that [`as_u64`](Self::as_u64) gave as a number. A number it never gave finds no
@@ -37,16 +44,19 @@ impl ConnId {
     pub const fn from_u64(number: u64) -> Self {
         let [a, b, c, d, e, f, g, h] = number.to_le_bytes();
         Self {
-            index: u32::from_le_bytes([a, b, c, d]),
+            place: u32::from_le_bytes([a, b, c, d]),
             generation: u32::from_le_bytes([e, f, g, h]) & GENERATIONS,
         }
     }
 }
 
-/// Short enough to read aloud: slot, then generation.
+/// Short enough to read aloud: slot, then generation; before them the shard, unless it is the first.
 impl fmt::Display for ConnId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.index, self.generation)
+        if self.shard() > 0 {
+            write!(f, "{}:", self.shard())?;
+        }
+        write!(f, "{}.{}", self.index(), self.generation)
     }
 }
 
@@ -107,6 +117,15 @@ impl Target {
 /// The two topmost bits say what a token is.
 const KIND: u32 = 62;
 
+/// Bits of a slot's number, and the largest.
+pub(super) const SLOT_BITS: u32 = 26;
+const SLOTS: u32 = (1 << SLOT_BITS) - 1;
+
+const _: () = assert!(
+    super::Group::MOST << SLOT_BITS <= 1 << 32,
+    "a shard fits beside it"
+);
+
 const GENERATIONS: u32 = (1 << 30) - 1;
 
 const _: () = assert!(usize::BITS == 64, "a token holds a slot and its generation");
@@ -118,8 +137,8 @@ mod tests {
     #[test]
     fn every_target_survives_its_token() {
         for target in [
-            Target::Conn(ConnId::new(0, 0)),
-            Target::Conn(ConnId::new(u32::MAX as usize, u32::MAX)),
+            Target::Conn(ConnId::new(0, 0, 0)),
+            Target::Conn(ConnId::new(63, SLOTS as usize, u32::MAX)),
             Target::Listener(ListenerId(7)),
             Target::Source(SourceId(u32::MAX)),
             Target::Waker,
@@ -132,8 +151,11 @@ mod tests {
 
     #[test]
     fn a_name_survives_its_number() {
-        let id = ConnId::new(17, 4);
-        assert_eq!(ConnId::from_u64(id.as_u64()), id);
-        assert_eq!(id.to_string(), "17.4");
+        for (shard, words) in [(0, "17.4"), (3, "3:17.4")] {
+            let id = ConnId::new(shard, 17, 4);
+            assert_eq!(ConnId::from_u64(id.as_u64()), id);
+            assert_eq!((id.shard(), id.index()), (shard.into(), 17));
+            assert_eq!(id.to_string(), words);
+        }
     }
 }

@@ -653,6 +653,7 @@ impl<D: Default> Core<D> {
         self.wheel.cancel(key);
         self.leave_address(key);
         let mut conn = self.conns.remove(key);
+        self.group.leave();
         let evidence = conn
             .session
             .evidence(self.now, self.clock.delay(self.now.at));

@@ -112,7 +112,7 @@ mod tests {
 
     use mio::{Events, Poll};
 
-    use super::super::clock::Clock;
+    use super::super::clock::{Clock, Start};
     use super::super::token::Target;
     use super::*;
 
@@ -127,7 +127,7 @@ mod tests {
     fn many_waits_for_one_deadline_need_no_timeout_any_more() {
         let mut poll = Poll::new().expect("a selector");
         let mut events = Events::with_capacity(4);
-        let clock = Clock::new(Micros::from_millis(10));
+        let clock = Clock::new(Micros::from_millis(10), Start::now());
         let mut timer = WakeTimer::new();
         for _ in 0..3 {
             for wait in 0..ENOUGH_WAITS {
