@@ -7,6 +7,7 @@ mod memory;
 mod output;
 mod record;
 mod serve;
+mod shards;
 mod signals;
 mod values;
 

@@ -3,19 +3,20 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
-use heartwheel::config::{HeartbeatConfig, LimitsConfig, ReactorConfig, WireKind};
+use heartwheel::config::{AdmissionConfig, HeartbeatConfig, LimitsConfig, ReactorConfig, WireKind};
 use heartwheel::error::{Error, SendError};
 use heartwheel::proto::message::{Message, SharedMessage};
 use heartwheel::proto::time::Micros;
 use heartwheel::reactor::{
-    Closed, ConnId, Context, Handler, ListenerConfig, Reactor, Readiness, Rejected, SourceId,
-    WireFactory,
+    Closed, ConnId, Context, Group, Handler, ListenerConfig, Reactor, Readiness, Rejected,
+    SocketOptions, SourceId, WireFactory,
 };
-use heartwheel::stats::Stats;
 use log::LevelFilter;
+use socket2::{Domain, Socket, Type};
 
 use crate::flags::{
     AdmissionFlags, HeartbeatFlags, LimitFlags, SocketFlags, check, in_words, warn,
@@ -24,8 +25,9 @@ use crate::journal::{Change, Journal};
 use crate::memory::Memory;
 use crate::output::{Form, Output};
 use crate::record::Record;
+use crate::shards::{self, Siblings, Sum};
 use crate::signals::{self, Signals};
-use crate::values::{address, count, log_level, show_time, time};
+use crate::values::{address, count, log_level, shards, show_time, time};
 use crate::{FAILED, Failure, complain, start_logging};
 
 /// Holds connections, pings them, closes the dead ones and says why each one ended
@@ -69,6 +71,10 @@ pub(crate) struct ServeArgs {
     /// Print events as JSON, one object a line, every one of them
     #[arg(long)]
     json: bool,
+
+    /// Loops, each on a thread of its own, that share the ports and the limits: one for each core, say
+    #[arg(long, value_name = "N", value_parser = shards, default_value = "1")]
+    shards: usize,
 
     #[command(flatten)]
     heartbeat: HeartbeatFlags,
@@ -118,7 +124,28 @@ enum Mode {
 #[derive(Debug)]
 struct Plan {
     flag: &'static str,
-    config: ListenerConfig,
+    wire: WireKind,
+    addr: SocketAddr,
+    heartbeat: HeartbeatConfig,
+    limits: LimitsConfig,
+    admission: AdmissionConfig,
+    socket: SocketOptions,
+}
+
+impl Plan {
+    /// Returns what one loop is to listen with; where there are several the port is shared.
+    fn config(&self, addr: SocketAddr, is_shared: bool) -> ListenerConfig {
+        ListenerConfig {
+            heartbeat: self.heartbeat.clone(),
+            limits: self.limits.clone(),
+            admission: self.admission.clone(),
+            socket: SocketOptions {
+                reuse_port: is_shared,
+                ..self.socket.clone()
+            },
+            ..ListenerConfig::new(addr, factory(self.wire))
+        }
+    }
 }
 
 /// Runs the command.
@@ -131,28 +158,45 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     };
     config.check()?;
     let plans = args.plans()?;
-    let mut reactor = Reactor::new(config)?;
-    warn(plans.iter().map(|plan| &plan.config.heartbeat), args.tick);
+    let group = Group::new();
+    let mut reactors = (0..args.shards)
+        .map(|_| Reactor::in_group(config.clone(), &group))
+        .collect::<Result<Vec<_>, _>>()?;
+    warn(plans.iter().map(|plan| &plan.heartbeat), args.tick);
     raise_descriptor_limit(args.max_connections);
 
     let mut output = Output::start(Form::new(args.json, args.quiet))?;
     for plan in plans {
-        listen(&mut reactor, &mut output, plan)?;
+        listen(&mut reactors, &mut output, &plan)?;
     }
-    let signals = Signals::register(&mut reactor)?;
+    let mut signals = Some(Signals::register(&mut reactors[0])?);
     output.flush();
 
     let began = Instant::now();
-    let mut server = Server {
-        mode: args.mode,
+    let common = Arc::new(Mutex::new(Common {
         journal: Journal::new(output),
         memory: Memory::new(),
-        signals,
-        window: args.drain,
         is_aborted: false,
-    };
-    signals::run(&mut reactor, &mut server, Server::after_turn)?;
-    Ok(server.finish(reactor.stats(), reactor.len(), began.elapsed()))
+    }));
+    let mut loops = Vec::new();
+    let siblings = Siblings::of(&reactors);
+    for (reactor, siblings) in reactors.into_iter().zip(siblings) {
+        let server = Server {
+            mode: args.mode,
+            common: Arc::clone(&common),
+            group: group.clone(),
+            siblings: siblings.clone(),
+            signals: signals.take(),
+            window: args.drain,
+        };
+        loops.push((reactor, server, siblings));
+    }
+    let sum = shards::run(loops, |reactor, server| {
+        signals::run(reactor, server, Server::after_turn)
+    })?;
+    let common = Arc::into_inner(common).expect("the loops are over");
+    let common = common.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(common.finish(&sum, began.elapsed()))
 }
 
 impl ServeArgs {
@@ -194,13 +238,12 @@ impl ServeArgs {
         check(&heartbeat, &limits, wire, self.tick)?;
         Ok(Plan {
             flag,
-            config: ListenerConfig {
-                heartbeat,
-                limits,
-                admission: self.admission.admission(),
-                socket: self.socket.options()?,
-                ..ListenerConfig::new(addr, factory(wire))
-            },
+            wire,
+            addr,
+            heartbeat,
+            limits,
+            admission: self.admission.admission(),
+            socket: self.socket.options()?,
         })
     }
 }
@@ -214,17 +257,28 @@ fn factory(wire: WireKind) -> WireFactory {
     }
 }
 
-/// Listens, and says where, for how long silence is borne, and what to try.
-fn listen(reactor: &mut Reactor<Held>, output: &mut Output, plan: Plan) -> Result<(), Failure> {
-    let Plan { flag, config } = plan;
-    let wire = config.wire.kind();
-    let heartbeat = config.heartbeat.clone();
-    let id = reactor
-        .listen(config)
-        .map_err(|error| cannot_listen(flag, error))?;
-    let addr = reactor
-        .local_addr(id)
-        .expect("a listener that was just made has an address");
+/// Listens with every loop, and says where, for how long silence is borne, and what to try.
+fn listen(reactors: &mut [Reactor<Held>], output: &mut Output, plan: &Plan) -> Result<(), Failure> {
+    let Plan {
+        flag,
+        wire,
+        heartbeat,
+        ..
+    } = plan;
+    let is_shared = reactors.len() > 1;
+    let mut addr = plan.addr;
+    if is_shared {
+        demand_free(addr).map_err(|source| cannot_listen(flag, Error::Listen { addr, source }))?;
+    }
+    for reactor in reactors {
+        let id = reactor
+            .listen(plan.config(addr, is_shared))
+            .map_err(|error| cannot_listen(flag, error))?;
+        // The first chooses the port, if none was asked for.
+        addr = reactor
+            .local_addr(id)
+            .expect("a listener that was just made has an address");
+    }
     output.record(
         &Record::new("listening")
             .phrase(format!("listening {} {addr}", wire.label()))
@@ -233,11 +287,18 @@ fn listen(reactor: &mut Reactor<Held>, output: &mut Output, plan: Plan) -> Resul
             .maybe_time("interval", heartbeat.interval.map(Micros::from))
             .maybe_time("timeout", heartbeat.timeout.map(Micros::from)),
     );
-    output.say(&format!("    {}", in_words(&heartbeat)));
-    for hint in hints(wire, addr, heartbeat.interval.is_some(), &program_name()) {
+    output.say(&format!("    {}", in_words(heartbeat)));
+    for hint in hints(*wire, addr, heartbeat.interval.is_some(), &program_name()) {
         output.say(&format!("    {hint}"));
     }
     Ok(())
+}
+
+/// Fails where another program listens: it may share its port as we do, and would take part of ours.
+fn demand_free(addr: SocketAddr) -> io::Result<()> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&addr.into())
 }
 
 /// Says what the kernel has against an address, and what to do about it.
@@ -333,15 +394,27 @@ fn raise_descriptor_limit(connections: usize) {
     }
 }
 
-/// What serves: all connections, in one mode.
+/// What serves the connections of one loop.
 struct Server {
     mode: Mode,
+    common: Arc<Mutex<Common>>,
+    group: Group,
+    siblings: Siblings,
+    /// In the first loop.
+    signals: Option<Signals>,
+    window: Duration,
+}
+
+/// What all loops of the program have together.
+struct Common {
     journal: Journal,
     memory: Memory,
-    signals: Signals,
-    window: Duration,
     is_aborted: bool,
 }
+
+/// Words from the first loop to the others.
+const DRAIN: u64 = 1;
+const ABORT: u64 = 2;
 
 /// A message that the connection's queue had no room for. While one is held, nothing is read.
 type Held = Option<SharedMessage>;
@@ -349,12 +422,21 @@ type Held = Option<SharedMessage>;
 impl Server {
     /// Sees to what is due once a turn; returns when to be called again although nothing happens.
     fn after_turn(&mut self) -> Option<Duration> {
-        let waits = [self.journal.flush(), self.memory.after_turn()];
+        let mut common = self.common();
+        let waits = [common.journal.flush(), common.memory.after_turn()];
         waits.into_iter().flatten().min()
     }
 
+    /// Returns what all loops share, for a moment.
+    fn common(&self) -> MutexGuard<'_, Common> {
+        self.common.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Common {
     /// Sums up and returns how it went.
-    fn finish(mut self, stats: &Stats, left: usize, uptime: Duration) -> ExitCode {
+    fn finish(mut self, sum: &Sum, uptime: Duration) -> ExitCode {
+        let Sum { stats, left } = sum;
         self.journal.write_sums();
         let causes: Vec<_> = stats
             .causes()
@@ -364,8 +446,8 @@ impl Server {
         if self.is_aborted {
             output.record(
                 &Record::new("aborted")
-                    .phrase(format!("aborted with {} left", connections(left)))
-                    .number("connections", left as u64),
+                    .phrase(format!("aborted with {} left", connections(*left)))
+                    .number("connections", *left as u64),
             );
         }
         output.record(
@@ -394,7 +476,7 @@ impl Handler for Server {
 
     fn on_open(&mut self, cx: &mut Context<'_, Held>, id: ConnId) {
         let Some(info) = cx.info(id) else { return };
-        self.journal.tell(Change::Opened, || {
+        self.common().journal.tell(Change::Opened, || {
             Record::new("open")
                 .word("id", id)
                 .word("peer", info.peer)
@@ -406,7 +488,7 @@ impl Handler for Server {
         match self.mode {
             Mode::Echo => echo(cx, id, message),
             Mode::Sink => {}
-            Mode::Broadcast => broadcast(cx, id, message),
+            Mode::Broadcast => broadcast(cx, id, message, &self.siblings),
         }
     }
 
@@ -421,8 +503,10 @@ impl Handler for Server {
     }
 
     fn on_close(&mut self, _: &mut Context<'_, Held>, closed: Closed<'_, Held>) {
-        self.memory.note_end();
-        self.journal
+        let mut common = self.common();
+        common.memory.note_end();
+        common
+            .journal
             .tell(Change::Closed(closed.evidence.cause), || {
                 Record::new("closed")
                     .word("id", closed.id)
@@ -432,8 +516,10 @@ impl Handler for Server {
     }
 
     fn on_rejected(&mut self, _: &mut Context<'_, Held>, rejected: Rejected<'_>) {
-        self.memory.note_end();
-        self.journal
+        let mut common = self.common();
+        common.memory.note_end();
+        common
+            .journal
             .tell(Change::Rejected(rejected.evidence.cause), || {
                 Record::new("rejected")
                     .word("peer", rejected.peer)
@@ -442,12 +528,14 @@ impl Handler for Server {
     }
 
     fn on_source(&mut self, cx: &mut Context<'_, Held>, id: SourceId, _: Readiness) {
-        match self.signals.asked(id) {
+        let asked = self.signals.as_mut().and_then(|signals| signals.asked(id));
+        match asked {
             None => {}
             Some(1) => {
-                let count = cx.len();
-                self.journal.write_sums();
-                self.journal.output.record(
+                let count = self.group.len();
+                let mut common = self.common();
+                common.journal.write_sums();
+                common.journal.output.record(
                     &Record::new("draining")
                         .phrase(match count {
                             0 => "draining 0 connections".to_owned(),
@@ -460,12 +548,21 @@ impl Handler for Server {
                         .number("connections", count as u64)
                         .time("window", self.window.into()),
                 );
+                self.siblings.notify(DRAIN);
                 cx.drain(self.window);
             }
             Some(_) => {
-                self.is_aborted = true;
+                self.common().is_aborted = true;
+                self.siblings.notify(ABORT);
                 cx.stop();
             }
+        }
+    }
+
+    fn on_notify(&mut self, cx: &mut Context<'_, Held>, word: u64) {
+        match word {
+            DRAIN => cx.drain(self.window),
+            _ => cx.stop(),
         }
     }
 }
@@ -490,8 +587,9 @@ fn echo(cx: &mut Context<'_, Held>, id: ConnId, message: Message<'_>) {
 }
 
 /// Sends a message to everyone but its sender.
-fn broadcast(cx: &mut Context<'_, Held>, from: ConnId, message: Message<'_>) {
+fn broadcast(cx: &mut Context<'_, Held>, from: ConnId, message: Message<'_>, siblings: &Siblings) {
     let message = SharedMessage::new(message);
+    siblings.broadcast(&message);
     let others: Vec<_> = cx.connections().filter(|&id| id != from).collect();
     for id in others {
         if let Err(error) = cx.send_shared(id, &message) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use heartwheel::proto::time::Micros;
-use heartwheel::reactor::Keepalive;
+use heartwheel::reactor::{Group, Keepalive};
 use log::LevelFilter;
 
 /// A value that can be switched off.
@@ -92,6 +92,14 @@ pub(crate) fn count(typed: &str) -> Result<usize, String> {
         Ok(0) => Err("must not be zero".into()),
         Ok(count) => Ok(count),
         Err(_) => Err("is not a number such as 100000".into()),
+    }
+}
+
+/// Parses how many loops there are to be.
+pub(crate) fn shards(typed: &str) -> Result<usize, String> {
+    match count(typed)? {
+        shards if shards > Group::MOST => Err(format!("must be at most {}", Group::MOST)),
+        shards => Ok(shards),
     }
 }
 

@@ -1,0 +1,121 @@
+//! Loops on threads of their own, which end together.
+
+use std::panic::resume_unwind;
+use std::thread;
+
+use heartwheel::error::Error;
+use heartwheel::proto::message::SharedMessage;
+use heartwheel::reactor::{Reactor, Remote, RemoteError};
+use heartwheel::stats::Stats;
+
+use crate::Failure;
+
+/// The other loops of the program, as one of them reaches them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Siblings(Vec<Remote>);
+
+impl Siblings {
+    /// Returns the others of each loop.
+    pub(crate) fn of<D: Default>(reactors: &[Reactor<D>]) -> Vec<Self> {
+        let others = |this: usize| {
+            let numbered = reactors.iter().enumerate();
+            let others = numbered.filter(move |(number, _)| *number != this);
+            Self(others.map(|(_, reactor)| reactor.remote()).collect())
+        };
+        (0..reactors.len()).map(others).collect()
+    }
+
+    /// Sends a message to every connection of the others.
+    pub(crate) fn broadcast(&self, message: &SharedMessage) {
+        self.each("a broadcast", |remote| remote.broadcast(message.clone()));
+    }
+
+    /// Has the others' `on_notify` called with this word.
+    pub(crate) fn notify(&self, word: u64) {
+        self.each("a word", |remote| remote.notify(word));
+    }
+
+    fn stop(&self) {
+        self.each("a stop", Remote::stop);
+    }
+
+    fn each(&self, what: &str, call: impl Fn(&Remote) -> Result<(), RemoteError>) {
+        for remote in &self.0 {
+            match call(remote) {
+                // Its connections are all gone, and it with them.
+                Ok(()) | Err(RemoteError::Gone) => {}
+                Err(RemoteError::Full) => log::warn!("a shard is too busy for {what}"),
+            }
+        }
+    }
+}
+
+/// What loops came to.
+#[derive(Debug, Default)]
+pub(crate) struct Sum {
+    pub(crate) stats: Stats,
+    /// Connections left.
+    pub(crate) left: usize,
+}
+
+/// Turns every loop until it is over, the first of them on this thread. Where one fails all end.
+pub(crate) fn run<D: Default + Send, H: Send>(
+    loops: Vec<(Reactor<D>, H, Siblings)>,
+    turn: impl Fn(&mut Reactor<D>, &mut H) -> Result<(), Error> + Sync,
+) -> Result<Sum, Failure> {
+    let turn = |(mut reactor, mut handler, siblings): (Reactor<D>, H, Siblings)| {
+        let together = Together(Some(siblings));
+        turn(&mut reactor, &mut handler)?;
+        together.part();
+        let (stats, left) = (reactor.stats().clone(), reactor.len());
+        Ok::<_, Error>(Sum { stats, left })
+    };
+    thread::scope(|scope| {
+        let mut loops = loops.into_iter();
+        let first = loops.next();
+        let mut others = Vec::new();
+        for one in loops {
+            let name = format!("heartwheel-{}", one.0.shard());
+            let siblings = one.2.clone();
+            let spawned = thread::Builder::new()
+                .name(name)
+                .spawn_scoped(scope, || turn(one));
+            match spawned {
+                Ok(other) => others.push(other),
+                Err(error) => {
+                    siblings.stop();
+                    return Err(Failure::failed(format!("cannot start a thread: {error}")));
+                }
+            }
+        }
+        let mut sums = vec![first.map_or_else(|| Ok(Sum::default()), &turn)];
+        for other in others {
+            sums.push(other.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        }
+        let mut all = Sum::default();
+        for sum in sums {
+            let sum = sum?;
+            all.stats.merge(&sum.stats);
+            all.left += sum.left;
+        }
+        Ok(all)
+    })
+}
+
+/// Stops the others when this loop fails or panics.
+struct Together(Option<Siblings>);
+
+impl Together {
+    /// Lets the others go on: this loop has done what it was to do.
+    fn part(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Together {
+    fn drop(&mut self) {
+        if let Some(siblings) = &self.0 {
+            siblings.stop();
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Several loops behind one port: they count as one.
+#![cfg(all(target_os = "linux", feature = "cli"))]
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::io::Read;
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use support::program::{Server, start};
+use support::raw::{Arrival, RawPeer};
+use support::{PATIENCE, Wire};
+
+const SHARDS: [&str; 2] = ["--shards", "3"];
+
+/// Connections among which each of three shards has some: the kernel deals them out blindly, and one
+/// goes empty-handed less than once in 10^9 times.
+const MANY: usize = 60;
+
+fn serve(args: &[&str]) -> Server {
+    Server::start(&[Wire::Line], &[SHARDS.as_slice(), args].concat())
+}
+
+fn connect(server: &Server, count: usize) -> Vec<RawPeer> {
+    let port = server.port(Wire::Line);
+    (0..count)
+        .map(|_| RawPeer::connect(Wire::Line, port))
+        .collect()
+}
+
+/// Returns the names of connections that have opened, once there are so many.
+fn opened(server: &Server, count: usize) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut mark = 0;
+    while names.len() < count {
+        let (at, name) = server.process().wait_past(mark, "open", |line| {
+            line.event("open")?["id"].as_str().map(str::to_owned)
+        });
+        names.push(name);
+        mark = at + 1;
+    }
+    names
+}
+
+/// Returns the shard that a name carries: none is written for the first.
+fn shard(name: &str) -> usize {
+    name.split_once(':')
+        .map_or(0, |(shard, _)| shard.parse().unwrap())
+}
+
+#[test]
+fn every_loop_has_connections_and_no_two_have_one_name() {
+    let server = serve(&[]);
+    let _peers = connect(&server, MANY);
+    let names = opened(&server, MANY);
+    let shards: BTreeSet<_> = names.iter().map(|name| shard(name)).collect();
+    assert_eq!(shards.into_iter().collect::<Vec<_>>(), [0, 1, 2]);
+    assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), MANY);
+    let summary = server.finish();
+    assert_eq!(summary["connections"], MANY);
+    assert_eq!(summary["causes"]["drain"], MANY);
+}
+
+#[test]
+fn a_broadcast_reaches_the_connections_of_every_loop_but_its_sender() {
+    let server = serve(&["--mode", "broadcast"]);
+    let mut peers = connect(&server, MANY);
+    opened(&server, MANY);
+    for sender in [0, MANY - 1] {
+        let text = format!("from {sender}");
+        peers[sender].send_text(&text);
+        for (place, peer) in peers.iter_mut().enumerate() {
+            if place != sender {
+                let heard = peer.next_answering();
+                assert_eq!(heard, Arrival::Message(text.clone().into_bytes()));
+            }
+        }
+    }
+}
+
+/// Says whether a connection stays, by asking for an echo.
+fn is_let_in(peer: &mut RawPeer) -> bool {
+    use std::io::Write;
+    let mut stream: &TcpStream = peer.stream();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut answer = [0; 3];
+    stream.write_all(b"hi\n").is_ok() && stream.read_exact(&mut answer).is_ok()
+}
+
+#[test]
+fn the_total_of_connections_holds_for_all_loops_together() {
+    let server = serve(&["--max-connections", "20"]);
+    let mut peers = connect(&server, MANY);
+    let stay = peers
+        .iter_mut()
+        .filter_map(|peer| is_let_in(peer).then_some(()));
+    assert_eq!(stay.count(), 20);
+    // What goes makes room, wherever it was.
+    drop(peers);
+    let deadline = Instant::now() + PATIENCE;
+    while !connect(&server, 20).iter_mut().all(is_let_in) {
+        assert!(Instant::now() < deadline, "20 have gone");
+    }
+}
+
+#[test]
+fn limits_of_an_address_hold_for_all_loops_together() {
+    let server = serve(&["--limit-loopback", "--open-per-address", "7"]);
+    let mut peers = connect(&server, MANY);
+    let stay = peers
+        .iter_mut()
+        .filter_map(|peer| is_let_in(peer).then_some(()));
+    assert_eq!(stay.count(), 7);
+}
+
+#[test]
+fn a_rate_of_new_connections_holds_for_all_loops_together() {
+    let began = Instant::now();
+    let server = serve(&["--handshakes-per-second", "5"]);
+    let mut peers = connect(&server, MANY);
+    let stay = peers
+        .iter_mut()
+        .filter_map(|peer| is_let_in(peer).then_some(()));
+    let (stay, seconds) = (stay.count(), began.elapsed().as_secs_f64());
+    let most = 5.0 + 5.0 * seconds;
+    assert!(
+        stay >= 5 && stay as f64 <= most,
+        "{stay} within {seconds} s"
+    );
+}
+
+#[test]
+fn heartbeats_and_verdicts_are_each_loops_own() {
+    let times = ["--interval", "300ms", "--timeout", "900ms"];
+    let server = serve(&times);
+    let peers = connect(&server, MANY);
+    for peer in &peers {
+        let record = server.wait_closed_from(peer.local_port());
+        record.assert_silence(Duration::from_millis(900), Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn a_second_signal_ends_every_loop_at_once() {
+    let mut server = serve(&[
+        "--drain",
+        "60s",
+        "--close-timeout",
+        "60s",
+        "--interval",
+        "off",
+    ]);
+    let _peers = connect(&server, MANY);
+    opened(&server, MANY);
+    let told = |event: &'static str| {
+        move |line: &support::process::Line| line.event(event)?["connections"].as_u64()
+    };
+    server.process().signal(Signal::TERM);
+    let draining = server.process().wait_for("draining", told("draining"));
+    assert_eq!(draining, MANY as u64);
+    server.process().signal(Signal::TERM);
+    let status = server.process_mut().wait_exit();
+    assert_eq!(status.code(), Some(1));
+}
+
+#[test]
+fn a_port_that_other_loops_share_is_in_use() {
+    let server = serve(&[]);
+    let addr = server.addr(Wire::Line).to_string();
+    let mut second = start(&["serve", "--shards", "2", "--tcp", &addr]);
+    assert_eq!(second.wait_exit().code(), Some(1));
+    assert!(
+        second.stderr().contains("port is in use"),
+        "{}",
+        second.stderr()
+    );
+}
+
+#[test]
+fn shards_out_of_range_are_refused_with_the_flag() {
+    for (typed, reason) in [("0", "must not be zero"), ("65", "must be at most 64")] {
+        let mut program = start(&["serve", "--shards", typed]);
+        assert_eq!(program.wait_exit().code(), Some(2));
+        let said = program.stderr();
+        assert!(said.contains("--shards") && said.contains(reason), "{said}");
+    }
+}
