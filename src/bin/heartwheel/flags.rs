@@ -146,7 +146,7 @@ pub(crate) struct AdmissionFlags {
     #[arg(long, value_name = "RATE", value_parser = count_or_off, default_value = "10000")]
     handshakes_per_address: Switch<u32>,
 
-    /// New connections a second from everywhere, a second's worth at once, or off
+    /// New connections a second on each listener from all addresses, a second's worth at once, or off
     #[arg(long, value_name = "RATE", value_parser = count_or_off, default_value = "off")]
     handshakes_per_second: Switch<u32>,
 
