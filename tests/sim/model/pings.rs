@@ -37,7 +37,7 @@ impl Watch {
                     self.pinged
                 )
             });
-            self.demand(now, !self.must_be_spared(now), || {
+            self.demand(now, !self.must_be_spared(look.done), || {
                 "a ping to who has just spoken".into()
             });
             let least = sooner.filter(|sooner| *sooner > self.pinged[0] && *sooner >= since);

@@ -206,7 +206,8 @@ impl Watch {
             return;
         }
         if self.is_paused && (is_unread || self.input.is_within() || self.is_undecoded) {
-            self.handle_waiting(expired);
+            // They may have been noticed at any time since, or not yet.
+            self.proof.high = expired;
             return;
         }
         let is_backlog = is_unread || self.is_undecoded;

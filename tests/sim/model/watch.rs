@@ -495,6 +495,7 @@ impl Watch {
         self.last_waiting = Some(now);
         if self.rules.proof == Proof::Bytes {
             self.prove(now);
+            self.proof.low = self.before(now);
         }
     }
 }
