@@ -327,7 +327,14 @@ impl<'a, D> Context<'a, D> {
         id: ConnId,
         send: impl FnOnce(&mut Core<D>, usize) -> Result<(), SendError>,
     ) -> Result<(), SendError> {
-        let result = self.with(id, send).unwrap_or(Err(SendError::Closed));
+        let sent = self.with(id, |core, key| {
+            let was_paused = core.conns[key].session.is_paused();
+            let sent = send(core, key);
+            // A full queue may be the end of the connection.
+            core.read_goodbye(key, was_paused);
+            sent
+        });
+        let result = sent.unwrap_or(Err(SendError::Closed));
         // With nothing queued there is no room to come: the message is larger than the queue.
         if let Err(SendError::Full { queued: 1.., .. }) = result
             && let Some(conn) = self.core.conn_mut(id)

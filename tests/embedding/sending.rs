@@ -1,7 +1,7 @@
 //! Sending: queues with limits, shared messages, pausing, large messages.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
@@ -91,6 +91,26 @@ fn a_full_queue_closes_the_connection_where_that_is_the_policy() {
     while reactor.context().send(id, Message::binary(&block)).is_ok() {
         reactor.turn(&mut recorder, Some(Duration::ZERO)).unwrap();
     }
+    drive(&mut reactor, &mut recorder, |seen| seen.closed().len() == 1);
+    assert_eq!(recorder.closed()[0].1.cause, Cause::SendQueueFull);
+}
+
+#[test]
+fn a_full_queue_closes_a_paused_connection_whose_peer_has_said_goodbye_already() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let mut config = small_queue(Overflow::Close);
+    config.heartbeat.close_timeout = Duration::from_secs(1_000);
+    let (_, addr) = listen_with(&mut reactor, config);
+    let peer = dial(addr);
+    drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 1);
+    let id = recorder.opened()[0];
+    reactor.context().pause(id);
+    peer.shutdown(Shutdown::Write).unwrap();
+    // The event of that end comes and goes while nobody reads.
+    drive_for(&mut reactor, &mut recorder, Duration::from_millis(100));
+    let block = vec![1; 128 * 1024];
+    let sent = reactor.context().send(id, Message::binary(&block));
+    assert!(matches!(sent, Err(SendError::Full { .. })), "{sent:?}");
     drive(&mut reactor, &mut recorder, |seen| seen.closed().len() == 1);
     assert_eq!(recorder.closed()[0].1.cause, Cause::SendQueueFull);
 }
