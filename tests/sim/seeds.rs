@@ -18,6 +18,7 @@ use heartwheel::close::Cause;
 use heartwheel::proto::time::Micros;
 
 use crate::script::Script;
+use crate::world::{Hardship, Hardships};
 
 /// What worlds have come to.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +28,7 @@ struct Sum {
     verdicts: u64,
     pings: u64,
     ends: BTreeMap<Cause, u64>,
+    hardships: Hardships,
 }
 
 impl Sum {
@@ -38,6 +40,7 @@ impl Sum {
         for (cause, count) in other.ends {
             *self.ends.entry(cause).or_default() += count;
         }
+        self.hardships.add(other.hardships);
     }
 
     fn tell(&self, begun: Instant) {
@@ -52,12 +55,14 @@ impl Sum {
         );
     }
 
-    fn tell_causes(&self) {
+    fn tell_what_happened(&self) {
         let causes = self.ends.iter();
         let told: Vec<_> = causes
             .map(|(cause, count)| format!("{cause} {count}"))
             .collect();
         eprintln!("ends: {}", told.join(", "));
+        let met = Hardship::ALL.map(|one| format!("{one:?} {}", self.hardships.count(one)));
+        eprintln!("hardships: {}", met.join(", "));
     }
 }
 
@@ -79,6 +84,7 @@ fn play(script: &Script, is_traced: bool) -> Result<Sum, Vec<String>> {
         verdicts: world.book.verdicts,
         pings: world.book.pings,
         ends,
+        hardships: std::mem::take(&mut world.hardships),
     })
 }
 
@@ -153,7 +159,7 @@ fn seeds_of_worlds_in_which_every_verdict_is_true() {
     let begun = Instant::now();
     let (sum, failed) = order.carry_out(begun);
     sum.tell(begun);
-    sum.tell_causes();
+    sum.tell_what_happened();
     for seed in &failed {
         eprintln!(
             "seed {seed} failed; replay it with\n  \
@@ -164,6 +170,12 @@ fn seeds_of_worlds_in_which_every_verdict_is_true() {
     if order.count >= SEEDS {
         for cause in EXPECTED {
             assert!(sum.ends.contains_key(&cause), "no world ends as {cause}");
+        }
+        for hardship in Hardship::ALL {
+            assert!(
+                sum.hardships.count(hardship) > 0,
+                "no world has {hardship:?}"
+            );
         }
     }
 }

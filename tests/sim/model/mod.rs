@@ -9,6 +9,7 @@ mod rules;
 mod scanner;
 mod silence;
 mod trouble;
+mod wakes;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -17,13 +18,14 @@ use heartwheel::close::{Cause, Evidence};
 use heartwheel::proto::time::Micros;
 
 use crate::world::tcp::SockId;
-use crate::world::{HostId, World};
+use crate::world::{Hardship, HostId, World};
 pub(crate) use lateness::{Lateness, Look, When};
 pub(crate) use redial::Redial;
 pub(crate) use rules::Rules;
 pub(crate) use scanner::Speech;
 pub(crate) use silence::Truth;
 use trouble::Troubles;
+pub(crate) use wakes::Waiting;
 pub(crate) use watch::{Birth, Watch};
 
 /// The model of a whole world.
@@ -37,8 +39,7 @@ pub(crate) struct Book {
     /// Pings written and judgements passed, to see that something is tested at all.
     pub(crate) pings: u64,
     pub(crate) verdicts: u64,
-    /// Events for connections that were gone by then.
-    pub(crate) stale: u64,
+    strays: BTreeMap<HostId, u64>,
 }
 
 /// How one end of a connection ended.
@@ -58,6 +59,7 @@ impl Book {
     /// Forgets the ends that a dead process held: nobody reports them.
     pub(crate) fn forget(&mut self, host: HostId) {
         self.watches.retain(|_, (of, _)| *of != host);
+        self.strays.remove(&host);
     }
 
     /// Notes that a host's clock will stand still while answers are on their way.
@@ -67,6 +69,11 @@ impl Book {
                 watch.note_shortest(Micros::ZERO);
             }
         }
+    }
+
+    /// Returns how many pongs that answer nothing have come to a process.
+    pub(crate) fn strays(&self, host: HostId) -> u64 {
+        self.strays.get(&host).copied().unwrap_or(0)
     }
 
     /// Lists the ends that a host still holds.
@@ -120,6 +127,18 @@ impl World {
         }
     }
 
+    /// Tells what the kernel has for a process, and whether the poll will say so.
+    pub(crate) fn waiting(&self, sock: SockId) -> Waiting {
+        let end = self.end(sock);
+        let token = end.token();
+        Waiting {
+            input: end.has_input(),
+            has_ended: end.has_ended(),
+            is_told: token.is_some_and(|token| self.hosts[end.host].has_edge(token)),
+            will_have_room: end.will_have_room(),
+        }
+    }
+
     /// Tells what the kernel knows of an end, for the model to judge by.
     pub(crate) fn truth(&self, sock: SockId) -> Truth {
         let end = self.end(sock);
@@ -160,6 +179,10 @@ impl World {
         self.book.held = self.book.held + watch.held(when);
         self.book.pings += u64::from(evidence.pings_written);
         self.book.verdicts += u64::from(evidence.cause.is_reset());
+        let is_forgiven = evidence.forgiveness > Micros::ZERO && evidence.cause.is_reset();
+        self.meet_if(is_forgiven, Hardship::Forgiveness);
+        *self.book.strays.entry(host).or_default() += watch.strays;
+        self.meet_if(watch.strays > 0, Hardship::StrayPong);
         self.book.records.push(Record {
             host,
             sock,

@@ -132,6 +132,7 @@ impl World {
                 Command::Send { .. }
                 | Command::Close { .. }
                 | Command::Ping { .. }
+                | Command::Stray { .. }
                 | Command::Redial
                 | Command::Drain => {}
             },

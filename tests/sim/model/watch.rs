@@ -12,6 +12,7 @@ use heartwheel::proto::time::Micros;
 use super::lateness::When;
 use super::rules::Rules;
 use super::scanner::{Item, Scanner, Speech};
+use crate::process::codec::STRAY;
 use crate::world::tcp::Failure;
 
 /// A moment known only to lie between two.
@@ -107,6 +108,8 @@ pub(crate) struct Watch {
     pub(super) is_ping_waiting: bool,
     pub(super) written: Vec<Sent>,
     pub(super) answered: usize,
+    /// Pongs that answer nothing.
+    pub(crate) strays: u64,
     /// How many were answered before the latest read, and before the one that brought the end.
     pub(super) answered_before: usize,
     pub(super) answered_at_end: usize,
@@ -193,6 +196,7 @@ impl Watch {
             is_ping_waiting: false,
             written: Vec::new(),
             answered: 0,
+            strays: 0,
             answered_before: 0,
             answered_at_end: 0,
             input: Scanner::new(birth.speech),
@@ -331,6 +335,7 @@ impl Watch {
                 self.answered += place + 1;
                 self.prove(now);
             }
+            None if payload == STRAY => self.strays += 1,
             None => self.fail(now, "a pong that nobody asked for, from a peer of our own"),
         }
     }
@@ -439,6 +444,11 @@ impl Watch {
 
     pub(crate) fn handle_sent(&mut self, now: When) {
         self.sent += 1;
+        self.handle_stray_sent(now);
+    }
+
+    /// Notes that the application sent something that is no message to its peer.
+    pub(crate) fn handle_stray_sent(&mut self, now: When) {
         self.last_message = Between {
             low: self.before(now),
             high: now,

@@ -4,12 +4,14 @@ use heartwheel::close::{Cause, Phase};
 use heartwheel::config::{HeartbeatConfig, Proof};
 use heartwheel::error::SendError;
 use heartwheel::proto::message::Message;
+use heartwheel::proto::session::Wire;
 use heartwheel::proto::time::Micros;
 
+use super::codec::STRAY;
 use super::{Process, Terms, intern};
 use crate::dice::Dice;
 use crate::model::{Rules, Speech};
-use crate::world::Command;
+use crate::world::{Command, Hardship};
 
 /// Habits of an application.
 #[derive(Clone, Copy, Debug)]
@@ -118,6 +120,11 @@ impl Process {
                     self.ping(key);
                 }
             }
+            Command::Stray { which } => {
+                if let Some(key) = self.pick(which) {
+                    self.stray(key);
+                }
+            }
             Command::Pause { which } => {
                 if let Some(key) = self.pick(which) {
                     let conn = &mut self.conns[key];
@@ -172,6 +179,7 @@ impl Process {
             .os
             .world(|world| world.book.watch(conn.sock).map_or(0, |watch| watch.sent));
         let text = message(number, size, is_echo);
+        let was_paused = conn.session.is_paused();
         let sent = conn
             .session
             .send(&mut self.env, self.now, Message::text(&text));
@@ -188,6 +196,23 @@ impl Process {
             Err(_) => {}
         }
         self.mark_dirty(key);
+        self.read_goodbye(key, was_paused);
+    }
+
+    /// Sends a pong that answers nothing. Only a codec of ours lets an application do that.
+    fn stray(&mut self, key: usize) {
+        let conn = &mut self.conns[key];
+        if !matches!(conn.session.wire(), Wire::Own(_)) {
+            return;
+        }
+        let sent = conn
+            .session
+            .send(&mut self.env, self.now, Message::binary(STRAY));
+        if sent.is_ok() {
+            self.os
+                .watch(conn.sock, |watch, now| watch.handle_stray_sent(now));
+            self.mark_dirty(key);
+        }
     }
 
     fn close(&mut self, which: u64, cause: Cause) {
@@ -225,6 +250,7 @@ impl Process {
     fn change_policy(&mut self, key: usize, terms: &Terms) {
         let tick = self.program.tick;
         let policy = intern(&mut self.env, terms, tick);
+        self.os.world(|world| world.meet(Hardship::OtherPolicy));
         let conn = &mut self.conns[key];
         conn.session.set_policy(&self.env, self.now, policy);
         let rules = Rules::new(&terms.heartbeat, &terms.limits, tick);

@@ -4,6 +4,9 @@ use heartwheel::error::ProtocolError;
 use heartwheel::proto::codec::{Codec, Decoded};
 use heartwheel::proto::wire::{EncodeError, MessageKind};
 
+/// What leaves as a pong and not as a message: an answer to nothing.
+pub(crate) const STRAY: &[u8] = b"stray";
+
 #[derive(Debug)]
 pub(crate) struct Tagged;
 
@@ -53,7 +56,8 @@ impl Codec for Tagged {
         if payload.len() > usize::from(u16::MAX) {
             return Err(EncodeError::Custom("longer than its length can say"));
         }
-        Self::put(0, payload, out);
+        let is_stray = payload == STRAY;
+        Self::put(if is_stray { 2 } else { 0 }, payload, out);
         Ok(())
     }
 

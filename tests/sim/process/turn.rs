@@ -6,20 +6,24 @@ use heartwheel::proto::time::{Micros, Moment};
 
 use super::Process;
 use crate::model::{Look, When};
-use crate::world::Token;
 use crate::world::tcp::Ready;
+use crate::world::{Hardship, Token};
 
 impl Process {
     pub(super) async fn turn(&mut self) {
         self.now = self.clock.begin_turn();
         let began = self.when();
         if !self.clients.is_empty() && self.clock.take_sleep().is_some() {
+            self.os.world(|world| world.meet(Hardship::Sleep));
             self.wake_from_sleep();
         }
         self.reading_ends = self.now.at + EVENTS_SLICE;
         let events = self.os.take_ready(self.program.events);
         let is_full = events.len() >= self.program.events;
         self.has_news = is_full;
+        let is_short = is_full || self.overdue;
+        self.os
+            .world(|world| world.meet_if(is_short, Hardship::BudgetSpent));
         for (token, ready) in events {
             self.handle_event(token, ready).await;
         }
@@ -49,9 +53,15 @@ impl Process {
     }
 
     /// The time as the model has it.
-    pub(super) fn when(&self) -> When {
+    fn when(&self) -> When {
         let host = self.os.host;
         self.os.world(|world| world.when(host))
+    }
+
+    /// A moment of this turn as the model has it.
+    fn when_at(&self, at: Micros) -> When {
+        let host = self.os.host;
+        self.os.world(|world| world.hosts[host].lateness.when(at))
     }
 
     /// Lets the model look at every connection: what has come due must have been seen to.
@@ -65,8 +75,13 @@ impl Process {
                 let is_stalled = world.hosts[host].lateness.is_stalled();
                 let is_unread =
                     conn.flags.carried || conn.flags.put_off || world.end(conn.sock).unread() > 0;
+                let is_read = !conn.flags.carried && !conn.session.is_paused();
+                let holds_output = conn.session.has_output() && !conn.flags.dirty;
+                let waiting = world.waiting(conn.sock);
                 world.watch(conn.sock, |watch| {
                     watch.handle_phase(began, now, phase);
+                    watch.check_ended(now, is_read);
+                    watch.check_wakes(now, is_read, holds_output, &waiting);
                     let Some(look) = look else { return };
                     if phase == Phase::Open {
                         // A verdict that waits comes before a ping.
@@ -85,10 +100,11 @@ impl Process {
     async fn handle_event(&mut self, token: Token, ready: Ready) {
         let key = token.key;
         if self.conn(token).is_none() {
-            self.os.world(|world| world.book.stale += 1);
+            self.os.world(|world| world.meet(Hardship::StaleEvent));
             return;
         }
         let conn = &mut self.conns[key];
+        assert_eq!(conn.token, token, "an event of another connection");
         if conn.session.phase() == Phase::Connecting {
             if ready.writable || ready.error {
                 self.finish_connect(key).await;
@@ -176,11 +192,8 @@ impl Process {
             return None;
         }
         self.deferred = 0;
-        // By the loop's own clock, which it may have read a moment ago.
-        let at = When {
-            at: self.now.at,
-            fair: self.now.fair(),
-        };
+        // When the loop read its clock, which may be a moment ago, in time as the model counts it.
+        let at = self.when_at(self.now.at);
         let budget = self.program.expiries;
         self.overdue = self.wheel.advance(self.now.at, budget, &mut self.expired);
         let is_whole = !self.overdue;
@@ -245,6 +258,8 @@ impl Process {
             figures.is_some_and(|figures| conn.session.spare_slow(&self.env, now, &figures));
         self.os
             .watch(conn.sock, |watch, now| watch.handle_spared(now, is_spared));
+        self.os
+            .world(|world| world.meet_if(is_spared, Hardship::Spared));
         if !is_spared {
             conn.session.judge(&self.env, now, figures);
         }
@@ -254,6 +269,7 @@ impl Process {
     async fn read_once_more(&mut self, key: usize) {
         let conn = &mut self.conns[key];
         if conn.session.is_paused() {
+            self.os.world(|world| world.meet(Hardship::LongPause));
             if self.os.peek(conn.sock) || conn.session.has_input() {
                 conn.session.handle_waiting_bytes(&self.env, self.now);
                 self.os

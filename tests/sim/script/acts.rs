@@ -110,6 +110,7 @@ impl Script {
                 }
             }
             7 => Command::Redial,
+            8 | 9 => Command::Stray { which },
             _ => {
                 let most = dice.pick(&[0, 100, 3_000, 3_000, 40_000, 200_000]);
                 Command::Send {

@@ -8,7 +8,7 @@ use heartwheel::config::HeartbeatConfig;
 use heartwheel::proto::time::Micros;
 
 use super::tcp::{Ready, SockId};
-use super::{Event, World};
+use super::{Event, Hardship, World};
 use crate::dice::Dice;
 use crate::model::Lateness;
 
@@ -34,6 +34,10 @@ pub(crate) enum Command {
         cause: Cause,
     },
     Ping {
+        which: u64,
+    },
+    /// Sends a pong that answers nothing, where the wire is our own.
+    Stray {
         which: u64,
     },
     Pause {
@@ -183,6 +187,11 @@ impl Host {
         self.ready.drain(..count).collect()
     }
 
+    /// Says whether the next wait tells of a socket.
+    pub(crate) fn has_edge(&self, token: Token) -> bool {
+        self.ready.iter().any(|&(known, _)| known == token)
+    }
+
     fn has_news(&self) -> bool {
         !self.ready.is_empty() || !self.commands.is_empty() || !self.backlog.is_empty()
     }
@@ -194,9 +203,11 @@ impl World {
         let now = self.now;
         let one = &mut self.hosts[host];
         let clock = one.clock(now);
+        let is_long = one.lateness.in_turn(clock) > one.lateness.threshold();
         one.lateness.end_turn(clock, until);
         one.doing = Doing::Waiting(until);
         one.wake_at = None;
+        self.meet_if(is_long, Hardship::LongTurn);
         self.leap(host);
         self.settle_wake(host);
     }
@@ -271,6 +282,8 @@ impl World {
         }
         one.is_overdue = false;
         *one.hands.lock().expect("one thread") = (clock, one.slept);
+        let is_stalled = one.lateness.is_stalled();
+        self.meet_if(is_stalled, Hardship::Stop);
     }
 
     /// Starts the process anew.
@@ -350,7 +363,9 @@ impl World {
 
     fn leap(&mut self, host: HostId) {
         let one = &mut self.hosts[host];
-        one.ahead = one.ahead + std::mem::take(&mut one.leap);
+        let leap = std::mem::take(&mut one.leap);
+        one.ahead = one.ahead + leap;
+        self.meet_if(leap > Micros::ZERO, Hardship::ClockJump);
     }
 
     fn catch_up(&mut self, host: HostId) {

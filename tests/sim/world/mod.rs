@@ -4,6 +4,7 @@
 //! when its wait is over. A process that is stopped is not polled; a machine that sleeps has a clock
 //! that stands still.
 
+mod hardship;
 mod host;
 mod os;
 pub(crate) mod path;
@@ -17,6 +18,7 @@ use heartwheel::proto::time::Micros;
 
 use crate::dice::Dice;
 use crate::model::Book;
+pub(crate) use hardship::{Hardship, Hardships};
 pub(crate) use host::{Command, Host, HostId, Pace, Token};
 pub(crate) use os::Os;
 use path::Path;
@@ -40,6 +42,7 @@ pub(crate) struct World {
     pub(crate) dice: Dice,
     /// What is true of every connection, and what was done about it.
     pub(crate) book: Book,
+    pub(crate) hardships: Hardships,
     pub(crate) is_traced: bool,
     pub(crate) lines: Vec<String>,
 }
@@ -77,6 +80,7 @@ impl World {
             },
             dice: Dice::new(seed),
             book: Book::default(),
+            hardships: Hardships::default(),
             is_traced,
             lines: Vec::new(),
         }

@@ -11,7 +11,7 @@ use heartwheel::close::KernelFigures;
 use heartwheel::proto::time::Micros;
 
 use super::tcp::{Failure, Ready, SockId};
-use super::{Command, HostId, Token, World};
+use super::{Command, Hardship, HostId, Token, World};
 use crate::dice::Dice;
 use crate::model::{Watch, When};
 
@@ -94,13 +94,24 @@ impl Os {
             world.trace(|| format!("{sock:?} reads {read:?} at {:?}", now.at));
         }
         match read {
-            Ok(0) => world.watch(sock, |watch| watch.handle_eof(now)),
-            Ok(count) => world.watch(sock, |watch| watch.handle_read(now, &into[..count])),
+            Ok(0) => {
+                world.meet(Hardship::EndOfInput);
+                world.watch(sock, |watch| watch.handle_eof(now));
+            }
+            Ok(count) => {
+                world.watch(sock, |watch| watch.handle_read(now, &into[..count]));
+                let watch = world.book.watch(sock);
+                let is_split = watch.is_some_and(|watch| watch.unfinished() > 0);
+                world.meet_if(is_split, Hardship::SplitRead);
+            }
             Err(Failure::WouldBlock) => {
                 let drained = world.now;
                 world.watch(sock, |watch| watch.drained = drained);
             }
-            Err(failure) => world.watch(sock, |watch| watch.handle_failure(failure)),
+            Err(failure) => {
+                world.meet_if(failure == Failure::Reset, Hardship::Reset);
+                world.watch(sock, |watch| watch.handle_failure(failure));
+            }
         }
         read
     }
@@ -119,6 +130,7 @@ impl Os {
                     .take(count)
                     .collect();
                 world.watch(sock, |watch| watch.handle_written(now, &bytes));
+                world.meet_if(count < offered, Hardship::ShortWrite);
                 world.note_backlog(sock, count < offered);
             }
             Err(Failure::WouldBlock) => world.note_backlog(sock, true),

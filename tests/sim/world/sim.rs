@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 
 use heartwheel::proto::time::Micros;
 
-use super::{Command, Event, HostId, Os, World};
+use super::{Command, Event, Hardship, HostId, Os, World};
 
 /// What a script does to the world.
 #[derive(Clone, Debug)]
@@ -124,11 +124,13 @@ impl Sim {
             Act::WakeUp(host) => world.wake_up(host),
             Act::Jump(host, span) => world.jump(host, span),
             Act::Kill(host) => {
+                world.meet(Hardship::Kill);
                 world.kill(host);
                 drop(world);
                 self.tasks[host] = None;
             }
             Act::PowerOff(host) => {
+                world.meet(Hardship::PowerLoss);
                 world.set_power(host, false);
                 drop(world);
                 self.tasks[host] = None;

@@ -3,7 +3,7 @@
 use heartwheel::proto::time::Micros;
 
 use super::{ENDED, FAILED, Failure, Packet, READABLE, Ready, SockId, Stage, WRITABLE};
-use crate::world::{Event, World};
+use crate::world::{Event, Hardship, World};
 
 impl World {
     pub(in crate::world) fn handle_packet(&mut self, to: SockId, packet: Packet) {
@@ -11,6 +11,11 @@ impl World {
         let is_lost = self.paths[link.path].to[to.side].is_down;
         let host = link.ends[to.side].host;
         if is_lost || !self.hosts[host].has_kernel() {
+            self.meet(if is_lost {
+                Hardship::PacketLost
+            } else {
+                Hardship::NobodyThere
+            });
             self.trace(|| format!("{to:?} lost {packet:?}"));
             return;
         }
@@ -196,6 +201,7 @@ impl World {
         let (is_down, rate) = (direction.is_down, direction.rate);
         let (delay, jitter) = (direction.delay, direction.jitter);
         if is_down {
+            self.meet(Hardship::PacketLost);
             self.trace(|| format!("{from:?} loses {packet:?}"));
             return;
         }
@@ -208,6 +214,7 @@ impl World {
         }
         end.arrives = end.arrives.max(leaves + delay + jitter);
         let arrives = end.arrives;
+        self.meet_if(arrives - now >= Micros::from_secs(1), Hardship::LongDelay);
         self.schedule(arrives, Event::Packet(from.peer(), packet));
     }
 
@@ -248,12 +255,15 @@ impl World {
         end.tries += 1;
         end.rto = end.rto.saturating_mul(2).min(LONGEST_RTO);
         end.timed = None;
-        if end.tries > MOST_TRIES {
+        let is_over = end.tries > MOST_TRIES;
+        let is_open = end.stage == Stage::Established;
+        if is_over {
             end.stage = Stage::Dead;
             end.error = Some(Failure::TimedOut);
             self.tell(sock, FAILED);
             return;
         }
+        self.meet_if(is_open, Hardship::Retransmission);
         match packet {
             // Stands for sending again all that was not acknowledged.
             Packet::Rst => self.transmit(sock),

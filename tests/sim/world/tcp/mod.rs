@@ -177,6 +177,25 @@ impl End {
             && self.end.saturating_sub(self.acked) * 3 <= self.capacity * 2
     }
 
+    pub(crate) fn token(&self) -> Option<Token> {
+        self.token
+    }
+
+    /// Says whether a read would return bytes, or an error.
+    pub(crate) fn has_input(&self) -> bool {
+        !self.inbox.is_empty() || self.error.is_some()
+    }
+
+    /// Says whether the peer has ended its direction.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.eof
+    }
+
+    /// Says whether the poll will tell when there is room for output again.
+    pub(crate) fn will_have_room(&self) -> bool {
+        self.starved
+    }
+
     /// Bytes that wait to be read.
     pub(crate) fn unread(&self) -> usize {
         self.inbox.len()
