@@ -134,8 +134,10 @@ pub mod architecture {
     //! 5. everything is acknowledged: `peer_unresponsive`;
     //! 6. none of it, or no figures: `pong_timeout`.
     //!
-    //! Where our ping is still behind data in the kernel's queue, and acknowledgements have come since it
-    //! was written, the path is slow and not dead: the peer has one more write timeout, once. Output that
+    //! Where our ping is still behind data, in our own output or in the kernel's queue, and
+    //! acknowledgements have come since it was queued or written, the path is slow and not dead: the peer
+    //! has one more write timeout, at most the timeout, once in either place. Without figures, output that
+    //! the kernel accepted meanwhile stands for acknowledgements of what is in our own. Output that
     //! stalls for the write timeout is `path_dead` too where the same figures say so.
     //!
     //! The kernel itself gives a connection up after a quarter of an hour, or sooner where

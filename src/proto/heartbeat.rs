@@ -77,11 +77,10 @@ pub enum PongMatch {
 ///  quiet --------------> queued -------------> asked ----------------------> quiet
 ///                          |                     |      (any proof of life)
 ///                          | no proof for T, and | no proof for T, and T - I
-///                          | T - I since queued; | since the ping was written
-///                          | W more while output |
-///                          | moves               |
+///                          | T - I since queued  | since the ping was written
 ///                          v                     v
-///                    write_stalled      silent, read once more, then judge
+///                          silent, read once more; W more, once in either state, where
+///                          output still moves; then judge
 /// ```
 ///
 /// ```
@@ -217,8 +216,7 @@ impl Heartbeat {
         self.settle(timing, now, self.pings_answered + 1)
     }
 
-    /// Notes that the kernel accepted so many bytes of output. While a ping waits behind it the peer is
-    /// slow, not dead.
+    /// Notes that the kernel accepted so many bytes of output.
     pub fn handle_written(&mut self, now: Moment, count: usize) {
         match self.ask {
             Ask::Queued => self.ask = Ask::Moving,
@@ -226,7 +224,7 @@ impl Heartbeat {
                 let count = u32::try_from(count).unwrap_or(u32::MAX);
                 self.behind = self.behind.saturating_add(count);
             }
-            Ask::No | Ask::Moving | Ask::Nobody => {}
+            Ask::No | Ask::Moving | Ask::Spared | Ask::Nobody => {}
         }
         self.last_out = Stamp::new(now.at);
         self.facts.insert(Fact::Out);
@@ -241,9 +239,9 @@ impl Heartbeat {
     }
 
     /// Notes that the kernel accepted the whole of the ping numbered [`next_number`](Self::next_number).
-    /// Says whether silence may end sooner now: the ping had been slow to leave, or nothing had asked.
+    /// Says whether silence may end sooner now: the ping had more time to leave, or nothing had asked.
     pub fn handle_ping_written(&mut self, timing: &Timing, now: Moment) -> bool {
-        let is_sooner = matches!(self.ask, Ask::No | Ask::Moving);
+        let is_sooner = matches!(self.ask, Ask::No | Ask::Spared);
         self.pings_written = self.pings_written.wrapping_add(1);
         if self.timed == 0 {
             self.timed = self.pings_written;
@@ -301,18 +299,29 @@ impl Heartbeat {
             .is_some_and(|end| end <= now.at)
     }
 
-    /// Gives a silent peer more time, once, where the kernel says that it is slow and not dead: our ping
-    /// is still in the kernel's queue, and acknowledgements have made that shorter since. Says whether
-    /// it does.
-    pub fn spare_slow(&mut self, timing: &Timing, now: Moment, kernel: &KernelFigures) -> bool {
-        let asked = self.asked_for(timing, now);
-        let is_moving = kernel.retransmits == 0
-            && kernel.window > 0
-            && Micros::from_millis(kernel.last_ack_ms.into()) < asked;
-        if self.ask != Ask::Written || !self.is_held_up(kernel) || !is_moving {
-            return false;
-        }
-        self.ask = Ask::Draining;
+    /// Gives a silent peer more time where it is slow and not dead: our ping is still in our output or in
+    /// the kernel's queue, and acknowledgements have made that shorter since. Says whether it does: once
+    /// until the ping is written, and once after that.
+    ///
+    /// Where the kernel tells no figures, output that it accepted meanwhile stands for acknowledgements.
+    pub fn spare_slow(
+        &mut self,
+        timing: &Timing,
+        now: Moment,
+        kernel: Option<&KernelFigures>,
+    ) -> bool {
+        self.ask = match (self.ask, kernel) {
+            (Ask::Queued | Ask::Moving, Some(kernel)) if self.is_draining(timing, now, kernel) => {
+                Ask::Spared
+            }
+            (Ask::Moving, None) => Ask::Spared,
+            (Ask::Written, Some(kernel))
+                if self.is_held_up(kernel) && self.is_draining(timing, now, kernel) =>
+            {
+                Ask::Draining
+            }
+            _ => return false,
+        };
         true
     }
 
@@ -406,6 +415,13 @@ impl Heartbeat {
         kernel.queued > self.behind
     }
 
+    /// Says whether the kernel's queue has become shorter by acknowledgements since the ping was queued
+    /// or written.
+    fn is_draining(&self, timing: &Timing, now: Moment, kernel: &KernelFigures) -> bool {
+        let last_ack = Micros::from_millis(kernel.last_ack_ms.into());
+        kernel.retransmits == 0 && kernel.window > 0 && last_ack < self.asked_for(timing, now)
+    }
+
     fn prove(&mut self, now: Moment) {
         self.proof = Stamp::new(now.at);
         self.proof_fair = Stamp::new(now.fair());
@@ -455,10 +471,10 @@ impl Heartbeat {
         }
         let mut end = self.proof_fair.plus(timeout);
         match self.ask {
-            Ask::Queued | Ask::Written | Ask::Nobody => {
+            Ask::Queued | Ask::Moving | Ask::Written | Ask::Nobody => {
                 end = end.later(self.asked_at.plus(timing.answer));
             }
-            Ask::Moving | Ask::Draining => {
+            Ask::Spared | Ask::Draining => {
                 let more = timing.write.unwrap_or(timeout).min(timeout);
                 end = end.later(self.asked_at.plus(timing.answer)).plus(more);
             }
@@ -568,6 +584,8 @@ enum Ask {
     Queued,
     /// A ping waits in our output, and output in front of it has been accepted meanwhile.
     Moving,
+    /// A ping waits in our output, and has been given more time to leave.
+    Spared,
     /// A ping was written.
     Written,
     /// A ping was written, and the kernel is still sending what lies before it.

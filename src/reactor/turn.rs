@@ -460,9 +460,8 @@ impl<D: Default> Core<D> {
                     }
                     if conn.session.is_silent(&self.env, self.now) {
                         let kernel = kernel::figures(&conn.socket);
-                        let spare =
-                            |figures| conn.session.spare_slow(&self.env, self.now, &figures);
-                        if kernel.is_some_and(spare) {
+                        let session = &mut conn.session;
+                        if session.spare_slow(&self.env, self.now, kernel.as_ref()) {
                             continue;
                         }
                         conn.session.judge(&self.env, self.now, kernel);

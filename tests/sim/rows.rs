@@ -183,6 +183,35 @@ fn f2_a_peer_that_vanishes_from_under_our_data_is_a_dead_path() {
 }
 
 #[test]
+fn f2_output_that_moved_before_the_path_died_makes_the_verdict_no_later() {
+    for speech in SPEECHES {
+        let server = HeartbeatConfig {
+            write_timeout: Some(Duration::from_secs(60)),
+            ..beats()
+        };
+        let mut script = script(speech, server, answers(), 1);
+        script.sizes.send = 4_096;
+        let mut sim = script.begin(false);
+        sim.run_to(Micros::from_millis(27_500));
+        let rate = Some(20_000);
+        sim.act(Act::Narrow { path: 0, rate });
+        // The next ping waits behind it, and a part of it leaves meanwhile.
+        let (which, size) = (0, 60_000);
+        sim.act(Act::Command(SERVER, Command::Send { which, size }));
+        sim.run_to(Micros::from_millis(28_500));
+        cut(&mut sim, 0);
+        sim.run_to(Micros::from_secs(200));
+        let end = only_end_of(&sim, SERVER);
+        assert_eq!(end.evidence.cause, Cause::PathDead, "{speech:?}");
+        assert!(
+            end.evidence.pings_due > end.evidence.pings_written,
+            "it waits"
+        );
+        assert_at_timeout(&end);
+    }
+}
+
+#[test]
 fn f3_a_process_that_is_stopped_is_told_apart_from_a_dead_path() {
     for speech in SPEECHES {
         let mut sim = script(speech, beats(), answers(), 1).begin(false);

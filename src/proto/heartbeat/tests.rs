@@ -44,7 +44,8 @@ impl Bench {
         self.heartbeat.handle_pong(&self.timing, now, Some(number))
     }
 
-    fn spare_slow(&mut self, now: Moment, kernel: &KernelFigures) -> bool {
+    fn spare_slow(&mut self, now: Moment, kernel: Option<KernelFigures>) -> bool {
+        let kernel = kernel.as_ref();
         self.heartbeat.spare_slow(&self.timing, now, kernel)
     }
 
@@ -574,10 +575,13 @@ fn a_ping_that_waits_behind_moving_output_has_one_more_write_timeout() {
     assert_eq!(bench.timeout(secs(10)), Verdict::Ping);
     assert_eq!(bench.timeout(secs(20)), Verdict::Ping);
     bench.heartbeat.handle_written(secs(24), 10);
+    assert_eq!(bench.timeout(secs(25)), Verdict::Silent);
+    assert!(bench.spare_slow(secs(25), Some(holds(50_000, 2))));
     assert_eq!(bench.timeout(secs(25)), wait(30));
     assert_eq!(bench.timeout(secs(30)), Verdict::Ping);
     assert_eq!(bench.timeout(secs(34)), wait(35));
     assert_eq!(bench.timeout(secs(35)), Verdict::Silent);
+    assert!(!bench.spare_slow(secs(35), Some(holds(50_000, 2))));
     // Written at last, it has the usual time.
     bench.written(secs(35));
     assert_eq!(bench.timeout(secs(35)), wait(40));
@@ -592,10 +596,45 @@ fn a_ping_that_waits_behind_moving_output_has_at_most_twice_the_timeout() {
         for at in [10, 20, 30, 40] {
             assert_eq!(bench.timeout(secs(at)), Verdict::Ping);
             bench.heartbeat.handle_written(secs(at + 1), 10);
+            if at == 20 {
+                assert_eq!(bench.timeout(secs(25)), Verdict::Silent);
+                assert!(bench.spare_slow(secs(25), Some(holds(50_000, 2))));
+            }
         }
         assert_eq!(bench.timeout(secs(49)), wait(50));
         assert_eq!(bench.timeout(secs(50)), Verdict::Silent);
     }
+}
+
+#[test]
+fn f2_output_that_moved_before_its_path_died_does_not_put_the_verdict_off() {
+    let mut bench = Bench::new(|_| {});
+    assert_eq!(bench.timeout(secs(10)), Verdict::Ping);
+    bench.heartbeat.handle_written(secs(11), 10);
+    assert_eq!(bench.timeout(secs(20)), Verdict::Ping);
+    assert_eq!(bench.timeout(secs(25)), Verdict::Silent);
+    let lost = KernelFigures {
+        retransmits: 5,
+        ..holds(50_000, 13)
+    };
+    assert!(!bench.spare_slow(secs(25), Some(lost)));
+    assert_eq!(bench.judge(Some(lost)), Cause::PathDead);
+}
+
+#[test]
+fn without_figures_accepted_output_is_what_tells_a_slow_peer_from_a_dead_one() {
+    let spared = |accepted: bool| {
+        let mut bench = Bench::new(|_| {});
+        assert_eq!(bench.timeout(secs(10)), Verdict::Ping);
+        if accepted {
+            bench.heartbeat.handle_written(secs(11), 10);
+        }
+        assert_eq!(bench.timeout(secs(20)), Verdict::Ping);
+        assert_eq!(bench.timeout(secs(25)), Verdict::Silent);
+        bench.spare_slow(secs(25), None)
+    };
+    assert!(spared(true));
+    assert!(!spared(false));
 }
 
 /// Bytes that the kernel still holds while the last acknowledgement is so many seconds old.
@@ -615,12 +654,12 @@ fn a_ping_in_a_kernel_queue_that_gets_shorter_has_one_more_write_timeout() {
     bench.ping(secs(10));
     bench.ping(secs(20));
     assert_eq!(bench.timeout(secs(25)), Verdict::Silent);
-    assert!(bench.spare_slow(secs(25), &holds(50_000, 2)));
+    assert!(bench.spare_slow(secs(25), Some(holds(50_000, 2))));
     assert_eq!(bench.timeout(secs(25)), wait(30));
     bench.ping(secs(30));
     assert_eq!(bench.timeout(secs(35)), Verdict::Silent);
     // Once only; then the queue tells what it was.
-    assert!(!bench.spare_slow(secs(35), &holds(20_000, 2)));
+    assert!(!bench.spare_slow(secs(35), Some(holds(20_000, 2))));
     assert_eq!(bench.judge(Some(holds(20_000, 2))), Cause::WriteStalled);
     let done = KernelFigures {
         unacked: 0,
@@ -640,10 +679,10 @@ fn after_a_change_of_policy_a_slow_peer_is_spared_as_before_it() {
     assert_eq!(bench.timeout(secs(34)), wait(35));
     assert_eq!(bench.timeout(secs(35)), Verdict::Silent);
     assert!(
-        !bench.spare_slow(secs(35), &holds(50_000, 26)),
+        !bench.spare_slow(secs(35), Some(holds(50_000, 26))),
         "an acknowledgement from before it"
     );
-    assert!(bench.spare_slow(secs(35), &holds(50_000, 24)));
+    assert!(bench.spare_slow(secs(35), Some(holds(50_000, 24))));
 }
 
 #[test]
@@ -651,7 +690,7 @@ fn proof_of_life_ends_what_a_slow_peer_was_spared() {
     let mut bench = Bench::new(|_| {});
     bench.ping(secs(10));
     bench.ping(secs(20));
-    assert!(bench.spare_slow(secs(25), &holds(50_000, 2)));
+    assert!(bench.spare_slow(secs(25), Some(holds(50_000, 2))));
     bench.bytes(secs(26));
     bench.ping(secs(30));
     bench.ping(secs(40));
@@ -665,7 +704,7 @@ fn a_kernel_queue_without_our_ping_or_without_movement_spares_nobody() {
         let mut bench = Bench::new(|_| {});
         bench.ping(secs(10));
         bench.heartbeat.handle_written(secs(12), behind);
-        bench.spare_slow(secs(25), &kernel)
+        bench.spare_slow(secs(25), Some(kernel))
     };
     assert!(spared(holds(1_001, 14), 1_000));
     // What it holds was written after the ping: the ping itself was acknowledged.
@@ -957,7 +996,7 @@ fn without_pings_a_queue_that_gets_shorter_spares_nobody() {
     bench.timing = timing(|config| config.interval = None);
     bench.heartbeat.handle_policy(&bench.timing, secs(1));
     assert_eq!(bench.timeout(secs(26)), Verdict::Silent);
-    assert!(!bench.spare_slow(secs(26), &holds(50_000, 2)));
+    assert!(!bench.spare_slow(secs(26), Some(holds(50_000, 2))));
 }
 
 // Round trips.

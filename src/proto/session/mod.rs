@@ -374,9 +374,8 @@ impl Session {
         cause
     }
 
-    /// Gives a silent peer more time where the kernel says that it is slow; see
-    /// [`Heartbeat::spare_slow`].
-    pub fn spare_slow(&mut self, env: &Env, now: Moment, kernel: &KernelFigures) -> bool {
+    /// Gives a silent peer more time where it is slow and not dead; see [`Heartbeat::spare_slow`].
+    pub fn spare_slow(&mut self, env: &Env, now: Moment, kernel: Option<&KernelFigures>) -> bool {
         let timing = &env.policy(self.policy).timing;
         self.heartbeat.spare_slow(timing, now, kernel)
     }

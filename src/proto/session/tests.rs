@@ -514,6 +514,10 @@ fn a_slow_reader_of_a_large_frame_is_not_dead() {
     for at in 1..35 {
         assert_eq!(bench.flush_some(secs(at), 1_700).len(), 1_700);
         while bench.due(secs(at)) == Due::Changed {}
+        if at == 25 {
+            assert_eq!(bench.due(secs(25)), Due::Silent);
+            assert!(bench.session.spare_slow(&bench.env, secs(25), None));
+        }
         assert!(matches!(bench.due(secs(at)), Due::Wait(_)), "at {at}");
     }
     // The frame ends, the ping behind it is written and has T - I to be answered.
@@ -538,7 +542,11 @@ fn a_later_ping_on_its_way_does_not_make_a_silent_peer_slow() {
         last_ack_ms: 14_900,
         ..KernelFigures::default()
     };
-    assert!(!bench.session.spare_slow(&bench.env, secs(25), &kernel));
+    assert!(
+        !bench
+            .session
+            .spare_slow(&bench.env, secs(25), Some(&kernel))
+    );
 }
 
 #[test]
@@ -723,9 +731,13 @@ fn a_ping_that_gets_through_at_last_brings_the_deadline_forward() {
     bench.session.handle_blocked();
     assert_eq!(bench.due(secs(10)), Due::Changed);
     assert_eq!(bench.flush_some(secs(11), 10).len(), 10);
-    assert_eq!(bench.due(secs(11)), wait(20));
+    assert_eq!(bench.due(secs(20)), Due::Changed);
+    assert_eq!(bench.flush_some(secs(20), 10).len(), 10);
+    assert_eq!(bench.due(secs(25)), Due::Silent);
+    assert!(bench.session.spare_slow(&bench.env, secs(25), None));
+    assert_eq!(bench.due(secs(25)), wait(30));
     bench.session.take_rearm();
-    assert!(bench.flush(secs(12)).ends_with(b"\x01"));
+    assert!(bench.flush(secs(26)).ends_with(b"\x01"));
     assert!(
         bench.session.take_rearm(),
         "the ping has no more time than others"

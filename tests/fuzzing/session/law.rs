@@ -110,7 +110,11 @@ impl Law {
 
     pub(super) fn note_ping_written(&mut self, now: Moment) {
         let written = fair(now);
-        self.first_ping_written.get_or_insert(written);
+        if self.first_ping_written.is_none() {
+            self.first_ping_written = Some(written);
+            // In the kernel's queue it may be given more time anew.
+            self.is_spared = false;
+        }
     }
 
     /// Output was accepted, or began to wait.
@@ -139,7 +143,7 @@ impl Law {
         self.is_spared = false;
     }
 
-    /// A slow peer is given more time, once.
+    /// A slow peer is given more time, once until the ping is written and once after that.
     pub(super) fn note_spared(&mut self, times: &HeartbeatConfig) {
         // Of a proof by message not every one is seen here.
         assert!(

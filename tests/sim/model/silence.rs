@@ -66,14 +66,8 @@ impl Watch {
             let ask = self.ask?;
             low = low.max(ask.counts.0 + rules.answer());
             high = high.max(ask.counts.1 + rules.answer());
-            let moves = match ask.written {
-                Some(_) => Moves::No,
-                None => ask.moves,
-            };
-            if ask.is_spared || moves == Moves::Surely {
+            if ask.is_spared {
                 low = low + rules.more();
-            }
-            if ask.is_spared || moves != Moves::No {
                 high = high + rules.more();
             }
         } else if let Some(changed) = self.changed {
@@ -123,21 +117,30 @@ impl Watch {
     /// "If the kernel's queue shrank by acknowledgements since the ping was queued, the peer is slow,
     /// not dead." None where it is a matter of a few milliseconds.
     fn slowness(&self, now: When, truth: &Truth) -> Option<bool> {
-        let (Some(ask), Some(figures)) = (self.ask, truth.figures) else {
+        let Some(ask) = self.ask.filter(|ask| !ask.is_spared) else {
             return Some(false);
         };
-        let Some((written, _)) = ask.written else {
-            return Some(false);
+        let Some(figures) = truth.figures else {
+            // What the kernel took of the output before the ping is all there is to go by.
+            return match (ask.written, ask.moves) {
+                (Some(_), _) | (None, Moves::No) => Some(false),
+                (None, Moves::Perhaps) => None,
+                (None, Moves::Surely) => Some(true),
+            };
         };
         let moves = figures.retransmits == 0 && figures.window > 0;
-        if ask.is_spared || truth.has_ping || !moves {
+        if truth.has_ping || !moves {
             return Some(false);
         }
         let acked = Micros::from_millis(figures.last_ack_ms.into());
-        if acked + ROUNDING + ROUNDING < now.fair - written.fair {
+        // After another policy a ping counts from an interval after it was queued or written.
+        let later = self.rules.interval.filter(|_| self.changed.is_some());
+        let [low, high] = [ask.counts.0, ask.counts.1].map(|at| at - later.unwrap_or_default());
+        let since = ask.written.map_or(high, |(when, _)| when.fair);
+        if acked + ROUNDING + ROUNDING < now.fair - since {
             return Some(true);
         }
-        let longest = self.before(now).fair.max(now.fair) - ask.counts.0;
+        let longest = self.before(now).fair.max(now.fair) - low;
         (acked > longest + self.rules.on_time()).then_some(false)
     }
 

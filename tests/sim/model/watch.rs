@@ -40,7 +40,7 @@ pub(super) struct Ask {
     pub(super) written: Option<(When, u64)>,
     /// It waits: whether output before it has moved since.
     pub(super) moves: Moves,
-    /// It was written, and was still being sent when the time was up: one more W.
+    /// It was not through when the time was up, and output moved: one more W.
     pub(super) is_spared: bool,
 }
 

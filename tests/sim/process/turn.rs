@@ -254,8 +254,7 @@ impl Process {
         self.os
             .watch(conn.sock, |watch, now| watch.expect_verdict(now, &truth));
         let figures = self.os.figures(conn.sock);
-        let is_spared =
-            figures.is_some_and(|figures| conn.session.spare_slow(&self.env, now, &figures));
+        let is_spared = conn.session.spare_slow(&self.env, now, figures.as_ref());
         self.os
             .watch(conn.sock, |watch, now| watch.handle_spared(now, is_spared));
         self.os

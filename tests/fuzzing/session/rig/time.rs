@@ -109,8 +109,8 @@ impl Rig {
             self.read();
         }
         if self.session.is_silent(&self.env, self.now) {
-            let is_slow = |kernel| self.session.spare_slow(&self.env, self.now, kernel);
-            if self.kernel.as_ref().is_some_and(is_slow) {
+            let kernel = self.kernel.as_ref();
+            if self.session.spare_slow(&self.env, self.now, kernel) {
                 return self.law.note_spared(&times);
             }
             let cause = self.session.judge(&self.env, self.now, self.kernel);
