@@ -208,6 +208,7 @@ impl Watch {
         let told = evidence.pings_answered as usize;
         // What comes after a goodbye need not be looked at.
         let is_true = (self.answered_at_end..=self.answered).contains(&told);
+        let is_certain = told == self.answered && !self.is_undecoded && !self.was_undecoded;
         self.demand(now, is_true || self.is_undecoded, || {
             format!("{told} pings answered, and not {}", self.answered)
         });
@@ -215,6 +216,17 @@ impl Watch {
         self.demand(now, evidence.pings_written <= most, || {
             format!("{} pings written of {most}", evidence.pings_written)
         });
+        // A pong that was read and not looked at tells nothing.
+        if is_certain {
+            let (told, known) = (evidence.rtt.map(|rtt| rtt.last), self.rtt);
+            let is_near = told.zip(known).is_none_or(|(told, known)| {
+                let (told, held) = (Micros::new(told.into()), self.longest_turn + ROUNDING);
+                told <= known + held && known <= told + held
+            });
+            self.demand(now, is_near && told.is_some() == known.is_some(), || {
+                format!("a round trip of {told:?}µs, and not {known:?}")
+            });
+        }
         if let Some(rtt) = evidence.rtt {
             let is_possible = Micros::new(rtt.min.into()) + ROUNDING >= self.shortest;
             self.demand(now, is_possible, || {

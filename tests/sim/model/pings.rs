@@ -88,6 +88,7 @@ impl Watch {
 
     pub(super) fn handle_ping_written(&mut self, now: When, payload: Vec<u8>) {
         self.is_ping_waiting = false;
+        self.timed.get_or_insert(self.written.len());
         self.written.push(Sent { payload, when: now });
         let place = self.place;
         let is_asked = self.ask.is_some_and(|ask| ask.written.is_some());
@@ -101,6 +102,15 @@ impl Watch {
                 is_spared: false,
             });
         }
+    }
+
+    /// One ping at a time is timed, the first that is written while none is. Its round trip is known if
+    /// it is answered itself, and not along with a later one.
+    pub(super) fn handle_answer(&mut self, now: When, place: usize) {
+        if self.timed == Some(place) {
+            self.rtt = Some(now.at - self.written[place].when.at);
+        }
+        self.timed = self.timed.filter(|&timed| timed > place);
     }
 
     /// Notes that a ping was queued, some time between the two.

@@ -108,6 +108,9 @@ pub(crate) struct Watch {
     pub(super) is_ping_waiting: bool,
     pub(super) written: Vec<Sent>,
     pub(super) answered: usize,
+    /// The ping that is timed, and the latest round trip.
+    pub(super) timed: Option<usize>,
+    pub(super) rtt: Option<Micros>,
     /// Pongs that answer nothing.
     pub(crate) strays: u64,
     /// How many were answered before the latest read, and before the one that brought the end.
@@ -130,6 +133,8 @@ pub(crate) struct Watch {
     pub(super) unfinished: Option<Between>,
     /// Input was read and is not decoded yet.
     pub(super) is_undecoded: bool,
+    /// That was so at some time.
+    pub(super) was_undecoded: bool,
     /// Messages read and not delivered yet.
     pub(super) to_deliver: VecDeque<Vec<u8>>,
     pub(crate) delivered: u64,
@@ -196,6 +201,8 @@ impl Watch {
             is_ping_waiting: false,
             written: Vec::new(),
             answered: 0,
+            timed: None,
+            rtt: None,
             strays: 0,
             answered_before: 0,
             answered_at_end: 0,
@@ -210,6 +217,7 @@ impl Watch {
             place: 0,
             unfinished: None,
             is_undecoded: false,
+            was_undecoded: false,
             to_deliver: VecDeque::new(),
             delivered: 0,
             sent: 0,
@@ -332,12 +340,19 @@ impl Watch {
         };
         match place {
             Some(place) => {
+                self.handle_answer(now, self.answered + place);
                 self.answered += place + 1;
                 self.prove(now);
             }
-            None if payload == STRAY => self.strays += 1,
+            None if payload == STRAY || self.is_known(payload) => self.strays += 1,
             None => self.fail(now, "a pong that nobody asked for, from a peer of our own"),
         }
+    }
+
+    /// Says whether a payload is that of a ping that was answered already.
+    fn is_known(&self, payload: &[u8]) -> bool {
+        let mut known = self.written[..self.answered].iter();
+        known.any(|sent| sent.payload == payload)
     }
 
     pub(super) fn prove(&mut self, now: When) {
@@ -369,6 +384,7 @@ impl Watch {
             unfinished.high = now;
         }
         self.is_undecoded = is_left;
+        self.was_undecoded |= is_left;
     }
 
     /// Compares a message that the application was given with what was read.

@@ -1,14 +1,19 @@
 //! A wire of an embedder's own: kind, length, payload, with tokens in its pings.
 
+use std::mem;
+
 use heartwheel::error::ProtocolError;
 use heartwheel::proto::codec::{Codec, Decoded};
 use heartwheel::proto::wire::{EncodeError, MessageKind};
 
-/// What leaves as a pong and not as a message: an answer to nothing.
+/// What leaves as a pong and not as a message: the last one again, or an answer to nothing.
 pub(crate) const STRAY: &[u8] = b"stray";
 
-#[derive(Debug)]
-pub(crate) struct Tagged;
+#[derive(Debug, Default)]
+pub(crate) struct Tagged {
+    /// Payload of the last pong.
+    last: Vec<u8>,
+}
 
 impl Tagged {
     fn put(kind: u8, payload: &[u8], out: &mut Vec<u8>) {
@@ -56,8 +61,11 @@ impl Codec for Tagged {
         if payload.len() > usize::from(u16::MAX) {
             return Err(EncodeError::Custom("longer than its length can say"));
         }
-        let is_stray = payload == STRAY;
-        Self::put(if is_stray { 2 } else { 0 }, payload, out);
+        match payload {
+            STRAY if !self.last.is_empty() => Self::put(2, &mem::take(&mut self.last), out),
+            STRAY => Self::put(2, STRAY, out),
+            _ => Self::put(0, payload, out),
+        }
         Ok(())
     }
 
@@ -70,6 +78,7 @@ impl Codec for Tagged {
     }
 
     fn encode_pong(&mut self, payload: &[u8], out: &mut Vec<u8>) {
+        self.last = payload.to_vec();
         Self::put(2, payload, out);
     }
 

@@ -48,7 +48,7 @@ impl Terms {
             Speech::Line => Wire::Line,
             Speech::Binary => Wire::Binary,
             Speech::Raw => Wire::Raw,
-            Speech::Own => Wire::Own(Box::new(Box::new(codec::Tagged))),
+            Speech::Own => Wire::Own(Box::new(Box::new(codec::Tagged::default()))),
         }
     }
 
@@ -405,10 +405,15 @@ impl Process {
         self.wheel.assert_consistent();
         assert!(self.dirty.is_empty() && self.doomed.is_empty());
         let stats = self.env.stats();
-        assert!(stats.pings_written >= stats.pongs_matched, "{stats:?}");
+        let (written, matched) = (stats.pings_written, stats.pongs_matched);
+        assert!(written >= matched, "{matched} answers to {written} pings");
         let strays = self.os.world(|world| world.book.strays(self.os.host));
         // What comes after a goodbye is read and not looked at.
-        assert!(stats.pongs_unsolicited <= strays, "{stats:?}");
+        let unsolicited = stats.pongs_unsolicited;
+        assert!(
+            unsolicited <= strays,
+            "{unsolicited} stray pongs of {strays}"
+        );
     }
 }
 

@@ -31,7 +31,7 @@ impl Script {
             1 | 2 => dice.millis(1_000, 40_000),
             _ => Micros::from_secs(100_000),
         };
-        match dice.index(12) {
+        match dice.index(13) {
             0 | 1 => {
                 for to in [0, 1] {
                     self.cut(path, to, at, at + lasts);
@@ -67,7 +67,24 @@ impl Script {
                 self.acts.push((at, Act::Jump(host, span)));
             }
             10 => self.both(at, Act::Kill(host), at + lasts, Act::Start(host)),
-            _ => self.lose_power(dice, host, at, at + lasts),
+            11 => self.lose_power(dice, host, at, at + lasts),
+            _ => self.pause_within(dice, at, at + lasts),
+        }
+    }
+
+    /// The server stops reading while a client's long message is on its way.
+    fn pause_within(&mut self, dice: &mut Dice, at: Micros, again: Micros) {
+        let (client, which, size) = (
+            1 + dice.index(self.paths.len()),
+            dice.below(1 << 32),
+            200_000,
+        );
+        let send = Act::Command(client, Command::Send { which, size });
+        self.acts.push((at, send));
+        let soon = at + dice.millis(0, 500);
+        for which in 0..MOST_PAUSED {
+            let pause = Act::Command(0, Command::Pause { which });
+            self.both(soon, pause, again, Act::Command(0, Command::Resume));
         }
     }
 
@@ -121,3 +138,6 @@ impl Script {
         }
     }
 }
+
+/// Connections that the server stops reading at once: more than clients hold, as a rule.
+const MOST_PAUSED: u64 = 8;
