@@ -114,6 +114,9 @@ impl Watch {
                     Some(Failure::Refused | Failure::TimedOut | Failure::Reset)
                 );
                 self.demand(now, is_error, || "the kernel gave no error".into());
+                // Later on each of them has a cause of its own.
+                let is_dial = self.phase == Phase::Connecting;
+                self.demand(now, is_dial, || format!("in {:?}", self.phase));
             }
             Cause::LocalClose
             | Cause::Drain
@@ -157,7 +160,13 @@ impl Watch {
     }
 
     /// Notes that the connection was taken out, and compares its evidence with what was seen.
-    pub(crate) fn handle_end(&mut self, now: When, evidence: &Evidence, was_open: bool) {
+    pub(crate) fn handle_end(
+        &mut self,
+        now: When,
+        evidence: &Evidence,
+        was_open: bool,
+        with_reset: bool,
+    ) {
         self.closes += 1;
         self.demand(now, self.closes == 1, || "ended twice".into());
         self.demand(now, was_open == (self.opens == 1), || {
@@ -166,6 +175,11 @@ impl Watch {
         let Some((cause, when)) = self.cause else {
             self.fail(now, "ended without a cause")
         };
+        // Whoever is judged dead gets a reset, and so does a stream that is not whole; nobody else.
+        let must_reset = evidence.cause.is_reset() || evidence.bytes_queued > 0;
+        self.demand(now, with_reset == must_reset, || {
+            format!("{}, with a reset: {with_reset}", evidence.cause)
+        });
         self.demand_kept(now, cause, evidence);
         self.demand_counts(now, evidence);
         self.demand_ages(now, when, evidence);

@@ -169,12 +169,19 @@ impl World {
     }
 
     /// Notes that an end is over, with its evidence.
-    pub(crate) fn note_end(&mut self, sock: SockId, host: HostId, evidence: &Evidence, open: bool) {
+    pub(crate) fn note_end(
+        &mut self,
+        sock: SockId,
+        host: HostId,
+        evidence: &Evidence,
+        open: bool,
+        with_reset: bool,
+    ) {
         let when = self.when(host);
         let Some((_, mut watch)) = self.book.watches.remove(&sock) else {
             panic!("{sock:?} has ended already");
         };
-        watch.handle_end(when, evidence, open);
+        watch.handle_end(when, evidence, open, with_reset);
         self.trace(|| format!("{} ends: {evidence}", watch.about));
         self.book.held = self.book.held + watch.held(when);
         self.book.pings += u64::from(evidence.pings_written);

@@ -1,6 +1,6 @@
 //! Nothing is forgotten between two turns: what waits in the kernel will be told of, or is kept in mind.
 
-use heartwheel::close::Phase;
+use heartwheel::close::{Cause, Phase};
 
 use super::lateness::When;
 use super::watch::Watch;
@@ -19,12 +19,22 @@ pub(crate) struct Waiting {
 }
 
 impl Watch {
-    /// Demands, at the end of a turn, that an end that was read has had its consequences. `is_read`: input
-    /// is read as it comes, and nothing is left over.
+    /// Demands, at the end of a turn, that an end that was read or asked for has had its consequences.
+    /// `is_read`: input is read as it comes, and nothing is left over.
     pub(crate) fn check_ended(&self, now: When, is_read: bool) {
         let has_ended = self.is_eof || self.is_closed_by_peer || self.failure.is_some();
         let goes_on = self.phase == Phase::Open && has_ended && is_read && !self.is_undecoded;
         self.demand(now, !goes_on, || "goes on though the peer has ended".into());
+        let is_wanted = self.wanted.iter().any(|cause| {
+            matches!(
+                cause,
+                Cause::LocalClose | Cause::Replaced | Cause::Drain | Cause::Refused
+            )
+        });
+        let is_ending = matches!(self.phase, Phase::Closing | Phase::Closed);
+        self.demand(now, is_ending || !is_wanted, || {
+            "goes on though it was to end".into()
+        });
     }
 
     /// Demands, at the end of a turn, that somebody will come back to what is not done.

@@ -352,9 +352,21 @@ impl Process {
             let deadline = conn.session.poll_deadline(&self.env, self.now);
             let armed = self.wheel.deadline(key).unwrap_or(Micros::MAX);
             if deadline < armed && armed > self.now.at {
-                self.wheel.schedule(key, deadline);
+                self.schedule(key, deadline);
             }
         }
+    }
+
+    /// Arms a timer, which is to fire at the first tick that is no earlier than the deadline.
+    fn schedule(&mut self, key: usize, deadline: Micros) {
+        self.wheel.schedule(key, deadline);
+        let armed = self.wheel.deadline(key).expect("it was armed just now");
+        let latest = deadline.max(self.now.at) + self.program.tick;
+        assert!(
+            armed >= deadline && armed <= latest,
+            "a timer for {deadline:?} is set to {armed:?} at {:?}",
+            self.now.at
+        );
     }
 
     fn refresh_now(&mut self) {

@@ -214,7 +214,7 @@ impl Process {
                 Due::Wait(deadline) => {
                     assert!(deadline > self.now.at, "#{key} waits for what has passed");
                     if deadline < Micros::MAX {
-                        self.wheel.schedule(key, deadline);
+                        self.schedule(key, deadline);
                     }
                     return;
                 }
@@ -231,7 +231,7 @@ impl Process {
                 }
             }
         }
-        self.wheel.schedule(key, self.now.at);
+        self.schedule(key, self.now.at);
     }
 
     /// Judges a silence that one more read has not ended; says whether to look on.
@@ -297,10 +297,11 @@ impl Process {
         let evidence = conn.session.evidence(self.now, delay);
         conn.session.discard(&mut self.env);
         assert!(conn.session.is_released(), "#{key} keeps buffers");
-        self.os.close(conn.sock, conn.flags.resets);
-        let (host, sock) = (self.os.host, conn.sock);
+        let with_reset = conn.flags.resets;
+        self.os.close(conn.sock, with_reset);
+        let (host, sock, was_open) = (self.os.host, conn.sock, conn.is_welcome);
         self.os
-            .world(|world| world.note_end(sock, host, &evidence, conn.is_welcome));
+            .world(|world| world.note_end(sock, host, &evidence, was_open, with_reset));
         self.on_close().await;
         self.refresh_now();
         if let Some(client) = conn.client {
