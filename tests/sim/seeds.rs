@@ -29,6 +29,7 @@ struct Sum {
     pings: u64,
     ends: BTreeMap<Cause, u64>,
     hardships: Hardships,
+    waits: Vec<u64>,
 }
 
 impl Sum {
@@ -41,6 +42,16 @@ impl Sum {
             *self.ends.entry(cause).or_default() += count;
         }
         self.hardships.add(other.hardships);
+        self.waits.extend(other.waits);
+    }
+
+    /// Demands that clients wait anywhere between the shortest and the longest that they may.
+    fn check_waits(&self) {
+        let count = self.waits.len() as u64;
+        let mean = self.waits.iter().sum::<u64>() / count.max(1);
+        eprintln!("{count} waits to dial again, {mean} thousandths of the longest in the mean");
+        let is_even = (475..=525).contains(&mean);
+        assert!(is_even, "clients do not wait evenly: {mean} thousandths");
     }
 
     fn tell(&self, begun: Instant) {
@@ -85,6 +96,7 @@ fn play(script: &Script, is_traced: bool) -> Result<Sum, Vec<String>> {
         pings: world.book.pings,
         ends,
         hardships: std::mem::take(&mut world.hardships),
+        waits: std::mem::take(&mut world.book.waits),
     })
 }
 
@@ -171,6 +183,7 @@ fn seeds_of_worlds_in_which_every_verdict_is_true() {
         for cause in EXPECTED {
             assert!(sum.ends.contains_key(&cause), "no world ends as {cause}");
         }
+        sum.check_waits();
         for hardship in Hardship::ALL {
             assert!(
                 sum.hardships.count(hardship) > 0,

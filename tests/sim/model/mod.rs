@@ -40,6 +40,8 @@ pub(crate) struct Book {
     pub(crate) pings: u64,
     pub(crate) verdicts: u64,
     strays: BTreeMap<HostId, u64>,
+    /// How clients waited to dial again, in thousandths of the longest that they may.
+    pub(crate) waits: Vec<u64>,
 }
 
 /// How one end of a connection ended.

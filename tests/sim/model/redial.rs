@@ -48,11 +48,15 @@ impl Redial {
         }
     }
 
-    /// Notes that it dials; late by no more than its loop.
-    pub(crate) fn handle_dial(&self, now: Micros, late: Micros) {
+    /// Notes that it dials; late by no more than its loop. Returns how much of the time that a backoff
+    /// which has grown may take it has waited, in thousandths.
+    pub(crate) fn handle_dial(&self, now: Micros, late: Micros) -> Option<u64> {
         let (low, high) = self.window;
         assert!(now >= low, "dials at {now:?}, before {low:?}");
         assert!(now <= high + late, "dials at {now:?}, after {high:?}");
+        let waited = (now.min(high) - low).as_micros() * 1_000;
+        let share = waited.checked_div((high - low).as_micros())?;
+        (self.failures > 1).then_some(share)
     }
 
     /// Notes that somebody wants it to dial at once.

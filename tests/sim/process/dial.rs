@@ -83,7 +83,8 @@ impl Process {
     fn dial(&mut self, client: usize) {
         // A wait ends late, and a turn takes time; the rest is for sleeps of the machine.
         let late = self.clock.delay(self.clock.now().at) + self.last_delay + HELD;
-        self.clients[client].model.handle_dial(self.now.at, late);
+        let share = self.clients[client].model.handle_dial(self.now.at, late);
+        self.os.world(|world| world.book.waits.extend(share));
         let target = self.program.targets[client].clone();
         let sock = self.os.dial(target.host, target.port, target.path);
         self.refresh_now();
