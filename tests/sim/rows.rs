@@ -369,22 +369,22 @@ fn f22_data_and_a_reset_in_one_batch_are_the_data_and_then_the_reset() {
     }
 }
 
+/// Lets four clients leave bytes unread, so that their kernels reset the connections of the killed.
+fn make_deaf(sim: &mut Sim) {
+    for client in 1..=4 {
+        sim.act(Act::Command(client, Command::Pause { which: 0 }));
+        let (which, size) = (client as u64, 10);
+        sim.act(Act::Command(SERVER, Command::Send { which, size }));
+    }
+}
+
 #[test]
 fn f23_an_event_for_a_connection_that_is_gone_touches_nobody() {
     let mut script = script(Speech::WebSocket, beats(), answers(), 4);
     script.hosts[SERVER].program.events = 1;
     let mut sim = script.begin(false);
     sim.run_to(Micros::from_secs(21));
-    for client in 1..=4 {
-        sim.act(Act::Command(client, Command::Pause { which: 0 }));
-        sim.act(Act::Command(
-            SERVER,
-            Command::Send {
-                which: client as u64,
-                size: 10,
-            },
-        ));
-    }
+    make_deaf(&mut sim);
     sim.run_to(Micros::from_secs(22));
     sim.act(Act::Stop(SERVER));
     for client in 1..=4 {
@@ -406,6 +406,42 @@ fn f23_an_event_for_a_connection_that_is_gone_touches_nobody() {
     assert_eq!(sim.world().book.held_by(SERVER).count(), 4);
     sim.run_to(Micros::from_secs(100));
     assert_eq!(ends_of(&sim, SERVER).len(), 4);
+}
+
+#[test]
+fn f23_an_event_for_a_connection_that_is_gone_does_not_reach_the_next_in_its_slot() {
+    let mut stale = 0;
+    for absent in 0..20 {
+        let mut script = script(Speech::WebSocket, beats(), answers(), 4);
+        let server = &mut script.hosts[SERVER];
+        server.program.events = 1;
+        // Its turns are so far apart that clients come back between two of them.
+        server.pace.wake = Micros::from_millis(30);
+        let mut sim = script.begin(false);
+        sim.run_to(Micros::from_secs(21));
+        make_deaf(&mut sim);
+        sim.run_to(Micros::from_secs(22));
+        sim.act(Act::Stop(SERVER));
+        for client in 1..=4 {
+            sim.act(Act::Kill(client));
+        }
+        sim.run_to(Micros::from_secs(23));
+        for which in 0..4 {
+            let cause = Cause::LocalClose;
+            sim.act(Act::Command(SERVER, Command::Close { which, cause }));
+        }
+        sim.act(Act::Resume(SERVER));
+        sim.run_to(Micros::from_millis(23_000 + 5 * absent));
+        for client in 1..=4 {
+            sim.act(Act::Start(client));
+        }
+        sim.run_to(Micros::from_secs(100));
+        assert_eq!(ends_of(&sim, SERVER).len(), 4);
+        assert_eq!(sim.world().book.held_by(SERVER).count(), 4);
+        let count = |hardship| sim.world().hardships.count(hardship);
+        stale += count(Hardship::StaleEventOfUsedSlot);
+    }
+    assert!(stale > 0, "every slot was free when its event came");
 }
 
 #[test]

@@ -100,7 +100,11 @@ impl Process {
     async fn handle_event(&mut self, token: Token, ready: Ready) {
         let key = token.key;
         if self.conn(token).is_none() {
-            self.os.world(|world| world.meet(Hardship::StaleEvent));
+            let is_reused = self.conns.contains(key);
+            self.os.world(|world| {
+                world.meet(Hardship::StaleEvent);
+                world.meet_if(is_reused, Hardship::StaleEventOfUsedSlot);
+            });
             return;
         }
         let conn = &mut self.conns[key];

@@ -35,6 +35,8 @@ pub(crate) enum Hardship {
     SlotReuse,
     /// An event was told of a connection that was gone by then.
     StaleEvent,
+    /// Another one was in its slot already.
+    StaleEventOfUsedSlot,
     /// A turn took fewer events than there were, or handled fewer timers than were due.
     BudgetSpent,
     /// Reading was paused for so long that bytes waiting in the socket were asked for.
@@ -49,7 +51,7 @@ pub(crate) enum Hardship {
 }
 
 impl Hardship {
-    pub(crate) const ALL: [Self; 22] = [
+    pub(crate) const ALL: [Self; 23] = [
         Self::LongDelay,
         Self::PacketLost,
         Self::NobodyThere,
@@ -66,6 +68,7 @@ impl Hardship {
         Self::PowerLoss,
         Self::SlotReuse,
         Self::StaleEvent,
+        Self::StaleEventOfUsedSlot,
         Self::BudgetSpent,
         Self::LongPause,
         Self::OtherPolicy,
