@@ -369,13 +369,30 @@ fn f22_data_and_a_reset_in_one_batch_are_the_data_and_then_the_reset() {
     }
 }
 
-/// Lets four clients leave bytes unread, so that their kernels reset the connections of the killed.
-fn make_deaf(sim: &mut Sim) {
+/// Lets the kernels of four killed clients reset their connections while the server is stopped, whose
+/// application then closes them; `are_back`: the clients dial again meanwhile.
+fn lose_four(sim: &mut Sim, are_back: bool) {
+    sim.run_to(Micros::from_secs(21));
     for client in 1..=4 {
+        // What is left unread makes it a reset.
         sim.act(Act::Command(client, Command::Pause { which: 0 }));
         let (which, size) = (client as u64, 10);
         sim.act(Act::Command(SERVER, Command::Send { which, size }));
     }
+    sim.run_to(Micros::from_secs(22));
+    sim.act(Act::Stop(SERVER));
+    for client in 1..=4 {
+        sim.act(Act::Kill(client));
+        if are_back {
+            sim.act(Act::Start(client));
+        }
+    }
+    sim.run_to(Micros::from_secs(23));
+    for which in 0..4 {
+        let cause = Cause::LocalClose;
+        sim.act(Act::Command(SERVER, Command::Close { which, cause }));
+    }
+    sim.act(Act::Resume(SERVER));
 }
 
 #[test]
@@ -383,22 +400,8 @@ fn f23_an_event_for_a_connection_that_is_gone_touches_nobody() {
     let mut script = script(Speech::WebSocket, beats(), answers(), 4);
     script.hosts[SERVER].program.events = 1;
     let mut sim = script.begin(false);
-    sim.run_to(Micros::from_secs(21));
-    make_deaf(&mut sim);
-    sim.run_to(Micros::from_secs(22));
-    sim.act(Act::Stop(SERVER));
-    for client in 1..=4 {
-        sim.act(Act::Kill(client));
-        sim.act(Act::Start(client));
-    }
-    // All four are reset, and dial again, before the server takes the first of their events. It closes
-    // them without having seen the others.
-    sim.run_to(Micros::from_secs(23));
-    for which in 0..4 {
-        let cause = Cause::LocalClose;
-        sim.act(Act::Command(SERVER, Command::Close { which, cause }));
-    }
-    sim.act(Act::Resume(SERVER));
+    // The server takes the first of their events, and closes all without having seen the others.
+    lose_four(&mut sim, true);
     sim.run_to(Micros::from_secs(24));
     let stale = sim.world().hardships.count(Hardship::StaleEvent);
     assert!(stale > 0, "every event came in time");
@@ -418,19 +421,7 @@ fn f23_an_event_for_a_connection_that_is_gone_does_not_reach_the_next_in_its_slo
         // Its turns are so far apart that clients come back between two of them.
         server.pace.wake = Micros::from_millis(30);
         let mut sim = script.begin(false);
-        sim.run_to(Micros::from_secs(21));
-        make_deaf(&mut sim);
-        sim.run_to(Micros::from_secs(22));
-        sim.act(Act::Stop(SERVER));
-        for client in 1..=4 {
-            sim.act(Act::Kill(client));
-        }
-        sim.run_to(Micros::from_secs(23));
-        for which in 0..4 {
-            let cause = Cause::LocalClose;
-            sim.act(Act::Command(SERVER, Command::Close { which, cause }));
-        }
-        sim.act(Act::Resume(SERVER));
+        lose_four(&mut sim, false);
         sim.run_to(Micros::from_millis(23_000 + 5 * absent));
         for client in 1..=4 {
             sim.act(Act::Start(client));
