@@ -1,5 +1,9 @@
 //! Counters: plain integers, read by snapshot.
 
+mod histogram;
+
+pub use histogram::Histogram;
+
 use crate::close::Cause;
 
 /// What happened since the reactor was made.
@@ -18,6 +22,10 @@ pub struct Stats {
     pub pings_due: u64,
     /// Pings the kernel accepted whole.
     pub pings_written: u64,
+    /// How late the pings that the grid calls for were written: from the moment that each was due, moved
+    /// by the slack where there is one, to that at which the kernel accepted it. What the peer's own
+    /// slowness holds up is in here too.
+    pub ping_lateness: Histogram,
     /// Pings the peers sent.
     pub pings_received: u64,
     /// Pongs that answered a ping of ours.
@@ -59,6 +67,7 @@ impl Default for Stats {
             rejected: 0,
             pings_due: 0,
             pings_written: 0,
+            ping_lateness: Histogram::default(),
             pings_received: 0,
             pongs_matched: 0,
             pongs_unsolicited: 0,
@@ -93,6 +102,7 @@ impl Stats {
             rejected,
             pings_due,
             pings_written,
+            ping_lateness,
             pings_received,
             pongs_matched,
             pongs_unsolicited,
@@ -115,6 +125,7 @@ impl Stats {
         self.rejected += rejected;
         self.pings_due += pings_due;
         self.pings_written += pings_written;
+        self.ping_lateness.merge(ping_lateness);
         self.pings_received += pings_received;
         self.pongs_matched += pongs_matched;
         self.pongs_unsolicited += pongs_unsolicited;

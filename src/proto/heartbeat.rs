@@ -293,6 +293,22 @@ impl Heartbeat {
         Verdict::Wait(self.deadline(timing, now))
     }
 
+    /// Returns since when a ping is due, exactly where the grid's own stamp is rounded up; `None` where
+    /// none is due at `now`.
+    pub(crate) fn ping_due(&self, timing: &Timing, now: Micros) -> Option<Micros> {
+        let interval = timing.interval?;
+        if !self.next_ping.is_due(now) {
+            return None;
+        }
+        let rounded = self.next_ping.time(now);
+        let (start, step) = match timing.quantum {
+            Micros::ZERO => (self.phase.of(interval), interval),
+            quantum => (Micros::ZERO, quantum),
+        };
+        let passed = (rounded - start).as_micros() / step.as_micros();
+        Some(start + step.saturating_mul(passed))
+    }
+
     /// Says whether silence has lasted too long.
     pub fn is_silent(&self, timing: &Timing, now: Moment) -> bool {
         self.silence_ends(timing, now)

@@ -4,7 +4,7 @@ use super::End;
 use crate::proto::outbox::Outbox;
 use crate::proto::pool::Pool;
 use crate::proto::ring::Ring;
-use crate::proto::time::Stamp;
+use crate::proto::time::{Micros, Stamp};
 use crate::proto::{binary, line};
 
 /// Storage for bytes on their way in and out, and the few words that matter only meanwhile.
@@ -21,6 +21,8 @@ pub(super) struct Buffers {
     pub(super) unfinished: Option<Unfinished>,
     /// Fair time at which output last made progress, or began to wait. Valid while `tx` is not empty.
     pub(super) progress: Stamp,
+    /// When the ping that waits was due, if the grid called for it.
+    pub(super) ping_due: Option<Micros>,
     pub(super) end: Option<End>,
     /// What the peer's Close frame gave as its reason, or why its handshake was refused.
     pub(super) reason: String,
@@ -64,6 +66,7 @@ impl Buffers {
         self.line.discard(pool);
         self.binary.discard(pool);
         self.unfinished = None;
+        self.ping_due = None;
         self.end = None;
         self.reason.clear();
     }

@@ -348,6 +348,7 @@ impl Session {
             );
             return Due::Changed;
         }
+        let due = self.heartbeat.ping_due(timing, now.at);
         match self
             .heartbeat
             .handle_timeout(&env.policy(self.policy).timing, now)
@@ -357,6 +358,8 @@ impl Session {
             Verdict::Ping => {
                 env.stats.pings_due += 1;
                 self.queue_ping(env, now);
+                let held = self.held(env);
+                held.ping_due = held.ping_due.or(due);
                 Due::Changed
             }
         }

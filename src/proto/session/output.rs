@@ -106,6 +106,9 @@ impl Session {
         let was_asked = self.heartbeat.is_asked();
         if written.ping {
             env.stats.pings_written += 1;
+            if let Some(due) = held.ping_due.take() {
+                env.stats.ping_lateness.record(now.at - due);
+            }
             let timing = &env.policy(self.policy).timing;
             if self.heartbeat.handle_ping_written(timing, now) {
                 self.facts.insert(Fact::Rearm);

@@ -1800,3 +1800,47 @@ fn under_message_proof_a_whole_fragment_is_life_and_half_a_one_is_not() {
         assert_eq!(due == Due::Silent, !is_life, "{due:?}");
     }
 }
+
+#[test]
+fn the_lateness_of_a_ping_runs_from_its_due_time_to_its_writing() {
+    let lateness = |change: fn(&mut HeartbeatConfig), handled: u64, written: u64| {
+        let (env, policy) = surroundings(&Wire::Line, |heartbeat, _| change(heartbeat));
+        // A phase of 44.4 ms.
+        let phase = heartbeat::Phase::new(0x0123_4567);
+        let session = Session::accepted(&env, policy, Wire::Line, phase, secs(0));
+        let mut bench = Bench { env, session };
+        let now = |micros| Moment::on_time(Micros::new(micros));
+        let due = bench.session.handle_timeout(&mut bench.env, now(handled));
+        assert_eq!(due, Due::Changed);
+        bench
+            .session
+            .handle_written(&mut bench.env, now(written), 5);
+        let stats = bench.env.stats();
+        assert_eq!(stats.ping_lateness.len(), 1);
+        stats.ping_lateness.quantile(1.0).as_micros()
+    };
+    let told = |micros: u64, exact: u64| (exact..=exact + exact / 16).contains(&micros);
+    let due = u64::try_from((10_000_000 * 0x0123_4567u128) >> 32).unwrap();
+    let exact = lateness(|_| {}, due + 3_000, due + 5_000);
+    assert!(told(exact, 5_000), "{exact}");
+    // With a slack of 50 ms it is due at the nearest multiple of 100 ms.
+    let slack = |config: &mut HeartbeatConfig| config.ping_slack = Some(Duration::from_millis(50));
+    let moved = lateness(slack, 10_007_000, 10_009_000);
+    assert!(told(moved, 9_000), "{moved}");
+    // Beats that were missed altogether do not shorten it.
+    let stopped = lateness(
+        |config| config.timeout = None,
+        due + 31_000_000,
+        due + 31_000_000,
+    );
+    assert!(told(stopped, 31_000_000), "{stopped}");
+}
+
+#[test]
+fn a_ping_by_hand_is_never_late() {
+    let mut bench = Bench::new(Wire::Line);
+    bench.session.ping(&mut bench.env, secs(3));
+    bench.session.handle_written(&mut bench.env, secs(4), 5);
+    assert_eq!(bench.env.stats().pings_written, 1);
+    assert!(bench.env.stats().ping_lateness.is_empty());
+}
