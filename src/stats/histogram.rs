@@ -30,6 +30,13 @@ impl Histogram {
     /// The first time, 67 s, that is no longer told from longer ones.
     pub const LONGEST: Micros = Micros::new(1 << BITS);
 
+    /// Begins with nothing counted.
+    pub const fn new() -> Self {
+        Self {
+            counts: [0; BUCKETS],
+        }
+    }
+
     /// Counts a time.
     pub fn record(&mut self, time: Micros) {
         self.record_many(time, 1);
@@ -91,9 +98,7 @@ impl Histogram {
 
 impl Default for Histogram {
     fn default() -> Self {
-        Self {
-            counts: [0; BUCKETS],
-        }
+        Self::new()
     }
 }
 

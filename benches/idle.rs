@@ -1,0 +1,41 @@
+//! 100 000 idle connections, and what each of them costs.
+//!
+//! `cargo bench --bench idle` runs, in this order, or only those stages that are named:
+//!
+//! - `virtual`: 100 000 sessions on virtual time without sockets; criterion's iteration is a simulated
+//!   minute of heartbeats.
+//! - `dense`: as many connections on loopback as one process may have descriptors for, at most 18 000,
+//!   pinged every 2 s. Server and peers are processes of their own. Beside heartwheel serve a bare floor,
+//!   tokio-tungstenite and fastwebsockets, in turns, so that whatever else the machine does meets all
+//!   alike.
+//! - `sparse`: 2 000 connections pinged every 4 s, where wake-ups are what costs; heartwheel with several
+//!   slacks.
+//! - `syscalls`: the system calls of a round trip, counted by strace.
+//! - `deaths`: of many connections 1 000 fall silent at once, and each must be found out in time.
+//! - `many`: 100 000 connections, as several server processes on one port. Only when named, and it fails
+//!   where fewer are held.
+//!
+//! Options, with their defaults: `--connections 18000`, `--interval 2` and `--sparse-connections 2000`,
+//! `--sparse-interval 4`, `--seconds 8` for each run, `--pairs 5`, `--slacks 0,10,50,250` (ms), `--many
+//! 100000`, `--many-interval 10`, `--json FILE` for everything that was measured, to be plotted. `--test`
+//! runs all of it small, and checks what can be.
+//!
+//! A round trip is a ping answered. Wall time would only measure the interval, so criterion is given the
+//! processor time of the server process for each, second by second. Memory is the growth of the server's
+//! resident set while most connections arrive, divided by their number.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "a bench")]
+
+#[cfg(target_os = "linux")]
+#[path = "idle/mod.rs"]
+mod idle;
+
+#[cfg(target_os = "linux")]
+fn main() -> std::io::Result<()> {
+    idle::main()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn main() {
+    println!("the floor stands on epoll: this bench is for Linux");
+}

@@ -1,0 +1,136 @@
+mod control;
+mod floor;
+mod many;
+mod measure;
+mod ours;
+mod peers;
+mod plan;
+mod report;
+mod rivals;
+mod simulated;
+mod subject;
+mod trace;
+
+use std::cell::RefCell;
+use std::env;
+use std::io;
+use std::time::Duration;
+
+use criterion::Criterion;
+use serde_json::{Value, json};
+
+use control::{raise_descriptor_limit, role};
+use measure::{Load, Run, run};
+use plan::{Plan, Stage};
+use report::{Rows, Spread};
+use subject::{Kind, Subject};
+
+pub(crate) fn main() -> io::Result<()> {
+    let arguments: Vec<_> = env::args().skip(1).collect();
+    if let Some(role) = role(&arguments) {
+        raise_descriptor_limit()?;
+        return take_role(role);
+    }
+    let limit = raise_descriptor_limit()?;
+    let plan = Plan::parse(arguments, limit)?;
+    let mut report = json!({ "machine": report::machine(), "plan": plan.to_json() });
+    for stage in &plan.stages {
+        let measured = match stage {
+            Stage::Virtual => simulated::bench(&plan),
+            Stage::Dense => compare(&plan, &plan.dense, &dense_subjects())?,
+            Stage::Sparse => compare(&plan, &plan.sparse, &sparse_subjects(&plan))?,
+            Stage::Syscalls => trace::count(&plan)?,
+            Stage::Deaths => measure::deaths(&plan)?,
+            Stage::Many => many::hold(&plan)?,
+        };
+        report[stage.name()] = measured;
+        if let Some(path) = &plan.json {
+            std::fs::write(path, format!("{report:#}\n"))?;
+        }
+    }
+    Ok(())
+}
+
+fn take_role(words: &[String]) -> io::Result<()> {
+    let unknown = || io::Error::other(format!("no such role: {words:?}"));
+    let (name, rest) = words.split_first().ok_or_else(unknown)?;
+    match name.as_str() {
+        "server" => subject::Order::from_words(rest)
+            .ok_or_else(unknown)?
+            .serve(),
+        "peers" => peers::Order::from_words(rest).ok_or_else(unknown)?.hold(),
+        _ => Err(unknown()),
+    }
+}
+
+fn dense_subjects() -> Vec<Subject> {
+    let slack = Some(Duration::ZERO);
+    Kind::ALL.map(|kind| Subject { kind, slack }).to_vec()
+}
+
+/// The floor as it is and with the most slack, heartwheel with each slack and with its own.
+fn sparse_subjects(plan: &Plan) -> Vec<Subject> {
+    let floor = |slack| Subject {
+        kind: Kind::Floor,
+        slack,
+    };
+    let ours = |slack| Subject {
+        kind: Kind::Heartwheel,
+        slack,
+    };
+    let mut subjects = vec![floor(Some(Duration::ZERO)), ours(None)];
+    subjects.extend(plan.slacks.iter().map(|slack| ours(Some(*slack))));
+    subjects.extend(plan.slacks.iter().max().map(|slack| floor(Some(*slack))));
+    subjects.dedup();
+    subjects
+}
+
+/// Runs the subjects in turns, the floor first, and says how each compares with it.
+fn compare(plan: &Plan, load: &Load, subjects: &[Subject]) -> io::Result<Value> {
+    println!("\n{load}, {} rounds in turns", plan.pairs);
+    let mut runs: Vec<Vec<Run>> = subjects.iter().map(|_| Vec::new()).collect();
+    for round in 0..plan.pairs {
+        for (subject, runs) in subjects.iter().zip(&mut runs) {
+            eprintln!("  round {} of {}: {subject}", round + 1, plan.pairs);
+            runs.push(run(*subject, load)?);
+        }
+    }
+    let mut rows = Rows::new(load);
+    for (subject, own) in subjects.iter().zip(&runs) {
+        rows.add(*subject, own, &runs[0]);
+    }
+    rows.print();
+    feed_criterion(plan, load, subjects, &runs);
+    Ok(rows.to_json())
+}
+
+/// Gives criterion what was measured, a second at a time.
+fn feed_criterion(plan: &Plan, load: &Load, subjects: &[Subject], runs: &[Vec<Run>]) {
+    if plan.is_test {
+        return;
+    }
+    let mut criterion = Criterion::default();
+    let mut group = criterion.benchmark_group(format!("idle/{}", load.name));
+    group
+        .sample_size(10)
+        .sampling_mode(criterion::SamplingMode::Flat)
+        .warm_up_time(Duration::from_nanos(1))
+        .measurement_time(Duration::from_nanos(10));
+    for (subject, runs) in subjects.iter().zip(runs) {
+        let samples = runs.iter().flat_map(|run| run.samples.iter().copied());
+        let samples: Vec<_> = samples.collect();
+        let samples = RefCell::new(samples.iter().cycle());
+        group.bench_function(subject.to_string(), |bencher| {
+            bencher.iter_custom(|iters| {
+                let cost = samples.borrow_mut().next().expect("a run has samples");
+                cost.mul_f64(iters as f64)
+            });
+        });
+    }
+    group.finish();
+}
+
+/// Returns the spread of one figure over runs.
+fn spread(runs: &[Run], figure: impl Fn(&Run) -> f64) -> Spread {
+    Spread::of(runs.iter().map(figure))
+}

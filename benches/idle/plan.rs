@@ -1,0 +1,187 @@
+//! What the command line asks for.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::measure::Load;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    Virtual,
+    Dense,
+    Sparse,
+    Syscalls,
+    Deaths,
+    Many,
+}
+
+impl Stage {
+    const ALL: [Self; 6] = [
+        Self::Virtual,
+        Self::Dense,
+        Self::Sparse,
+        Self::Syscalls,
+        Self::Deaths,
+        Self::Many,
+    ];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Virtual => "virtual",
+            Self::Dense => "dense",
+            Self::Sparse => "sparse",
+            Self::Syscalls => "syscalls",
+            Self::Deaths => "deaths",
+            Self::Many => "many",
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) stages: Vec<Stage>,
+    pub(crate) dense: Load,
+    pub(crate) sparse: Load,
+    pub(crate) many: Load,
+    pub(crate) pairs: usize,
+    pub(crate) slacks: Vec<Duration>,
+    /// Sessions on virtual time.
+    pub(crate) sessions: usize,
+    /// Connections that fall silent at once.
+    pub(crate) deaths: usize,
+    pub(crate) json: Option<PathBuf>,
+    pub(crate) is_test: bool,
+}
+
+impl Plan {
+    /// `limit` is how many descriptors a process may have.
+    pub(crate) fn parse(arguments: Vec<String>, limit: u64) -> io::Result<Self> {
+        let is_test = arguments.iter().any(|argument| argument == "--test");
+        let mut plan = if is_test { Self::small() } else { Self::full() };
+        let mut arguments = arguments.into_iter();
+        while let Some(argument) = arguments.next() {
+            if argument == "--test" || argument == "--bench" {
+                continue;
+            }
+            if let Some(stage) = Stage::ALL
+                .into_iter()
+                .find(|stage| stage.name() == argument)
+            {
+                plan.stages.push(stage);
+                continue;
+            }
+            let value = arguments.next();
+            plan.set(&argument, value.as_deref())
+                .ok_or_else(|| io::Error::other(format!("what is {argument} {value:?}?")))?;
+        }
+        if plan.stages.is_empty() {
+            let is_usual = |stage: &Stage| is_test || *stage != Stage::Many;
+            plan.stages.extend(Stage::ALL.into_iter().filter(is_usual));
+        }
+        plan.fit(limit);
+        Ok(plan)
+    }
+
+    fn full() -> Self {
+        Self {
+            stages: Vec::new(),
+            dense: Load::new("dense", 18_000, 2).in_two_waves(),
+            sparse: Load::new("sparse", 2_000, 4),
+            many: Load::new("many", 100_000, 10),
+            pairs: 5,
+            slacks: [0, 10, 50, 250].map(Duration::from_millis).to_vec(),
+            sessions: 100_000,
+            deaths: 1_000,
+            json: None,
+            is_test: false,
+        }
+    }
+
+    /// Everything in seconds.
+    fn small() -> Self {
+        let brief = |load: Load| Load {
+            interval: Duration::from_millis(200),
+            timeout: Duration::from_millis(500),
+            window: Duration::from_millis(400),
+            ..load
+        };
+        Self {
+            dense: brief(Load::new("dense", 400, 1).in_two_waves()),
+            sparse: brief(Load::new("sparse", 200, 1)),
+            many: brief(Load::new("many", 600, 1)),
+            pairs: 1,
+            slacks: vec![Duration::ZERO, Duration::from_millis(25)],
+            sessions: 1_000,
+            deaths: 100,
+            is_test: true,
+            ..Self::full()
+        }
+    }
+
+    fn set(&mut self, option: &str, value: Option<&str>) -> Option<()> {
+        let value = value?;
+        let count = || value.parse::<usize>().ok().filter(|count| *count > 0);
+        let secs = || {
+            value
+                .parse()
+                .ok()
+                .and_then(|secs| Duration::try_from_secs_f64(secs).ok())
+        };
+        match option {
+            "--connections" => self.dense.connections = count()?,
+            "--interval" => self.dense.set_interval(secs()?),
+            "--sparse-connections" => self.sparse.connections = count()?,
+            "--sparse-interval" => self.sparse.set_interval(secs()?),
+            "--many" => self.many.connections = count()?,
+            "--many-interval" => self.many.set_interval(secs()?),
+            "--seconds" => {
+                for load in [&mut self.dense, &mut self.sparse, &mut self.many] {
+                    load.window = secs()?;
+                }
+            }
+            "--pairs" => self.pairs = count()?,
+            "--slacks" => {
+                let millis = value
+                    .split(',')
+                    .map(|word| word.parse().map(Duration::from_millis));
+                self.slacks = millis.collect::<Result<_, _>>().ok()?;
+            }
+            "--json" => self.json = Some(value.into()),
+            _ => return None,
+        }
+        Some(())
+    }
+
+    /// Asks for no more connections than a process may have descriptors.
+    fn fit(&mut self, limit: u64) {
+        let most = usize::try_from(limit)
+            .unwrap_or(usize::MAX)
+            .saturating_sub(SPARE);
+        for load in [&mut self.dense, &mut self.sparse] {
+            if load.connections > most {
+                println!(
+                    "{} connections: a process may have no more than {limit} descriptors",
+                    most
+                );
+                load.connections = most;
+            }
+        }
+        println!(
+            "one process holds {} of 100 000 connections, for it may have {limit} descriptors; figures \
+             are for each connection",
+            self.dense.connections
+        );
+    }
+
+    pub(crate) fn to_json(&self) -> Value {
+        let millis: Vec<_> = self.slacks.iter().map(Duration::as_millis).collect();
+        let stages: Vec<_> = self.stages.iter().map(|stage| stage.name()).collect();
+        json!({ "stages": stages, "pairs": self.pairs, "slacks_ms": millis })
+    }
+}
+
+/// Descriptors for other things than connections.
+const SPARE: usize = 64;

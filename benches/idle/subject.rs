@@ -1,0 +1,123 @@
+//! What is measured: a server, and how it is to keep its heartbeats.
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use super::{floor, ours, rivals};
+
+/// Who serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Floor,
+    Heartwheel,
+    TokioTungstenite,
+    Fastwebsockets,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Self; 4] = [
+        Self::Floor,
+        Self::Heartwheel,
+        Self::TokioTungstenite,
+        Self::Fastwebsockets,
+    ];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Floor => "floor",
+            Self::Heartwheel => "heartwheel",
+            Self::TokioTungstenite => "tokio-tungstenite",
+            Self::Fastwebsockets => "fastwebsockets",
+        }
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// A server with its settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Subject {
+    pub(crate) kind: Kind,
+    /// How far a ping may be moved to share a wake-up; none is the server's own default.
+    pub(crate) slack: Option<Duration>,
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.kind.name();
+        match (self.kind, self.slack) {
+            (Kind::Floor, Some(Duration::ZERO)) => f.write_str(name),
+            (Kind::Floor | Kind::Heartwheel, Some(slack)) => {
+                write!(f, "{name}, slack {} ms", slack.as_millis())
+            }
+            (Kind::Heartwheel, None) => write!(f, "{name}, default slack"),
+            _ => f.write_str(name),
+        }
+    }
+}
+
+/// What a server process is told when it starts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Order {
+    pub(crate) subject: Subject,
+    pub(crate) interval: Duration,
+    pub(crate) timeout: Duration,
+    /// Most connections.
+    pub(crate) capacity: usize,
+    /// Zero lets the system choose.
+    pub(crate) port: u16,
+}
+
+impl Order {
+    pub(crate) fn to_words(self) -> Vec<String> {
+        let millis = |time: Duration| time.as_millis().to_string();
+        vec![
+            "server".to_owned(),
+            self.subject.kind.name().to_owned(),
+            self.subject
+                .slack
+                .map_or_else(|| "default".to_owned(), millis),
+            millis(self.interval),
+            millis(self.timeout),
+            self.capacity.to_string(),
+            self.port.to_string(),
+        ]
+    }
+
+    pub(crate) fn from_words(words: &[String]) -> Option<Self> {
+        let [kind, slack, interval, timeout, capacity, port] = words else {
+            return None;
+        };
+        let millis = |word: &String| word.parse().ok().map(Duration::from_millis);
+        Some(Self {
+            subject: Subject {
+                kind: Kind::named(kind)?,
+                slack: millis(slack),
+            },
+            interval: millis(interval)?,
+            timeout: millis(timeout)?,
+            capacity: capacity.parse().ok()?,
+            port: port.parse().ok()?,
+        })
+    }
+
+    pub(crate) fn serve(self) -> io::Result<()> {
+        match self.subject.kind {
+            Kind::Floor => floor::serve(self),
+            Kind::Heartwheel => ours::serve(self),
+            Kind::TokioTungstenite => rivals::serve(self, rivals::hold_with_tungstenite),
+            Kind::Fastwebsockets => rivals::serve(self, rivals::hold_with_fastwebsockets),
+        }
+    }
+}
+
+/// Names of what every server counts: connections held, pings written, pongs read, connections that
+/// ended, and how late pings were written.
+pub(crate) const HELD: &str = "held";
+pub(crate) const WRITTEN: &str = "written";
+pub(crate) const ANSWERED: &str = "answered";
+pub(crate) const ENDED: &str = "ended";
+pub(crate) const LATENESS: &str = "lateness";
