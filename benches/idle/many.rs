@@ -95,7 +95,7 @@ fn start_peers(load: &Load, servers: &Servers) -> io::Result<Vec<Process>> {
         let capacity = share(index + 1) - share(index);
         let order = peers::Order {
             server: servers.addr,
-            source: Ipv4Addr::new(127, 0, 1, 1 + index as u8),
+            source: Ipv4Addr::new(127, 0, 1 + index as u8, 1),
             interval: load.interval,
             capacity,
         };

@@ -10,6 +10,7 @@ mod rivals;
 mod simulated;
 mod subject;
 mod trace;
+mod world;
 
 use std::cell::RefCell;
 use std::env;

@@ -19,7 +19,8 @@ use super::subject::{ANSWERED, ENDED, HELD};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Order {
     pub(crate) server: SocketAddrV4,
-    /// Where they dial from: an address has no more than some 28 000 ports.
+    /// The first address that they dial from. Beyond half of its 28 000 ports the kernel looks for a free
+    /// one for long, so that so many connections take the next.
     pub(crate) source: Ipv4Addr,
     pub(crate) interval: Duration,
     pub(crate) capacity: usize,
@@ -175,14 +176,18 @@ impl Crowd {
     /// Dials on, a bounded number at a time so that none waits for the kernel to take it.
     fn dial(&mut self) -> io::Result<()> {
         let settled = self.counts.held + self.counts.ended as usize;
-        while self.peers.len() < self.wanted && self.peers.len() - settled < DIALS {
+        let until = self
+            .wanted
+            .min(settled + DIALS)
+            .min(self.peers.len() + DIALS_AT_ONCE);
+        while self.peers.len() < until {
             let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
             let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
             // So that its end leaves nothing behind in the kernel.
             sockopt::set_socket_linger(&socket, Some(Duration::ZERO))?;
-            if self.order.source != Ipv4Addr::LOCALHOST {
-                bind(&socket, &SocketAddrV4::new(self.order.source, 0))?;
-            }
+            let [a, b, c, d] = self.order.source.octets();
+            let source = Ipv4Addr::new(a, b, c, d + (self.peers.len() / FROM_ONE) as u8);
+            bind(&socket, &SocketAddrV4::new(source, 0))?;
             match connect(&socket, &self.order.server) {
                 Ok(()) | Err(Errno::INPROGRESS) => {}
                 Err(error) => return Err(error.into()),
@@ -320,8 +325,12 @@ pub(crate) const FIRST_GAPS: &str = "first_gaps";
 pub(crate) const OPENING: &str = "opening";
 pub(crate) const DETECTION: &str = "detection";
 
-/// Dials under way at once: the listeners' backlog holds that many.
+/// Dials under way at once, which the listeners' backlog holds, and those begun between two waits.
 const DIALS: usize = 4_000;
+const DIALS_AT_ONCE: usize = 64;
+
+/// Connections from one address.
+const FROM_ONE: usize = 9_000;
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\n\
     Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
