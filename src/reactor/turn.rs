@@ -426,6 +426,9 @@ impl<D: Default> Core<D> {
             if let Some(conn) = self.conns.get(key) {
                 self.handle_expiry(handler, conn.id);
             }
+            if self.expired.len().is_multiple_of(EXPIRIES) {
+                self.refresh_now();
+            }
         }
         count
     }
@@ -442,6 +445,9 @@ impl<D: Default> Core<D> {
                     }
                     return;
                 }
+                // A ping leaves at once: its connection lies in the cache, and the buffers it borrowed
+                // serve the next one.
+                Due::Changed if conn.session.phase() == Phase::Open => self.flush(key),
                 Due::Changed => {
                     self.mark_dirty(key);
                     self.read_goodbye(key, was_paused);
@@ -711,6 +717,9 @@ const STEPS: usize = 4;
 /// stopped. Together less than the lateness that a peer is forgiven for.
 const EVENTS_SLICE: Micros = Micros::from_millis(4);
 const CARRIED_SLICE: Micros = Micros::from_millis(4);
+
+/// Expiries, and so pings written, between two looks at the clock.
+const EXPIRIES: usize = 16;
 
 /// Time in one turn for the callbacks of one connection.
 const CONN_SLICE: Micros = Micros::from_millis(1);
