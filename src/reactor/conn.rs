@@ -2,6 +2,7 @@
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, RawFd};
 
 use mio::net::TcpStream;
 
@@ -80,6 +81,18 @@ pub(super) enum FlushOutcome {
 }
 
 impl<D> Conn<D> {
+    /// Touches what a heartbeat will need, wherever in here it lies.
+    pub(super) fn glance(&self) -> (RawFd, bool, Phase, u32) {
+        let Self { socket, flags, .. } = self;
+        let pings = self.session.heartbeat().next_number();
+        (
+            socket.as_raw_fd(),
+            flags.readable,
+            self.session.phase(),
+            pings,
+        )
+    }
+
     /// Sees to it that the ring has room to read into; says whether it has.
     ///
     /// Frames are read into the largest class: only one connection reads at a time, and what it leaves

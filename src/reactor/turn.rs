@@ -1,12 +1,13 @@
 //! One turn, in eight steps: wait, clock, events, expiries, dials, flush, reap, report.
 
+use std::hint::black_box;
 use std::time::Duration;
 
-use mio::Events;
 use mio::event::Event as IoEvent;
+use mio::{Events, Token};
 
 use super::Turn;
-use super::conn::{FlushOutcome, ReadOutcome};
+use super::conn::{Conn, FlushOutcome, ReadOutcome};
 use super::context::Context;
 use super::core::Core;
 use super::handler::{Closed, Handler, Origin, Readiness, Rejected};
@@ -61,7 +62,11 @@ impl<D: Default> Core<D> {
         }
         self.end_what_panicked();
         self.reading_ends = self.now.at + EVENTS_SLICE;
+        let mut coming = events.iter().skip(self.taken);
         for event in events.iter().skip(self.taken) {
+            if turn.events.is_multiple_of(FETCHED) {
+                self.fetch(coming.by_ref().take(FETCHED).map(IoEvent::token));
+            }
             // Counted before it is handled: after a panic the next turn goes on with the next event.
             self.taken += 1;
             turn.events += 1;
@@ -101,6 +106,16 @@ impl<D: Default> Core<D> {
         self.env.stats.late_us = self.now.late.as_micros();
         self.env.stats.health = self.clock.health();
         turn
+    }
+
+    /// Looks at connections that are about to be handled. Of many idle ones none lies in the cache, and
+    /// to wait for all at once takes hardly longer than to wait for each when its turn comes.
+    fn fetch(&self, tokens: impl Iterator<Item = Token>) {
+        for token in tokens {
+            if let Target::Conn(id) = Target::of(token) {
+                black_box(self.conn(id).map(Conn::glance));
+            }
+        }
     }
 
     /// Ends the connection whose callback panicked in the last turn: the bytes in hand were lost.
@@ -422,15 +437,24 @@ impl<D: Default> Core<D> {
         self.overdue = self.wheel.advance(self.now.at, budget, &mut self.expired);
         let count = self.expired.len();
         self.expired.reverse();
+        self.fetch_expired();
         while let Some(key) = self.expired.pop() {
             if let Some(conn) = self.conns.get(key) {
                 self.handle_expiry(handler, conn.id);
             }
-            if self.expired.len().is_multiple_of(EXPIRIES) {
+            if self.expired.len().is_multiple_of(FETCHED) {
                 self.refresh_now();
+                self.fetch_expired();
             }
         }
         count
+    }
+
+    /// Does for connections that are due what [`fetch`](Self::fetch) does for those with events.
+    fn fetch_expired(&self) {
+        for &key in self.expired.iter().rev().take(FETCHED) {
+            black_box(self.conns.get(key).map(Conn::glance));
+        }
     }
 
     fn handle_expiry<H: Handler<Data = D>>(&mut self, handler: &mut H, id: ConnId) {
@@ -718,8 +742,8 @@ const STEPS: usize = 4;
 const EVENTS_SLICE: Micros = Micros::from_millis(4);
 const CARRIED_SLICE: Micros = Micros::from_millis(4);
 
-/// Expiries, and so pings written, between two looks at the clock.
-const EXPIRIES: usize = 16;
+/// Connections fetched into the cache at a time, and pings written between two looks at the clock.
+const FETCHED: usize = 16;
 
 /// Time in one turn for the callbacks of one connection.
 const CONN_SLICE: Micros = Micros::from_millis(1);
