@@ -144,8 +144,9 @@ impl Floor {
         self.began + u64::from(self.due[self.next])
     }
 
+    /// Accepts some, so that those who are there have their turn; the wait tells of the rest.
     fn accept(&mut self) -> io::Result<()> {
-        loop {
+        for _ in 0..ACCEPTS {
             let socket = match accept_with(&self.listener, SocketFlags::NONBLOCK) {
                 Ok(socket) => socket,
                 Err(Errno::AGAIN) => return Ok(()),
@@ -165,6 +166,7 @@ impl Floor {
             self.sockets[slot as usize] = Some(socket);
             self.heard[slot as usize] = 0;
         }
+        Ok(())
     }
 
     fn read(&mut self, slot: usize, now: u64) {
@@ -251,6 +253,9 @@ fn spread(slots: u32, interval: u64, quantum: u64) -> (Vec<u32>, Vec<u32>) {
 
 /// Taken from one wait at most.
 const EVENTS: usize = 1024;
+
+/// Accepted between two waits at most.
+const ACCEPTS: usize = 64;
 
 /// A ping without a mask and with four bytes of payload, as heartwheel's.
 const PING: &[u8] = &[0x89, 4, 1, 2, 3, 4];

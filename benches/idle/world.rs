@@ -94,7 +94,7 @@ impl World {
 
     /// Makes sure that every session has had two pings and two answers a minute.
     pub(crate) fn check(&self, minutes: u64) {
-        let stats = self.env.stats();
+        let stats = self.stats();
         let expected = 2 * minutes * self.sessions.len() as u64;
         assert_eq!(stats.pings_written, expected);
         assert_eq!(stats.pongs_matched, expected);

@@ -1,0 +1,91 @@
+//! The boring path of time: a byte that comes, a visit with nothing due, a whole beat; of the heartbeat
+//! machine alone, and of sessions with their wheel.
+#![allow(
+    missing_docs,
+    reason = "the macros of criterion make undocumented items"
+)]
+#![allow(clippy::unwrap_used, reason = "a bench")]
+
+#[path = "idle/world.rs"]
+mod world;
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use heartwheel::config::HeartbeatConfig;
+use heartwheel::proto::heartbeat::{Heartbeat, Phase, PongMatch, Verdict};
+use heartwheel::proto::policy::Timing;
+use heartwheel::proto::time::{Micros, Moment};
+
+use world::World;
+
+fn timing() -> Timing {
+    let config = HeartbeatConfig {
+        ping_slack: Some(Duration::ZERO),
+        ..HeartbeatConfig::websocket()
+    };
+    Timing::new(&config, Duration::from_millis(10)).unwrap()
+}
+
+fn heartbeat(c: &mut Criterion) {
+    let timing = timing();
+    let start = Moment::on_time(Micros::ZERO);
+    let mut group = c.benchmark_group("heartbeat");
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("bytes", |b| {
+        let mut heartbeat = Heartbeat::new(&timing, Phase::ZERO, start);
+        b.iter(|| heartbeat.handle_bytes(&timing, black_box(start)));
+    });
+    group.bench_function("nothing_due", |b| {
+        let mut heartbeat = Heartbeat::new(&timing, Phase::ZERO, start);
+        b.iter(|| heartbeat.handle_timeout(&timing, black_box(start)));
+    });
+    group.bench_function("beat", |b| {
+        let mut heartbeat = Heartbeat::new(&timing, Phase::ZERO, start);
+        let mut now = start;
+        b.iter(|| {
+            now.at = now.at + Micros::from_secs(30);
+            beat(&mut heartbeat, &timing, now)
+        });
+    });
+    group.finish();
+}
+
+/// A ping, its answer, and the next deadline.
+fn beat(heartbeat: &mut Heartbeat, timing: &Timing, now: Moment) -> Verdict {
+    let ping = heartbeat.handle_timeout(timing, now);
+    assert_eq!(ping, Verdict::Ping);
+    let number = heartbeat.next_number();
+    heartbeat.handle_ping_written(timing, now);
+    heartbeat.handle_written(now, 6);
+    heartbeat.handle_bytes(timing, now);
+    let found = heartbeat.handle_pong(timing, now, |token| token == number);
+    assert!(matches!(found, PongMatch::Answer { .. }));
+    heartbeat.handle_timeout(timing, now)
+}
+
+/// Two beats a minute for each session: few sessions lie in the cache, many do not.
+fn session(c: &mut Criterion) {
+    let mut group = c.benchmark_group("session");
+    for sessions in [100, 100_000] {
+        group.throughput(Throughput::Elements(2 * sessions as u64));
+        group.bench_function(BenchmarkId::new("beats", sessions), |b| {
+            let mut world = World::new(sessions);
+            let mut minutes = 0;
+            b.iter(|| {
+                world.run_a_minute();
+                minutes += 1;
+            });
+            world.check(minutes);
+        });
+    }
+    group.finish();
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default().sample_size(10);
+    targets = heartbeat, session
+}
+criterion_main!(benches);
