@@ -60,7 +60,7 @@ fn beat(heartbeat: &mut Heartbeat, timing: &Timing, now: Moment) -> Verdict {
     heartbeat.handle_ping_written(timing, now);
     heartbeat.handle_written(now, 6);
     heartbeat.handle_bytes(timing, now);
-    let found = heartbeat.handle_pong(timing, now, |token| token == number);
+    let found = heartbeat.handle_pong(timing, now, Some(number));
     assert!(matches!(found, PongMatch::Answer { .. }));
     heartbeat.handle_timeout(timing, now)
 }

@@ -206,3 +206,27 @@ fn f5_a_server_that_is_late_all_the_time_says_so_and_blames_nobody() {
     record.assert_silence(TIMEOUT, Duration::from_millis(10));
     assert!(record.time("forgiveness") >= INTERVAL / 2, "{record:?}");
 }
+
+#[test]
+fn a_server_sums_up_how_late_its_pings_were() {
+    let server = Server::start(
+        &[Wire::WebSocket],
+        &[&TIMES[..], &["--ping-slack", "0s"]].concat(),
+    );
+    let crowd = Crowd::connect(server.port(Wire::WebSocket), CROWD);
+    crowd.wait_for_answers(2 * CROWD as u64);
+    // Half of an interval's pings are late by up to that, too short a stop for any to be passed over.
+    server.process().stop();
+    thread::sleep(INTERVAL / 2);
+    server.process().resume();
+    let answered = crowd.answered();
+    crowd.wait_for_answers(answered + CROWD as u64);
+    let record = Record(server.finish());
+    let (p50, p999) = (record.time("ping_late_p50"), record.time("ping_late_p999"));
+    assert!(p50 <= p999);
+    assert!(
+        p999 >= INTERVAL / 4,
+        "{p999:?} after a stop of {:?}",
+        INTERVAL / 2
+    );
+}

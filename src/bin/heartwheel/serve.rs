@@ -442,6 +442,10 @@ impl Common {
             .causes()
             .map(|(cause, count)| (cause.label(), count))
             .collect();
+        let late = |share| {
+            let lateness = &stats.ping_lateness;
+            (!lateness.is_empty()).then(|| lateness.quantile(share))
+        };
         let output = &mut self.journal.output;
         if self.is_aborted {
             output.record(
@@ -456,6 +460,9 @@ impl Common {
                 .number("rejected", stats.rejected)
                 .number("pings_written", stats.pings_written)
                 .number("pings_answered", stats.pongs_matched)
+                .maybe_time("ping_late_p50", late(0.5))
+                .maybe_time("ping_late_p99", late(0.99))
+                .maybe_time("ping_late_p999", late(0.999))
                 .number("messages_in", stats.messages_in)
                 .number("messages_out", stats.messages_out)
                 .number("send_full", stats.send_full)
