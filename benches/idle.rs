@@ -16,13 +16,15 @@
 //!   where fewer are held.
 //!
 //! Options, with their defaults: `--connections 18000`, `--interval 2` and `--sparse-connections 2000`,
-//! `--sparse-interval 4`, `--seconds 8` for each run, `--pairs 5`, `--slacks 0,10,50,250` (ms), `--many
+//! `--sparse-interval 4`, `--seconds 8` for each run, `--pairs 5`, `--servers
+//! floor,heartwheel,tokio-tungstenite,fastwebsockets` for `dense`, `--slacks 0,10,50,250` (ms), `--many
 //! 100000`, `--many-interval 10`, `--json FILE` for everything that was measured, to be plotted. `--test`
 //! runs all of it small, and checks what can be.
 //!
 //! A round trip is a ping answered. Wall time would only measure the interval, so criterion is given the
 //! processor time of the server process for each, second by second. Memory is the growth of the server's
-//! resident set while most connections arrive, divided by their number.
+//! resident set while most connections arrive, divided by their number. On a busy machine let all of it go
+//! ahead of everything else: `chrt -f 1 cargo bench ...`.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a bench")]
 

@@ -38,7 +38,7 @@ pub(crate) fn main() -> io::Result<()> {
     for stage in &plan.stages {
         let measured = match stage {
             Stage::Virtual => simulated::bench(&plan),
-            Stage::Dense => compare(&plan, &plan.dense, &dense_subjects())?,
+            Stage::Dense => compare(&plan, &plan.dense, &dense_subjects(&plan))?,
             Stage::Sparse => compare(&plan, &plan.sparse, &sparse_subjects(&plan))?,
             Stage::Syscalls => trace::count(&plan)?,
             Stage::Deaths => measure::deaths(&plan)?,
@@ -64,10 +64,21 @@ fn take_role(words: &[String]) -> io::Result<()> {
     }
 }
 
-fn dense_subjects() -> Vec<Subject> {
+fn dense_subjects(plan: &Plan) -> Vec<Subject> {
     let slack = Some(Duration::ZERO);
-    Kind::ALL.map(|kind| Subject { kind, slack }).to_vec()
+    let subject = |kind: &Kind| Subject { kind: *kind, slack };
+    let mut subjects: Vec<_> = plan.servers.iter().map(subject).collect();
+    // Pings of one tick share a wake-up: the floor does as heartwheel does.
+    let ticking = Subject {
+        kind: Kind::Floor,
+        slack: Some(TICK / 2),
+    };
+    subjects.insert(1, ticking);
+    subjects
 }
+
+/// Heartwheel's.
+const TICK: Duration = Duration::from_millis(10);
 
 /// The floor as it is and with the most slack, heartwheel with each slack and with its own.
 fn sparse_subjects(plan: &Plan) -> Vec<Subject> {

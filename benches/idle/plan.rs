@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::measure::Load;
+use super::subject::Kind;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
@@ -47,6 +48,8 @@ pub(crate) struct Plan {
     pub(crate) sparse: Load,
     pub(crate) many: Load,
     pub(crate) pairs: usize,
+    /// Who serves beside the floor.
+    pub(crate) servers: Vec<Kind>,
     pub(crate) slacks: Vec<Duration>,
     /// Sessions on virtual time.
     pub(crate) sessions: usize,
@@ -92,6 +95,7 @@ impl Plan {
             sparse: Load::new("sparse", 2_000, 4),
             many: Load::new("many", 100_000, 10),
             pairs: 5,
+            servers: Kind::ALL.to_vec(),
             slacks: [0, 10, 50, 250].map(Duration::from_millis).to_vec(),
             sessions: 100_000,
             deaths: 1_000,
@@ -143,6 +147,11 @@ impl Plan {
                 }
             }
             "--pairs" => self.pairs = count()?,
+            "--servers" => {
+                self.servers = value.split(',').map(Kind::named).collect::<Option<_>>()?;
+                self.servers.retain(|kind| *kind != Kind::Floor);
+                self.servers.insert(0, Kind::Floor);
+            }
             "--slacks" => {
                 let millis = value
                     .split(',')

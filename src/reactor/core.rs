@@ -43,6 +43,8 @@ pub(super) struct Core<D> {
     pub(super) clock: Clock,
     /// The time at which what happens now happens.
     pub(super) now: Moment,
+    /// A callback has run since.
+    pub(super) is_behind: bool,
     pub(super) wheel: Wheel,
     pub(super) conns: Slab<Conn<D>>,
     pub(super) listeners: Slab<Listener>,
@@ -125,6 +127,7 @@ impl<D> Core<D> {
             registry,
             clock,
             now,
+            is_behind: false,
             wheel,
             conns: Slab::with_capacity(config.max_connections),
             listeners: Slab::new(),
@@ -388,6 +391,14 @@ impl<D> Core<D> {
     /// Reads the clock: what follows happens then.
     pub(super) fn refresh_now(&mut self) {
         self.now = self.clock.now();
+        self.is_behind = false;
+    }
+
+    /// Reads the clock if a callback has run since.
+    pub(super) fn catch_up(&mut self) {
+        if self.is_behind {
+            self.refresh_now();
+        }
     }
 
     pub(super) fn set_timer(&mut self, delay: Micros, word: u64) -> TimerId {

@@ -73,11 +73,12 @@ impl<D: Default> Core<D> {
             self.handle_event(handler, event);
         }
         self.unwound = false;
+        self.catch_up();
         self.take_commands(handler);
         self.read_carried(handler);
         self.accept_ready(handler);
 
-        // By now the clock was read after every callback, and nothing has passed but one write.
+        self.catch_up();
         let is_full = turn.events >= self.config.events;
         let events_done = self.now;
         turn.expired = self.expire(handler, is_full);
@@ -138,6 +139,7 @@ impl<D: Default> Core<D> {
             if let Some(conn) = self.conn_mut(id) {
                 conn.flags.carried = false;
                 self.read(handler, id);
+                self.catch_up();
                 if self.now.at >= ends {
                     return;
                 }
@@ -147,7 +149,11 @@ impl<D: Default> Core<D> {
 
     /// Step 3, for one event. A token of another generation, or of nothing, is ignored.
     fn handle_event<H: Handler<Data = D>>(&mut self, handler: &mut H, event: &IoEvent) {
-        match Target::of(event.token()) {
+        let target = Target::of(event.token());
+        if !matches!(target, Target::Conn(_)) {
+            self.catch_up();
+        }
+        match target {
             Target::Conn(id) => self.handle_conn_event(handler, id, event),
             Target::Listener(id) => {
                 if let Some(listener) = self.listeners.get_mut(id.0 as usize) {
@@ -181,6 +187,7 @@ impl<D: Default> Core<D> {
         };
         if conn.session.phase() == Phase::Connecting {
             if event.is_writable() || event.is_error() {
+                self.catch_up();
                 self.finish_connect(handler, id);
             }
             // The peer may have spoken, and even gone, in the same event: no other edge will say so.
@@ -255,8 +262,8 @@ impl<D: Default> Core<D> {
     }
 
     /// Reads a connection until it would block, or until its budget for this turn, bytes or time, is
-    /// used up; then writes what that has set off. The clock is read after each read and after the
-    /// callbacks.
+    /// used up; then writes what that has set off. The clock is read after each read, for a proof of life
+    /// is stamped no earlier, and after the callbacks.
     fn read<H: Handler<Data = D>>(&mut self, handler: &mut H, id: ConnId) {
         let key = id.index();
         self.in_hand = Some(id);
@@ -302,8 +309,9 @@ impl<D: Default> Core<D> {
                 }
             }
         }
-        if called {
-            self.refresh_now();
+        self.is_behind |= called;
+        if called || self.conns[key].session.has_output() {
+            self.catch_up();
         }
         self.settle_input(id, ring);
     }
@@ -346,8 +354,8 @@ impl<D: Default> Core<D> {
         }
     }
 
-    /// Decodes what is whole and hands it out, until `ends`. Says whether a callback ran, and whether
-    /// time was over before the input was.
+    /// Decodes what is whole and hands it out, until `ends`. Says whether a callback ran, other than for a
+    /// pong, and whether time was over before the input was.
     fn decode<H: Handler<Data = D>>(
         &mut self,
         handler: &mut H,
@@ -394,7 +402,8 @@ impl<D: Default> Core<D> {
                 }
                 Event::Pong { rtt } => {
                     handler.on_pong(&mut Context::new(self), id, rtt);
-                    called = true;
+                    // The answer to a heartbeat is not worth a look of its own: the next read takes one.
+                    self.is_behind = true;
                 }
             }
             ring.consume(consumed);
