@@ -55,6 +55,8 @@ pub(crate) struct Plan {
     pub(crate) sessions: usize,
     /// Connections that fall silent at once.
     pub(crate) deaths: usize,
+    /// After which they are dead.
+    pub(crate) silence: Duration,
     pub(crate) json: Option<PathBuf>,
     pub(crate) is_test: bool,
 }
@@ -99,6 +101,7 @@ impl Plan {
             slacks: [0, 10, 50, 250].map(Duration::from_millis).to_vec(),
             sessions: 100_000,
             deaths: 1_000,
+            silence: Duration::from_secs(5),
             json: None,
             is_test: false,
         }
@@ -108,8 +111,7 @@ impl Plan {
     fn small() -> Self {
         let brief = |load: Load| Load {
             interval: Duration::from_millis(200),
-            timeout: Duration::from_millis(500),
-            window: Duration::from_millis(400),
+            window: Duration::from_millis(600),
             ..load
         };
         Self {
@@ -117,9 +119,10 @@ impl Plan {
             sparse: brief(Load::new("sparse", 200, 1)),
             many: brief(Load::new("many", 600, 1)),
             pairs: 1,
-            slacks: vec![Duration::ZERO, Duration::from_millis(25)],
+            slacks: vec![Duration::from_millis(25)],
             sessions: 1_000,
             deaths: 100,
+            silence: Duration::from_secs(2),
             is_test: true,
             ..Self::full()
         }
@@ -136,11 +139,11 @@ impl Plan {
         };
         match option {
             "--connections" => self.dense.connections = count()?,
-            "--interval" => self.dense.set_interval(secs()?),
+            "--interval" => self.dense.interval = secs()?,
             "--sparse-connections" => self.sparse.connections = count()?,
-            "--sparse-interval" => self.sparse.set_interval(secs()?),
+            "--sparse-interval" => self.sparse.interval = secs()?,
             "--many" => self.many.connections = count()?,
-            "--many-interval" => self.many.set_interval(secs()?),
+            "--many-interval" => self.many.interval = secs()?,
             "--seconds" => {
                 for load in [&mut self.dense, &mut self.sparse, &mut self.many] {
                     load.window = secs()?;
