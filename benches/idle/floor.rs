@@ -239,7 +239,7 @@ impl Floor {
 /// Returns the slots in the order of their phases, golden-ratio steps apart, and the phases in µs, each
 /// moved to the nearest multiple of the quantum if there is one.
 fn spread(slots: u32, interval: u64, quantum: u64) -> (Vec<u32>, Vec<u32>) {
-    let phase = |slot: &u32| slot.wrapping_mul(0x9E37_79B9);
+    let phase = |slot: &u32| slot.wrapping_mul(GOLDEN);
     let mut order: Vec<_> = (0..slots).collect();
     order.sort_unstable_by_key(phase);
     let moved = |phase: u64| match quantum {
@@ -250,6 +250,9 @@ fn spread(slots: u32, interval: u64, quantum: u64) -> (Vec<u32>, Vec<u32>) {
     let due = order.iter().map(due).collect();
     (order, due)
 }
+
+/// Steps of this much, in 2^-32 of an interval, spread whatever number there is of them.
+pub(crate) const GOLDEN: u32 = 0x9E37_79B9;
 
 /// Taken from one wait at most.
 const EVENTS: usize = 1024;

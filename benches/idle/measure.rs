@@ -152,7 +152,7 @@ impl Pair {
         let served = self.server.look()?.since(&server);
         let connections = load.connections - held;
         let dropped = self::dropped()? - dropped;
-        sleep(2 * load.interval);
+        sleep(load.interval * if held > 0 { 2 } else { 1 });
         let grown = self.server.resident()? as f64 - resident as f64;
         Ok(Arrival {
             connections,

@@ -1,5 +1,6 @@
 //! tokio-tungstenite and fastwebsockets as servers, on one thread, each connection with an interval and
-//! a timeout of its own, as their users write it.
+//! a timeout of its own, as their users write it. Only that the intervals of connections which come at
+//! once begin spread, as those of the others do, and as they would be had everyone come at leisure.
 
 use std::io;
 use std::pin::pin;
@@ -20,13 +21,13 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{Instant, Interval, interval};
+use tokio::time::{Instant, Interval, interval_at};
 use tokio_tungstenite::accept_async_with_config;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 use super::control::{Look, next_command, say, show};
-use super::floor::listen;
+use super::floor::{GOLDEN, listen};
 use super::subject::{ANSWERED, ENDED, HELD, LATENESS, Order, WRITTEN};
 
 /// What the connections of one server count.
@@ -109,12 +110,14 @@ struct Beat {
 }
 
 impl Beat {
-    async fn new(order: Order) -> Self {
-        let mut ticks = interval(order.interval);
-        // The first one is over at once.
-        ticks.tick().await;
+    fn new(order: Order) -> Self {
+        let number = COUNTS.held.load(Ordering::Relaxed) as u32;
+        let phase = f64::from(number.wrapping_mul(GOLDEN)) / f64::from(u32::MAX);
         Self {
-            ticks,
+            ticks: interval_at(
+                Instant::now() + order.interval.mul_f64(phase),
+                order.interval,
+            ),
             timeout: order.timeout,
             heard: Instant::now(),
         }
@@ -135,7 +138,7 @@ pub(crate) async fn hold_with_tungstenite(stream: TcpStream, order: Order) {
         return;
     };
     COUNTS.opened();
-    let mut beat = Beat::new(order).await;
+    let mut beat = Beat::new(order);
     loop {
         let step = match select(pin!(socket.next()), pin!(beat.ticks.tick())).await {
             Either::Left((message, _)) => Either::Left(message),
@@ -189,7 +192,7 @@ async fn hold_upgraded(
     mut socket: FragmentCollector<TokioIo<hyper::upgrade::Upgraded>>,
     order: Order,
 ) {
-    let mut beat = Beat::new(order).await;
+    let mut beat = Beat::new(order);
     loop {
         let step = match select(pin!(socket.read_frame()), pin!(beat.ticks.tick())).await {
             Either::Left((frame, _)) => Either::Left(frame.map(|frame| frame.opcode)),
