@@ -283,7 +283,7 @@ pub(crate) fn deaths(plan: &Plan) -> io::Result<Value> {
     );
     if counts != [plan.deaths as u64, 0, 0, plan.deaths as u64] {
         return Err(io::Error::other(format!(
-            "{ended} ended, {silent} of them for silence"
+            "{ended} ended, {silent} of them for silence, {early} early and {overdue} late"
         )));
     }
     Ok(json!({

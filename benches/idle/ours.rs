@@ -97,7 +97,7 @@ impl Handler for Counter {
         }
     }
 
-    fn on_close(&mut self, _: &mut Context<'_, ()>, closed: Closed<'_, ()>) {
+    fn on_close(&mut self, cx: &mut Context<'_, ()>, closed: Closed<'_, ()>) {
         self.ended += 1;
         let evidence = closed.evidence;
         let (Cause::PeerUnresponsive | Cause::PongTimeout | Cause::PathDead, Some(silence)) =
@@ -105,7 +105,11 @@ impl Handler for Counter {
         else {
             return;
         };
-        let bound = self.timeout + self.tick + evidence.loop_delay + evidence.forgiveness;
+        // The peer has its time to answer from when the ping was written, which the loop may have been
+        // late with.
+        let late = cx.stats().ping_lateness.quantile(1.0) - self.tick;
+        let delay = evidence.loop_delay + evidence.forgiveness + late;
+        let bound = self.timeout + self.tick + delay;
         self.silent += 1;
         self.early += u64::from(silence < self.timeout);
         self.overdue += u64::from(silence > bound);
