@@ -57,6 +57,25 @@ impl WireKind {
             Self::Own => "own",
         }
     }
+
+    /// Says whether a wire of this kind has pings of ours to send; of an own one its codec knows.
+    pub(crate) const fn has_pings(self) -> bool {
+        match self {
+            #[cfg(feature = "websocket")]
+            Self::WebSocket => true,
+            Self::Line | Self::Binary => true,
+            Self::Raw | Self::Own => false,
+        }
+    }
+
+    /// Says whether this is RFC 6455.
+    pub(crate) const fn is_websocket(self) -> bool {
+        match self {
+            #[cfg(feature = "websocket")]
+            Self::WebSocket => true,
+            Self::Line | Self::Binary | Self::Raw | Self::Own => false,
+        }
+    }
 }
 
 /// Heartbeats and deadlines of the connections of one listener or client.
