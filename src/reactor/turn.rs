@@ -428,6 +428,11 @@ impl<D: Default> Core<D> {
             if let Some(conn) = self.conns.get(key) {
                 self.handle_expiry(handler, conn.id(key, self.names));
             }
+            // Each holds a box of buffers until its ping is written: many at once would be memory.
+            if self.dirty.len() >= BATCH {
+                self.refresh_now();
+                self.flush_dirty();
+            }
         }
         count
     }
@@ -710,6 +715,9 @@ const PASSES: usize = 4;
 
 /// Things one connection may have due at once: a ping, a silence, an end, and what comes next.
 const STEPS: usize = 4;
+
+/// Connections whose timers set off output before it is written.
+const BATCH: usize = 64;
 
 /// Time in one turn for reading where events say so, and then for reading on where an earlier turn
 /// stopped. Together less than the lateness that a peer is forgiven for.
