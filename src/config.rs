@@ -260,8 +260,8 @@ impl Default for LimitsConfig {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdmissionConfig {
-    /// Connections of one address that may be in their opening handshake at once. `None` switches the
-    /// limit off. Default 256.
+    /// Connections of one address that may be in their opening handshake at once, at most 65 535. `None`
+    /// switches the limit off. Default 256.
     pub half_open_per_address: Option<u32>,
     /// Connections that one address may hold at once. `None` switches the limit off. Default 10 000,
     /// loopback aside.

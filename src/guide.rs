@@ -32,8 +32,9 @@ pub mod architecture {
     //!    each within a budget of bytes, numbers or time; what a connection's own input makes its
     //!    callbacks queue for it leaves as soon as that input is handled;
     //! 4. expiries: the wheel's due keys are collected first and handled then; put off, for eight turns
-    //!    at most, while the wait filled its event buffer or unread input is carried over. After them the
-    //!    embedder's timers and the closes that a drain has due;
+    //!    at most, while the wait filled its event buffer or unread input is carried over. Their pings are
+    //!    written 64 at a time: a connection with output holds a box of buffers, and when many are due at
+    //!    once, few boxes go round. After them the embedder's timers and the closes that a drain has due;
     //! 5. dials that are due;
     //! 6. flush every connection on the dirty list: those that others sent to;
     //! 7. reap every connection on the doomed list, each reported exactly once;
@@ -86,7 +87,10 @@ pub mod architecture {
     //!
     //! Slab, wheel and table of addresses reserve room for `max_connections` at the start. That is address
     //! space: a page costs memory once the first connection is in it, and nothing is ever copied, so that
-    //! the millionth connection is taken in as fast as the first (`benches/growth.rs`).
+    //! the millionth connection is taken in as fast as the first (`benches/growth.rs`). The tables that
+    //! count connections by address cannot be reserved like that, since a hash touches all pages at once.
+    //! They are 64 small ones, of which one at a time grows; an address takes 48 bytes at most, and a table
+    //! that a flood has left nearly empty shrinks.
     //!
     //! What is given back goes to the allocator. That of GNU gives back to the system only what lies at
     //! the end of its heap, so `heartwheel serve` asks it, some time after connections have ended and if
