@@ -57,6 +57,25 @@ impl WireKind {
             Self::Own => "own",
         }
     }
+
+    /// Says whether a wire of this kind has pings of ours to send; of an own one its codec knows.
+    pub(crate) const fn has_pings(self) -> bool {
+        match self {
+            #[cfg(feature = "websocket")]
+            Self::WebSocket => true,
+            Self::Line | Self::Binary => true,
+            Self::Raw | Self::Own => false,
+        }
+    }
+
+    /// Says whether this is RFC 6455.
+    pub(crate) const fn is_websocket(self) -> bool {
+        match self {
+            #[cfg(feature = "websocket")]
+            Self::WebSocket => true,
+            Self::Line | Self::Binary | Self::Raw | Self::Own => false,
+        }
+    }
 }
 
 /// Heartbeats and deadlines of the connections of one listener or client.
@@ -241,8 +260,8 @@ impl Default for LimitsConfig {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdmissionConfig {
-    /// Connections of one address that may be in their opening handshake at once. `None` switches the
-    /// limit off. Default 256.
+    /// Connections of one address that may be in their opening handshake at once, at most 65 535. `None`
+    /// switches the limit off. Default 256.
     pub half_open_per_address: Option<u32>,
     /// Connections that one address may hold at once. `None` switches the limit off. Default 10 000,
     /// loopback aside.

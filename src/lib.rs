@@ -69,6 +69,8 @@ pub mod error;
 pub mod guide;
 pub mod proto;
 pub mod reactor;
+#[cfg(test)]
+mod sizes;
 pub mod stats;
 
 /// Compiles the example that the README shows.

@@ -31,6 +31,7 @@ const LAYERS: [&[&str]; 5] = [
         "config",
         "error",
         "close",
+        "sizes",
         "stats",
         "proto::time",
         "proto::wire",

@@ -549,8 +549,8 @@ impl Pair {
     /// What one end has to have heard: all that the other sent, as its wire tells kinds apart.
     fn expected(&self, end: usize) -> Vec<(MessageKind, Vec<u8>)> {
         let kind = |kind| match self.ends[end].session.wire() {
-            Wire::Line => MessageKind::Text,
-            Wire::Binary => MessageKind::Binary,
+            WireKind::Line => MessageKind::Text,
+            WireKind::Binary => MessageKind::Binary,
             _ => kind,
         };
         let sent = self.sent[1 - end].iter();

@@ -30,8 +30,13 @@ impl Phase {
     /// Returns the next phase of the golden-ratio sequence.
     #[must_use]
     pub const fn next(self) -> Self {
-        // 2^32 / golden ratio, to the nearest odd number.
-        Self(self.0.wrapping_add(0x9E37_79B9))
+        Self(self.0.wrapping_add(STEP))
+    }
+
+    /// Returns how many steps of the sequence lead here from its start; the inverse of so many calls of
+    /// [`next`](Self::next).
+    pub(crate) const fn steps_from(self, start: Self) -> u32 {
+        self.0.wrapping_sub(start.0).wrapping_mul(STEPS_IN_ONE)
     }
 
     /// Returns the phase as a share of a span.
@@ -609,6 +614,15 @@ enum Ask {
     /// We send none, and the timeout counts from when that was decided.
     Nobody,
 }
+
+/// One step of the golden-ratio sequence: 2^32 / golden ratio, to the nearest odd number. Odd, so that the
+/// sequence has every fraction once before it repeats.
+const STEP: u32 = 0x9E37_79B9;
+
+/// So many steps add up to a fraction of one: the inverse of [`STEP`], modulo 2^32.
+const STEPS_IN_ONE: u32 = 0x144C_BC89;
+
+const _: () = assert!(STEP.wrapping_mul(STEPS_IN_ONE) == 1);
 
 /// Rounds to the nearest multiple of the quantum, if there is one.
 fn quantised(point: Micros, quantum: Micros) -> Micros {

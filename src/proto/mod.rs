@@ -8,7 +8,7 @@ pub mod backoff;
 pub mod binary;
 pub mod codec;
 mod copy;
-mod flags;
+pub(crate) mod flags;
 pub mod heartbeat;
 pub mod line;
 pub mod message;

@@ -145,6 +145,8 @@ impl Moment {
 pub(crate) struct Fine([u16; 3]);
 
 impl Fine {
+    const MASK: u64 = (1 << 48) - 1;
+
     pub(crate) fn new(at: Micros) -> Self {
         let [_, _, a, b, c, d, e, f] = at.as_micros().to_be_bytes();
         Self([[a, b], [c, d], [e, f]].map(u16::from_be_bytes))
@@ -154,7 +156,13 @@ impl Fine {
     pub(crate) fn age(self, now: Micros) -> Micros {
         let [high, middle, low] = self.0.map(u64::from);
         let then = high << 32 | middle << 16 | low;
-        Micros::new(now.as_micros().wrapping_sub(then) & ((1 << 48) - 1))
+        Micros::new(now.as_micros().wrapping_sub(then) & Self::MASK)
+    }
+
+    /// Returns the time until then, if it lies ahead by no more than `reach`.
+    pub(crate) fn left(self, now: Micros, reach: Micros) -> Option<Micros> {
+        let left = self.age(now).as_micros().wrapping_neg() & Self::MASK;
+        Some(Micros::new(left)).filter(|&left| left <= reach)
     }
 }
 
@@ -257,6 +265,20 @@ mod tests {
         assert_eq!(Micros::MAX + Micros::new(1), Micros::MAX);
         assert_eq!(Micros::new(1) - Micros::new(2), Micros::ZERO);
         assert_eq!(Micros::MAX.checked_add(Micros::new(1)), None);
+    }
+
+    #[test]
+    fn a_fine_time_is_exact_on_both_sides_of_its_wrap() {
+        for start in [0, 12_345, (1 << 48) - 2, 1 << 48, u64::MAX - 2_000] {
+            let then = Micros::new(start + 1_000);
+            let fine = Fine::new(then);
+            assert_eq!(fine.age(then + Micros::new(7)), Micros::new(7));
+            let left = |now, reach| fine.left(Micros::new(now), Micros::new(reach));
+            assert_eq!(left(start, 1_000), Some(Micros::new(1_000)));
+            assert_eq!(left(start, 999), None, "beyond its reach");
+            assert_eq!(left(start + 1_000, 999), Some(Micros::ZERO));
+            assert_eq!(left(start + 1_001, 999), None, "over");
+        }
     }
 
     #[test]

@@ -100,6 +100,8 @@ impl Wheel {
     pub const DEFAULT_SLOTS: usize = 8192;
     /// Most slots a wheel can have.
     pub const MAX_SLOTS: usize = 1 << 18;
+    /// Bytes that a key takes.
+    pub(crate) const KEY_BYTES: usize = size_of::<Node>();
     /// Most keys a wheel can have: keys are below this number.
     pub const MAX_KEYS: usize = 1 << 31;
 
@@ -565,7 +567,7 @@ mod tests {
 
     #[test]
     fn a_node_takes_sixteen_bytes() {
-        assert_eq!(size_of::<Node>(), 16);
+        assert_eq!(Wheel::KEY_BYTES, 16);
     }
 
     #[test]

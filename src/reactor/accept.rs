@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use mio::net::TcpStream;
 
 use super::admission::Refusal;
-use super::conn::ConnFlags;
+use super::conn::{Mark, Ready};
 use super::context::Context;
 use super::core::Core;
 use super::handler::{Handler, Head, Offer, Origin, Rejected};
@@ -14,6 +14,7 @@ use super::history::Ended;
 use super::socket;
 use super::token::{ConnId, ListenerId};
 use crate::close::{Cause, Evidence, Phase};
+use crate::proto::flags::Flags;
 use crate::proto::session::Session;
 use crate::proto::time::Micros;
 
@@ -106,20 +107,18 @@ impl<D: Default> Core<D> {
         let phase = self.next_phase();
         let session = Session::accepted(&self.env, policy, wire, phase, self.now);
         let half_open = counts_half_open && session.phase() == Phase::Handshaking;
-        let flags = ConnFlags {
-            writable: true,
-            half_open,
-            counted,
-            ..ConnFlags::default()
-        };
+        let mut marks = Flags::NONE;
+        marks.set(Mark::HalfOpen, half_open);
+        marks.set(Mark::Counted, counted);
         let is_open = session.phase() == Phase::Open;
-        let id = match self.insert(stream, session, peer, origin, flags) {
+        let id = match self.insert(stream, session, peer, origin, marks) {
             Ok(id) => id,
             Err(error) => {
                 log::warn!("could not register a connection from {peer}: {error}");
                 return;
             }
         };
+        self.conns[id.index()].ready.insert(Ready::Writable);
         if counted || half_open {
             let addresses = &mut self.group.arrivals().addresses;
             addresses.enter(peer.ip(), counted, half_open);
@@ -151,8 +150,8 @@ impl<D: Default> Core<D> {
         let Some(conn) = self.conn(id) else { return };
         let offer = Offer {
             id,
-            peer: conn.peer,
-            origin: conn.origin,
+            peer: self.peers.addr(conn.peer),
+            origin: conn.origin(),
             head: Head::None(std::marker::PhantomData),
         };
         let answer = handler.on_accept(&mut Context::new(self), &offer);
@@ -178,9 +177,11 @@ impl<D: Default> Core<D> {
     pub(super) fn welcome<H: Handler<Data = D>>(&mut self, handler: &mut H, id: ConnId, data: D) {
         let key = id.index();
         self.leave_half_open(key);
-        self.conns[key].data = Some(data);
+        let conn = &mut self.conns[key];
+        conn.data = data;
+        conn.marks.insert(Mark::Welcome);
         self.env.stats.opened += 1;
-        if let Origin::Client(client) = self.conns[key].origin {
+        if let Origin::Client(client) = self.conns[key].origin() {
             let now = self.now.at;
             self.clients[client].backoff.handle_open(now);
         }

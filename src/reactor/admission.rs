@@ -4,16 +4,17 @@
 //! such a prefix usually has them all. Only addresses with something to count are in the table.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 
 use crate::config::AdmissionConfig;
 use crate::error::ConfigError;
-use crate::proto::time::Micros;
+use crate::proto::time::{Fine, Micros};
 
 /// Limits of one listener, parsed.
 #[derive(Clone, Debug)]
 pub(super) struct Admission {
-    half_open: Option<u32>,
+    half_open: Option<u16>,
     open: Option<u32>,
     rate: Option<Rate>,
     total_rate: Option<Rate>,
@@ -32,8 +33,12 @@ impl TryFrom<&AdmissionConfig> for Admission {
                 return Err(ConfigError::new(field, "must not be zero"));
             }
         }
+        let half_open = config.half_open_per_address.map(u16::try_from).transpose();
+        let half_open = half_open.map_err(|_| {
+            ConfigError::new("half_open_per_address", "must be at most 65535, or off")
+        })?;
         Ok(Self {
-            half_open: config.half_open_per_address,
+            half_open,
             open: config.open_per_address,
             rate: Rate::new("handshakes_per_address", config.handshakes_per_address)?,
             total_rate: Rate::new("handshakes_per_second", config.handshakes_per_second)?,
@@ -51,10 +56,9 @@ impl Admission {
         addresses: &mut Addresses,
         paid: &mut Micros,
     ) -> Result<(), Refusal> {
-        let tally = addresses.tallies.get(&Source::from(ip));
         let Tally {
             open, half_open, ..
-        } = tally.copied().unwrap_or_default();
+        } = addresses.tallies.of(ip.into());
         if self.half_open.is_some_and(|limit| half_open >= limit) {
             return Err(Refusal::HalfOpen);
         }
@@ -101,7 +105,7 @@ impl Rates {
 /// Connections by the address they come from.
 #[derive(Debug, Default)]
 pub(super) struct Addresses {
-    tallies: HashMap<Source, Tally>,
+    tallies: Tallies,
     /// Addresses with no connection left whose rate is not yet paid for, and when it will be. An entry
     /// whose time is no longer the tally's is stale: whoever moved that time on has left another.
     lingering: VecDeque<(Micros, Source)>,
@@ -111,9 +115,9 @@ impl Addresses {
     /// Counts a connection in.
     pub(super) fn enter(&mut self, ip: IpAddr, counted: bool, half_open: bool) {
         if counted || half_open {
-            let tally = self.tallies.entry(ip.into()).or_default();
+            let tally = self.tallies.of_mut(ip.into());
             tally.open += u32::from(counted);
-            tally.half_open += u32::from(half_open);
+            tally.half_open += u16::from(half_open);
         }
     }
 
@@ -139,10 +143,12 @@ impl Addresses {
     fn pay(&mut self, ip: IpAddr, now: Micros, rate: Rate) -> Result<(), Refusal> {
         self.sweep(now);
         let source = Source::from(ip);
-        let tally = self.tallies.entry(source).or_default();
-        let is_paid = rate.take(&mut tally.paid, now);
+        let tally = self.tallies.of_mut(source);
+        let mut paid = tally.paid_until(now);
+        let is_paid = rate.take(&mut paid, now);
+        tally.paid = Fine::new(paid);
         if is_paid && tally.is_empty() {
-            self.lingering.push_back((tally.paid, source));
+            self.lingering.push_back((paid, source));
         }
         match is_paid {
             true => Ok(()),
@@ -170,27 +176,94 @@ impl Addresses {
 
     /// Removes an address that has nothing left to count, or returns when it can be removed.
     fn unpaid(&mut self, source: Source, now: Micros) -> Option<Micros> {
-        let tally = self.tallies.get(&source).filter(|tally| tally.is_empty())?;
-        if tally.paid > now {
-            return Some(tally.paid);
+        let tally = self
+            .tallies
+            .get_mut(&source)
+            .filter(|tally| tally.is_empty())?;
+        let paid = tally.paid_until(now);
+        if paid > now {
+            return Some(paid);
         }
-        self.tallies.remove(&source);
+        self.tallies.remove(source);
         None
+    }
+}
+
+/// The tallies in many small tables instead of a large one: a table that grows is copied as a whole, and
+/// meanwhile there are both.
+#[derive(Debug)]
+struct Tallies {
+    shards: Box<[HashMap<Source, Tally>]>,
+    chooser: RandomState,
+}
+
+impl Default for Tallies {
+    fn default() -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| HashMap::new()).collect(),
+            chooser: RandomState::new(),
+        }
+    }
+}
+
+impl Tallies {
+    /// Returns what is counted for an address.
+    fn of(&self, source: Source) -> Tally {
+        let shard = &self.shards[self.shard_of(source)];
+        shard.get(&source).copied().unwrap_or_default()
+    }
+
+    /// Returns what is counted for an address, to count on.
+    fn of_mut(&mut self, source: Source) -> &mut Tally {
+        let shard = self.shard_of(source);
+        self.shards[shard].entry(source).or_default()
+    }
+
+    /// Returns what is counted for an address if anything is.
+    fn get_mut(&mut self, source: &Source) -> Option<&mut Tally> {
+        let shard = self.shard_of(*source);
+        self.shards[shard].get_mut(source)
+    }
+
+    /// Forgets an address, and gives the room back that a flood of them has left behind.
+    fn remove(&mut self, source: Source) {
+        let shard = self.shard_of(source);
+        let shard = &mut self.shards[shard];
+        shard.remove(&source);
+        if shard.len() < shard.capacity() / 8 {
+            shard.shrink_to(shard.len() * 2);
+        }
+    }
+
+    /// Spread by a hash that nobody outside can foretell.
+    fn shard_of(&self, source: Source) -> usize {
+        self.chooser.hash_one(source) as usize % SHARDS
+    }
+
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.shards.iter().map(HashMap::len).sum()
     }
 }
 
 /// An IPv4 address, or the upper half of an IPv6 one. The upper half of a real IPv6 address is never
 /// below 2^32, but for the loopback's, which is zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Source(u64);
+struct Source([u32; 2]);
+
+impl From<u64> for Source {
+    fn from(bits: u64) -> Self {
+        Self([(bits >> 32) as u32, bits as u32])
+    }
+}
 
 impl From<IpAddr> for Source {
     fn from(ip: IpAddr) -> Self {
         match ip.to_canonical() {
-            IpAddr::V4(ip) => Self(ip.to_bits().into()),
+            IpAddr::V4(ip) => u64::from(ip.to_bits()).into(),
             IpAddr::V6(ip) => {
                 let [a, b, c, d, e, f, g, h, ..] = ip.octets();
-                Self(u64::from_be_bytes([a, b, c, d, e, f, g, h]))
+                u64::from_be_bytes([a, b, c, d, e, f, g, h]).into()
             }
         }
     }
@@ -199,12 +272,17 @@ impl From<IpAddr> for Source {
 #[derive(Clone, Copy, Debug, Default)]
 struct Tally {
     open: u32,
-    half_open: u32,
+    half_open: u16,
     /// Until when its handshakes so far are paid for.
-    paid: Micros,
+    paid: Fine,
 }
 
 impl Tally {
+    /// Returns until when its handshakes so far are paid for: `now`, if they are.
+    fn paid_until(&self, now: Micros) -> Micros {
+        now + self.paid.left(now, BURST).unwrap_or(Micros::ZERO)
+    }
+
     fn is_empty(&self) -> bool {
         self.open == 0 && self.half_open == 0
     }
@@ -273,12 +351,16 @@ impl Refusal {
     }
 }
 
+/// Tables that the addresses are spread over.
+const SHARDS: usize = 64;
+
 /// How far ahead of its rate an address may be.
 const BURST: Micros = Micros::from_secs(1);
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sizes::sizes;
 
     const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
     const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
@@ -410,7 +492,7 @@ mod tests {
         );
         assert_eq!(addresses.tallies.len(), 1);
         addresses.leave_open(PEER, millis(400));
-        assert!(addresses.tallies.is_empty());
+        assert_eq!(addresses.tallies.len(), 0);
     }
 
     #[test]
@@ -494,7 +576,61 @@ mod tests {
     }
 
     #[test]
-    fn an_address_takes_little_room() {
-        assert!(size_of::<(Source, Tally)>() <= 24);
+    fn an_address_takes_at_most_48_bytes() {
+        let mut addresses = Addresses::default();
+        let tally = *addresses.tallies.of_mut(PEER.into());
+        let fields = sizes!(&tally => Tally { open, half_open, paid });
+        let sum: usize = fields.iter().map(|(_, size)| size).sum();
+        let entry = size_of::<(Source, Tally)>();
+        assert_eq!(entry, size_of::<Source>() + sum, "{fields:?}");
+        // Whether the tables have just grown or are about to.
+        for count in (10_000..40_000).step_by(1_500) {
+            let mut addresses = Addresses::default();
+            let memory = allocation_counter::measure(|| {
+                for number in 0..count {
+                    addresses.enter(IpAddr::from(u32::to_be_bytes(number)), true, false);
+                }
+            });
+            let bytes = memory.bytes_current.unsigned_abs();
+            assert!(bytes <= 48 * u64::from(count), "{bytes} for {count}");
+            let jump = memory.bytes_max.saturating_sub(bytes) * 100 / bytes;
+            assert!(jump <= 10, "{jump} % more while growing to {count}");
+        }
+    }
+
+    #[test]
+    fn a_table_grows_by_a_small_part_and_shrinks_when_a_flood_is_over() {
+        let mut addresses = Addresses::default();
+        let source = |number: u32| IpAddr::from(number.to_be_bytes());
+        let places = |addresses: &Addresses| -> usize {
+            let shards = addresses.tallies.shards.iter();
+            shards.map(HashMap::capacity).sum()
+        };
+        let (mut before, mut jump) = (0, 0);
+        for number in 0..200_000 {
+            addresses.enter(source(number), true, false);
+            let after = places(&addresses);
+            if number > 50_000 {
+                jump = jump.max((after - before) * 100 / before);
+            }
+            before = after;
+        }
+        assert!(jump <= 3, "{jump} % at once");
+        for number in 0..200_000 {
+            addresses.leave_open(source(number), millis(1));
+        }
+        assert_eq!(addresses.tallies.len(), 0);
+        assert!(places(&addresses) <= 64 * 8, "{}", places(&addresses));
+    }
+
+    #[test]
+    fn more_half_open_connections_than_are_counted_are_refused_by_name() {
+        let with = |limit| AdmissionConfig {
+            half_open_per_address: Some(limit),
+            ..AdmissionConfig::default()
+        };
+        assert!(Admission::try_from(&with(65_535)).is_ok());
+        let error = Admission::try_from(&with(65_536)).unwrap_err();
+        assert_eq!(error.field(), "half_open_per_address");
     }
 }

@@ -8,6 +8,7 @@ use mio::event::Source;
 
 use super::TimerId;
 use super::client::{ClientConfig, ClientState};
+use super::conn::{Mark, Ready};
 use super::core::Core;
 use super::handler::Origin;
 use super::history::Ended;
@@ -131,13 +132,14 @@ impl<'a, D> Context<'a, D> {
             let conn = &mut core.conns[key];
             if conn.session.is_paused() {
                 conn.session.handle_resume(core.now);
-                conn.flags.readable = true;
+                conn.ready.insert(Ready::Readable);
                 core.carry(key);
             }
         });
     }
 
-    /// Changes the heartbeat of one connection; silence counts from now, the phase is scaled.
+    /// Changes the heartbeat of one connection; silence counts from now, the phase is scaled. A limit on the
+    /// time without a message that was off counts from now, too.
     ///
     /// # Errors
     ///
@@ -148,9 +150,12 @@ impl<'a, D> Context<'a, D> {
         };
         let limits = self.core.env.policy(conn.session.policy()).limits.clone();
         let defaults = LimitsConfig::default();
-        let asked = self
-            .core
-            .policy(heartbeat, &defaults, conn.session.wire())?;
+        let asked = self.core.policy(
+            heartbeat,
+            &defaults,
+            conn.session.wire(),
+            conn.session.has_pings(),
+        )?;
         let policy = self.core.intern(Policy { limits, ..asked })?;
         self.with(id, |core, key| {
             core.conns[key]
@@ -216,8 +221,10 @@ impl<'a, D> Context<'a, D> {
         self.core
             .conns
             .iter()
-            .filter(|(_, conn)| conn.session.phase() == Phase::Open && conn.data.is_some())
-            .map(|(_, conn)| conn.id)
+            .filter(|(_, conn)| {
+                conn.session.phase() == Phase::Open && conn.marks.has(Mark::Welcome)
+            })
+            .map(|(key, conn)| conn.id(key, self.core.names))
     }
 
     /// Returns how many connections there are, in whatever phase.
@@ -232,12 +239,14 @@ impl<'a, D> Context<'a, D> {
 
     /// Returns what is kept for a connection.
     pub fn data(&self, id: ConnId) -> Option<&D> {
-        self.core.conn(id)?.data.as_ref()
+        let conn = self.core.conn(id)?;
+        conn.marks.has(Mark::Welcome).then_some(&conn.data)
     }
 
     /// Returns what is kept for a connection, to change it.
     pub fn data_mut(&mut self, id: ConnId) -> Option<&mut D> {
-        self.core.conn_mut(id)?.data.as_mut()
+        let conn = self.core.conn_mut(id)?;
+        conn.marks.has(Mark::Welcome).then_some(&mut conn.data)
     }
 
     /// Returns what is known of a connection.
@@ -245,9 +254,9 @@ impl<'a, D> Context<'a, D> {
         let conn = self.core.conn(id)?;
         let heartbeat = conn.session.heartbeat();
         Some(ConnInfo {
-            peer: conn.peer,
-            origin: conn.origin,
-            wire: conn.session.wire().kind(),
+            peer: self.core.peers.addr(conn.peer),
+            origin: conn.origin(),
+            wire: conn.session.wire(),
             phase: conn.session.phase(),
             age: conn.session.age(self.core.now),
             last_proof: heartbeat.last_proof(self.core.now),
@@ -339,7 +348,7 @@ impl<'a, D> Context<'a, D> {
         if let Err(SendError::Full { queued: 1.., .. }) = result
             && let Some(conn) = self.core.conn_mut(id)
         {
-            conn.flags.wants_room = true;
+            conn.marks.insert(Mark::WantsRoom);
         }
         result
     }

@@ -14,23 +14,25 @@ use super::admission::Admission;
 use super::alarm::Alarm;
 use super::client::{Client, ClientConfig, ClientState, Clients};
 use super::clock::Clock;
-use super::conn::{Conn, ConnFlags};
+use super::conn::{Conn, Mark, Ready};
 use super::drain::Drain;
 use super::group::Group;
 use super::handler::Origin;
 use super::history::History;
 use super::lanes::Lanes;
 use super::listener::Listener;
+use super::peers::Peers;
 use super::remote::{Inbox, Remote};
 use super::socket;
-use super::token::{ClientId, ConnId, ListenerId, SourceId, Target};
+use super::token::{ClientId, ConnId, ListenerId, Names, SourceId, Target};
 use super::wake_timer::WakeTimer;
-use super::{ListenerConfig, TimerId};
-use crate::config::{HeartbeatConfig, LimitsConfig, ReactorConfig};
+use super::{ListenerConfig, TimerId, WireFactory};
+use crate::config::{HeartbeatConfig, LimitsConfig, ReactorConfig, WireKind};
 use crate::error::{ConfigError, Error};
+use crate::proto::flags::Flags;
 use crate::proto::heartbeat;
 use crate::proto::policy::Policy;
-use crate::proto::session::{Env, PolicyId, Session, Wire};
+use crate::proto::session::{Env, PolicyId, Session};
 use crate::proto::time::{Micros, Moment};
 use crate::proto::wheel::Wheel;
 
@@ -47,6 +49,7 @@ pub(super) struct Core<D> {
     pub(super) is_behind: bool,
     pub(super) wheel: Wheel,
     pub(super) conns: Slab<Conn<D>>,
+    pub(super) peers: Peers,
     pub(super) listeners: Slab<Listener>,
     pub(super) clients: Clients,
     /// Ends a wait in which the machine has slept; from the first client on.
@@ -65,8 +68,6 @@ pub(super) struct Core<D> {
     pub(super) timers: BTreeMap<TimerId, u64>,
     /// What it has in common with the other loops of its group.
     pub(super) group: Group,
-    /// Its number among them.
-    pub(super) shard: u8,
     /// Connections with output to flush, or a phase that changed.
     pub(super) dirty: Vec<usize>,
     /// Connections whose socket is to be closed.
@@ -99,7 +100,8 @@ pub(super) struct Core<D> {
     pub(super) waker: Arc<Waker>,
     pub(super) resolved: (Sender<Resolved>, Receiver<Resolved>),
     pub(super) stopping: bool,
-    generation: u32,
+    pub(super) names: Names,
+    /// Phase of the next connection.
     phase: heartbeat::Phase,
     next_timer: u64,
 }
@@ -123,6 +125,7 @@ impl<D> Core<D> {
         let waker = Arc::new(waker);
         let (remote, inbox) = Remote::new(REMOTE_CAPACITY, Arc::clone(&waker));
         let [a, b, c, d, ..] = env.random().to_ne_bytes();
+        let start = heartbeat::Phase::new(u32::from_ne_bytes([a, b, c, d]));
         Self {
             registry,
             clock,
@@ -130,6 +133,7 @@ impl<D> Core<D> {
             is_behind: false,
             wheel,
             conns: Slab::with_capacity(config.max_connections),
+            peers: Peers::with_capacity(config.max_connections),
             listeners: Slab::new(),
             clients: Clients::default(),
             alarm: None,
@@ -141,7 +145,7 @@ impl<D> Core<D> {
             sources: Slab::new(),
             timers: BTreeMap::new(),
             group,
-            shard,
+            names: Names { shard, start },
             dirty: Vec::new(),
             doomed: Vec::new(),
             carried: VecDeque::with_capacity(config.events),
@@ -161,8 +165,7 @@ impl<D> Core<D> {
             waker,
             resolved: channel(),
             stopping: false,
-            generation: 0,
-            phase: heartbeat::Phase::new(u32::from_ne_bytes([a, b, c, d])),
+            phase: start,
             next_timer: 0,
             env,
             config,
@@ -171,9 +174,7 @@ impl<D> Core<D> {
 
     /// Opens a listening socket.
     pub(super) fn listen(&mut self, config: ListenerConfig) -> Result<ListenerId, Error> {
-        let wire = config.wire.make();
-        let policy = self.policy(&config.heartbeat, &config.limits, &wire)?;
-        let policy = self.intern(policy)?;
+        let policy = self.adopt(&config.heartbeat, &config.limits, &config.wire)?;
         let admission = Admission::try_from(&config.admission)?;
         config.socket.check()?;
         let addr = config.addr;
@@ -204,9 +205,7 @@ impl<D> Core<D> {
 
     /// Adds a client, to be dialed in the coming turn.
     pub(super) fn connect(&mut self, config: ClientConfig) -> Result<ClientId, Error> {
-        let wire = config.wire.make();
-        let policy = self.policy(&config.heartbeat, &config.limits, &wire)?;
-        let policy = self.intern(policy)?;
+        let policy = self.adopt(&config.heartbeat, &config.limits, &config.wire)?;
         let client = Client::new(config, policy)?;
         if self.alarm.is_none() {
             self.alarm = Some(Alarm::register(&self.registry).map_err(Error::Register)?);
@@ -221,15 +220,28 @@ impl<D> Core<D> {
         Ok(id)
     }
 
+    /// Parses what is configured for wires to come, and keeps it for their sessions.
+    fn adopt(
+        &mut self,
+        heartbeat: &HeartbeatConfig,
+        limits: &LimitsConfig,
+        factory: &WireFactory,
+    ) -> Result<PolicyId, ConfigError> {
+        let wire = factory.make();
+        let policy = self.policy(heartbeat, limits, wire.kind(), wire.has_pings())?;
+        self.intern(policy)
+    }
+
     /// Parses what is configured for a wire, which must have pings if they are asked for.
     pub(super) fn policy(
         &self,
         heartbeat: &HeartbeatConfig,
         limits: &LimitsConfig,
-        wire: &Wire,
+        wire: WireKind,
+        has_pings: bool,
     ) -> Result<Policy, ConfigError> {
-        let policy = Policy::new(heartbeat, limits, wire.kind(), self.config.tick)?;
-        if heartbeat.interval.is_some() && !wire.has_pings() {
+        let policy = Policy::new(heartbeat, limits, wire, self.config.tick)?;
+        if heartbeat.interval.is_some() && !has_pings {
             return Err(ConfigError::new(
                 "interval",
                 "must be off: this wire has no pings",
@@ -261,11 +273,14 @@ impl<D> Core<D> {
         session: Session,
         peer: SocketAddr,
         origin: Origin,
-        flags: ConnFlags,
-    ) -> std::io::Result<ConnId> {
+        marks: Flags<Mark>,
+    ) -> std::io::Result<ConnId>
+    where
+        D: Default,
+    {
         let entry = self.conns.vacant_entry();
         let key = entry.key();
-        let id = ConnId::new(self.shard, key, self.generation);
+        let id = self.names.of(key, session.heartbeat().phase());
         self.registry
             .register(
                 &mut socket,
@@ -273,42 +288,39 @@ impl<D> Core<D> {
                 Interest::READABLE | Interest::WRITABLE,
             )
             .inspect_err(|_| self.group.leave())?;
-        self.generation = self.generation.wrapping_add(1);
-        entry.insert(Conn {
-            socket,
-            session,
-            data: None,
-            id,
-            peer,
-            origin,
-            flags,
-        });
+        let peer = self.peers.keep(peer);
+        entry.insert(Conn::new(socket, session, peer, origin, marks));
         self.rearm(key);
         Ok(id)
     }
 
     /// Returns the next phase of the golden-ratio sequence.
     pub(super) fn next_phase(&mut self) -> heartbeat::Phase {
-        self.phase = self.phase.next();
-        self.phase
+        let phase = self.phase;
+        self.phase = phase.next();
+        phase
     }
 
     /// Finds a connection by its name; a stale one finds nothing.
     pub(super) fn conn(&self, id: ConnId) -> Option<&Conn<D>> {
-        self.conns.get(id.index()).filter(|conn| conn.id == id)
+        let key = id.index();
+        let conn = self.conns.get(key)?;
+        (conn.id(key, self.names) == id).then_some(conn)
     }
 
     /// Finds a connection by its name, to change it.
     pub(super) fn conn_mut(&mut self, id: ConnId) -> Option<&mut Conn<D>> {
-        self.conns.get_mut(id.index()).filter(|conn| conn.id == id)
+        let key = id.index();
+        let conn = self.conns.get_mut(key)?;
+        (conn.id(key, self.names) == id).then_some(conn)
     }
 
     /// Puts a connection on the list to be flushed at the end of the turn.
     pub(super) fn mark_dirty(&mut self, key: usize) {
         if let Some(conn) = self.conns.get_mut(key)
-            && !conn.flags.dirty
+            && !conn.marks.has(Mark::Dirty)
         {
-            conn.flags.dirty = true;
+            conn.marks.insert(Mark::Dirty);
             self.dirty.push(key);
         }
     }
@@ -316,10 +328,10 @@ impl<D> Core<D> {
     /// Puts a connection on the list to be read first thing in the next turn.
     pub(super) fn carry(&mut self, key: usize) {
         if let Some(conn) = self.conns.get_mut(key)
-            && !conn.flags.carried
+            && !conn.marks.has(Mark::Carried)
         {
-            conn.flags.carried = true;
-            self.carried.push_back(conn.id);
+            conn.marks.insert(Mark::Carried);
+            self.carried.push_back(conn.id(key, self.names));
         }
     }
 
@@ -330,7 +342,7 @@ impl<D> Core<D> {
             && was_paused
             && !conn.session.is_paused()
         {
-            conn.flags.readable = true;
+            conn.ready.insert(Ready::Readable);
             self.carry(key);
         }
     }
@@ -338,9 +350,9 @@ impl<D> Core<D> {
     /// Puts a connection on the list to be reaped.
     pub(super) fn doom(&mut self, key: usize) {
         if let Some(conn) = self.conns.get_mut(key)
-            && !conn.flags.doomed
+            && !conn.marks.has(Mark::Doomed)
         {
-            conn.flags.doomed = true;
+            conn.marks.insert(Mark::Doomed);
             self.doomed.push(key);
         }
     }
@@ -365,15 +377,16 @@ impl<D> Core<D> {
         let Some(conn) = self.conns.get_mut(key) else {
             return;
         };
-        if !std::mem::take(&mut conn.flags.half_open) {
+        if !conn.marks.remove(Mark::HalfOpen) {
             return;
         }
-        match conn.origin {
+        let peer = self.peers.addr(conn.peer);
+        match conn.origin() {
             Origin::Listener(_) => {
                 let addresses = &mut self.group.arrivals().addresses;
-                addresses.leave_half_open(conn.peer.ip(), self.now.at);
+                addresses.leave_half_open(peer.ip(), self.now.at);
             }
-            Origin::Client(_) => self.lanes.leave(conn.peer),
+            Origin::Client(_) => self.lanes.leave(peer),
         }
     }
 
@@ -381,10 +394,11 @@ impl<D> Core<D> {
     pub(super) fn leave_address(&mut self, key: usize) {
         self.leave_half_open(key);
         if let Some(conn) = self.conns.get_mut(key)
-            && std::mem::take(&mut conn.flags.counted)
+            && conn.marks.remove(Mark::Counted)
         {
+            let peer = self.peers.addr(conn.peer);
             let addresses = &mut self.group.arrivals().addresses;
-            addresses.leave_open(conn.peer.ip(), self.now.at);
+            addresses.leave_open(peer.ip(), self.now.at);
         }
     }
 
@@ -535,8 +549,9 @@ pub(super) fn check_room<D>(connections: usize) -> Result<(), ConfigError> {
     })
 }
 
-/// Bytes that a connection takes beside its own struct: the slab's tag and the wheel's node, at most.
-const BESIDE: usize = 64;
+/// Bytes that a connection takes beside its own struct, at most: the slab's tag, the wheel's node and a
+/// long address with its tag.
+const BESIDE: usize = 8 + Wheel::KEY_BYTES + Peers::BYTES + 8;
 
 /// Commands of other threads that may wait for the loop.
 const REMOTE_CAPACITY: usize = 64 * 1024;

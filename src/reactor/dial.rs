@@ -3,13 +3,14 @@
 use std::thread;
 
 use super::client::{Client, ClientEvent, ClientState, DialError, resolve};
-use super::conn::ConnFlags;
+use super::conn::{Mark, Ready};
 use super::context::Context;
 use super::core::Core;
 use super::handler::{Handler, Origin};
 use super::socket;
 use super::token::{ClientId, ConnId};
 use crate::close::{Cause, Phase};
+use crate::proto::flags::Flags;
 use crate::proto::session::Session;
 use crate::proto::time::Micros;
 
@@ -188,11 +189,9 @@ impl<D: Default> Core<D> {
             let (policy, wire) = (client.policy, client.config.wire.make());
             let phase = self.next_phase();
             let session = Session::dialed(&self.env, policy, wire, phase, self.now);
-            let flags = ConnFlags {
-                half_open: self.clients[id].takes_turns(),
-                ..ConnFlags::default()
-            };
-            self.insert(socket, session, addr, Origin::Client(id), flags)
+            let mut marks = Flags::NONE;
+            marks.set(Mark::HalfOpen, self.clients[id].takes_turns());
+            self.insert(socket, session, addr, Origin::Client(id), marks)
         });
         match dialed {
             Ok(conn) => {
@@ -276,7 +275,7 @@ impl<D: Default> Core<D> {
         let key = id.index();
         let request = self.opening_request(id);
         let conn = &mut self.conns[key];
-        conn.flags.writable = true;
+        conn.ready.insert(Ready::Writable);
         conn.session
             .handle_connected(&mut self.env, self.now, &request);
         self.mark_dirty(key);

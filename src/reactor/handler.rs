@@ -24,7 +24,8 @@ use crate::proto::websocket::handshake::{Request, Response, Upgrade};
 ///
 /// A panic in a callback is the embedder's: it unwinds out of [`turn`](super::Reactor::turn).
 pub trait Handler {
-    /// What the embedder keeps for each connection; `()` costs nothing.
+    /// What the embedder keeps for each connection; `()` costs nothing. Until a connection is welcome its
+    /// default stands in, which nobody gets to see.
     type Data: Default;
 
     /// Welcomes or turns away a connection, before it opens. A WebSocket server sees the request here.
@@ -116,6 +117,33 @@ pub enum Origin {
     /// Dialed by a client.
     Client(ClientId),
 }
+
+/// An [`Origin`] in four bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PackedOrigin(u32);
+
+impl From<Origin> for PackedOrigin {
+    fn from(origin: Origin) -> Self {
+        let (kind, id) = match origin {
+            Origin::Listener(ListenerId(id)) => (0, id),
+            Origin::Client(ClientId(id)) => (CLIENT, id),
+        };
+        assert!(id < CLIENT, "listeners and clients are few");
+        Self(kind | id)
+    }
+}
+
+impl From<PackedOrigin> for Origin {
+    fn from(PackedOrigin(packed): PackedOrigin) -> Self {
+        match packed & CLIENT {
+            0 => Self::Listener(ListenerId(packed)),
+            _ => Self::Client(ClientId(packed & !CLIENT)),
+        }
+    }
+}
+
+/// Marks a client's number.
+const CLIENT: u32 = 1 << 31;
 
 /// A connection about to open.
 #[derive(Clone, Copy, Debug)]

@@ -19,6 +19,7 @@ mod history;
 mod kernel;
 mod lanes;
 mod listener;
+mod peers;
 mod remote;
 mod socket;
 mod token;
@@ -266,7 +267,7 @@ impl<D: Default> Reactor<D> {
 
     /// Returns which loop of its group this is; zero where there is one.
     pub fn shard(&self) -> usize {
-        self.core.shard.into()
+        self.core.names.shard.into()
     }
 
     /// Returns how many connections there are, in whatever phase.

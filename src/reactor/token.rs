@@ -4,6 +4,8 @@ use std::fmt;
 
 use mio::Token;
 
+use crate::proto::heartbeat::Phase;
+
 /// Names one connection of a reactor, for as long as it lives and never another one after it.
 ///
 /// Slots are reused at once, so the name holds a generation too: a name kept too long finds nothing.
@@ -63,6 +65,22 @@ impl fmt::Display for ConnId {
 impl fmt::Debug for ConnId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ConnId({self})")
+    }
+}
+
+/// Names the connections of one loop by what is known of them anyhow. Each has the next phase of a sequence
+/// without repetition, and its place there is the generation.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Names {
+    /// The loop's number among those of its group.
+    pub(super) shard: u8,
+    /// The phase of the first connection of all.
+    pub(super) start: Phase,
+}
+
+impl Names {
+    pub(super) fn of(self, key: usize, phase: Phase) -> ConnId {
+        ConnId::new(self.shard, key, phase.steps_from(self.start))
     }
 }
 

@@ -7,7 +7,7 @@ use mio::event::Event as IoEvent;
 use mio::{Events, Token};
 
 use super::Turn;
-use super::conn::{Conn, FlushOutcome, ReadOutcome};
+use super::conn::{Conn, FlushOutcome, Mark, ReadOutcome, Ready};
 use super::context::Context;
 use super::core::Core;
 use super::handler::{Closed, Handler, Origin, Readiness, Rejected};
@@ -137,7 +137,7 @@ impl<D: Default> Core<D> {
                 return;
             };
             if let Some(conn) = self.conn_mut(id) {
-                conn.flags.carried = false;
+                conn.marks.remove(Mark::Carried);
                 self.read(handler, id);
                 self.catch_up();
                 if self.now.at >= ends {
@@ -192,7 +192,7 @@ impl<D: Default> Core<D> {
             }
             // The peer may have spoken, and even gone, in the same event: no other edge will say so.
         } else if event.is_writable() {
-            conn.flags.writable = true;
+            conn.ready.insert(Ready::Writable);
             if conn.session.has_output() {
                 self.mark_dirty(id.index());
             }
@@ -204,9 +204,11 @@ impl<D: Default> Core<D> {
             if conn.session.phase() == Phase::Connecting {
                 return;
             }
-            conn.flags.readable = true;
-            conn.flags.ending |= event.is_read_closed() || event.is_error();
-            if conn.flags.carried {
+            conn.ready.insert(Ready::Readable);
+            if event.is_read_closed() || event.is_error() {
+                conn.ready.insert(Ready::Ending);
+            }
+            if conn.marks.has(Mark::Carried) {
                 return;
             }
             if self.now.at >= self.reading_ends {
@@ -278,7 +280,7 @@ impl<D: Default> Core<D> {
                 self.carry(key);
                 break;
             }
-            if !conn.flags.readable || conn.session.is_paused() {
+            if !conn.ready.has(Ready::Readable) || conn.session.is_paused() {
                 break;
             }
             if budget == 0 || (called && self.now.at >= ends) {
@@ -343,12 +345,12 @@ impl<D: Default> Core<D> {
             self.deliver(handler, id, kind, payload, &[]);
         }
         let conn = &mut self.conns[key];
-        if conn.flags.reset {
+        if conn.ready.has(Ready::Reset) {
             conn.session.handle_io_error(self.now, None, true);
         } else {
             conn.session.handle_eof(&self.env, self.now);
         }
-        if conn.flags.broken {
+        if conn.ready.has(Ready::Broken) {
             // Nothing can be flushed any more; the cause is known.
             conn.session.end(self.now, Cause::PeerEof, None);
         }
@@ -449,7 +451,7 @@ impl<D: Default> Core<D> {
         self.fetch_expired();
         while let Some(key) = self.expired.pop() {
             if let Some(conn) = self.conns.get(key) {
-                self.handle_expiry(handler, conn.id);
+                self.handle_expiry(handler, conn.id(key, self.names));
             }
             if self.expired.len().is_multiple_of(FETCHED) {
                 self.refresh_now();
@@ -487,7 +489,7 @@ impl<D: Default> Core<D> {
                 }
                 Due::Silent => {
                     self.read_once_more(handler, id);
-                    let unread = self.conns[key].flags.carried;
+                    let unread = self.conns[key].marks.has(Mark::Carried);
                     let conn = &mut self.conns[key];
                     let patient = Moment {
                         late: self.now.late + LONGEST_BACKLOG,
@@ -522,11 +524,12 @@ impl<D: Default> Core<D> {
             }
             return;
         }
-        let ending = std::mem::replace(&mut conn.flags.ending, true);
-        conn.flags.readable = true;
+        let ending = conn.ready.has(Ready::Ending);
+        conn.ready.insert(Ready::Ending);
+        conn.ready.insert(Ready::Readable);
         self.read(handler, id);
         self.refresh_now();
-        self.conns[id.index()].flags.ending = ending;
+        self.conns[id.index()].ready.set(Ready::Ending, ending);
     }
 
     fn run_timers<H: Handler<Data = D>>(&mut self, handler: &mut H) {
@@ -565,7 +568,7 @@ impl<D: Default> Core<D> {
             if is_over {
                 conn.session.end(self.now, Cause::Drain, None);
             } else if conn.session.phase() == Phase::Handshaking {
-                let id = conn.id;
+                let id = conn.id(key, self.names);
                 self.end_handshake_for_drain(id);
             } else {
                 conn.session
@@ -603,7 +606,7 @@ impl<D: Default> Core<D> {
         let Some(conn) = self.conns.get_mut(key) else {
             return;
         };
-        conn.flags.dirty = false;
+        conn.marks.remove(Mark::Dirty);
         if conn.session.phase() != Phase::Connecting
             && let FlushOutcome::Failed(error) = conn.flush(&mut self.env, self.now)
         {
@@ -617,7 +620,8 @@ impl<D: Default> Core<D> {
                 SocketAction::Keep => break,
                 SocketAction::ShutdownWrite => {
                     if let Err(error) = conn.socket.shutdown(std::net::Shutdown::Write) {
-                        log::debug!("could not end output to {}: {error}", conn.peer);
+                        let peer = self.peers.addr(conn.peer);
+                        log::debug!("could not end output to {peer}: {error}");
                     }
                 }
                 SocketAction::Close => {
@@ -634,9 +638,8 @@ impl<D: Default> Core<D> {
                 }
             }
         }
-        if conn.flags.wants_room && !conn.session.has_output() {
-            conn.flags.wants_room = false;
-            self.roomy.push(conn.id);
+        if !conn.session.has_output() && conn.marks.remove(Mark::WantsRoom) {
+            self.roomy.push(conn.id(key, self.names));
         }
         conn.session.release(&mut self.env);
         self.rearm(key);
@@ -647,14 +650,16 @@ impl<D: Default> Core<D> {
     fn write_failed(&mut self, key: usize, error: &std::io::Error) {
         let conn = &mut self.conns[key];
         let is_reset = error.kind() == std::io::ErrorKind::ConnectionReset;
-        if conn.flags.reset || conn.flags.eof || conn.session.is_paused() {
+        if conn.ready.has(Ready::Reset) || conn.ready.has(Ready::Eof) || conn.session.is_paused() {
             conn.fail(self.now, error);
             return;
         }
-        conn.flags.reset |= is_reset;
-        conn.flags.broken = true;
-        conn.flags.readable = true;
-        conn.flags.ending = true;
+        if is_reset {
+            conn.ready.insert(Ready::Reset);
+        }
+        conn.ready.insert(Ready::Broken);
+        conn.ready.insert(Ready::Readable);
+        conn.ready.insert(Ready::Ending);
         if !is_reset && !socket::is_reset(error) {
             conn.fail(self.now, error);
             return;
@@ -691,6 +696,8 @@ impl<D: Default> Core<D> {
         self.wheel.cancel(key);
         self.leave_address(key);
         let mut conn = self.conns.remove(key);
+        let id = conn.id(key, self.names);
+        let (peer, origin) = (self.peers.forget(conn.peer), conn.origin());
         self.group.leave();
         let evidence = conn
             .session
@@ -700,41 +707,38 @@ impl<D: Default> Core<D> {
         // Closing the descriptor takes it out of the selector: nobody else holds it.
         drop(conn.socket);
         self.env.stats.count_end(evidence.cause);
-        log::debug!("{} of {} ended: {evidence}", conn.id, conn.peer);
-        let was_open = conn.data.is_some();
+        log::debug!("{id} of {peer} ended: {evidence}");
+        let was_open = conn.marks.has(Mark::Welcome);
         self.history.push(Ended {
             at: self.now.at,
-            id: Some(conn.id),
-            peer: conn.peer,
-            origin: conn.origin,
+            id: Some(id),
+            peer,
+            origin,
             was_open,
             evidence,
         });
-        match conn.data {
-            Some(data) => {
-                let closed = Closed {
-                    id: conn.id,
-                    peer: conn.peer,
-                    origin: conn.origin,
-                    data,
-                    evidence: &evidence,
-                    reason: &reason,
-                };
-                handler.on_close(&mut Context::new(self), closed);
-            }
-            None => {
-                self.env.stats.rejected += 1;
-                let rejected = Rejected {
-                    peer: conn.peer,
-                    origin: conn.origin,
-                    evidence: &evidence,
-                    reason: &reason,
-                };
-                handler.on_rejected(&mut Context::new(self), rejected);
-            }
+        if was_open {
+            let closed = Closed {
+                id,
+                peer,
+                origin,
+                data: conn.data,
+                evidence: &evidence,
+                reason: &reason,
+            };
+            handler.on_close(&mut Context::new(self), closed);
+        } else {
+            self.env.stats.rejected += 1;
+            let rejected = Rejected {
+                peer,
+                origin,
+                evidence: &evidence,
+                reason: &reason,
+            };
+            handler.on_rejected(&mut Context::new(self), rejected);
         }
         self.refresh_now();
-        if let Origin::Client(client) = conn.origin {
+        if let Origin::Client(client) = origin {
             self.client_ended(handler, client, was_open, &evidence);
         }
     }

@@ -87,7 +87,7 @@ impl<D: Default> Core<D> {
             return;
         }
         let conn = &self.conns[id.index()];
-        let (peer, origin) = (conn.peer, conn.origin);
+        let (peer, origin) = (self.peers.addr(conn.peer), conn.origin());
         let offer = Offer {
             id,
             peer,
@@ -198,7 +198,7 @@ impl<D: Default> Core<D> {
     ) {
         let limits = self.head_limits(id);
         let conn = &self.conns[id.index()];
-        let (peer, origin) = (conn.peer, conn.origin);
+        let (peer, origin) = (self.peers.addr(conn.peer), conn.origin());
         let Origin::Client(client_id) = origin else {
             return;
         };
@@ -256,7 +256,7 @@ impl<D: Default> Core<D> {
 
     /// Returns the request that opens a client's connection, with a fresh nonce.
     pub(super) fn opening_request(&mut self, id: ConnId) -> Vec<u8> {
-        let Origin::Client(client_id) = self.conns[id.index()].origin else {
+        let Origin::Client(client_id) = self.conns[id.index()].origin() else {
             return Vec::new();
         };
         let mut key = [0; 16];

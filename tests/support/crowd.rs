@@ -29,11 +29,27 @@ impl Crowd {
     /// Connects so many over WebSocket.
     pub(crate) fn connect(port: u16, count: usize) -> Self {
         raise_descriptor_limit(count);
+        Self::hold(connected(port, count))
+    }
+
+    /// Connects so many as fast as it goes.
+    pub(crate) fn rush(port: u16, count: usize) -> Self {
+        raise_descriptor_limit(count);
+        let each = count.div_ceil(RUSHING);
+        let rushing: Vec<_> = (0..RUSHING)
+            .map(|thread| each.min(count.saturating_sub(thread * each)))
+            .map(|share| thread::spawn(move || connected(port, share)))
+            .collect();
+        let members = rushing
+            .into_iter()
+            .flat_map(|thread| thread.join().expect("all could connect"))
+            .collect();
+        Self::hold(members)
+    }
+
+    fn hold(members: Vec<Member>) -> Self {
         let shared = Arc::new(Shared::default());
         let theirs = Arc::clone(&shared);
-        let members: Vec<_> = (0..count)
-            .map(|_| Member::new(RawPeer::connect(Wire::WebSocket, port)))
-            .collect();
         thread::spawn(move || hold(members, &theirs));
         Self { shared }
     }
@@ -103,6 +119,12 @@ impl Member {
     }
 }
 
+fn connected(port: u16, count: usize) -> Vec<Member> {
+    (0..count)
+        .map(|_| Member::new(RawPeer::connect(Wire::WebSocket, port)))
+        .collect()
+}
+
 fn hold(mut members: Vec<Member>, shared: &Shared) {
     let mut poll = Poll::new().unwrap();
     for (index, member) in members.iter_mut().enumerate() {
@@ -138,6 +160,9 @@ fn raise_descriptor_limit(connections: usize) {
         setrlimit(Resource::Nofile, raised).expect("too few descriptors: raise `ulimit -Hn`");
     }
 }
+
+/// Threads that connect at once.
+const RUSHING: usize = 16;
 
 /// How often something is looked at that does not announce itself.
 const GLANCE: Duration = Duration::from_millis(10);

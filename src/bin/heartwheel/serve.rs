@@ -1,5 +1,6 @@
 //! `heartwheel serve`: holds whoever connects, and says why each one ended.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
@@ -183,6 +184,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     for (reactor, siblings) in reactors.into_iter().zip(siblings) {
         let server = Server {
             mode: args.mode,
+            held: HashMap::new(),
             common: Arc::clone(&common),
             group: group.clone(),
             siblings: siblings.clone(),
@@ -258,7 +260,7 @@ fn factory(wire: WireKind) -> WireFactory {
 }
 
 /// Listens with every loop, and says where, for how long silence is borne, and what to try.
-fn listen(reactors: &mut [Reactor<Held>], output: &mut Output, plan: &Plan) -> Result<(), Failure> {
+fn listen(reactors: &mut [Reactor], output: &mut Output, plan: &Plan) -> Result<(), Failure> {
     let Plan {
         flag,
         wire,
@@ -397,6 +399,9 @@ fn raise_descriptor_limit(connections: usize) {
 /// What serves the connections of one loop.
 struct Server {
     mode: Mode,
+    /// Messages that the queues of their connections had no room for. While one is held, nothing is
+    /// read.
+    held: HashMap<ConnId, SharedMessage>,
     common: Arc<Mutex<Common>>,
     group: Group,
     siblings: Siblings,
@@ -416,15 +421,24 @@ struct Common {
 const DRAIN: u64 = 1;
 const ABORT: u64 = 2;
 
-/// A message that the connection's queue had no room for. While one is held, nothing is read.
-type Held = Option<SharedMessage>;
-
 impl Server {
     /// Sees to what is due once a turn; returns when to be called again although nothing happens.
     fn after_turn(&mut self) -> Option<Duration> {
         let mut common = self.common();
         let waits = [common.journal.flush(), common.memory.after_turn()];
         waits.into_iter().flatten().min()
+    }
+
+    /// Sends a message back; if there is no room, the sender waits until there is.
+    fn echo(&mut self, cx: &mut Context<'_, ()>, id: ConnId, message: Message<'_>) {
+        match cx.send(id, message) {
+            Ok(()) | Err(SendError::Closed) => {}
+            Err(SendError::Full { queued, .. }) if queued > 0 => {
+                self.held.insert(id, SharedMessage::new(message));
+                cx.pause(id);
+            }
+            Err(error) => log::debug!("{id}: not echoed: {error}"),
+        }
     }
 
     /// Returns what all loops share, for a moment.
@@ -479,9 +493,9 @@ impl Common {
 }
 
 impl Handler for Server {
-    type Data = Held;
+    type Data = ();
 
-    fn on_open(&mut self, cx: &mut Context<'_, Held>, id: ConnId) {
+    fn on_open(&mut self, cx: &mut Context<'_, ()>, id: ConnId) {
         let Some(info) = cx.info(id) else { return };
         self.common().journal.tell(Change::Opened, || {
             Record::new("open")
@@ -491,25 +505,26 @@ impl Handler for Server {
         });
     }
 
-    fn on_message(&mut self, cx: &mut Context<'_, Held>, id: ConnId, message: Message<'_>) {
+    fn on_message(&mut self, cx: &mut Context<'_, ()>, id: ConnId, message: Message<'_>) {
         match self.mode {
-            Mode::Echo => echo(cx, id, message),
+            Mode::Echo => self.echo(cx, id, message),
             Mode::Sink => {}
             Mode::Broadcast => broadcast(cx, id, message, &self.siblings),
         }
     }
 
-    fn on_writable(&mut self, cx: &mut Context<'_, Held>, id: ConnId) {
-        let Some(held) = cx.data_mut(id).and_then(Option::take) else {
+    fn on_writable(&mut self, cx: &mut Context<'_, ()>, id: ConnId) {
+        let Some(held) = self.held.remove(&id) else {
             return;
         };
-        echo(cx, id, held.message());
-        if cx.data(id).is_some_and(Option::is_none) {
+        self.echo(cx, id, held.message());
+        if !self.held.contains_key(&id) {
             cx.resume(id);
         }
     }
 
-    fn on_close(&mut self, _: &mut Context<'_, Held>, closed: Closed<'_, Held>) {
+    fn on_close(&mut self, _: &mut Context<'_, ()>, closed: Closed<'_, ()>) {
+        self.held.remove(&closed.id);
         let mut common = self.common();
         common.memory.note_end();
         common
@@ -522,7 +537,7 @@ impl Handler for Server {
             });
     }
 
-    fn on_rejected(&mut self, _: &mut Context<'_, Held>, rejected: Rejected<'_>) {
+    fn on_rejected(&mut self, _: &mut Context<'_, ()>, rejected: Rejected<'_>) {
         let mut common = self.common();
         common.memory.note_end();
         common
@@ -534,7 +549,7 @@ impl Handler for Server {
             });
     }
 
-    fn on_source(&mut self, cx: &mut Context<'_, Held>, id: SourceId, _: Readiness) {
+    fn on_source(&mut self, cx: &mut Context<'_, ()>, id: SourceId, _: Readiness) {
         let asked = self.signals.as_mut().and_then(|signals| signals.asked(id));
         match asked {
             None => {}
@@ -566,7 +581,7 @@ impl Handler for Server {
         }
     }
 
-    fn on_notify(&mut self, cx: &mut Context<'_, Held>, word: u64) {
+    fn on_notify(&mut self, cx: &mut Context<'_, ()>, word: u64) {
         match word {
             DRAIN => cx.drain(self.window),
             _ => cx.stop(),
@@ -579,22 +594,8 @@ fn connections(count: usize) -> String {
     format!("{count} connection{plural}")
 }
 
-/// Sends a message back; if there is no room, the sender waits until there is.
-fn echo(cx: &mut Context<'_, Held>, id: ConnId, message: Message<'_>) {
-    match cx.send(id, message) {
-        Ok(()) | Err(SendError::Closed) => {}
-        Err(SendError::Full { queued, .. }) if queued > 0 => {
-            if let Some(held) = cx.data_mut(id) {
-                *held = Some(SharedMessage::new(message));
-                cx.pause(id);
-            }
-        }
-        Err(error) => log::debug!("{id}: not echoed: {error}"),
-    }
-}
-
 /// Sends a message to everyone but its sender.
-fn broadcast(cx: &mut Context<'_, Held>, from: ConnId, message: Message<'_>, siblings: &Siblings) {
+fn broadcast(cx: &mut Context<'_, ()>, from: ConnId, message: Message<'_>, siblings: &Siblings) {
     let message = SharedMessage::new(message);
     siblings.broadcast(&message);
     let others: Vec<_> = cx.connections().filter(|&id| id != from).collect();

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::HeartbeatConfig;
+use crate::sizes::sizes;
 
 /// A heartbeat and its policy, driven by literal times.
 struct Bench {
@@ -1094,5 +1095,41 @@ fn without_pings_it_is_silent_whatever_the_kernel_says() {
     let bench = Bench::new(|config| config.interval = None);
     for kernel in [None, figures(0, 0, 9), figures(2, 2, 9)] {
         assert_eq!(bench.judge(kernel), Cause::Silent);
+    }
+}
+
+#[test]
+fn a_heartbeat_takes_72_bytes() {
+    let Bench { heartbeat, .. } = Bench::new(|_| {});
+    let fields = sizes!(&heartbeat => Heartbeat {
+        timed_at,
+        proof,
+        proof_fair,
+        asked_at,
+        resumed_at,
+        next_ping,
+        last_in,
+        last_out,
+        phase,
+        pings_due,
+        pings_written,
+        pings_answered,
+        timed,
+        rtt,
+        behind,
+        ask,
+        facts,
+    });
+    let sum: usize = fields.iter().map(|(_, size)| size).sum();
+    assert_eq!((sum, size_of::<Heartbeat>()), (72, 72), "{fields:?}");
+}
+
+#[test]
+fn a_phase_tells_how_many_steps_it_is_from_the_start() {
+    let start = Phase::new(0xDEAD_BEEF);
+    let mut phase = start;
+    for steps in 0..10_000 {
+        assert_eq!(phase.steps_from(start), steps);
+        phase = phase.next();
     }
 }

@@ -3,8 +3,9 @@
 use std::ops::Range;
 
 use super::buffers::Unfinished;
-use super::{Env, Fact, Session, Wire, token};
+use super::{Env, Fact, Session, token};
 use crate::close::{Cause, Phase};
+use crate::config::WireKind;
 use crate::error::ProtocolError;
 use crate::proto::codec::Decoded;
 use crate::proto::heartbeat::PongMatch;
@@ -58,13 +59,13 @@ impl Session {
     /// Returns the most bytes that may wait for the rest of a frame.
     pub fn input_limit(&self, env: &Env) -> usize {
         let limits = &env.policy(self.policy).limits;
-        match (&self.wire, self.phase) {
-            (Wire::Own(_), _) => limits.max_message.saturating_add(MOST_HEADER),
+        match (self.wire, self.phase) {
+            (WireKind::Own, _) => limits.max_message.saturating_add(MOST_HEADER),
             #[cfg(feature = "websocket")]
-            (Wire::WebSocket, Phase::Connecting | Phase::Handshaking) => limits.max_head + 1,
+            (WireKind::WebSocket, Phase::Connecting | Phase::Handshaking) => limits.max_head + 1,
             #[cfg(feature = "websocket")]
-            (Wire::WebSocket, Phase::Open | Phase::Closing | Phase::Closed) => LARGEST_RING,
-            (Wire::Line | Wire::Binary | Wire::Raw, _) => LARGEST_RING,
+            (WireKind::WebSocket, Phase::Open | Phase::Closing | Phase::Closed) => LARGEST_RING,
+            (WireKind::Line | WireKind::Binary | WireKind::Raw, _) => LARGEST_RING,
         }
     }
 
@@ -92,11 +93,11 @@ impl Session {
         if input.is_empty() {
             return (0, Event::NeedMore);
         }
-        let step = match &mut self.wire {
+        let step = match self.wire {
             #[cfg(feature = "websocket")]
-            Wire::WebSocket => self.decode_websocket(env, now, input),
-            Wire::Line | Wire::Binary => self.decode_plain(env, now, input),
-            Wire::Raw => {
+            WireKind::WebSocket => self.decode_websocket(env, now, input),
+            WireKind::Line | WireKind::Binary => self.decode_plain(env, now, input),
+            WireKind::Raw => {
                 let payload = Payload::Input(0..input.len());
                 Ok((
                     input.len(),
@@ -106,7 +107,7 @@ impl Session {
                     },
                 ))
             }
-            Wire::Own(_) => self.decode_own(env, now, input),
+            WireKind::Own => self.decode_own(env, now, input),
         };
         match step {
             Ok((consumed, event)) => {
@@ -124,7 +125,7 @@ impl Session {
     pub fn decode_rest(&mut self, env: &mut Env, now: Moment) -> Option<(MessageKind, Payload)> {
         if self.facts.has(Fact::Discarding)
             || self.phase != Phase::Open
-            || !matches!(self.wire, Wire::Line)
+            || self.wire != WireKind::Line
         {
             return None;
         }
@@ -150,12 +151,12 @@ impl Session {
         let Some(held) = &mut self.buffers else {
             return Vec::new();
         };
-        match &self.wire {
+        match self.wire {
             #[cfg(feature = "websocket")]
-            Wire::WebSocket => held.websocket.take_assembled(),
-            Wire::Line => held.line.take_assembled(),
-            Wire::Binary => held.binary.take_assembled(),
-            Wire::Raw | Wire::Own(_) => Vec::new(),
+            WireKind::WebSocket => held.websocket.take_assembled(),
+            WireKind::Line => held.line.take_assembled(),
+            WireKind::Binary => held.binary.take_assembled(),
+            WireKind::Raw | WireKind::Own => Vec::new(),
         }
     }
 
@@ -207,7 +208,7 @@ impl Session {
         input: &mut [u8],
     ) -> Result<(usize, Event), ProtocolError> {
         let max_message = env.policy(self.policy).limits.max_message as u64;
-        let is_line = matches!(self.wire, Wire::Line);
+        let is_line = self.wire == WireKind::Line;
         let held = self.buffers.get_or_insert_with(|| env.take_buffers());
         let (consumed, item) = if is_line {
             held.line.decode(input, max_message, &mut env.pool)?
@@ -235,7 +236,7 @@ impl Session {
         now: Moment,
         input: &[u8],
     ) -> Result<(usize, Event), ProtocolError> {
-        let Wire::Own(codec) = &mut self.wire else {
+        let Some(codec) = self.codec_mut() else {
             return Ok((0, Event::NeedMore));
         };
         let decoded = codec.decode(input)?;
@@ -362,7 +363,7 @@ impl Session {
         match event {
             Event::Message { kind, payload } if self.phase == Phase::Open => {
                 env.stats.messages_in += 1;
-                self.last_message = Stamp::new(now.at);
+                self.note_message(now);
                 Event::Message { kind, payload }
             }
             Event::Message { payload, .. } => {
@@ -399,11 +400,13 @@ impl Session {
             // What is left then has not been looked at yet.
             Event::Consumed | Event::Pong { .. } => 0,
         };
-        let assembled = match &self.wire {
+        let assembled = match self.wire {
             #[cfg(feature = "websocket")]
-            Wire::WebSocket if !held.websocket.is_idle() => Some(held.websocket.assembled_len()),
-            Wire::Line if !held.line.is_idle() => Some(held.line.assembled_len()),
-            Wire::Binary if !held.binary.is_idle() => Some(held.binary.assembled_len()),
+            WireKind::WebSocket if !held.websocket.is_idle() => {
+                Some(held.websocket.assembled_len())
+            }
+            WireKind::Line if !held.line.is_idle() => Some(held.line.assembled_len()),
+            WireKind::Binary if !held.binary.is_idle() => Some(held.binary.assembled_len()),
             _ if left > 0 => Some(0),
             _ => None,
         };

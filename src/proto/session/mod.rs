@@ -25,11 +25,12 @@ use crate::config::WireKind;
 use crate::proto::codec::Codec;
 use crate::proto::flags::{Flags, flags};
 use crate::proto::heartbeat::{self, Heartbeat, Verdict};
-use crate::proto::time::{Micros, Moment, Stamp};
+use crate::proto::policy::Timing;
+use crate::proto::time::{Fine, Micros, Moment, Stamp};
 use crate::proto::wire::Role;
 use buffers::Buffers;
 
-/// Which wire a session speaks; the built-in ones cost a tag, an embedder's own one a box.
+/// Which wire a session is to speak; the built-in ones cost a tag, an embedder's own one boxes.
 pub enum Wire {
     /// RFC 6455.
     #[cfg(feature = "websocket")]
@@ -60,19 +61,10 @@ impl Wire {
     /// Says whether the wire has pings of ours to send.
     pub fn has_pings(&self) -> bool {
         match self {
-            #[cfg(feature = "websocket")]
-            Self::WebSocket => true,
-            Self::Line | Self::Binary => true,
-            Self::Raw => false,
             Self::Own(codec) => codec.has_pings(),
-        }
-    }
-
-    const fn is_websocket(&self) -> bool {
-        match self {
             #[cfg(feature = "websocket")]
-            Self::WebSocket => true,
-            Self::Line | Self::Binary | Self::Raw | Self::Own(_) => false,
+            Self::WebSocket => self.kind().has_pings(),
+            Self::Line | Self::Binary | Self::Raw => self.kind().has_pings(),
         }
     }
 }
@@ -140,15 +132,15 @@ struct End {
 #[derive(Debug)]
 pub struct Session {
     heartbeat: Heartbeat,
-    opened: Micros,
     /// Borrowed while bytes, an unfinished message or an end are there to be kept.
     buffers: Option<Box<Buffers>>,
-    wire: Wire,
+    /// What few sessions need.
+    rare: Option<Box<Rare>>,
+    /// When the connection was accepted or dialed.
+    began: Fine,
     /// Fair time at which the phase must be over. While open: real time at which reading was paused, or
     /// went on.
     phase_ends: Stamp,
-    /// Last message of the application, either way, real time.
-    last_message: Stamp,
     /// When the peer's pings so far are paid for; see [`Session::is_flood`].
     ping_debt: Stamp,
     /// The same for unasked pongs.
@@ -156,7 +148,16 @@ pub struct Session {
     policy: PolicyId,
     phase: Phase,
     role: Role,
+    wire: WireKind,
     facts: Flags<Fact>,
+}
+
+/// What a session keeps aside, since only an own wire or a limit that is off by default needs it.
+#[derive(Debug)]
+struct Rare {
+    codec: Option<Box<Box<dyn Codec>>>,
+    /// Last message of the application, either way, or when the limit on it was set, real time.
+    last_message: Stamp,
 }
 
 flags! {
@@ -224,19 +225,38 @@ impl Session {
         now: Moment,
     ) -> Self {
         let timing = &env.policy(policy).timing;
-        Self {
+        let kind = wire.kind();
+        let codec = match wire {
+            Wire::Own(codec) => Some(codec),
+            #[cfg(feature = "websocket")]
+            Wire::WebSocket => None,
+            Wire::Line | Wire::Binary | Wire::Raw => None,
+        };
+        let mut session = Self {
             heartbeat: Heartbeat::new(timing, phase, now),
-            opened: now.at,
             buffers: None,
+            rare: None,
+            began: Fine::new(now.at),
             phase_ends: Stamp::new(now.fair()).plus(timing.handshake),
-            last_message: Stamp::new(now.at),
             ping_debt: Stamp::new(now.at),
             pong_debt: Stamp::new(now.at),
             policy,
             phase: Phase::Handshaking,
             role: Role::Server,
+            wire: kind,
             facts: Flags::NONE.with(Fact::Rearm),
-            wire,
+        };
+        session.keep_rare(timing, now, codec);
+        session
+    }
+
+    /// Makes room for what few sessions need, if this is one of them.
+    fn keep_rare(&mut self, timing: &Timing, now: Moment, codec: Option<Box<Box<dyn Codec>>>) {
+        if self.rare.is_none() && (codec.is_some() || timing.app_idle.is_some()) {
+            self.rare = Some(Box::new(Rare {
+                codec,
+                last_message: Stamp::new(now.at),
+            }));
         }
     }
 
@@ -270,16 +290,22 @@ impl Session {
         self.phase = Phase::Open;
         self.heartbeat
             .handle_open(&env.policy(self.policy).timing, now);
-        self.last_message = Stamp::new(now.at);
+        self.note_message(now);
         self.facts.insert(Fact::WasOpen);
         self.facts.insert(Fact::Rearm);
     }
 
-    /// Changes the heartbeat of an open connection; see [`Heartbeat::handle_policy`].
+    /// Changes the heartbeat of an open connection; see [`Heartbeat::handle_policy`]. A limit on the time
+    /// without a message that was off counts from now.
     pub fn set_policy(&mut self, env: &Env, now: Moment, policy: PolicyId) {
+        let was_limited = env.policy(self.policy).timing.app_idle.is_some();
+        let timing = &env.policy(policy).timing;
         self.policy = policy;
-        self.heartbeat
-            .handle_policy(&env.policy(policy).timing, now);
+        self.heartbeat.handle_policy(timing, now);
+        self.keep_rare(timing, now, None);
+        if !was_limited {
+            self.note_message(now);
+        }
         self.facts.insert(Fact::Rearm);
     }
 
@@ -331,14 +357,14 @@ impl Session {
             self.close(env, now, Cause::SlowPeer, None, "message too slow");
             return Due::Changed;
         }
-        if timing
-            .app_idle
-            .is_some_and(|idle| self.last_message.plus(idle).is_due(now.at))
-        {
+        if self.idle_ends(timing).is_some_and(|end| end.is_due(now.at)) {
             self.close(env, now, Cause::AppIdle, None, "no message for too long");
             return Due::Changed;
         }
-        if self.lifetime_ends(timing).is_some_and(|end| end <= now.at) {
+        if self
+            .lifetime_ends(timing, now)
+            .is_some_and(|end| end <= now.at)
+        {
             self.close(
                 env,
                 now,
@@ -420,15 +446,12 @@ impl Session {
             }
             Phase::Open => {
                 let timing = &policy.timing;
-                let idle = timing
-                    .app_idle
-                    .map(|idle| self.last_message.plus(idle).time(now.at));
                 [
                     Some(self.heartbeat.deadline(timing, now)),
                     self.write_ends(timing, now),
                     self.slow_check(&policy.limits, now),
-                    idle,
-                    self.lifetime_ends(timing),
+                    self.idle_ends(timing).map(|end| end.time(now.at)),
+                    self.lifetime_ends(timing, now),
                     // A visit now and then keeps the stamps within reach.
                     Some(now.at + Micros::from_millis(Stamp::VISIT.into())),
                 ]
@@ -457,8 +480,14 @@ impl Session {
     }
 
     /// Returns the wire.
-    pub fn wire(&self) -> &Wire {
-        &self.wire
+    pub fn wire(&self) -> WireKind {
+        self.wire
+    }
+
+    /// Says whether the wire has pings of ours to send.
+    pub fn has_pings(&self) -> bool {
+        self.codec()
+            .map_or_else(|| self.wire.has_pings(), |codec| codec.has_pings())
     }
 
     /// Returns the policy in force.
@@ -483,7 +512,7 @@ impl Session {
 
     /// Returns the time since the connection was accepted or dialed.
     pub fn age(&self, now: Moment) -> Micros {
-        now.at - self.opened
+        self.began.age(now.at)
     }
 
     /// Returns the record of the end, with ages as of the moment its cause arose; before it, what it
@@ -535,14 +564,38 @@ impl Session {
     }
 
     /// Returns when a connection that reached its lifetime is closed: spread by ±10 % with the phase.
-    fn lifetime_ends(&self, timing: &crate::proto::policy::Timing) -> Option<Micros> {
+    fn lifetime_ends(&self, timing: &Timing, now: Moment) -> Option<Micros> {
         let lifetime = timing.max_lifetime?;
         let tenth = Micros::new(lifetime.as_micros() / 10);
-        Some(self.opened + (lifetime - tenth) + self.heartbeat.phase().of(tenth + tenth))
+        let began = now.at - self.age(now);
+        Some(began + (lifetime - tenth) + self.heartbeat.phase().of(tenth + tenth))
+    }
+
+    /// Returns when there will have been no message for too long.
+    fn idle_ends(&self, timing: &Timing) -> Option<Stamp> {
+        let idle = timing.app_idle?;
+        Some(self.rare.as_ref()?.last_message.plus(idle))
+    }
+
+    /// Notes a message of the application, either way.
+    fn note_message(&mut self, now: Moment) {
+        if let Some(rare) = &mut self.rare {
+            rare.last_message = Stamp::new(now.at);
+        }
+    }
+
+    fn codec(&self) -> Option<&dyn Codec> {
+        Some(&***self.rare.as_ref()?.codec.as_ref()?)
+    }
+
+    fn codec_mut(&mut self) -> Option<&mut (dyn Codec + 'static)> {
+        Some(&mut ***self.rare.as_mut()?.codec.as_mut()?)
     }
 
     fn refresh_stamps(&mut self, now: Moment) {
-        self.last_message.refresh(now.at);
+        if let Some(rare) = &mut self.rare {
+            rare.last_message.refresh(now.at);
+        }
         self.ping_debt.refresh(now.at);
         self.pong_debt.refresh(now.at);
         if self.phase == Phase::Open {

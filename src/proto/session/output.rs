@@ -3,9 +3,9 @@
 use std::io::IoSlice;
 
 use super::buffers::Buffers;
-use super::{Env, Fact, Session, Wire, token};
+use super::{Env, Fact, Session, token};
 use crate::close::{Cause, Phase};
-use crate::config::Overflow;
+use crate::config::{Overflow, WireKind};
 use crate::error::SendError;
 use crate::proto::message::{Message, SharedMessage};
 use crate::proto::outbox::Outbox;
@@ -31,17 +31,17 @@ impl Session {
         message: Message<'_>,
     ) -> Result<(), SendError> {
         self.check_room(env, now, message.data().len())?;
-        match &self.wire {
+        match self.wire {
             #[cfg(feature = "websocket")]
-            Wire::WebSocket => self.queue_websocket(env, now, message),
-            Wire::Line => {
+            WireKind::WebSocket => self.queue_websocket(env, now, message),
+            WireKind::Line => {
                 self.queue_encoded(env, now, |out| line::encode(message.data(), out))?;
             }
-            Wire::Binary => {
+            WireKind::Binary => {
                 self.queue_encoded(env, now, |out| binary::encode(message.data(), out))?;
             }
-            Wire::Raw => self.queue_raw(env, now, message.data()),
-            Wire::Own(_) => self.queue_own(env, now, message)?,
+            WireKind::Raw => self.queue_raw(env, now, message.data()),
+            WireKind::Own => self.queue_own(env, now, message)?,
         }
         self.note_sent(env, now);
         Ok(())
@@ -62,7 +62,7 @@ impl Session {
         let encoded = if masked {
             None
         } else {
-            shared.encoded(self.wire.kind())
+            shared.encoded(self.wire)
         };
         let Some(encoded) = encoded else {
             return self.send(env, now, shared.message());
@@ -202,9 +202,9 @@ impl Session {
         }
         let phase = self.heartbeat.phase().fraction();
         let token = token::encode(env.token_key(), phase, self.heartbeat.next_number());
-        match &mut self.wire {
+        match self.wire {
             #[cfg(feature = "websocket")]
-            Wire::WebSocket => {
+            WireKind::WebSocket => {
                 let mask = self.role.mask(env);
                 env.scratch.clear();
                 encode(
@@ -215,12 +215,14 @@ impl Session {
                     &mut env.scratch,
                 );
             }
-            Wire::Line => replace(&mut env.scratch, line::PING),
-            Wire::Binary => replace(&mut env.scratch, binary::PING),
-            Wire::Raw => return,
-            Wire::Own(codec) => {
+            WireKind::Line => replace(&mut env.scratch, line::PING),
+            WireKind::Binary => replace(&mut env.scratch, binary::PING),
+            WireKind::Raw => return,
+            WireKind::Own => {
                 env.scratch.clear();
-                codec.encode_ping(token, &mut env.scratch);
+                if let Some(codec) = self.codec_mut() {
+                    codec.encode_ping(token, &mut env.scratch);
+                }
             }
         }
         self.queue_control(env, now, |tx, frame| {
@@ -229,19 +231,21 @@ impl Session {
     }
 
     pub(super) fn queue_pong(&mut self, env: &mut Env, now: Moment, payload: &[u8]) {
-        match &mut self.wire {
+        match self.wire {
             #[cfg(feature = "websocket")]
-            Wire::WebSocket => {
+            WireKind::WebSocket => {
                 let mask = self.role.mask(env);
                 env.scratch.clear();
                 encode(true, Opcode::Pong, payload, mask, &mut env.scratch);
             }
-            Wire::Line => replace(&mut env.scratch, line::PONG),
-            Wire::Binary => replace(&mut env.scratch, binary::PONG),
-            Wire::Raw => return,
-            Wire::Own(codec) => {
+            WireKind::Line => replace(&mut env.scratch, line::PONG),
+            WireKind::Binary => replace(&mut env.scratch, binary::PONG),
+            WireKind::Raw => return,
+            WireKind::Own => {
                 env.scratch.clear();
-                codec.encode_pong(payload, &mut env.scratch);
+                if let Some(codec) = self.codec_mut() {
+                    codec.encode_pong(payload, &mut env.scratch);
+                }
             }
         }
         let is_counted = payload.is_empty() && !self.wire.is_websocket();
@@ -258,18 +262,20 @@ impl Session {
 
     /// Queues the goodbye of the wire, if it has one.
     pub(super) fn queue_close(&mut self, env: &mut Env, now: Moment, body: &[u8]) {
-        match &mut self.wire {
+        match self.wire {
             #[cfg(feature = "websocket")]
-            Wire::WebSocket => {
+            WireKind::WebSocket => {
                 let mask = self.role.mask(env);
                 env.scratch.clear();
                 encode(true, Opcode::Close, body, mask, &mut env.scratch);
             }
-            Wire::Line | Wire::Binary | Wire::Raw => return,
-            Wire::Own(codec) => {
+            WireKind::Line | WireKind::Binary | WireKind::Raw => return,
+            WireKind::Own => {
                 let _ = body;
                 env.scratch.clear();
-                codec.encode_close(&mut env.scratch);
+                if let Some(codec) = self.codec_mut() {
+                    codec.encode_close(&mut env.scratch);
+                }
             }
         }
         self.queue_control(env, now, |tx, frame| {
@@ -311,7 +317,7 @@ impl Session {
 
     fn note_sent(&mut self, env: &mut Env, now: Moment) {
         env.stats.messages_out += 1;
-        self.last_message = Stamp::new(now.at);
+        self.note_message(now);
     }
 
     #[cfg(feature = "websocket")]
@@ -355,7 +361,7 @@ impl Session {
         now: Moment,
         message: Message<'_>,
     ) -> Result<(), SendError> {
-        let Wire::Own(codec) = &mut self.wire else {
+        let Some(codec) = self.codec_mut() else {
             return Ok(());
         };
         env.scratch.clear();

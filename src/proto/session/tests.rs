@@ -13,6 +13,7 @@ use crate::proto::message::{Message, SharedMessage};
 use crate::proto::policy::Policy;
 use crate::proto::websocket::{Opcode, close_body, encode};
 use crate::proto::wire::{EncodeError, MessageKind, Payload};
+use crate::sizes::sizes;
 
 #[derive(Debug)]
 struct SplitMix(u64);
@@ -179,17 +180,17 @@ impl Bench {
     }
 }
 
-fn policy(wire: &Wire, change: impl FnOnce(&mut HeartbeatConfig, &mut LimitsConfig)) -> Policy {
+fn policy(wire: WireKind, change: impl FnOnce(&mut HeartbeatConfig, &mut LimitsConfig)) -> Policy {
     let mut heartbeat = HeartbeatConfig {
         ping_slack: Some(Duration::ZERO),
         ..HeartbeatConfig::tcp()
     };
-    if wire.kind() == WireKind::Raw {
+    if wire == WireKind::Raw {
         heartbeat.interval = None;
     }
     let mut limits = LimitsConfig::default();
     change(&mut heartbeat, &mut limits);
-    Policy::new(&heartbeat, &limits, wire.kind(), Duration::from_millis(10)).unwrap()
+    Policy::new(&heartbeat, &limits, wire, Duration::from_millis(10)).unwrap()
 }
 
 fn surroundings(
@@ -197,7 +198,7 @@ fn surroundings(
     change: impl FnOnce(&mut HeartbeatConfig, &mut LimitsConfig),
 ) -> (Env, PolicyId) {
     let mut env = Env::new(Box::new(SplitMix(1)));
-    let policy = env.intern(policy(wire, change)).unwrap();
+    let policy = env.intern(policy(wire.kind(), change)).unwrap();
     (env, policy)
 }
 
@@ -1647,17 +1648,70 @@ fn what_an_unfinished_message_borrowed_comes_back_at_the_end() {
 }
 
 #[test]
-fn the_sizes_of_sessions_and_records_stay_small() {
-    assert!(size_of::<Session>() <= 128, "{}", size_of::<Session>());
-    assert!(size_of::<Heartbeat>() <= 72, "{}", size_of::<Heartbeat>());
+fn a_record_stays_small() {
     assert!(size_of::<Evidence>() <= 160, "{}", size_of::<Evidence>());
+}
+
+#[test]
+fn an_idle_session_takes_112_bytes() {
+    let Bench { session, .. } = Bench::new(Wire::WebSocket);
+    let fields = sizes!(&session => Session {
+        heartbeat,
+        buffers,
+        rare,
+        began,
+        phase_ends,
+        ping_debt,
+        pong_debt,
+        policy,
+        phase,
+        role,
+        wire,
+        facts,
+    });
+    let sum: usize = fields.iter().map(|(_, size)| size).sum();
+    assert_eq!((sum, size_of::<Session>()), (112, 112), "{fields:?}");
+    assert!(session.buffers.is_none() && session.rare.is_none());
+}
+
+#[test]
+fn only_an_own_wire_or_a_limit_on_idleness_keeps_something_aside() {
+    for wire in [Wire::WebSocket, Wire::Line, Wire::Binary, Wire::Raw] {
+        assert!(Bench::new(wire).session.rare.is_none());
+    }
+    let idle = Some(Duration::from_secs(60));
+    let bench = Bench::with(Wire::Line, |heartbeat, _| heartbeat.app_idle = idle);
+    assert!(bench.session.rare.is_some());
+    assert!(own().session.rare.is_some());
+}
+
+#[test]
+fn a_limit_on_idleness_that_was_off_counts_from_when_it_is_set() {
+    let mut bench = Bench::new(Wire::Line);
+    bench.feed(secs(1), b"hello\n");
+    let idle = Some(Duration::from_secs(20));
+    let policy = bench.policy(|heartbeat, _| heartbeat.app_idle = idle);
+    bench.feed(secs(5), b"PING\n");
+    bench.session.set_policy(&bench.env, secs(5), policy);
+    assert_eq!(
+        bench.session.idle_ends(&bench.env.policy(policy).timing),
+        Some(Stamp::new(secs(25).at))
+    );
+    bench.feed(secs(9), b"hello\n");
+    assert_eq!(
+        bench.session.idle_ends(&bench.env.policy(policy).timing),
+        Some(Stamp::new(secs(29).at))
+    );
 }
 
 #[test]
 fn equal_policies_are_kept_once() {
     let (mut env, policy_id) = surroundings(&Wire::Line, |_, _| {});
-    assert_eq!(env.intern(policy(&Wire::Line, |_, _| {})), Some(policy_id));
-    let other = policy(&Wire::Line, |heartbeat, _| heartbeat.proof = Proof::Pong);
+    assert_eq!(
+        env.intern(policy(WireKind::Line, |_, _| {})),
+        Some(policy_id)
+    );
+    let other = policy(WireKind::Line, |heartbeat, _| heartbeat.proof = Proof::Pong);
     assert_ne!(env.intern(other), Some(policy_id));
 }
 

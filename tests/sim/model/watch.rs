@@ -504,6 +504,10 @@ impl Watch {
     }
 
     pub(crate) fn handle_policy(&mut self, now: When, rules: Rules) {
+        if self.rules.app_idle.is_none() {
+            // A limit that was off counts from when it is set.
+            self.last_message = Between::exactly(now);
+        }
         self.rules = rules;
         self.changed = Some(now);
         self.is_new = true;

@@ -1,10 +1,9 @@
 //! The application: what it does by itself, and what a script asks of it.
 
 use heartwheel::close::{Cause, Phase};
-use heartwheel::config::{HeartbeatConfig, Proof};
+use heartwheel::config::{HeartbeatConfig, Proof, WireKind};
 use heartwheel::error::SendError;
 use heartwheel::proto::message::Message;
-use heartwheel::proto::session::Wire;
 use heartwheel::proto::time::Micros;
 
 use super::codec::STRAY;
@@ -202,7 +201,7 @@ impl Process {
     /// Sends a pong that answers nothing. Only a codec of ours lets an application do that.
     fn stray(&mut self, key: usize) {
         let conn = &mut self.conns[key];
-        if !matches!(conn.session.wire(), Wire::Own(_)) {
+        if conn.session.wire() != WireKind::Own {
             return;
         }
         let sent = conn

@@ -173,7 +173,7 @@ impl Process {
     /// Sends a ping outside the grid.
     pub(super) fn ping(&mut self, key: usize) {
         let conn = &mut self.conns[key];
-        if conn.session.phase() == Phase::Open && conn.session.wire().has_pings() {
+        if conn.session.phase() == Phase::Open && conn.session.has_pings() {
             self.os
                 .watch(conn.sock, |watch, now| watch.handle_ping_wanted(now));
         }
