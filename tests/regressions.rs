@@ -578,20 +578,23 @@ fn a_first_ping_after_weeks_of_silence_is_no_flood() {
 #[test]
 fn a_ping_that_leaves_at_last_moves_the_timer_back() {
     let heartbeat = HeartbeatConfig {
-        interval: Some(Duration::from_millis(100)),
-        timeout: Some(Duration::from_millis(150)),
+        interval: Some(Duration::from_millis(200)),
+        timeout: Some(Duration::from_millis(250)),
         ping_slack: Some(Duration::ZERO),
         ..HeartbeatConfig::tcp()
     };
     let (mut env, policy) = surroundings(&heartbeat);
     let mut session = Session::accepted(&env, policy, Wire::Line, Phase::ZERO, at(0));
-    assert_eq!(session.handle_timeout(&mut env, at(100)), Due::Changed);
-    session.handle_written(&mut env, at(110), 1);
+    assert_eq!(session.handle_timeout(&mut env, at(200)), Due::Changed);
+    session.handle_written(&mut env, at(210), 1);
     session.handle_blocked();
+    assert_eq!(session.poll_deadline(&env, at(210)), at(250).at);
+    assert_eq!(session.handle_timeout(&mut env, at(250)), Due::Silent);
+    assert!(session.spare_slow(&env, at(250), None));
     session.take_rearm();
-    assert_eq!(session.poll_deadline(&env, at(110)), at(200).at);
-    flush(&mut session, &mut env, at(120));
-    assert_eq!(session.poll_deadline(&env, at(120)), at(170).at);
+    assert_eq!(session.poll_deadline(&env, at(250)), at(400).at);
+    flush(&mut session, &mut env, at(260));
+    assert_eq!(session.poll_deadline(&env, at(260)), at(310).at);
     assert!(session.take_rearm(), "the timer is not told");
 }
 
