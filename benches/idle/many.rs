@@ -4,7 +4,7 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
@@ -24,8 +24,13 @@ pub(crate) fn hold(plan: &Plan) -> io::Result<Value> {
     println!("\n{load}: {processes} servers on one port");
     let mut servers = start_servers(load, processes)?;
     let resident = resident(&servers)?;
+    let start = Instant::now();
     let mut peers = start_peers(load, &servers)?;
-    let took = open(&mut peers)?;
+    for process in &mut peers {
+        // It answers once it has all its connections.
+        process.answer()?;
+    }
+    let took = start.elapsed();
     eprintln!("  all are open");
     sleep(2 * load.interval);
     let grown = self::resident(&servers)? - resident;
@@ -104,15 +109,6 @@ fn start_peers(load: &Load, servers: &Servers) -> io::Result<Vec<Process>> {
         Ok(peers)
     };
     (0..count).map(start).collect()
-}
-
-/// Waits until all peers have all their connections.
-fn open(peers: &mut [Process]) -> io::Result<Duration> {
-    let start = Instant::now();
-    for process in peers {
-        process.answer()?;
-    }
-    Ok(start.elapsed())
 }
 
 fn look(processes: &mut [Process]) -> io::Result<Look> {
