@@ -143,11 +143,8 @@ impl Rig {
             // A wire without tokens: the oldest.
             None => (self.answered < written).then_some(self.answered),
             Some(token) => {
-                let oldest = self.answered.max(written.saturating_sub(65));
-                let outstanding = oldest..written;
-                outstanding
-                    .rev()
-                    .find(|&number| self.observer.pings[number] == token)
+                let mut outstanding = (self.answered..written).rev();
+                outstanding.find(|&number| self.observer.pings[number] == token)
             }
         };
         match (number, event) {
