@@ -92,13 +92,19 @@ impl Watch {
         self.written.push(Sent { payload, when: now });
         let place = self.place;
         let is_asked = self.ask.is_some_and(|ask| ask.written.is_some());
+        let counts = self.counts_from(now, now);
+        if let Some(ask) = self.ask.as_mut().filter(|ask| ask.is_doubtful) {
+            // If the other one is answered, this is the first.
+            ask.counts.1 = ask.counts.1.max(counts.1);
+            ask.is_doubtful = false;
+        }
         if !is_asked && self.rules.interval.is_some() {
-            let counts = self.counts_from(now, now);
             self.is_heard = false;
             self.ask = Some(Ask {
                 counts,
                 written: Some((now, place)),
                 moves: Moves::No,
+                is_doubtful: false,
                 is_spared: false,
             });
         }
@@ -120,6 +126,7 @@ impl Watch {
                 counts: self.counts_from(from, to),
                 written: None,
                 moves: Moves::No,
+                is_doubtful: false,
                 is_spared: false,
             });
         }

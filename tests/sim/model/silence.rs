@@ -205,7 +205,7 @@ impl Watch {
         let Some((_, high)) = self.silence_ends() else {
             return;
         };
-        if !over(high) {
+        if !over(high) || self.ask.is_some_and(|ask| ask.is_doubtful) {
             return;
         }
         if self.is_paused && (is_unread || self.input.is_within() || self.is_undecoded) {

@@ -40,6 +40,8 @@ pub(super) struct Ask {
     pub(super) written: Option<(When, u64)>,
     /// It waits: whether output before it has moved since.
     pub(super) moves: Moves,
+    /// It may have been answered by what was read before it and decoded after it.
+    pub(super) is_doubtful: bool,
     /// It was not through when the time was up, and output moved: one more W.
     pub(super) is_spared: bool,
 }
@@ -375,6 +377,9 @@ impl Watch {
         if self.is_undecoded {
             self.proof.high = now;
             self.last_message.high = now;
+            if let Some(ask) = &mut self.ask {
+                ask.is_doubtful = true;
+            }
         }
         if let Some(unfinished) = &mut self.unfinished
             && self

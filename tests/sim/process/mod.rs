@@ -380,10 +380,7 @@ impl Process {
             let is_idle = conn.session.phase() == Phase::Open
                 && !conn.session.has_output()
                 && !conn.session.has_input();
-            let within = self.os.world(|world| {
-                let watch = world.book.watch(conn.sock);
-                watch.map_or(0, Watch::unfinished)
-            });
+            let within = self.unfinished(conn.sock);
             large = large.max(within);
             assert!(
                 !is_idle || within > 0 || conn.session.is_released(),
@@ -403,6 +400,14 @@ impl Process {
             assert!(free >= least, "{free} bytes came back of {}", self.kept);
             self.kept = self.kept.max(free);
         }
+    }
+
+    /// Returns how many bytes of an unfinished message were read from a socket.
+    fn unfinished(&self, sock: SockId) -> usize {
+        self.os.world(|world| {
+            let watch = world.book.watch(sock);
+            watch.map_or(0, Watch::unfinished)
+        })
     }
 
     /// Notes a message of so many bytes: storage that outgrows the largest class does not come back.

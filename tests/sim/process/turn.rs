@@ -297,6 +297,7 @@ impl Process {
     async fn reap(&mut self, key: usize) {
         self.wheel.cancel(key);
         let mut conn = self.conns.remove(key);
+        self.note_large(self.unfinished(conn.sock));
         let delay = self.clock.delay(self.now.at);
         let evidence = conn.session.evidence(self.now, delay);
         conn.session.discard(&mut self.env);
