@@ -288,6 +288,8 @@ impl Session {
 
     fn open(&mut self, env: &Env, now: Moment) {
         self.phase = Phase::Open;
+        // Reading may be paused since before.
+        self.phase_ends = Stamp::new(now.at);
         self.heartbeat
             .handle_open(&env.policy(self.policy).timing, now);
         self.note_message(now);

@@ -1367,6 +1367,16 @@ fn pings_and_pongs_that_came_while_reading_was_paused_are_no_flood() {
 }
 
 #[test]
+fn a_pause_from_before_the_opening_makes_no_flood_of_the_first_ping() {
+    let mut bench = Bench::accepted(Wire::WebSocket, |_, _| {});
+    bench.session.handle_pause(secs(0));
+    bench.session.handle_handshake(&mut bench.env, secs(0), b"");
+    bench.session.handle_resume(secs(0));
+    bench.feed(secs(0), &masked(Opcode::Ping, b"early"));
+    assert_eq!(bench.session.phase(), Phase::Open);
+}
+
+#[test]
 fn credit_for_a_pause_is_soon_forgotten() {
     let mut bench = Bench::new(Wire::Binary);
     bench.session.handle_pause(secs(1));
