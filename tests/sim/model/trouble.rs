@@ -139,6 +139,13 @@ impl World {
         }
     }
 
+    /// Notes that a process does not keep up with its load: its pings and answers come late.
+    pub(crate) fn note_overload(&mut self, host: HostId) {
+        let now = self.now;
+        let to = now + AFTERMATH;
+        self.book.troubles.note(Place::Process(host), now, to);
+    }
+
     /// Notes that a connection has more to send than leaves at once, which answers wait behind;
     /// `is_blocked`: more than the kernel takes.
     pub(crate) fn note_backlog(&mut self, sock: SockId, is_blocked: bool) {

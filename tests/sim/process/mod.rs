@@ -141,6 +141,8 @@ pub(crate) struct Process {
     app: App,
     /// The most that the pool has kept while nothing was borrowed.
     kept: usize,
+    /// When it last saw to all that was due.
+    whole_at: Micros,
 }
 
 impl Process {
@@ -190,6 +192,7 @@ impl Process {
             generation: 0,
             phase,
             kept: 0,
+            whole_at: now.at,
         }
     }
 

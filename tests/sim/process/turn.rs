@@ -65,8 +65,13 @@ impl Process {
     }
 
     /// Lets the model look at every connection: what has come due must have been seen to.
-    fn tell_model(&self, began: When, look: Option<Look>) {
+    fn tell_model(&mut self, began: When, look: Option<Look>) {
         let host = self.os.host;
+        if look.is_some_and(|look| look.is_whole) {
+            self.whole_at = self.now.at;
+        } else if self.now.at - self.whole_at > OVERLOADED {
+            self.os.world(|world| world.note_overload(host));
+        }
         for (_, conn) in &self.conns {
             let (due, ..) = conn.session.heartbeat().pings();
             let phase = conn.session.phase();
@@ -318,6 +323,8 @@ impl Process {
 const PASSES: usize = 4;
 const STEPS: usize = 4;
 const DEFERRED: u32 = 8;
+/// Whoever has not got round to all that is due for so long has budgets that are too small for its load.
+const OVERLOADED: Micros = Micros::from_millis(250);
 const EVENTS_SLICE: Micros = Micros::from_millis(4);
 const CARRIED_SLICE: Micros = Micros::from_millis(4);
 const LONGEST_BACKLOG: Micros = Micros::from_secs(1);
