@@ -127,6 +127,7 @@ impl Watch {
                     format!("nobody asked for {cause}")
                 });
             }
+            Cause::PingFlood | Cause::PongFlood if self.is_swamped() => {}
             // Both sides are ours, and keep to the rules.
             Cause::CloseTimeout
             | Cause::ProtocolError

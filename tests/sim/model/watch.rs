@@ -122,6 +122,8 @@ pub(crate) struct Watch {
     pub(super) input: Scanner,
     pub(super) output: Scanner,
     pub(super) last_in: Option<When>,
+    /// Control frames that came since the path had been silent, if it had.
+    burst: Option<u32>,
     /// When bytes last waited unread.
     pub(super) last_waiting: Option<When>,
     pub(super) last_out: Option<When>,
@@ -211,6 +213,7 @@ impl Watch {
             input: Scanner::new(birth.speech),
             output: Scanner::new(birth.speech),
             last_in: None,
+            burst: None,
             last_waiting: None,
             last_out: None,
             last_message: Between::exactly(now),
@@ -284,6 +287,7 @@ impl Watch {
 /// Bytes in.
 impl Watch {
     pub(crate) fn handle_read(&mut self, now: When, bytes: &[u8]) {
+        self.note_burst(now);
         self.last_in = Some(now);
         self.answered_before = self.answered;
         self.proof_before = self.proof;
@@ -312,7 +316,25 @@ impl Watch {
         }
     }
 
+    /// After seconds in which nothing came, though we would have read it, the path may bring at once what
+    /// it held back.
+    fn note_burst(&mut self, now: When) {
+        let Some(last) = self.last_in.filter(|last| now.at - last.at > BURST) else {
+            return;
+        };
+        let is_ours = self.resumed.is_some() || now.late() - last.late() > BURST;
+        self.burst = (!is_ours).then_some(0);
+    }
+
+    /// Says whether the path has brought more control frames at once than are let pass.
+    pub(super) fn is_swamped(&self) -> bool {
+        self.burst.is_some_and(|frames| frames > 3 * PER_SECOND)
+    }
+
     fn handle_item(&mut self, now: When, item: Item) {
+        if let (Some(frames), Item::Ping(_) | Item::Pong(_)) = (&mut self.burst, &item) {
+            *frames += 1;
+        }
         let is_message = self.rules.proof == Proof::Message;
         match item {
             Item::Head => {}
@@ -534,3 +556,7 @@ impl Watch {
         }
     }
 }
+
+/// "100 pings a second for 3 s, pongs likewise."
+const PER_SECOND: u32 = 100;
+const BURST: Micros = Micros::from_secs(3);
