@@ -269,8 +269,8 @@ pub struct AdmissionConfig {
     /// New connections a second from one address, a second's worth at once; 1 to 1 000 000. `None`
     /// switches the limit off. Default 10 000, loopback aside.
     pub handshakes_per_address: Option<u32>,
-    /// New connections a second on the listener from all addresses together, a second's worth at once; 1 to
-    /// 1 000 000. `None` switches the limit off. Default off.
+    /// New connections a second on the listener from all addresses together, a second's worth at once;
+    /// 1 to 1 000 000. `None` switches the limit off. Default off.
     pub handshakes_per_second: Option<u32>,
     /// Whether `open_per_address` and `handshakes_per_address` hold for loopback too, where proxies,
     /// tests and load generators come from. Default no.

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use rustix::process::Signal;
 use support::program::{Server, start};
-use support::raw::{Arrival, RawPeer};
+use support::raw::{Arrival, RawPeer, assert_broadcast_from};
 use support::record::Record;
 use support::{PATIENCE, Wire};
 
@@ -39,17 +39,8 @@ fn broadcast_reaches_every_wire_and_not_the_sender() {
     for peer in &peers {
         server.wait_open(peer.local_port());
     }
-    for sender in 0..peers.len() {
-        let text = format!("from {sender}");
-        peers[sender].send_text(&text);
-        for (place, peer) in peers.iter_mut().enumerate() {
-            if place != sender {
-                // Had an earlier one come back to its sender, it would be in front of this.
-                let heard = peer.next_answering();
-                assert_eq!(heard, Arrival::Message(text.clone().into_bytes()));
-            }
-        }
-    }
+    let senders = 0..peers.len();
+    assert_broadcast_from(&mut peers, senders);
 }
 
 #[test]

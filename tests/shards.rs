@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use support::program::{Server, start};
-use support::raw::{Arrival, RawPeer};
+use support::raw::{RawPeer, assert_broadcast_from};
 use support::{PATIENCE, Wire};
 
 const SHARDS: [&str; 2] = ["--shards", "3"];
@@ -69,16 +69,7 @@ fn a_broadcast_reaches_the_connections_of_every_loop_but_its_sender() {
     let server = serve(&["--mode", "broadcast"]);
     let mut peers = connect(&server, MANY);
     opened(&server, MANY);
-    for sender in [0, MANY - 1] {
-        let text = format!("from {sender}");
-        peers[sender].send_text(&text);
-        for (place, peer) in peers.iter_mut().enumerate() {
-            if place != sender {
-                let heard = peer.next_answering();
-                assert_eq!(heard, Arrival::Message(text.clone().into_bytes()));
-            }
-        }
-    }
+    assert_broadcast_from(&mut peers, [0, MANY - 1]);
 }
 
 /// Dials at once, so often, and returns the connections that get an echo: the others are reset, as early

@@ -96,18 +96,6 @@ pub(super) enum FlushOutcome {
 }
 
 impl<D> Conn<D> {
-    /// Touches what a heartbeat will need, wherever in here it lies.
-    pub(super) fn glance(&self) -> (RawFd, bool, Phase, u32) {
-        let Self { socket, ready, .. } = self;
-        let pings = self.session.heartbeat().next_number();
-        (
-            socket.as_raw_fd(),
-            ready.has(Ready::Readable),
-            self.session.phase(),
-            pings,
-        )
-    }
-
     pub(super) fn new(
         socket: TcpStream,
         session: Session,
@@ -136,6 +124,18 @@ impl<D> Conn<D> {
 
     pub(super) fn origin(&self) -> Origin {
         self.origin.into()
+    }
+
+    /// Touches what a heartbeat will need, wherever in here it lies.
+    pub(super) fn glance(&self) -> (RawFd, bool, Phase, u32) {
+        let Self { socket, ready, .. } = self;
+        let pings = self.session.heartbeat().next_number();
+        (
+            socket.as_raw_fd(),
+            ready.has(Ready::Readable),
+            self.session.phase(),
+            pings,
+        )
     }
 
     /// Sees to it that the ring has room to read into; says whether it has.
@@ -254,7 +254,6 @@ const SHORT_READ_DRAINS: bool = cfg!(any(
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
-    use std::os::fd::RawFd;
     use std::time::Duration;
 
     use super::*;

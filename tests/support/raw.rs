@@ -23,6 +23,24 @@ pub(crate) enum Arrival {
     Reset,
 }
 
+/// Lets peers send a text each, and checks that all others hear it, and nothing before it.
+pub(crate) fn assert_broadcast_from(
+    peers: &mut [RawPeer],
+    senders: impl IntoIterator<Item = usize>,
+) {
+    for sender in senders {
+        let text = format!("from {sender}");
+        peers[sender].send_text(&text);
+        for (place, peer) in peers.iter_mut().enumerate() {
+            if place != sender {
+                // Had an earlier one come back to its sender, it would be in front of this.
+                let heard = peer.next_answering();
+                assert_eq!(heard, Arrival::Message(text.clone().into_bytes()));
+            }
+        }
+    }
+}
+
 /// A client that does nothing by itself.
 pub(crate) struct RawPeer {
     stream: TcpStream,
