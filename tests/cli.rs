@@ -7,6 +7,7 @@ mod support;
 
 use std::net::TcpListener;
 use std::process::{Command, ExitStatus};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, geteuid};
@@ -348,6 +349,29 @@ fn of_interval_and_timeout_one_follows_the_other_and_both_are_told() {
             ))
         });
         assert_eq!(told, (4_000_000, 10_000_000), "{flag} {time}");
+    }
+}
+
+#[test]
+fn f24_the_limit_of_descriptors_is_raised_at_the_start_and_told() {
+    let mut limited = Command::new("prlimit");
+    limited.arg("--nofile=100:150");
+    let server = Server::start_under(limited, &[Wire::WebSocket], &[]);
+    let process = server.process();
+    let told = process.wait_for("room", |line| {
+        let event = line.event("room")?;
+        let number = |name: &str| event[name].as_u64();
+        Some([
+            number("open_files_before")?,
+            number("open_files")?,
+            number("connections")?,
+        ])
+    });
+    assert_eq!(told, [100, 150, 118]);
+    let deadline = Instant::now() + PATIENCE;
+    while !process.stderr().contains("LimitNOFILE") {
+        assert!(Instant::now() < deadline, "{}", process.stderr());
+        thread::sleep(Duration::from_millis(10));
     }
 }
 

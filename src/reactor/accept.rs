@@ -76,8 +76,8 @@ impl<D: Default> Core<D> {
             listener.exhausted = true;
             if socket::is_exhausted(error) {
                 log::warn!(
-                    "accepting on {} pauses: {error}; raise the limit with `ulimit -n`, or lower \
-                     the number of connections",
+                    "accepting on {} pauses: {error}; raise the limit with `ulimit -n` (a service: \
+                     LimitNOFILE), or lower the number of connections",
                     listener.addr
                 );
             } else {

@@ -17,6 +17,7 @@ use heartwheel::reactor::{
     SocketOptions, SourceId, WireFactory,
 };
 use log::LevelFilter;
+use rlimit::Resource;
 use socket2::{Domain, Socket, Type};
 
 use crate::flags::{
@@ -164,9 +165,10 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
         .map(|_| Reactor::in_group(config.clone(), &group))
         .collect::<Result<Vec<_>, _>>()?;
     warn(plans.iter().map(|plan| &plan.heartbeat), args.tick);
-    raise_descriptor_limit(args.max_connections);
+    let room = Room::make(args.max_connections, args.shards);
 
     let mut output = Output::start(Form::new(args.json, args.quiet))?;
+    output.record(&room.record());
     for plan in plans {
         listen(&mut reactors, &mut output, &plan)?;
     }
@@ -382,17 +384,58 @@ fn program_name() -> String {
         .unwrap_or_else(|| "heartwheel".into())
 }
 
-/// Asks for as many descriptors as the system lets us have; a connection needs one.
-fn raise_descriptor_limit(connections: usize) {
-    let wanted = (connections as u64).saturating_add(SPARE_DESCRIPTORS);
-    match rlimit::increase_nofile_limit(wanted) {
-        Ok(limit) if limit < FEW_DESCRIPTORS && limit < wanted => complain(format_args!(
-            "warning: the system allows {limit} open files, so no more than about {} connections; \
-             raise it with ulimit -n or LimitNOFILE",
-            limit.saturating_sub(SPARE_DESCRIPTORS)
-        )),
-        Ok(limit) => log::debug!("up to {limit} open files"),
-        Err(error) => log::warn!("could not raise the limit of open files: {error}"),
+/// How many connections there may be, and why no more.
+#[derive(Debug)]
+struct Room {
+    connections: u64,
+    /// Descriptors that the system allows, and how many it allowed before it was asked for more.
+    open_files: u64,
+    open_files_before: u64,
+}
+
+impl Room {
+    /// Asks for as many descriptors as the system lets us have; a connection needs one.
+    fn make(connections: usize, shards: usize) -> Self {
+        let connections = connections as u64;
+        let spare = SPARE_DESCRIPTORS * shards as u64;
+        let wanted = connections.saturating_add(spare);
+        let before = rlimit::getrlimit(Resource::NOFILE).map_or(0, |(soft, _)| soft);
+        let open_files = rlimit::increase_nofile_limit(wanted).unwrap_or_else(|error| {
+            log::warn!("could not raise the limit of open files: {error}");
+            before
+        });
+        let room = Self {
+            connections: connections.min(open_files.saturating_sub(spare)),
+            open_files,
+            open_files_before: before,
+        };
+        if room.connections < connections && open_files < FEW_DESCRIPTORS {
+            complain(format_args!(
+                "warning: the system allows {open_files} open files, so no more than about {} \
+                 connections; raise it with ulimit -Hn, or LimitNOFILE for a service",
+                room.connections
+            ));
+        }
+        room
+    }
+
+    fn record(&self) -> Record {
+        let Self {
+            connections,
+            open_files,
+            open_files_before: before,
+        } = *self;
+        let raised = match open_files > before {
+            true => format!(", raised from {before}"),
+            false => String::new(),
+        };
+        Record::new("room")
+            .phrase(format!(
+                "room for {connections} connections: open files may be {open_files}{raised}"
+            ))
+            .number("connections", connections)
+            .number("open_files", open_files)
+            .number("open_files_before", before)
     }
 }
 
@@ -606,7 +649,7 @@ fn broadcast(cx: &mut Context<'_, ()>, from: ConnId, message: Message<'_>, sibli
     }
 }
 
-/// Descriptors that are no connections: listeners, the selector, standard streams.
+/// Descriptors of a loop that are no connections: listeners, the selector, standard streams.
 const SPARE_DESCRIPTORS: u64 = 32;
 
 /// Fewer than this deserve a word.
