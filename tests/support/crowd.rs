@@ -1,5 +1,6 @@
 //! Many clients that answer pings.
 
+use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -150,8 +151,9 @@ fn hold(mut members: Vec<Member>, shared: &Shared) {
 
 /// Both ends of all connections need a descriptor, and some systems start with 1024.
 fn raise_descriptor_limit(connections: usize) {
+    let open = fs::read_dir("/proc/self/fd").unwrap().count();
     let limit = getrlimit(Resource::Nofile);
-    let enough = connections as u64 + 200;
+    let enough = (open + connections) as u64 + 200;
     if limit.current.is_some_and(|current| current < enough) {
         let raised = Rlimit {
             current: Some(enough),
