@@ -50,7 +50,12 @@ impl<D: Default> Core<D> {
     fn accept_from<H: Handler<Data = D>>(&mut self, handler: &mut H, key: usize) {
         for _ in 0..self.config.accept_budget {
             match self.listeners[key].socket.accept() {
-                Ok((socket, peer)) => self.admit(handler, key, socket, peer),
+                Ok((socket, mut peer)) => {
+                    // Over IPv4 to a listener for both families: the same peer as to any other, in
+                    // every limit and record.
+                    peer.set_ip(peer.ip().to_canonical());
+                    self.admit(handler, key, socket, peer);
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.listeners[key].ready = false;
                     self.listeners[key].exhausted = false;

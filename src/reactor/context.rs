@@ -35,7 +35,7 @@ pub struct Context<'a, D> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConnInfo {
-    /// The peer's address.
+    /// The peer's address; see [`Offer::peer`](super::Offer::peer).
     pub peer: SocketAddr,
     /// Where it came from.
     pub origin: Origin,

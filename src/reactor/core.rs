@@ -549,9 +549,9 @@ pub(super) fn check_room<D>(connections: usize) -> Result<(), ConfigError> {
     })
 }
 
-/// Bytes that a connection takes beside its own struct, at most: the slab's tag, the wheel's node and a
-/// long address with its tag.
-const BESIDE: usize = 8 + Wheel::KEY_BYTES + Peers::BYTES + 8;
+/// Bytes that a connection takes beside its own struct, at most: the slab's tag, the wheel's node and an
+/// IPv6 address.
+const BESIDE: usize = 8 + Wheel::KEY_BYTES + Peers::BYTES;
 
 /// Commands of other threads that may wait for the loop.
 const REMOTE_CAPACITY: usize = 64 * 1024;

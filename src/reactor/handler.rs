@@ -150,7 +150,8 @@ const CLIENT: u32 = 1 << 31;
 pub struct Offer<'a> {
     /// Its name from here on.
     pub id: ConnId,
-    /// The peer's address.
+    /// The peer's address. One that came over IPv4 is an IPv4 address whatever the listener, also where
+    /// the kernel has it as IPv6 (`::ffff:192.0.2.1`); one that was dialed is as it was asked for.
     pub peer: SocketAddr,
     /// Where it came from.
     pub origin: Origin,
@@ -275,7 +276,7 @@ impl HttpAnswer {
 pub struct Closed<'a, D> {
     /// The name it had.
     pub id: ConnId,
-    /// The peer's address.
+    /// The peer's address; see [`Offer::peer`].
     pub peer: SocketAddr,
     /// Where it came from.
     pub origin: Origin,
@@ -291,7 +292,7 @@ pub struct Closed<'a, D> {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Rejected<'a> {
-    /// The peer's address.
+    /// The peer's address; see [`Offer::peer`].
     pub peer: SocketAddr,
     /// Where it came from.
     pub origin: Origin,

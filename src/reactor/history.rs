@@ -16,7 +16,7 @@ pub struct Ended {
     pub at: Micros,
     /// Its name while it lived; `None` where it was turned away before it had one.
     pub id: Option<ConnId>,
-    /// The peer's address.
+    /// The peer's address; see [`Offer::peer`](super::Offer::peer).
     pub peer: SocketAddr,
     /// Where it came from.
     pub origin: Origin,

@@ -1,66 +1,93 @@
 //! Addresses of peers, packed: there are 100 000 connections, and most of them speak IPv4.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use slab::Slab;
+use super::token::SLOT_BITS;
 
 /// The address of one peer in six bytes, to be read by [`Peers`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peer {
-    /// An IPv4 address; without a port, the place of a larger address.
-    bytes: [u8; 4],
+    /// An IPv4 address; or, where it is a multicast one (class D: RFC 1112, section 4), the place of an
+    /// address that does not fit. No peer has a multicast address itself: TCP neither dials one nor heeds
+    /// a SYN from one (RFC 1122, section 4.2.3.10).
+    ip: Ipv4Addr,
     port: [u8; 2],
 }
 
 impl Peer {
-    fn place(self) -> Option<usize> {
-        let is_apart = self.port == [0; 2];
-        is_apart.then(|| u32::from_be_bytes(self.bytes) as usize)
+    fn port(self) -> u16 {
+        u16::from_be_bytes(self.port)
+    }
+
+    fn place(self) -> Option<u32> {
+        let is_apart = self.ip.is_multicast();
+        is_apart.then(|| self.ip.to_bits() - MULTICAST)
     }
 }
 
-/// Addresses that do not fit into a [`Peer`]: IPv6, and the port zero that nobody should have.
+/// The first multicast address, and the bits that tell one from another.
+const MULTICAST: u32 = 0b1110 << PLACE_BITS;
+const PLACE_BITS: u32 = 28;
+
+const _: () = assert!(
+    SLOT_BITS <= PLACE_BITS,
+    "every connection's address may be apart"
+);
+
+/// Addresses that do not fit into a [`Peer`].
 #[derive(Debug)]
 pub(super) struct Peers {
-    apart: Slab<SocketAddr>,
+    apart: Table,
+    /// By place, the rare ones that an IPv6 address and a port do not tell: those with a scope or a flow,
+    /// and what claims to be an IPv4 multicast address after all.
+    odd: HashMap<u32, SocketAddr>,
 }
 
 impl Peers {
-    /// Bytes that an address takes beyond its [`Peer`], at most.
-    pub(super) const BYTES: usize = size_of::<Option<SocketAddr>>();
+    /// Bytes that an address takes beyond its [`Peer`], unless it is odd.
+    pub(super) const BYTES: usize = Table::ENTRY;
 
     /// Reserves address space for so many.
     pub(super) fn with_capacity(count: usize) -> Self {
         Self {
-            apart: Slab::with_capacity(count),
+            apart: Table::with_capacity(count),
+            odd: HashMap::new(),
         }
     }
 
     /// Takes an address in, until [`forget`](Self::forget).
     pub(super) fn keep(&mut self, addr: SocketAddr) -> Peer {
-        match addr {
-            SocketAddr::V4(v4) if v4.port() != 0 => Peer {
-                bytes: v4.ip().octets(),
-                port: v4.port().to_be_bytes(),
-            },
+        let ip = match addr {
+            SocketAddr::V4(v4) if !v4.ip().is_multicast() => *v4.ip(),
             SocketAddr::V4(_) | SocketAddr::V6(_) => {
-                let place = u32::try_from(self.apart.insert(addr)).expect("peers have slots");
-                Peer {
-                    bytes: place.to_be_bytes(),
-                    port: [0; 2],
-                }
+                Ipv4Addr::from_bits(MULTICAST + self.keep_apart(addr))
             }
+        };
+        let port = addr.port().to_be_bytes();
+        Peer { ip, port }
+    }
+
+    fn keep_apart(&mut self, addr: SocketAddr) -> u32 {
+        let ip = match addr.ip() {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+            IpAddr::V6(ip) => ip,
+        };
+        let place = self.apart.insert(ip);
+        if addr != (ip, addr.port()).into() {
+            self.odd.insert(place, addr);
         }
+        place
     }
 
     /// Returns an address that was taken in.
     pub(super) fn addr(&self, peer: Peer) -> SocketAddr {
-        match peer.place() {
-            Some(place) => self.apart[place],
-            None => {
-                let ip = Ipv4Addr::from(peer.bytes);
-                (ip, u16::from_be_bytes(peer.port)).into()
-            }
+        let Some(place) = peer.place() else {
+            return (peer.ip, peer.port()).into();
+        };
+        match self.odd.get(&place) {
+            Some(addr) => *addr,
+            None => (self.apart.get(place), peer.port()).into(),
         }
     }
 
@@ -69,14 +96,68 @@ impl Peers {
         let addr = self.addr(peer);
         if let Some(place) = peer.place() {
             self.apart.remove(place);
+            self.odd.remove(&place);
         }
         addr
     }
 }
 
+/// IPv6 addresses without a tag, which would take half as much again: whoever has a place knows that it
+/// is taken.
+#[derive(Debug)]
+struct Table {
+    /// Addresses; in a vacant place, the place that is `next` after it.
+    entries: Vec<u128>,
+    /// The place to be taken next: a vacant one, or the one behind the last.
+    next: u32,
+}
+
+impl Table {
+    const ENTRY: usize = size_of::<u128>();
+
+    fn with_capacity(count: usize) -> Self {
+        Self {
+            entries: Vec::with_capacity(count),
+            next: 0,
+        }
+    }
+
+    fn insert(&mut self, ip: Ipv6Addr) -> u32 {
+        let place = self.next;
+        match self.entries.get_mut(place as usize) {
+            Some(entry) => {
+                self.next = *entry as u32;
+                *entry = ip.to_bits();
+            }
+            None => {
+                self.entries.push(ip.to_bits());
+                self.next = place + 1;
+            }
+        }
+        place
+    }
+
+    fn get(&self, place: u32) -> Ipv6Addr {
+        Ipv6Addr::from_bits(self.entries[place as usize])
+    }
+
+    fn remove(&mut self, place: u32) {
+        self.entries[place as usize] = self.next.into();
+        self.next = place;
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+
     use super::*;
+
+    fn addr(text: &str) -> SocketAddr {
+        text.parse().expect("an address")
+    }
 
     #[test]
     fn every_address_comes_back_as_it_was() {
@@ -85,11 +166,22 @@ mod tests {
             "192.0.2.1:65535",
             "127.0.0.1:1",
             "192.0.2.1:0",
+            "0.0.0.0:0",
+            "223.255.255.255:9001",
+            "224.0.0.0:9001",
+            "239.255.255.255:0",
+            "240.0.0.0:9001",
+            "255.255.255.255:65535",
+            "[::]:0",
+            "[::1]:65535",
             "[2001:db8::1]:9001",
             "[::ffff:192.0.2.1]:9001",
+            "[::ffff:224.0.0.1]:9001",
             "[fe80::1%7]:0",
+            "[ff02::1]:1",
+            "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff%4294967295]:65535",
         ]
-        .map(|addr| addr.parse::<SocketAddr>().expect("an address"));
+        .map(addr);
         let kept = addrs.map(|addr| peers.keep(addr));
         for (addr, peer) in addrs.into_iter().zip(kept) {
             assert_eq!(peers.addr(peer), addr);
@@ -97,14 +189,96 @@ mod tests {
         for (addr, peer) in addrs.into_iter().zip(kept) {
             assert_eq!(peers.forget(peer), addr);
         }
-        assert!(peers.apart.is_empty());
+        assert!(peers.odd.is_empty());
+    }
+
+    #[test]
+    fn a_place_that_is_vacant_is_taken_again() {
+        let mut peers = Peers::with_capacity(0);
+        let [odd, long] = ["[fe80::1%7]:1", "[2001:db8::1]:1"].map(addr);
+        let first = peers.keep(odd);
+        let second = peers.keep(long);
+        assert_eq!((first.place(), second.place()), (Some(0), Some(1)));
+        peers.forget(first);
+        assert_eq!(peers.keep(long).place(), Some(0));
+        assert_eq!(peers.addr(first), long, "nothing is left of the odd one");
+        assert_eq!(peers.keep(odd).place(), Some(2));
+    }
+
+    #[test]
+    fn the_last_place_of_all_fits_beside_the_mark() {
+        let last = (1 << SLOT_BITS) - 1;
+        let ip = Ipv4Addr::from_bits(MULTICAST + last);
+        let peer = Peer { ip, port: [0; 2] };
+        assert_eq!(peer.place(), Some(last));
     }
 
     #[test]
     fn an_address_takes_little_room() {
         assert_eq!(size_of::<Peer>(), 6);
         let mut peers = Peers::with_capacity(0);
-        peers.keep(([192, 0, 2, 1], 9_001).into());
-        assert_eq!(peers.apart.capacity(), 0, "IPv4 stays out of the table");
+        peers.keep(addr("192.0.2.1:9001"));
+        assert_eq!(peers.apart.entries.capacity(), 0, "IPv4 stays out of it");
+
+        const COUNT: u16 = 1_000;
+        let memory = allocation_counter::measure(|| {
+            let mut peers = Peers::with_capacity(COUNT.into());
+            for port in 0..COUNT {
+                peers.keep((Ipv6Addr::LOCALHOST, port).into());
+            }
+        });
+        let bytes = Peers::BYTES as u64 * u64::from(COUNT);
+        assert_eq!((memory.count_total, memory.bytes_total), (1, bytes));
+        assert_eq!(Peers::BYTES, 16);
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Keep(SocketAddr),
+        Forget(Index),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let multicast = (224_u8..=239, any::<[u8; 3]>(), any::<u16>());
+        let multicast = multicast.prop_map(|(a, [b, c, d], port)| ([a, b, c, d], port).into());
+        let plain = any::<(Ipv6Addr, u16)>().prop_map(SocketAddr::from);
+        prop_oneof![
+            any::<SocketAddr>().prop_map(Step::Keep),
+            plain.prop_map(Step::Keep),
+            multicast.prop_map(Step::Keep),
+            any::<Index>().prop_map(Step::Forget),
+            any::<Index>().prop_map(Step::Forget),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn addresses_come_and_go_as_in_a_map(steps in vec(step(), 0..100)) {
+            let mut peers = Peers::with_capacity(0);
+            let mut kept = HashMap::new();
+            let mut most = 0;
+            for (number, step) in steps.into_iter().enumerate() {
+                match step {
+                    Step::Keep(addr) => drop(kept.insert(number, (peers.keep(addr), addr))),
+                    Step::Forget(index) if !kept.is_empty() => {
+                        let mut numbers: Vec<_> = kept.keys().copied().collect();
+                        numbers.sort_unstable();
+                        let (peer, addr) = kept.remove(index.get(&numbers)).expect("it is there");
+                        prop_assert_eq!(peers.forget(peer), addr);
+                    }
+                    Step::Forget(_) => {}
+                }
+                for (peer, addr) in kept.values() {
+                    prop_assert_eq!(peers.addr(*peer), *addr);
+                }
+                let apart = kept.values().filter(|(peer, _)| peer.place().is_some());
+                most = most.max(apart.count());
+                prop_assert_eq!(peers.apart.entries.len(), most, "no more places than ever taken");
+            }
+            for (peer, addr) in kept.into_values() {
+                prop_assert_eq!(peers.forget(peer), addr);
+            }
+            prop_assert!(peers.odd.is_empty());
+        }
     }
 }

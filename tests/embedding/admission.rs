@@ -1,10 +1,12 @@
 //! Whom a listener lets in: limits in all and for each address.
 
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::cell::RefCell;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::rc::Rc;
 
 use heartwheel::close::Cause;
 use heartwheel::config::AdmissionConfig;
-use heartwheel::reactor::{ListenerConfig, Reactor, WireFactory};
+use heartwheel::reactor::{ListenerConfig, Reactor, Welcome, WireFactory};
 use socket2::{Domain, Socket, Type};
 
 use crate::support::*;
@@ -14,12 +16,33 @@ fn listen_admitting(
     wire: WireFactory,
     admission: AdmissionConfig,
 ) -> SocketAddr {
-    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    listen_admitting_at(Ipv4Addr::LOCALHOST.into(), reactor, wire, admission)
+}
+
+fn listen_admitting_at(
+    ip: IpAddr,
+    reactor: &mut Reactor<u32>,
+    wire: WireFactory,
+    admission: AdmissionConfig,
+) -> SocketAddr {
     let config = ListenerConfig {
         admission,
-        ..ListenerConfig::new(any, wire)
+        ..ListenerConfig::new((ip, 0).into(), wire)
     };
     listen_with(reactor, config).1
+}
+
+/// Returns where an IPv6 listener gets what comes over IPv4, from this machine only, if the system lets
+/// one listener have both families.
+fn mapped_loopback() -> Option<IpAddr> {
+    let ip = IpAddr::from(Ipv4Addr::LOCALHOST.to_ipv6_mapped());
+    match TcpListener::bind((ip, 0)) {
+        Ok(_) => Some(ip),
+        Err(error) => {
+            println!("skipped: no listener for both families: {error}");
+            None
+        }
+    }
 }
 
 /// Dials from another address of this machine.
@@ -95,6 +118,63 @@ fn an_address_beyond_its_rate_is_answered_429_and_another_is_not() {
     for peer in &mut peers[..3] {
         shake_hands(&mut reactor, &mut recorder, peer);
     }
+}
+
+#[test]
+fn a_peer_over_ipv4_is_the_same_to_a_listener_for_both_families() {
+    let Some(mapped) = mapped_loopback() else {
+        return;
+    };
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let offered = Rc::new(RefCell::new(Vec::new()));
+    let theirs = Rc::clone(&offered);
+    recorder.judge = Some(Box::new(move |offer| {
+        theirs.borrow_mut().push(offer.peer);
+        Ok(Welcome::with(0))
+    }));
+    let admission = AdmissionConfig {
+        open_per_address: Some(2),
+        limit_loopback: true,
+        ..AdmissionConfig::default()
+    };
+    let ipv4 = listen_admitting(&mut reactor, WireFactory::Line, admission.clone());
+    let both = listen_admitting_at(mapped, &mut reactor, WireFactory::Line, admission);
+    let both = SocketAddr::from((Ipv4Addr::LOCALHOST, both.port()));
+    let (first, second) = (dial(ipv4), dial(both));
+    drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 2);
+    let [first_addr, second_addr] = [&first, &second].map(|peer| peer.local_addr().unwrap());
+    let mut offered = offered.take();
+    offered.sort();
+    let mut expected = [first_addr, second_addr];
+    expected.sort();
+    assert_eq!(offered, expected);
+
+    let mut third = dial(both);
+    read_end(&mut reactor, &mut recorder, &mut third);
+    assert_eq!(
+        reasons(&recorder),
+        ["too many connections from your address"]
+    );
+    drop(second);
+    drive(&mut reactor, &mut recorder, |seen| seen.closed().len() == 1);
+    let ended: Vec<_> = reactor.history().map(|ended| ended.peer).collect();
+    assert_eq!(ended, [second_addr, third.local_addr().unwrap()]);
+}
+
+#[test]
+fn loopback_is_exempt_over_ipv4_from_a_listener_for_both_families() {
+    let Some(mapped) = mapped_loopback() else {
+        return;
+    };
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let admission = AdmissionConfig {
+        open_per_address: Some(1),
+        ..AdmissionConfig::default()
+    };
+    let both = listen_admitting_at(mapped, &mut reactor, WireFactory::Line, admission);
+    let both = SocketAddr::from((Ipv4Addr::LOCALHOST, both.port()));
+    let _peers = [dial(both), dial(both)];
+    drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 2);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Many clients that answer pings.
 
+use std::fs;
 use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -29,16 +31,16 @@ impl Crowd {
     /// Connects so many over WebSocket.
     pub(crate) fn connect(port: u16, count: usize) -> Self {
         raise_descriptor_limit(count);
-        Self::hold(connected(port, count))
+        Self::hold(connected((Ipv4Addr::LOCALHOST, port).into(), count))
     }
 
     /// Connects so many as fast as it goes.
-    pub(crate) fn rush(port: u16, count: usize) -> Self {
+    pub(crate) fn rush(addr: SocketAddr, count: usize) -> Self {
         raise_descriptor_limit(count);
         let each = count.div_ceil(RUSHING);
         let rushing: Vec<_> = (0..RUSHING)
             .map(|thread| each.min(count.saturating_sub(thread * each)))
-            .map(|share| thread::spawn(move || connected(port, share)))
+            .map(|share| thread::spawn(move || connected(addr, share)))
             .collect();
         let members = rushing
             .into_iter()
@@ -119,10 +121,12 @@ impl Member {
     }
 }
 
-fn connected(port: u16, count: usize) -> Vec<Member> {
-    (0..count)
-        .map(|_| Member::new(RawPeer::connect(Wire::WebSocket, port)))
-        .collect()
+fn connected(addr: SocketAddr, count: usize) -> Vec<Member> {
+    let connect = |_| {
+        let stream = std::net::TcpStream::connect(addr).unwrap();
+        Member::new(RawPeer::over(stream, Wire::WebSocket))
+    };
+    (0..count).map(connect).collect()
 }
 
 fn hold(mut members: Vec<Member>, shared: &Shared) {
@@ -150,8 +154,9 @@ fn hold(mut members: Vec<Member>, shared: &Shared) {
 
 /// Both ends of all connections need a descriptor, and some systems start with 1024.
 fn raise_descriptor_limit(connections: usize) {
+    let open = fs::read_dir("/proc/self/fd").unwrap().count();
     let limit = getrlimit(Resource::Nofile);
-    let enough = connections as u64 + 200;
+    let enough = (open + connections) as u64 + 200;
     if limit.current.is_some_and(|current| current < enough) {
         let raised = Rlimit {
             current: Some(enough),
