@@ -7,7 +7,7 @@
 //! - `dense`: as many connections on loopback as one process may have descriptors for, at most 18 000,
 //!   pinged every 2 s. Server and peers are processes of their own. Beside heartwheel serve a bare floor,
 //!   tokio-tungstenite and fastwebsockets, in turns, so that whatever else the machine does meets all
-//!   alike.
+//!   alike. Servers in other languages join when named.
 //! - `sparse`: 2 000 connections pinged every 4 s, where wake-ups are what costs; heartwheel with several
 //!   slacks.
 //! - `syscalls`: the system calls of a round trip, counted by strace.
@@ -20,6 +20,20 @@
 //! floor,heartwheel,tokio-tungstenite,fastwebsockets` for `dense`, `--slacks 0,10,50,250` (ms), `--many
 //! 100000`, `--many-interval 10`, `--json FILE` for everything that was measured, to be plotted. `--test`
 //! runs all of it small, and checks what can be.
+//!
+//! `--servers` may also name these, which are compiled first; what one of them needs is named when it is
+//! missing. Each is one small file in `benches/idle/foreign`, on one thread, with small buffers. They do
+//! not tell how late their pings are: the gaps that their peers see show that.
+//!
+//! - `node-ws`: Node with its package `ws`, an interval for each connection.
+//! - `gorilla`: Go with gorilla/websocket, two goroutines, a ticker and deadlines for each connection.
+//! - `libwebsockets`: C on libuv. It keeps timers in a list that it walks to add one, so that thousands
+//!   would be all there is to see: a single timer serves all connections, and its own are switched off.
+//! - `uwebsockets`: C++ with uWebSockets, from the source in the crate `libuwebsockets-sys`. A timer of
+//!   its own would be a descriptor: here too a single one serves all.
+//!
+//! The single timers come every 10 ms, so that the pings of one tick share a wake-up: what compares with
+//! them is the floor with a slack of 5 ms.
 //!
 //! A round trip is a ping answered. Wall time would only measure the interval, so criterion is given the
 //! processor time of the server process for each, second by second. Memory is the growth of the server's

@@ -103,7 +103,7 @@ impl Look {
 /// Processor time used, nanoseconds.
 const CPU: &str = "cpu";
 
-/// A process that this bench has started, which is this very program in another role.
+/// A process that this bench has started, mostly this very program in another role.
 #[derive(Debug)]
 pub(crate) struct Process {
     child: Child,
@@ -112,9 +112,11 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) fn start(role: &[String]) -> io::Result<Self> {
-        let mut child = Command::new(env::current_exe()?)
-            .arg(ROLE)
-            .args(role)
+        Self::spawn(Command::new(env::current_exe()?).arg(ROLE).args(role))
+    }
+
+    pub(crate) fn spawn(command: &mut Command) -> io::Result<Self> {
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;

@@ -86,7 +86,7 @@ fn start_servers(load: &Load, count: usize) -> io::Result<Servers> {
             port: servers.addr.port(),
             ..load.order(subject)
         };
-        let mut server = Process::start(&order.to_words())?;
+        let mut server = order.start()?;
         servers.addr = server.hear()?.parse().map_err(io::Error::other)?;
         servers.processes.push(server);
     }

@@ -121,7 +121,7 @@ pub(crate) struct Pair {
 
 impl Pair {
     pub(crate) fn start(subject: Subject, load: &Load) -> io::Result<Self> {
-        let mut server = Process::start(&load.order(subject).to_words())?;
+        let mut server = load.order(subject).start()?;
         let addr: SocketAddrV4 = server.hear()?.parse().map_err(io::Error::other)?;
         let order = peers::Order {
             server: addr,

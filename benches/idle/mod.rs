@@ -1,5 +1,6 @@
 mod control;
 mod floor;
+mod foreign;
 mod many;
 mod measure;
 mod ours;
@@ -34,6 +35,7 @@ pub(crate) fn main() -> io::Result<()> {
     }
     let limit = raise_descriptor_limit()?;
     let plan = Plan::parse(arguments, limit)?;
+    build_foreign(&plan)?;
     let mut report = json!({ "machine": report::machine(), "plan": plan.to_json() });
     for stage in &plan.stages {
         let measured = match stage {
@@ -47,6 +49,19 @@ pub(crate) fn main() -> io::Result<()> {
         report[stage.name()] = measured;
         if let Some(path) = &plan.json {
             std::fs::write(path, format!("{report:#}\n"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Compiles what is not part of this program, so that what lacks is told before anything is measured.
+fn build_foreign(plan: &Plan) -> io::Result<()> {
+    if !plan.stages.contains(&Stage::Dense) {
+        return Ok(());
+    }
+    for kind in &plan.servers {
+        if let Kind::Foreign(foreign) = kind {
+            foreign.build()?;
         }
     }
     Ok(())

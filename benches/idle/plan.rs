@@ -97,7 +97,7 @@ impl Plan {
             sparse: Load::new("sparse", 2_000, 4),
             many: Load::new("many", 100_000, 10),
             pairs: 5,
-            servers: Kind::ALL.to_vec(),
+            servers: Kind::OWN.to_vec(),
             slacks: [0, 10, 50, 250].map(Duration::from_millis).to_vec(),
             sessions: 100_000,
             deaths: 1_000,

@@ -63,7 +63,7 @@ impl Rows {
         );
         if load.in_two_waves {
             text = text.trim_end().to_owned();
-            text += &format!("{:>20}{:>22}\n", "bytes/connection", "opened a second");
+            text += &format!("{:>24}{:>22}\n", "bytes/connection", "opened a second");
         }
         Self {
             load: load.clone(),
@@ -93,7 +93,7 @@ impl Rows {
         if self.load.in_two_waves {
             let bytes = spread(runs, |run| run.arrival.bytes.unwrap_or(f64::NAN));
             let rate = spread(runs, |run| run.arrival.rate());
-            let _ = write!(self.text, "{:>20}{:>22}", bytes.show(0), rate.show(0));
+            let _ = write!(self.text, "{:>24}{:>22}", bytes.show(0), rate.show(0));
         }
         self.text.push('\n');
         self.subjects.push(json!({
@@ -127,8 +127,8 @@ impl Rows {
                 arrival["cpu_us_each"].as_f64().unwrap_or(f64::NAN),
                 arrival["opening_us"]["p50"],
                 arrival["opening_us"]["p99"],
-                arrival["ping_lateness_us"]["p999"],
-                arrival["gap_error_us"]["p999"],
+                shown(&arrival["ping_lateness_us"], "p999"),
+                shown(&arrival["gap_error_us"], "p999"),
                 arrival["dropped"],
             );
         }
@@ -189,8 +189,19 @@ fn merge(runs: &[Run], part: impl Fn(&Run) -> &Histogram) -> Histogram {
     all
 }
 
-/// Returns p50, p99, p99.9 and the most of a histogram in ms.
+/// Returns one of the figures of a histogram, if it has any.
+fn shown(figures: &Value, name: &str) -> String {
+    if figures["count"] == 0 {
+        return "-".to_owned();
+    }
+    figures[name].to_string()
+}
+
+/// Returns p50, p99, p99.9 and the most of a histogram in ms, if it has any.
 pub(crate) fn quantiles(times: &Histogram) -> String {
+    if times.is_empty() {
+        return "-".to_owned();
+    }
     let millis = |share| times.quantile(share).as_micros() as f64 / 1e3;
     let [p50, p99, p999, most] = [0.5, 0.99, 0.999, 1.0].map(millis);
     format!("{p50:.1} {p99:.1} {p999:.1} {most:.1}")

@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
+use super::control::Process;
+use super::foreign::Foreign;
 use super::{floor, ours, rivals};
 
 /// Who serves.
@@ -13,10 +15,12 @@ pub(crate) enum Kind {
     Heartwheel,
     TokioTungstenite,
     Fastwebsockets,
+    Foreign(Foreign),
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 4] = [
+    /// Those that are part of this program.
+    pub(crate) const OWN: [Self; 4] = [
         Self::Floor,
         Self::Heartwheel,
         Self::TokioTungstenite,
@@ -29,11 +33,14 @@ impl Kind {
             Self::Heartwheel => "heartwheel",
             Self::TokioTungstenite => "tokio-tungstenite",
             Self::Fastwebsockets => "fastwebsockets",
+            Self::Foreign(foreign) => foreign.name(),
         }
     }
 
     pub(crate) fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.name() == name)
+        let foreign = Foreign::ALL.map(Self::Foreign);
+        let mut all = Self::OWN.into_iter().chain(foreign);
+        all.find(|kind| kind.name() == name)
     }
 }
 
@@ -72,7 +79,15 @@ pub(crate) struct Order {
 }
 
 impl Order {
-    pub(crate) fn to_words(self) -> Vec<String> {
+    /// Starts the server process.
+    pub(crate) fn start(self) -> io::Result<Process> {
+        match self.subject.kind {
+            Kind::Foreign(foreign) => foreign.start(self),
+            _ => Process::start(&self.to_words()),
+        }
+    }
+
+    fn to_words(self) -> Vec<String> {
         let millis = |time: Duration| time.as_millis().to_string();
         vec![
             "server".to_owned(),
@@ -110,12 +125,13 @@ impl Order {
             Kind::Heartwheel => ours::serve(self),
             Kind::TokioTungstenite => rivals::serve(self, rivals::hold_with_tungstenite),
             Kind::Fastwebsockets => rivals::serve(self, rivals::hold_with_fastwebsockets),
+            Kind::Foreign(_) => Err(io::Error::other("that is another program")),
         }
     }
 }
 
 /// Names of what every server counts: connections held, pings written, pongs read, connections that
-/// ended, and how late pings were written.
+/// ended, and, but for foreign ones, how late pings were written.
 pub(crate) const HELD: &str = "held";
 pub(crate) const WRITTEN: &str = "written";
 pub(crate) const ANSWERED: &str = "answered";
