@@ -196,7 +196,14 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
         loops.push((reactor, server, siblings));
     }
     let sum = shards::run(loops, |reactor, server| {
-        signals::run(reactor, server, Server::after_turn)
+        signals::run(
+            reactor,
+            server,
+            Server::hears_for_others,
+            Server::after_turn,
+        )?;
+        server.siblings.notify(OVER);
+        Ok(())
     })?;
     let common = Arc::into_inner(common).expect("the loops are over");
     let common = common.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -460,11 +467,18 @@ struct Common {
     is_aborted: bool,
 }
 
-/// Words from the first loop to the others.
+/// Words from the first loop to the others, and from each that is over: the first may be waiting for it.
 const DRAIN: u64 = 1;
 const ABORT: u64 = 2;
+const OVER: u64 = 3;
 
 impl Server {
+    /// Says whether this loop, itself without connections, still has signals to hear for the others: the
+    /// second one ends them at once.
+    fn hears_for_others(reactor: &Reactor, server: &Self) -> bool {
+        server.signals.is_some() && reactor.is_empty() && !server.group.is_empty()
+    }
+
     /// Sees to what is due once a turn; returns when to be called again although nothing happens.
     fn after_turn(&mut self) -> Option<Duration> {
         let mut common = self.common();
@@ -627,6 +641,7 @@ impl Handler for Server {
     fn on_notify(&mut self, cx: &mut Context<'_, ()>, word: u64) {
         match word {
             DRAIN => cx.drain(self.window),
+            OVER => {}
             _ => cx.stop(),
         }
     }
