@@ -235,16 +235,23 @@ impl<D: Default> Core<D> {
         }
     }
 
-    /// Does what other threads asked for, a bounded part of it in each turn: they may be faster.
+    /// Does what other threads asked for, a bounded part of it in each turn: they may be faster, and to
+    /// tell everyone something takes long where there are many.
     fn take_commands<H: Handler<Data = D>>(&mut self, handler: &mut H) {
         if !self.commanded {
             return;
         }
+        let ends = self.now.at + COMMANDS_SLICE;
         for _ in 0..COMMANDS {
+            self.catch_up();
+            if self.now.at >= ends {
+                return;
+            }
             let Some(command) = self.inbox.next() else {
                 self.commanded = false;
                 break;
             };
+            self.is_behind = matches!(command, Command::Broadcast(_) | Command::Notify(_));
             let mut cx = Context::new(self);
             match command {
                 Command::Send(id, message) => {
@@ -761,8 +768,9 @@ const FETCHED: usize = 16;
 /// Time in one turn for the callbacks of one connection.
 const CONN_SLICE: Micros = Micros::from_millis(1);
 
-/// Commands of other threads in one turn.
+/// Commands of other threads in one turn, and time for them.
 const COMMANDS: usize = 1024;
+const COMMANDS_SLICE: Micros = Micros::from_millis(2);
 
 /// Frames decoded between two looks at the clock.
 const LOOK_UP: u32 = 8;
