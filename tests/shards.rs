@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use support::program::{Server, start};
-use support::raw::{RawPeer, assert_broadcast_from};
+use support::raw::{Arrival, RawPeer, assert_broadcast_from};
 use support::{PATIENCE, Wire};
 
 const SHARDS: [&str; 2] = ["--shards", "3"];
@@ -82,6 +82,35 @@ fn a_broadcast_reaches_the_connections_of_every_loop_but_its_sender() {
     let mut peers = connect(&server, MANY);
     opened(&server, MANY);
     assert_broadcast_from(&mut peers, [0, MANY - 1]);
+}
+
+#[test]
+fn a_sender_waits_for_loops_that_do_not_keep_up_with_its_broadcasts() {
+    /// More than the loops' queues hold.
+    const COUNT: usize = 80_000;
+    let server = serve(&["--mode", "broadcast", "--interval", "off"]);
+    let mut sender = RawPeer::connect(Wire::Line, server.port(Wire::Line));
+    let own = shard_of(&server, &sender);
+    // Whoever shares the sender's loop would hold it back.
+    let others: Vec<_> = connect(&server, MANY)
+        .into_iter()
+        .filter(|peer| shard_of(&server, peer) != own)
+        .collect();
+    thread::scope(|scope| {
+        for mut peer in others {
+            scope.spawn(move || {
+                for number in 0..COUNT {
+                    let message = Arrival::Message((number % 10).to_string().into_bytes());
+                    assert_eq!(peer.next(), message, "message {number}");
+                }
+            });
+        }
+        let mut lines = String::new();
+        for number in 0..COUNT {
+            lines.push_str(&format!("{}\n", number % 10));
+        }
+        sender.write(lines.as_bytes());
+    });
 }
 
 /// Dials at once, so often, and returns the connections that get an echo: the others are reset, as early

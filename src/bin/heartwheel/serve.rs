@@ -187,6 +187,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
         let server = Server {
             mode: args.mode,
             held: HashMap::new(),
+            waiting: Vec::new(),
             common: Arc::clone(&common),
             group: group.clone(),
             siblings: siblings.clone(),
@@ -452,12 +453,21 @@ struct Server {
     /// Messages that the queues of their connections had no room for. While one is held, nothing is
     /// read.
     held: HashMap<ConnId, SharedMessage>,
+    /// Broadcasts that other loops had no room for. Meanwhile nothing is read from who sent them.
+    waiting: Vec<Waiting>,
     common: Arc<Mutex<Common>>,
     group: Group,
     siblings: Siblings,
     /// In the first loop.
     signals: Option<Signals>,
     window: Duration,
+}
+
+/// A broadcast that some loops have still to take.
+struct Waiting {
+    from: ConnId,
+    message: SharedMessage,
+    siblings: Siblings,
 }
 
 /// What all loops of the program have together.
@@ -496,6 +506,30 @@ impl Server {
             }
             Err(error) => log::debug!("{id}: not echoed: {error}"),
         }
+    }
+
+    /// Sends a message to everyone but its sender, who waits until all loops have room for it.
+    fn broadcast(&mut self, cx: &mut Context<'_, ()>, from: ConnId, message: Message<'_>) {
+        let message = SharedMessage::new(message);
+        let others: Vec<_> = cx.connections().filter(|&id| id != from).collect();
+        for id in others {
+            if let Err(error) = cx.send_shared(id, &message) {
+                log::debug!("{id}: left out of a broadcast: {error}");
+            }
+        }
+        let siblings = self.siblings.broadcast(&message);
+        if siblings.is_empty() {
+            return;
+        }
+        cx.pause(from);
+        if self.waiting.is_empty() {
+            cx.set_timer(RETRY, 0);
+        }
+        self.waiting.push(Waiting {
+            from,
+            message,
+            siblings,
+        });
     }
 
     /// Returns what all loops share, for a moment.
@@ -566,7 +600,7 @@ impl Handler for Server {
         match self.mode {
             Mode::Echo => self.echo(cx, id, message),
             Mode::Sink => {}
-            Mode::Broadcast => broadcast(cx, id, message, &self.siblings),
+            Mode::Broadcast => self.broadcast(cx, id, message),
         }
     }
 
@@ -638,6 +672,20 @@ impl Handler for Server {
         }
     }
 
+    fn on_timer(&mut self, cx: &mut Context<'_, ()>, _: u64) {
+        self.waiting.retain_mut(|waiting| {
+            waiting.siblings = waiting.siblings.broadcast(&waiting.message);
+            let is_over = waiting.siblings.is_empty();
+            if is_over {
+                cx.resume(waiting.from);
+            }
+            !is_over
+        });
+        if !self.waiting.is_empty() {
+            cx.set_timer(RETRY, 0);
+        }
+    }
+
     fn on_notify(&mut self, cx: &mut Context<'_, ()>, word: u64) {
         match word {
             DRAIN => cx.drain(self.window),
@@ -652,17 +700,8 @@ fn connections(count: usize) -> String {
     format!("{count} connection{plural}")
 }
 
-/// Sends a message to everyone but its sender.
-fn broadcast(cx: &mut Context<'_, ()>, from: ConnId, message: Message<'_>, siblings: &Siblings) {
-    let message = SharedMessage::new(message);
-    siblings.broadcast(&message);
-    let others: Vec<_> = cx.connections().filter(|&id| id != from).collect();
-    for id in others {
-        if let Err(error) = cx.send_shared(id, &message) {
-            log::debug!("{id}: left out of a broadcast: {error}");
-        }
-    }
-}
+/// Time after which another loop may have room again for broadcasts.
+const RETRY: Duration = Duration::from_millis(2);
 
 /// Descriptors of a loop that are no connections: listeners, the selector, standard streams.
 const SPARE_DESCRIPTORS: u64 = 32;
