@@ -163,14 +163,18 @@ impl Addresses {
         }
     }
 
-    /// Looks again at those whose time has come. None of them is put back, so that the table holds
-    /// what came within the last seconds however long a flood lasts.
+    /// Looks again at those whose time has come, at a bounded number of them. None is put back, so that
+    /// the table holds what came within the last seconds however long a flood lasts; and when it is over
+    /// the room it took is given back.
     fn sweep(&mut self, now: Micros) {
-        while let Some(&(due, source)) = self.lingering.front()
-            && due <= now
-        {
+        for _ in 0..SWEPT {
+            let due = self.lingering.front().filter(|(due, _)| *due <= now);
+            let Some(&(_, source)) = due else { break };
             self.lingering.pop_front();
             self.unpaid(source, now);
+        }
+        if self.lingering.len() < self.lingering.capacity() / 8 {
+            self.lingering.shrink_to(self.lingering.len() * 2);
         }
     }
 
@@ -354,6 +358,9 @@ impl Refusal {
 /// Tables that the addresses are spread over.
 const SHARDS: usize = 64;
 
+/// Addresses looked at again when one comes, which leaves at most two to look at.
+const SWEPT: usize = 1_024;
+
 /// How far ahead of its rate an address may be.
 const BURST: Micros = Micros::from_secs(1);
 
@@ -509,6 +516,31 @@ mod tests {
         assert_eq!(arrive(&admission, &mut addresses, other, later), Ok(()));
         assert_eq!(addresses.tallies.len(), 1, "the flood is forgotten");
         assert_eq!(addresses.lingering.len(), 1);
+    }
+
+    #[test]
+    fn a_flood_of_addresses_is_forgotten_little_by_little_and_its_room_given_back() {
+        let admission = admission(AdmissionConfig {
+            handshakes_per_address: Some(1_000),
+            ..AdmissionConfig::default()
+        });
+        let mut addresses = Addresses::default();
+        for number in 0..20_000 {
+            let ip = IpAddr::from(u32::to_be_bytes(number));
+            assert_eq!(arrive(&admission, &mut addresses, ip, millis(1)), Ok(()));
+            addresses.leave_open(ip, millis(1));
+        }
+        let (flood, later) = (addresses.tallies.len(), millis(3));
+        assert_eq!(arrive(&admission, &mut addresses, PEER, later), Ok(()));
+        let left = addresses.tallies.len();
+        assert!(left > flood - 2 * SWEPT, "{left} of {flood} are left");
+        for _ in 0..100 {
+            addresses.leave_open(PEER, later);
+            assert_eq!(arrive(&admission, &mut addresses, PEER, later), Ok(()));
+        }
+        assert_eq!(addresses.tallies.len(), 1, "the flood is forgotten");
+        let places = addresses.lingering.capacity();
+        assert!(places < 2_000, "{places}");
     }
 
     #[test]
