@@ -522,7 +522,8 @@ impl<D: Default> Core<D> {
         self.wheel.schedule(key, self.now.at);
     }
 
-    /// Reads until the socket has nothing, whatever was known of it: only then may silence be judged.
+    /// Reads until the socket has nothing, whatever was known of it: only then may silence be judged. What
+    /// is left there unread, since we pause or have no time for it, speaks for the peer.
     fn read_once_more<H: Handler<Data = D>>(&mut self, handler: &mut H, id: ConnId) {
         let conn = &mut self.conns[id.index()];
         if conn.session.is_paused() {
@@ -536,7 +537,12 @@ impl<D: Default> Core<D> {
         conn.ready.insert(Ready::Readable);
         self.read(handler, id);
         self.refresh_now();
-        self.conns[id.index()].ready.set(Ready::Ending, ending);
+        let conn = &mut self.conns[id.index()];
+        conn.ready.set(Ready::Ending, ending);
+        // Where the budget was over before the input, the peer is not silent: we are behind.
+        if conn.marks.has(Mark::Carried) && conn.has_waiting_bytes() {
+            conn.session.handle_waiting_bytes(&self.env, self.now);
+        }
     }
 
     fn run_timers<H: Handler<Data = D>>(&mut self, handler: &mut H) {

@@ -432,7 +432,7 @@ impl Session {
         self.phase == Phase::Open && self.heartbeat.is_silent(timing, now)
     }
 
-    /// Notes, while reading is paused, that bytes wait in the socket: proof of life under
+    /// Notes, while reading is paused or behind, that bytes wait in the socket: proof of life under
     /// [`Proof::Bytes`](crate::config::Proof::Bytes).
     pub fn handle_waiting_bytes(&mut self, env: &Env, now: Moment) {
         self.heartbeat
