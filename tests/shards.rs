@@ -7,6 +7,7 @@ mod support;
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -240,6 +241,21 @@ fn a_port_that_other_loops_share_is_in_use() {
         "{}",
         second.stderr()
     );
+}
+
+#[test]
+fn room_is_told_for_the_loops_that_there_are() {
+    let mut limited = Command::new("prlimit");
+    // Not enough at the start for the loops alone.
+    limited.arg("--nofile=40:150");
+    let server = Server::start_under(limited, &[Wire::Line], &["--shards", "16"]);
+    let room = server
+        .process()
+        .wait_for("room", |line| line.event("room")?["connections"].as_u64());
+    let room = usize::try_from(room).unwrap();
+    assert!((50..=80).contains(&room), "{room}");
+    let peers = connect(&server, room);
+    opened(&server, peers.len());
 }
 
 #[test]

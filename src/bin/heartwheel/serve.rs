@@ -160,12 +160,13 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     };
     config.check()?;
     let plans = args.plans()?;
+    warn(plans.iter().map(|plan| &plan.heartbeat), args.tick);
+    // First of all: many loops alone may take more descriptors than there are at the start.
+    let room = Room::make(args.max_connections, args.shards, plans.len());
     let group = Group::new();
     let mut reactors = (0..args.shards)
         .map(|_| Reactor::in_group(config.clone(), &group))
         .collect::<Result<Vec<_>, _>>()?;
-    warn(plans.iter().map(|plan| &plan.heartbeat), args.tick);
-    let room = Room::make(args.max_connections, args.shards);
 
     let mut output = Output::start(Form::new(args.json, args.quiet))?;
     output.record(&room.record());
@@ -402,10 +403,12 @@ struct Room {
 }
 
 impl Room {
-    /// Asks for as many descriptors as the system lets us have; a connection needs one.
-    fn make(connections: usize, shards: usize) -> Self {
+    /// Asks for as many descriptors as the system lets us have; a connection needs one, and so does each
+    /// listener of each loop.
+    fn make(connections: usize, shards: usize, listeners: usize) -> Self {
         let connections = connections as u64;
-        let spare = SPARE_DESCRIPTORS * shards as u64;
+        let each = LOOP_DESCRIPTORS + listeners as u64;
+        let spare = SPARE_DESCRIPTORS + each * shards as u64;
         let wanted = connections.saturating_add(spare);
         let before = rlimit::getrlimit(Resource::NOFILE).map_or(0, |(soft, _)| soft);
         let open_files = rlimit::increase_nofile_limit(wanted).unwrap_or_else(|error| {
@@ -703,8 +706,12 @@ fn connections(count: usize) -> String {
 /// Time after which another loop may have room again for broadcasts.
 const RETRY: Duration = Duration::from_millis(2);
 
-/// Descriptors of a loop that are no connections: listeners, the selector, standard streams.
-const SPARE_DESCRIPTORS: u64 = 32;
+/// Descriptors of a loop that are neither connections nor listeners: the selector, its waker and a timer.
+const LOOP_DESCRIPTORS: u64 = 3;
+
+/// Descriptors of the program that are of no loop: standard streams, signals, and what it reads now and
+/// then.
+const SPARE_DESCRIPTORS: u64 = 27;
 
 /// Fewer than this deserve a word.
 const FEW_DESCRIPTORS: u64 = 10_000;
