@@ -79,11 +79,11 @@ impl<D: Default> Core<D> {
         listener.paused_until = Some(self.now.at + ACCEPT_PAUSE);
         if !listener.exhausted {
             listener.exhausted = true;
-            if socket::is_exhausted(error) {
+            if error.raw_os_error().is_some_and(socket::is_exhausted) {
                 log::warn!(
-                    "accepting on {} pauses: {error}; raise the limit with `ulimit -n` (a service: \
-                     LimitNOFILE), or lower the number of connections",
-                    listener.addr
+                    "accepting on {} pauses: {error}; {}, or lower the number of connections",
+                    listener.addr,
+                    socket::MORE_DESCRIPTORS
                 );
             } else {
                 log::warn!("accepting on {} pauses: {error}", listener.addr);
