@@ -284,7 +284,7 @@ struct Tally {
 impl Tally {
     /// Returns until when its handshakes so far are paid for: `now`, if they are.
     fn paid_until(&self, now: Micros) -> Micros {
-        now + self.paid.left(now, BURST).unwrap_or(Micros::ZERO)
+        now + self.paid.left(now, AHEAD).unwrap_or(Micros::ZERO)
     }
 
     fn is_empty(&self) -> bool {
@@ -363,6 +363,10 @@ const SWEPT: usize = 1_024;
 
 /// How far ahead of its rate an address may be.
 const BURST: Micros = Micros::from_secs(1);
+
+/// What lies ahead by more is past. Much more than a burst: another loop, which has read the clock later,
+/// may have been paid.
+const AHEAD: Micros = Micros::from_secs(60 * 60);
 
 #[cfg(test)]
 mod tests {
@@ -454,6 +458,24 @@ mod tests {
         let later = start + millis(10);
         assert_eq!(arrive(&admission, &mut addresses, PEER, later), Ok(()));
         assert_eq!(arrive(&admission, &mut addresses, PEER, later), refused);
+    }
+
+    #[test]
+    fn what_a_loop_ahead_of_this_one_was_paid_counts() {
+        let admission = admission(AdmissionConfig {
+            handshakes_per_address: Some(10),
+            ..AdmissionConfig::default()
+        });
+        let mut addresses = Addresses::default();
+        let ahead = Micros::from_secs(7);
+        for _ in 0..10 {
+            assert_eq!(arrive(&admission, &mut addresses, PEER, ahead), Ok(()));
+        }
+        let refused = Err(Refusal::AddressRate);
+        for behind in [1, 20, 2_000] {
+            let now = ahead - millis(behind);
+            assert_eq!(arrive(&admission, &mut addresses, PEER, now), refused);
+        }
     }
 
     #[test]
