@@ -367,7 +367,7 @@ fn f24_the_limit_of_descriptors_is_raised_at_the_start_and_told() {
             number("connections")?,
         ])
     });
-    assert_eq!(told, [100, 150, 118]);
+    assert_eq!(told, [100, 150, 119]);
     let deadline = Instant::now() + PATIENCE;
     while !process.stderr().contains("LimitNOFILE") {
         assert!(Instant::now() < deadline, "{}", process.stderr());

@@ -7,11 +7,13 @@ mod support;
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::process::Command;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use support::program::{Server, start};
-use support::raw::{RawPeer, assert_broadcast_from};
+use support::raw::{Arrival, RawPeer, assert_broadcast_from};
 use support::{PATIENCE, Wire};
 
 const SHARDS: [&str; 2] = ["--shards", "3"];
@@ -45,6 +47,17 @@ fn opened(server: &Server, count: usize) -> Vec<String> {
     names
 }
 
+/// Returns the shard that a connection has come to.
+fn shard_of(server: &Server, peer: &RawPeer) -> usize {
+    let end = format!(":{}", peer.local_port());
+    let name = server.process().wait_for("open", |line| {
+        let event = line.event("open")?;
+        let is_it = event["peer"].as_str()?.ends_with(&end);
+        is_it.then(|| event["id"].as_str().map(str::to_owned))?
+    });
+    shard(&name)
+}
+
 /// Returns the shard that a name carries: none is written for the first.
 fn shard(name: &str) -> usize {
     name.split_once(':')
@@ -70,6 +83,35 @@ fn a_broadcast_reaches_the_connections_of_every_loop_but_its_sender() {
     let mut peers = connect(&server, MANY);
     opened(&server, MANY);
     assert_broadcast_from(&mut peers, [0, MANY - 1]);
+}
+
+#[test]
+fn a_sender_waits_for_loops_that_do_not_keep_up_with_its_broadcasts() {
+    /// More than the loops' queues hold.
+    const COUNT: usize = 80_000;
+    let server = serve(&["--mode", "broadcast", "--interval", "off"]);
+    let mut sender = RawPeer::connect(Wire::Line, server.port(Wire::Line));
+    let own = shard_of(&server, &sender);
+    // Whoever shares the sender's loop would hold it back.
+    let others: Vec<_> = connect(&server, MANY)
+        .into_iter()
+        .filter(|peer| shard_of(&server, peer) != own)
+        .collect();
+    thread::scope(|scope| {
+        for mut peer in others {
+            scope.spawn(move || {
+                for number in 0..COUNT {
+                    let message = Arrival::Message((number % 10).to_string().into_bytes());
+                    assert_eq!(peer.next(), message, "message {number}");
+                }
+            });
+        }
+        let mut lines = String::new();
+        for number in 0..COUNT {
+            lines.push_str(&format!("{}\n", number % 10));
+        }
+        sender.write(lines.as_bytes());
+    });
 }
 
 /// Dials at once, so often, and returns the connections that get an echo: the others are reset, as early
@@ -131,27 +173,61 @@ fn heartbeats_and_verdicts_are_each_loops_own() {
     }
 }
 
-#[test]
-fn a_second_signal_ends_every_loop_at_once() {
-    let mut server = serve(&[
-        "--drain",
-        "60s",
-        "--close-timeout",
-        "60s",
-        "--interval",
-        "off",
-    ]);
-    let _peers = connect(&server, MANY);
-    opened(&server, MANY);
-    let told = |event: &'static str| {
-        move |line: &support::process::Line| line.event(event)?["connections"].as_u64()
-    };
+/// Starts a server that waits long for connections that do not close when they are asked to.
+fn serve_patiently() -> Server {
+    let times = ["--drain", "60s", "--close-timeout", "60s"];
+    serve(&[times.as_slice(), &["--interval", "off"]].concat())
+}
+
+/// Signals twice while there are so many connections, which are left then.
+fn assert_ends_at_once(mut server: Server, count: usize) {
     server.process().signal(Signal::TERM);
-    let draining = server.process().wait_for("draining", told("draining"));
-    assert_eq!(draining, MANY as u64);
+    let told = |line: &support::process::Line| line.event("draining")?["connections"].as_u64();
+    let draining = server.process().wait_for("draining", told);
+    assert_eq!(draining, count as u64);
     server.process().signal(Signal::TERM);
     let status = server.process_mut().wait_exit();
     assert_eq!(status.code(), Some(1));
+}
+
+#[test]
+fn a_second_signal_ends_every_loop_at_once() {
+    let server = serve_patiently();
+    let _peers = connect(&server, MANY);
+    opened(&server, MANY);
+    assert_ends_at_once(server, MANY);
+}
+
+#[test]
+fn a_second_signal_is_heard_where_the_first_loop_has_no_connections() {
+    let server = serve_patiently();
+    let (first, others): (Vec<_>, Vec<_>) = connect(&server, MANY)
+        .into_iter()
+        .partition(|peer| shard_of(&server, peer) == 0);
+    let ports: Vec<_> = first.iter().map(RawPeer::local_port).collect();
+    drop(first);
+    for port in ports {
+        server.wait_closed_from(port);
+    }
+    assert_ends_at_once(server, others.len());
+}
+
+#[test]
+fn a_drain_ends_when_the_last_loop_is_done() {
+    let server = serve(&["--drain", "60s", "--interval", "off"]);
+    let mut peer = loop {
+        let peer = RawPeer::connect(Wire::Line, server.port(Wire::Line));
+        if shard_of(&server, &peer) > 0 {
+            break peer;
+        }
+    };
+    // It closes when it is asked to, after the first loop has found itself without connections.
+    let closes = thread::spawn(move || {
+        peer.ignore_until_end();
+    });
+    let summary = server.finish();
+    assert_eq!(summary["causes"]["drain"], 1);
+    closes.join().unwrap();
 }
 
 #[test]
@@ -165,6 +241,21 @@ fn a_port_that_other_loops_share_is_in_use() {
         "{}",
         second.stderr()
     );
+}
+
+#[test]
+fn room_is_told_for_the_loops_that_there_are() {
+    let mut limited = Command::new("prlimit");
+    // Not enough at the start for the loops alone.
+    limited.arg("--nofile=40:150");
+    let server = Server::start_under(limited, &[Wire::Line], &["--shards", "16"]);
+    let room = server
+        .process()
+        .wait_for("room", |line| line.event("room")?["connections"].as_u64());
+    let room = usize::try_from(room).unwrap();
+    assert!((50..=80).contains(&room), "{room}");
+    let peers = connect(&server, room);
+    opened(&server, peers.len());
 }
 
 #[test]

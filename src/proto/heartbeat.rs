@@ -411,14 +411,15 @@ impl Heartbeat {
         self.facts.has(Fact::Out).then(|| self.last_out.age(now.at))
     }
 
-    /// Returns the time since the last proof of life.
+    /// Returns the time since the last proof of life. It is no less than its share that counts against the
+    /// peer, whichever of the two stamps was rounded up by more.
     pub fn last_proof(&self, now: Moment) -> Micros {
-        self.proof.age(now.at)
+        self.proof.age(now.at).max(self.proof_fair.age(now.fair()))
     }
 
     /// Returns how much of that time is our own lateness.
     pub fn forgiveness(&self, now: Moment) -> Micros {
-        self.proof.age(now.at) - self.proof_fair.age(now.fair())
+        self.last_proof(now) - self.proof_fair.age(now.fair())
     }
 
     /// Says whether the shell does not read at present.

@@ -79,11 +79,11 @@ impl<D: Default> Core<D> {
         listener.paused_until = Some(self.now.at + ACCEPT_PAUSE);
         if !listener.exhausted {
             listener.exhausted = true;
-            if socket::is_exhausted(error) {
+            if error.raw_os_error().is_some_and(socket::is_exhausted) {
                 log::warn!(
-                    "accepting on {} pauses: {error}; raise the limit with `ulimit -n` (a service: \
-                     LimitNOFILE), or lower the number of connections",
-                    listener.addr
+                    "accepting on {} pauses: {error}; {}, or lower the number of connections",
+                    listener.addr,
+                    socket::MORE_DESCRIPTORS
                 );
             } else {
                 log::warn!("accepting on {} pauses: {error}", listener.addr);
@@ -104,37 +104,40 @@ impl<D: Default> Core<D> {
         let wire = listener.wire.make();
         let policy = listener.policy;
         let counted = listener.admission.counts(peer.ip());
-        let counts_half_open = listener.admission.counts_half_open();
-        if let Err(refusal) = self.judge(key, peer) {
+        let half_open = listener.admission.counts_half_open() && wire.has_handshake();
+        let mut marks = Flags::NONE;
+        marks.set(Mark::HalfOpen, half_open);
+        marks.set(Mark::Counted, counted);
+        if let Err(refusal) = self.judge(key, peer, marks) {
             self.refuse(handler, &stream, peer, origin, refusal, &wire);
             return;
         }
         let phase = self.next_phase();
         let session = Session::accepted(&self.env, policy, wire, phase, self.now);
-        let half_open = counts_half_open && session.phase() == Phase::Handshaking;
-        let mut marks = Flags::NONE;
-        marks.set(Mark::HalfOpen, half_open);
-        marks.set(Mark::Counted, counted);
         let is_open = session.phase() == Phase::Open;
         let id = match self.insert(stream, session, peer, origin, marks) {
             Ok(id) => id,
             Err(error) => {
                 log::warn!("could not register a connection from {peer}: {error}");
+                let addresses = &mut self.group.arrivals().addresses;
+                if half_open {
+                    addresses.leave_half_open(peer.ip(), self.now.at);
+                }
+                if counted {
+                    addresses.leave_open(peer.ip(), self.now.at);
+                }
                 return;
             }
         };
         self.conns[id.index()].ready.insert(Ready::Writable);
-        if counted || half_open {
-            let addresses = &mut self.group.arrivals().addresses;
-            addresses.enter(peer.ip(), counted, half_open);
-        }
         if is_open {
             self.offer_plain(handler, id);
         }
     }
 
-    /// Holds a new connection against the limits, and takes a place for it if it may come in.
-    fn judge(&self, key: usize, peer: SocketAddr) -> Result<(), Refusal> {
+    /// Holds a new connection against the limits, and takes a place for it if it may come in: at once,
+    /// for other loops judge theirs meanwhile.
+    fn judge(&self, key: usize, peer: SocketAddr, marks: Flags<Mark>) -> Result<(), Refusal> {
         if self.drain.is_some() {
             return Err(Refusal::Draining);
         }
@@ -147,7 +150,10 @@ impl<D: Default> Core<D> {
         self.listeners[key]
             .admission
             .judge(peer.ip(), now, &mut arrivals.addresses, paid)
-            .inspect_err(|_| self.group.leave())
+            .inspect_err(|_| self.group.leave())?;
+        let (counted, half_open) = (marks.has(Mark::Counted), marks.has(Mark::HalfOpen));
+        arrivals.addresses.enter(peer.ip(), counted, half_open);
+        Ok(())
     }
 
     /// Offers a connection of a wire without opening handshake to the handler.
@@ -280,3 +286,38 @@ impl Refusal {
 
 /// How long accepting rests when descriptors ran out and nothing ends.
 const ACCEPT_PAUSE: Micros = Micros::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{AdmissionConfig, ReactorConfig};
+    use crate::reactor::{Group, ListenerConfig, Reactor, WireFactory};
+
+    #[test]
+    fn a_place_of_an_address_is_taken_before_another_loop_judges() {
+        let group = Group::new();
+        let config = || ListenerConfig {
+            admission: AdmissionConfig {
+                open_per_address: Some(1),
+                ..AdmissionConfig::default()
+            },
+            ..ListenerConfig::new(([127, 0, 0, 1], 0).into(), WireFactory::Line)
+        };
+        let [first, second] = [(); 2].map(|()| {
+            let mut reactor =
+                Reactor::<()>::in_group(ReactorConfig::default(), &group).expect("one");
+            let id = reactor.listen(config()).expect("a free port");
+            (reactor, id.0 as usize)
+        });
+        let judge = |(reactor, key): &(Reactor<()>, usize)| {
+            let mut marks = Flags::NONE;
+            marks.insert(Mark::Counted);
+            reactor
+                .core
+                .judge(*key, ([192, 0, 2, 1], 9_001).into(), marks)
+        };
+        assert_eq!(judge(&first), Ok(()));
+        assert_eq!(judge(&second), Err(Refusal::Open));
+        assert_eq!(group.len(), 1);
+    }
+}

@@ -163,14 +163,18 @@ impl Addresses {
         }
     }
 
-    /// Looks again at those whose time has come. None of them is put back, so that the table holds
-    /// what came within the last seconds however long a flood lasts.
+    /// Looks again at those whose time has come, at a bounded number of them. None is put back, so that
+    /// the table holds what came within the last seconds however long a flood lasts; and when it is over
+    /// the room it took is given back.
     fn sweep(&mut self, now: Micros) {
-        while let Some(&(due, source)) = self.lingering.front()
-            && due <= now
-        {
+        for _ in 0..SWEPT {
+            let due = self.lingering.front().filter(|(due, _)| *due <= now);
+            let Some(&(_, source)) = due else { break };
             self.lingering.pop_front();
             self.unpaid(source, now);
+        }
+        if self.lingering.len() < self.lingering.capacity() / 8 {
+            self.lingering.shrink_to(self.lingering.len() * 2);
         }
     }
 
@@ -280,7 +284,7 @@ struct Tally {
 impl Tally {
     /// Returns until when its handshakes so far are paid for: `now`, if they are.
     fn paid_until(&self, now: Micros) -> Micros {
-        now + self.paid.left(now, BURST).unwrap_or(Micros::ZERO)
+        now + self.paid.left(now, AHEAD).unwrap_or(Micros::ZERO)
     }
 
     fn is_empty(&self) -> bool {
@@ -354,8 +358,15 @@ impl Refusal {
 /// Tables that the addresses are spread over.
 const SHARDS: usize = 64;
 
+/// Addresses looked at again when one comes, which leaves at most two to look at.
+const SWEPT: usize = 1_024;
+
 /// How far ahead of its rate an address may be.
 const BURST: Micros = Micros::from_secs(1);
+
+/// What lies ahead by more is past. Much more than a burst: another loop, which has read the clock later,
+/// may have been paid.
+const AHEAD: Micros = Micros::from_secs(60 * 60);
 
 #[cfg(test)]
 mod tests {
@@ -450,6 +461,24 @@ mod tests {
     }
 
     #[test]
+    fn what_a_loop_ahead_of_this_one_was_paid_counts() {
+        let admission = admission(AdmissionConfig {
+            handshakes_per_address: Some(10),
+            ..AdmissionConfig::default()
+        });
+        let mut addresses = Addresses::default();
+        let ahead = Micros::from_secs(7);
+        for _ in 0..10 {
+            assert_eq!(arrive(&admission, &mut addresses, PEER, ahead), Ok(()));
+        }
+        let refused = Err(Refusal::AddressRate);
+        for behind in [1, 20, 2_000] {
+            let now = ahead - millis(behind);
+            assert_eq!(arrive(&admission, &mut addresses, PEER, now), refused);
+        }
+    }
+
+    #[test]
     fn all_addresses_together_have_a_rate_too() {
         let admission = admission(AdmissionConfig {
             handshakes_per_second: Some(2),
@@ -509,6 +538,31 @@ mod tests {
         assert_eq!(arrive(&admission, &mut addresses, other, later), Ok(()));
         assert_eq!(addresses.tallies.len(), 1, "the flood is forgotten");
         assert_eq!(addresses.lingering.len(), 1);
+    }
+
+    #[test]
+    fn a_flood_of_addresses_is_forgotten_little_by_little_and_its_room_given_back() {
+        let admission = admission(AdmissionConfig {
+            handshakes_per_address: Some(1_000),
+            ..AdmissionConfig::default()
+        });
+        let mut addresses = Addresses::default();
+        for number in 0..20_000 {
+            let ip = IpAddr::from(u32::to_be_bytes(number));
+            assert_eq!(arrive(&admission, &mut addresses, ip, millis(1)), Ok(()));
+            addresses.leave_open(ip, millis(1));
+        }
+        let (flood, later) = (addresses.tallies.len(), millis(3));
+        assert_eq!(arrive(&admission, &mut addresses, PEER, later), Ok(()));
+        let left = addresses.tallies.len();
+        assert!(left > flood - 2 * SWEPT, "{left} of {flood} are left");
+        for _ in 0..100 {
+            addresses.leave_open(PEER, later);
+            assert_eq!(arrive(&admission, &mut addresses, PEER, later), Ok(()));
+        }
+        assert_eq!(addresses.tallies.len(), 1, "the flood is forgotten");
+        let places = addresses.lingering.capacity();
+        assert!(places < 2_000, "{places}");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::listener::WireFactory;
+use super::socket;
 use super::token::{ClientId, ConnId};
 use crate::close::{Cause, Evidence};
 use crate::config::{HeartbeatConfig, LimitsConfig};
@@ -324,6 +325,12 @@ impl fmt::Display for DialError {
         match self {
             Self::NameNotFound(name) => write!(f, "no address for {name}"),
             Self::Full => f.write_str("as many connections as there may be are held already"),
+            Self::Io {
+                errno: Some(errno), ..
+            } if socket::is_exhausted(*errno) => {
+                let error = io::Error::from_raw_os_error(*errno);
+                write!(f, "{error}; {}", socket::MORE_DESCRIPTORS)
+            }
             Self::Io { kind, .. } => write!(f, "{kind}"),
             Self::Timeout(cause) => write!(f, "{cause}"),
             #[cfg(feature = "websocket")]
@@ -522,6 +529,14 @@ mod tests {
             let config = ClientConfig::from_url(url).expect("a sound url");
             assert_eq!(config.authority(), authority, "{url}");
         }
+    }
+
+    #[test]
+    fn a_dial_without_a_descriptor_says_so_and_what_to_do() {
+        const EMFILE: i32 = 24;
+        let error = DialError::from(&io::Error::from_raw_os_error(EMFILE)).to_string();
+        assert!(error.contains("os error 24"), "{error}");
+        assert!(error.ends_with(socket::MORE_DESCRIPTORS), "{error}");
     }
 
     #[test]

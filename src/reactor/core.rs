@@ -123,7 +123,7 @@ impl<D> Core<D> {
         let mut wheel = Wheel::new(tick, now.at);
         wheel.reserve(config.max_connections);
         let waker = Arc::new(waker);
-        let (remote, inbox) = Remote::new(REMOTE_CAPACITY, Arc::clone(&waker));
+        let (remote, inbox) = Remote::new(Arc::clone(&waker));
         let [a, b, c, d, ..] = env.random().to_ne_bytes();
         let start = heartbeat::Phase::new(u32::from_ne_bytes([a, b, c, d]));
         Self {
@@ -552,9 +552,6 @@ pub(super) fn check_room<D>(connections: usize) -> Result<(), ConfigError> {
 /// Bytes that a connection takes beside its own struct, at most: the slab's tag, the wheel's node and an
 /// IPv6 address.
 const BESIDE: usize = 8 + Wheel::KEY_BYTES + Peers::BYTES;
-
-/// Commands of other threads that may wait for the loop.
-const REMOTE_CAPACITY: usize = 64 * 1024;
 
 #[cfg(test)]
 mod tests {

@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 use mio::Waker;
@@ -22,23 +22,66 @@ pub(super) enum Command {
     Stop,
 }
 
+impl Command {
+    /// Returns what it takes of the room for messages: their bytes, and what keeping one costs. Other
+    /// commands take none, so that a loop with more messages than it can send can still be told to stop.
+    fn weight(&self) -> usize {
+        match self {
+            Self::Send(_, message) | Self::Broadcast(message) => {
+                MESSAGE_COST + message.message().data().len()
+            }
+            Self::Close(..) | Self::Notify(_) | Self::Stop => 0,
+        }
+    }
+}
+
 /// A handle for other threads: bounded, cheap to clone, one wake for a whole batch.
 ///
-/// Nothing blocks: a call either queues or says why it did not. What happens to a message after it was
+/// Messages that wait are bounded in number and in bytes, and other calls in number, so that there is
+/// room for these when there is none for messages. Nothing blocks: a call either queues or says why it did not. What happens to a message after it was
 /// queued (the connection may be gone) is the loop's business, as for a send inside it.
 #[derive(Clone)]
 pub struct Remote {
     commands: SyncSender<Command>,
     waker: Arc<Waker>,
-    /// A wake is on its way that nobody has answered yet.
-    woken: Arc<AtomicBool>,
+    state: Arc<State>,
 }
 
 /// The loop's end of it.
 #[derive(Debug)]
 pub(super) struct Inbox {
     commands: Receiver<Command>,
-    woken: Arc<AtomicBool>,
+    state: Arc<State>,
+}
+
+/// What both ends look at.
+#[derive(Debug, Default)]
+struct State {
+    /// A wake is on its way that nobody has answered yet.
+    woken: AtomicBool,
+    /// Weight of the commands that wait.
+    weight: AtomicUsize,
+}
+
+impl State {
+    /// Takes room, if there is some. A message of any size finds room where there is no other.
+    fn enter(&self, weight: usize) -> bool {
+        self.weight
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |held| {
+                let after = held.saturating_add(weight);
+                (weight == 0 || held == 0 || after <= MOST_WEIGHT).then_some(after)
+            })
+            .is_ok()
+    }
+
+    /// Gives room back. There is nothing to give back where the loop has gone meanwhile.
+    fn leave(&self, weight: usize) {
+        self.weight
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |held| {
+                Some(held.saturating_sub(weight))
+            })
+            .ok();
+    }
 }
 
 /// Why a call from another thread was not queued.
@@ -51,21 +94,19 @@ pub enum RemoteError {
 }
 
 impl Remote {
-    pub(super) fn new(capacity: usize, waker: Arc<Waker>) -> (Self, Inbox) {
-        let (sender, receiver) = sync_channel(capacity);
-        let woken = Arc::new(AtomicBool::new(false));
+    pub(super) fn new(waker: Arc<Waker>) -> (Self, Inbox) {
+        let (sender, receiver) = sync_channel(MOST_COMMANDS);
+        let state = Arc::<State>::default();
+        let inbox = Inbox {
+            commands: receiver,
+            state: Arc::clone(&state),
+        };
         let remote = Self {
             commands: sender,
             waker,
-            woken: Arc::clone(&woken),
+            state,
         };
-        (
-            remote,
-            Inbox {
-                commands: receiver,
-                woken,
-            },
-        )
+        (remote, inbox)
     }
 
     /// Sends a message to one connection.
@@ -114,17 +155,22 @@ impl Remote {
     }
 
     fn queue(&self, command: Command) -> Result<(), RemoteError> {
-        self.commands
-            .try_send(command)
-            .map_err(|error| match error {
+        let weight = command.weight();
+        if !self.state.enter(weight) {
+            return Err(RemoteError::Full);
+        }
+        self.commands.try_send(command).map_err(|error| {
+            self.state.leave(weight);
+            match error {
                 TrySendError::Full(_) => RemoteError::Full,
                 TrySendError::Disconnected(_) => RemoteError::Gone,
-            })?;
-        if !self.woken.swap(true, Ordering::AcqRel)
+            }
+        })?;
+        if !self.state.woken.swap(true, Ordering::AcqRel)
             && let Err(error) = self.waker.wake()
         {
             // Cleared, so that the next call tries again; the command itself is safely queued.
-            self.woken.store(false, Ordering::Release);
+            self.state.woken.store(false, Ordering::Release);
             log::warn!("could not wake the loop: {error}");
         }
         Ok(())
@@ -140,12 +186,21 @@ impl fmt::Debug for Remote {
 impl Inbox {
     /// Answers a wake: what is queued after this wakes again.
     pub(super) fn acknowledge(&self) {
-        self.woken.store(false, Ordering::Release);
+        self.state.woken.store(false, Ordering::Release);
     }
 
     /// Takes the next command.
     pub(super) fn next(&self) -> Option<Command> {
-        self.commands.try_recv().ok()
+        let command = self.commands.try_recv().ok()?;
+        self.state.leave(command.weight());
+        Some(command)
+    }
+}
+
+/// Who comes now is to learn that the reactor is gone, not that its queue is full.
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        self.state.weight.store(0, Ordering::Release);
     }
 }
 
@@ -159,3 +214,12 @@ impl fmt::Display for RemoteError {
 }
 
 impl StdError for RemoteError {}
+
+/// Commands that may wait for the loop.
+const MOST_COMMANDS: usize = 64 * 1024;
+
+/// Weight of the messages among them, bytes: half as many messages, or fewer.
+const MOST_WEIGHT: usize = MOST_COMMANDS / 2 * MESSAGE_COST;
+
+/// What keeping a message costs beside its payload, bytes, generously.
+const MESSAGE_COST: usize = 512;

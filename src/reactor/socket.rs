@@ -77,11 +77,15 @@ pub(super) fn reset_on_close(stream: &TcpStream) {
     let _ = stream;
 }
 
-/// Says whether an accept failed for want of descriptors or memory: nothing is wrong with the listener.
-pub(super) fn is_exhausted(error: &io::Error) -> bool {
+/// Says whether a socket failed for want of descriptors or memory: nothing else is wrong with it.
+pub(super) fn is_exhausted(errno: i32) -> bool {
     // ENOMEM, ENFILE, EMFILE, then ENOBUFS as the BSDs and Linux number it.
-    matches!(error.raw_os_error(), Some(12 | 23 | 24 | 55 | 105))
+    matches!(errno, 12 | 23 | 24 | 55 | 105)
 }
+
+/// What to do about it.
+pub(super) const MORE_DESCRIPTORS: &str =
+    "raise the limit with `ulimit -n` (a service: LimitNOFILE)";
 
 /// Says whether a socket error is the peer's reset.
 pub(super) fn is_reset(error: &io::Error) -> bool {

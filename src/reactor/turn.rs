@@ -235,16 +235,23 @@ impl<D: Default> Core<D> {
         }
     }
 
-    /// Does what other threads asked for, a bounded part of it in each turn: they may be faster.
+    /// Does what other threads asked for, a bounded part of it in each turn: they may be faster, and to
+    /// tell everyone something takes long where there are many.
     fn take_commands<H: Handler<Data = D>>(&mut self, handler: &mut H) {
         if !self.commanded {
             return;
         }
+        let ends = self.now.at + COMMANDS_SLICE;
         for _ in 0..COMMANDS {
+            self.catch_up();
+            if self.now.at >= ends {
+                return;
+            }
             let Some(command) = self.inbox.next() else {
                 self.commanded = false;
                 break;
             };
+            self.is_behind = matches!(command, Command::Broadcast(_) | Command::Notify(_));
             let mut cx = Context::new(self);
             match command {
                 Command::Send(id, message) => {
@@ -515,7 +522,8 @@ impl<D: Default> Core<D> {
         self.wheel.schedule(key, self.now.at);
     }
 
-    /// Reads until the socket has nothing, whatever was known of it: only then may silence be judged.
+    /// Reads until the socket has nothing, whatever was known of it: only then may silence be judged. What
+    /// is left there unread, since we pause or have no time for it, speaks for the peer.
     fn read_once_more<H: Handler<Data = D>>(&mut self, handler: &mut H, id: ConnId) {
         let conn = &mut self.conns[id.index()];
         if conn.session.is_paused() {
@@ -529,7 +537,12 @@ impl<D: Default> Core<D> {
         conn.ready.insert(Ready::Readable);
         self.read(handler, id);
         self.refresh_now();
-        self.conns[id.index()].ready.set(Ready::Ending, ending);
+        let conn = &mut self.conns[id.index()];
+        conn.ready.set(Ready::Ending, ending);
+        // Where the budget was over before the input, the peer is not silent: we are behind.
+        if conn.marks.has(Mark::Carried) && conn.has_waiting_bytes() {
+            conn.session.handle_waiting_bytes(&self.env, self.now);
+        }
     }
 
     fn run_timers<H: Handler<Data = D>>(&mut self, handler: &mut H) {
@@ -761,8 +774,9 @@ const FETCHED: usize = 16;
 /// Time in one turn for the callbacks of one connection.
 const CONN_SLICE: Micros = Micros::from_millis(1);
 
-/// Commands of other threads in one turn.
+/// Commands of other threads in one turn, and time for them.
 const COMMANDS: usize = 1024;
+const COMMANDS_SLICE: Micros = Micros::from_millis(2);
 
 /// Frames decoded between two looks at the clock.
 const LOOK_UP: u32 = 8;

@@ -78,6 +78,26 @@ fn f48_a_client_that_pings_and_then_falls_silent_is_silent_at_t() {
 }
 
 #[test]
+fn a_peer_whose_bytes_we_are_behind_with_is_not_silent() {
+    let mut recorder = Recorder::reacting(|_, seen| {
+        // As when each message goes to thousands.
+        if let Seen::Message(..) = seen {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    });
+    let mut reactor = reactor();
+    let (_, addr) = listen_with(&mut reactor, config(WireFactory::Line, Some(40), Some(100)));
+    let mut peer = dial(addr);
+    // More than a buffer holds: the rest waits in the socket while what has been read is handled.
+    peer.write_all(&b"x\n".repeat(100_000)).unwrap();
+    drive_for(&mut reactor, &mut recorder, Duration::from_millis(1_500));
+    assert!(recorder.closed().is_empty(), "{:#?}", recorder.closed());
+    let messages = |seen: &&Seen| matches!(seen, Seen::Message(..));
+    let handled = recorder.seen.iter().filter(messages).count();
+    assert!((1..10_000).contains(&handled), "{handled} of 100000");
+}
+
+#[test]
 fn f5_a_slow_handler_is_not_blamed_on_peers_that_answer() {
     let mut recorder = Recorder::reacting(|_, seen| {
         if let Seen::Timer(..) = seen {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use heartwheel::close::{Cause, CloseCode};
 use heartwheel::config::ReactorConfig;
 use heartwheel::proto::message::{Message, SharedMessage};
-use heartwheel::reactor::{RemoteError, WireFactory};
+use heartwheel::reactor::{Context, Handler, RemoteError, WireFactory};
 
 use crate::support::*;
 
@@ -91,4 +91,61 @@ fn a_full_queue_and_a_gone_reactor_are_told_apart() {
     assert_eq!(full, Some(RemoteError::Full));
     drop(reactor);
     assert_eq!(remote.notify(0), Err(RemoteError::Gone));
+}
+
+#[test]
+fn messages_are_bounded_by_their_bytes_and_leave_room_for_other_calls() {
+    let reactor = reactor();
+    let remote = reactor.remote();
+    let message = SharedMessage::new(Message::binary(&[0; 1 << 20]));
+    let (mut count, mut full) = (0, None);
+    while full.is_none() && count < 1_000 {
+        full = remote.broadcast(message.clone()).err();
+        count += 1;
+    }
+    assert_eq!(full, Some(RemoteError::Full));
+    assert!(count <= 16, "{count} MiB");
+    assert_eq!(remote.notify(0), Ok(()));
+    assert_eq!(remote.stop(), Ok(()));
+    drop(reactor);
+    assert_eq!(remote.broadcast(message), Err(RemoteError::Gone));
+}
+
+#[test]
+fn a_message_of_any_size_is_queued_where_nothing_else_is() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let remote = reactor.remote();
+    let message = SharedMessage::new(Message::binary(&vec![0; 20 << 20]));
+    for _ in 0..3 {
+        assert_eq!(remote.broadcast(message.clone()), Ok(()));
+        assert_eq!(remote.broadcast(message.clone()), Err(RemoteError::Full));
+        reactor.turn(&mut recorder, Some(Duration::ZERO)).unwrap();
+    }
+}
+
+#[test]
+fn calls_that_take_long_are_spread_over_turns() {
+    /// Is busy for longer than a loop has for calls in one turn.
+    #[derive(Default)]
+    struct Slow(usize);
+
+    impl Handler for Slow {
+        type Data = u32;
+
+        fn on_notify(&mut self, _: &mut Context<'_, u32>, _: u64) {
+            let began = Instant::now();
+            while began.elapsed() < Duration::from_millis(5) {}
+            self.0 += 1;
+        }
+    }
+
+    let (mut reactor, mut slow) = (reactor(), Slow::default());
+    let remote = reactor.remote();
+    for word in 0..3 {
+        remote.notify(word).unwrap();
+    }
+    for turns in 1..=3 {
+        reactor.turn(&mut slow, None).unwrap();
+        assert_eq!(slow.0, turns);
+    }
 }

@@ -201,7 +201,6 @@ pub fn listen_with(reactor: &mut Reactor<u32>, config: ListenerConfig) -> (Liste
     (id, reactor.local_addr(id).unwrap())
 }
 
-/// A heartbeat with times in milliseconds, slack off.
 /// Returns the cause that a silent peer ends with which was pinged, has kept its socket open and has
 /// read nothing since: its kernel acknowledges all the same, and where that is known it decides.
 pub fn silence_cause(evidence: &Evidence) -> Cause {
@@ -214,6 +213,7 @@ pub fn silence_cause(evidence: &Evidence) -> Cause {
     }
 }
 
+/// Returns a heartbeat with times in milliseconds, slack off.
 pub fn heartbeat(interval: Option<u64>, timeout: Option<u64>) -> HeartbeatConfig {
     HeartbeatConfig {
         interval: interval.map(Duration::from_millis),

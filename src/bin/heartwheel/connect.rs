@@ -109,7 +109,8 @@ pub(crate) fn run(args: &ConnectArgs) -> Result<ExitCode, Failure> {
         ending: Ending::No,
     };
     let began = Instant::now();
-    signals::run(&mut reactor, &mut session, |session| {
+    let is_kept = |_: &Reactor<_>, _: &_| false;
+    signals::run(&mut reactor, &mut session, is_kept, |session| {
         session.output.flush();
         None
     })?;

@@ -160,12 +160,13 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     };
     config.check()?;
     let plans = args.plans()?;
+    warn(plans.iter().map(|plan| &plan.heartbeat), args.tick);
+    // First of all: many loops alone may take more descriptors than there are at the start.
+    let room = Room::make(args.max_connections, args.shards, plans.len());
     let group = Group::new();
     let mut reactors = (0..args.shards)
         .map(|_| Reactor::in_group(config.clone(), &group))
         .collect::<Result<Vec<_>, _>>()?;
-    warn(plans.iter().map(|plan| &plan.heartbeat), args.tick);
-    let room = Room::make(args.max_connections, args.shards);
 
     let mut output = Output::start(Form::new(args.json, args.quiet))?;
     output.record(&room.record());
@@ -187,6 +188,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
         let server = Server {
             mode: args.mode,
             held: HashMap::new(),
+            waiting: Vec::new(),
             common: Arc::clone(&common),
             group: group.clone(),
             siblings: siblings.clone(),
@@ -196,7 +198,14 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
         loops.push((reactor, server, siblings));
     }
     let sum = shards::run(loops, |reactor, server| {
-        signals::run(reactor, server, Server::after_turn)
+        signals::run(
+            reactor,
+            server,
+            Server::hears_for_others,
+            Server::after_turn,
+        )?;
+        server.siblings.notify(OVER);
+        Ok(())
     })?;
     let common = Arc::into_inner(common).expect("the loops are over");
     let common = common.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -394,10 +403,12 @@ struct Room {
 }
 
 impl Room {
-    /// Asks for as many descriptors as the system lets us have; a connection needs one.
-    fn make(connections: usize, shards: usize) -> Self {
+    /// Asks for as many descriptors as the system lets us have; a connection needs one, and so does each
+    /// listener of each loop.
+    fn make(connections: usize, shards: usize, listeners: usize) -> Self {
         let connections = connections as u64;
-        let spare = SPARE_DESCRIPTORS * shards as u64;
+        let each = LOOP_DESCRIPTORS + listeners as u64;
+        let spare = SPARE_DESCRIPTORS + each * shards as u64;
         let wanted = connections.saturating_add(spare);
         let before = rlimit::getrlimit(Resource::NOFILE).map_or(0, |(soft, _)| soft);
         let open_files = rlimit::increase_nofile_limit(wanted).unwrap_or_else(|error| {
@@ -445,12 +456,21 @@ struct Server {
     /// Messages that the queues of their connections had no room for. While one is held, nothing is
     /// read.
     held: HashMap<ConnId, SharedMessage>,
+    /// Broadcasts that other loops had no room for. Meanwhile nothing is read from who sent them.
+    waiting: Vec<Waiting>,
     common: Arc<Mutex<Common>>,
     group: Group,
     siblings: Siblings,
     /// In the first loop.
     signals: Option<Signals>,
     window: Duration,
+}
+
+/// A broadcast that some loops have still to take.
+struct Waiting {
+    from: ConnId,
+    message: SharedMessage,
+    siblings: Siblings,
 }
 
 /// What all loops of the program have together.
@@ -460,11 +480,18 @@ struct Common {
     is_aborted: bool,
 }
 
-/// Words from the first loop to the others.
+/// Words from the first loop to the others, and from each that is over: the first may be waiting for it.
 const DRAIN: u64 = 1;
 const ABORT: u64 = 2;
+const OVER: u64 = 3;
 
 impl Server {
+    /// Says whether this loop, itself without connections, still has signals to hear for the others: the
+    /// second one ends them at once.
+    fn hears_for_others(reactor: &Reactor, server: &Self) -> bool {
+        server.signals.is_some() && reactor.is_empty() && !server.group.is_empty()
+    }
+
     /// Sees to what is due once a turn; returns when to be called again although nothing happens.
     fn after_turn(&mut self) -> Option<Duration> {
         let mut common = self.common();
@@ -482,6 +509,30 @@ impl Server {
             }
             Err(error) => log::debug!("{id}: not echoed: {error}"),
         }
+    }
+
+    /// Sends a message to everyone but its sender, who waits until all loops have room for it.
+    fn broadcast(&mut self, cx: &mut Context<'_, ()>, from: ConnId, message: Message<'_>) {
+        let message = SharedMessage::new(message);
+        let others: Vec<_> = cx.connections().filter(|&id| id != from).collect();
+        for id in others {
+            if let Err(error) = cx.send_shared(id, &message) {
+                log::debug!("{id}: left out of a broadcast: {error}");
+            }
+        }
+        let siblings = self.siblings.broadcast(&message);
+        if siblings.is_empty() {
+            return;
+        }
+        cx.pause(from);
+        if self.waiting.is_empty() {
+            cx.set_timer(RETRY, 0);
+        }
+        self.waiting.push(Waiting {
+            from,
+            message,
+            siblings,
+        });
     }
 
     /// Returns what all loops share, for a moment.
@@ -552,7 +603,7 @@ impl Handler for Server {
         match self.mode {
             Mode::Echo => self.echo(cx, id, message),
             Mode::Sink => {}
-            Mode::Broadcast => broadcast(cx, id, message, &self.siblings),
+            Mode::Broadcast => self.broadcast(cx, id, message),
         }
     }
 
@@ -624,9 +675,24 @@ impl Handler for Server {
         }
     }
 
+    fn on_timer(&mut self, cx: &mut Context<'_, ()>, _: u64) {
+        self.waiting.retain_mut(|waiting| {
+            waiting.siblings = waiting.siblings.broadcast(&waiting.message);
+            let is_over = waiting.siblings.is_empty();
+            if is_over {
+                cx.resume(waiting.from);
+            }
+            !is_over
+        });
+        if !self.waiting.is_empty() {
+            cx.set_timer(RETRY, 0);
+        }
+    }
+
     fn on_notify(&mut self, cx: &mut Context<'_, ()>, word: u64) {
         match word {
             DRAIN => cx.drain(self.window),
+            OVER => {}
             _ => cx.stop(),
         }
     }
@@ -637,20 +703,15 @@ fn connections(count: usize) -> String {
     format!("{count} connection{plural}")
 }
 
-/// Sends a message to everyone but its sender.
-fn broadcast(cx: &mut Context<'_, ()>, from: ConnId, message: Message<'_>, siblings: &Siblings) {
-    let message = SharedMessage::new(message);
-    siblings.broadcast(&message);
-    let others: Vec<_> = cx.connections().filter(|&id| id != from).collect();
-    for id in others {
-        if let Err(error) = cx.send_shared(id, &message) {
-            log::debug!("{id}: left out of a broadcast: {error}");
-        }
-    }
-}
+/// Time after which another loop may have room again for broadcasts.
+const RETRY: Duration = Duration::from_millis(2);
 
-/// Descriptors of a loop that are no connections: listeners, the selector, standard streams.
-const SPARE_DESCRIPTORS: u64 = 32;
+/// Descriptors of a loop that are neither connections nor listeners: the selector, its waker and a timer.
+const LOOP_DESCRIPTORS: u64 = 3;
+
+/// Descriptors of the program that are of no loop: standard streams, signals, and what it reads now and
+/// then.
+const SPARE_DESCRIPTORS: u64 = 27;
 
 /// Fewer than this deserve a word.
 const FEW_DESCRIPTORS: u64 = 10_000;

@@ -25,9 +25,18 @@ impl Siblings {
         (0..reactors.len()).map(others).collect()
     }
 
-    /// Sends a message to every connection of the others.
-    pub(crate) fn broadcast(&self, message: &SharedMessage) {
-        self.each("a broadcast", |remote| remote.broadcast(message.clone()));
+    /// Sends a message to every connection of the others; returns those that have no room for it yet.
+    #[must_use]
+    pub(crate) fn broadcast(&self, message: &SharedMessage) -> Self {
+        let is_full = |remote: &&Remote| {
+            // One that is gone has no connections left.
+            remote.broadcast(message.clone()) == Err(RemoteError::Full)
+        };
+        Self(self.0.iter().filter(is_full).cloned().collect())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Has the others' `on_notify` called with this word.

@@ -50,14 +50,15 @@ impl Signals {
 /// Signals this close together are one.
 const TOGETHER: Duration = Duration::from_millis(2);
 
-/// Turns the loop until it is stopped; `after` sees to what is due once a turn.
+/// Turns the loop until it is stopped and nothing keeps it; `after` sees to what is due once a turn.
 pub(crate) fn run<H: Handler>(
     reactor: &mut Reactor<H::Data>,
     handler: &mut H,
+    is_kept: impl Fn(&Reactor<H::Data>, &H) -> bool,
     mut after: impl FnMut(&mut H) -> Option<Duration>,
 ) -> Result<(), Error> {
     let mut limit = None;
-    while !reactor.is_stopped() {
+    while !reactor.is_stopped() || is_kept(reactor, handler) {
         reactor.turn(handler, limit)?;
         limit = after(handler);
     }

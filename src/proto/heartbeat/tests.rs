@@ -834,6 +834,31 @@ fn the_deadline_moves_by_the_loops_own_lateness_since_the_proof() {
 }
 
 #[test]
+fn a_verdict_never_seems_early() {
+    // Of the two times one is just past a whole millisecond, and is rounded up by most of another.
+    let proof = Moment {
+        at: Micros::new(5_000_300),
+        late: Micros::new(500),
+        ..late(5, 0)
+    };
+    let mut bench = Bench::new(|_| {});
+    bench.bytes(proof);
+    let later = |secs: u64| Moment {
+        at: proof.at + Micros::from_secs(secs),
+        ..proof
+    };
+    bench.ping(later(5));
+    bench.ping(later(15));
+    let verdict = Moment {
+        at: later(25).at + Micros::new(300),
+        ..proof
+    };
+    assert_eq!(bench.timeout(verdict), Verdict::Silent);
+    assert!(bench.heartbeat.last_proof(verdict) >= Micros::from_secs(25));
+    assert_eq!(bench.heartbeat.forgiveness(verdict), Micros::ZERO);
+}
+
+#[test]
 fn lateness_before_the_proof_forgives_nothing() {
     let mut bench = Bench::new(|_| {});
     bench.bytes(late(5, 3));

@@ -58,6 +58,15 @@ impl Wire {
         }
     }
 
+    /// Says whether a connection opens with a handshake.
+    pub const fn has_handshake(&self) -> bool {
+        match self {
+            #[cfg(feature = "websocket")]
+            Self::WebSocket => true,
+            Self::Line | Self::Binary | Self::Raw | Self::Own(_) => false,
+        }
+    }
+
     /// Says whether the wire has pings of ours to send.
     pub fn has_pings(&self) -> bool {
         match self {
@@ -432,7 +441,7 @@ impl Session {
         self.phase == Phase::Open && self.heartbeat.is_silent(timing, now)
     }
 
-    /// Notes, while reading is paused, that bytes wait in the socket: proof of life under
+    /// Notes, while reading is paused or behind, that bytes wait in the socket: proof of life under
     /// [`Proof::Bytes`](crate::config::Proof::Bytes).
     pub fn handle_waiting_bytes(&mut self, env: &Env, now: Moment) {
         self.heartbeat
