@@ -169,7 +169,7 @@ fn f24_a_flood_that_takes_all_descriptors_pauses_accepting_and_nothing_else() {
         victim.probe().wait_answers(60);
         let busy = on_processor(process.pid()) - busy;
         assert!(
-            busy < began.elapsed() / 2,
+            busy < began.elapsed() / 10,
             "busy for {busy:?} of {:?}",
             began.elapsed()
         );

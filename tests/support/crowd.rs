@@ -111,11 +111,16 @@ impl Member {
         }
         let mut answered = 0;
         while let Some((first, payload)) = unmasked_frame(&self.rx) {
-            assert_eq!(first, 0x89, "only pings are expected");
-            let pong = masked_frame(0x8A, &self.rx[payload.clone()]);
-            self.stream.write_all(&pong).ok()?;
+            let is_ping = first == PING;
+            assert!(
+                is_ping || first == CLOSE,
+                "{first} is neither a ping nor a Close"
+            );
+            let opcode = if is_ping { PONG } else { CLOSE };
+            let answer = masked_frame(opcode, &self.rx[payload.clone()]);
+            self.stream.write_all(&answer).ok()?;
             self.rx.drain(..payload.end);
-            answered += 1;
+            answered += u64::from(is_ping);
         }
         Some(answered)
     }
@@ -165,6 +170,11 @@ fn raise_descriptor_limit(connections: usize) {
         setrlimit(Resource::Nofile, raised).expect("too few descriptors: raise `ulimit -Hn`");
     }
 }
+
+/// First bytes of whole frames.
+const CLOSE: u8 = 0x88;
+const PING: u8 = 0x89;
+const PONG: u8 = 0x8A;
 
 /// Threads that connect at once.
 const RUSHING: usize = 16;
