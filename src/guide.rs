@@ -92,7 +92,8 @@ pub mod architecture {
     //!
     //! Slab, wheel and table of addresses reserve room for `max_connections` at the start. That is address
     //! space: a page costs memory once the first connection is in it, and nothing is ever copied, so that
-    //! the millionth connection is taken in as fast as the first (`benches/growth.rs`). The tables that
+    //! the millionth connection is taken in as fast as the first (`benches/growth.rs`). Pages that a crowd has
+    //! touched stay for the next one. The tables that
     //! count connections by address cannot be reserved like that, since a hash touches all pages at once.
     //! They are 64 small ones, of which one at a time grows; an address takes 48 bytes at most, and a table
     //! that a flood has left nearly empty shrinks.

@@ -53,7 +53,8 @@ pub struct Stats {
     pub health: u32,
     /// Times that the machine was found to have slept.
     pub sleeps: u64,
-    /// Times that accepting was paused for want of descriptors.
+    /// Times that a listener began to rest because no socket could be had, for want of descriptors above
+    /// all, until it had all that waited.
     pub accept_pauses: u64,
     closed: [u64; Cause::ALL.len()],
 }

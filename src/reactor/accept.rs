@@ -58,7 +58,7 @@ impl<D: Default> Core<D> {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.listeners[key].ready = false;
-                    self.listeners[key].exhausted = false;
+                    self.listeners[key].pause = None;
                     return;
                 }
                 // The peer was gone before we came: nothing is wrong with the listener.
@@ -72,22 +72,28 @@ impl<D: Default> Core<D> {
         }
     }
 
-    /// Rests instead of spinning; one log line for each episode.
+    /// Rests instead of spinning; one log line for each episode, however many listeners and loops it
+    /// concerns.
     fn pause_accepting(&mut self, key: usize, error: &io::Error) {
-        self.env.stats.accept_pauses += 1;
         let listener = &mut self.listeners[key];
         listener.paused_until = Some(self.now.at + ACCEPT_PAUSE);
-        if !listener.exhausted {
-            listener.exhausted = true;
-            if error.raw_os_error().is_some_and(socket::is_exhausted) {
-                log::warn!(
-                    "accepting on {} pauses: {error}; {}, or lower the number of connections",
-                    listener.addr,
-                    socket::MORE_DESCRIPTORS
-                );
-            } else {
-                log::warn!("accepting on {} pauses: {error}", listener.addr);
-            }
+        if listener.pause.is_some() {
+            return;
+        }
+        let (pause, is_first) = self.group.pause();
+        listener.pause = Some(pause);
+        self.env.stats.accept_pauses += 1;
+        if !is_first {
+            return;
+        }
+        let addr = listener.addr;
+        if error.raw_os_error().is_some_and(socket::lacks_descriptors) {
+            log::warn!(
+                "accepting on {addr} pauses: {error}; {}, or lower the number of connections",
+                socket::MORE_DESCRIPTORS
+            );
+        } else {
+            log::warn!("accepting on {addr} pauses: {error}");
         }
     }
 

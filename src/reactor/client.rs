@@ -327,7 +327,7 @@ impl fmt::Display for DialError {
             Self::Full => f.write_str("as many connections as there may be are held already"),
             Self::Io {
                 errno: Some(errno), ..
-            } if socket::is_exhausted(*errno) => {
+            } if socket::lacks_descriptors(*errno) => {
                 let error = io::Error::from_raw_os_error(*errno);
                 write!(f, "{error}; {}", socket::MORE_DESCRIPTORS)
             }

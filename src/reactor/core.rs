@@ -198,7 +198,7 @@ impl<D> Core<D> {
             admission,
             ready: false,
             paused_until: None,
-            exhausted: false,
+            pause: None,
         });
         Ok(id)
     }

@@ -42,6 +42,8 @@ struct Shared {
     start: Start,
     loops: AtomicUsize,
     connections: AtomicUsize,
+    /// Listeners that rest because no socket could be had.
+    pauses: AtomicUsize,
     arrivals: Mutex<Arrivals>,
 }
 
@@ -62,6 +64,7 @@ impl Group {
             start: Start::now(),
             loops: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
+            pauses: AtomicUsize::new(0),
             arrivals: Mutex::default(),
         };
         Self {
@@ -112,11 +115,27 @@ impl Group {
         self.shared.connections.fetch_sub(1, Ordering::AcqRel);
     }
 
+    /// Notes that one more listener rests, until the pause is dropped, and says whether it is the first.
+    pub(super) fn pause(&self) -> (Pause, bool) {
+        let before = self.shared.pauses.fetch_add(1, Ordering::AcqRel);
+        (Pause(Arc::clone(&self.shared)), before == 0)
+    }
+
     /// Returns who is here. Held for a moment only: the other loops wait.
     pub(super) fn arrivals(&self) -> MutexGuard<'_, Arrivals> {
         // A loop that panicked in between has left at most one count behind.
         let arrivals = self.shared.arrivals.lock();
         arrivals.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A listener that rests because no socket could be had.
+#[derive(Debug)]
+pub(super) struct Pause(Arc<Shared>);
+
+impl Drop for Pause {
+    fn drop(&mut self) {
+        self.0.pauses.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -139,6 +158,19 @@ mod tests {
         other.leave();
         assert!(group.enter(2));
         assert_eq!(group.len(), 2);
+    }
+
+    #[test]
+    fn one_pause_is_the_first_until_all_are_over() {
+        let group = Group::new();
+        let other = group.clone();
+        let ((one, is_first), (two, is_second)) = (group.pause(), other.pause());
+        assert!(is_first && !is_second);
+        drop(one);
+        let (three, is_first) = group.pause();
+        assert!(!is_first);
+        drop((two, three));
+        assert!(other.pause().1);
     }
 
     #[test]

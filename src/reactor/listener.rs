@@ -7,6 +7,7 @@ use std::time::Duration;
 use mio::net::TcpListener;
 
 use super::admission::Admission;
+use super::group::Pause;
 use crate::config::{AdmissionConfig, HeartbeatConfig, LimitsConfig, WireKind};
 use crate::error::ConfigError;
 use crate::proto::codec::Codec;
@@ -207,10 +208,10 @@ pub(super) struct Listener {
     pub(super) admission: Admission,
     /// Connections may wait to be accepted.
     pub(super) ready: bool,
-    /// Accepting rests until then, because descriptors ran out.
+    /// Accepting rests until then, because no socket could be had.
     pub(super) paused_until: Option<Micros>,
-    /// This episode of it was logged.
-    pub(super) exhausted: bool,
+    /// From the first such rest until all that waited was accepted.
+    pub(super) pause: Option<Pause>,
 }
 
 #[cfg(test)]

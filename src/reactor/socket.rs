@@ -77,10 +77,10 @@ pub(super) fn reset_on_close(stream: &TcpStream) {
     let _ = stream;
 }
 
-/// Says whether a socket failed for want of descriptors or memory: nothing else is wrong with it.
-pub(super) fn is_exhausted(errno: i32) -> bool {
-    // ENOMEM, ENFILE, EMFILE, then ENOBUFS as the BSDs and Linux number it.
-    matches!(errno, 12 | 23 | 24 | 55 | 105)
+/// Says whether a socket could not be had for want of descriptors.
+pub(super) fn lacks_descriptors(errno: i32) -> bool {
+    // ENFILE and EMFILE, which all systems number alike.
+    matches!(errno, 23 | 24)
 }
 
 /// What to do about it.
