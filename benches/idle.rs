@@ -35,6 +35,9 @@
 //! The single timers come every 10 ms, so that the pings of one tick share a wake-up: what compares with
 //! them is the floor with a slack of 5 ms.
 //!
+//! `cargo bench --bench idle -- page FILE` measures nothing: it draws a picture of that JSON beside it, and
+//! writes its tables into the README.
+//!
 //! A round trip is a ping answered. Wall time would only measure the interval, so criterion is given the
 //! processor time of the server process for each, second by second. Memory is the growth of the server's
 //! resident set while most connections arrive, divided by their number. On a busy machine let all of it go

@@ -14,13 +14,13 @@ use super::peers::{self, GAPS};
 use super::plan::Plan;
 use super::report::{figures, quantiles};
 use super::subject::{ANSWERED, ENDED, HELD, Kind, LATENESS, Order, Subject};
+use super::trace;
 
 pub(crate) fn hold(plan: &Plan) -> io::Result<Value> {
     let load = &plan.many;
     // The kernel deals them out by chance: a tenth is left for the luck of the draw.
-    let processes = load
-        .connections
-        .div_ceil(if plan.is_test { 200 } else { MOST });
+    let most = if plan.is_test { 200 } else { MOST };
+    let processes = load.connections.div_ceil(most.min(plan.most * 9 / 10));
     println!("\n{load}: {processes} servers on one port");
     let mut servers = start_servers(load, processes)?;
     let resident = resident(&servers)?;
@@ -53,6 +53,11 @@ pub(crate) fn hold(plan: &Plan) -> io::Result<Value> {
         quantiles(&lateness),
         quantiles(&gaps),
     );
+    let calls = trace::count_calls(&mut servers.processes[0], load.window)?;
+    println!(
+        "  one of them under strace, a round trip: {}",
+        trace::show(&calls)
+    );
     Ok(json!({
         "connections": served.number(HELD),
         "processes": processes,
@@ -63,6 +68,7 @@ pub(crate) fn hold(plan: &Plan) -> io::Result<Value> {
         "round_trips": round.number(ANSWERED),
         "ping_lateness_us": figures(&lateness),
         "gap_error_us": figures(&gaps),
+        "calls_per_round_trip": calls,
         "load_average": load_average()?,
     }))
 }
@@ -134,5 +140,5 @@ fn check(load: &Load, served: &Look, heard: &Look) -> io::Result<()> {
     Ok(())
 }
 
-/// Connections that a process is to hold.
+/// Connections that a process is to hold: an address has 28 000 ports.
 const MOST: usize = 17_000;

@@ -4,6 +4,7 @@ mod foreign;
 mod many;
 mod measure;
 mod ours;
+mod page;
 mod peers;
 mod plan;
 mod report;
@@ -28,13 +29,22 @@ use report::{Rows, Spread};
 use subject::{Kind, Subject};
 
 pub(crate) fn main() -> io::Result<()> {
-    let arguments: Vec<_> = env::args().skip(1).collect();
+    let is_word = |argument: &String| argument != "--bench";
+    let arguments: Vec<_> = env::args().skip(1).filter(is_word).collect();
     if let Some(role) = role(&arguments) {
         raise_descriptor_limit()?;
         return take_role(role);
     }
     let limit = raise_descriptor_limit()?;
+    if let [word, json] = &arguments[..]
+        && word == "page"
+    {
+        return page::draw(json.as_ref(), false);
+    }
     let plan = Plan::parse(arguments, limit)?;
+    if plan.is_test {
+        page::draw(page::PUBLISHED.as_ref(), true)?;
+    }
     build_foreign(&plan)?;
     let mut report = json!({ "machine": report::machine(), "plan": plan.to_json() });
     for stage in &plan.stages {

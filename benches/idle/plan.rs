@@ -47,6 +47,8 @@ pub(crate) struct Plan {
     pub(crate) dense: Load,
     pub(crate) sparse: Load,
     pub(crate) many: Load,
+    /// Connections that one process has descriptors for.
+    pub(crate) most: usize,
     pub(crate) pairs: usize,
     /// Who serves beside the floor.
     pub(crate) servers: Vec<Kind>,
@@ -59,6 +61,8 @@ pub(crate) struct Plan {
     pub(crate) silence: Duration,
     pub(crate) json: Option<PathBuf>,
     pub(crate) is_test: bool,
+    /// What was typed.
+    pub(crate) command: String,
 }
 
 impl Plan {
@@ -66,9 +70,10 @@ impl Plan {
     pub(crate) fn parse(arguments: Vec<String>, limit: u64) -> io::Result<Self> {
         let is_test = arguments.iter().any(|argument| argument == "--test");
         let mut plan = if is_test { Self::small() } else { Self::full() };
+        plan.command = format!("cargo bench --bench idle -- {}", arguments.join(" "));
         let mut arguments = arguments.into_iter();
         while let Some(argument) = arguments.next() {
-            if argument == "--test" || argument == "--bench" {
+            if argument == "--test" {
                 continue;
             }
             if let Some(stage) = Stage::ALL
@@ -96,6 +101,7 @@ impl Plan {
             dense: Load::new("dense", 18_000, 2).in_two_waves(),
             sparse: Load::new("sparse", 2_000, 4),
             many: Load::new("many", 100_000, 10),
+            most: 0,
             pairs: 5,
             servers: Kind::OWN.to_vec(),
             slacks: [0, 10, 50, 250].map(Duration::from_millis).to_vec(),
@@ -104,6 +110,7 @@ impl Plan {
             silence: Duration::from_secs(5),
             json: None,
             is_test: false,
+            command: String::new(),
         }
     }
 
@@ -173,25 +180,22 @@ impl Plan {
             .unwrap_or(usize::MAX)
             .saturating_sub(SPARE);
         for load in [&mut self.dense, &mut self.sparse] {
-            if load.connections > most {
-                println!(
-                    "{} connections: a process may have no more than {limit} descriptors",
-                    most
-                );
-                load.connections = most;
-            }
+            load.connections = load.connections.min(most);
         }
+        self.most = most;
         println!(
-            "one process holds {} of 100 000 connections, for it may have {limit} descriptors; figures \
-             are for each connection",
-            self.dense.connections
+            "a process may have {limit} descriptors: one holds {} connections where {} are meant, and figures are \
+             for each; several hold {} (stage `many`)",
+            self.dense.connections, self.sessions, self.many.connections,
         );
     }
 
     pub(crate) fn to_json(&self) -> Value {
         let millis: Vec<_> = self.slacks.iter().map(Duration::as_millis).collect();
         let stages: Vec<_> = self.stages.iter().map(|stage| stage.name()).collect();
-        json!({ "stages": stages, "pairs": self.pairs, "slacks_ms": millis })
+        json!({
+            "command": self.command, "stages": stages, "pairs": self.pairs, "slacks_ms": millis,
+        })
     }
 }
 

@@ -34,13 +34,22 @@ impl Spread {
         }
     }
 
-    fn show(&self, decimals: usize) -> String {
+    pub(crate) fn show(&self, decimals: usize) -> String {
         let (median, least, most) = (self.median, self.least, self.most);
         format!("{median:.decimals$} ({least:.decimals$}..{most:.decimals$})")
     }
 
     fn to_json(self) -> Value {
         json!({ "median": self.median, "least": self.least, "most": self.most })
+    }
+
+    pub(crate) fn from_json(spread: &Value) -> Option<Self> {
+        let figure = |name: &str| spread[name].as_f64();
+        Some(Self {
+            least: figure("least")?,
+            median: figure("median")?,
+            most: figure("most")?,
+        })
     }
 }
 

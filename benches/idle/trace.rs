@@ -10,6 +10,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Map, Value, json};
 
+use super::control::Process;
 use super::measure::{Load, Pair};
 use super::plan::Plan;
 use super::subject::{ANSWERED, Kind, Subject};
@@ -28,14 +29,7 @@ pub(crate) fn count(plan: &Plan) -> io::Result<Value> {
     for kind in Kind::OWN {
         let slack = Some(Duration::ZERO);
         let calls = count_one(Subject { kind, slack }, &load, plan.is_test)?;
-        let shown = calls
-            .iter()
-            .map(|(name, count)| format!("{name} {count:.3}"));
-        println!(
-            "  {:28}{}",
-            kind.name(),
-            shown.collect::<Vec<_>>().join(", ")
-        );
+        println!("  {:28}{}", kind.name(), show(&calls));
         if matches!(kind, Kind::Floor | Kind::Heartwheel) {
             check(&calls)?;
         }
@@ -44,17 +38,27 @@ pub(crate) fn count(plan: &Plan) -> io::Result<Value> {
     Ok(counted.into())
 }
 
-fn count_one(subject: Subject, load: &Load, is_test: bool) -> io::Result<BTreeMap<String, f64>> {
+fn count_one(subject: Subject, load: &Load, is_test: bool) -> io::Result<Calls> {
     let mut pair = Pair::start(subject, load)?;
     pair.peers.tell(&format!("open {}", load.connections))?;
     pair.peers.answer()?;
     sleep(2 * load.interval);
-    let trace = Trace::attach(pair.server.id())?;
-    let before = pair.server.look()?;
-    sleep(if is_test { load.window } else { WINDOW });
-    let looked = pair.server.look()?.since(&before);
-    let calls = trace.end()?;
+    let window = if is_test { load.window } else { WINDOW };
+    let calls = count_calls(&mut pair.server, window)?;
     pair.check_held(load.connections)?;
+    Ok(calls)
+}
+
+/// How often each system call was made for a ping answered, by name.
+pub(crate) type Calls = BTreeMap<String, f64>;
+
+/// Counts the calls of a server for a time.
+pub(crate) fn count_calls(server: &mut Process, window: Duration) -> io::Result<Calls> {
+    let trace = Trace::attach(server.id())?;
+    let before = server.look()?;
+    sleep(window);
+    let looked = server.look()?.since(&before);
+    let calls = trace.end()?;
     let round_trips = looked.number(ANSWERED) as f64;
     let each = calls
         .into_iter()
@@ -63,8 +67,15 @@ fn count_one(subject: Subject, load: &Load, is_test: bool) -> io::Result<BTreeMa
     Ok(each.filter(|(_, each)| *each >= 0.001).collect())
 }
 
+pub(crate) fn show(calls: &Calls) -> String {
+    let shown = calls
+        .iter()
+        .map(|(name, count)| format!("{name} {count:.3}"));
+    shown.collect::<Vec<_>>().join(", ")
+}
+
 /// One write and one read a round trip, give or take what lies across the ends of the window.
-fn check(calls: &BTreeMap<String, f64>) -> io::Result<()> {
+fn check(calls: &Calls) -> io::Result<()> {
     let of = |kind: &str| -> f64 {
         let named = calls.iter().filter(|(name, _)| name.contains(kind));
         named.map(|(_, each)| each).sum()
