@@ -19,6 +19,8 @@ use support::{PATIENCE, Wire};
 
 const INTERVAL: Duration = Duration::from_millis(500);
 const TIMEOUT: Duration = Duration::from_millis(1_500);
+/// Half of what the loop takes for a stop of the whole process.
+const STOP: Duration = Duration::from_millis(125);
 const TIMES: [&str; 4] = ["--interval", "500ms", "--timeout", "1500ms"];
 
 const CROWD: usize = 200;
@@ -215,18 +217,17 @@ fn a_server_sums_up_how_late_its_pings_were() {
     );
     let crowd = Crowd::connect(server.port(Wire::WebSocket), CROWD);
     crowd.wait_for_answers(2 * CROWD as u64);
-    // Half of an interval's pings are late by up to that, too short a stop for any to be passed over.
-    server.process().stop();
-    thread::sleep(INTERVAL / 2);
-    server.process().resume();
-    let answered = crowd.answered();
-    crowd.wait_for_answers(answered + CROWD as u64);
+    // A quarter of an interval's pings are late by up to that. Where a busy machine makes a stop much
+    // longer they are passed over, which several stops in a row will hardly be.
+    for _ in 0..3 {
+        server.process().stop();
+        thread::sleep(STOP);
+        server.process().resume();
+        let answered = crowd.answered();
+        crowd.wait_for_answers(answered + CROWD as u64);
+    }
     let record = Record(server.finish());
     let (p50, p999) = (record.time("ping_late_p50"), record.time("ping_late_p999"));
     assert!(p50 <= p999);
-    assert!(
-        p999 >= INTERVAL / 4,
-        "{p999:?} after a stop of {:?}",
-        INTERVAL / 2
-    );
+    assert!(p999 >= STOP / 2, "{p999:?} after stops of {STOP:?}");
 }
