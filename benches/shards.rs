@@ -133,11 +133,12 @@ impl Server {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut line = String::new();
         let mut output = BufReader::new(child.stdout.take().unwrap());
-        output.read_line(&mut line).unwrap();
-        let listening: serde_json::Value = serde_json::from_str(&line).unwrap();
-        let url = listening["addr"].as_str().unwrap().to_owned();
+        let url = output.by_ref().lines().find_map(|line| {
+            let event: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
+            Some(event["addr"].as_str()?.to_owned())
+        });
+        let url = url.expect("it listens");
         Self { child, output, url }
     }
 
