@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::rc::Rc;
 
 use heartwheel::close::Cause;
-use heartwheel::config::AdmissionConfig;
+use heartwheel::config::{AdmissionConfig, ReactorConfig};
 use heartwheel::reactor::{ListenerConfig, Reactor, Welcome, WireFactory};
 use socket2::{Domain, Socket, Type};
 
@@ -175,6 +175,25 @@ fn loopback_is_exempt_over_ipv4_from_a_listener_for_both_families() {
     let both = SocketAddr::from((Ipv4Addr::LOCALHOST, both.port()));
     let _peers = [dial(both), dial(both)];
     drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 2);
+}
+
+#[test]
+fn a_turn_accepts_no_more_than_its_budget_and_those_who_wait_come_next() {
+    const BUDGET: usize = 4;
+    let mut reactor = reactor_with(ReactorConfig {
+        accept_budget: BUDGET,
+        ..ReactorConfig::default()
+    });
+    let mut recorder = Recorder::default();
+    let config = ListenerConfig::new(([127, 0, 0, 1], 0).into(), WireFactory::Line);
+    let (_, addr) = listen_with(&mut reactor, config);
+    let peers: Vec<_> = (0..3 * BUDGET).map(|_| dial(addr)).collect();
+    let mut open = 0;
+    drive(&mut reactor, &mut recorder, |seen| {
+        let before = std::mem::replace(&mut open, seen.opened().len());
+        assert!(open <= before + BUDGET, "{open} after {before}");
+        open == peers.len()
+    });
 }
 
 #[test]
