@@ -7,7 +7,6 @@ mod support;
 
 use std::net::TcpListener;
 use std::process::{Command, ExitStatus};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, geteuid};
@@ -368,11 +367,9 @@ fn f24_the_limit_of_descriptors_is_raised_at_the_start_and_told() {
         ])
     });
     assert_eq!(told, [100, 150, 119]);
-    let deadline = Instant::now() + PATIENCE;
-    while !process.stderr().contains("LimitNOFILE") {
-        assert!(Instant::now() < deadline, "{}", process.stderr());
-        thread::sleep(Duration::from_millis(10));
-    }
+    process.wait_logged("what to do", |line| {
+        line.text.contains("LimitNOFILE").then_some(())
+    });
 }
 
 // Signals.

@@ -110,7 +110,7 @@ impl<D: Default> Core<D> {
         let wire = listener.wire.make();
         let policy = listener.policy;
         let counted = listener.admission.counts(peer.ip());
-        let half_open = listener.admission.counts_half_open() && wire.has_handshake();
+        let half_open = listener.admission.counts_half_open() && wire.kind().is_websocket();
         let mut marks = Flags::NONE;
         marks.set(Mark::HalfOpen, half_open);
         marks.set(Mark::Counted, counted);

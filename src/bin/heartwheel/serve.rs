@@ -321,7 +321,7 @@ fn cannot_listen(flag: &str, error: Error) -> Failure {
     };
     let port = addr.port();
     let (what, advice) = match source.kind() {
-        _ if matches!(source.raw_os_error(), Some(ENFILE | EMFILE)) => (
+        _ if matches!(source.raw_os_error(), Some(libc::ENFILE | libc::EMFILE)) => (
             source.to_string(),
             "raise the limit with ulimit -Hn, or choose fewer --shards".to_owned(),
         ),
@@ -716,10 +716,6 @@ const LOOP_DESCRIPTORS: u64 = 3;
 /// Descriptors of the program that are of no loop: standard streams, signals, and what it reads now and
 /// then.
 const SPARE_DESCRIPTORS: u64 = 27;
-
-/// No descriptor is left, in the system or in this process.
-const ENFILE: i32 = 23;
-const EMFILE: i32 = 24;
 
 /// Fewer than this deserve a word.
 const FEW_DESCRIPTORS: u64 = 10_000;

@@ -58,15 +58,6 @@ impl Wire {
         }
     }
 
-    /// Says whether a connection opens with a handshake.
-    pub const fn has_handshake(&self) -> bool {
-        match self {
-            #[cfg(feature = "websocket")]
-            Self::WebSocket => true,
-            Self::Line | Self::Binary | Self::Raw | Self::Own(_) => false,
-        }
-    }
-
     /// Says whether the wire has pings of ours to send.
     pub fn has_pings(&self) -> bool {
         match self {
