@@ -35,12 +35,12 @@ pub(crate) fn main() -> io::Result<()> {
         raise_descriptor_limit()?;
         return take_role(role);
     }
-    let limit = raise_descriptor_limit()?;
     if let [word, json] = &arguments[..]
         && word == "page"
     {
         return page::draw(json.as_ref(), false);
     }
+    let limit = raise_descriptor_limit()?;
     let plan = Plan::parse(arguments, limit)?;
     if plan.is_test {
         page::draw(page::PUBLISHED.as_ref(), true)?;

@@ -1,5 +1,6 @@
 //! The page of results: a picture and a table, both drawn from the JSON of a run.
 
+use std::error::Error;
 use std::fmt::Write;
 use std::fs;
 use std::io;
@@ -184,7 +185,9 @@ fn picture(rows: &[Row]) -> io::Result<String> {
     Ok(svg)
 }
 
-fn draw_on(svg: &mut String, rows: &[Row]) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+type Drawn = Result<(), Box<dyn Error + Send + Sync>>;
+
+fn draw_on(svg: &mut String, rows: &[Row]) -> Drawn {
     let height = ABOVE + BELOW + ROW * rows.len() as u32;
     let area = SVGBackend::with_string(svg, (WIDTH, height)).into_drawing_area();
     area.fill(&WHITE)?;
@@ -206,7 +209,6 @@ fn draw_on(svg: &mut String, rows: &[Row]) -> Result<(), Box<dyn std::error::Err
     }
     .draw(&right, rows)?;
     area.present()?;
-    drop((area, left, right));
     Ok(())
 }
 
@@ -223,11 +225,7 @@ struct Panel {
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 impl Panel {
-    fn draw(
-        &self,
-        area: &Area<'_>,
-        rows: &[Row],
-    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    fn draw(&self, area: &Area<'_>, rows: &[Row]) -> Drawn {
         let most = rows
             .iter()
             .map(|row| self.place((self.figure)(row).most))

@@ -38,8 +38,9 @@ impl Command {
 /// A handle for other threads: bounded, cheap to clone, one wake for a whole batch.
 ///
 /// Messages that wait are bounded in number and in bytes, and other calls in number, so that there is
-/// room for these when there is none for messages. Nothing blocks: a call either queues or says why it did not. What happens to a message after it was
-/// queued (the connection may be gone) is the loop's business, as for a send inside it.
+/// room for these when there is none for messages. Nothing blocks: a call either queues or says why it
+/// did not. What happens to a message after it was queued (the connection may be gone) is the loop's
+/// business, as for a send inside it.
 #[derive(Clone)]
 pub struct Remote {
     commands: SyncSender<Command>,
