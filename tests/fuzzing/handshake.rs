@@ -182,7 +182,14 @@ fn check_response(input: &[u8], limits: &HeadLimits, seed: u64) {
     let head = &input[..len];
     let ends = (4..len).filter(|&at| head[..at].ends_with(b"\r\n\r\n"));
     let start = ends.max().unwrap_or(0);
-    let first_line = check_lines(&head[start..], response.headers());
+    // A line that begins with a blank goes on with the one before (RFC 9112, section 5.2).
+    let mut head = head[start..].to_vec();
+    for at in 0..head.len().saturating_sub(2) {
+        if let [b'\r', b'\n', b' ' | b'\t'] = head[at..at + 3] {
+            head[at..at + 2].fill(b' ');
+        }
+    }
+    let first_line = check_lines(&head, response.headers());
     assert!(first_line.starts_with(b"HTTP/1.1 101"));
 }
 

@@ -28,7 +28,7 @@
 //! | 4.1 | MUST wait for the response before sending more | s4_1_nothing_is_sent_between_the_request_and_the_response |
 //! | 4.1, response | a response that does not conform MUST fail, one that does is taken | s4_1_the_sample_response_is_taken_however_its_case_and_blanks |
 //! | | | s4_1_a_response_that_is_not_http_fails |
-//! | | | s4_1_a_response_with_a_body_fails |
+//! | | | s4_1_a_body_that_the_response_announces_is_none |
 //! | | | s4_1_a_response_beyond_the_limits_fails |
 //! | | | s4_1_a_response_may_arrive_in_any_two_pieces |
 //! | | | s4_1_frames_in_the_segment_of_the_response_are_read |
@@ -47,7 +47,7 @@
 //! | | | s4_2_1_frames_in_the_segment_of_the_request_are_read |
 //! | 4.2.1, 1 | GET, HTTP/1.1 or higher (there is none), a Request-URI | s4_2_1_the_method_is_get |
 //! | | | s4_2_1_the_version_is_http_1_1 |
-//! | | | s4_2_1_the_target_is_a_resource_name_or_an_absolute_uri_of_the_host |
+//! | | | s4_2_1_the_target_is_a_resource_name_or_an_absolute_uri |
 //! | 4.2.1, 2 | Host | s4_2_1_host_is_there_once_and_is_an_authority |
 //! | 4.2.1, 3 and 4 | Upgrade and Connection, lists of tokens, ASCII case aside | s4_2_1_upgrade_names_websocket |
 //! | | | s4_2_1_connection_names_upgrade |

@@ -5,7 +5,7 @@ use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use httparse::Status;
+use httparse::{ParserConfig, Status};
 
 use crate::proto::websocket::handshake::head::{
     HeadLimits, HeadWriter, Headers, InvalidHead, accept_of, before_bare_line_feed, is_token,
@@ -110,14 +110,9 @@ pub fn parse_response<'a>(
             interim_len = total;
             continue;
         }
-        let subprotocol = head.judge(expected_accept, offered)?;
-        return Ok(Some((
-            Response {
-                headers: head.headers,
-                subprotocol,
-            },
-            total,
-        )));
+        head.judge(expected_accept, offered)?;
+        let headers = head.headers;
+        return Ok(Some((Response { headers }, total)));
     }
 }
 
@@ -125,22 +120,22 @@ pub fn parse_response<'a>(
 #[derive(Clone, Debug)]
 pub struct Response<'a> {
     headers: Headers<'a>,
-    subprotocol: Option<&'a str>,
 }
 
 impl<'a> Response<'a> {
     /// Returns the subprotocol that the server chose, one of those offered.
-    pub fn subprotocol(&self) -> Option<&'a str> {
-        self.subprotocol
+    pub fn subprotocol(&self) -> Option<&str> {
+        std::str::from_utf8(self.headers.only("sec-websocket-protocol")?).ok()
     }
 
-    /// Returns the value of the first header line of that name, ASCII case aside.
-    pub fn header(&self, name: &str) -> Option<&'a [u8]> {
+    /// Returns the value of the first header field of that name, ASCII case aside. One that the server
+    /// spread over several lines stands on one, with blanks where it was folded (RFC 9112, section 5.2).
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
         self.headers.all(name).next()
     }
 
-    /// Returns all header lines, name and value, in their order.
-    pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
+    /// Returns all header fields, name and value, in their order.
+    pub fn headers(&self) -> impl Iterator<Item = (&'a str, &[u8])> {
         self.headers.iter()
     }
 }
@@ -180,8 +175,6 @@ pub enum ResponseError {
     Extension,
     /// The server chose a subprotocol that was not offered, or several (RFC 6455, 4.1, item 6).
     Subprotocol,
-    /// The server announces a body where its frames begin (RFC 9110, 8.6; RFC 9112, 6.1).
-    Body,
 }
 
 impl fmt::Display for ResponseError {
@@ -206,7 +199,6 @@ impl fmt::Display for ResponseError {
             Self::Accept => f.write_str("sec-websocket-accept does not answer our key"),
             Self::Extension => f.write_str("server chose an extension that was not offered"),
             Self::Subprotocol => f.write_str("server chose a subprotocol that was not offered"),
-            Self::Body => f.write_str("server announces a body with its upgrade"),
         }
     }
 }
@@ -226,18 +218,23 @@ impl<'a> Head<'a> {
         let mut headers = limits.header_storage();
         let mut parsed = httparse::Response::new(&mut headers);
         let (head, is_cut) = before_bare_line_feed(input);
-        let status = parsed.parse(head).map_err(|error| match error {
-            httparse::Error::TooManyHeaders => ResponseError::TooManyHeaders {
-                limit: limits.max_headers,
-            },
-            httparse::Error::HeaderName => ResponseError::Malformed("header name"),
-            httparse::Error::HeaderValue => ResponseError::Malformed("header value"),
-            httparse::Error::NewLine => ResponseError::Malformed("end of line"),
-            httparse::Error::Version => ResponseError::Malformed("http version"),
-            httparse::Error::Status | httparse::Error::Token => {
-                ResponseError::Malformed("status line")
-            }
-        })?;
+        // RFC 9112, 5.2: folded fields are taken from servers.
+        let mut parser = ParserConfig::default();
+        parser.allow_obsolete_multiline_headers_in_responses(true);
+        let status = parser
+            .parse_response(&mut parsed, head)
+            .map_err(|error| match error {
+                httparse::Error::TooManyHeaders => ResponseError::TooManyHeaders {
+                    limit: limits.max_headers,
+                },
+                httparse::Error::HeaderName => ResponseError::Malformed("header name"),
+                httparse::Error::HeaderValue => ResponseError::Malformed("header value"),
+                httparse::Error::NewLine => ResponseError::Malformed("end of line"),
+                httparse::Error::Version => ResponseError::Malformed("http version"),
+                httparse::Error::Status | httparse::Error::Token => {
+                    ResponseError::Malformed("status line")
+                }
+            })?;
         let len = match status {
             Status::Complete(len) => len,
             Status::Partial if is_cut => return Err(ResponseError::Malformed("end of line")),
@@ -252,18 +249,18 @@ impl<'a> Head<'a> {
             Self {
                 code,
                 version,
-                headers: Headers(headers),
+                headers: Headers::unfold(headers),
             },
             len,
         )))
     }
 
-    /// Checks the head against section 4.1, and returns the subprotocol it chose.
+    /// Checks the head against section 4.1.
     fn judge(
         &self,
         expected_accept: &[u8; 28],
         offered: &[impl AsRef<str>],
-    ) -> Result<Option<&'a str>, ResponseError> {
+    ) -> Result<(), ResponseError> {
         let Self {
             code,
             version,
@@ -301,32 +298,23 @@ impl<'a> Head<'a> {
         if headers.all("sec-websocket-extensions").next().is_some() {
             return Err(ResponseError::Extension);
         }
-        // RFC 9110, 8.6, and RFC 9112, 6.1: a server MUST NOT send these with a status of 1xx. What counts
-        // a body where we see frames would read another conversation.
-        if ["content-length", "transfer-encoding"]
-            .iter()
-            .any(|name| headers.all(name).next().is_some())
-        {
-            return Err(ResponseError::Body);
-        }
-        self.chosen_subprotocol(offered)
+        // Content-Length and Transfer-Encoding say nothing here. RFC 9112, 6.3, item 1: a response of 1xx "is
+        // always terminated by the first empty line after the header fields, regardless of the header
+        // fields present in the message".
+        self.check_subprotocol(offered)
     }
 
     /// 6: "the use of a subprotocol that was not present in the client's handshake"; 11.3.4: the field
     /// "MUST NOT appear more than once in an HTTP response"
-    fn chosen_subprotocol(
-        &self,
-        offered: &[impl AsRef<str>],
-    ) -> Result<Option<&'a str>, ResponseError> {
+    fn check_subprotocol(&self, offered: &[impl AsRef<str>]) -> Result<(), ResponseError> {
         let mut values = self.headers.all("sec-websocket-protocol");
         let Some(value) = values.next() else {
-            return Ok(None);
+            return Ok(());
         };
-        let is_offered = |chosen: &&str| offered.iter().any(|name| name.as_ref() == *chosen);
-        let chosen = std::str::from_utf8(value).ok().filter(is_offered);
-        match (chosen, values.next()) {
-            (Some(chosen), None) => Ok(Some(chosen)),
-            (None, _) | (Some(_), Some(_)) => Err(ResponseError::Subprotocol),
+        let is_offered = offered.iter().any(|name| name.as_ref().as_bytes() == value);
+        match is_offered && values.next().is_none() {
+            true => Ok(()),
+            false => Err(ResponseError::Subprotocol),
         }
     }
 }

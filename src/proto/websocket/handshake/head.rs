@@ -1,6 +1,7 @@
 //! What requests and responses have in common: header fields, and the writing of a head that no value
 //! can break out of.
 
+use std::collections::BTreeMap;
 use std::error::Error as StdError;
 use std::fmt;
 
@@ -52,31 +53,64 @@ impl HeadLimits {
     }
 }
 
-/// The received header lines, in their order.
+/// The received header fields, in their order.
 #[derive(Clone, Debug)]
-pub(super) struct Headers<'a>(pub(super) Vec<Header<'a>>);
+pub(super) struct Headers<'a> {
+    fields: Vec<Header<'a>>,
+    /// Values that stood on several lines, put on one, by the place of their field.
+    unfolded: BTreeMap<usize, Vec<u8>>,
+}
 
 impl<'a> Headers<'a> {
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
-        self.0.iter().map(|header| (header.name, header.value))
+    /// Takes fields whose values stand on one line each.
+    pub(super) fn new(fields: Vec<Header<'a>>) -> Self {
+        let unfolded = BTreeMap::new();
+        Self { fields, unfolded }
     }
 
-    /// Returns the values of all lines of that name, ASCII case aside.
-    pub(super) fn all(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+    /// Takes fields whose values may go on in the next line. RFC 9112, section 5.2: "A user agent that
+    /// receives an obs-fold in a response message ... MUST replace each received obs-fold with one or
+    /// more SP octets prior to interpreting the field value."
+    pub(super) fn unfold(fields: Vec<Header<'a>>) -> Self {
+        let folded = fields
+            .iter()
+            .enumerate()
+            .filter(|(_, field)| field.value.contains(&b'\n'));
+        let blank = |&byte: &u8| {
+            if matches!(byte, b'\r' | b'\n') {
+                b' '
+            } else {
+                byte
+            }
+        };
+        let unfolded = folded.map(|(at, field)| (at, field.value.iter().map(blank).collect()));
+        let unfolded = unfolded.collect();
+        Self { fields, unfolded }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&'a str, &[u8])> {
+        self.fields.iter().enumerate().map(|(at, field)| {
+            let unfolded = self.unfolded.get(&at).map(Vec::as_slice);
+            (field.name, unfolded.unwrap_or(field.value))
+        })
+    }
+
+    /// Returns the values of all fields of that name, ASCII case aside.
+    pub(super) fn all(&self, name: &str) -> impl Iterator<Item = &[u8]> {
         self.iter()
             .filter(move |(other, _)| other.eq_ignore_ascii_case(name))
             .map(|(_, value)| value.trim_ascii())
     }
 
-    /// Returns the value of the only line of that name.
-    pub(super) fn only(&self, name: &str) -> Option<&'a [u8]> {
+    /// Returns the value of the only field of that name.
+    pub(super) fn only(&self, name: &str) -> Option<&[u8]> {
         let mut values = self.all(name);
         values.next().filter(|_| values.next().is_none())
     }
 
     /// Returns the elements of a comma-separated list that may stand on several lines. Empty elements
     /// are legal and mean nothing (RFC 9110, section 5.6.1.2).
-    pub(super) fn list(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+    pub(super) fn list(&self, name: &str) -> impl Iterator<Item = &[u8]> {
         self.all(name)
             .flat_map(|value| value.split(|&byte| byte == b','))
             .map(<[u8]>::trim_ascii)
@@ -301,7 +335,16 @@ mod tests {
             name,
             value: value.as_bytes(),
         };
-        Headers(lines.iter().map(line).collect())
+        Headers::new(lines.iter().map(line).collect())
+    }
+
+    #[test]
+    fn a_folded_value_is_told_on_one_line() {
+        let field = |value| Header { name: "a", value };
+        let fields = vec![field(b"x\r\n\ty\r\n z"), field(b"w")];
+        let headers = Headers::unfold(fields);
+        let values: Vec<_> = headers.all("a").collect();
+        assert_eq!(values, [&b"x  \ty   z"[..], b"w"]);
     }
 
     #[test]

@@ -90,7 +90,7 @@ impl<'a> Request<'a> {
             method,
             target,
             version,
-            headers: Headers(headers),
+            headers: Headers::new(headers),
         };
         request.check_host()?;
         request.check_body()?;
@@ -181,12 +181,12 @@ impl<'a> Request<'a> {
     }
 
     /// Returns the value of the first header line of that name, ASCII case aside.
-    pub fn header(&self, name: &str) -> Option<&'a [u8]> {
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
         self.headers.all(name).next()
     }
 
     /// Returns all header lines, name and value, in their order.
-    pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
+    pub fn headers(&self) -> impl Iterator<Item = (&'a str, &[u8])> {
         self.headers.iter()
     }
 
@@ -205,43 +205,61 @@ impl<'a> Request<'a> {
     /// or with one that is not an authority.
     fn check_host(&self) -> Result<(), HandshakeError> {
         let is_optional = self.version < 1 && self.header("host").is_none();
-        match is_optional || self.host().is_some() {
+        match is_optional || self.has_sound_host() {
             true => Ok(()),
             false => Err(HandshakeError::Host),
         }
     }
 
-    fn host(&self) -> Option<Authority<'a>> {
-        let value = self.headers.only("host")?;
-        Authority::parse(std::str::from_utf8(value).ok()?)
+    /// Returns the host that the request is for, with its port where one is named: what an absolute
+    /// target says, else what the Host field says. `None` for a target of HTTP/1.0 without either, and
+    /// for an absolute one that names no host.
+    ///
+    /// RFC 9112, section 3.2.2: a server that is sent an absolute target "MUST ignore the received Host
+    /// header field (if any) and instead use the host information of the request-target". So this, and not
+    /// the field, is what a check of the host must look at.
+    ///
+    /// ```
+    /// use heartwheel::proto::websocket::handshake::{HeadLimits, Request};
+    ///
+    /// let input = b"GET http://example.com/chat HTTP/1.1\r\nHost: other.example\r\n\r\n";
+    /// let (request, _) = Request::parse(input, &HeadLimits::default())?.expect("a whole head");
+    /// assert_eq!(request.authority(), Some("example.com"));
+    /// # Ok::<(), heartwheel::proto::websocket::handshake::HandshakeError>(())
+    /// ```
+    pub fn authority(&self) -> Option<&str> {
+        let authority = match self.split_target() {
+            (Some((_, authority)), _) => authority,
+            (None, _) => std::str::from_utf8(self.headers.only("host")?).ok()?,
+        };
+        Authority::parse(authority).map(|_| authority)
     }
 
-    /// 4.2.1, 1: the target is a resource name, or an absolute URI of the very host that the Host field
-    /// names (RFC 9110, 7.2), whose path may be missing.
+    fn has_sound_host(&self) -> bool {
+        let value = self.headers.only("host");
+        let value = value.and_then(|value| std::str::from_utf8(value).ok());
+        value.and_then(Authority::parse).is_some()
+    }
+
+    /// 4.2.1, 1: the target is a resource name, or an absolute URI, whose path may be missing. Which host
+    /// that names is not held against the Host field: see [`authority`](Self::authority).
     fn check_target(&self) -> Result<(), HandshakeError> {
         let is_sound = match self.split_target() {
             (None, local) => is_resource_name(local),
             (Some((scheme, authority)), local) => {
+                let is_web = ["http", "https", "ws", "wss"]
+                    .iter()
+                    .any(|other| scheme.eq_ignore_ascii_case(other));
                 // Nothing is written where the path is the root.
-                is_resource_name(&format!("/{local}")) && self.is_host(scheme, authority)
+                is_web
+                    && Authority::parse(authority).is_some()
+                    && is_resource_name(&format!("/{local}"))
             }
         };
         match is_sound {
             true => Ok(()),
             false => Err(HandshakeError::Target),
         }
-    }
-
-    /// Says whether the authority of an absolute target is the one of the Host field.
-    fn is_host(&self, scheme: &str, authority: &str) -> bool {
-        let is = |other: &str| scheme.eq_ignore_ascii_case(other);
-        let default = match () {
-            () if is("http") || is("ws") => 80,
-            () if is("https") || is("wss") => 443,
-            () => return false,
-        };
-        let (named, host) = (Authority::parse(authority), self.host());
-        named.is_some_and(|named| host.is_some_and(|host| named.is_same(&host, default)))
     }
 
     /// RFC 9112, 6.1 and 6.3: a length of the body that is unsound, or given twice, is answered by 400.
@@ -276,7 +294,7 @@ impl<'a> Request<'a> {
 
     /// 4.2.1, 5: "a base64-encoded value that, when decoded, is 16 bytes in length"; 11.3.1: it "MUST
     /// NOT appear more than once".
-    fn key(&self) -> Result<&'a [u8], HandshakeError> {
+    fn key(&self) -> Result<&[u8], HandshakeError> {
         let key = self
             .headers
             .only("sec-websocket-key")
@@ -289,7 +307,7 @@ impl<'a> Request<'a> {
     }
 
     /// 4.1, 10: the elements are tokens "and MUST all be unique strings"; 4.3: there is at least one.
-    fn subprotocols(&self) -> Result<Vec<&'a str>, HandshakeError> {
+    fn subprotocols(&self) -> Result<Vec<&str>, HandshakeError> {
         let name = "sec-websocket-protocol";
         if self.header(name).is_none() {
             return Ok(Vec::new());
@@ -447,8 +465,8 @@ pub enum HandshakeError {
     Method,
     /// The version is below HTTP/1.1 (RFC 6455, 4.2.1, item 1).
     HttpVersion,
-    /// The target is no path and no URI of the host that is named, or has a fragment or a character
-    /// that must be escaped (RFC 6455, section 3).
+    /// The target is no path and no URI with a host, or has a fragment or a character that must be
+    /// escaped (RFC 6455, section 3).
     Target,
     /// The request announces a body.
     Body,
@@ -497,7 +515,7 @@ impl fmt::Display for HandshakeError {
             Self::Method => f.write_str("method must be GET"),
             Self::HttpVersion => f.write_str("version must be HTTP/1.1"),
             Self::Target => {
-                f.write_str("target must be a path, or a uri of the host, without fragment")
+                f.write_str("target must be a path, or a uri with a host, without fragment")
             }
             Self::Body => f.write_str("an upgrade must not have a body"),
             Self::Host => f.write_str("host must be given exactly once and be an authority"),

@@ -44,12 +44,6 @@ impl<'a> Authority<'a> {
         };
         is_host.then_some(Self { host, port })
     }
-
-    /// Says whether both name the same host and port, where `default` stands in for a port not named.
-    pub(super) fn is_same(&self, other: &Self, default: u16) -> bool {
-        self.host.eq_ignore_ascii_case(other.host)
-            && self.port.unwrap_or(default) == other.port.unwrap_or(default)
-    }
 }
 
 /// Reads a port, which may be left out behind its colon; `None` if this is none.
@@ -209,19 +203,6 @@ mod tests {
         ] {
             assert_eq!(Authority::parse(text), None, "{text}");
         }
-    }
-
-    #[test]
-    fn case_and_the_default_port_make_no_difference() {
-        let same = |a, b, default| {
-            let parse = |text| Authority::parse(text).expect("an authority");
-            parse(a).is_same(&parse(b), default)
-        };
-        assert!(same("Example.com:80", "example.COM", 80));
-        assert!(same("h:443", "h:", 443));
-        assert!(!same("h:80", "h", 443));
-        assert!(!same("h", "g", 80));
-        assert!(!same("h:1", "h:2", 80));
     }
 
     proptest! {

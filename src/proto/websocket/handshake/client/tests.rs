@@ -249,14 +249,37 @@ fn extensions_were_not_offered() {
 }
 
 #[test]
-fn a_body_is_not_announced() {
+fn an_announced_body_is_none() {
     for line in [
         "Content-Length: 0",
         "Content-Length: 5",
+        "Content-Length: five",
         "Transfer-Encoding: chunked",
     ] {
-        assert_eq!(judge(&and(line)), Err(ResponseError::Body), "{line}");
+        assert_eq!(judge(&and(line)), chat(), "{line}");
     }
+}
+
+#[test]
+fn a_folded_field_stands_on_one_line() {
+    let folded = with("Upgrade", "Upgrade:\r\n websocket");
+    assert_eq!(judge(&folded), chat());
+    let limits = HeadLimits::default();
+    let input = and("X-Note: one\r\n\t two\r\n \r\n  three");
+    let (response, len) = parse_response(&input, &accept_for(KEY), &["chat"], &limits)
+        .unwrap()
+        .unwrap();
+    assert_eq!(len, input.len());
+    assert_eq!(
+        response.header("x-note"),
+        Some(&b"one  \t two       three"[..])
+    );
+    // The value is judged as a whole.
+    let two = with(
+        "Sec-WebSocket-Protocol",
+        "Sec-WebSocket-Protocol: chat,\r\n x",
+    );
+    assert_eq!(judge(&two), Err(ResponseError::Subprotocol));
 }
 
 #[test]

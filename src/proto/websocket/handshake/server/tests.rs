@@ -103,6 +103,9 @@ fn the_target_is_a_path_or_absolute_and_has_no_fragment() {
         "http://server.example.com/x",
         "WS://server.example.com",
         "https://SERVER.example.com:443?x",
+        "http://other/x",
+        "http://server.example.com:81/x",
+        "wss://server.example.com:80/x",
         "/%00?q=%0d%0a",
     ] {
         let line = format!("GET {target} HTTP/1.1");
@@ -119,9 +122,7 @@ fn the_target_is_a_path_or_absolute_and_has_no_fragment() {
         "/é",
         "ws:",
         "ws:///x",
-        "http://other/x",
-        "http://server.example.com:81/x",
-        "https://server.example.com:80/x",
+        "http://:80/x",
         "http://user@server.example.com/x",
         "http://server.example.com/x#y",
     ] {
@@ -129,6 +130,29 @@ fn the_target_is_a_path_or_absolute_and_has_no_fragment() {
         let judged = judge(&with("GET", &line));
         assert_eq!(judged, Err(HandshakeError::Target), "{target}");
     }
+}
+
+#[test]
+fn an_absolute_target_says_which_host_is_meant() {
+    for (target, host, authority) in [
+        ("/", "a:81", Some("a:81")),
+        ("/?x=http://b", "a", Some("a")),
+        ("http://b:82/x", "a", Some("b:82")),
+        ("WS://[::1]", "a", Some("[::1]")),
+        ("http://u@b/", "a", None),
+        ("http:///", "a", None),
+    ] {
+        let input = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        let (request, _) = Request::parse(input.as_bytes(), &HeadLimits::default())
+            .unwrap()
+            .unwrap();
+        assert_eq!(request.authority(), authority, "{target}");
+    }
+    let old = b"GET / HTTP/1.0\r\n\r\n";
+    let (request, _) = Request::parse(old, &HeadLimits::default())
+        .unwrap()
+        .unwrap();
+    assert_eq!(request.authority(), None);
 }
 
 #[test]
