@@ -201,6 +201,26 @@ fn a_bad_url_is_named() {
 }
 
 #[test]
+fn what_makes_no_request_is_named_by_its_flag() {
+    let url = "ws://127.0.0.1:9";
+    for (args, named) in [
+        (&["--header", "Host: a b"][..], "--header Host"),
+        (
+            &["--header", "Host: a", "--header", "host: a"],
+            "--header Host",
+        ),
+        (&["--header", "X Y: a"], "--header"),
+        (&["--header", "Upgrade: h2c"], "--header"),
+        (&["--subprotocol", "a b"], "--subprotocol"),
+    ] {
+        refuses(&[&["connect", url], args].concat(), USAGE, &[named]);
+        let (_, _, stderr) = run(&[&["connect", url], args].concat());
+        assert!(!stderr.contains("URL"), "{stderr}");
+    }
+    refuses(&["connect", "ws://127.0.0.1:9/a b"], USAGE, &["the URL"]);
+}
+
+#[test]
 fn an_encrypted_url_is_refused_with_the_reason() {
     refuses(
         &["connect", "wss://127.0.0.1:9001"],

@@ -19,7 +19,7 @@ use crate::proto::backoff::{Backoff, BackoffPolicy};
 use crate::proto::session::PolicyId;
 use crate::proto::time::Micros;
 #[cfg(feature = "websocket")]
-use crate::proto::websocket::handshake::ResponseError;
+use crate::proto::websocket::handshake::{InvalidHead, ResponseError, request};
 
 /// How a lost connection is dialed again: after a random time in [`min`, the smaller of `cap` and
 /// `base` · 2^n] at the n-th failure in a row, and after what a server's `Retry-After` asks for, up to a
@@ -93,8 +93,13 @@ pub struct ClientConfig {
     pub reconnect: Option<ReconnectConfig>,
     /// WebSocket subprotocols to offer, the best liked first.
     pub subprotocols: Vec<String>,
-    /// Header fields to add to the WebSocket request.
+    /// Header fields to add to the WebSocket request. `Host` is not one of them: see
+    /// [`host_header`](Self::host_header).
     pub headers: Vec<(String, String)>,
+    /// What the Host field of the WebSocket request names, with its port if there is to be one, such as
+    /// a virtual host behind the proxy or tunnel that is dialed. Default `None`: the
+    /// [`host`](Self::host) and [`port`](Self::port) that are dialed, the port left out where it is 80.
+    pub host_header: Option<String>,
     /// Whether a WebSocket client waits while another one of this reactor shakes hands with the same
     /// address and port, as RFC 6455, section 4.1, demands. A load generator switches it off. Default
     /// true.
@@ -114,6 +119,7 @@ impl ClientConfig {
             reconnect: Some(ReconnectConfig::default()),
             subprotocols: Vec::new(),
             headers: Vec::new(),
+            host_header: None,
             takes_turns: true,
         }
     }
@@ -174,9 +180,12 @@ impl ClientConfig {
     }
 
     /// Returns the Host field of the request: an address of version 6 in brackets, the port unless it is
-    /// the default one.
+    /// the default one; or what is set in its place.
     #[cfg(feature = "websocket")]
     pub(super) fn authority(&self) -> String {
+        if let Some(host) = &self.host_header {
+            return host.clone();
+        }
         let host = match IpAddr::from_str(&self.host) {
             Ok(IpAddr::V6(addr)) => format!("[{addr}]"),
             Ok(IpAddr::V4(_)) | Err(_) => self.host.clone(),
@@ -185,6 +194,39 @@ impl ClientConfig {
             host
         } else {
             format!("{host}:{}", self.port)
+        }
+    }
+}
+
+#[cfg(feature = "websocket")]
+impl ClientConfig {
+    /// Checks that the opening request can be sent at all.
+    pub(super) fn check_request(&self) -> Result<(), ConfigError> {
+        if !matches!(self.wire, WireFactory::WebSocket) {
+            return Ok(());
+        }
+        let (host, names) = (self.authority(), &self.subprotocols);
+        match request(&host, &self.path, [0; 16], names, &self.headers) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(ConfigError::new(
+                self.field_of(&error),
+                format!("makes no request: {error}"),
+            )),
+        }
+    }
+
+    /// Returns the field that holds what makes no head.
+    fn field_of(&self, error: &InvalidHead) -> &'static str {
+        match error {
+            InvalidHead::HeaderName(_)
+            | InvalidHead::HeaderValue(_)
+            | InvalidHead::ReservedHeader(_)
+            | InvalidHead::RepeatedHeader(_) => "headers",
+            InvalidHead::Subprotocol(_) => "subprotocols",
+            InvalidHead::Host(_) if self.host_header.is_some() => "host_header",
+            InvalidHead::Host(_) => "host",
+            InvalidHead::Path(_) => "path",
+            InvalidHead::Status(_) => unreachable!("a request has no status"),
         }
     }
 }

@@ -206,16 +206,13 @@ impl<D> Core<D> {
     /// Adds a client, to be dialed in the coming turn.
     pub(super) fn connect(&mut self, config: ClientConfig) -> Result<ClientId, Error> {
         let policy = self.adopt(&config.heartbeat, &config.limits, &config.wire)?;
+        #[cfg(feature = "websocket")]
+        config.check_request()?;
         let client = Client::new(config, policy)?;
         if self.alarm.is_none() {
             self.alarm = Some(Alarm::register(&self.registry).map_err(Error::Register)?);
         }
         let id = self.clients.insert(client);
-        #[cfg(feature = "websocket")]
-        if let Err(error) = self.check_request(id) {
-            self.clients.remove(id);
-            return Err(error.into());
-        }
         self.schedule_dial(id, Micros::ZERO);
         Ok(id)
     }

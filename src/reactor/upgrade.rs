@@ -6,7 +6,6 @@ use super::core::Core;
 use super::handler::{Handler, Head, Offer, Origin, Rejection, Welcome};
 use super::token::{ClientId, ConnId};
 use crate::close::{Cause, Phase};
-use crate::error::ConfigError;
 use crate::proto::ring::Ring;
 use crate::proto::websocket::handshake::{
     HandshakeError, HeadLimits, InvalidHead, Request, Upgrade, accept_for, accept_response,
@@ -278,26 +277,6 @@ impl<D: Default> Core<D> {
             &config.subprotocols,
             &config.headers,
         )
-    }
-}
-
-impl<D> Core<D> {
-    /// Checks, when a client is added, that its request can be sent at all.
-    pub(super) fn check_request(&self, id: ClientId) -> Result<(), ConfigError> {
-        let config = &self.clients[id].config;
-        if !matches!(config.wire, super::WireFactory::WebSocket) {
-            return Ok(());
-        }
-        let authority = config.authority();
-        request(
-            &authority,
-            &config.path,
-            [0; 16],
-            &config.subprotocols,
-            &config.headers,
-        )
-        .map(drop)
-        .map_err(|error| ConfigError::new("url", error.to_string()))
     }
 }
 

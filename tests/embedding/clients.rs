@@ -275,9 +275,67 @@ fn a_configuration_that_makes_no_sense_is_refused_by_field() {
     let mut config = ListenerConfig::new(addr, WireFactory::Raw);
     config.heartbeat = heartbeat(Some(100), Some(200));
     assert_eq!(field(reactor.listen(config).unwrap_err()), "interval");
-    let mut config = ClientConfig::new("localhost", 9, WireFactory::WebSocket);
-    config.headers.push(("X".into(), "a\r\nY: b".into()));
-    assert_eq!(field(reactor.connect(config).unwrap_err()), "url");
+    let client = || ClientConfig::new("localhost", 9, WireFactory::WebSocket);
+    let header = |name: &str, value: &str| ClientConfig {
+        headers: vec![(name.into(), value.into())],
+        ..client()
+    };
+    let configs = [
+        ("headers", header("X", "a\r\nY: b")),
+        ("headers", header("X Y", "a")),
+        ("headers", header("Host", "a")),
+        (
+            "subprotocols",
+            ClientConfig {
+                subprotocols: vec!["a".into(), "a".into()],
+                ..client()
+            },
+        ),
+        (
+            "path",
+            ClientConfig {
+                path: "/a b".into(),
+                ..client()
+            },
+        ),
+        ("host", ClientConfig::new("a b", 9, WireFactory::WebSocket)),
+        (
+            "host_header",
+            ClientConfig {
+                host_header: Some("a, b".into()),
+                ..client()
+            },
+        ),
+    ];
+    for (name, config) in configs {
+        assert_eq!(field(reactor.connect(config).unwrap_err()), name);
+    }
+}
+
+#[test]
+fn a_client_may_name_another_host_than_it_dials() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = server.local_addr().unwrap();
+    reactor
+        .connect(ClientConfig {
+            host_header: Some("virtual.example:8080".into()),
+            ..client(WireFactory::WebSocket, addr)
+        })
+        .unwrap();
+    server.set_nonblocking(true).unwrap();
+    let mut peer = None;
+    drive(&mut reactor, &mut recorder, |_| {
+        peer = peer.take().or_else(|| server.accept().ok());
+        peer.is_some()
+    });
+    let mut peer = ready(peer.unwrap().0);
+    let head = read_head(&mut reactor, &mut recorder, &mut peer);
+    let hosts: Vec<_> = head
+        .lines()
+        .filter(|line| line.starts_with("Host:"))
+        .collect();
+    assert_eq!(hosts, ["Host: virtual.example:8080"], "{head}");
 }
 
 #[test]

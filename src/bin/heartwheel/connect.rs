@@ -45,7 +45,7 @@ pub(crate) struct ConnectArgs {
     #[arg(long)]
     no_reconnect: bool,
 
-    /// Add a header line to the WebSocket request (may be repeated)
+    /// Add a header line to the WebSocket request (may be repeated); Host takes the place of ours
     #[arg(long, value_name = "K: V", value_parser = header)]
     header: Vec<(String, String)>,
 
@@ -166,7 +166,14 @@ impl ConnectArgs {
             wire,
             ReactorConfig::default().tick,
         )?;
-        config.headers.clone_from(&self.header);
+        let is_host = |(name, _): &&(String, String)| name.eq_ignore_ascii_case("host");
+        let mut hosts = self.header.iter().filter(is_host);
+        config.host_header = hosts.next().map(|(_, host)| host.clone());
+        if hosts.next().is_some() {
+            return Err(Failure::usage("--header Host may be given once only"));
+        }
+        let others = self.header.iter().filter(|header| !is_host(header));
+        config.headers = others.cloned().collect();
         config.subprotocols.clone_from(&self.subprotocol);
         if self.no_reconnect {
             config.reconnect = None;
@@ -175,15 +182,19 @@ impl ConnectArgs {
     }
 }
 
-/// Says what the library has against the request that the flags have come to.
+/// Says which of what was typed the library has something against.
 fn bad_request(error: Error) -> Failure {
-    match error {
-        Error::Config(error) if error.field() == "url" => Failure::usage(format!(
-            "the URL, --header or --subprotocol makes no request: {}",
-            error.reason()
-        )),
-        error => error.into(),
-    }
+    let Error::Config(error) = error else {
+        return error.into();
+    };
+    let typed = match error.field() {
+        "host" | "path" => "the URL",
+        "headers" => "--header",
+        "host_header" => "--header Host",
+        "subprotocols" => "--subprotocol",
+        _ => return Error::Config(error).into(),
+    };
+    Failure::usage(format!("{typed} {}", error.reason()))
 }
 
 /// One target, and what has come of it so far.
