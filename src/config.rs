@@ -216,10 +216,12 @@ pub struct LimitsConfig {
     pub pings_per_second: Option<u32>,
     /// Pongs a second that nobody asked for, likewise. Default 100.
     pub pongs_per_second: Option<u32>,
-    /// Slowest rate for an unfinished message, bytes a second, judged after `slow_grace`. Zero
-    /// switches it off. Default 1 KiB/s.
+    /// Slowest rate for an unfinished message that is longer than 4 KiB, as it has come or was announced,
+    /// bytes a second, judged after `slow_grace`. Zero switches it off. Default 1 KiB/s. A shorter one,
+    /// such as a line that is typed letter by letter, has until `message_timeout`.
     pub slow_floor: u32,
-    /// How long a message may stay unfinished before its rate is judged. Default 10 s.
+    /// How long such a message may stay unfinished before its rate is judged, from when it is known to be
+    /// longer than 4 KiB. Default 10 s.
     pub slow_grace: Duration,
     /// Total time for one message to arrive. Default 5 min.
     pub message_timeout: Option<Duration>,
@@ -287,6 +289,46 @@ impl Default for AdmissionConfig {
             limit_loopback: false,
         }
     }
+}
+
+/// Which web pages may open a WebSocket to a listener, and by which names of its own it answers.
+///
+/// Every page can make the browsers of its visitors connect to any address that they reach, one of
+/// their own machine or network included: the browser does not prevent it, but says in `Origin` which
+/// page it is (RFC 6455, section 10.2). A page whose own name leads to our address ("DNS rebinding")
+/// has the right origin, but names itself in `Host`. Programs that are no browsers send no `Origin`,
+/// and are not concerned.
+///
+/// An origin that may not come in is answered 403, a host 421; the connection ends as
+/// [`refused`](crate::close::Cause::Refused) before the handler is asked. Hosts are looked at for plain
+/// HTTP requests too.
+///
+/// ```
+/// use heartwheel::config::WebConfig;
+///
+/// let web = WebConfig {
+///     origins: vec!["https://app.example.com".into()],
+///     hosts: vec!["example.com".into()],
+///     ..WebConfig::default()
+/// };
+/// assert!(!web.any_origin);
+/// ```
+#[cfg(feature = "websocket")]
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct WebConfig {
+    /// Whether pages of every origin may come in; for a public service that knows its users by other
+    /// means than cookies or their address. Default no: only those whose host and port are the ones that
+    /// the request itself names, and [`origins`](Self::origins).
+    pub any_origin: bool,
+    /// Other origins that may come in: `https://example.com`, `http://localhost:8080`, or `null` for
+    /// pages without one, such as files and sandboxed frames. Default none.
+    pub origins: Vec<String>,
+    /// Whether the names of this machine for itself are allowed hosts, with any port: `localhost`, names
+    /// below it, `127.0.0.0/8` and `[::1]`. For listeners on loopback. Default no.
+    pub loopback_hosts: bool,
+    /// Hosts that a request may name: `example.com` with any port, `example.com:8080`, `192.0.2.1`,
+    /// `[2001:db8::1]`. Default none. Where this is empty and `loopback_hosts` is not set, any will do.
+    pub hosts: Vec<String>,
 }
 
 /// The loop itself.

@@ -34,6 +34,8 @@ use crate::proto::heartbeat;
 use crate::proto::policy::Policy;
 use crate::proto::session::{Env, PolicyId, Session};
 use crate::proto::time::{Micros, Moment};
+#[cfg(feature = "websocket")]
+use crate::proto::websocket::handshake::Visitors;
 use crate::proto::wheel::Wheel;
 
 /// Everything but the poll and its events.
@@ -176,6 +178,8 @@ impl<D> Core<D> {
     pub(super) fn listen(&mut self, config: ListenerConfig) -> Result<ListenerId, Error> {
         let policy = self.adopt(&config.heartbeat, &config.limits, &config.wire)?;
         let admission = Admission::try_from(&config.admission)?;
+        #[cfg(feature = "websocket")]
+        let visitors = Visitors::try_from(&config.web)?;
         config.socket.check()?;
         let addr = config.addr;
         let fail = |source| Error::Listen { addr, source };
@@ -196,6 +200,8 @@ impl<D> Core<D> {
             wire: config.wire,
             policy,
             admission,
+            #[cfg(feature = "websocket")]
+            visitors,
             ready: false,
             paused_until: None,
             pause: None,

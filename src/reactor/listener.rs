@@ -8,11 +8,15 @@ use mio::net::TcpListener;
 
 use super::admission::Admission;
 use super::group::Pause;
+#[cfg(feature = "websocket")]
+use crate::config::WebConfig;
 use crate::config::{AdmissionConfig, HeartbeatConfig, LimitsConfig, WireKind};
 use crate::error::ConfigError;
 use crate::proto::codec::Codec;
 use crate::proto::session::{PolicyId, Wire};
 use crate::proto::time::Micros;
+#[cfg(feature = "websocket")]
+use crate::proto::websocket::handshake::Visitors;
 
 /// Makes the wire of each new connection.
 pub enum WireFactory {
@@ -180,6 +184,10 @@ pub struct ListenerConfig {
     pub limits: LimitsConfig,
     /// Whom to let in.
     pub admission: AdmissionConfig,
+    /// Which web pages may open a WebSocket here, and by which names of ours. Default: those of the host
+    /// that the request names, whatever that is.
+    #[cfg(feature = "websocket")]
+    pub web: WebConfig,
     /// What the sockets get from the kernel.
     pub socket: SocketOptions,
 }
@@ -193,6 +201,8 @@ impl ListenerConfig {
             wire,
             limits: LimitsConfig::default(),
             admission: AdmissionConfig::default(),
+            #[cfg(feature = "websocket")]
+            web: WebConfig::default(),
             socket: SocketOptions::default(),
         }
     }
@@ -206,6 +216,8 @@ pub(super) struct Listener {
     pub(super) wire: WireFactory,
     pub(super) policy: PolicyId,
     pub(super) admission: Admission,
+    #[cfg(feature = "websocket")]
+    pub(super) visitors: Visitors,
     /// Connections may wait to be accepted.
     pub(super) ready: bool,
     /// Accepting rests until then, because no socket could be had.

@@ -8,8 +8,8 @@ use super::token::{ClientId, ConnId};
 use crate::close::{Cause, Phase};
 use crate::proto::ring::Ring;
 use crate::proto::websocket::handshake::{
-    HandshakeError, HeadLimits, InvalidHead, Request, Upgrade, accept_for, accept_response,
-    error_response, http_response, parse_response, request,
+    HandshakeError, HeadLimits, InvalidHead, Request, Unwelcome, Upgrade, Visitors, accept_for,
+    accept_response, error_response, http_response, parse_response, request,
 };
 use crate::proto::wire::Role;
 
@@ -70,6 +70,10 @@ impl<D: Default> Core<D> {
                 return;
             }
         };
+        if let Some(Err(unwelcome)) = self.judge_visitor(id, |door| door.check_host(&request)) {
+            self.turn_away(id, &request, &unwelcome);
+            return;
+        }
         if !request.wants_upgrade() {
             self.answer_http(handler, id, &request);
             return;
@@ -83,6 +87,10 @@ impl<D: Default> Core<D> {
         };
         if self.drain.is_some() {
             self.reject(id, Rejection::new(503, "going away\n"));
+            return;
+        }
+        if let Some(Err(unwelcome)) = self.judge_visitor(id, |door| door.check_origin(&request)) {
+            self.turn_away(id, &request, &unwelcome);
             return;
         }
         let conn = &self.conns[id.index()];
@@ -104,6 +112,23 @@ impl<D: Default> Core<D> {
             }
             Err(rejection) => self.reject(id, rejection),
         }
+    }
+
+    /// Asks the rules of the connection's listener, if that is still there.
+    fn judge_visitor<T>(&self, id: ConnId, question: impl FnOnce(&Visitors) -> T) -> Option<T> {
+        let Origin::Listener(listener) = self.conns[id.index()].origin() else {
+            return None;
+        };
+        let listener = self.listeners.get(listener.0 as usize)?;
+        Some(question(&listener.visitors))
+    }
+
+    fn turn_away(&mut self, id: ConnId, request: &Request<'_>, unwelcome: &Unwelcome) {
+        let headers = [("Content-Type", "text/plain")];
+        let body = unwelcome.body().as_bytes();
+        let response = http_response(unwelcome.status(), &headers, body);
+        let response = answer_to(request, response.expect("the head is constant and sound"));
+        self.refuse_with(id, Cause::Refused, &unwelcome.to_string(), &response);
     }
 
     fn accept_upgrade<H: Handler<Data = D>>(

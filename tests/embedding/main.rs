@@ -13,3 +13,4 @@ mod nesting;
 mod remote;
 mod sending;
 mod upgrade;
+mod web;

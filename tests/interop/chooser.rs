@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 
-use heartwheel::config::ReactorConfig;
+use heartwheel::config::{ReactorConfig, WebConfig};
 use heartwheel::reactor::{
     Context, Handler, ListenerConfig, Offer, Reactor, Rejection, Remote, Welcome, WireFactory,
 };
@@ -36,7 +36,13 @@ impl Chooser {
             let mut reactor = Reactor::new(ReactorConfig::default()).unwrap();
             let addr = (Ipv4Addr::LOCALHOST, 0).into();
             let id = reactor
-                .listen(ListenerConfig::new(addr, WireFactory::WebSocket))
+                .listen(ListenerConfig {
+                    web: WebConfig {
+                        any_origin: true,
+                        ..WebConfig::default()
+                    },
+                    ..ListenerConfig::new(addr, WireFactory::WebSocket)
+                })
                 .unwrap();
             let url = format!("ws://{}", reactor.local_addr(id).unwrap());
             begun.send((url, reactor.remote())).unwrap();

@@ -33,7 +33,9 @@ row!(end_uncleanly_once_killed: python node tungstenite chromium);
 row!(are_closed_in_time_once_stopped: python node tungstenite chromium);
 
 fn serve(args: &[&str]) -> Server {
-    Server::start(&[Wire::WebSocket], args)
+    // The clients say that they are pages of another host, or a file.
+    let pages = ["--origin", "http://heart.example", "--origin", "null"];
+    Server::start(&[Wire::WebSocket], &[args, &pages].concat())
 }
 
 /// Starts a client, and waits until it is open.
@@ -129,6 +131,29 @@ fn are_closed_in_time_once_stopped(client: Client) {
     let client = join(client, &server);
     is_closed_once_stopped(&server, &client);
     assert_eq!(saw_close(&client, NO_CLOSE_FRAME), "");
+}
+
+row!(are_given_the_subprotocol_that_serve_takes: python node tungstenite chromium);
+
+fn are_given_the_subprotocol_that_serve_takes(client: Client) {
+    let server = serve(&["--subprotocol", "mqtt", "--subprotocol", "v1"]);
+    let client = client(&server.url(Wire::WebSocket), Some("v1"));
+    assert_eq!(open_event(&client)["subprotocol"], "v1");
+    is_echoed(&client);
+}
+
+row!(of_another_page_are_refused: python node tungstenite chromium);
+
+fn of_another_page_are_refused(client: Client) {
+    let server = Server::start(&[Wire::WebSocket], &["--origin", "https://another.example"]);
+    let client = client(&server.url(Wire::WebSocket), None);
+    client.wait_for("failed", |line| line.event("failed").map(drop));
+    let reason = server.process().wait_for("rejected", |line| {
+        line.event("rejected")?["reason"]
+            .as_str()
+            .map(str::to_owned)
+    });
+    assert!(reason.starts_with("origin '"), "{reason}");
 }
 
 // Our answer without a subprotocol is legal; so is a client that then goes away (RFC 6455, section

@@ -22,6 +22,8 @@
 //! | stopped, silence | x | x | x | x | |
 //! | a subprotocol offered in vain | x | x | x | x | |
 //! | a subprotocol chosen, `Origin` seen (by an embedder) | x | x | x | x | |
+//! | the subprotocol taken that `--subprotocol` names | x | x | x | x | |
+//! | a page of another host refused | x | x | x | x | |
 //! | compression offered and declined | x | x | | x | `tungstenite` has none |
 //!
 //! # Servers, for `heartwheel connect`

@@ -44,7 +44,11 @@ fn netcat_stays_for_ten_intervals_and_is_echoed() {
 fn a_websocket_client_that_only_receives_stays() {
     let server = Server::start(
         &[Wire::WebSocket],
-        &[&TIMES[..], &["--mode", "broadcast"]].concat(),
+        &[
+            &TIMES[..],
+            &["--mode", "broadcast", "--origin", "http://heart.example"],
+        ]
+        .concat(),
     );
     let receiver = peers::python_client(&server.url(Wire::WebSocket), None);
     let id = server.wait_first_open();

@@ -154,6 +154,7 @@
 //! | 9.1 | a value that does not conform MUST fail; a server MUST NOT accept what was not asked for | s9_1_a_server_fails_at_extensions_that_do_not_conform |
 //! | | | s9_1_a_server_accepts_none_of_those_that_do |
 //! | | | s9_1_a_client_asks_for_none_and_fails_at_any |
+//! | 10.2 | SHOULD verify Origin, and answer 403 where it is not acceptable | s10_2_a_page_of_another_origin_is_answered_403 |
 //! | 10.4 | MUST protect themselves against exceeding their limits | s10_4_a_frame_beyond_the_limit_fails_at_its_header |
 //! | | | s10_4_a_message_beyond_the_limit_fails_however_small_its_fragments |
 //! | | | s10_4_a_length_that_is_only_claimed_costs_no_memory |
@@ -171,7 +172,7 @@
 //! | section | why |
 //! | --- | --- |
 //! | 4.1, TLS and proxies; 4.2.2, 1; 10.6 | neither is spoken: `wss://` says so instead of going in the clear |
-//! | 4.1, request 8; 10.2 | a MUST for browsers; others may name an origin, and may be refused for it |
+//! | 4.1, request 8 | a MUST for browsers; others may name an origin, and may be refused for it |
 //! | 4.2.2, 2 and 3 | authentication and redirects are MAY; a handler answers with any status and headers |
 //! | 5.4 | intermediaries MUST NOT change fragments: we are none |
 //! | 5.5.1 | the reason MUST NOT be shown to end users: it is in evidence and logs, escaped, for operators |

@@ -112,6 +112,8 @@ impl Server {
         config.heartbeat = heartbeat(None, None);
         config.heartbeat.close_timeout = PATIENCE * 2;
         config.heartbeat.handshake_timeout = PATIENCE * 2;
+        // The sample request of section 1.2 comes from a page of another host.
+        config.web.any_origin = true;
         change(&mut config);
         let listened: (ListenerId, _) = support::listen_with(&mut turning.reactor, config);
         let (_, addr) = listened;

@@ -3,12 +3,13 @@
 use std::io::Write;
 
 use heartwheel::close::Cause;
-use heartwheel::config::LimitsConfig;
+use heartwheel::config::{LimitsConfig, WebConfig};
 use heartwheel::proto::message::Message;
 use heartwheel::proto::wire::Role;
 
 use crate::net::{Ended, Server};
 use crate::peer::{BOTH, Peer, binary};
+use crate::support::{Recorder, upgrade_request};
 use crate::wire::{BINARY, CONTINUATION, FIN, PING, TEXT, frame, frames};
 
 fn limits(max_message: usize) -> LimitsConfig {
@@ -36,6 +37,20 @@ fn s10_3_a_frame_under_way_is_not_changed_by_what_the_application_does() {
         .collect();
     assert!(sent[..100_000].iter().all(|&byte| byte == 1));
     assert!(sent[100_000..].iter().all(|&byte| byte == 2));
+}
+
+#[test]
+fn s10_2_a_page_of_another_origin_is_answered_403() {
+    let mut server = Server::with(Recorder::default(), |config| {
+        config.web = WebConfig::default();
+    });
+    let request = |origin: &str| upgrade_request("/", &format!("Origin: {origin}\r\n"));
+    let answer = server.ask(&request("http://evil.example"));
+    assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
+    let mut peer = server.dial();
+    peer.write_all(&request("http://localhost")).unwrap();
+    let answer = server.turning.read_head(&mut peer);
+    assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
 }
 
 #[test]
@@ -98,7 +113,7 @@ fn s10_7_invalid_data_is_told_by_a_code_that_fits() {
         (FIN | 8, b"\xff", 1002),
         (FIN | 8, b"\x03\xe8\xff", 1007),
     ] {
-        let mut server = Server::with(crate::support::Recorder::default(), |config| {
+        let mut server = Server::with(Recorder::default(), |config| {
             config.limits.max_message = 1_000;
         });
         let mut peer = server.open();

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use heartwheel::config::{
-    AdmissionConfig, HeartbeatConfig, LimitsConfig, Overflow, PingWhen, Proof, WireKind,
+    AdmissionConfig, HeartbeatConfig, LimitsConfig, Overflow, PingWhen, Proof, WebConfig, WireKind,
 };
 use heartwheel::proto::policy::Policy;
 use heartwheel::reactor::{Keepalive, SocketOptions};
 
 use crate::values::{
-    Switch, byte_rate, count, count_or_off, keepalive_or_off, show_time, size, time, time_or_off,
+    ANY, Switch, byte_rate, count, count_or_off, host, keepalive_or_off, origin, show_time, size,
+    time, time_or_off,
 };
 use crate::{Failure, complain};
 
@@ -85,11 +86,11 @@ pub(crate) struct LimitFlags {
     #[arg(long, value_name = "RATE", value_parser = count_or_off)]
     pongs_per_second: Option<Switch<u32>>,
 
-    /// Least bytes a second of an unfinished message, or off [default: 1KiB]
+    /// Least bytes a second of an unfinished message above 4KiB, or off [default: 1KiB]
     #[arg(long, value_name = "SIZE", value_parser = byte_rate)]
     slow_floor: Option<u32>,
 
-    /// How long a message may take before its rate is judged [default: 10s]
+    /// How long such a message may take before its rate is judged [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = time)]
     slow_grace: Option<Duration>,
 
@@ -153,6 +154,21 @@ pub(crate) struct AdmissionFlags {
     /// Hold loopback to the limits of an address too
     #[arg(long)]
     limit_loopback: bool,
+}
+
+/// Which web pages may come in, and by which names of ours.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Web pages that connect (WebSocket)")]
+pub(crate) struct WebFlags {
+    /// Let pages of this origin in, beside those of the host that the request names: such as
+    /// https://example.com, null for files, or any (may be repeated)
+    #[arg(long, value_name = "ORIGIN", value_parser = origin)]
+    origin: Vec<String>,
+
+    /// Answer only requests for this host, such as example.com, or any (may be repeated). Without it, and
+    /// without an address to listen on, only the names of loopback
+    #[arg(long, value_name = "NAME", value_parser = host)]
+    allow_host: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -328,6 +344,30 @@ impl AdmissionFlags {
             handshakes_per_address: self.handshakes_per_address.0,
             handshakes_per_second: self.handshakes_per_second.0,
             limit_loopback: self.limit_loopback,
+        }
+    }
+}
+
+impl WebFlags {
+    /// Returns which pages to let in; on the addresses that `serve` takes by itself, only those that call
+    /// it by a name of loopback, since a page elsewhere could have its own name lead there.
+    pub(crate) fn web(&self, is_default_address: bool) -> WebConfig {
+        let named = |list: &[String]| -> Vec<String> {
+            list.iter().filter(|name| *name != ANY).cloned().collect()
+        };
+        let has_any = |list: &[String]| list.iter().any(|name| name == ANY);
+        if has_any(&self.allow_host) {
+            return WebConfig {
+                any_origin: has_any(&self.origin),
+                origins: named(&self.origin),
+                ..WebConfig::default()
+            };
+        }
+        WebConfig {
+            any_origin: has_any(&self.origin),
+            origins: named(&self.origin),
+            loopback_hosts: is_default_address,
+            hosts: named(&self.allow_host),
         }
     }
 }

@@ -8,20 +8,23 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
-use heartwheel::config::{AdmissionConfig, HeartbeatConfig, LimitsConfig, ReactorConfig, WireKind};
+use heartwheel::config::{
+    AdmissionConfig, HeartbeatConfig, LimitsConfig, ReactorConfig, WebConfig, WireKind,
+};
 use heartwheel::error::{Error, SendError};
 use heartwheel::proto::message::{Message, SharedMessage};
 use heartwheel::proto::time::Micros;
+use heartwheel::proto::websocket::handshake::Upgrade;
 use heartwheel::reactor::{
-    Closed, ConnId, Context, Group, Handler, ListenerConfig, Reactor, Readiness, Rejected,
-    SocketOptions, SourceId, WireFactory,
+    Closed, ConnId, Context, Group, Handler, ListenerConfig, Offer, Reactor, Readiness, Rejected,
+    Rejection, SocketOptions, SourceId, Welcome, WireFactory,
 };
 use log::LevelFilter;
 use rlimit::Resource;
 use socket2::{Domain, Socket, Type};
 
 use crate::flags::{
-    AdmissionFlags, HeartbeatFlags, LimitFlags, SocketFlags, check, in_words, warn,
+    AdmissionFlags, HeartbeatFlags, LimitFlags, SocketFlags, WebFlags, check, in_words, warn,
 };
 use crate::journal::{Change, Journal};
 use crate::memory::Memory;
@@ -29,7 +32,7 @@ use crate::output::{Form, Output};
 use crate::record::Record;
 use crate::shards::{self, Siblings, Sum};
 use crate::signals::{self, Signals};
-use crate::values::{address, count, log_level, shards, show_time, time};
+use crate::values::{address, count, log_level, shards, show_time, subprotocol, time};
 use crate::{FAILED, Failure, complain, start_logging};
 
 /// Holds connections, pings them, closes the dead ones and says why each one ended
@@ -57,6 +60,11 @@ pub(crate) struct ServeArgs {
     /// What happens to a message
     #[arg(long, value_name = "MODE", value_enum, default_value_t)]
     mode: Mode,
+
+    /// Take this subprotocol where a WebSocket client offers it (may be repeated); of several, the one that
+    /// the client names first
+    #[arg(long, value_name = "NAME", value_parser = subprotocol)]
+    subprotocol: Vec<String>,
 
     /// Time over which connections are closed when we are asked to end
     #[arg(long, value_name = "TIME", value_parser = time, default_value = "8s")]
@@ -108,6 +116,9 @@ pub(crate) struct ServeArgs {
     admission: AdmissionFlags,
 
     #[command(flatten)]
+    web: WebFlags,
+
+    #[command(flatten)]
     socket: SocketFlags,
 }
 
@@ -131,6 +142,7 @@ struct Plan {
     heartbeat: HeartbeatConfig,
     limits: LimitsConfig,
     admission: AdmissionConfig,
+    web: WebConfig,
     socket: SocketOptions,
 }
 
@@ -141,6 +153,7 @@ impl Plan {
             heartbeat: self.heartbeat.clone(),
             limits: self.limits.clone(),
             admission: self.admission.clone(),
+            web: self.web.clone(),
             socket: SocketOptions {
                 reuse_port: is_shared,
                 ..self.socket.clone()
@@ -187,6 +200,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     for (reactor, siblings) in reactors.into_iter().zip(siblings) {
         let server = Server {
             mode: args.mode,
+            subprotocols: args.subprotocol.clone(),
             held: HashMap::new(),
             waiting: Vec::new(),
             common: Arc::clone(&common),
@@ -229,7 +243,7 @@ impl ServeArgs {
         let mut plans = Vec::new();
         for (flag, wire, addrs) in groups {
             for &addr in addrs {
-                plans.push(self.plan(flag, wire, addr)?);
+                plans.push(self.plan(flag, wire, addr, self.web.web(false))?);
             }
         }
         if plans.is_empty() {
@@ -237,13 +251,20 @@ impl ServeArgs {
                 ("--ws", WireKind::WebSocket, 9001),
                 ("--tcp", WireKind::Line, 9002),
             ] {
-                plans.push(self.plan(flag, wire, (Ipv4Addr::LOCALHOST, port).into())?);
+                let addr = (Ipv4Addr::LOCALHOST, port).into();
+                plans.push(self.plan(flag, wire, addr, self.web.web(true))?);
             }
         }
         Ok(plans)
     }
 
-    fn plan(&self, flag: &'static str, wire: WireKind, addr: SocketAddr) -> Result<Plan, Failure> {
+    fn plan(
+        &self,
+        flag: &'static str,
+        wire: WireKind,
+        addr: SocketAddr,
+        web: WebConfig,
+    ) -> Result<Plan, Failure> {
         let heartbeat = self
             .heartbeat
             .heartbeat(wire, HeartbeatConfig::for_wire(wire))?;
@@ -256,6 +277,7 @@ impl ServeArgs {
             heartbeat,
             limits,
             admission: self.admission.admission(),
+            web,
             socket: self.socket.options()?,
         })
     }
@@ -457,6 +479,8 @@ impl Room {
 /// What serves the connections of one loop.
 struct Server {
     mode: Mode,
+    /// Those that we take.
+    subprotocols: Vec<String>,
     /// Messages that the queues of their connections had no room for. While one is held, nothing is
     /// read.
     held: HashMap<ConnId, SharedMessage>,
@@ -593,6 +617,19 @@ impl Common {
 impl Handler for Server {
     type Data = ();
 
+    fn on_accept(
+        &mut self,
+        _: &mut Context<'_, ()>,
+        offer: &Offer<'_>,
+    ) -> Result<Welcome<()>, Rejection> {
+        let offered = offer.upgrade().map_or(&[][..], Upgrade::subprotocols);
+        let is_ours = |name: &&&str| self.subprotocols.iter().any(|ours| ours == **name);
+        Ok(Welcome {
+            subprotocol: offered.iter().find(is_ours).map(|&name| name.to_owned()),
+            ..Welcome::default()
+        })
+    }
+
     fn on_open(&mut self, cx: &mut Context<'_, ()>, id: ConnId) {
         let Some(info) = cx.info(id) else { return };
         self.common().journal.tell(Change::Opened, || {
@@ -723,6 +760,32 @@ const FEW_DESCRIPTORS: u64 = 10_000;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[derive(Debug, clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        serve: ServeArgs,
+    }
+
+    /// Returns the rules for web pages of the listeners that these flags ask for.
+    fn web(flags: &[&str]) -> Vec<WebConfig> {
+        let line = ["serve"].iter().chain(flags);
+        let args = <Line as clap::Parser>::try_parse_from(line).expect("it makes sense");
+        let plans = args.serve.plans().expect("it makes sense");
+        plans.into_iter().map(|plan| plan.web).collect()
+    }
+
+    #[test]
+    fn only_names_of_loopback_lead_to_the_addresses_that_nobody_asked_for() {
+        let by_default = web(&[]);
+        assert!(by_default.iter().all(|web| web.loopback_hosts));
+        assert!(by_default.iter().all(|web| web.hosts.is_empty()));
+        let more = web(&["--allow-host", "dev.example"]);
+        assert!(more[0].loopback_hosts && more[0].hosts == ["dev.example"]);
+        assert_eq!(web(&["--allow-host", "any"])[0], WebConfig::default());
+        // A proxy may pass any name on to an address that somebody chose.
+        assert_eq!(web(&["--ws", "127.0.0.1:9001"])[0], WebConfig::default());
+    }
 
     #[test]
     fn hints_can_be_typed_on_this_machine() {

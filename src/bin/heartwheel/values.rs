@@ -6,7 +6,9 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use heartwheel::config::WebConfig;
 use heartwheel::proto::time::Micros;
+use heartwheel::proto::websocket::handshake::Visitors;
 use heartwheel::reactor::{Group, Keepalive};
 use log::LevelFilter;
 
@@ -112,6 +114,44 @@ pub(crate) fn address(typed: &str) -> Result<SocketAddr, String> {
     numeric.parse().map_err(|_| {
         "is not an address with a port, such as 127.0.0.1:9001, 0.0.0.0:9001 or [::]:9001".into()
     })
+}
+
+/// Parses the name of a subprotocol: a token (RFC 6455, section 4.1, item 10).
+pub(crate) fn subprotocol(typed: &str) -> Result<String, String> {
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    match !typed.is_empty() && typed.bytes().all(is_token) {
+        true => Ok(typed.to_owned()),
+        false => Err("is not a name such as mqtt or graphql-transport-ws".into()),
+    }
+}
+
+/// Stands for every origin, or every host.
+pub(crate) const ANY: &str = "any";
+
+/// Parses the origin of pages, or `any`.
+pub(crate) fn origin(typed: &str) -> Result<String, String> {
+    let config = WebConfig {
+        origins: vec![typed.to_owned()],
+        ..WebConfig::default()
+    };
+    sensible(typed, &config)
+}
+
+/// Parses the name of a host, or `any`.
+pub(crate) fn host(typed: &str) -> Result<String, String> {
+    let config = WebConfig {
+        hosts: vec![typed.to_owned()],
+        ..WebConfig::default()
+    };
+    sensible(typed, &config)
+}
+
+/// Lets the library judge what was typed, unless it stands for everything.
+fn sensible(typed: &str, config: &WebConfig) -> Result<String, String> {
+    match Visitors::try_from(config) {
+        Err(error) if typed != ANY => Err(format!("{}, or any", error.reason())),
+        Ok(_) | Err(_) => Ok(typed.to_owned()),
+    }
 }
 
 /// Parses the least important level of log records to show.
@@ -256,6 +296,23 @@ mod tests {
         for nonsense in ["", "9001", "127.0.0.1", "example.com:80", "1.2.3.4:70000"] {
             assert!(address(nonsense).is_err(), "{nonsense}");
         }
+    }
+
+    #[test]
+    fn an_origin_has_a_scheme_and_a_host_is_a_name() {
+        for fine in [
+            "https://example.com",
+            "http://localhost:8080",
+            "null",
+            "any",
+        ] {
+            assert_eq!(origin(fine).as_deref(), Ok(fine));
+        }
+        for fine in ["example.com", "example.com:8080", "[::1]", "any"] {
+            assert_eq!(host(fine).as_deref(), Ok(fine));
+        }
+        assert!(origin("example.com").is_err_and(|reason| reason.contains("https://example.com")));
+        assert!(host("https://a").is_err_and(|reason| reason.contains("example.com")));
     }
 
     #[test]

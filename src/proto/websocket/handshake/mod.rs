@@ -31,9 +31,11 @@ mod client;
 mod head;
 mod server;
 mod uri;
+mod visitors;
 
 pub use client::{Response, ResponseError, accept_for, parse_response, request};
 pub use head::{HeadLimits, InvalidHead};
 pub use server::{
     HandshakeError, Request, Upgrade, accept_response, error_response, http_response,
 };
+pub use visitors::{Unwelcome, Visitors};

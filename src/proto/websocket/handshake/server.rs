@@ -190,6 +190,11 @@ impl<'a> Request<'a> {
         self.headers.iter()
     }
 
+    /// Returns all values of a header field, one for each line.
+    pub(super) fn values<'b>(&'b self, name: &'b str) -> impl Iterator<Item = &'b [u8]> {
+        self.headers.all(name)
+    }
+
     /// Splits an absolute target behind its authority; one that is not absolute has none.
     fn split_target(&self) -> (Option<(&'a str, &'a str)>, &'a str) {
         match self.target.split_once("://") {

@@ -44,6 +44,16 @@ impl<'a> Authority<'a> {
         };
         is_host.then_some(Self { host, port })
     }
+
+    /// Returns the host: a name, an address, or an address of version 6 with its brackets.
+    pub(super) const fn host(&self) -> &'a str {
+        self.host
+    }
+
+    /// Returns the port, if one is named.
+    pub(super) const fn port(&self) -> Option<u16> {
+        self.port
+    }
 }
 
 /// Reads a port, which may be left out behind its colon; `None` if this is none.
