@@ -47,6 +47,9 @@ pub enum ProtocolError {
     },
     /// A frame type that the binary wire does not know.
     UnknownType(u8),
+    /// The first line is that of an HTTP request (RFC 9112, section 3), which no wire of lines speaks:
+    /// most likely a browser that a page has sent.
+    HttpRequest,
     /// A rule of an embedder's own wire.
     Custom(&'static str),
 }
@@ -70,6 +73,7 @@ impl ProtocolError {
             | Self::CloseBodyTooShort
             | Self::CloseCode(_)
             | Self::UnknownType(_)
+            | Self::HttpRequest
             | Self::Custom(_) => Cause::ProtocolError,
         }
     }
@@ -103,6 +107,7 @@ impl fmt::Display for ProtocolError {
                 write!(f, "message of {size} bytes exceeds {limit}")
             }
             Self::UnknownType(tag) => write!(f, "unknown frame type {tag:#04x}"),
+            Self::HttpRequest => f.write_str("http request on a wire of lines"),
             Self::Custom(rule) => f.write_str(rule),
         }
     }

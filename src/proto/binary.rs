@@ -124,6 +124,11 @@ impl BinaryDecoder {
         self.assembly.len()
     }
 
+    /// Returns how many bytes the message that has begun still lacks; 0 if none has.
+    pub fn missing_len(&self) -> u64 {
+        self.missing.map_or(0, NonZeroU64::get)
+    }
+
     /// Returns whether no message is unfinished. A header that is not complete does not count: its
     /// bytes are still in the input.
     pub fn is_idle(&self) -> bool {

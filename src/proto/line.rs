@@ -1,7 +1,9 @@
 //! The line wire: a message is a line of text, so that a person with `nc` can speak it.
 //!
 //! A line ends with a line feed; one carriage return before it is not part of the message. The lines
-//! `PING` and `PONG` are the heartbeat, compared exactly: `ping` and `PING ` are messages.
+//! `PING` and `PONG` are the heartbeat, compared exactly: `ping` and `PING ` are messages. What a Telnet
+//! client (PuTTY, say) negotiates in front of a line is passed over: its commands begin with a byte that no
+//! text contains.
 
 use std::fmt;
 use std::mem;
@@ -44,6 +46,7 @@ pub const PONG: &[u8] = b"PONG\n";
 pub struct LineDecoder {
     /// The beginning of a line; never contains a line feed.
     assembly: Assembly,
+    negotiation: Negotiation,
 }
 
 impl LineDecoder {
@@ -56,8 +59,9 @@ impl LineDecoder {
     ///
     /// # Errors
     ///
-    /// [`ProtocolError::MessageTooBig`] as soon as the line cannot be short enough any more, and
-    /// [`ProtocolError::InvalidUtf8`] at its end. There is no way to go on after either.
+    /// [`ProtocolError::MessageTooBig`] as soon as the line cannot be short enough any more, or a Telnet
+    /// command in front of it is longer than 1 KiB; [`ProtocolError::InvalidUtf8`] at its end, or where
+    /// what begins like a Telnet command is none. There is no way to go on after either.
     pub fn decode(
         &mut self,
         input: &mut [u8],
@@ -65,21 +69,28 @@ impl LineDecoder {
         pool: &mut Pool,
     ) -> Result<(usize, Item), ProtocolError> {
         self.assembly.forget_complete();
-        let Some(end) = input.iter().position(|&byte| byte == b'\n') else {
-            self.check_size(input, max_message)?;
-            self.assembly.extend(input, pool);
+        let start = match self.assembly.is_unfinished() {
+            true => 0,
+            false => self.negotiation.skip(input)?,
+        };
+        let more = &input[start..];
+        let Some(len) = more.iter().position(|&byte| byte == b'\n') else {
+            if !more.is_empty() {
+                self.check_size(more, max_message)?;
+                self.assembly.extend(more, pool);
+            }
             return Ok((input.len(), Item::NeedMore));
         };
-        let consumed = end + 1;
-        self.check_size(&input[..end], max_message)?;
+        let consumed = start + len + 1;
+        self.check_size(&more[..len], max_message)?;
         if self.assembly.is_unfinished() {
-            self.assembly.extend(&input[..end], pool);
+            self.assembly.extend(&more[..len], pool);
             return Ok((consumed, self.end_assembled(pool)?));
         }
-        let line = without_return(&input[..end]);
+        let line = without_return(&more[..len]);
         let item = match control(line) {
             Some(item) => item,
-            None => text(line, Payload::Input(0..line.len()))?,
+            None => text(line, Payload::Input(start..start + line.len()))?,
         };
         Ok((consumed, item))
     }
@@ -130,9 +141,9 @@ impl LineDecoder {
         self.assembly.len()
     }
 
-    /// Returns whether no line is unfinished.
+    /// Returns whether no line is unfinished, nor a Telnet command in front of it.
     pub fn is_idle(&self) -> bool {
-        !self.assembly.is_unfinished()
+        !self.assembly.is_unfinished() && self.negotiation.state == Telnet::None
     }
 
     fn check_size(&self, more: &[u8], limit: u64) -> Result<(), ProtocolError> {
@@ -160,6 +171,76 @@ impl LineDecoder {
         Ok(item)
     }
 }
+
+/// Passes over Telnet commands in front of a line (RFC 854), wherever the input is cut.
+#[derive(Default)]
+struct Negotiation {
+    state: Telnet,
+    /// Bytes of the parameters so far. Bounded, so that a command ends.
+    len: u64,
+}
+
+/// What is to come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Telnet {
+    /// A line, or the first byte of a command.
+    #[default]
+    None,
+    /// The command itself.
+    Command,
+    /// The option that it is about.
+    Option,
+    /// Parameters, to their end.
+    Parameters,
+    /// What an escape within the parameters means.
+    Escaped,
+}
+
+impl Negotiation {
+    /// Returns how many bytes at the front are commands.
+    fn skip(&mut self, input: &[u8]) -> Result<usize, ProtocolError> {
+        for (at, &byte) in input.iter().enumerate() {
+            self.state = match (self.state, byte) {
+                (Telnet::None, IAC) => Telnet::Command,
+                (Telnet::None, _) => return Ok(at),
+                (Telnet::Command, WILL..=DONT) => Telnet::Option,
+                (Telnet::Command, SB) => {
+                    self.len = 0;
+                    Telnet::Parameters
+                }
+                (Telnet::Command, EOF..=GA) | (Telnet::Option, _) => Telnet::None,
+                // Text that is none.
+                (Telnet::Command, _) => return Err(ProtocolError::InvalidUtf8),
+                (Telnet::Escaped, SE) => Telnet::None,
+                (Telnet::Parameters, IAC) => Telnet::Escaped,
+                (Telnet::Parameters | Telnet::Escaped, _) => {
+                    self.len += 1;
+                    if self.len > MOST_PARAMETERS {
+                        return Err(ProtocolError::MessageTooBig {
+                            size: self.len,
+                            limit: MOST_PARAMETERS,
+                        });
+                    }
+                    Telnet::Parameters
+                }
+            };
+        }
+        Ok(input.len())
+    }
+}
+
+/// Bytes of Telnet commands (RFC 854): "interpret as command"; then those that name an option, those
+/// around parameters, and the range of the ones that stand alone (from RFC 1184 on).
+const IAC: u8 = 255;
+const DONT: u8 = 254;
+const WILL: u8 = 251;
+const SB: u8 = 250;
+const GA: u8 = 249;
+const SE: u8 = 240;
+const EOF: u8 = 236;
+
+/// Most bytes of parameters in a command.
+const MOST_PARAMETERS: u64 = 1024;
 
 /// Shows the measures and leaves the bytes out: they belong to the peers, not into a log.
 impl fmt::Debug for LineDecoder {
@@ -217,6 +298,22 @@ pub fn line_end(payload: &[u8]) -> Result<&'static [u8], EncodeError> {
     } else {
         b"\n"
     })
+}
+
+/// Says whether a line, without its end, is the first one of an HTTP request: a method, a target and a
+/// version (RFC 9112, section 3).
+pub(crate) fn is_http_request(line: &[u8]) -> bool {
+    let mut parts = line.split(|&byte| byte == b' ');
+    let (method, target, version) = (parts.next(), parts.next(), parts.next());
+    let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    let is_version = |version: &[u8]| match version.strip_prefix(b"HTTP/") {
+        Some([major, b'.', minor]) => major.is_ascii_digit() && minor.is_ascii_digit(),
+        Some(_) | None => false,
+    };
+    method.is_some_and(|method| !method.is_empty() && method.iter().all(is_token))
+        && target.is_some_and(|target| !target.is_empty())
+        && version.is_some_and(is_version)
+        && parts.next().is_none()
 }
 
 fn control(line: &[u8]) -> Option<Item> {
@@ -426,6 +523,77 @@ mod tests {
             EncodeError::LineFeed { at: 1 }.to_string(),
             "line feed at byte 1 of a line"
         );
+    }
+
+    #[test]
+    fn telnet_commands_in_front_of_a_line_are_passed_over_wherever_they_are_cut() {
+        // As PuTTY begins, a window size with a line feed and an escaped 255 in it, and an interrupt.
+        let stream = b"\xff\xfb\x1f\xff\xfb\x20\xff\xfb\x18\xff\xfd\x03one\r\n\
+            \xff\xfa\x1f\x00\x0a\xff\xff\x18\xff\xf0PING\r\n\xff\xf4\xff\xfd\x06two\n";
+        for cut in 0..=stream.len() {
+            let (mut pool, mut decoder) = (Pool::default(), LineDecoder::default());
+            let mut found = decode_all(&mut decoder, &stream[..cut], 4, &mut pool).unwrap();
+            found.extend(decode_all(&mut decoder, &stream[cut..], 4, &mut pool).unwrap());
+            assert_eq!(found, [&b"one"[..], b"(ping)", b"two"], "cut at {cut}");
+            assert!(decoder.is_idle());
+        }
+    }
+
+    #[test]
+    fn a_telnet_command_without_end_is_unfinished_and_bounded() {
+        let (mut pool, mut decoder) = (Pool::default(), LineDecoder::default());
+        let feed = |decoder: &mut LineDecoder, pool: &mut Pool, bytes: &[u8]| {
+            decoder.decode(&mut bytes.to_vec(), 9, pool)
+        };
+        assert_eq!(
+            feed(&mut decoder, &mut pool, b"\xff\xfa\x1f"),
+            Ok((3, Item::NeedMore))
+        );
+        assert!(!decoder.is_idle());
+        assert_eq!(decoder.finish(&mut pool), Ok(Item::NeedMore));
+        let too_big = Err(ProtocolError::MessageTooBig {
+            size: 1_025,
+            limit: 1_024,
+        });
+        assert_eq!(feed(&mut decoder, &mut pool, &[7; 2_000]), too_big);
+    }
+
+    #[test]
+    fn what_only_begins_like_a_telnet_command_is_no_text() {
+        for stream in [&b"\xff\xff\n"[..], b"\xffa\n", b"a\xff\xf1b\n"] {
+            let (mut pool, mut decoder) = (Pool::default(), LineDecoder::default());
+            let result = decode_all(&mut decoder, stream, 9, &mut pool);
+            assert_eq!(result, Err(ProtocolError::InvalidUtf8), "{stream:?}");
+        }
+    }
+
+    #[test]
+    fn the_first_line_of_a_request_is_known() {
+        for line in [
+            "GET / HTTP/1.1",
+            "POST /a?b HTTP/1.0",
+            "OPTIONS * HTTP/1.1",
+            "CONNECT h:1 HTTP/1.1",
+            "PRI * HTTP/2.0",
+            "get http://h/ HTTP/1.1",
+        ] {
+            assert!(is_http_request(line.as_bytes()), "{line}");
+        }
+        for line in [
+            "",
+            "GET",
+            "GET /",
+            "GET HTTP/1.1",
+            "we all speak HTTP/1.1",
+            "GET  HTTP/1.1x",
+            " GET / HTTP/1.1",
+            "GET / HTTP/1",
+            "GET / http/1.1",
+            "hello, who speaks HTTP/1.1?",
+            "\u{e9} / HTTP/1.1",
+        ] {
+            assert!(!is_http_request(line.as_bytes()), "{line}");
+        }
     }
 
     #[test]

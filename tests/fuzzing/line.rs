@@ -16,7 +16,7 @@ pub fn line(data: &[u8]) {
     };
     let limit = LIMITS[usize::from(*limit) % LIMITS.len()];
     let outcome = cut_everywhere::<Lines>(stream, u64::from(*seed), limit, is_same);
-    let (expected, end) = read(stream, limit);
+    let (expected, end, _) = read(stream, limit);
     assert_eq!(outcome.found, expected);
     assert!(
         is_same(&outcome.end, &end),
@@ -41,22 +41,68 @@ fn is_same(one: &End, other: &End) -> bool {
     kind(one) == kind(other)
 }
 
-/// Reads all lines at once.
-fn read(stream: &[u8], limit: u64) -> (Vec<Found>, End) {
-    let mut lines: Vec<&[u8]> = stream.split(|&byte| byte == b'\n').collect();
-    let rest = lines.pop().unwrap_or_default();
-    let mut found = Vec::new();
-    for line in lines {
-        match judge(line, limit) {
+/// Reads all lines at once; also returns what is left behind the last of them.
+fn read(stream: &[u8], limit: u64) -> (Vec<Found>, End, Rest<'_>) {
+    let (mut found, mut rest) = (Vec::new(), stream);
+    loop {
+        rest = match pass_commands(rest) {
+            Ok(Some(line)) => line,
+            Ok(None) => return (found, End::More, Rest::Command),
+            Err(error) => return (found, End::Error(error), Rest::Command),
+        };
+        let Some(end) = rest.iter().position(|&byte| byte == b'\n') else {
+            break;
+        };
+        match judge(&rest[..end], limit) {
             Ok(one) => found.push(one),
-            Err(error) => return (found, End::Error(error)),
+            Err(error) => return (found, End::Error(error), Rest::Line(rest)),
         }
+        rest = &rest[end + 1..];
     }
     // A line without its end is too long already, or it is not yet.
     match judge(rest, limit) {
-        Err(error @ ProtocolError::MessageTooBig { .. }) => (found, End::Error(error)),
-        Err(_) | Ok(_) => (found, End::More),
+        Err(error @ ProtocolError::MessageTooBig { .. }) => {
+            (found, End::Error(error), Rest::Line(rest))
+        }
+        Err(_) | Ok(_) => (found, End::More, Rest::Line(rest)),
     }
+}
+
+/// What the stream ends with.
+enum Rest<'a> {
+    Line(&'a [u8]),
+    /// A Telnet command.
+    Command,
+}
+
+/// Passes over whole Telnet commands; `None` if the last one is not complete.
+fn pass_commands(mut text: &[u8]) -> Result<Option<&[u8]>, ProtocolError> {
+    while let Some((255, command)) = text.split_first() {
+        text = match command {
+            [] | [251..=254] => return Ok(None),
+            [251..=254, _, rest @ ..] | [236..=249, rest @ ..] => rest,
+            [250, parameters @ ..] => match pass_parameters(parameters)? {
+                Some(rest) => rest,
+                None => return Ok(None),
+            },
+            _ => return Err(ProtocolError::InvalidUtf8),
+        };
+    }
+    Ok(Some(text))
+}
+
+fn pass_parameters(mut text: &[u8]) -> Result<Option<&[u8]>, ProtocolError> {
+    for size in 1.. {
+        text = match text {
+            [] | [255] => return Ok(None),
+            [255, 240, rest @ ..] => return Ok(Some(rest)),
+            [255, _, rest @ ..] | [_, rest @ ..] => rest,
+        };
+        if size > 1_024 {
+            return Err(ProtocolError::MessageTooBig { size, limit: 1_024 });
+        }
+    }
+    unreachable!("parameters are bounded")
 }
 
 fn judge(line: &[u8], limit: u64) -> Result<Found, ProtocolError> {
@@ -92,11 +138,11 @@ fn check_rest(stream: &[u8], outcome: &Outcome<Found>, limit: u64) {
         limit,
         &mut pool,
     );
-    let start = stream
-        .iter()
-        .rposition(|&byte| byte == b'\n')
-        .map_or(0, |at| at + 1);
-    let rest = &stream[start..];
+    let Rest::Line(rest) = read(stream, limit).2 else {
+        assert!(!lines.0.is_idle());
+        assert_eq!(lines.0.finish(&mut pool), Ok(Item::NeedMore));
+        return;
+    };
     assert_eq!(lines.0.is_idle(), rest.is_empty());
     let finished = lines.0.finish(&mut pool);
     match (rest, judge(rest, limit)) {
@@ -121,7 +167,8 @@ fn check_encoding(found: &[Found]) {
             }
         }
     }
-    assert_eq!(read(&stream, u64::MAX), (found.to_vec(), End::More));
+    let (again, end, _) = read(&stream, u64::MAX);
+    assert_eq!((again, end), (found.to_vec(), End::More));
 }
 
 /// A message that can be written arrives as it was; one that cannot leaves nothing behind.
@@ -131,7 +178,8 @@ fn check_message(payload: &[u8]) {
         Ok(()) => {
             let text = str::from_utf8(payload).expect("a line is text");
             let found = vec![Found::Line(text.to_owned())];
-            assert_eq!(read(&stream, u64::MAX), (found, End::More));
+            let (again, end, _) = read(&stream, u64::MAX);
+            assert_eq!((again, end), (found, End::More));
         }
         Err(_) => assert!(stream.is_empty()),
     }

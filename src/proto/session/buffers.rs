@@ -34,6 +34,8 @@ pub(super) struct Unfinished {
     /// Fair time of its first byte.
     pub(super) since: Stamp,
     pub(super) bytes: u64,
+    /// Fair time from which it was known to be long: only then is its rate judged.
+    pub(super) long_since: Option<Stamp>,
 }
 
 impl Buffers {

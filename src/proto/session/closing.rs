@@ -167,7 +167,7 @@ impl Session {
             return SocketAction::Keep;
         }
         // A WebSocket closing handshake. The server ends the TCP connection first (RFC 6455, 7.1.1).
-        let is_over = match (self.role, self.facts.has(Fact::CloseReceived)) {
+        let is_over = match (self.part.role(), self.facts.has(Fact::CloseReceived)) {
             (Role::Server, true) => true,
             (Role::Client, true) | (_, false) => self.facts.has(Fact::Eof),
         };
@@ -229,7 +229,7 @@ impl Session {
             return Due::Wait(self.poll_deadline(env, now));
         }
         match self.phase {
-            Phase::Handshaking if self.role == Role::Server => {
+            Phase::Handshaking if self.part.role() == Role::Server => {
                 self.refuse_late(env, now, cause);
             }
             Phase::Closing => self.give_up(now, cause),

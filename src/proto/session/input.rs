@@ -3,12 +3,13 @@
 use std::ops::Range;
 
 use super::buffers::Unfinished;
-use super::{Env, Fact, Session, token};
+use super::{Env, Fact, Part, Session, token};
 use crate::close::{Cause, Phase};
 use crate::config::WireKind;
 use crate::error::ProtocolError;
 use crate::proto::codec::Decoded;
 use crate::proto::heartbeat::PongMatch;
+use crate::proto::line;
 use crate::proto::policy::Limits;
 use crate::proto::pool::Pool;
 use crate::proto::ring::Ring;
@@ -130,7 +131,13 @@ impl Session {
             return None;
         }
         let held = self.buffers.as_mut()?;
-        match held.line.finish(&mut env.pool) {
+        let item = held.line.finish(&mut env.pool);
+        let item = item.and_then(|item| {
+            let line = held.line.assembled();
+            check_first_line(&mut self.part, &item, line)?;
+            Ok(item)
+        });
+        match item {
             Ok(wire::Item::Message { kind, payload }) => {
                 let event = Event::Message { kind, payload };
                 match self.count_message(env, now, event) {
@@ -170,7 +177,7 @@ impl Session {
         use crate::proto::websocket::Item;
 
         let max_message = env.policy(self.policy).limits.max_message as u64;
-        let role = self.role;
+        let role = self.part.role();
         let held = self.buffers.get_or_insert_with(|| env.take_buffers());
         let (consumed, item) = held
             .websocket
@@ -211,7 +218,16 @@ impl Session {
         let is_line = self.wire == WireKind::Line;
         let held = self.buffers.get_or_insert_with(|| env.take_buffers());
         let (consumed, item) = if is_line {
-            held.line.decode(input, max_message, &mut env.pool)?
+            let (consumed, item) = held.line.decode(input, max_message, &mut env.pool)?;
+            let line = match &item {
+                wire::Item::Message {
+                    payload: Payload::Input(range),
+                    ..
+                } => &input[range.clone()],
+                _ => held.line.assembled(),
+            };
+            check_first_line(&mut self.part, &item, line)?;
+            (consumed, item)
         } else {
             held.binary.decode(input, max_message, &mut env.pool)?
         };
@@ -381,7 +397,7 @@ impl Session {
     /// its own direction and reads on (RFC 6455, section 7.1.1).
     fn note_trailing(&mut self, input: &[u8]) {
         let is_trailing = self.facts.has(Fact::CloseReceived) && !input.is_empty();
-        if is_trailing && self.role == Role::Server {
+        if is_trailing && self.part.role() == Role::Server {
             self.facts.insert(Fact::Discarding);
         }
     }
@@ -400,28 +416,38 @@ impl Session {
             // What is left then has not been looked at yet.
             Event::Consumed | Event::Pong { .. } => 0,
         };
+        // What has come of it, and what its header has announced beyond that.
         let assembled = match self.wire {
             #[cfg(feature = "websocket")]
             WireKind::WebSocket if !held.websocket.is_idle() => {
-                Some(held.websocket.assembled_len())
+                Some((held.websocket.assembled_len(), held.websocket.missing_len()))
             }
-            WireKind::Line if !held.line.is_idle() => Some(held.line.assembled_len()),
-            WireKind::Binary if !held.binary.is_idle() => Some(held.binary.assembled_len()),
-            _ if left > 0 => Some(0),
+            WireKind::Line if !held.line.is_idle() => Some((held.line.assembled_len(), 0)),
+            WireKind::Binary if !held.binary.is_idle() => {
+                Some((held.binary.assembled_len(), held.binary.missing_len()))
+            }
+            _ if left > 0 => Some((0, 0)),
             _ => None,
         };
-        let Some(assembled) = assembled else {
+        let Some((assembled, missing)) = assembled else {
             held.unfinished = None;
             return;
         };
         let bytes = (assembled + left) as u64;
-        match &mut held.unfinished {
-            Some(unfinished) => unfinished.bytes = bytes,
-            None => {
-                let since = Stamp::new(now.fair());
-                held.unfinished = Some(Unfinished { since, bytes });
-                self.facts.insert(Fact::Rearm);
+        let is_long = bytes.saturating_add(missing) > SHORT_MESSAGE;
+        let stamp = Stamp::new(now.fair());
+        let unfinished = held.unfinished.get_or_insert_with(|| {
+            self.facts.insert(Fact::Rearm);
+            Unfinished {
+                since: stamp,
+                bytes,
+                long_since: None,
             }
+        });
+        unfinished.bytes = bytes;
+        if is_long && unfinished.long_since.is_none() {
+            unfinished.long_since = Some(stamp);
+            self.facts.insert(Fact::Rearm);
         }
     }
 
@@ -430,6 +456,7 @@ impl Session {
             && let Some(unfinished) = &mut held.unfinished
         {
             unfinished.since = Stamp::new(now.fair());
+            unfinished.long_since = unfinished.long_since.map(|_| unfinished.since);
         }
     }
 
@@ -439,31 +466,51 @@ impl Session {
             .is_some_and(|end| end <= now.at)
     }
 
-    /// Returns when an unfinished message will have become too slow if nothing more of it comes.
+    /// Returns when an unfinished message will have become too slow if nothing more of it comes: by its
+    /// rate, once it is known to be long, or by its total time. A short one costs us little, and may be
+    /// typed by hand.
     pub(super) fn slow_check(&self, limits: &Limits, now: Moment) -> Option<Micros> {
         if self.heartbeat.is_paused() {
             return None;
         }
         let unfinished = self.buffers.as_ref()?.unfinished?;
-        let floor = (limits.slow_floor > 0).then(|| {
+        let long_since = unfinished.long_since.filter(|_| limits.slow_floor > 0);
+        let floor = long_since.map(|since| {
             let earned = unfinished.bytes * 1_000 / u64::from(limits.slow_floor);
             let longest = Stamp::REACH / 2;
-            u32::try_from(earned)
+            let span = u32::try_from(earned)
                 .map_or(longest, |earned| earned.min(longest))
-                .max(limits.slow_grace)
+                .max(limits.slow_grace);
+            since.plus(span).left(now.fair())
         });
-        let span = match (floor, limits.message_timeout) {
-            (Some(floor), Some(total)) => floor.min(total),
-            (Some(span), None) | (None, Some(span)) => span,
-            (None, None) => return None,
-        };
-        Some(now.at + unfinished.since.plus(span).left(now.fair()))
+        let total = limits.message_timeout;
+        let total = total.map(|total| unfinished.since.plus(total).left(now.fair()));
+        let left = floor.into_iter().chain(total).min()?;
+        Some(now.at + left)
+    }
+}
+
+/// Turns away a peer that speaks HTTP on a wire of lines, before anything of it is delivered: any page can
+/// make the browser of its visitor send a request here, with lines of the page's choice in it.
+fn check_first_line(part: &mut Part, item: &wire::Item, line: &[u8]) -> Result<(), ProtocolError> {
+    match (*part, item) {
+        (Part::Client | Part::Server, _) | (Part::NewServer, wire::Item::NeedMore) => Ok(()),
+        (Part::NewServer, wire::Item::Message { .. }) if line::is_http_request(line) => {
+            Err(ProtocolError::HttpRequest)
+        }
+        (Part::NewServer, _) => {
+            *part = Part::Server;
+            Ok(())
+        }
     }
 }
 
 /// Lateness of our own since the last proof that is worth crediting the peer with: it may have sent pings
 /// meanwhile that are all read now.
 const LATE: Micros = Micros::from_secs(1);
+
+/// Bytes of a message up to which only its total time is limited.
+const SHORT_MESSAGE: u64 = 4 * 1024;
 
 /// Largest ring of a wire whose decoder moves long messages elsewhere.
 const LARGEST_RING: usize = Pool::LARGEST;

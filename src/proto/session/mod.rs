@@ -147,9 +147,27 @@ pub struct Session {
     pong_debt: Stamp,
     policy: PolicyId,
     phase: Phase,
-    role: Role,
+    part: Part,
     wire: WireKind,
     facts: Flags<Fact>,
+}
+
+/// Which side of the connection we are, and how far the peer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Client,
+    /// The peer has yet to say its first line, where the wire has lines.
+    NewServer,
+    Server,
+}
+
+impl Part {
+    const fn role(self) -> Role {
+        match self {
+            Self::Client => Role::Client,
+            Self::NewServer | Self::Server => Role::Server,
+        }
+    }
 }
 
 /// What a session keeps aside, since only an own wire or a limit that is off by default needs it.
@@ -211,7 +229,7 @@ impl Session {
         Self {
             phase_ends: Stamp::new(now.fair()).plus(connect),
             phase: Phase::Connecting,
-            role: Role::Client,
+            part: Part::Client,
             ..Self::begin(env, policy, wire, phase, now)
         }
     }
@@ -242,7 +260,7 @@ impl Session {
             pong_debt: Stamp::new(now.at),
             policy,
             phase: Phase::Handshaking,
-            role: Role::Server,
+            part: Part::NewServer,
             wire: kind,
             facts: Flags::NONE.with(Fact::Rearm),
         };
@@ -478,7 +496,7 @@ impl Session {
 
     /// Returns which end we are.
     pub fn role(&self) -> Role {
-        self.role
+        self.part.role()
     }
 
     /// Returns the wire.

@@ -58,7 +58,7 @@ impl Session {
         now: Moment,
         shared: &SharedMessage,
     ) -> Result<(), SendError> {
-        let masked = self.wire.is_websocket() && self.role == Role::Client;
+        let masked = self.wire.is_websocket() && self.part.role() == Role::Client;
         let encoded = if masked {
             None
         } else {
@@ -205,7 +205,7 @@ impl Session {
         match self.wire {
             #[cfg(feature = "websocket")]
             WireKind::WebSocket => {
-                let mask = self.role.mask(env);
+                let mask = self.part.role().mask(env);
                 env.scratch.clear();
                 encode(
                     true,
@@ -234,7 +234,7 @@ impl Session {
         match self.wire {
             #[cfg(feature = "websocket")]
             WireKind::WebSocket => {
-                let mask = self.role.mask(env);
+                let mask = self.part.role().mask(env);
                 env.scratch.clear();
                 encode(true, Opcode::Pong, payload, mask, &mut env.scratch);
             }
@@ -265,7 +265,7 @@ impl Session {
         match self.wire {
             #[cfg(feature = "websocket")]
             WireKind::WebSocket => {
-                let mask = self.role.mask(env);
+                let mask = self.part.role().mask(env);
                 env.scratch.clear();
                 encode(true, Opcode::Close, body, mask, &mut env.scratch);
             }
@@ -338,7 +338,7 @@ impl Session {
         opcode: Opcode,
         payload: &[u8],
     ) {
-        let mask = self.role.mask(env);
+        let mask = self.part.role().mask(env);
         if payload.len() > LARGEST_COPY {
             // Reserves what it needs and no more, so that the box is made without moving.
             let mut block = Vec::new();

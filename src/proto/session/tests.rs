@@ -685,7 +685,7 @@ fn f49_paused_reading_with_waiting_data_is_not_silence() {
 #[test]
 fn an_unfinished_message_is_not_slow_while_reading_is_paused() {
     let mut bench = Bench::new(Wire::Binary);
-    bench.feed(secs(1), b"\x00\x00\x00\x10\x00begin");
+    bench.feed(secs(1), b"\x00\x00\x00\x20\x00begin");
     bench.session.handle_pause(secs(1));
     bench.ping(secs(10));
     assert_eq!(bench.due(secs(19)), wait(20));
@@ -1436,6 +1436,50 @@ fn a_limit_that_is_off_tolerates_any_number() {
     assert_eq!(bench.session.phase(), Phase::Open);
 }
 
+// HTTP on a wire of lines.
+
+/// A page can make the browser of its visitor send a request to any port, with lines of its own in it.
+#[test]
+fn an_http_request_on_a_wire_of_lines_delivers_none_of_its_lines() {
+    let request = b"POST / HTTP/1.1\r\nHost: 127.0.0.1:9002\r\n\r\nsay this\nPING\n";
+    for cut in 0..=request.len() {
+        let mut bench = Bench::new(Wire::Line);
+        assert_eq!(bench.feed(secs(1), &request[..cut]), []);
+        assert_eq!(bench.feed(secs(1), &request[cut..]), [], "cut at {cut}");
+        assert_eq!(bench.session.cause(), Some(Cause::ProtocolError));
+        assert_eq!(bench.env.stats().messages_in, 0);
+    }
+    let mut bench = Bench::new(Wire::Line);
+    bench.feed(secs(1), b"GET / HTTP/1.1");
+    let (env, session) = (&mut bench.env, &mut bench.session);
+    assert!(session.decode_rest(env, secs(1)).is_none());
+    assert_eq!(session.cause(), Some(Cause::ProtocolError));
+}
+
+#[test]
+fn only_the_first_line_can_be_that_of_a_request() {
+    for first in [&b"hello\n"[..], b"PING\n", b"PONG\n"] {
+        let mut bench = Bench::new(Wire::Line);
+        bench.feed(secs(1), first);
+        let heard = bench.feed(secs(1), b"GET / HTTP/1.1\n");
+        assert_eq!(heard, [text("GET / HTTP/1.1")]);
+    }
+    let mut client = Bench::dialed(Wire::Line);
+    client
+        .session
+        .handle_connected(&mut client.env, secs(0), b"");
+    let heard = client.feed(secs(1), b"GET / HTTP/1.1\n");
+    assert_eq!(heard, [text("GET / HTTP/1.1")]);
+}
+
+/// The other wires end such a connection anyway, or deliver bytes without any meaning.
+#[test]
+fn an_http_request_is_no_message_of_the_binary_wire() {
+    let mut bench = Bench::new(Wire::Binary);
+    assert_eq!(bench.feed(secs(1), b"POST / HTTP/1.1\r\n"), []);
+    assert_eq!(bench.session.cause(), Some(Cause::ProtocolError));
+}
+
 // Slow messages.
 
 /// Feeds one message of `size` bytes, `step` bytes a second, and returns when it ended.
@@ -1509,6 +1553,65 @@ fn a_new_message_has_a_clock_of_its_own() {
     assert_eq!(bench.session.phase(), Phase::Open);
 }
 
+/// Types as a person does, a letter every five seconds, and returns the second at which that ended.
+fn letters(wire: Wire, begin: &[u8]) -> (u64, Cause) {
+    let mut bench = Bench::with(wire, |heartbeat, _| {
+        heartbeat.interval = None;
+        heartbeat.timeout = None;
+    });
+    bench.feed(secs(0), begin);
+    for at in 1..400 {
+        while bench.due(secs(at)) == Due::Changed {
+            if let Some(cause) = bench.session.cause() {
+                return (at, cause);
+            }
+            bench.flush(secs(at));
+        }
+        if at % 5 == 0 {
+            bench.feed(secs(at), b"a");
+        }
+    }
+    panic!("a line without end");
+}
+
+/// Who typed for longer than ten seconds was closed as too slow.
+#[test]
+fn a_short_message_may_come_letter_by_letter_until_its_total_time() {
+    let mut bench = Bench::with(Wire::Line, |heartbeat, _| {
+        heartbeat.interval = None;
+        heartbeat.timeout = None;
+    });
+    for (letter, at) in b"hello, this takes me a minute"
+        .iter()
+        .zip((0..).step_by(2))
+    {
+        assert_eq!(bench.feed(secs(at), &[*letter]), []);
+        assert_eq!(bench.due(secs(at)), wait(300));
+    }
+    let heard = bench.feed(secs(60), b"\n");
+    assert_eq!(heard, [text("hello, this takes me a minute")]);
+    assert_eq!(letters(Wire::Line, b"h"), (300, Cause::SlowPeer));
+    assert_eq!(
+        letters(Wire::Binary, b"\0\0\0\x10\0"),
+        (300, Cause::SlowPeer)
+    );
+}
+
+#[test]
+fn a_message_is_held_to_the_rate_from_when_it_is_known_to_be_long() {
+    // As it is announced at once.
+    assert_eq!(
+        letters(Wire::Binary, b"\0\0\0\x10\x01"),
+        (10, Cause::SlowPeer)
+    );
+    assert_eq!(
+        letters(Wire::WebSocket, b"\x82\xfe\x10\x01mask"),
+        (10, Cause::SlowPeer)
+    );
+    // As it has come: the 4096 bytes at 0 s, one more at 5 s, and ten seconds from then on.
+    assert_eq!(letters(Wire::Line, &[b'a'; 4_096]), (15, Cause::SlowPeer));
+}
+
 #[test]
 fn pings_that_reads_cut_in_two_are_no_slow_message() {
     let mut bench = Bench::new(Wire::WebSocket);
@@ -1526,7 +1629,7 @@ fn pings_that_reads_cut_in_two_are_no_slow_message() {
 #[test]
 fn a_message_whose_rest_never_comes_is_slow_though_pings_go_on() {
     let mut bench = Bench::new(Wire::WebSocket);
-    bench.feed(secs(0), &fragment(false, Opcode::Binary, b"begin"));
+    bench.feed(secs(0), &fragment(false, Opcode::Binary, &[7; 5_000]));
     for at in 1..10 {
         bench.feed(secs(at), &masked(Opcode::Ping, b""));
         assert_eq!(bench.due(secs(at)), wait(10));
@@ -1675,7 +1778,7 @@ fn an_idle_session_takes_112_bytes() {
         pong_debt,
         policy,
         phase,
-        role,
+        part,
         wire,
         facts,
     });

@@ -173,6 +173,14 @@ impl Decoder {
         }
     }
 
+    /// Returns how many bytes of payload the frame that has begun still lacks; 0 between frames.
+    pub fn missing_len(&self) -> u64 {
+        match self.state {
+            State::Idle | State::Between(_) => 0,
+            State::Payload(frame) => frame.remaining as u64,
+        }
+    }
+
     /// Begins a data frame.
     fn begin(&mut self, head: Head, max_message: u64) -> Result<(), ProtocolError> {
         let kind = match self.state {

@@ -83,6 +83,37 @@ impl Scanner {
         (whole + rest.saturating_sub(MOST_HEADER), whole + rest)
     }
 
+    /// Says whether the unfinished message has, or has announced, more bytes of payload than this.
+    pub(crate) fn is_longer_than(&self, limit: u64) -> bool {
+        let whole = self.message.as_ref().map_or(0, Vec::len) as u64;
+        let input = &self.buffer;
+        // Of which this many are the header, and this many the payload that it announces.
+        let (header, announced) = match self.speech {
+            Speech::WebSocket => match (input.first(), input.get(1).map(|second| second & 0x7f)) {
+                (Some(first), _) if first & 0x08 != 0 => (0, None),
+                (_, Some(126)) => (8, read_u16(input, 2)),
+                (_, Some(127)) => (14, read_u64(input, 2)),
+                (_, Some(len)) => (6, Some(len.into())),
+                (_, None) => (0, None),
+            },
+            Speech::Binary => (5, read_u32(input, 1)),
+            Speech::Line | Speech::Raw | Speech::Own => (0, Some(0)),
+        };
+        // Clients mask their frames, servers do not: only then is the mask a part of the header.
+        let is_masked = input.get(1).is_some_and(|second| second & 0x80 != 0);
+        let mask = match self.speech {
+            Speech::WebSocket if !is_masked => 4,
+            _ => 0,
+        };
+        match announced {
+            Some(len) if input.len() as u64 + mask >= header || self.speech == Speech::Line => {
+                let payload = (input.len() as u64 + mask).saturating_sub(header);
+                whole + payload.max(len) > limit
+            }
+            _ => whole + input.len() as u64 > limit,
+        }
+    }
+
     /// Returns what an end of the stream now would make of an unfinished line.
     pub(crate) fn rest(&self) -> &[u8] {
         &self.buffer
@@ -194,6 +225,21 @@ impl Scanner {
     pub(crate) fn take_rest(&mut self) -> Vec<u8> {
         mem::take(&mut self.buffer)
     }
+}
+
+fn read_u16(input: &[u8], at: usize) -> Option<u64> {
+    let bytes = input.get(at..)?.first_chunk()?;
+    Some(u16::from_be_bytes(*bytes).into())
+}
+
+fn read_u32(input: &[u8], at: usize) -> Option<u64> {
+    let bytes = input.get(at..)?.first_chunk()?;
+    Some(u32::from_be_bytes(*bytes).into())
+}
+
+fn read_u64(input: &[u8], at: usize) -> Option<u64> {
+    let bytes = input.get(at..)?.first_chunk()?;
+    Some(u64::from_be_bytes(*bytes))
 }
 
 /// Bytes that a frame has beside its payload, at most.

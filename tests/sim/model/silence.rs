@@ -250,13 +250,20 @@ impl Watch {
             let earned = (bytes * 1_000).checked_div(rules.slow_floor)?;
             Some(Micros::from_millis(earned).max(rules.slow_grace))
         };
-        let span = |bytes: u64| match (floor(bytes), rules.message) {
-            (Some(floor), Some(total)) => Some(floor.min(total)),
-            (span, other) => span.or(other),
+        // The rate counts from when the message was known to be long, the total from its beginning.
+        let end = |long: Option<Micros>, begun: Micros, bytes: u64| {
+            let by_rate = long.and_then(|long| Some(long + floor(bytes)?));
+            let by_total = rules.message.map(|total| begun + total);
+            by_rate.into_iter().chain(by_total).min()
         };
+        let long = self.long;
         Some((
-            self.before(unfinished.low).fair + span(sure)?,
-            unfinished.high.fair + span(most)?,
+            end(
+                long.map(|long| self.before(long.low).fair),
+                self.before(unfinished.low).fair,
+                sure,
+            )?,
+            end(long.map(|long| long.high.fair), unfinished.high.fair, most)?,
         ))
     }
 }

@@ -135,6 +135,8 @@ pub(crate) struct Watch {
     pub(super) place: u64,
     /// When the present message began to be incomplete.
     pub(super) unfinished: Option<Between>,
+    /// When it was known to be long.
+    pub(super) long: Option<Between>,
     /// Input was read and is not decoded yet.
     pub(super) is_undecoded: bool,
     /// That was so at some time.
@@ -221,6 +223,7 @@ impl Watch {
             progress: Between::exactly(now),
             place: 0,
             unfinished: None,
+            long: None,
             is_undecoded: false,
             was_undecoded: false,
             to_deliver: VecDeque::new(),
@@ -307,12 +310,16 @@ impl Watch {
             // The clock runs from the first byte of a message to its last, control frames or not.
             if !in_message {
                 self.unfinished = None;
+                self.long = None;
             }
             self.handle_item(now, item);
         }
         self.found = found;
         if self.input.is_within() {
             self.unfinished.get_or_insert_with(|| Between::exactly(now));
+            if self.input.is_longer_than(SHORT) {
+                self.long.get_or_insert_with(|| Between::exactly(now));
+            }
         }
     }
 
@@ -403,12 +410,10 @@ impl Watch {
                 ask.is_doubtful = true;
             }
         }
-        if let Some(unfinished) = &mut self.unfinished
-            && self
-                .last_in
-                .is_some_and(|read| read.at <= unfinished.low.at)
-        {
-            unfinished.high = now;
+        for began in [&mut self.unfinished, &mut self.long].into_iter().flatten() {
+            if self.last_in.is_some_and(|read| read.at <= began.low.at) {
+                began.high = now;
+            }
         }
         self.is_undecoded = is_left;
         self.was_undecoded |= is_left;
@@ -524,8 +529,8 @@ impl Watch {
     pub(crate) fn handle_resume(&mut self, now: When) {
         if std::mem::take(&mut self.is_paused) {
             self.resumed = Some(now);
-            if let Some(unfinished) = &mut self.unfinished {
-                *unfinished = Between::exactly(now);
+            for began in [&mut self.unfinished, &mut self.long].into_iter().flatten() {
+                *began = Between::exactly(now);
             }
         }
     }
@@ -560,3 +565,6 @@ impl Watch {
 /// "100 pings a second for 3 s, pongs likewise."
 const PER_SECOND: u32 = 100;
 const BURST: Micros = Micros::from_secs(3);
+
+/// Bytes of a message up to which it may come as slowly as it likes, within its total time.
+const SHORT: u64 = 4 * 1024;
