@@ -50,6 +50,23 @@ impl<'a> Authority<'a> {
         self.host
     }
 
+    /// Says whether the host is a name or address of a machine for itself (RFC 6761, section 6.3; RFC 1122,
+    /// section 3.2.1.3; RFC 4291, section 2.5.3).
+    pub(super) fn is_loopback(&self) -> bool {
+        if let Some(literal) = self.host.strip_prefix('[') {
+            return match groups(literal.trim_end_matches(']')) {
+                [0, 0, 0, 0, 0, 0, 0, 1] => true,
+                // An address of version 4 in one of version 6.
+                [0, 0, 0, 0, 0, 0xffff, upper, _] => upper >> 8 == 127,
+                _ => false,
+            };
+        }
+        let host = without_root(self.host).to_ascii_lowercase();
+        host == "localhost"
+            || host.ends_with(".localhost")
+            || host.starts_with("127.") && is_v4(&host)
+    }
+
     /// Returns the port, if one is named.
     pub(super) const fn port(&self) -> Option<u16> {
         self.port
@@ -110,6 +127,42 @@ fn count_groups(text: &str, is_end: bool) -> Option<usize> {
         };
     }
     Some(count)
+}
+
+/// Returns the groups of an address of version 6 that is known to be one.
+fn groups(text: &str) -> [u16; 8] {
+    let mut all = [0; 8];
+    let (before, after) = text.split_once("::").unwrap_or((text, ""));
+    for (group, place) in read_groups(before).into_iter().zip(&mut all) {
+        *place = group;
+    }
+    let after = read_groups(after);
+    for (group, place) in after.into_iter().rev().zip(all.iter_mut().rev()) {
+        *place = group;
+    }
+    all
+}
+
+fn read_groups(text: &str) -> Vec<u16> {
+    let mut groups = Vec::new();
+    for group in text.split(':').filter(|group| !group.is_empty()) {
+        if group.contains('.') {
+            let octets: Vec<u16> = group.split('.').flat_map(str::parse).collect();
+            groups.extend(
+                octets
+                    .chunks(2)
+                    .map(|pair| pair.iter().fold(0, |sum, &octet| (sum << 8) | octet)),
+            );
+        } else {
+            groups.extend(u16::from_str_radix(group, 16));
+        }
+    }
+    groups
+}
+
+/// Leaves out the dot that stands for the root.
+pub(super) fn without_root(host: &str) -> &str {
+    host.strip_suffix('.').unwrap_or(host)
 }
 
 /// Says whether these are four numbers below 256 without leading zeros.
@@ -220,7 +273,11 @@ mod tests {
         fn an_address_of_version_6_is_what_the_standard_library_takes(
             text in "[0-9a-f:.]{0,20}|([0-9a-f]{1,5}:){0,8}:?(:[0-9a-f]{1,4}){0,8}|::(1?[0-9]{1,2}[.]){2,4}[0-9]{1,3}",
         ) {
-            prop_assert_eq!(is_v6(&text), text.parse::<Ipv6Addr>().is_ok(), "{}", text);
+            let parsed = text.parse::<Ipv6Addr>();
+            prop_assert_eq!(is_v6(&text), parsed.is_ok(), "{}", text);
+            if let Ok(ip) = parsed {
+                prop_assert_eq!(groups(&text), ip.segments(), "{}", text);
+            }
         }
     }
 }

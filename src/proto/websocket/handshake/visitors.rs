@@ -3,10 +3,9 @@
 
 use std::error::Error as StdError;
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::server::Request;
-use super::uri::Authority;
+use super::uri::{Authority, without_root};
 use crate::config::WebConfig;
 use crate::error::ConfigError;
 
@@ -83,7 +82,7 @@ impl Visitors {
             without_root(named.host()).eq_ignore_ascii_case(without_root(host))
                 && port.is_none_or(|port| named.port().unwrap_or(80) == port)
         };
-        let is_ours = self.loopback_hosts && is_loopback(without_root(named.host()));
+        let is_ours = self.loopback_hosts && named.is_loopback();
         match is_ours || hosts.iter().any(is_listed) {
             true => Ok(()),
             false => Err(Unwelcome::Host(shown(named.host().as_bytes()))),
@@ -217,23 +216,6 @@ fn default_port(scheme: &str) -> Option<u16> {
         "https" | "wss" => Some(443),
         _ => None,
     }
-}
-
-/// Says whether a host is a name or address of this machine for itself (RFC 6761, section 6.3).
-fn is_loopback(host: &str) -> bool {
-    if let Some(literal) = host.strip_prefix('[') {
-        let ip = literal.trim_end_matches(']').parse::<Ipv6Addr>();
-        return ip.is_ok_and(|ip| ip.to_canonical().is_loopback());
-    }
-    let host = host.to_ascii_lowercase();
-    host == "localhost"
-        || host.ends_with(".localhost")
-        || host.parse::<Ipv4Addr>().is_ok_and(|ip| ip.is_loopback())
-}
-
-/// Leaves out the dot that stands for the root.
-fn without_root(host: &str) -> &str {
-    host.strip_suffix('.').unwrap_or(host)
 }
 
 /// Escapes what a peer sent, and cuts it.
