@@ -40,6 +40,7 @@ const LAYERS: [&[&str]; 5] = [
         "proto::wheel",
         "proto::copy",
         "proto::ring",
+        "proto::utf8",
         "proto::pool",
         "proto::backoff",
         "proto::flags",

@@ -12,9 +12,9 @@ use crate::close::CloseCode;
 use crate::error::ProtocolError;
 use crate::proto::copy;
 use crate::proto::pool::Pool;
+use crate::proto::utf8::Validator;
 use crate::proto::websocket::frame::{Head, Opcode};
 use crate::proto::websocket::mask;
-use crate::proto::websocket::utf8::Validator;
 use crate::proto::wire::{MessageKind, Payload, Role};
 
 /// Decodes the frames of one peer.

@@ -27,12 +27,13 @@
 
 pub mod handshake;
 pub mod mask;
-pub mod utf8;
 
 mod decoder;
 mod fragments;
 mod frame;
 
+/// The check of text, which other wires use too.
+pub use crate::proto::utf8;
 pub use decoder::{Decoder, Item};
 pub use fragments::fragments;
 pub use frame::{CloseBody, Header, Opcode, close_body, encode, encode_header};

@@ -1,7 +1,8 @@
 //! UTF-8 checked piece by piece, as bytes arrive (RFC 6455, sections 5.6 and 8.1).
 //!
-//! The bulk of every piece goes through a check that uses the processor's vector instructions; only a
-//! code point that a border cuts is kept, at most three bytes of it, until its rest arrives.
+//! The bulk of every piece goes through a check that uses the processor's vector instructions, where the
+//! feature `websocket` brings it; only a code point that a border cuts is kept, at most three bytes of it,
+//! until its rest arrives.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -11,7 +12,7 @@ use std::fmt;
 /// After an error the validator's answers mean nothing more; start a new one.
 ///
 /// ```
-/// use heartwheel::proto::websocket::utf8::Validator;
+/// use heartwheel::proto::utf8::Validator;
 ///
 /// let mut validator = Validator::default();
 /// validator.push(b"caf\xc3")?; // half of an é
@@ -19,7 +20,7 @@ use std::fmt;
 /// validator.push(b"\xa9")?;
 /// assert!(validator.is_complete());
 /// assert!(validator.push(b"\xff").is_err());
-/// # Ok::<(), heartwheel::proto::websocket::utf8::InvalidUtf8>(())
+/// # Ok::<(), heartwheel::proto::utf8::InvalidUtf8>(())
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Validator {
@@ -84,7 +85,8 @@ impl Validator {
 }
 
 /// Says whether the bytes are whole code points.
-fn is_text(bytes: &[u8]) -> bool {
+#[cfg(feature = "websocket")]
+pub(super) fn is_text(bytes: &[u8]) -> bool {
     if bytes.len() >= BLOCK {
         return simdutf8::basic::from_utf8(bytes).is_ok();
     }
@@ -98,7 +100,14 @@ fn is_text(bytes: &[u8]) -> bool {
 }
 
 /// Bytes that the vector check takes at a time.
+#[cfg(feature = "websocket")]
 const BLOCK: usize = 64;
+
+/// Says whether the bytes are whole code points.
+#[cfg(not(feature = "websocket"))]
+pub(super) fn is_text(bytes: &[u8]) -> bool {
+    std::str::from_utf8(bytes).is_ok()
+}
 
 /// Returns how many bytes at the end begin a code point and do not finish it, going by the length that
 /// its first byte announces.
