@@ -7,11 +7,11 @@
 
 use std::fmt;
 use std::mem;
-use std::str;
 
 use super::assembly::Assembly;
 use super::copy;
 use super::pool::Pool;
+use super::utf8;
 use super::wire::{EncodeError, Item, MessageKind, Payload};
 use crate::error::ProtocolError;
 
@@ -24,7 +24,8 @@ pub const PONG: &[u8] = b"PONG\n";
 /// Finds lines in a stream of bytes.
 ///
 /// A line that lies complete in the input is handed out where it lies. Of an incomplete one the decoder
-/// keeps what is there, in storage from the pool, so that the input can be emptied.
+/// keeps what is there, in storage from the pool, so that the input can be emptied. It is checked to be
+/// text as it comes, so that the end of a long line takes no longer than that of a short one.
 ///
 /// ```
 /// use heartwheel::proto::line::LineDecoder;
@@ -47,6 +48,11 @@ pub struct LineDecoder {
     /// The beginning of a line; never contains a line feed.
     assembly: Assembly,
     negotiation: Negotiation,
+    /// What is in `assembly`, checked as it came.
+    text: utf8::Validator,
+    /// It cannot become text any more. Said at the end of the line: how the bytes were cut when they
+    /// were read makes no difference.
+    is_no_text: bool,
 }
 
 impl LineDecoder {
@@ -77,20 +83,20 @@ impl LineDecoder {
         let Some(len) = more.iter().position(|&byte| byte == b'\n') else {
             if !more.is_empty() {
                 self.check_size(more, max_message)?;
-                self.assembly.extend(more, pool);
+                self.extend(more, pool);
             }
             return Ok((input.len(), Item::NeedMore));
         };
         let consumed = start + len + 1;
         self.check_size(&more[..len], max_message)?;
         if self.assembly.is_unfinished() {
-            self.assembly.extend(&more[..len], pool);
+            self.extend(&more[..len], pool);
             return Ok((consumed, self.end_assembled(pool)?));
         }
         let line = without_return(&more[..len]);
         let item = match control(line) {
             Some(item) => item,
-            None => text(line, Payload::Input(start..start + line.len()))?,
+            None => text(utf8::is_text(line), Payload::Input(start..start + line.len()))?,
         };
         Ok((consumed, item))
     }
@@ -157,12 +163,23 @@ impl LineDecoder {
         Ok(())
     }
 
+    /// Keeps a piece of a line, and checks it.
+    fn extend(&mut self, piece: &[u8], pool: &mut Pool) {
+        if !self.is_no_text {
+            self.is_no_text = self.text.push(piece).is_err();
+        }
+        self.assembly.extend(piece, pool);
+    }
+
     fn end_assembled(&mut self, pool: &mut Pool) -> Result<Item, ProtocolError> {
+        // A return at the end, which is not part of the line, is text in any case.
+        let text_so_far = mem::take(&mut self.text);
+        let is_text = !mem::take(&mut self.is_no_text) && text_so_far.is_complete();
         let line = without_return(self.assembly.bytes());
         let (len, control) = (line.len(), control(line));
         let item = match control {
             Some(item) => item,
-            None => text(line, Payload::Assembled)?,
+            None => text(is_text, Payload::Assembled)?,
         };
         self.assembly.complete(len);
         if item == Item::Ping || item == Item::Pong {
@@ -269,6 +286,7 @@ impl fmt::Debug for LineDecoder {
 /// ```
 pub fn encode(payload: &[u8], out: &mut Vec<u8>) -> Result<(), EncodeError> {
     let end = line_end(payload)?;
+    out.reserve(payload.len() + end.len());
     copy::append(out, payload);
     out.extend_from_slice(end);
     Ok(())
@@ -284,13 +302,15 @@ pub fn encode(payload: &[u8], out: &mut Vec<u8>) -> Result<(), EncodeError> {
 ///
 /// If the message contains a line feed, is not UTF-8, or would be read as a ping or pong.
 pub fn line_end(payload: &[u8]) -> Result<&'static [u8], EncodeError> {
-    if let Some(at) = payload.iter().position(|&byte| byte == b'\n') {
+    // Faster than to ask for the place, which is there but in a message that is refused.
+    if payload.contains(&b'\n') {
+        let at = payload.iter().take_while(|&&byte| byte != b'\n').count();
         return Err(EncodeError::LineFeed { at });
     }
     if control(payload).is_some() {
         return Err(EncodeError::ReadsAsControl);
     }
-    if str::from_utf8(payload).is_err() {
+    if !utf8::is_text(payload) {
         return Err(EncodeError::NotUtf8);
     }
     Ok(if payload.ends_with(b"\r") {
@@ -324,14 +344,14 @@ fn control(line: &[u8]) -> Option<Item> {
     }
 }
 
-fn text(line: &[u8], payload: Payload) -> Result<Item, ProtocolError> {
-    match str::from_utf8(line) {
-        Ok(_) => Ok(Item::Message {
-            kind: MessageKind::Text,
-            payload,
-        }),
-        Err(_) => Err(ProtocolError::InvalidUtf8),
+fn text(is_text: bool, payload: Payload) -> Result<Item, ProtocolError> {
+    if !is_text {
+        return Err(ProtocolError::InvalidUtf8);
     }
+    Ok(Item::Message {
+        kind: MessageKind::Text,
+        payload,
+    })
 }
 
 fn without_return(line: &[u8]) -> &[u8] {
@@ -484,6 +504,38 @@ mod tests {
             let result = decode_all(&mut decoder, &stream[..cut], 9, &mut pool)
                 .and_then(|_| decode_all(&mut decoder, &stream[cut..], 9, &mut pool));
             assert_eq!(result, Err(ProtocolError::InvalidUtf8), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_long_line_is_checked_as_it_comes() {
+        let (mut pool, mut decoder) = (Pool::default(), LineDecoder::default());
+        let mut checked = 0;
+        // Pieces of which none is text by itself.
+        for piece in "\u{10348}".repeat(1_000).as_bytes().chunks(7) {
+            decoder
+                .decode(&mut piece.to_vec(), 9_999, &mut pool)
+                .unwrap();
+            checked += piece.len();
+            assert_eq!(decoder.text.is_complete(), checked % 4 == 0);
+        }
+        decoder
+            .decode(&mut b"\xff ".to_vec(), 9_999, &mut pool)
+            .unwrap();
+        assert!(decoder.is_no_text, "known before the line ends");
+        let end = decoder.decode(&mut b"\n".to_vec(), 9_999, &mut pool);
+        assert_eq!(end, Err(ProtocolError::InvalidUtf8));
+    }
+
+    #[test]
+    fn a_fault_of_one_line_is_forgotten_with_it() {
+        let (mut pool, mut decoder) = (Pool::default(), LineDecoder::default());
+        for fault in [b"a\xff", b"b\xc3"] {
+            decode_all(&mut decoder, fault, 9, &mut pool).unwrap();
+            decoder.discard(&mut pool);
+            decode_all(&mut decoder, b"c", 9, &mut pool).unwrap();
+            let found = decode_all(&mut decoder, b"\n", 9, &mut pool);
+            assert_eq!(found, Ok(vec![b"c".to_vec()]));
         }
     }
 

@@ -384,7 +384,8 @@ impl Session {
         Ok(())
     }
 
-    /// Queues the scratch buffer as one frame.
+    /// Queues the scratch buffer as one frame. A long one leaves with its storage: to copy it again would
+    /// take as long as to encode it.
     fn queue_scratch(&mut self, env: &mut Env, now: Moment) {
         let scratch = std::mem::take(&mut env.scratch);
         self.queue_raw(env, now, &scratch);
