@@ -661,7 +661,7 @@ impl Handler for Server {
     fn on_close(&mut self, _: &mut Context<'_, ()>, closed: Closed<'_, ()>) {
         self.held.remove(&closed.id);
         let mut common = self.common();
-        common.memory.note_end();
+        common.memory.note_end(closed.evidence.bytes_queued);
         common
             .journal
             .tell(Change::Closed(closed.evidence.cause), || {
@@ -674,7 +674,7 @@ impl Handler for Server {
 
     fn on_rejected(&mut self, _: &mut Context<'_, ()>, rejected: Rejected<'_>) {
         let mut common = self.common();
-        common.memory.note_end();
+        common.memory.note_end(rejected.evidence.bytes_queued);
         common
             .journal
             .tell(Change::Rejected(rejected.evidence.cause), || {
