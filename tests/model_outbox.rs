@@ -269,7 +269,7 @@ proptest! {
                 }
                 Op::Close => {
                     let frame = encode(CLOSE, 0, 0);
-                    let bytes = outbox.set_close(&frame);
+                    let bytes = outbox.set_close(&frame, &mut pool);
                     prop_assert_eq!(bytes, model.close(frame));
                     dropped |= bytes > 0;
                 }

@@ -180,10 +180,10 @@ impl Outbox {
     /// be queued from now on.
     ///
     /// A wire without a close frame passes an empty one: nothing more is queued, and the connection can
-    /// be shut down for writing as soon as the outbox is empty. A second close is ignored. Storage that
+    /// be shut down for writing as soon as the outbox is empty. A second close is ignored. The ring that
     /// dropped data leaves empty returns with the next [`commit`](Self::commit) or
     /// [`clear`](Self::clear).
-    pub fn set_close(&mut self, frame: &[u8]) -> usize {
+    pub fn set_close(&mut self, frame: &[u8], pool: &mut Pool) -> usize {
         if self.closed {
             return 0;
         }
@@ -191,7 +191,7 @@ impl Outbox {
         self.ping.clear();
         self.close.extend_from_slice(frame);
         if self.blocked {
-            self.drop_data_not_begun()
+            self.drop_data_not_begun(pool)
         } else {
             0
         }
@@ -222,12 +222,12 @@ impl Outbox {
         let mut report = Written::default();
         let mut left = self.commit_unfinished(written, &mut report);
         if self.begun {
-            left = self.commit_frame(left);
+            left = self.commit_frame(left, pool);
         }
         left = self.commit_pongs(left);
         left = self.commit_ping(left, &mut report);
         while left > 0 && !self.frames.is_empty() {
-            left = self.commit_frame(left);
+            left = self.commit_frame(left, pool);
         }
         left = self.commit_close(left, &mut report);
         debug_assert_eq!(left, 0, "len() counts every queued byte");
@@ -334,7 +334,7 @@ impl Outbox {
     }
 
     /// Drops all data frames but the one begun, and returns how many bytes that were.
-    fn drop_data_not_begun(&mut self) -> usize {
+    fn drop_data_not_begun(&mut self, pool: &mut Pool) -> usize {
         let rest = if self.begun { self.front_rest() } else { 0 };
         let dropped = self.data_len() - rest;
         self.frames.truncate(usize::from(self.begun));
@@ -344,7 +344,9 @@ impl Outbox {
         };
         self.inline.truncate(inline);
         self.inline_behind = inline;
-        self.large.truncate(usize::from(large > 0));
+        for obsolete in self.large.drain(usize::from(large > 0)..) {
+            obsolete.bytes.give(pool);
+        }
         self.large_len = large;
         dropped
     }
@@ -366,7 +368,9 @@ impl Outbox {
         self.inline_behind = 0;
         self.frames.clear();
         self.begun = false;
-        self.large.clear();
+        for left in self.large.drain(..) {
+            left.bytes.give(pool);
+        }
         self.large_len = 0;
         self.unfinished.clear();
         self.pongs.clear();
@@ -384,7 +388,7 @@ impl Outbox {
     }
 
     /// Counts bytes of the front data frame as accepted and returns those beyond its end.
-    fn commit_frame(&mut self, left: usize) -> usize {
+    fn commit_frame(&mut self, left: usize, pool: &mut Pool) -> usize {
         let rest = self.front_rest();
         let accepted = left.min(rest);
         if accepted == 0 {
@@ -405,8 +409,10 @@ impl Outbox {
             Some(Frame::Large) => {
                 self.large_len -= accepted;
                 self.large[0].range.start += accepted;
-                if !self.begun {
-                    self.large.pop_front();
+                if !self.begun
+                    && let Some(large) = self.large.pop_front()
+                {
+                    large.bytes.give(pool);
                 }
             }
             None => {}
@@ -576,6 +582,16 @@ impl Large {
 enum Bytes {
     Owned(Box<[u8]>),
     Shared(Arc<[u8]>),
+}
+
+impl Bytes {
+    /// Gives the storage back. What is of one of the pool's classes by chance may stay there.
+    fn give(self, pool: &mut Pool) {
+        match self {
+            Self::Owned(bytes) => pool.give(bytes),
+            Self::Shared(bytes) => pool.give_shared(bytes),
+        }
+    }
 }
 
 /// Pongs that have not begun to leave, in order.
@@ -775,9 +791,9 @@ mod tests {
 
     #[test]
     fn pongs_that_are_counted_are_refused_behind_a_close() {
-        let mut outbox = Outbox::default();
+        let (mut pool, mut outbox) = (Pool::default(), Outbox::default());
         outbox.push_counted_pong(b"p\n");
-        outbox.set_close(b"c");
+        outbox.set_close(b"c", &mut pool);
         assert_eq!(outbox.push_counted_pong(b"q\n"), 0);
         assert_eq!(joined(&outbox), b"p\nc");
     }
@@ -789,7 +805,7 @@ mod tests {
         outbox.push_block(Box::from(*b"block"));
         outbox.set_ping(b"ping");
         outbox.push_pong(b"pong");
-        assert_eq!(outbox.set_close(b"close"), 0);
+        assert_eq!(outbox.set_close(b"close", &mut pool), 0);
         assert_eq!(shown(&outbox), [&b"pong"[..], b"a1", b"block", b"close"]);
         let written = outbox.commit(15, &mut pool);
         assert_eq!(written, Written::default());
@@ -808,7 +824,7 @@ mod tests {
         outbox.commit(1, &mut pool);
         outbox.push_pong(b"pong");
         outbox.set_blocked(true);
-        assert_eq!(outbox.set_close(b"close"), 9);
+        assert_eq!(outbox.set_close(b"close", &mut pool), 9);
         assert_eq!(shown(&outbox), [&b"1"[..], b"pong", b"close"]);
         assert!(outbox.commit(10, &mut pool).close);
         assert_eq!(pool.free_bytes(), 4096);
@@ -822,9 +838,43 @@ mod tests {
         outbox.push_block(Box::from(*b"block"));
         outbox.commit(2, &mut pool);
         outbox.set_blocked(true);
-        assert_eq!(outbox.set_close(b"close"), 7);
+        assert_eq!(outbox.set_close(b"close", &mut pool), 7);
         assert_eq!(shown(&outbox), [&b"ock"[..], b"close"]);
         assert_eq!((outbox.len(), outbox.data_len()), (8, 3));
+    }
+
+    #[test]
+    fn large_blocks_go_back_to_the_pool_whichever_way_they_leave() {
+        const LEN: usize = 100_000;
+        let ways: [fn(&mut Outbox, &mut Pool); 4] = [
+            |outbox, pool| {
+                outbox.commit(LEN, pool);
+            },
+            |outbox, pool| {
+                outbox.commit(LEN + 1, pool);
+            },
+            |outbox, pool| outbox.clear(pool),
+            |outbox, pool| {
+                outbox.set_blocked(true);
+                outbox.set_close(b"close", pool);
+            },
+        ];
+        for way in ways {
+            for is_shared in [false, true] {
+                let (mut pool, mut outbox) = (Pool::default(), Outbox::default());
+                pool.put_off_frees();
+                if is_shared {
+                    outbox.push_shared(vec![0; LEN].into(), 0..LEN);
+                } else {
+                    outbox.push_block(vec![0; LEN].into());
+                }
+                outbox.push_frame(b"a", b"", &mut pool);
+                way(&mut outbox, &mut pool);
+                assert!(pool.has_waste());
+                assert_ne!(pool.free_some(LEN - 1), is_shared);
+                assert!(!pool.free_some(1));
+            }
+        }
     }
 
     #[test]
@@ -833,7 +883,7 @@ mod tests {
         outbox.set_ping(b"ping");
         outbox.commit(1, &mut pool);
         outbox.set_ping(b"newer");
-        outbox.set_close(b"close");
+        outbox.set_close(b"close", &mut pool);
         assert_eq!(joined(&outbox), b"ingclose");
         assert_eq!(
             outbox.commit(8, &mut pool),
@@ -847,13 +897,13 @@ mod tests {
     #[test]
     fn nothing_is_queued_behind_a_close() {
         let (mut pool, mut outbox) = (Pool::default(), Outbox::default());
-        outbox.set_close(b"close");
+        outbox.set_close(b"close", &mut pool);
         outbox.push_frame(b"a", b"1", &mut pool);
         outbox.push_block(Box::from(*b"block"));
         outbox.push_shared(Arc::from(*b"shared"), 0..6);
         assert_eq!(outbox.set_ping(b"ping"), PingQueued::Refused);
         assert_eq!(outbox.push_pong(b"pong"), 0);
-        assert_eq!(outbox.set_close(b"again"), 0);
+        assert_eq!(outbox.set_close(b"again", &mut pool), 0);
         assert_eq!(joined(&outbox), b"close");
     }
 
@@ -861,7 +911,7 @@ mod tests {
     fn a_wire_without_a_close_frame_only_ends_the_queue() {
         let (mut pool, mut outbox) = (Pool::default(), Outbox::default());
         outbox.push_frame(b"a", b"1", &mut pool);
-        outbox.set_close(b"");
+        outbox.set_close(b"", &mut pool);
         assert!(outbox.is_closed() && !outbox.close_waiting());
         assert!(!outbox.commit(2, &mut pool).close);
         assert!(outbox.is_empty());
@@ -884,7 +934,7 @@ mod tests {
         let (mut pool, mut outbox) = (Pool::default(), Outbox::default());
         outbox.push_block(Box::from(*b"block"));
         outbox.push_frame(b"a", b"1", &mut pool);
-        outbox.set_close(b"close");
+        outbox.set_close(b"close", &mut pool);
         let mut slices = [IoSlice::new(&[]); 2];
         assert_eq!(outbox.slices(&mut slices), 2);
         assert_eq!((&*slices[0], &*slices[1]), (&b"block"[..], &b"a1"[..]));
@@ -899,7 +949,7 @@ mod tests {
         outbox.push_pong(&[0; 4000]);
         outbox.commit(1, &mut pool);
         outbox.set_blocked(true);
-        outbox.set_close(b"close");
+        outbox.set_close(b"close", &mut pool);
         outbox.clear(&mut pool);
         assert!(outbox.is_empty() && !outbox.is_closed() && !outbox.is_blocked());
         assert_eq!(pool.free_bytes(), 16_384);

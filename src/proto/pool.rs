@@ -3,11 +3,17 @@
 //! A connection borrows storage while bytes are in it and gives it back when they are gone. The pool
 //! is last-in first-out, so that the buffer handed out next is the one still warm in the cache.
 
+use std::sync::Arc;
+
 /// A pool of byte buffers in three classes, 4, 16 and 64 KiB.
 ///
 /// It keeps at most [`KEPT`](Self::KEPT) bytes free and lets the rest go back to the allocator. However
 /// many buffers of one class come back, one of each other class finds room too. A request above the
 /// largest class is served by the allocator and never kept.
+///
+/// To give a large buffer back to the system takes time in proportion to it, a millisecond for 12 MiB or
+/// so. A loop that must not stand still for a hundred of them [puts that off](Self::put_off_frees) and
+/// frees them bit by bit.
 ///
 /// ```
 /// use heartwheel::proto::pool::Pool;
@@ -23,6 +29,18 @@ pub struct Pool {
     free: [Vec<Box<[u8]>>; CLASSES.len()],
     /// Invariant: the sum of the lengths of all buffers in `free`, at most `KEPT`.
     free_bytes: usize,
+    /// Buffers beyond the largest class that are still to be freed.
+    waste: Vec<Waste>,
+    /// Such buffers go to `waste`.
+    puts_off: bool,
+}
+
+/// A large buffer that nobody needs any more.
+#[derive(Debug)]
+enum Waste {
+    Owned(Vec<u8>),
+    /// Freed with its last owner, which may be another.
+    Shared(Arc<[u8]>),
 }
 
 impl Pool {
@@ -49,6 +67,7 @@ impl Pool {
     /// Gives a buffer back. One that is of no class, or too many, is freed.
     pub fn give(&mut self, buffer: Box<[u8]>) {
         let Some(class) = CLASSES.iter().position(|&len| len == buffer.len()) else {
+            self.waste(buffer.len(), || Waste::Owned(buffer.into_vec()));
             return;
         };
         let free_bytes = self.free_bytes + buffer.len();
@@ -66,6 +85,57 @@ impl Pool {
             // Filled to its capacity, the vector turns into a box without moving.
             bytes.resize(bytes.capacity(), 0);
             self.give(bytes.into_boxed_slice());
+        } else {
+            self.waste(bytes.capacity(), || Waste::Owned(bytes));
+        }
+    }
+
+    /// Gives back what may be shared with others, who go on with it.
+    pub fn give_shared(&mut self, bytes: Arc<[u8]>) {
+        if Arc::strong_count(&bytes) == 1 {
+            self.waste(bytes.len(), || Waste::Shared(bytes));
+        }
+    }
+
+    /// From now on buffers beyond the largest class are not freed as they come back, but by
+    /// [`free_some`](Self::free_some), which is then to be called again and again.
+    pub fn put_off_frees(&mut self) {
+        self.puts_off = true;
+    }
+
+    /// Frees about so many bytes of what was [put off](Self::put_off_frees), or one buffer that cannot be
+    /// freed in part; says whether any are left.
+    pub fn free_some(&mut self, bytes: usize) -> bool {
+        let mut left = bytes;
+        while left > 0
+            && let Some(waste) = self.waste.pop()
+        {
+            let len = match waste {
+                Waste::Owned(mut buffer) if buffer.capacity() > left => {
+                    buffer.truncate(buffer.capacity() - left);
+                    buffer.shrink_to(buffer.capacity() - left);
+                    self.waste.push(Waste::Owned(buffer));
+                    return true;
+                }
+                Waste::Owned(buffer) => buffer.capacity(),
+                Waste::Shared(buffer) => buffer.len(),
+            };
+            left = left.saturating_sub(len);
+        }
+        if self.waste.is_empty() {
+            self.waste = Vec::new();
+        }
+        self.has_waste()
+    }
+
+    /// Says whether buffers are still to be freed.
+    pub fn has_waste(&self) -> bool {
+        !self.waste.is_empty()
+    }
+
+    fn waste(&mut self, len: usize, waste: impl FnOnce() -> Waste) {
+        if self.puts_off && len > Self::LARGEST {
+            self.waste.push(waste());
         }
     }
 
@@ -156,5 +226,35 @@ mod tests {
         let large = pool.take(100_000);
         pool.give(large);
         assert_eq!(pool.free_bytes(), 0);
+        assert!(!pool.has_waste());
+    }
+
+    #[test]
+    fn large_buffers_are_freed_bit_by_bit_where_that_is_asked_for() {
+        const MIB: usize = 1024 * 1024;
+        let mut pool = Pool::default();
+        pool.put_off_frees();
+        pool.give(vec![0; 10 * MIB].into());
+        pool.give_vec(Vec::with_capacity(3 * MIB));
+        let shared: Arc<[u8]> = vec![0; 2 * MIB].into();
+        pool.give_shared(Arc::clone(&shared));
+        assert_eq!(pool.waste.len(), 2, "another has it still");
+        pool.give_shared(shared);
+        let held = |pool: &Pool| -> usize {
+            let lens = pool.waste.iter().map(|waste| match waste {
+                Waste::Owned(buffer) => buffer.capacity(),
+                Waste::Shared(buffer) => buffer.len(),
+            });
+            lens.sum()
+        };
+        for step in 1..=14 {
+            let before = held(&pool);
+            assert_eq!(pool.free_some(MIB), step < 14, "{before}");
+            // What is shared goes as one.
+            let freed = before - held(&pool);
+            assert_eq!(freed, if step == 1 { 2 * MIB } else { MIB });
+        }
+        assert!(!pool.has_waste());
+        assert_eq!(pool.waste.capacity(), 0);
     }
 }

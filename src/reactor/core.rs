@@ -72,8 +72,8 @@ pub(super) struct Core<D> {
     pub(super) group: Group,
     /// Connections with output to flush, or a phase that changed.
     pub(super) dirty: Vec<usize>,
-    /// Connections whose socket is to be closed.
-    pub(super) doomed: Vec<usize>,
+    /// Connections whose socket is to be closed, the first to end in front.
+    pub(super) doomed: VecDeque<usize>,
     /// Connections with input left that no edge will announce again.
     pub(super) carried: VecDeque<ConnId>,
     /// When reading stops in this turn, and what is left is carried over.
@@ -145,11 +145,12 @@ impl<D> Core<D> {
             dials: BTreeSet::new(),
             lanes: Lanes::default(),
             sources: Slab::new(),
+        env.pool.put_off_frees();
             timers: BTreeMap::new(),
             group,
             names: Names { shard, start },
             dirty: Vec::new(),
-            doomed: Vec::new(),
+            doomed: VecDeque::new(),
             carried: VecDeque::with_capacity(config.events),
             reading_ends: Micros::ZERO,
             in_hand: None,
@@ -356,7 +357,7 @@ impl<D> Core<D> {
             && !conn.marks.has(Mark::Doomed)
         {
             conn.marks.insert(Mark::Doomed);
-            self.doomed.push(key);
+            self.doomed.push_back(key);
         }
     }
 
@@ -503,6 +504,7 @@ impl<D> Core<D> {
         &mut self,
         source: &mut impl mio::event::Source,
         interest: Interest,
+            || self.env.pool.has_waste()
     ) -> Result<SourceId, Error> {
         let entry = self.sources.vacant_entry();
         let id = SourceId(u32::try_from(entry.key()).expect("sources are few"));
@@ -611,3 +613,233 @@ mod tests {
         assert_eq!(error.field(), "max_connections");
     }
 }
+    /// Counts the ends, and remembers what they were.
+    #[derive(Default)]
+    struct Ends(Vec<(ConnId, crate::close::Cause, Micros)>);
+
+    impl Handler for Ends {
+        type Data = ();
+
+        fn on_close(&mut self, cx: &mut Context<'_, ()>, closed: crate::reactor::Closed<'_, ()>) {
+            self.0.push((closed.id, closed.evidence.cause, cx.now()));
+        }
+    }
+
+    /// Listens, and has so many peers come.
+    fn with_peers(
+        config: ReactorConfig,
+        count: usize,
+        change: impl FnOnce(&mut ListenerConfig),
+    ) -> (Reactor, Vec<std::net::TcpStream>) {
+        let mut reactor = Reactor::new(config).expect("a selector");
+        let addr = ([127, 0, 0, 1], 0).into();
+        let mut listener = ListenerConfig::new(addr, WireFactory::Line);
+        change(&mut listener);
+        let id = reactor.listen(listener).expect("a port");
+        let addr = reactor.local_addr(id).expect("it is bound");
+        let dial = |_| std::net::TcpStream::connect(addr).expect("it listens");
+        let peers = (0..count).map(dial).collect();
+        turn_until(&mut reactor, &mut Ends::default(), |reactor, _| {
+            reactor.stats().opened == count as u64
+        });
+        (reactor, peers)
+    }
+
+    fn turn_until(reactor: &mut Reactor, ends: &mut Ends, done: impl Fn(&Reactor, &Ends) -> bool) {
+        let deadline = std::time::Instant::now() + Duration::from_secs(60);
+        while !done(reactor, ends) {
+            assert!(
+                std::time::Instant::now() < deadline,
+                "{:?}",
+                reactor.stats()
+            );
+            let limit = Some(Duration::from_millis(10));
+            reactor.turn(ends, limit).expect("the selector works");
+        }
+    }
+
+    #[test]
+    fn a_turn_reaps_no_more_than_its_budget_and_each_is_reported_once() {
+        const COUNT: usize = 600;
+        let (mut reactor, peers) = with_peers(ReactorConfig::default(), COUNT, |_| {});
+        let ids: Vec<_> = reactor.context().connections().collect();
+        for &id in &ids {
+            let core = &mut reactor.core;
+            let conn = &mut core.conns[id.index()];
+            conn.session
+                .end(core.now, crate::close::Cause::WriteStalled, None);
+            core.mark_dirty(id.index());
+        }
+        let mut ends = Ends::default();
+        let mut turns = 0;
+        while ends.0.len() < COUNT {
+            assert_eq!(reactor.next_timeout(), Some(Duration::ZERO), "{turns}");
+            // What is due to those that wait to be reaped must not change how they ended.
+            for &key in &reactor.core.doomed {
+                reactor.core.wheel.schedule(key, Micros::ZERO);
+            }
+            let before = ends.0.len();
+            let zero = Some(Duration::ZERO);
+            let turn = reactor.turn(&mut ends, zero).expect("the selector works");
+            assert_eq!(turn.ended, ends.0.len() - before);
+            assert!((1..=256).contains(&turn.ended), "{turn:?}");
+            turns += 1;
+        }
+        let reported: Vec<_> = ends.0.iter().map(|&(id, ..)| id).collect();
+        assert_eq!(
+            reported, ids,
+            "the first to end is the first to be reported"
+        );
+        let is_stalled =
+            |end: &(_, crate::close::Cause, _)| end.1 == crate::close::Cause::WriteStalled;
+        assert!(ends.0.iter().all(is_stalled), "{:?}", ends.0);
+        reactor
+            .turn(&mut ends, Some(Duration::ZERO))
+            .expect("the selector works");
+        assert_eq!(ends.0.len(), COUNT);
+        drop(peers);
+    }
+
+    #[test]
+    fn what_many_ends_leave_behind_is_freed_bit_by_bit() {
+        const COUNT: usize = 20;
+        const LEN: usize = 12 * 1024 * 1024;
+        let (mut reactor, peers) = with_peers(ReactorConfig::default(), COUNT, |listener| {
+            listener.heartbeat.interval = None;
+            listener.heartbeat.timeout = None;
+        });
+        let ids: Vec<_> = reactor.context().connections().collect();
+        let long = vec![b'a'; LEN];
+        for &id in &ids {
+            let text = crate::proto::message::Message::binary(&long);
+            reactor.context().send(id, text).expect("there is room");
+        }
+        for &id in &ids {
+            let core = &mut reactor.core;
+            let conn = &mut core.conns[id.index()];
+            conn.session
+                .end(core.now, crate::close::Cause::WriteStalled, None);
+            core.mark_dirty(id.index());
+        }
+        let mut ends = Ends::default();
+        let mut turns = 0;
+        while ends.0.len() < COUNT || reactor.core.env.pool.has_waste() {
+            assert_eq!(reactor.next_timeout(), Some(Duration::ZERO), "{turns}");
+            let zero = Some(Duration::ZERO);
+            reactor.turn(&mut ends, zero).expect("the selector works");
+            turns += 1;
+        }
+        assert_eq!(ends.0.len(), COUNT);
+        // 32 MiB a turn.
+        assert!(turns >= COUNT * LEN / (32 * 1024 * 1024), "{turns}");
+        assert_eq!(reactor.next_timeout(), None);
+        drop(peers);
+    }
+
+    #[test]
+    fn after_a_stop_of_weeks_the_dead_are_found_and_the_living_are_not_blamed() {
+        use std::io::{Read, Write};
+        use std::sync::{Arc, Mutex};
+
+        use crate::close::Cause;
+        use crate::reactor::clock::{Clock, Hands};
+
+        const DAY: Micros = Micros::from_secs(24 * 60 * 60);
+
+        let seeded = ReactorConfig {
+            seed: Some(5),
+            ..ReactorConfig::default()
+        };
+        for days in [1, 13, 20, 26, 37, 48, 60, 100] {
+            let (mut reactor, mut peers) = with_peers(seeded.clone(), 2, |listener| {
+                listener.heartbeat.interval = Some(Duration::from_secs(10));
+                listener.heartbeat.timeout = Some(Duration::from_secs(25));
+            });
+            let start = (reactor.core.now.at, Micros::ZERO);
+            let hands = Arc::new(Mutex::new(start));
+            let tick = Micros::from_millis(10);
+            reactor.core.clock = Clock::with_hands(tick, Hands::Scripted(Arc::clone(&hands)));
+            let mut living = peers.pop().expect("two came");
+            living.set_nonblocking(true).expect("it can be");
+            let dead = {
+                let local = living.local_addr().expect("it has one");
+                let context = reactor.context();
+                let is_dead =
+                    |&id: &ConnId| context.info(id).is_some_and(|info| info.peer != local);
+                context.connections().find(is_dead).expect("two came")
+            };
+            let mut ends = Ends::default();
+            let mut turn = |reactor: &mut Reactor, ends: &mut Ends, span: Micros| {
+                let now = {
+                    let mut hands = hands.lock().expect("nobody panics with it");
+                    hands.0 = hands.0 + span;
+                    hands.0
+                };
+                let zero = Some(Duration::ZERO);
+                reactor.turn(ends, zero).expect("the selector works");
+                let mut line = [0; 64];
+                while let Ok(1..) = living.read(&mut line) {
+                    living.write_all(b"PONG\n").expect("it is open");
+                }
+                now
+            };
+            for _ in 0..5 {
+                turn(&mut reactor, &mut ends, Micros::from_millis(10));
+            }
+            // Nothing asks yet: the next ping of the grid must.
+            assert_eq!(reactor.stats().pings_written, 0);
+            let back = turn(&mut reactor, &mut ends, DAY.saturating_mul(days));
+            while ends.0.is_empty() {
+                let now = turn(&mut reactor, &mut ends, Micros::from_millis(100));
+                assert!(
+                    now - back < Micros::from_secs(60),
+                    "{days} days: nobody is found dead"
+                );
+            }
+            let [(id, cause, at)] = ends.0[..] else {
+                panic!("{days} days: {:?}", ends.0);
+            };
+            assert_eq!(id, dead, "{days} days");
+            assert!(
+                [Cause::PeerUnresponsive, Cause::PongTimeout].contains(&cause),
+                "{cause}"
+            );
+            // The peer has the rest of its timeout, and never less than the time to answer a ping.
+            assert!(
+                at - back >= Micros::from_secs(15),
+                "{days} days: {:?}",
+                at - back
+            );
+            for _ in 0..600 {
+                turn(&mut reactor, &mut ends, Micros::from_millis(100));
+            }
+            assert_eq!(
+                (ends.0.len(), reactor.len()),
+                (1, 1),
+                "{days} days: the living stays"
+            );
+        }
+    }
+
+    #[test]
+    fn a_name_of_a_quarter_of_all_generations_ago_finds_nothing() {
+        let (mut reactor, peers) = with_peers(ReactorConfig::default(), 1, |_| {});
+        let id = reactor.context().connections().next().expect("one came");
+        for generations in [1, 1 << 30, 1 << 31, u32::MAX] {
+            let (mut other, later) = with_peers(ReactorConfig::default(), 0, |_| {});
+            other.core.names = reactor.core.names;
+            let first = reactor.core.conns[id.index()].session.heartbeat().phase();
+            other.core.phase = first.after(generations);
+            let addr = other.local_addr(ListenerId(0)).expect("it is bound");
+            let peer = std::net::TcpStream::connect(addr).expect("it listens");
+            turn_until(&mut other, &mut Ends::default(), |reactor, _| {
+                !reactor.is_empty()
+            });
+            let new = other.core.conns.iter().next().map(|(key, _)| key);
+            assert_eq!(new, Some(id.index()), "the same slot");
+            assert!(other.core.conn(id).is_none(), "{generations}");
+            drop((peer, later));
+        }
+        drop(peers);
+    }
+

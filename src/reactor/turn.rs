@@ -89,15 +89,18 @@ impl<D: Default> Core<D> {
 
         for _ in 0..PASSES {
             if self.dirty.is_empty() && self.doomed.is_empty() && self.roomy.is_empty() {
+        let mut reaping = None;
                 break;
             }
             self.refresh_now();
             self.flush_dirty();
-            turn.ended += self.reap_doomed(handler);
+            let ends = *reaping.get_or_insert(self.now.at + REAPING_SLICE);
+            turn.ended += self.reap_doomed(handler, REAPED - turn.ended, ends);
             self.report_room(handler);
         }
 
         // Everything that takes time has read the clock again.
+        self.env.pool.free_some(FREED);
         if turn.expired > 0 || self.now != events_done {
             self.refresh_now();
         }
@@ -147,6 +150,9 @@ impl<D: Default> Core<D> {
         }
     }
 
+                if conn.marks.has(Mark::Doomed) {
+                    continue;
+                }
     /// Step 3, for one event. A token of another generation, or of nothing, is ignored.
     fn handle_event<H: Handler<Data = D>>(&mut self, handler: &mut H, event: &IoEvent) {
         let target = Target::of(event.token());
@@ -201,7 +207,7 @@ impl<D: Default> Core<D> {
             let Some(conn) = self.conn_mut(id) else {
                 return;
             };
-            if conn.session.phase() == Phase::Connecting {
+            if conn.session.phase() == Phase::Connecting || conn.marks.has(Mark::Doomed) {
                 return;
             }
             conn.ready.insert(Ready::Readable);
@@ -489,6 +495,9 @@ impl<D: Default> Core<D> {
                 }
                 // A ping leaves at once: its connection lies in the cache, and the buffers it borrowed
                 // serve the next one.
+            if conn.marks.has(Mark::Doomed) {
+                return;
+            }
                 Due::Changed if conn.session.phase() == Phase::Open => self.flush(key),
                 Due::Changed => {
                     self.mark_dirty(key);
@@ -630,6 +639,9 @@ impl<D: Default> Core<D> {
         };
         loop {
             match conn.session.socket_action() {
+        if conn.marks.has(Mark::Doomed) {
+            return;
+        }
                 SocketAction::Keep => break,
                 SocketAction::ShutdownWrite => {
                     if let Err(error) = conn.socket.shutdown(std::net::Shutdown::Write) {
@@ -692,10 +704,19 @@ impl<D: Default> Core<D> {
         }
     }
 
-    /// Step 7: frees what is over, and reports each exactly once.
-    fn reap_doomed<H: Handler<Data = D>>(&mut self, handler: &mut H) -> usize {
+    /// Step 7: frees what is over, and reports each exactly once: at most so many of them, and until
+    /// `ends`, since callbacks take time, but one at least. The rest is done in the next turn.
+    fn reap_doomed<H: Handler<Data = D>>(
+        &mut self,
+        handler: &mut H,
+        most: usize,
+        ends: Micros,
+    ) -> usize {
         let mut count = 0;
-        while let Some(key) = self.doomed.pop() {
+        while count < most
+            && (count == 0 || self.now.at < ends)
+            && let Some(key) = self.doomed.pop_front()
+        {
             count += 1;
             self.reap(handler, key);
         }
@@ -775,6 +796,13 @@ const FETCHED: usize = 16;
 const CONN_SLICE: Micros = Micros::from_millis(1);
 
 /// Commands of other threads in one turn, and time for them.
+/// Connections reaped in one turn, and time for it: callbacks and closing sockets take some.
+const REAPED: usize = 256;
+const REAPING_SLICE: Micros = Micros::from_millis(2);
+
+/// Bytes of large buffers freed in one turn; the system takes some 80 µs to take a MiB back.
+const FREED: usize = 32 * 1024 * 1024;
+
 const COMMANDS: usize = 1024;
 const COMMANDS_SLICE: Micros = Micros::from_millis(2);
 

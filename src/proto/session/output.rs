@@ -10,6 +10,7 @@ use crate::error::SendError;
 use crate::proto::message::{Message, SharedMessage};
 use crate::proto::outbox::Outbox;
 use crate::proto::policy::Timing;
+use crate::proto::pool::Pool;
 use crate::proto::time::{Micros, Moment, Stamp};
 #[cfg(feature = "websocket")]
 use crate::proto::websocket::{Opcode, encode, encode_header, fragments};
@@ -225,7 +226,7 @@ impl Session {
                 }
             }
         }
-        self.queue_control(env, now, |tx, frame| {
+        self.queue_control(env, now, |tx, frame, _| {
             tx.set_ping(frame);
         });
     }
@@ -250,7 +251,7 @@ impl Session {
         }
         let is_counted = payload.is_empty() && !self.wire.is_websocket();
         let mut folded = 0;
-        self.queue_control(env, now, |tx, frame| {
+        self.queue_control(env, now, |tx, frame, _| {
             folded = if is_counted {
                 tx.push_counted_pong(frame)
             } else {
@@ -278,8 +279,8 @@ impl Session {
                 }
             }
         }
-        self.queue_control(env, now, |tx, frame| {
-            tx.set_close(frame);
+        self.queue_control(env, now, |tx, frame, pool| {
+            tx.set_close(frame, pool);
         });
     }
 
@@ -387,6 +388,11 @@ impl Session {
     /// Queues the scratch buffer as one frame. A long one leaves with its storage: to copy it again would
     /// take as long as to encode it.
     fn queue_scratch(&mut self, env: &mut Env, now: Moment) {
+        if env.scratch.len() > LARGEST_COPY {
+            let block = std::mem::take(&mut env.scratch).into_boxed_slice();
+            self.outbox(env, now).push_block(block);
+            return;
+        }
         let scratch = std::mem::take(&mut env.scratch);
         self.queue_raw(env, now, &scratch);
         env.scratch = scratch;
@@ -395,10 +401,16 @@ impl Session {
     }
 
     /// Hands the scratch buffer to one of the outbox's reserved places, unless it is empty.
-    fn queue_control(&mut self, env: &mut Env, now: Moment, put: impl FnOnce(&mut Outbox, &[u8])) {
+    fn queue_control(
+        &mut self,
+        env: &mut Env,
+        now: Moment,
+        put: impl FnOnce(&mut Outbox, &[u8], &mut Pool),
+    ) {
         let scratch = std::mem::take(&mut env.scratch);
         if !scratch.is_empty() {
-            put(self.outbox(env, now), &scratch);
+            let held = self.stamped(env, now);
+            put(&mut held.tx, &scratch, &mut env.pool);
         }
         env.scratch = scratch;
     }

@@ -40,13 +40,14 @@ impl Process {
         self.dial_due();
 
         for _ in 0..PASSES {
+        let mut ended = 0;
             if self.dirty.is_empty() && self.doomed.is_empty() {
                 break;
             }
             self.os.breathe().await;
             self.refresh_now();
             self.flush_dirty().await;
-            self.reap_doomed().await;
+            ended += self.reap_doomed(REAPED - ended).await;
         }
         self.refresh_now();
         self.tell_model(began, look);
@@ -292,8 +293,10 @@ impl Process {
         self.conns[key].flags.ending = ending;
     }
 
-    async fn reap_doomed(&mut self) {
-        while let Some(key) = self.doomed.pop() {
+    async fn reap_doomed(&mut self, most: usize) -> usize {
+        let count = most.min(self.doomed.len());
+        let doomed: Vec<_> = self.doomed.drain(..count).collect();
+        for key in doomed {
             self.reap(key).await;
         }
     }
@@ -323,6 +326,7 @@ impl Process {
 const PASSES: usize = 4;
 const STEPS: usize = 4;
 const DEFERRED: u32 = 8;
+const REAPED: usize = 256;
 /// Whoever has not got round to all that is due for so long has budgets that are too small for its load.
 const OVERLOADED: Micros = Micros::from_millis(250);
 const EVENTS_SLICE: Micros = Micros::from_millis(4);
