@@ -33,6 +33,12 @@ impl Phase {
         Self(self.0.wrapping_add(STEP))
     }
 
+    /// Returns the phase so many steps later.
+    #[cfg(test)]
+    pub(crate) const fn after(self, steps: u32) -> Self {
+        Self(self.0.wrapping_add(STEP.wrapping_mul(steps)))
+    }
+
     /// Returns how many steps of the sequence lead here from its start; the inverse of so many calls of
     /// [`next`](Self::next).
     pub(crate) const fn steps_from(self, start: Self) -> u32 {
@@ -271,6 +277,26 @@ impl Heartbeat {
         if self.facts.remove(Fact::Paused) {
             self.facts.insert(Fact::Resumed);
             self.resumed_at = Stamp::new(now.fair());
+        }
+    }
+
+    /// Notes that time goes on from `before` to `now` at once, by more than stamps reach; see
+    /// [`Session::handle_leap`](crate::proto::session::Session::handle_leap).
+    pub fn handle_leap(&mut self, before: Moment, now: Moment) {
+        for real in [
+            &mut self.proof,
+            &mut self.next_ping,
+            &mut self.last_in,
+            &mut self.last_out,
+        ] {
+            real.leap(before.at, now.at);
+        }
+        for fair in [
+            &mut self.proof_fair,
+            &mut self.asked_at,
+            &mut self.resumed_at,
+        ] {
+            fair.leap(before.fair(), now.fair());
         }
     }
 

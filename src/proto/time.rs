@@ -169,7 +169,7 @@ impl Fine {
 /// A time in wrapping milliseconds, rounded up: four bytes where a [`Micros`] takes eight.
 ///
 /// Comparisons hold for times less than [`Stamp::REACH`] apart; a session revisits its stamps well
-/// before that (see `Session::sweep`).
+/// before that, and is told where time goes on by more at once (see `Session::handle_leap`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub(crate) struct Stamp(u32);
 
@@ -233,6 +233,16 @@ impl Stamp {
             other
         } else {
             self
+        }
+    }
+
+    /// Keeps a stamp in reach where time goes on from `before`, when it was, to `now` at once.
+    pub(crate) fn leap(&mut self, before: Micros, now: Micros) {
+        let age = now
+            .as_millis()
+            .saturating_sub(self.time(before).as_millis());
+        if age > u64::from(Self::OLDEST) {
+            self.0 = low_bits(now.as_millis()).wrapping_sub(Self::OLDEST);
         }
     }
 
@@ -310,6 +320,23 @@ mod tests {
             stamp.age(now),
             Micros::from_millis(u64::from(Stamp::OLDEST))
         );
+    }
+
+    #[test]
+    fn a_stamp_survives_a_leap_of_any_length() {
+        let day = |days: u64| Micros::from_secs(days * 24 * 60 * 60);
+        let before = day(100);
+        for (made, ages) in [(day(82), true), (before, true), (day(112), false)] {
+            for leap in 0..400 {
+                let (mut stamp, now) = (Stamp::new(made), before + day(leap));
+                stamp.leap(before, now);
+                assert_eq!(stamp.is_due(now), now >= made, "{leap}");
+                let oldest = Micros::from_millis(Stamp::OLDEST.into());
+                assert_eq!(stamp.age(now), (now - made).min(oldest), "{leap}");
+                assert_eq!(stamp.left(now), made - now, "{leap}");
+                assert!(!ages || stamp.plus(0).elapsed(now) >= 0);
+            }
+        }
     }
 
     #[test]

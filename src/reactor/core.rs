@@ -408,7 +408,7 @@ impl<D> Core<D> {
 
     /// Reads the clock: what follows happens then.
     pub(super) fn refresh_now(&mut self) {
-        self.now = self.clock.now();
+        self.set_now(self.clock.now());
         self.is_behind = false;
     }
 
@@ -440,6 +440,17 @@ impl<D> Core<D> {
     }
 
     /// Takes a client off the list of dials for good; a connection it has stays.
+    /// Goes on to a moment. Sessions must know before anything else where it lies days ahead: the process
+    /// was stopped, or nobody called it.
+    pub(super) fn set_now(&mut self, now: Moment) {
+        let before = std::mem::replace(&mut self.now, now);
+        if now.at - before.at >= Session::LEAP {
+            for (_, conn) in &mut self.conns {
+                conn.session.handle_leap(before, now);
+            }
+        }
+    }
+
     pub(super) fn stop_dialing(&mut self, id: ClientId) {
         let Some(client) = self.clients.get_mut(id) else {
             return;

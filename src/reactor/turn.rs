@@ -50,7 +50,8 @@ impl<D: Default> Core<D> {
 
     /// Steps 2 to 8, on the events that the wait gave.
     pub(super) fn turn<H: Handler<Data = D>>(&mut self, handler: &mut H, events: &Events) -> Turn {
-        self.now = self.clock.begin_turn();
+        let now = self.clock.begin_turn();
+        self.set_now(now);
         let mut turn = Turn::default();
         self.env.stats.turns += 1;
 

@@ -57,6 +57,13 @@ impl Buffers {
         self.line.is_idle() && self.binary.is_idle()
     }
 
+    /// Returns the times in here, all of them fair.
+    pub(super) fn fair_stamps(&mut self) -> impl Iterator<Item = &mut Stamp> {
+        let unfinished = self.unfinished.as_mut();
+        let since = unfinished.map(|unfinished| &mut unfinished.since);
+        std::iter::once(&mut self.progress).chain(since)
+    }
+
     /// Gives all storage back and is as new, but for small capacities.
     pub(super) fn clear(&mut self, pool: &mut Pool) {
         let waiting = self.rx.len();

@@ -201,6 +201,9 @@ flags! {
 }
 
 impl Session {
+    /// Where time goes on by this much at once, one day, [`handle_leap`](Self::handle_leap) must be told.
+    pub const LEAP: Micros = Micros::from_secs(24 * 60 * 60);
+
     /// Begins a session on a connection that was accepted. WebSocket waits for the opening handshake,
     /// every other wire is open at once.
     pub fn accepted(
@@ -347,6 +350,33 @@ impl Session {
             self.give_credit(now, self.phase_ends);
             self.restart_slow_clock(now);
             self.facts.insert(Fact::Rearm);
+        }
+    }
+
+    /// Notes that time goes on from `before`, the last moment that any session of the loop was told, to
+    /// `now` at once: the process was stopped, or nobody turned the loop. To be called before anything
+    /// else at `now`, where that is [`LEAP`](Self::LEAP) or more.
+    ///
+    /// A session's times have 32 bits and tell up to 24 days of past and future apart. It renews them on
+    /// its own while the loop goes round; only where it does not, what lies weeks back would seem to be
+    /// still to come.
+    pub fn handle_leap(&mut self, before: Moment, now: Moment) {
+        self.heartbeat.handle_leap(before, now);
+        let rare = self.rare.as_mut().map(|rare| &mut rare.last_message);
+        for real in [&mut self.ping_debt, &mut self.pong_debt]
+            .into_iter()
+            .chain(rare)
+        {
+            real.leap(before.at, now.at);
+        }
+        match self.phase {
+            Phase::Open => self.phase_ends.leap(before.at, now.at),
+            Phase::Connecting | Phase::Handshaking | Phase::Closing | Phase::Closed => {
+                self.phase_ends.leap(before.fair(), now.fair());
+            }
+        }
+        for fair in self.buffers.iter_mut().flat_map(|held| held.fair_stamps()) {
+            fair.leap(before.fair(), now.fair());
         }
     }
 
@@ -618,6 +648,9 @@ impl Session {
         }
         self.ping_debt.refresh(now.at);
         self.pong_debt.refresh(now.at);
+        for fair in self.buffers.iter_mut().flat_map(|held| held.fair_stamps()) {
+            fair.refresh(now.fair());
+        }
         if self.phase == Phase::Open {
             self.phase_ends.refresh(now.at);
             if self.phase_ends.plus(FLOOD_BURST).is_due(now.at) {

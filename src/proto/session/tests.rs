@@ -2011,3 +2011,176 @@ fn a_ping_by_hand_is_never_late() {
     assert_eq!(bench.env.stats().pings_written, 1);
     assert!(bench.env.stats().ping_lateness.is_empty());
 }
+
+// Time that goes on by days at once.
+
+/// Spans around those that a stamp of 32 bits takes for another, in days.
+const LEAPS: [u64; 13] = [1, 6, 12, 18, 24, 25, 26, 31, 37, 43, 49, 50, 120];
+
+/// Returns the moment so many days later, in which the loop was late for all that time or for none of
+/// it, and lets the session know.
+fn leap(bench: &mut Bench, before: Moment, days: u64, is_late: bool) -> Moment {
+    let span = Micros::from_secs(days * 24 * 60 * 60);
+    let late = if is_late { span } else { Micros::ZERO };
+    let now = Moment {
+        at: before.at + span,
+        late: before.late + late,
+        stalled: is_late,
+    };
+    assert!(span >= Session::LEAP);
+    bench.session.handle_leap(before, now);
+    now
+}
+
+fn later(now: Moment, secs: u64) -> Moment {
+    Moment {
+        at: now.at + Micros::from_secs(secs),
+        stalled: false,
+        ..now
+    }
+}
+
+#[test]
+fn after_a_stop_of_any_length_a_dead_peer_is_found_in_time_and_a_living_one_stays() {
+    for days in LEAPS {
+        for is_dead in [true, false] {
+            let mut bench = Bench::new(Wire::Line);
+            let back = leap(&mut bench, secs(1), days, true);
+            let mut verdict = None;
+            // As the shell does: when something is due, and no sooner.
+            let mut now = back;
+            for _ in 0..100 {
+                let due = bench.due(now);
+                match due {
+                    Due::Wait(deadline) => {
+                        let wait = deadline - now.at;
+                        assert!(wait <= Micros::from_secs(25), "{days} days: {wait:?}");
+                        now = later(now, wait.as_micros().div_ceil(1_000_000));
+                    }
+                    Due::Changed => {
+                        let written = bench.flush(now);
+                        if !is_dead && written == b"PING\n" {
+                            bench.feed(now, b"PONG\n");
+                        }
+                    }
+                    Due::Silent => {
+                        verdict = Some(now.at - back.at);
+                        break;
+                    }
+                }
+            }
+            let Some(verdict) = verdict else {
+                assert!(!is_dead, "{days} days: nobody is found dead");
+                assert!(now.at - back.at > Micros::from_secs(200), "{days} days");
+                continue;
+            };
+            assert!(is_dead, "{days} days: a living peer is blamed");
+            // One ping is passed over, the next comes within 10 s, and has 15 s to be answered.
+            assert!(verdict >= Micros::from_secs(15), "{days} days: {verdict:?}");
+            assert!(verdict <= Micros::from_secs(36), "{days} days: {verdict:?}");
+        }
+    }
+}
+
+#[test]
+fn after_days_a_ping_of_the_peers_is_no_flood() {
+    for days in LEAPS {
+        for is_late in [true, false] {
+            let mut bench = Bench::with(Wire::WebSocket, |heartbeat, _| heartbeat.timeout = None);
+            for _ in 0..3 {
+                bench.feed(secs(1), &masked(Opcode::Ping, b"hi"));
+                bench.feed(secs(1), &masked(Opcode::Pong, b"unasked"));
+            }
+            bench.flush(secs(1));
+            let now = leap(&mut bench, secs(1), days, is_late);
+            bench.feed(now, &masked(Opcode::Ping, b"hi"));
+            bench.feed(now, &masked(Opcode::Pong, b"unasked"));
+            assert_eq!(bench.session.cause(), None, "{days} days, late: {is_late}");
+        }
+    }
+}
+
+#[test]
+fn after_days_without_a_turn_whatever_came_due_is_due_at_once() {
+    type Begin = fn() -> Bench;
+    let cases: [(Cause, Begin); 6] = [
+        (Cause::ConnectTimeout, || Bench::dialed(Wire::WebSocket)),
+        (Cause::HandshakeTimeout, || {
+            Bench::accepted(Wire::WebSocket, |_, _| {})
+        }),
+        (Cause::AppIdle, || {
+            let mut bench = Bench::with(Wire::Line, |heartbeat, _| {
+                heartbeat.app_idle = Some(Duration::from_secs(60));
+            });
+            bench.feed(secs(1), b"hello\n");
+            bench
+        }),
+        (Cause::WriteStalled, || {
+            let mut bench = Bench::new(Wire::Line);
+            bench.send(secs(1), Message::text("hello")).unwrap();
+            bench.session.handle_blocked();
+            bench
+        }),
+        (Cause::SlowPeer, || {
+            let mut bench = Bench::new(Wire::Line);
+            bench.feed(secs(1), b"hel");
+            bench
+        }),
+        (Cause::CloseTimeout, || {
+            let mut bench = Bench::new(Wire::WebSocket);
+            bench.close(secs(1), Cause::LocalClose);
+            bench.flush(secs(1));
+            bench
+        }),
+    ];
+    for days in LEAPS {
+        for (cause, begin) in cases {
+            let mut bench = begin();
+            let now = leap(&mut bench, secs(1), days, false);
+            assert_eq!(bench.due(now), Due::Changed, "{cause} after {days} days");
+            assert_eq!(bench.evidence(now).cause, cause, "{days} days");
+        }
+    }
+}
+
+#[test]
+fn after_days_nothing_that_a_stop_put_off_is_due_at_once() {
+    for days in LEAPS {
+        let mut bench = Bench::with(Wire::Line, |heartbeat, _| {
+            heartbeat.interval = None;
+            heartbeat.timeout = None;
+        });
+        bench.send(secs(1), Message::text("hello")).unwrap();
+        bench.session.handle_blocked();
+        bench.feed(secs(1), b"hel");
+        let now = leap(&mut bench, secs(1), days, true);
+        // The write timeout of 10 s, and none of it has passed.
+        let due = now.at + Micros::from_secs(10);
+        assert_eq!(bench.due(now), Due::Wait(due), "{days} days");
+    }
+}
+
+#[test]
+fn output_that_waits_for_weeks_is_not_taken_for_new() {
+    let off = |heartbeat: &mut HeartbeatConfig| {
+        heartbeat.interval = None;
+        heartbeat.timeout = None;
+    };
+    let mut bench = Bench::with(Wire::Line, |heartbeat, _| {
+        off(heartbeat);
+        heartbeat.write_timeout = None;
+    });
+    bench.send(secs(1), Message::text("hello")).unwrap();
+    bench.session.handle_blocked();
+    let mut now = secs(1);
+    while now.at < Micros::from_secs(30 * 24 * 60 * 60) {
+        let Due::Wait(deadline) = bench.due(now) else {
+            panic!("nothing is due for weeks");
+        };
+        now = Moment::on_time(deadline);
+    }
+    let policy = bench.policy(|heartbeat, _| off(heartbeat));
+    bench.session.set_policy(&bench.env, now, policy);
+    assert_eq!(bench.due(now), Due::Changed);
+    assert_eq!(bench.session.cause(), Some(Cause::WriteStalled));
+}

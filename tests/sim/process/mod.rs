@@ -373,7 +373,16 @@ impl Process {
     }
 
     fn refresh_now(&mut self) {
-        self.now = self.clock.now();
+        self.set_now(self.clock.now());
+    }
+
+    fn set_now(&mut self, now: Moment) {
+        let before = std::mem::replace(&mut self.now, now);
+        if now.at - before.at >= Session::LEAP {
+            for (_, conn) in &mut self.conns {
+                conn.session.handle_leap(before, now);
+            }
+        }
     }
 
     /// Demands, between two turns, what must hold then.

@@ -11,7 +11,8 @@ use crate::world::{Hardship, Token};
 
 impl Process {
     pub(super) async fn turn(&mut self) {
-        self.now = self.clock.begin_turn();
+        let now = self.clock.begin_turn();
+        self.set_now(now);
         let began = self.when();
         if !self.clients.is_empty() && self.clock.take_sleep().is_some() {
             self.os.world(|world| world.meet(Hardship::Sleep));
@@ -39,8 +40,8 @@ impl Process {
 
         self.dial_due();
 
-        for _ in 0..PASSES {
         let mut ended = 0;
+        for _ in 0..PASSES {
             if self.dirty.is_empty() && self.doomed.is_empty() {
                 break;
             }
@@ -299,6 +300,7 @@ impl Process {
         for key in doomed {
             self.reap(key).await;
         }
+        count
     }
 
     /// Frees what is over, and reports it.
@@ -324,9 +326,9 @@ impl Process {
 }
 
 const PASSES: usize = 4;
+const REAPED: usize = 256;
 const STEPS: usize = 4;
 const DEFERRED: u32 = 8;
-const REAPED: usize = 256;
 /// Whoever has not got round to all that is due for so long has budgets that are too small for its load.
 const OVERLOADED: Micros = Micros::from_millis(250);
 const EVENTS_SLICE: Micros = Micros::from_millis(4);
