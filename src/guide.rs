@@ -58,7 +58,7 @@ pub mod architecture {
     //!
     //! A slab entry: the socket, a [`Session`](crate::proto::session::Session), the embedder's data.
     //! Its name, [`ConnId`](crate::reactor::ConnId), is slot and generation and is the poll token too;
-    //! a stale name or a late event finds nothing.
+    //! a stale name or a late event finds nothing. A generation comes back after 2^32 connections.
     //!
     //! A session joins a wire and a [`Heartbeat`](crate::proto::heartbeat::Heartbeat). While something
     //! is in transit it borrows one box of buffers: the ring of received bytes, the

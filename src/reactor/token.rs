@@ -6,14 +6,18 @@ use mio::Token;
 
 use crate::proto::heartbeat::Phase;
 
-/// Names one connection of a reactor, for as long as it lives and never another one after it.
+/// Names one connection of a reactor: slot and generation.
 ///
-/// Slots are reused at once, so the name holds a generation too: a name kept too long finds nothing.
+/// Slots are reused at once, so the name holds a generation too: a name kept too long finds nothing. The
+/// generation is 32 bits, and each connection that the loop takes in or dials has the next. So a name can
+/// be that of another connection only if exactly 2^32 later ones, or a multiple of that, have begun in
+/// this loop in between, and the last of them got the same slot: after five days at the earliest where
+/// ten thousand connections begin each second. Whoever keeps names for longer than that forgets them in
+/// [`on_close`](super::Handler::on_close).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId {
     /// The shard in the upper bits, then the slot.
     place: u32,
-    /// Invariant: below 2^30.
     generation: u32,
 }
 
@@ -23,7 +27,7 @@ impl ConnId {
         debug_assert!(index <= SLOTS, "slots are fewer than max_connections");
         Self {
             place: u32::from(shard) << SLOT_BITS | index,
-            generation: generation & GENERATIONS,
+            generation,
         }
     }
 
@@ -47,7 +51,7 @@ impl ConnId {
         let [a, b, c, d, e, f, g, h] = number.to_le_bytes();
         Self {
             place: u32::from_le_bytes([a, b, c, d]),
-            generation: u32::from_le_bytes([e, f, g, h]) & GENERATIONS,
+            generation: u32::from_le_bytes([e, f, g, h]),
         }
     }
 }
@@ -108,32 +112,33 @@ pub(super) enum Target {
 }
 
 impl Target {
+    /// A selector belongs to one loop, so that the shard need not be in the token: its place says what
+    /// the token stands for. Above it is the generation or number, below it the slot.
     pub(super) const fn token(self) -> Token {
-        match self {
-            Self::Conn(id) => Token(id.as_u64() as usize),
-            Self::Listener(ListenerId(id)) => Token(1 << KIND | id as usize),
-            Self::Source(SourceId(id)) => Token(2 << KIND | id as usize),
-            Self::Waker => Token(3 << KIND),
-            Self::Alarm => Token(3 << KIND | 1),
-            Self::WakeTimer => Token(3 << KIND | 2),
-        }
+        let (number, kind, slot) = match self {
+            Self::Conn(id) => (id.generation, 0, id.index()),
+            Self::Listener(ListenerId(id)) => (id, 1, 0),
+            Self::Source(SourceId(id)) => (id, 2, 0),
+            Self::Waker => (0, 3, 0),
+            Self::Alarm => (0, 4, 0),
+            Self::WakeTimer => (0, 5, 0),
+        };
+        Token((number as usize) << 32 | kind << SLOT_BITS | slot)
     }
 
-    pub(super) const fn of(token: Token) -> Self {
-        let number = (token.0 & 0xFFFF_FFFF) as u32;
-        match token.0 >> KIND {
-            0 => Self::Conn(ConnId::from_u64(token.0 as u64)),
+    /// Returns what a token of the loop with this number stands for.
+    pub(super) fn of(token: Token, shard: u8) -> Self {
+        let number = (token.0 >> 32) as u32;
+        match (token.0 as u32) >> SLOT_BITS {
+            0 => Self::Conn(ConnId::new(shard, token.0 & SLOTS as usize, number)),
             1 => Self::Listener(ListenerId(number)),
             2 => Self::Source(SourceId(number)),
-            _ if number == 0 => Self::Waker,
-            _ if number == 1 => Self::Alarm,
+            3 => Self::Waker,
+            4 => Self::Alarm,
             _ => Self::WakeTimer,
         }
     }
 }
-
-/// The two topmost bits say what a token is.
-const KIND: u32 = 62;
 
 /// Bits of a slot's number, and the largest.
 pub(super) const SLOT_BITS: u32 = 26;
@@ -143,8 +148,6 @@ const _: () = assert!(
     super::Group::MOST << SLOT_BITS <= 1 << 32,
     "a shard fits beside it"
 );
-
-const GENERATIONS: u32 = (1 << 30) - 1;
 
 const _: () = assert!(usize::BITS == 64, "a token holds a slot and its generation");
 
@@ -157,14 +160,35 @@ mod tests {
         for target in [
             Target::Conn(ConnId::new(0, 0, 0)),
             Target::Conn(ConnId::new(63, SLOTS as usize, u32::MAX)),
-            Target::Listener(ListenerId(7)),
+            Target::Listener(ListenerId(u32::MAX)),
             Target::Source(SourceId(u32::MAX)),
             Target::Waker,
             Target::Alarm,
             Target::WakeTimer,
         ] {
-            assert_eq!(Target::of(target.token()), target);
+            let shard = match target {
+                Target::Conn(id) => u8::try_from(id.shard()).expect("a shard"),
+                _ => 7,
+            };
+            assert_eq!(Target::of(target.token(), shard), target);
         }
+    }
+
+    #[test]
+    fn a_generation_comes_back_after_all_others_of_32_bits() {
+        let start = Phase::new(0x1234_5678);
+        let names = Names { shard: 3, start };
+        for generation in (0..32).map(|bit| 1 << bit).chain([0, u32::MAX]) {
+            let id = names.of(17, start.after(generation));
+            assert_eq!(id, ConnId::new(3, 17, generation));
+            assert_eq!(ConnId::from_u64(id.as_u64()), id);
+            let token = Target::Conn(id).token();
+            assert_eq!(Target::of(token, 3), Target::Conn(id));
+        }
+        assert_eq!(
+            names.of(17, start.after(u32::MAX).next()),
+            names.of(17, start)
+        );
     }
 
     #[test]

@@ -117,7 +117,7 @@ impl<D: Default> Core<D> {
     /// to wait for all at once takes hardly longer than to wait for each when its turn comes.
     fn fetch(&self, tokens: impl Iterator<Item = Token>) {
         for token in tokens {
-            if let Target::Conn(id) = Target::of(token) {
+            if let Target::Conn(id) = Target::of(token, self.names.shard) {
                 black_box(self.conn(id).map(Conn::glance));
             }
         }
@@ -156,7 +156,7 @@ impl<D: Default> Core<D> {
                 }
     /// Step 3, for one event. A token of another generation, or of nothing, is ignored.
     fn handle_event<H: Handler<Data = D>>(&mut self, handler: &mut H, event: &IoEvent) {
-        let target = Target::of(event.token());
+        let target = Target::of(event.token(), self.names.shard);
         if !matches!(target, Target::Conn(_)) {
             self.catch_up();
         }
