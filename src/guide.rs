@@ -54,6 +54,18 @@ pub mod architecture {
     //! popped one by one, and the events of a wait are counted off, so that a panic in a callback costs
     //! its own connection and no other.
     //!
+    //! # Inside another loop
+    //!
+    //! An outer loop sleeps until the selector's descriptor is readable or the next timeout is over. One that
+    //! waits for edges hears of an event once, when it comes, and never again of one that a turn has left in
+    //! the selector or in a list of its own. So every state that a turn can end in has one of two properties.
+    //! Either the wait took fewer events than it had room for, which means all there were, since every
+    //! source is registered edge-triggered, and no list holds work; what comes later is a new edge. Or the
+    //! next timeout is zero: after a wait that was full, interrupted or failed; while input, commands, names
+    //! looked up, connections to accept, expiries, output, ends or buffers to free are left over; and after
+    //! a panic in a callback. `tests/embedding/nesting.rs` turns only when it is told to, in each of these
+    //! states.
+    //!
     //! # A connection
     //!
     //! A slab entry: the socket, a [`Session`](crate::proto::session::Session), the embedder's data.
@@ -102,7 +114,9 @@ pub mod architecture {
     //!
     //! What is given back goes to the allocator. That of GNU gives back to the system only what lies at
     //! the end of its heap, so `heartwheel serve` asks it, some time after connections have ended and if
-    //! it is worth it, to look everywhere (`malloc_trim`); an embedder may want to do the same.
+    //! it is worth it, to look everywhere (`malloc_trim`), on a thread of its own, since that takes a tenth
+    //! of a second for a gigabyte; an embedder may want to do the same. Its loop can still be made to wait,
+    //! by an allocation, because the allocator is locked meanwhile.
     //!
     //! # Several loops
     //!
@@ -131,7 +145,9 @@ pub mod architecture {
     //! where they stood, and its sockets are read first.
     //!
     //! A session's stamps are wrapping milliseconds, rounded up: four bytes each. A session is visited
-    //! at least every ten hours, and moves stamps on before they could wrap.
+    //! at least every ten hours, and moves stamps on before they could wrap. Where time goes on by a day or
+    //! more at once, because the process was stopped or nobody turned the loop, every session is told of it
+    //! first, from when until when, and moves all its stamps.
     //!
     //! The lateness of a turn is how much later than it should the wait ended, plus the time spent in the
     //! turn; what of it exceeds the larger of the tick and 10 ms counts.

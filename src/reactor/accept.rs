@@ -171,7 +171,9 @@ impl<D: Default> Core<D> {
             origin: conn.origin(),
             head: Head::None(std::marker::PhantomData),
         };
+        self.offered = Some(id);
         let answer = handler.on_accept(&mut Context::new(self), &offer);
+        self.offered = None;
         if self
             .conn(id)
             .is_none_or(|conn| conn.session.phase() != Phase::Open)
@@ -203,7 +205,9 @@ impl<D: Default> Core<D> {
             self.clients[client].backoff.handle_open(now);
         }
         self.mark_dirty(key);
+        self.offered = Some(id);
         handler.on_open(&mut Context::new(self), id);
+        self.offered = None;
         self.refresh_now();
     }
 

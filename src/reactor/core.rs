@@ -12,7 +12,7 @@ use slab::Slab;
 
 use super::admission::Admission;
 use super::alarm::Alarm;
-use super::client::{Client, ClientConfig, ClientState, Clients};
+use super::client::{Client, ClientConfig, ClientState, Clients, DialError};
 use super::clock::Clock;
 use super::conn::{Conn, Mark, Ready};
 use super::drain::Drain;
@@ -27,6 +27,7 @@ use super::socket;
 use super::token::{ClientId, ConnId, ListenerId, Names, SourceId, Target};
 use super::wake_timer::WakeTimer;
 use super::{ListenerConfig, TimerId, WireFactory};
+use crate::close::Evidence;
 use crate::config::{HeartbeatConfig, LimitsConfig, ReactorConfig, WireKind};
 use crate::error::{ConfigError, Error};
 use crate::proto::flags::Flags;
@@ -81,6 +82,10 @@ pub(super) struct Core<D> {
     /// The connection whose input is being handled. Set at the beginning of a turn, it says that the
     /// handler panicked then, and what was in hand is lost.
     pub(super) in_hand: Option<ConnId>,
+    /// The connection that is being offered to the handler or opened, outside of its input; as above.
+    pub(super) offered: Option<ConnId>,
+    /// The client that a callback is told of, or told of the end of its connection; as above.
+    pub(super) told: Option<Told>,
     /// Events of the last wait that were taken up.
     pub(super) taken: usize,
     /// A turn has begun to handle its events and not come to their end.
@@ -101,11 +106,31 @@ pub(super) struct Core<D> {
     pub(super) commanded: bool,
     pub(super) waker: Arc<Waker>,
     pub(super) resolved: (Sender<Resolved>, Receiver<Resolved>),
+    /// Names may have been looked up that no wake will announce again.
+    pub(super) looked_up: bool,
     pub(super) stopping: bool,
     pub(super) names: Names,
     /// Phase of the next connection.
     phase: heartbeat::Phase,
     next_timer: u64,
+}
+
+/// What is still to be seen to for a client once the callback returns that hears of it.
+#[derive(Debug)]
+pub(super) struct Told {
+    pub(super) client: ClientId,
+    pub(super) news: News,
+}
+
+/// What a client's callback hears of.
+#[derive(Debug)]
+pub(super) enum News {
+    /// An address is about to be dialed.
+    Dialing,
+    /// An attempt failed with this.
+    Failed(DialError),
+    /// Its connection ended, opened or not.
+    Ended { was_open: bool, evidence: Evidence },
 }
 
 /// What looking a client's name up came to.
@@ -120,6 +145,7 @@ impl<D> Core<D> {
         (group, shard): (Group, u8),
     ) -> Self {
         let tick = Micros::from(config.tick);
+        env.pool.put_off_frees();
         let clock = Clock::new(tick, group.start());
         let now = clock.now();
         let mut wheel = Wheel::new(tick, now.at);
@@ -145,7 +171,6 @@ impl<D> Core<D> {
             dials: BTreeSet::new(),
             lanes: Lanes::default(),
             sources: Slab::new(),
-        env.pool.put_off_frees();
             timers: BTreeMap::new(),
             group,
             names: Names { shard, start },
@@ -154,6 +179,8 @@ impl<D> Core<D> {
             carried: VecDeque::with_capacity(config.events),
             reading_ends: Micros::ZERO,
             in_hand: None,
+            offered: None,
+            told: None,
             taken: 0,
             unwound: false,
             roomy: Vec::new(),
@@ -167,6 +194,7 @@ impl<D> Core<D> {
             commanded: false,
             waker,
             resolved: channel(),
+            looked_up: false,
             stopping: false,
             phase: start,
             next_timer: 0,
@@ -412,6 +440,17 @@ impl<D> Core<D> {
         self.is_behind = false;
     }
 
+    /// Goes on to a moment. Sessions must know before anything else where it lies days ahead: the process
+    /// was stopped, or nobody called it.
+    pub(super) fn set_now(&mut self, now: Moment) {
+        let before = std::mem::replace(&mut self.now, now);
+        if now.at - before.at >= Session::LEAP {
+            for (_, conn) in &mut self.conns {
+                conn.session.handle_leap(before, now);
+            }
+        }
+    }
+
     /// Reads the clock if a callback has run since.
     pub(super) fn catch_up(&mut self) {
         if self.is_behind {
@@ -440,17 +479,6 @@ impl<D> Core<D> {
     }
 
     /// Takes a client off the list of dials for good; a connection it has stays.
-    /// Goes on to a moment. Sessions must know before anything else where it lies days ahead: the process
-    /// was stopped, or nobody called it.
-    pub(super) fn set_now(&mut self, now: Moment) {
-        let before = std::mem::replace(&mut self.now, now);
-        if now.at - before.at >= Session::LEAP {
-            for (_, conn) in &mut self.conns {
-                conn.session.handle_leap(before, now);
-            }
-        }
-    }
-
     pub(super) fn stop_dialing(&mut self, id: ClientId) {
         let Some(client) = self.clients.get_mut(id) else {
             return;
@@ -476,13 +504,17 @@ impl<D> Core<D> {
         if !self.carried.is_empty()
             || !self.dirty.is_empty()
             || !self.doomed.is_empty()
+            || self.env.pool.has_waste()
             || !self.roomy.is_empty()
             || self.overdue
             || !self.expired.is_empty()
             || self.in_hand.is_some()
+            || self.offered.is_some()
+            || self.told.is_some()
             || !self.stopped.is_empty()
             || self.lanes.first_ready().is_some()
             || self.commanded
+            || self.looked_up
             || self.unwound
             || self.stopping
         {
@@ -515,7 +547,6 @@ impl<D> Core<D> {
         &mut self,
         source: &mut impl mio::event::Source,
         interest: Interest,
-            || self.env.pool.has_waste()
     ) -> Result<SourceId, Error> {
         let entry = self.sources.vacant_entry();
         let id = SourceId(u32::try_from(entry.key()).expect("sources are few"));
@@ -617,13 +648,6 @@ mod tests {
         assert_eq!(core.wheel.deadline(key), Some(due));
     }
 
-    #[test]
-    fn room_for_more_than_the_address_space_is_refused_by_name() {
-        assert_eq!(check_room::<()>(1_000), Ok(()));
-        let error = check_room::<()>(usize::MAX).expect_err("there is no such machine");
-        assert_eq!(error.field(), "max_connections");
-    }
-}
     /// Counts the ends, and remembers what they were.
     #[derive(Default)]
     struct Ends(Vec<(ConnId, crate::close::Cause, Micros)>);
@@ -854,3 +878,10 @@ mod tests {
         drop(peers);
     }
 
+    #[test]
+    fn room_for_more_than_the_address_space_is_refused_by_name() {
+        assert_eq!(check_room::<()>(1_000), Ok(()));
+        let error = check_room::<()>(usize::MAX).expect_err("there is no such machine");
+        assert_eq!(error.field(), "max_connections");
+    }
+}

@@ -5,7 +5,7 @@ use std::thread;
 use super::client::{Client, ClientEvent, ClientState, DialError, resolve};
 use super::conn::{Mark, Ready};
 use super::context::Context;
-use super::core::Core;
+use super::core::{Core, News, Told};
 use super::handler::{Handler, Origin};
 use super::socket;
 use super::token::{ClientId, ConnId};
@@ -39,6 +39,9 @@ impl<D: Default> Core<D> {
 
     /// Takes up what looking names up has brought.
     pub(super) fn take_resolved<H: Handler<Data = D>>(&mut self, handler: &mut H) {
+        if !self.looked_up {
+            return;
+        }
         while let Ok((id, addrs)) = self.resolved.1.try_recv() {
             let Some(client) = self.clients.get_mut(id) else {
                 continue;
@@ -54,6 +57,32 @@ impl<D: Default> Core<D> {
                 self.dial_next(handler, id);
             }
         }
+        self.looked_up = false;
+    }
+
+    /// Goes on with a client whose callback panicked in the last turn.
+    pub(super) fn follow_up<H: Handler<Data = D>>(&mut self, handler: &mut H, told: Told) {
+        let id = told.client;
+        match told.news {
+            News::Dialing => self.retry(handler, id, None, None),
+            News::Failed(error) => self.retry(handler, id, Some(&error), None),
+            News::Ended { was_open, evidence } => {
+                self.client_ended(handler, id, was_open, &evidence);
+            }
+        }
+    }
+
+    /// Calls the handler, so that the client is seen to in the next turn if it panics.
+    fn tell<H: Handler<Data = D>>(
+        &mut self,
+        handler: &mut H,
+        client: ClientId,
+        event: ClientEvent,
+        news: News,
+    ) {
+        self.told = Some(Told { client, news });
+        handler.on_client(&mut Context::new(self), client, event);
+        self.told = None;
     }
 
     /// Follows up on a client's connection that has ended, opened or not.
@@ -170,11 +199,8 @@ impl<D: Default> Core<D> {
         let attempt = client.backoff.attempts().saturating_add(1);
         // No connection yet: a callback that stops the client now finds none to close.
         client.state = ClientState::Resolving;
-        handler.on_client(
-            &mut Context::new(self),
-            id,
-            ClientEvent::Dialing { attempt, addr },
-        );
+        let event = ClientEvent::Dialing { attempt, addr };
+        self.tell(handler, id, event, News::Dialing);
         if self.clients[id].state == ClientState::Stopped {
             return false;
         }
@@ -217,7 +243,7 @@ impl<D: Default> Core<D> {
         let event = ClientEvent::Failed {
             error: error.clone(),
         };
-        handler.on_client(&mut Context::new(self), id, event);
+        self.tell(handler, id, event, News::Failed(error.clone()));
         self.retry(handler, id, Some(&error), None);
     }
 

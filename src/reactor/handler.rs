@@ -22,7 +22,9 @@ use crate::proto::websocket::handshake::{Request, Response, Upgrade};
 /// for every connection that opened. A connection that ends before it opened goes to
 /// [`on_rejected`](Self::on_rejected) instead.
 ///
-/// A panic in a callback is the embedder's: it unwinds out of [`turn`](super::Reactor::turn).
+/// A panic in a callback is the embedder's: it unwinds out of [`turn`](super::Reactor::turn). The
+/// next turn goes on where it left off: a connection whose input, offer or opening was in hand is closed
+/// with code 1011, every other goes on, and so does a client.
 pub trait Handler {
     /// What the embedder keeps for each connection; `()` costs nothing. Until a connection is welcome its
     /// default stands in, which nobody gets to see.

@@ -62,7 +62,13 @@ use token::Target;
 /// # Inside another loop
 ///
 /// Sleep until the reactor's descriptor is readable or [`next_timeout`](Self::next_timeout) is over,
-/// then call [`turn`](Self::turn) with a limit of zero.
+/// then call [`turn`](Self::turn) with a limit of zero. Ask for the next timeout anew after each turn, and
+/// after each use of the reactor between turns; it is zero where another turn is to follow at once.
+///
+/// That holds for a loop that waits for the descriptor level-triggered, and for one that does so
+/// edge-triggered, such as tokio's `AsyncFd` or epoll with `EPOLLET`: a turn either takes everything that
+/// the selector holds, so that what comes later is a new edge, or leaves a timeout of zero. With `AsyncFd`,
+/// call `clear_ready` before the turn. Leave the outer loop where [`is_stopped`](Self::is_stopped) says so.
 ///
 /// ```no_run
 /// use heartwheel::config::ReactorConfig;
@@ -90,6 +96,8 @@ use token::Target;
 pub struct Reactor<D = ()> {
     poll: Poll,
     events: Events,
+    /// The last wait was interrupted or failed: what is ready was not asked to its end.
+    unasked: bool,
     core: Core<D>,
 }
 
@@ -142,6 +150,7 @@ impl<D: Default> Reactor<D> {
         Ok(Self {
             poll,
             events,
+            unasked: false,
             core: Core::new(config, registry, waker, env, place),
         })
     }
@@ -210,18 +219,28 @@ impl<D: Default> Reactor<D> {
     fn wait(&mut self, limit: Option<Duration>) -> Result<(), Error> {
         let timeout = self.core.prepare_wait(limit);
         self.core.taken = 0;
-        if let Err(error) = self.poll.poll(&mut self.events, timeout) {
+        let waited = self.poll.poll(&mut self.events, timeout);
+        self.unasked = waited.is_err();
+        if let Err(error) = waited {
+            self.events.clear();
             if error.kind() != std::io::ErrorKind::Interrupted {
                 return Err(Error::Poll(error));
             }
-            self.events.clear();
         }
         Ok(())
     }
 
     /// Returns the longest time to sleep before the next [`turn`](Self::turn); zero where work was left
     /// over, `None` where nothing is due but events.
+    ///
+    /// Work is left over where a budget of the last turn was used up, where it gave as many events as
+    /// [`ReactorConfig::events`], so that the selector may hold more, where its wait was interrupted or
+    /// failed, where a callback panicked, and once the reactor [is stopped](Self::is_stopped).
     pub fn next_timeout(&self) -> Option<Duration> {
+        // An outer loop that waits for edges hears no more of events that are ready already.
+        if self.unasked || self.core.taken >= self.events.capacity() {
+            return Some(Duration::ZERO);
+        }
         let now = self.core.clock.now().at;
         let wake = self.core.next_wake(now);
         (wake < Micros::MAX).then(|| (wake - now).into())
@@ -291,16 +310,46 @@ impl<D: Default> Reactor<D> {
     }
 }
 
-/// The selector's descriptor: readable when a turn has something to do.
+/// The selector's descriptor: readable when the selector holds events. What else a turn has to do is in
+/// [`next_timeout`](Reactor::next_timeout).
 impl<D> AsFd for Reactor<D> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.poll.registry().as_fd()
     }
 }
 
-/// The selector's descriptor: readable when a turn has something to do.
+/// The selector's descriptor: readable when the selector holds events. What else a turn has to do is in
+/// [`next_timeout`](Reactor::next_timeout).
 impl<D> AsRawFd for Reactor<D> {
     fn as_raw_fd(&self) -> RawFd {
         self.poll.as_raw_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Nobody;
+
+    impl Handler for Nobody {
+        type Data = ();
+    }
+
+    #[test]
+    fn after_a_wait_that_failed_nobody_sleeps_on_what_may_be_ready() {
+        let mut reactor = Reactor::new(ReactorConfig::default()).expect("a selector");
+        let events = std::mem::replace(&mut reactor.events, Events::with_capacity(0));
+        let zero = Some(Duration::ZERO);
+        // The system gives no fewer events than one.
+        assert!(matches!(
+            reactor.turn(&mut Nobody, zero),
+            Err(Error::Poll(_))
+        ));
+        assert_eq!(reactor.next_timeout(), zero);
+        reactor.events = events;
+        assert_eq!(reactor.next_timeout(), zero);
+        reactor.turn(&mut Nobody, zero).expect("the selector works");
+        assert_eq!(reactor.next_timeout(), None);
     }
 }

@@ -9,7 +9,7 @@ use mio::{Events, Token};
 use super::Turn;
 use super::conn::{Conn, FlushOutcome, Mark, ReadOutcome, Ready};
 use super::context::Context;
-use super::core::Core;
+use super::core::{Core, News, Told};
 use super::handler::{Closed, Handler, Origin, Readiness, Rejected};
 use super::history::Ended;
 use super::kernel;
@@ -61,7 +61,7 @@ impl<D: Default> Core<D> {
         {
             self.wake_from_sleep(span);
         }
-        self.end_what_panicked();
+        self.see_to_panics(handler);
         self.reading_ends = self.now.at + EVENTS_SLICE;
         let mut coming = events.iter().skip(self.taken);
         for event in events.iter().skip(self.taken) {
@@ -75,12 +75,13 @@ impl<D: Default> Core<D> {
         }
         self.unwound = false;
         self.catch_up();
+        self.take_resolved(handler);
         self.take_commands(handler);
         self.read_carried(handler);
         self.accept_ready(handler);
 
         self.catch_up();
-        let is_full = turn.events >= self.config.events;
+        let is_full = self.taken >= events.capacity();
         let events_done = self.now;
         turn.expired = self.expire(handler, is_full);
         self.run_timers(handler);
@@ -88,9 +89,9 @@ impl<D: Default> Core<D> {
 
         self.dial_due(handler);
 
+        let mut reaping = None;
         for _ in 0..PASSES {
             if self.dirty.is_empty() && self.doomed.is_empty() && self.roomy.is_empty() {
-        let mut reaping = None;
                 break;
             }
             self.refresh_now();
@@ -99,9 +100,9 @@ impl<D: Default> Core<D> {
             turn.ended += self.reap_doomed(handler, REAPED - turn.ended, ends);
             self.report_room(handler);
         }
+        self.env.pool.free_some(FREED);
 
         // Everything that takes time has read the clock again.
-        self.env.pool.free_some(FREED);
         if turn.expired > 0 || self.now != events_done {
             self.refresh_now();
         }
@@ -123,12 +124,19 @@ impl<D: Default> Core<D> {
         }
     }
 
-    /// Ends the connection whose callback panicked in the last turn: the bytes in hand were lost.
-    fn end_what_panicked(&mut self) {
-        if let Some(id) = self.in_hand.take() {
+    /// Ends the connection whose callback panicked in the last turn: the bytes in hand were lost. A client
+    /// whose callback did goes on as if it had returned.
+    fn see_to_panics<H: Handler<Data = D>>(&mut self, handler: &mut H) {
+        for id in [self.in_hand.take(), self.offered.take()]
+            .into_iter()
+            .flatten()
+        {
             let code = Some(CloseCode::INTERNAL_ERROR);
             let mut cx = Context::new(self);
             cx.close_for(id, Cause::LocalClose, code, "internal error");
+        }
+        if let Some(told) = self.told.take() {
+            self.follow_up(handler, told);
         }
     }
 
@@ -142,6 +150,9 @@ impl<D: Default> Core<D> {
             };
             if let Some(conn) = self.conn_mut(id) {
                 conn.marks.remove(Mark::Carried);
+                if conn.marks.has(Mark::Doomed) {
+                    continue;
+                }
                 self.read(handler, id);
                 self.catch_up();
                 if self.now.at >= ends {
@@ -151,9 +162,6 @@ impl<D: Default> Core<D> {
         }
     }
 
-                if conn.marks.has(Mark::Doomed) {
-                    continue;
-                }
     /// Step 3, for one event. A token of another generation, or of nothing, is ignored.
     fn handle_event<H: Handler<Data = D>>(&mut self, handler: &mut H, event: &IoEvent) {
         let target = Target::of(event.token(), self.names.shard);
@@ -175,9 +183,10 @@ impl<D: Default> Core<D> {
                 }
             }
             Target::WakeTimer => self.wake_timer.acknowledge(),
+            // Only noted: a panic in what follows must not leave the wake unanswered.
             Target::Waker => {
-                self.take_resolved(handler);
                 self.inbox.acknowledge();
+                self.looked_up = true;
                 self.commanded = true;
             }
         }
@@ -486,6 +495,9 @@ impl<D: Default> Core<D> {
         let key = id.index();
         for _ in 0..STEPS {
             let conn = &mut self.conns[key];
+            if conn.marks.has(Mark::Doomed) {
+                return;
+            }
             let was_paused = conn.session.is_paused();
             match conn.session.handle_timeout(&mut self.env, self.now) {
                 Due::Wait(deadline) => {
@@ -496,9 +508,6 @@ impl<D: Default> Core<D> {
                 }
                 // A ping leaves at once: its connection lies in the cache, and the buffers it borrowed
                 // serve the next one.
-            if conn.marks.has(Mark::Doomed) {
-                return;
-            }
                 Due::Changed if conn.session.phase() == Phase::Open => self.flush(key),
                 Due::Changed => {
                     self.mark_dirty(key);
@@ -630,6 +639,9 @@ impl<D: Default> Core<D> {
             return;
         };
         conn.marks.remove(Mark::Dirty);
+        if conn.marks.has(Mark::Doomed) {
+            return;
+        }
         if conn.session.phase() != Phase::Connecting
             && let FlushOutcome::Failed(error) = conn.flush(&mut self.env, self.now)
         {
@@ -640,9 +652,6 @@ impl<D: Default> Core<D> {
         };
         loop {
             match conn.session.socket_action() {
-        if conn.marks.has(Mark::Doomed) {
-            return;
-        }
                 SocketAction::Keep => break,
                 SocketAction::ShutdownWrite => {
                     if let Err(error) = conn.socket.shutdown(std::net::Shutdown::Write) {
@@ -752,6 +761,10 @@ impl<D: Default> Core<D> {
             was_open,
             evidence,
         });
+        if let Origin::Client(client) = origin {
+            let news = News::Ended { was_open, evidence };
+            self.told = Some(Told { client, news });
+        }
         if was_open {
             let closed = Closed {
                 id,
@@ -772,6 +785,7 @@ impl<D: Default> Core<D> {
             };
             handler.on_rejected(&mut Context::new(self), rejected);
         }
+        self.told = None;
         self.refresh_now();
         if let Origin::Client(client) = origin {
             self.client_ended(handler, client, was_open, &evidence);
@@ -781,6 +795,13 @@ impl<D: Default> Core<D> {
 
 /// Rounds of flushing and reaping in one turn; callbacks of one round may set off another.
 const PASSES: usize = 4;
+
+/// Connections reaped in one turn, and time for it: callbacks and closing sockets take some.
+const REAPED: usize = 256;
+const REAPING_SLICE: Micros = Micros::from_millis(2);
+
+/// Bytes of large buffers freed in one turn; the system takes some 80 µs to take a MiB back.
+const FREED: usize = 32 * 1024 * 1024;
 
 /// Things one connection may have due at once: a ping, a silence, an end, and what comes next.
 const STEPS: usize = 4;
@@ -797,13 +818,6 @@ const FETCHED: usize = 16;
 const CONN_SLICE: Micros = Micros::from_millis(1);
 
 /// Commands of other threads in one turn, and time for them.
-/// Connections reaped in one turn, and time for it: callbacks and closing sockets take some.
-const REAPED: usize = 256;
-const REAPING_SLICE: Micros = Micros::from_millis(2);
-
-/// Bytes of large buffers freed in one turn; the system takes some 80 µs to take a MiB back.
-const FREED: usize = 32 * 1024 * 1024;
-
 const COMMANDS: usize = 1024;
 const COMMANDS_SLICE: Micros = Micros::from_millis(2);
 
