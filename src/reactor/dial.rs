@@ -378,6 +378,50 @@ mod tests {
         listener.local_addr().expect("a port")
     }
 
+    /// Panics when it hears of a dial for the first time; counts the words of other threads.
+    #[derive(Default)]
+    struct Fragile {
+        dials: u32,
+        notified: u32,
+    }
+
+    impl Handler for Fragile {
+        type Data = ();
+
+        fn on_client(&mut self, _: &mut Context<'_, ()>, _: ClientId, event: ClientEvent) {
+            if matches!(event, ClientEvent::Dialing { .. }) {
+                self.dials += 1;
+                assert!(self.dials > 1, "on purpose");
+            }
+        }
+
+        fn on_notify(&mut self, _: &mut Context<'_, ()>, _: u64) {
+            self.notified += 1;
+        }
+    }
+
+    #[test]
+    fn a_panic_while_names_are_taken_in_leaves_no_other_thread_unheard() {
+        let (mut reactor, _) = resolved(&[closed_port()]);
+        let remote = reactor.remote();
+        remote.notify(1).expect("there is room");
+        let mut fragile = Fragile::default();
+        for notified in 1..=3 {
+            for _ in 0..1_000 {
+                let zero = Some(Duration::ZERO);
+                let turn = || reactor.turn(&mut fragile, zero).map(drop);
+                std::panic::catch_unwind(std::panic::AssertUnwindSafe(turn))
+                    .unwrap_or(Ok(()))
+                    .expect("the selector works");
+                if fragile.notified == notified {
+                    break;
+                }
+            }
+            assert_eq!((fragile.notified, fragile.dials), (notified, 1));
+            remote.notify(1).expect("there is room");
+        }
+    }
+
     #[test]
     fn a_client_that_dials_once_tries_every_address_of_the_name() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
