@@ -96,7 +96,10 @@ impl LineDecoder {
         let line = without_return(&more[..len]);
         let item = match control(line) {
             Some(item) => item,
-            None => text(utf8::is_text(line), Payload::Input(start..start + line.len()))?,
+            None => text(
+                utf8::is_text(line),
+                Payload::Input(start..start + line.len()),
+            )?,
         };
         Ok((consumed, item))
     }
