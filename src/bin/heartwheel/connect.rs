@@ -23,7 +23,7 @@ use crate::flags::{HeartbeatFlags, LimitFlags, check, in_words, warn};
 use crate::output::{Form, Output};
 use crate::record::Record;
 use crate::signals::{self, Signals};
-use crate::values::{escape, header, hex_preview, log_level, show_micros, time};
+use crate::values::{count, escape, header, hex_preview, log_level, show_micros, time};
 use crate::{FAILED, Failure, UNREACHABLE, complain, start_logging};
 
 /// Dials a server, prints round-trip times like ping, and dials again when the connection is lost
@@ -38,8 +38,8 @@ pub(crate) struct ConnectArgs {
     url: String,
 
     /// End after this many pongs
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    count: Option<u64>,
+    #[arg(long, value_name = "N", value_parser = count)]
+    count: Option<usize>,
 
     /// Dial once only
     #[arg(long)]
@@ -101,7 +101,7 @@ pub(crate) fn run(args: &ConnectArgs) -> Result<ExitCode, Failure> {
         input: Input::start(reactor.remote())?,
         wire,
         pings: heartbeat.interval.is_some(),
-        count: args.count,
+        count: args.count.map(|count| count as u64),
         subprotocol: None,
         tally: Tally::default(),
         was_open: false,

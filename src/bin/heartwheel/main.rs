@@ -9,6 +9,7 @@ mod record;
 mod serve;
 mod shards;
 mod signals;
+mod usage;
 mod values;
 
 use std::fmt;
@@ -16,7 +17,6 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use heartwheel::error::{ConfigError, Error};
 use humantime::format_rfc3339_millis;
@@ -42,7 +42,7 @@ enum Command {
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return usage(&error),
+        Err(error) => return usage::refuse(&error),
     };
     let ended = match cli.command {
         Command::Serve(args) => serve::run(&args),
@@ -105,34 +105,6 @@ impl From<Error> for Failure {
     }
 }
 
-/// Says what is wrong with the command line, in one line; prints help and version as they are.
-fn usage(error: &clap::Error) -> ExitCode {
-    let is_asked_for = matches!(
-        error.kind(),
-        ErrorKind::DisplayHelp
-            | ErrorKind::DisplayVersion
-            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
-    );
-    if is_asked_for {
-        // Nobody is left to tell if even this cannot be printed.
-        error.print().ok();
-    } else {
-        complain(format_args!("{}", one_line(&error.to_string())));
-    }
-    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE))
-}
-
-/// Draws the paragraphs of a usage error together, without the usage itself.
-fn one_line(rendered: &str) -> String {
-    let said: Vec<_> = rendered
-        .lines()
-        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"))
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .collect();
-    escape(&format!("{} (try --help)", said.join("; ")))
-}
-
 /// Writes a line to standard error, if that is still there.
 fn complain(line: fmt::Arguments<'_>) {
     writeln!(std::io::stderr(), "{line}").ok();
@@ -163,27 +135,5 @@ mod tests {
     #[test]
     fn the_flags_are_consistent() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn a_usage_error_is_one_line_that_names_the_flag() {
-        for (args, word) in [
-            (
-                &["heartwheel", "serve", "--intervall", "1s"][..],
-                "--intervall",
-            ),
-            (
-                &["heartwheel", "serve", "--interval", "5"][..],
-                "--interval",
-            ),
-            (&["heartwheel", "serve", "--ws", "nowhere"][..], "--ws"),
-            (&["heartwheel", "serf"][..], "serf"),
-        ] {
-            let error = Cli::try_parse_from(args).expect_err("nonsense");
-            assert_eq!(error.exit_code(), i32::from(USAGE));
-            let line = one_line(&error.to_string());
-            assert!(line.starts_with("error: ") && line.contains(word), "{line}");
-            assert!(!line.contains('\n'), "{line}");
-        }
     }
 }
