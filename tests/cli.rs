@@ -405,6 +405,50 @@ fn sigint_says_goodbye_to_each_connection_and_exits_with_zero() {
 }
 
 #[test]
+fn a_terminal_that_is_closed_ends_serve_in_good_order() {
+    drains_at_once(Signal::HUP);
+}
+
+#[test]
+fn a_hangup_that_is_ignored_at_the_start_stays_so() {
+    let mut nohup = Command::new("nohup");
+    nohup.env("LC_ALL", "C");
+    let server = Server::start_under(nohup, &[Wire::Line], &[]);
+    let port = server.port(Wire::Line);
+    server.process().signal(Signal::HUP);
+    let peer = RawPeer::connect(Wire::Line, port);
+    server.wait_open(peer.local_port());
+    drop(peer);
+    assert_eq!(server.finish()["connections"], 1);
+}
+
+#[test]
+fn a_hangup_is_no_second_signal() {
+    let mut server = Server::start(&[Wire::WebSocket], &["--close-timeout", "50s"]);
+    let mut peer = RawPeer::connect(Wire::WebSocket, server.port(Wire::WebSocket));
+    server.wait_open(peer.local_port());
+    server.process().signal(Signal::HUP);
+    assert_eq!(peer.next(), Arrival::Close(Some(1001)));
+    // As from the kernel, after the shell.
+    server.process().signal(Signal::HUP);
+    peer.send_close(1001);
+    assert_eq!(peer.next(), Arrival::Eof);
+    drop(peer);
+    assert_eq!(server.process_mut().wait_exit().code(), Some(0));
+}
+
+#[test]
+fn connect_says_goodbye_when_its_terminal_is_closed() {
+    let server = Server::start(&[Wire::WebSocket], &[]);
+    let mut client = program::start(&["connect", &server.url(Wire::WebSocket), "--json"]);
+    client.wait_for("open", |line| line.event("open").map(drop));
+    client.signal(Signal::HUP);
+    assert_eq!(client.wait_exit().code(), Some(0));
+    client.wait_for("summary", |line| line.event("summary").map(drop));
+    server.wait_closed().1.assert_end("peer_closed", true);
+}
+
+#[test]
 fn a_second_signal_exits_with_one_at_once() {
     let mut server = Server::start(&[Wire::WebSocket], &["--close-timeout", "50s"]);
     let mut peer = RawPeer::connect(Wire::WebSocket, server.port(Wire::WebSocket));

@@ -1,17 +1,19 @@
 //! Signals, as a source of the loop.
 
+use std::mem::MaybeUninit;
+use std::ptr;
 use std::thread;
 use std::time::Duration;
 
 use heartwheel::error::Error;
 use heartwheel::reactor::{Handler, Reactor, SourceId};
 use mio::Interest;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals as Source;
 
 use crate::Failure;
 
-/// The wish to end, spoken by Ctrl-C or a supervisor.
+/// The wish to end, spoken by Ctrl-C, a supervisor, or a terminal that is closed.
 pub(crate) struct Signals {
     source: Source,
     id: SourceId,
@@ -19,9 +21,11 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// Listens to SIGINT and SIGTERM from here on.
+    /// Listens to SIGINT and SIGTERM from here on, and to SIGHUP unless it is ignored: then the program
+    /// is to outlive its terminal (`nohup`).
     pub(crate) fn register<D: Default>(reactor: &mut Reactor<D>) -> Result<Self, Failure> {
-        let mut source = Source::new([SIGINT, SIGTERM])
+        let hangup = (!is_ignored(SIGHUP)).then_some(SIGHUP);
+        let mut source = Source::new([SIGINT, SIGTERM].into_iter().chain(hangup))
             .map_err(|error| Failure::failed(format!("cannot take signals: {error}")))?;
         let id = reactor.register(&mut source, Interest::READABLE)?;
         Ok(Self {
@@ -33,17 +37,35 @@ impl Signals {
 
     /// Returns how many times we were asked to end, if this source is the one that speaks of it.
     pub(crate) fn asked(&mut self, id: SourceId) -> Option<u32> {
-        if id != self.id || self.source.pending().count() == 0 {
+        if id != self.id {
             return None;
         }
         if self.count == 0 {
+            if self.source.pending().count() == 0 {
+                return None;
+            }
             // `timeout` and others signal a process and then its group: both mean one wish. Nobody can
             // have seen us react yet, so what comes within this moment is no answer to it.
             thread::sleep(TOGETHER);
             self.source.pending().for_each(drop);
+        } else if self.source.pending().all(|signal| signal == SIGHUP) {
+            // Nobody insists by hanging up: a shell and the kernel may both tell of the same terminal.
+            return None;
         }
         self.count += 1;
         Some(self.count)
+    }
+}
+
+/// Says whether whoever started us had this signal ignored.
+#[allow(unsafe_code, reason = "sigaction has no safe wrapper that only asks")]
+fn is_ignored(signal: i32) -> bool {
+    let mut action = MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: without a new action nothing is changed; the old one is written to memory of its type, and
+    // read only where the call says that it was.
+    unsafe {
+        libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) == 0
+            && action.assume_init().sa_sigaction == libc::SIG_IGN
     }
 }
 
