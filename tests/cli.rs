@@ -221,6 +221,21 @@ fn what_makes_no_request_is_named_by_its_flag() {
 }
 
 #[test]
+fn what_is_typed_wrong_is_one_line_without_a_puzzle() {
+    refuses(
+        &["connect"],
+        USAGE,
+        &["error: <URL> is missing (try --help)\n"],
+    );
+    refuses(
+        &["serve", "--max-connections", "-5"],
+        USAGE,
+        &["'-5'", "--max-connections", "negative"],
+    );
+    refuses(&["serve", "--mo\nde"], USAGE, &["--mo\\nde"]);
+}
+
+#[test]
 fn an_encrypted_url_is_refused_with_the_reason() {
     refuses(
         &["connect", "wss://127.0.0.1:9001"],
@@ -390,6 +405,77 @@ fn f24_the_limit_of_descriptors_is_raised_at_the_start_and_told() {
     process.wait_logged("what to do", |line| {
         line.text.contains("LimitNOFILE").then_some(())
     });
+}
+
+#[test]
+fn f29_what_keeps_connect_away_is_told_apart() {
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap();
+    let refused = closed.local_addr().unwrap();
+    drop(closed);
+    let answering = |answer: &'static str| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            use std::io::{Read, Write};
+            let (mut peer, _) = listener.accept().unwrap();
+            let _request = peer.read(&mut [0; 4096]);
+            let _gone = peer.write_all(answer.as_bytes());
+        });
+        address
+    };
+    let denied = answering("HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n");
+    let busy = answering(
+        "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n",
+    );
+    let secure = answering("\x15\x03\x03\x00\x02\x02\x46");
+    for (url, name, status, code) in [
+        ("ws://nohost.invalid".to_owned(), "name_not_found", None, 3),
+        (format!("ws://{refused}"), "connection_refused", None, 3),
+        (format!("ws://{denied}"), "http_status", Some(401), 1),
+        (format!("ws://{busy}"), "http_status", Some(503), 1),
+        (format!("ws://{secure}"), "not_websocket", None, 1),
+    ] {
+        let mut client = program::start(&["connect", &url, "--no-reconnect", "--json"]);
+        assert_eq!(client.wait_exit().code(), Some(code), "{url}");
+        let failed = client.wait_for("failed", |line| line.event("failed").cloned());
+        assert_eq!(failed["failure"], name, "{failed}");
+        assert_eq!(failed["status"].as_u64(), status, "{failed}");
+        let summary = client.wait_for("summary", |line| line.event("summary").cloned());
+        let key = status.map_or(name.to_owned(), |status| format!("{name}_{status}"));
+        assert_eq!(summary["failed"], 1, "{summary}");
+        assert_eq!(summary["failures"][key], 1, "{summary}");
+        if name == "not_websocket" {
+            assert!(
+                failed["error"].as_str().unwrap().contains("tls"),
+                "{failed}"
+            );
+        }
+    }
+}
+
+#[test]
+fn lines_that_cannot_be_sent_are_told_of_once_and_counted() {
+    let server = Server::start(&[Wire::Line], &[]);
+    let mut client = program::start(&["connect", &server.url(Wire::Line), "--json"]);
+    for _ in 0..1_000 {
+        client.input().say_bytes(b"\xff");
+    }
+    client.input().say("over");
+    client.wait_for("its echo", |line| line.event("message").map(drop));
+    client.signal(Signal::TERM);
+    assert_eq!(client.wait_exit().code(), Some(0));
+    let stderr = client.stderr();
+    let complaints: Vec<_> = stderr
+        .lines()
+        .filter(|line| line.starts_with("not sent"))
+        .collect();
+    assert_eq!(complaints[0], "not sent: line is not utf-8");
+    // A second each, and one at the end.
+    assert!((2..30).contains(&complaints.len()), "{complaints:?}");
+    let more = complaints
+        .iter()
+        .filter_map(|line| line.split(' ').nth(2)?.parse::<u64>().ok());
+    assert_eq!(1 + more.sum::<u64>(), 1_000, "{complaints:?}");
 }
 
 // Signals.

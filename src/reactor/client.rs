@@ -321,6 +321,44 @@ impl DialError {
         }
     }
 
+    /// Returns the stable name of what went wrong, in `snake_case`: for counters, logs and JSON.
+    ///
+    /// What became of a connection goes by the label of its [`Cause`]; the rest is `name_not_found`,
+    /// `connection_refused`, `unreachable`, `io_error`, `full`, `http_status` and `not_websocket`.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::NameNotFound(_) => "name_not_found",
+            Self::Full => "full",
+            Self::Io { kind, .. } => match kind {
+                io::ErrorKind::ConnectionRefused => "connection_refused",
+                io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => "unreachable",
+                io::ErrorKind::ConnectionReset => Cause::PeerReset.label(),
+                io::ErrorKind::TimedOut => Cause::ConnectTimeout.label(),
+                _ => Cause::IoError.label(),
+            },
+            #[cfg(feature = "websocket")]
+            Self::Handshake(ResponseError::Status { .. }) => "http_status",
+            #[cfg(feature = "websocket")]
+            Self::Handshake(_) => "not_websocket",
+            Self::Timeout(cause) | Self::Ended(cause) => cause.label(),
+        }
+    }
+
+    /// Returns the status that a server answered the opening handshake with, where that is why it failed.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            #[cfg(feature = "websocket")]
+            Self::Handshake(ResponseError::Status { code, .. }) => Some(*code),
+            #[cfg(feature = "websocket")]
+            Self::Handshake(_) => None,
+            Self::NameNotFound(_)
+            | Self::Full
+            | Self::Io { .. }
+            | Self::Timeout(_)
+            | Self::Ended(_) => None,
+        }
+    }
+
     /// Returns how long the server asks us to wait, as far as we go along with it.
     fn retry_after(&self) -> Option<Micros> {
         match self {

@@ -1,5 +1,6 @@
 //! `heartwheel connect`: one client that pings, talks, and dials again.
 
+use std::collections::BTreeMap;
 use std::io::{self, BufRead};
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -23,8 +24,9 @@ use crate::flags::{HeartbeatFlags, LimitFlags, check, in_words, warn};
 use crate::output::{Form, Output};
 use crate::record::Record;
 use crate::signals::{self, Signals};
+use crate::unsent::Unsent;
 use crate::values::{count, escape, header, hex_preview, log_level, show_micros, time};
-use crate::{FAILED, Failure, UNREACHABLE, complain, start_logging};
+use crate::{FAILED, Failure, UNREACHABLE, start_logging};
 
 /// Dials a server, prints round-trip times like ping, and dials again when the connection is lost
 ///
@@ -103,7 +105,9 @@ pub(crate) fn run(args: &ConnectArgs) -> Result<ExitCode, Failure> {
         pings: heartbeat.interval.is_some(),
         count: args.count.map(|count| count as u64),
         subprotocol: None,
+        unsent: Unsent::default(),
         tally: Tally::default(),
+        failures: BTreeMap::new(),
         was_open: false,
         last: Outcome::Well,
         ending: Ending::No,
@@ -112,7 +116,7 @@ pub(crate) fn run(args: &ConnectArgs) -> Result<ExitCode, Failure> {
     let is_kept = |_: &Reactor<_>, _: &_| false;
     signals::run(&mut reactor, &mut session, is_kept, |session| {
         session.output.flush();
-        None
+        session.unsent.after_turn(Instant::now())
     })?;
     Ok(session.finish(reactor.stats(), began.elapsed()))
 }
@@ -210,7 +214,10 @@ struct Session {
     pings: bool,
     count: Option<u64>,
     subprotocol: Option<String>,
+    unsent: Unsent,
     tally: Tally,
+    /// Attempts that failed, by what went wrong.
+    failures: BTreeMap<String, u64>,
     was_open: bool,
     last: Outcome,
     ending: Ending,
@@ -254,7 +261,7 @@ impl Session {
                     return self.input.put_back(line);
                 }
                 Err(SendError::Closed) => return self.input.put_back(line),
-                Err(error) => complain(format_args!("not sent: {error}")),
+                Err(error) => self.unsent.note(&error, Instant::now()),
             }
         }
     }
@@ -269,11 +276,21 @@ impl Session {
         }
     }
 
+    /// Counts an attempt that failed; each status of a server for itself.
+    fn count_failure(&mut self, error: &DialError) {
+        let name = match error.status() {
+            Some(status) => format!("{}_{status}", error.label()),
+            None => error.label().to_owned(),
+        };
+        *self.failures.entry(name).or_default() += 1;
+    }
+
     /// Sums up and returns how it went.
     fn finish(mut self, stats: &Stats, uptime: Duration) -> ExitCode {
+        self.unsent.finish();
         let mut summary = Record::new("summary")
             .number("connections", stats.opened)
-            .number("failed", stats.rejected)
+            .number("failed", self.failures.values().sum::<u64>())
             .number("pings_written", stats.pings_written)
             .number("pings_answered", stats.pongs_matched);
         if let Some((min, mean, max)) = self.tally.rtts() {
@@ -287,6 +304,7 @@ impl Session {
                 .number("messages_in", stats.messages_in)
                 .number("messages_out", stats.messages_out)
                 .time("uptime", uptime.into())
+                .counts("failures", std::mem::take(&mut self.failures))
                 .counts(
                     "causes",
                     stats.causes().map(|(cause, count)| (cause.label(), count)),
@@ -431,10 +449,13 @@ impl Handler for Session {
             ),
             ClientEvent::Failed { error } => {
                 self.last = Outcome::of_attempt(&error);
+                self.count_failure(&error);
                 let reason = error.to_string();
                 self.output.record(
                     &Record::new("failed")
                         .phrase(format!("failed: {}", escape(&reason)))
+                        .word("failure", error.label())
+                        .maybe_number("status", error.status())
                         .quoted("error", &reason),
                 );
             }

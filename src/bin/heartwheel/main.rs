@@ -9,6 +9,7 @@ mod record;
 mod serve;
 mod shards;
 mod signals;
+mod unsent;
 mod usage;
 mod values;
 

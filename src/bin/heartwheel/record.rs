@@ -31,7 +31,7 @@ enum Field {
     Signed(i32),
     Flag(bool),
     Time(Micros),
-    Counts(Vec<(&'static str, u64)>),
+    Counts(Vec<(String, u64)>),
     /// For programs only.
     Version(u32),
 }
@@ -81,9 +81,18 @@ impl Record {
     pub(crate) fn counts(
         self,
         key: &'static str,
-        counts: impl IntoIterator<Item = (&'static str, u64)>,
+        counts: impl IntoIterator<Item = (impl Into<String>, u64)>,
     ) -> Self {
-        self.with(key, Field::Counts(counts.into_iter().collect()))
+        let counts = counts.into_iter();
+        let counts = counts.map(|(name, count)| (name.into(), count));
+        self.with(key, Field::Counts(counts.collect()))
+    }
+
+    pub(crate) fn maybe_number(self, key: &'static str, number: Option<impl Into<u64>>) -> Self {
+        match number {
+            Some(number) => self.number(key, number),
+            None => self,
+        }
     }
 
     /// Adds what was known at an end; programs are told the version of the fields too.
@@ -193,7 +202,7 @@ impl Field {
             Self::Version(version) => (*version).into(),
             Self::Counts(counts) => counts
                 .iter()
-                .map(|&(name, count)| (name.to_owned(), Value::from(count)))
+                .map(|(name, count)| (name.clone(), Value::from(*count)))
                 .collect::<Map<_, _>>()
                 .into(),
         }
@@ -201,7 +210,7 @@ impl Field {
 }
 
 /// Writes counts one after another; `none` where there are none.
-pub(crate) fn join_counts(counts: &[(&'static str, u64)], between: &str, within: &str) -> String {
+pub(crate) fn join_counts(counts: &[(impl Display, u64)], between: &str, within: &str) -> String {
     if counts.is_empty() {
         return "none".into();
     }
