@@ -115,6 +115,55 @@ impl fmt::Display for ProtocolError {
 
 impl StdError for ProtocolError {}
 
+/// A protocol that a peer seems to speak where it was to speak another, by its first bytes. Nothing hangs
+/// on it: it only makes a reason that people understand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Foreign {
+    /// A record of TLS, a handshake or an alert (RFC 8446, 5.1): `https://` or `wss://` was dialed, or
+    /// answers.
+    Tls,
+    /// An HTTP/1 response, as a web server gives it.
+    HttpResponse,
+    /// HTTP/2 without negotiation (RFC 9113, 3.4).
+    Http2,
+    /// SSH (RFC 4253, 4.2).
+    Ssh,
+    /// The header of the PROXY protocol, either version, as load balancers send it.
+    Proxy,
+}
+
+impl Foreign {
+    /// Judges the first bytes of a peer; `None` where they are of no protocol known here, or too few.
+    pub fn of(first: &[u8]) -> Option<Self> {
+        // The major version of a record is 3 in every version of TLS, the minor one 0 to 4.
+        if let [0x15 | 0x16, 3, 0..=4, ..] = first {
+            return Some(Self::Tls);
+        }
+        [
+            (&b"HTTP/1."[..], Self::HttpResponse),
+            (b"PRI * HTTP/2.0", Self::Http2),
+            (b"SSH-", Self::Ssh),
+            (b"PROXY ", Self::Proxy),
+            (b"\r\n\r\n\0\r\nQUIT\n", Self::Proxy),
+        ]
+        .into_iter()
+        .find_map(|(start, protocol)| first.starts_with(start).then_some(protocol))
+    }
+}
+
+impl fmt::Display for Foreign {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tls => "this looks like tls",
+            Self::HttpResponse => "this looks like an http response",
+            Self::Http2 => "this looks like http/2",
+            Self::Ssh => "this looks like ssh",
+            Self::Proxy => "this looks like the header of the proxy protocol",
+        })
+    }
+}
+
 /// A configuration value that makes no sense: the field, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
@@ -226,5 +275,33 @@ impl StdError for Error {
 impl From<ConfigError> for Error {
     fn from(error: ConfigError) -> Self {
         Self::Config(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_protocols_are_known_by_their_first_bytes() {
+        for (first, protocol) in [
+            (&b"\x16\x03\x01\x02\x00\x01"[..], Some(Foreign::Tls)),
+            (b"\x15\x03\x03\x00\x02\x02\x46", Some(Foreign::Tls)),
+            (b"HTTP/1.1 400 Bad Request\r\n", Some(Foreign::HttpResponse)),
+            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Some(Foreign::Http2)),
+            (b"SSH-2.0-OpenSSH_10.0\r\n", Some(Foreign::Ssh)),
+            (
+                b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n",
+                Some(Foreign::Proxy),
+            ),
+            (b"\r\n\r\n\0\r\nQUIT\n\x21\x11", Some(Foreign::Proxy)),
+            (b"\x16\x03", None),
+            (b"\x16\x03\x05", None),
+            (b"GET / HTTP/1.1\r\n", None),
+            (b"hello\n", None),
+            (b"", None),
+        ] {
+            assert_eq!(Foreign::of(first), protocol, "{first:?}");
+        }
     }
 }

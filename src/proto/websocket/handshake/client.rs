@@ -7,6 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use httparse::{ParserConfig, Status};
 
+use crate::error::Foreign;
 use crate::proto::websocket::handshake::head::{
     HeadLimits, HeadWriter, Headers, InvalidHead, accept_of, before_bare_line_feed, is_token,
 };
@@ -146,6 +147,8 @@ impl<'a> Response<'a> {
 pub enum ResponseError {
     /// Not well-formed HTTP/1; names the part that is at fault.
     Malformed(&'static str),
+    /// Not HTTP/1 at all, but most likely another protocol.
+    Foreign(Foreign),
     /// The head is larger than the limit.
     HeadTooLarge {
         /// The limit in force, bytes.
@@ -181,6 +184,7 @@ impl fmt::Display for ResponseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Malformed(part) => write!(f, "malformed {part}"),
+            Self::Foreign(protocol) => write!(f, "not a response of http/1: {protocol}"),
             Self::HeadTooLarge { limit } => write!(f, "response head exceeds {limit} bytes"),
             Self::TooManyHeaders { limit } => write!(f, "more than {limit} header lines"),
             Self::Status {
@@ -218,6 +222,11 @@ impl<'a> Head<'a> {
         let mut headers = limits.header_storage();
         let mut parsed = httparse::Response::new(&mut headers);
         let (head, is_cut) = before_bare_line_feed(input);
+        let foreign = || match Foreign::of(input)? {
+            // Only a poor one.
+            Foreign::HttpResponse => None,
+            protocol => Some(ResponseError::Foreign(protocol)),
+        };
         // RFC 9112, 5.2: folded fields are taken from servers.
         let mut parser = ParserConfig::default();
         parser.allow_obsolete_multiline_headers_in_responses(true);
@@ -230,9 +239,11 @@ impl<'a> Head<'a> {
                 httparse::Error::HeaderName => ResponseError::Malformed("header name"),
                 httparse::Error::HeaderValue => ResponseError::Malformed("header value"),
                 httparse::Error::NewLine => ResponseError::Malformed("end of line"),
-                httparse::Error::Version => ResponseError::Malformed("http version"),
+                httparse::Error::Version => {
+                    foreign().unwrap_or(ResponseError::Malformed("http version"))
+                }
                 httparse::Error::Status | httparse::Error::Token => {
-                    ResponseError::Malformed("status line")
+                    foreign().unwrap_or(ResponseError::Malformed("status line"))
                 }
             })?;
         let len = match status {

@@ -8,6 +8,7 @@ use base64::alphabet;
 use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
 use httparse::Status;
 
+use crate::error::Foreign;
 use crate::proto::websocket::handshake::head::{
     HeadLimits, HeadWriter, Headers, InvalidHead, accept_of, before_bare_line_feed, is_extension,
     is_protocol, is_token,
@@ -57,6 +58,7 @@ impl<'a> Request<'a> {
         let mut headers = limits.header_storage();
         let mut parsed = httparse::Request::new(&mut headers);
         let (head, is_cut) = before_bare_line_feed(limits.cut(input));
+        let foreign = || Foreign::of(input).map(HandshakeError::Foreign);
         let status = parsed.parse(head).map_err(|error| match error {
             httparse::Error::TooManyHeaders => HandshakeError::TooManyHeaders {
                 limit: limits.max_headers,
@@ -64,9 +66,11 @@ impl<'a> Request<'a> {
             httparse::Error::HeaderName => HandshakeError::Malformed("header name"),
             httparse::Error::HeaderValue => HandshakeError::Malformed("header value"),
             httparse::Error::NewLine => HandshakeError::Malformed("end of line"),
-            httparse::Error::Version => HandshakeError::Malformed("http version"),
+            httparse::Error::Version => {
+                foreign().unwrap_or(HandshakeError::Malformed("http version"))
+            }
             httparse::Error::Status | httparse::Error::Token => {
-                HandshakeError::Malformed("request line")
+                foreign().unwrap_or(HandshakeError::Malformed("request line"))
             }
         })?;
         let len = match status {
@@ -456,6 +460,8 @@ pub fn error_response(error: &HandshakeError) -> Vec<u8> {
 pub enum HandshakeError {
     /// Not well-formed HTTP/1; names the part that is at fault.
     Malformed(&'static str),
+    /// Not HTTP/1 at all, but most likely another protocol.
+    Foreign(Foreign),
     /// The head is larger than the limit.
     HeadTooLarge {
         /// The limit in force, bytes.
@@ -496,6 +502,7 @@ impl HandshakeError {
     pub const fn status(&self) -> u16 {
         match self {
             Self::Malformed(_)
+            | Self::Foreign(_)
             | Self::HttpVersion
             | Self::Target
             | Self::Body
@@ -515,6 +522,7 @@ impl fmt::Display for HandshakeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Malformed(part) => write!(f, "malformed {part}"),
+            Self::Foreign(protocol) => write!(f, "not a request of http/1: {protocol}"),
             Self::HeadTooLarge { limit } => write!(f, "request head exceeds {limit} bytes"),
             Self::TooManyHeaders { limit } => write!(f, "more than {limit} header lines"),
             Self::Method => f.write_str("method must be GET"),

@@ -338,10 +338,13 @@ fn a_head_beyond_the_limits_is_refused() {
 
 #[test]
 fn what_is_not_http_is_refused_at_once() {
-    assert!(matches!(
-        parse(b"SSH-2.0-OpenSSH\r\n"),
-        Err(ResponseError::Malformed(_))
-    ));
+    for (answer, protocol) in [
+        (&b"SSH-2.0-OpenSSH\r\n"[..], Foreign::Ssh),
+        (b"\x15\x03\x01\x00\x02\x02\x46", Foreign::Tls),
+    ] {
+        let error = parse(answer).err();
+        assert_eq!(error, Some(ResponseError::Foreign(protocol)));
+    }
     assert!(matches!(
         parse(b"HTTP/1.1 1x1 \r\n"),
         Err(ResponseError::Malformed(_))

@@ -477,10 +477,18 @@ fn a_head_fed_byte_by_byte_is_whole_at_its_last_byte() {
 
 #[test]
 fn what_is_not_http_is_refused_at_once() {
+    for (request, protocol) in [
+        (&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], Foreign::Http2),
+        (b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n", Foreign::Proxy),
+        (b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c", Foreign::Proxy),
+    ] {
+        let error = parse(request).err();
+        assert_eq!(error, Some(HandshakeError::Foreign(protocol)));
+    }
     assert!(
         matches!(
             parse(b"\x16\x03\x01\x02\x00"),
-            Err(HandshakeError::Malformed(_))
+            Err(HandshakeError::Foreign(Foreign::Tls))
         ),
         "tls"
     );
