@@ -441,7 +441,7 @@ fn f29_what_keeps_connect_away_is_told_apart() {
         assert_eq!(failed["failure"], name, "{failed}");
         assert_eq!(failed["status"].as_u64(), status, "{failed}");
         let summary = client.wait_for("summary", |line| line.event("summary").cloned());
-        let key = status.map_or(name.to_owned(), |status| format!("{name}_{status}"));
+        let key = status.map_or_else(|| name.to_owned(), |status| format!("{name}_{status}"));
         assert_eq!(summary["failed"], 1, "{summary}");
         assert_eq!(summary["failures"][key], 1, "{summary}");
         if name == "not_websocket" {

@@ -116,6 +116,29 @@ fn messages_left_over_by_a_turn_arrive_in_the_next_ones() {
     }
 }
 
+/// A read stops at an urgent byte, however much lies behind it: it was taken for all there is, and the
+/// rest lay there until more came. The byte itself was missing from the stream.
+#[test]
+#[cfg(target_os = "linux")]
+fn what_lies_behind_an_urgent_byte_is_read() {
+    use rustix::net::{SendFlags, send};
+
+    let mut reactor = reactor();
+    let (_, addr) = listen_with(&mut reactor, config(WireFactory::Line, None, None));
+    let mut recorder = Recorder::echoing();
+    let mut peer = dial(addr);
+    for round in 1..=3 {
+        peer.write_all(b"hel").unwrap();
+        send(&peer, b"l", SendFlags::OOB).unwrap();
+        peer.write_all(b"o\nthere\n").unwrap();
+        drive(&mut reactor, &mut recorder, |seen| {
+            seen.messages().len() == 2 * round
+        });
+    }
+    let expected = [&b"hello"[..], b"there"].repeat(3);
+    assert_eq!(recorder.messages(), expected);
+}
+
 /// An empty message was let into a full queue, which grew without a limit. Later, each message let in
 /// took eight bytes of bookkeeping that nobody counted, up to sixty where it was shared.
 #[test]

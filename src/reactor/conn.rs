@@ -39,8 +39,9 @@ flags! {
         Readable,
         /// A write may be accepted.
         Writable,
-        /// An event said that reading or the whole socket is over: a short read proves nothing.
-        Ending,
+        /// An event said that reading or the whole socket is over, or told of urgent data, at which a read
+        /// stops: a short one proves nothing.
+        Doubtful,
         /// Reading has come to its end: there is nothing behind a write that fails.
         Eof,
         /// A write failed: what is still queued will never leave.
@@ -163,7 +164,7 @@ impl<D> Conn<D> {
                 }
                 Ok(count) => {
                     ring.commit(count);
-                    if count < room && SHORT_READ_DRAINS && !self.ready.has(Ready::Ending) {
+                    if count < room && SHORT_READ_DRAINS && !self.ready.has(Ready::Doubtful) {
                         self.ready.remove(Ready::Readable);
                         return ReadOutcome::Last(count);
                     }

@@ -314,11 +314,7 @@ impl<D> Core<D> {
         let key = entry.key();
         let id = self.names.of(key, session.heartbeat().phase());
         self.registry
-            .register(
-                &mut socket,
-                Target::Conn(id).token(),
-                Interest::READABLE | Interest::WRITABLE,
-            )
+            .register(&mut socket, Target::Conn(id).token(), socket::INTEREST)
             .inspect_err(|_| self.group.leave())?;
         let peer = self.peers.keep(peer);
         entry.insert(Conn::new(socket, session, peer, origin, marks));

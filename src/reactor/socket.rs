@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
+use mio::Interest;
 use mio::net::{TcpListener, TcpStream};
 
 #[cfg(feature = "sockets")]
@@ -24,6 +25,8 @@ pub(super) fn listen(addr: SocketAddr, options: &SocketOptions) -> io::Result<Tc
         socket.set_reuse_port(true)?;
     }
     socket.set_tcp_nodelay(true)?;
+    // A byte that is marked as urgent stays where it stands in the stream (RFC 6093, section 5).
+    socket.set_out_of_band_inline(true)?;
     #[cfg(target_os = "linux")]
     socket.set_tcp_notsent_lowat(NOT_SENT)?;
     #[cfg(target_os = "linux")]
@@ -58,10 +61,20 @@ pub(super) fn listen(addr: SocketAddr, _options: &SocketOptions) -> io::Result<T
     TcpListener::bind(addr)
 }
 
+/// What a connection's events tell of: both directions, and urgent data where the system says so.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(super) const INTEREST: Interest = Interest::READABLE
+    .add(Interest::WRITABLE)
+    .add(Interest::PRIORITY);
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(super) const INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE);
+
 /// Starts to dial.
 pub(super) fn dial(addr: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(addr)?;
     stream.set_nodelay(true)?;
+    #[cfg(feature = "sockets")]
+    socket2::SockRef::from(&stream).set_out_of_band_inline(true)?;
     #[cfg(all(feature = "sockets", target_os = "linux"))]
     socket2::SockRef::from(&stream).set_tcp_notsent_lowat(NOT_SENT)?;
     Ok(stream)
@@ -157,6 +170,7 @@ mod tests {
         let (accepted, _) = listener.accept().expect("somebody has dialed");
         let accepted = SockRef::from(&accepted);
         assert!(accepted.tcp_nodelay().expect("readable"));
+        assert!(accepted.out_of_band_inline().expect("readable"));
         assert!(accepted.keepalive().expect("readable"));
         let (idle, interval) = (
             accepted.tcp_keepalive_time(),

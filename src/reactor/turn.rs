@@ -221,8 +221,8 @@ impl<D: Default> Core<D> {
                 return;
             }
             conn.ready.insert(Ready::Readable);
-            if event.is_read_closed() || event.is_error() {
-                conn.ready.insert(Ready::Ending);
+            if event.is_read_closed() || event.is_error() || event.is_priority() {
+                conn.ready.insert(Ready::Doubtful);
             }
             if conn.marks.has(Mark::Carried) {
                 return;
@@ -551,13 +551,13 @@ impl<D: Default> Core<D> {
             }
             return;
         }
-        let ending = conn.ready.has(Ready::Ending);
-        conn.ready.insert(Ready::Ending);
+        let doubtful = conn.ready.has(Ready::Doubtful);
+        conn.ready.insert(Ready::Doubtful);
         conn.ready.insert(Ready::Readable);
         self.read(handler, id);
         self.refresh_now();
         let conn = &mut self.conns[id.index()];
-        conn.ready.set(Ready::Ending, ending);
+        conn.ready.set(Ready::Doubtful, doubtful);
         // Where the budget was over before the input, the peer is not silent: we are behind.
         if conn.marks.has(Mark::Carried) && conn.has_waiting_bytes() {
             conn.session.handle_waiting_bytes(&self.env, self.now);
@@ -694,7 +694,7 @@ impl<D: Default> Core<D> {
         }
         conn.ready.insert(Ready::Broken);
         conn.ready.insert(Ready::Readable);
-        conn.ready.insert(Ready::Ending);
+        conn.ready.insert(Ready::Doubtful);
         if !is_reset && !socket::is_reset(error) {
             conn.fail(self.now, error);
             return;
