@@ -10,6 +10,7 @@ use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, geteuid};
+use support::place::Place;
 use support::process::Process;
 use support::program::{self, Server};
 use support::raw::{Arrival, RawPeer};
@@ -476,6 +477,28 @@ fn lines_that_cannot_be_sent_are_told_of_once_and_counted() {
         .iter()
         .filter_map(|line| line.split(' ').nth(2)?.parse::<u64>().ok());
     assert_eq!(1 + more.sum::<u64>(), 1_000, "{complaints:?}");
+}
+
+#[test]
+fn a_file_that_may_grow_no_more_does_not_end_serve() {
+    let place = Place::new();
+    let log = place.path().join("log");
+    let mut limited = Command::new("sh");
+    let redirected = r#"ulimit -f 1; log=$1; shift; exec "$@" 2>"$log""#;
+    limited.args(["-c", redirected, "sh"]).arg(&log);
+    let server = Server::start_under(limited, &[Wire::Line], &["--log-level", "debug"]);
+    let port = server.port(Wire::Line);
+    let full = Instant::now() + PATIENCE;
+    let is_full = || std::fs::metadata(&log).is_ok_and(|log| log.len() >= 512);
+    let mut count = 0;
+    // A line in the log for each, and some more when there is no room for them.
+    while !is_full() || count < 50 {
+        assert!(Instant::now() < full, "{count} connections");
+        let peer = RawPeer::connect(Wire::Line, port);
+        server.wait_open(peer.local_port());
+        count += 1;
+    }
+    assert_eq!(server.finish()["connections"], count);
 }
 
 // Signals.

@@ -45,6 +45,11 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage::refuse(&error),
     };
+    if let Err(error) = signals::bear_full_files() {
+        complain(format_args!(
+            "warning: a full log file may end the program: {error}"
+        ));
+    }
     let ended = match cli.command {
         Command::Serve(args) => serve::run(&args),
         Command::Connect(args) => connect::run(&args),

@@ -1,14 +1,17 @@
 //! Signals, as a source of the loop.
 
+use std::io;
 use std::mem::MaybeUninit;
 use std::ptr;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use heartwheel::error::Error;
 use heartwheel::reactor::{Handler, Reactor, SourceId};
 use mio::Interest;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::flag;
 use signal_hook_mio::v1_0::Signals as Source;
 
 use crate::Failure;
@@ -55,6 +58,12 @@ impl Signals {
         self.count += 1;
         Some(self.count)
     }
+}
+
+/// Lets a write beyond the largest file that we may have (`ulimit -f`) fail like any other: the signal that
+/// comes with it would end us, and every connection, for a log that is full.
+pub(crate) fn bear_full_files() -> io::Result<()> {
+    flag::register(SIGXFSZ, Arc::default()).map(drop)
 }
 
 /// Says whether whoever started us had this signal ignored.
