@@ -133,7 +133,11 @@ impl ClientConfig {
     pub fn from_url(url: &str) -> Result<Self, ConfigError> {
         let error = |reason: String| ConfigError::new("url", reason);
         let Some((scheme, rest)) = url.split_once("://") else {
-            return Err(error(format!("needs a scheme, such as ws://{url}")));
+            let authority = match url.split_once(":/") {
+                Some((_, rest)) => rest.trim_start_matches('/'),
+                None => url,
+            };
+            return Err(error(format!("needs a scheme, such as ws://{authority}")));
         };
         // RFC 3986, 3.1: schemes are case-insensitive.
         let (wire, default_port) = match scheme.to_ascii_lowercase().as_str() {
@@ -168,6 +172,10 @@ impl ClientConfig {
         if host.is_empty() || port == 0 {
             return Err(error("needs a host and a port other than 0".into()));
         }
+        let host = match split_interface(host) {
+            Some((ip, interface)) => format!("{ip}%{interface}"),
+            None => host.to_owned(),
+        };
         let path = match path.chars().next() {
             None => "/".to_owned(),
             Some('?') => format!("/{path}"),
@@ -186,7 +194,9 @@ impl ClientConfig {
         if let Some(host) = &self.host_header {
             return host.clone();
         }
-        let host = match IpAddr::from_str(&self.host) {
+        // The interface of a link-local address is this machine's own business (RFC 6874, section 3).
+        let host = split_interface(&self.host).map_or(self.host.as_str(), |(ip, _)| ip);
+        let host = match IpAddr::from_str(host) {
             Ok(IpAddr::V6(addr)) => format!("[{addr}]"),
             Ok(IpAddr::V4(_)) | Err(_) => self.host.clone(),
         };
@@ -237,7 +247,9 @@ fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
     let (host, port) = match authority.strip_prefix('[') {
         Some(rest) => {
             let (host, rest) = rest.split_once(']')?;
-            Ipv6Addr::from_str(host).ok()?;
+            if split_interface(host).is_none() {
+                Ipv6Addr::from_str(host).ok()?;
+            }
             match rest.strip_prefix(':') {
                 Some(port) => (host, port),
                 None => (host, rest.is_empty().then_some("")?),
@@ -251,6 +263,19 @@ fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
         "" => Some((host, None)),
         port => Some((host, Some(port.parse().ok().filter(|_| is_number)?))),
     }
+}
+
+/// Takes a link-local address and the interface it is one of apart: `fe80::1%eth0`, or `fe80::1%25eth0` as
+/// URLs write it (RFC 6874, section 2).
+fn split_interface(host: &str) -> Option<(&str, &str)> {
+    let (ip, interface) = host.split_once('%')?;
+    Ipv6Addr::from_str(ip).ok()?;
+    let interface = match interface.strip_prefix("25") {
+        // Not the 25th one.
+        Some(name) if !name.is_empty() => name,
+        _ => interface,
+    };
+    (!interface.is_empty()).then_some((ip, interface))
 }
 
 /// What a client is up to.
@@ -593,6 +618,12 @@ mod tests {
             );
             assert_eq!(parts("ws://a:9001?room=1"), split("a", 9001, "/?room=1"));
             assert_eq!(parts("WS://[::1]:?x"), split("::1", 80, "/?x"));
+            for url in ["ws://[fe80::1%25eth0]:9001", "ws://[fe80::1%eth0]:9001"] {
+                assert_eq!(parts(url), split("fe80::1%eth0", 9001, "/"));
+                let config = ClientConfig::from_url(url).expect("a sound url");
+                assert_eq!(config.authority(), "[fe80::1]:9001");
+            }
+            assert_eq!(parts("ws://[fe80::1%25]"), split("fe80::1%25", 80, "/"));
         }
     }
 
@@ -632,6 +663,8 @@ mod tests {
             "tcp://[::1",
             "tcp://[a]:1",
             "tcp://[::1]a",
+            "tcp://[::1%]:1",
+            "tcp://[a%eth0]:1",
             "tcp://::1:1",
             "tcp://a:+1",
             "tcp://a:",
@@ -641,6 +674,10 @@ mod tests {
             assert!(parts(url).is_err(), "{url}");
         }
         assert!(parts("wss://a").is_err_and(|reason| reason.contains("TLS")));
+        for url in ["a:1", "ws:/a:1"] {
+            let reason = parts(url).expect_err("no scheme");
+            assert!(!reason.contains("ws:/a"), "{reason}");
+        }
     }
 
     #[cfg(feature = "websocket")]

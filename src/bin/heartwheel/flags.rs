@@ -264,7 +264,15 @@ impl HeartbeatFlags {
             (None, None) => Ok((base.interval, base.timeout)),
             (Some(Switch(Some(interval))), None) => Ok((Some(interval), Some(interval * 5 / 2))),
             (Some(Switch(None)), None) => Ok((None, base.timeout)),
-            (None, Some(Switch(Some(timeout)))) => Ok((Some(timeout * 2 / 5), Some(timeout))),
+            (None, Some(Switch(Some(timeout)))) => {
+                let interval = timeout * 2 / 5;
+                if interval.is_zero() {
+                    return Err(Failure::usage(
+                        "--timeout leaves no time for an interval; give one such as 5s",
+                    ));
+                }
+                Ok((Some(interval), Some(timeout)))
+            }
             (None, Some(Switch(None))) => Ok((base.interval, None)),
             (Some(Switch(Some(interval))), Some(Switch(Some(timeout)))) if timeout <= interval => {
                 Err(Failure::usage(format!(
@@ -534,6 +542,10 @@ mod tests {
         for (given, flag) in [
             (flags(Some(Some(Duration::ZERO)), None), "--interval"),
             (flags(None, Some(Some(Duration::MAX))), "--timeout"),
+            (
+                flags(None, Some(Some(Duration::from_nanos(1)))),
+                "--timeout",
+            ),
         ] {
             let error = given
                 .heartbeat(WireKind::Line, HeartbeatConfig::tcp())

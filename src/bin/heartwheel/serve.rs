@@ -342,6 +342,11 @@ fn cannot_listen(flag: &str, error: Error) -> Failure {
         return error.into();
     };
     let port = addr.port();
+    let at = |port| {
+        let mut other = addr;
+        other.set_port(port);
+        other
+    };
     let (what, advice) = match source.kind() {
         _ if matches!(source.raw_os_error(), Some(libc::ENFILE | libc::EMFILE)) => (
             source.to_string(),
@@ -352,14 +357,14 @@ fn cannot_listen(flag: &str, error: Error) -> Failure {
             format!(
                 "stop the program that has it (ss -ltnp 'sport = :{port}' names it) or choose \
                  another one, such as {flag} {}",
-                SocketAddr::new(addr.ip(), port.checked_add(10).unwrap_or(0))
+                at(port.checked_add(10).unwrap_or(0))
             ),
         ),
         io::ErrorKind::PermissionDenied => (
             "permission denied".to_owned(),
             format!(
                 "ports below 1024 are for privileged programs: choose a higher one, such as {flag} {}",
-                SocketAddr::new(addr.ip(), 9001)
+                at(9001)
             ),
         ),
         io::ErrorKind::AddrNotAvailable => (
@@ -369,9 +374,22 @@ fn cannot_listen(flag: &str, error: Error) -> Failure {
                 SocketAddr::new(unspecified(addr.ip()), port)
             ),
         ),
+        _ if needs_interface(addr) => (
+            source.to_string(),
+            format!(
+                "a link-local address is one of an interface (ip -6 addr lists them), such as \
+                 {flag} [{}%eth0]:{port}",
+                addr.ip()
+            ),
+        ),
         _ => (source.to_string(), format!("choose another {flag}")),
     };
     Failure::failed(format!("cannot listen on {addr}: {what}; {advice}"))
+}
+
+/// Says whether a link-local address lacks its interface (RFC 4007, section 6).
+fn needs_interface(addr: SocketAddr) -> bool {
+    matches!(addr, SocketAddr::V6(addr) if addr.ip().is_unicast_link_local() && addr.scope_id() == 0)
 }
 
 fn unspecified(ip: IpAddr) -> IpAddr {
@@ -389,7 +407,13 @@ fn hints(wire: WireKind, addr: SocketAddr, pings: bool, program: &str) -> Vec<St
         ip => ip,
     };
     let port = addr.port();
-    let near = SocketAddr::new(ip, port);
+    // The interface of a link-local address stays with it.
+    let mut near = addr;
+    near.set_ip(ip);
+    let ip = match near {
+        SocketAddr::V6(addr) if addr.scope_id() > 0 => format!("{ip}%{}", addr.scope_id()),
+        SocketAddr::V6(_) | SocketAddr::V4(_) => ip.to_string(),
+    };
     let connect = format!("try: {program} connect {}://{near}", wire.label());
     match wire {
         WireKind::WebSocket => vec![connect, format!("or:  python3 -m websockets ws://{near}")],
@@ -802,5 +826,11 @@ mod tests {
         assert!(line(true)[0].starts_with("try: nc ::1 7 ") && line(true)[0].contains("PING"));
         assert!(line(true)[1].ends_with("tcp://[::1]:7"));
         assert!(!line(false)[0].contains("PING"));
+        let scoped = "[fe80::1%3]:7".parse().expect("an address");
+        let [nc, connect] = &hints(WireKind::Line, scoped, true, "heartwheel")[..] else {
+            panic!("two hints");
+        };
+        assert!(nc.starts_with("try: nc fe80::1%3 7 "), "{nc}");
+        assert!(connect.ends_with("tcp://[fe80::1%3]:7"), "{connect}");
     }
 }

@@ -1,7 +1,7 @@
 //! What can be typed for a value, and how values are shown.
 
 use std::fmt::Write;
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -105,8 +105,16 @@ pub(crate) fn shards(typed: &str) -> Result<usize, String> {
     }
 }
 
-/// Parses an address to listen on.
+/// Parses an address to listen on; a link-local one of version 6 may name its interface.
 pub(crate) fn address(typed: &str) -> Result<SocketAddr, String> {
+    if let Some((ip, interface, port)) = scoped(typed) {
+        // Nothing is looked up but the number of the interface.
+        let found = (format!("{ip}%{interface}"), port).to_socket_addrs();
+        return found
+            .ok()
+            .and_then(|mut addrs| addrs.next())
+            .ok_or_else(|| format!("names an interface {interface:?} that is not there"));
+    }
     let numeric = match typed.strip_prefix("localhost:") {
         Some(port) => format!("127.0.0.1:{port}"),
         None => typed.to_owned(),
@@ -152,6 +160,13 @@ fn sensible(typed: &str, config: &WebConfig) -> Result<String, String> {
         Err(error) if typed != ANY => Err(format!("{}, or any", error.reason())),
         Ok(_) | Err(_) => Ok(typed.to_owned()),
     }
+}
+
+/// Takes `[ADDRESS%INTERFACE]:PORT` apart (RFC 4007, section 11).
+fn scoped(typed: &str) -> Option<(Ipv6Addr, &str, u16)> {
+    let (host, port) = typed.strip_prefix('[')?.split_once("]:")?;
+    let (ip, interface) = host.split_once('%')?;
+    Some((ip.parse().ok()?, interface, port.parse().ok()?))
 }
 
 /// Parses the least important level of log records to show.
@@ -313,6 +328,20 @@ mod tests {
         }
         assert!(origin("example.com").is_err_and(|reason| reason.contains("https://example.com")));
         assert!(host("https://a").is_err_and(|reason| reason.contains("example.com")));
+    }
+
+    #[test]
+    fn an_address_may_name_its_interface() {
+        let scope = |typed| match address(typed) {
+            Ok(SocketAddr::V6(addr)) => Some((addr.to_string(), addr.scope_id())),
+            Ok(SocketAddr::V4(_)) | Err(_) => None,
+        };
+        assert_eq!(scope("[fe80::1%3]:7"), Some(("[fe80::1%3]:7".into(), 3)));
+        let reason = address("[fe80::1%nowhere0]:7").expect_err("no such interface");
+        assert!(reason.contains("nowhere0"), "{reason}");
+        for nonsense in ["[fe80::1%]:7", "[a%lo]:7", "[fe80::1%lo]", "[fe80::1%lo]:x"] {
+            assert_eq!(scope(nonsense), None, "{nonsense}");
+        }
     }
 
     #[test]
