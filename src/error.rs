@@ -50,6 +50,8 @@ pub enum ProtocolError {
     /// The first line is that of an HTTP request (RFC 9112, section 3), which no wire of lines speaks:
     /// most likely a browser that a page has sent.
     HttpRequest,
+    /// The first bytes are those of another protocol.
+    Foreign(Foreign),
     /// A rule of an embedder's own wire.
     Custom(&'static str),
 }
@@ -74,6 +76,7 @@ impl ProtocolError {
             | Self::CloseCode(_)
             | Self::UnknownType(_)
             | Self::HttpRequest
+            | Self::Foreign(_)
             | Self::Custom(_) => Cause::ProtocolError,
         }
     }
@@ -107,7 +110,8 @@ impl fmt::Display for ProtocolError {
                 write!(f, "message of {size} bytes exceeds {limit}")
             }
             Self::UnknownType(tag) => write!(f, "unknown frame type {tag:#04x}"),
-            Self::HttpRequest => f.write_str("http request on a wire of lines"),
+            Self::HttpRequest => f.write_str("this looks like an http request"),
+            Self::Foreign(protocol) => protocol.fmt(f),
             Self::Custom(rule) => f.write_str(rule),
         }
     }
@@ -140,16 +144,27 @@ impl Foreign {
         if let [0x15 | 0x16, 3, 0..=4, ..] = first {
             return Some(Self::Tls);
         }
-        [
-            (&b"HTTP/1."[..], Self::HttpResponse),
-            (b"PRI * HTTP/2.0", Self::Http2),
-            (b"SSH-", Self::Ssh),
-            (b"PROXY ", Self::Proxy),
-            (b"\r\n\r\n\0\r\nQUIT\n", Self::Proxy),
-        ]
-        .into_iter()
-        .find_map(|(start, protocol)| first.starts_with(start).then_some(protocol))
+        let mut starts = Self::STARTS.iter();
+        starts.find_map(|&(start, protocol)| first.starts_with(start).then_some(protocol))
     }
+
+    /// Says whether more bytes are needed to tell, so that it does not matter how they are cut.
+    #[cfg(any(feature = "websocket", test))]
+    pub(crate) fn is_undecided(first: &[u8]) -> bool {
+        let is_prefix = |start: &[u8]| start.len() > first.len() && start.starts_with(first);
+        matches!(first, [0x15 | 0x16] | [0x15 | 0x16, 3])
+            || Self::STARTS.iter().any(|&(start, _)| is_prefix(start))
+    }
+
+    /// No longer than what a parser of HTTP needs to see that it is none.
+    const STARTS: [(&'static [u8], Self); 5] = [
+        (b"HTTP/1.", Self::HttpResponse),
+        (b"PRI * HTTP/2", Self::Http2),
+        (b"SSH-", Self::Ssh),
+        (b"PROXY ", Self::Proxy),
+        // The rest of the signature is no more telling.
+        (b"\r\n\r\n\0", Self::Proxy),
+    ];
 }
 
 impl fmt::Display for Foreign {
@@ -302,6 +317,17 @@ mod tests {
             (b"", None),
         ] {
             assert_eq!(Foreign::of(first), protocol, "{first:?}");
+        }
+        for (first, is_undecided) in [
+            (&b"\x16"[..], true),
+            (b"\x16\x03", true),
+            (b"\x16\x02", false),
+            (b"\x16\x03\x01", false),
+            (b"SSH", true),
+            (b"SSX", false),
+            (b"hello", false),
+        ] {
+            assert_eq!(Foreign::is_undecided(first), is_undecided, "{first:?}");
         }
     }
 }

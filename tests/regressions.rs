@@ -700,3 +700,111 @@ fn a_request_names_one_origin() {
     let repeated = InvalidHead::RepeatedHeader("origin".to_owned());
     assert_eq!(build(&origins), Err(repeated));
 }
+
+/// A client of TLS on a wire of lines sent text that was not UTF-8, or none at all for a minute; on the
+/// binary wire it had an unknown frame type. What a web server said to a client of ours was a message.
+#[test]
+fn other_protocols_are_named_on_wires_without_handshake() {
+    const HELLO: &[u8] = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\xc7\n\xd1";
+    const ALERT: &[u8] = b"\x15\x03\x03\x00\x02\x02\x46";
+    let ended = |recorder: &Recorder| {
+        let end = recorder.seen.iter().find_map(|seen| match seen {
+            Seen::Closed(_, evidence, _, reason) => Some((evidence.cause, reason.clone())),
+            _ => None,
+        })?;
+        assert_eq!(recorder.messages(), [b""; 0]);
+        Some(end)
+    };
+    let named = |what: &str| Some((Cause::ProtocolError, format!("this looks like {what}")));
+    for (wire, bytes, what) in [
+        (WireFactory::Line, HELLO, "tls"),
+        (WireFactory::Line, &HELLO[..11], "tls"),
+        (
+            WireFactory::Line,
+            b"GET / HTTP/1.1\r\n\r\n",
+            "an http request",
+        ),
+        (WireFactory::Binary, HELLO, "tls"),
+        (
+            WireFactory::Binary,
+            b"GET / HTTP/1.1\r\n\r\n",
+            "an http request",
+        ),
+        (WireFactory::Binary, b"SSH-2.0-x\r\n", "ssh"),
+    ] {
+        let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+        let wire_has_lines = matches!(wire, WireFactory::Line);
+        let (_, addr) = listen_with(&mut reactor, config(wire, None, None));
+        let mut peer = dial(addr);
+        let (start, rest) = match wire_has_lines {
+            true => bytes.split_at(2),
+            false => bytes.split_at(0),
+        };
+        peer.write_all(start).unwrap();
+        drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 1);
+        peer.write_all(rest).unwrap();
+        peer.shutdown(Shutdown::Write).unwrap();
+        drive(&mut reactor, &mut recorder, |seen| seen.closed().len() == 1);
+        assert_eq!(ended(&recorder), named(what));
+    }
+    for (wire, bytes, what) in [
+        (WireFactory::Line, ALERT, "tls"),
+        (
+            WireFactory::Line,
+            b"HTTP/1.1 400 Bad\r\n\r\n",
+            "an http response",
+        ),
+        (WireFactory::Binary, ALERT, "tls"),
+        (
+            WireFactory::Binary,
+            b"HTTP/1.1 400 Bad\r\n",
+            "an http response",
+        ),
+    ] {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+        let port = listener.local_addr().unwrap().port();
+        let client = ClientConfig {
+            reconnect: None,
+            ..ClientConfig::new("127.0.0.1", port, wire)
+        };
+        reactor.connect(client).unwrap();
+        drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 1);
+        let (mut peer, _) = listener.accept().unwrap();
+        peer.write_all(bytes).unwrap();
+        peer.shutdown(Shutdown::Write).unwrap();
+        drive(&mut reactor, &mut recorder, |seen| seen.closed().len() == 1);
+        assert_eq!(ended(&recorder), named(what));
+    }
+}
+
+/// Only after the first words: later ones may be anything.
+#[test]
+fn lines_about_other_protocols_are_messages() {
+    let mut reactor = reactor();
+    let (_, addr) = listen_with(&mut reactor, config(WireFactory::Line, None, None));
+    let mut recorder = Recorder::default();
+    let mut peer = dial(addr);
+    let lines = ["hello", "GET / HTTP/1.1", "HTTP/1.1 200 OK", "\x16\x03\x01"];
+    for line in lines {
+        writeln!(peer, "{line}").unwrap();
+    }
+    drive(&mut reactor, &mut recorder, |seen| {
+        seen.messages().len() == 4
+    });
+    assert_eq!(recorder.messages(), lines.map(str::as_bytes));
+}
+
+/// The record of a peer that broke a rule did not say which one: only the peer was told.
+#[test]
+fn the_rule_that_a_peer_broke_is_told() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let (_, addr) = listen_with(&mut reactor, config(WireFactory::WebSocket, None, None));
+    let mut peer = open_websocket(&mut reactor, &mut recorder, addr);
+    peer.write_all(b"\x81\x02hi").unwrap();
+    drive(&mut reactor, &mut recorder, |seen| seen.closed().len() == 1);
+    let told = recorder.seen.iter().any(
+        |seen| matches!(seen, Seen::Closed(.., reason) if reason == "client frame without a mask"),
+    );
+    assert!(told, "{:?}", recorder.seen);
+}

@@ -286,7 +286,8 @@ pub struct Closed<'a, D> {
     pub data: D,
     /// Why it ended, and what was known then.
     pub evidence: &'a Evidence,
-    /// The reason text of the peer's Close frame, chosen by the peer: escape it before printing.
+    /// The reason text of the peer's Close frame, chosen by the peer: escape it before printing. Where the
+    /// peer broke a rule of its wire, which one.
     pub reason: &'a str,
 }
 

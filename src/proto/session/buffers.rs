@@ -24,7 +24,8 @@ pub(super) struct Buffers {
     /// When the ping that waits was due, if the grid called for it.
     pub(super) ping_due: Option<Micros>,
     pub(super) end: Option<End>,
-    /// What the peer's Close frame gave as its reason, or why its handshake was refused.
+    /// What the peer's Close frame gave as its reason, or why its handshake was refused, or the rule that
+    /// it broke.
     pub(super) reason: String,
 }
 

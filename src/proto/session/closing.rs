@@ -51,6 +51,7 @@ impl Session {
             Phase::Open => {
                 let text = error.to_string();
                 self.close(env, now, error.cause(), Some(error.close_code()), &text);
+                self.held(env).reason = text;
             }
             // What comes instead of an answer to our Close is broken: none will come.
             Phase::Closing => self.facts.insert(Fact::Discarding),
@@ -137,7 +138,8 @@ impl Session {
         }
     }
 
-    /// Returns the reason text: of the peer's Close frame, or for which its handshake was refused.
+    /// Returns the reason text: of the peer's Close frame, or for which its handshake was refused, or the
+    /// rule that it broke.
     pub fn reason(&self) -> &str {
         self.buffers
             .as_ref()

@@ -6,7 +6,7 @@ use super::buffers::Unfinished;
 use super::{Env, Fact, Part, Session, token};
 use crate::close::{Cause, Phase};
 use crate::config::WireKind;
-use crate::error::ProtocolError;
+use crate::error::{Foreign, ProtocolError};
 use crate::proto::codec::Decoded;
 use crate::proto::heartbeat::PongMatch;
 use crate::proto::line;
@@ -218,6 +218,14 @@ impl Session {
         let is_line = self.wire == WireKind::Line;
         let held = self.buffers.get_or_insert_with(|| env.take_buffers());
         let (consumed, item) = if is_line {
+            if self.part.is_new() {
+                // Before its bytes are judged as text, however they are cut.
+                let mut first = [0; 16];
+                let known = held.line.assembled().iter().chain(&*input);
+                let known = first.iter_mut().zip(known).map(|(to, from)| *to = *from);
+                let known = known.count();
+                check_first_line(&mut self.part, &wire::Item::NeedMore, &first[..known])?;
+            }
             let (consumed, item) = held.line.decode(input, max_message, &mut env.pool)?;
             let line = match &item {
                 wire::Item::Message {
@@ -229,7 +237,13 @@ impl Session {
             check_first_line(&mut self.part, &item, line)?;
             (consumed, item)
         } else {
-            held.binary.decode(input, max_message, &mut env.pool)?
+            let part = self.part;
+            let decoded = held.binary.decode(input, max_message, &mut env.pool);
+            let decoded = decoded.map_err(|error| name_foreign(part, error, input))?;
+            if decoded.1 != wire::Item::NeedMore {
+                self.part.meet();
+            }
+            decoded
         };
         let event = match item {
             wire::Item::NeedMore => Event::NeedMore,
@@ -490,18 +504,44 @@ impl Session {
     }
 }
 
-/// Turns away a peer that speaks HTTP on a wire of lines, before anything of it is delivered: any page can
-/// make the browser of its visitor send a request here, with lines of the page's choice in it.
+/// Turns away a peer whose first words are those of another protocol, before anything of it is delivered:
+/// any page can make the browser of its visitor send an HTTP request here, with lines of the page's choice
+/// in it. Where TLS is begun both sides would wait for the other.
 fn check_first_line(part: &mut Part, item: &wire::Item, line: &[u8]) -> Result<(), ProtocolError> {
-    match (*part, item) {
-        (Part::Client | Part::Server, _) | (Part::NewServer, wire::Item::NeedMore) => Ok(()),
-        (Part::NewServer, wire::Item::Message { .. }) if line::is_http_request(line) => {
-            Err(ProtocolError::HttpRequest)
+    if !part.is_new() {
+        return Ok(());
+    }
+    match (Foreign::of(line), part.role()) {
+        (Some(Foreign::Tls), _) => return Err(ProtocolError::Foreign(Foreign::Tls)),
+        (Some(Foreign::HttpResponse), Role::Client) => {
+            return Err(ProtocolError::Foreign(Foreign::HttpResponse));
         }
-        (Part::NewServer, _) => {
-            *part = Part::Server;
-            Ok(())
+        // What may as well be a line.
+        (Some(_) | None, _) => {}
+    }
+    match item {
+        wire::Item::NeedMore => {}
+        wire::Item::Message { .. }
+            if line::is_http_request(line) && part.role() == Role::Server =>
+        {
+            return Err(ProtocolError::HttpRequest);
         }
+        wire::Item::Message { .. } | wire::Item::Ping | wire::Item::Pong => part.meet(),
+    }
+    Ok(())
+}
+
+/// Names the protocol whose first bytes are no frame.
+fn name_foreign(part: Part, error: ProtocolError, input: &[u8]) -> ProtocolError {
+    if !part.is_new() || !matches!(error, ProtocolError::UnknownType(_)) {
+        return error;
+    }
+    let line = input.split(|&byte| byte == b'\n').next().unwrap_or(input);
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    match Foreign::of(input) {
+        Some(protocol) => ProtocolError::Foreign(protocol),
+        None if line::is_http_request(line) => ProtocolError::HttpRequest,
+        None => error,
     }
 }
 

@@ -155,8 +155,10 @@ pub struct Session {
 /// Which side of the connection we are, and how far the peer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
+    /// The peer has yet to say its first line or frame, where the wire has no opening handshake.
+    NewClient,
     Client,
-    /// The peer has yet to say its first line, where the wire has lines.
+    /// The same.
     NewServer,
     Server,
 }
@@ -164,9 +166,21 @@ enum Part {
 impl Part {
     const fn role(self) -> Role {
         match self {
-            Self::Client => Role::Client,
+            Self::NewClient | Self::Client => Role::Client,
             Self::NewServer | Self::Server => Role::Server,
         }
+    }
+
+    const fn is_new(self) -> bool {
+        matches!(self, Self::NewClient | Self::NewServer)
+    }
+
+    /// Notes that the peer speaks our wire.
+    fn meet(&mut self) {
+        *self = match *self {
+            Self::NewClient | Self::Client => Self::Client,
+            Self::NewServer | Self::Server => Self::Server,
+        };
     }
 }
 
@@ -232,7 +246,7 @@ impl Session {
         Self {
             phase_ends: Stamp::new(now.fair()).plus(connect),
             phase: Phase::Connecting,
-            part: Part::Client,
+            part: Part::NewClient,
             ..Self::begin(env, policy, wire, phase, now)
         }
     }

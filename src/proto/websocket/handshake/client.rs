@@ -230,22 +230,24 @@ impl<'a> Head<'a> {
         // RFC 9112, 5.2: folded fields are taken from servers.
         let mut parser = ParserConfig::default();
         parser.allow_obsolete_multiline_headers_in_responses(true);
-        let status = parser
-            .parse_response(&mut parsed, head)
-            .map_err(|error| match error {
-                httparse::Error::TooManyHeaders => ResponseError::TooManyHeaders {
-                    limit: limits.max_headers,
-                },
-                httparse::Error::HeaderName => ResponseError::Malformed("header name"),
-                httparse::Error::HeaderValue => ResponseError::Malformed("header value"),
-                httparse::Error::NewLine => ResponseError::Malformed("end of line"),
-                httparse::Error::Version => {
-                    foreign().unwrap_or(ResponseError::Malformed("http version"))
-                }
-                httparse::Error::Status | httparse::Error::Token => {
-                    foreign().unwrap_or(ResponseError::Malformed("status line"))
-                }
-            })?;
+        let parsed_head = parser.parse_response(&mut parsed, head);
+        if parsed_head.is_err() && Foreign::is_undecided(input) {
+            return Ok(None);
+        }
+        let status = parsed_head.map_err(|error| match error {
+            httparse::Error::TooManyHeaders => ResponseError::TooManyHeaders {
+                limit: limits.max_headers,
+            },
+            httparse::Error::HeaderName => ResponseError::Malformed("header name"),
+            httparse::Error::HeaderValue => ResponseError::Malformed("header value"),
+            httparse::Error::NewLine => ResponseError::Malformed("end of line"),
+            httparse::Error::Version => {
+                foreign().unwrap_or(ResponseError::Malformed("http version"))
+            }
+            httparse::Error::Status | httparse::Error::Token => {
+                foreign().unwrap_or(ResponseError::Malformed("status line"))
+            }
+        })?;
         let len = match status {
             Status::Complete(len) => len,
             Status::Partial if is_cut => return Err(ResponseError::Malformed("end of line")),

@@ -59,7 +59,11 @@ impl<'a> Request<'a> {
         let mut parsed = httparse::Request::new(&mut headers);
         let (head, is_cut) = before_bare_line_feed(limits.cut(input));
         let foreign = || Foreign::of(input).map(HandshakeError::Foreign);
-        let status = parsed.parse(head).map_err(|error| match error {
+        let parsed_head = parsed.parse(head);
+        if parsed_head.is_err() && Foreign::is_undecided(input) {
+            return Ok(None);
+        }
+        let status = parsed_head.map_err(|error| match error {
             httparse::Error::TooManyHeaders => HandshakeError::TooManyHeaders {
                 limit: limits.max_headers,
             },
