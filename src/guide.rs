@@ -50,7 +50,12 @@ pub mod architecture {
     //! the rest waits for the next turn, which then does not sleep.
     //!
     //! Callbacks only mark: a send fills a queue, a close sets a phase. Nothing is freed and no callback
-    //! starts within a callback, so a callback may close anyone, itself included. The work lists are
+    //! starts within a callback, so a callback may close anyone, itself included. They make one system
+    //! call: a send that its queue has no room for first offers what waits there to the kernel
+    //! (`reactor/output.rs`). What handlers of other connections send is written in step 6, so that the
+    //! queue of a peer that reads may be full only because the turn is not over. A refusal stands until
+    //! the next wait, whatever the events of the last one say of room: a connection has at most one refused
+    //! write a turn, and `send_queue_full` means that a burst exceeded queue and socket buffer. The work lists are
     //! popped one by one, and the events of a wait are counted off, so that a panic in a callback costs
     //! its own connection and no other.
     //!

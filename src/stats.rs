@@ -42,8 +42,11 @@ pub struct Stats {
     pub bytes_in: u64,
     /// Bytes written to sockets.
     pub bytes_out: u64,
-    /// Messages not queued because the send queue was full.
+    /// Messages not queued because the send queue was full, and the kernel took no more of it.
     pub send_full: u64,
+    /// Writes of which the kernel took nothing, or only a part: its own buffer for the socket is full. For
+    /// one connection there is at most one such write between two waits.
+    pub writes_refused: u64,
     /// Turns of the loop.
     pub turns: u64,
     /// The loop's own lateness, summed, µs.
@@ -78,6 +81,7 @@ impl Default for Stats {
             bytes_in: 0,
             bytes_out: 0,
             send_full: 0,
+            writes_refused: 0,
             turns: 0,
             late_us: 0,
             health: 1_000,
@@ -113,6 +117,7 @@ impl Stats {
             bytes_in,
             bytes_out,
             send_full,
+            writes_refused,
             turns,
             late_us,
             health,
@@ -136,6 +141,7 @@ impl Stats {
         self.bytes_in += bytes_in;
         self.bytes_out += bytes_out;
         self.send_full += send_full;
+        self.writes_refused += writes_refused;
         self.turns += turns;
         self.late_us += late_us;
         self.health = self.health.min(*health);

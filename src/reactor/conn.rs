@@ -39,6 +39,9 @@ flags! {
         Readable,
         /// A write may be accepted.
         Writable,
+        /// A write was refused, in whole or in part, since the last wait: what that wait said of room is
+        /// out of date, and nothing is tried again before the next one.
+        Refused,
         /// An event said that reading or the whole socket is over, or told of urgent data, at which a read
         /// stops: a short one proves nothing.
         Doubtful,
@@ -218,14 +221,10 @@ impl<D> Conn<D> {
                 Ok(written) => {
                     self.session.handle_written(env, now, written);
                     if written < offered {
-                        self.ready.remove(Ready::Writable);
-                        self.session.handle_blocked();
+                        self.handle_refusal(env);
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.ready.remove(Ready::Writable);
-                    self.session.handle_blocked();
-                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.handle_refusal(env),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     self.ready.remove(Ready::Writable);
@@ -234,6 +233,13 @@ impl<D> Conn<D> {
             }
         }
         FlushOutcome::Done
+    }
+
+    fn handle_refusal(&mut self, env: &mut Env) {
+        self.ready.remove(Ready::Writable);
+        self.ready.insert(Ready::Refused);
+        self.session.handle_blocked();
+        env.stats.writes_refused += 1;
     }
 }
 

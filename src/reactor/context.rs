@@ -19,13 +19,15 @@ use crate::config::{HeartbeatConfig, LimitsConfig, WireKind};
 use crate::error::{Error, SendError};
 use crate::proto::message::{Message, SharedMessage};
 use crate::proto::policy::Policy;
-use crate::proto::time::Micros;
+use crate::proto::session::{Env, Session};
+use crate::proto::time::{Micros, Moment};
 use crate::stats::Stats;
 
 /// The reactor as a callback sees it.
 ///
 /// Everything here only marks: bytes leave, sockets close and callbacks run after the present one has
-/// returned. A name that is stale finds nothing and changes nothing.
+/// returned. There is one exception: a send that its queue has no room for offers the queue to the kernel
+/// first. A name that is stale finds nothing and changes nothing.
 #[derive(Debug)]
 pub struct Context<'a, D> {
     core: &'a mut Core<D>,
@@ -62,16 +64,20 @@ impl<'a, D> Context<'a, D> {
 
     /// Queues a message.
     ///
+    /// Where the queue has no room, what waits in it is offered to the kernel at once, unless the kernel has
+    /// refused it since the last wait. So the queue is full only where a burst exceeds it and the socket's
+    /// buffer. Whoever sends until it is full, to a peer that reads as fast, never comes to an end: bound
+    /// what one callback sends.
+    ///
     /// # Errors
     ///
     /// [`SendError::Closed`] if there is no such open connection, [`SendError::Full`] if its queue has
     /// no room ([`on_writable`](super::Handler::on_writable) comes when it has), or
     /// [`SendError::Encode`] if its wire cannot carry the message.
     pub fn send(&mut self, id: ConnId, message: Message<'_>) -> Result<(), SendError> {
-        self.send_with(id, |core, key| {
-            core.conns[key]
-                .session
-                .send(&mut core.env, core.now, message)
+        let is_full = |session: &Session, env: &Env| session.is_full_for(env, message);
+        self.send_with(id, is_full, |session, env, now| {
+            session.send(env, now, message)
         })
     }
 
@@ -81,10 +87,9 @@ impl<'a, D> Context<'a, D> {
     ///
     /// As [`send`](Self::send).
     pub fn send_shared(&mut self, id: ConnId, message: &SharedMessage) -> Result<(), SendError> {
-        self.send_with(id, |core, key| {
-            core.conns[key]
-                .session
-                .send_shared(&mut core.env, core.now, message)
+        let is_full = |session: &Session, env: &Env| session.is_full_for_shared(env, message);
+        self.send_with(id, is_full, |session, env, now| {
+            session.send_shared(env, now, message)
         })
     }
 
@@ -266,7 +271,8 @@ impl<'a, D> Context<'a, D> {
         })
     }
 
-    /// Returns the time at which this callback happens.
+    /// Returns the time at which this callback happens. A send that offered a full queue to the kernel has
+    /// read the clock anew.
     pub fn now(&self) -> Micros {
         self.core.now.at
     }
@@ -331,14 +337,24 @@ impl<'a, D> Context<'a, D> {
         Some(result)
     }
 
+    /// Sends where there is room, or where there is once the kernel has taken what it will.
     fn send_with(
         &mut self,
         id: ConnId,
-        send: impl FnOnce(&mut Core<D>, usize) -> Result<(), SendError>,
+        is_full: impl FnOnce(&Session, &Env) -> bool,
+        send: impl FnOnce(&mut Session, &mut Env, Moment) -> Result<(), SendError>,
     ) -> Result<(), SendError> {
         let sent = self.with(id, |core, key| {
-            let was_paused = core.conns[key].session.is_paused();
-            let sent = send(core, key);
+            if is_full(&core.conns[key].session, &core.env) {
+                core.offer(key);
+                if core.conns[key].ready.has(Ready::Broken) {
+                    // It is about to end, and not because its queue is full.
+                    return Err(SendError::Closed);
+                }
+            }
+            let session = &mut core.conns[key].session;
+            let was_paused = session.is_paused();
+            let sent = send(session, &mut core.env, core.now);
             // A full queue may be the end of the connection.
             core.read_goodbye(key, was_paused);
             sent

@@ -73,6 +73,8 @@ pub(super) struct Core<D> {
     pub(super) group: Group,
     /// Connections with output to flush, or a phase that changed.
     pub(super) dirty: Vec<usize>,
+    /// Connections with a write that was refused since the last wait.
+    pub(super) refused: Vec<usize>,
     /// Connections whose socket is to be closed, the first to end in front.
     pub(super) doomed: VecDeque<usize>,
     /// Connections with input left that no edge will announce again.
@@ -175,6 +177,7 @@ impl<D> Core<D> {
             group,
             names: Names { shard, start },
             dirty: Vec::new(),
+            refused: Vec::new(),
             doomed: VecDeque::new(),
             carried: VecDeque::with_capacity(config.events),
             reading_ends: Micros::ZERO,

@@ -14,7 +14,8 @@ use crate::proto::websocket::handshake::{Request, Response, Upgrade};
 /// The embedder's side: what happens when.
 ///
 /// Every method has a default, so a server begins with the one that interests it. A callback runs to
-/// its end before the next one starts, and only marks: what it sends, closes or dials happens after it.
+/// its end before the next one starts, and only marks: what it sends, closes or dials happens after it,
+/// but for the output that a send with a full queue offers to the kernel ([`Context::send`]).
 /// It should return quickly; the time it takes is the loop's own delay, which is measured and never
 /// blamed on a peer.
 ///

@@ -19,6 +19,7 @@ mod history;
 mod kernel;
 mod lanes;
 mod listener;
+mod output;
 mod peers;
 mod remote;
 mod socket;
@@ -219,6 +220,7 @@ impl<D: Default> Reactor<D> {
     fn wait(&mut self, limit: Option<Duration>) -> Result<(), Error> {
         let timeout = self.core.prepare_wait(limit);
         self.core.taken = 0;
+        self.core.forget_refusals();
         let waited = self.poll.poll(&mut self.events, timeout);
         self.unasked = waited.is_err();
         if let Err(error) = waited {

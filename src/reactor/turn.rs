@@ -7,7 +7,7 @@ use mio::event::Event as IoEvent;
 use mio::{Events, Token};
 
 use super::Turn;
-use super::conn::{Conn, FlushOutcome, Mark, ReadOutcome, Ready};
+use super::conn::{Conn, Mark, ReadOutcome, Ready};
 use super::context::Context;
 use super::core::{Core, News, Told};
 use super::handler::{Closed, Handler, Origin, Readiness, Rejected};
@@ -207,7 +207,7 @@ impl<D: Default> Core<D> {
                 self.finish_connect(handler, id);
             }
             // The peer may have spoken, and even gone, in the same event: no other edge will say so.
-        } else if event.is_writable() {
+        } else if event.is_writable() && !conn.ready.has(Ready::Refused) {
             conn.ready.insert(Ready::Writable);
             if conn.session.has_output() {
                 self.mark_dirty(id.index());
@@ -352,7 +352,7 @@ impl<D: Default> Core<D> {
         self.in_hand = None;
         if conn.session.phase() != Phase::Open {
             self.mark_dirty(key);
-        } else if conn.session.has_output() {
+        } else if conn.session.has_output() || conn.marks.has(Mark::WantsRoom) {
             // What its callbacks queued leaves at once, before others have their turn.
             self.flush(key);
         } else {
@@ -642,14 +642,10 @@ impl<D: Default> Core<D> {
         if conn.marks.has(Mark::Doomed) {
             return;
         }
-        if conn.session.phase() != Phase::Connecting
-            && let FlushOutcome::Failed(error) = conn.flush(&mut self.env, self.now)
-        {
-            self.write_failed(key, &error);
+        if conn.session.phase() != Phase::Connecting {
+            self.write(key);
         }
-        let Some(conn) = self.conns.get_mut(key) else {
-            return;
-        };
+        let conn = &mut self.conns[key];
         loop {
             match conn.session.socket_action() {
                 SocketAction::Keep => break,
@@ -678,28 +674,6 @@ impl<D: Default> Core<D> {
         }
         conn.session.release(&mut self.env);
         self.rearm(key);
-    }
-
-    /// A write failed. What the peer said before is still to be read; the reading then ends it, or a
-    /// second failure does.
-    fn write_failed(&mut self, key: usize, error: &std::io::Error) {
-        let conn = &mut self.conns[key];
-        let is_reset = error.kind() == std::io::ErrorKind::ConnectionReset;
-        if conn.ready.has(Ready::Reset) || conn.ready.has(Ready::Eof) || conn.session.is_paused() {
-            conn.fail(self.now, error);
-            return;
-        }
-        if is_reset {
-            conn.ready.insert(Ready::Reset);
-        }
-        conn.ready.insert(Ready::Broken);
-        conn.ready.insert(Ready::Readable);
-        conn.ready.insert(Ready::Doubtful);
-        if !is_reset && !socket::is_reset(error) {
-            conn.fail(self.now, error);
-            return;
-        }
-        self.carry(key);
     }
 
     fn report_room<H: Handler<Data = D>>(&mut self, handler: &mut H) {

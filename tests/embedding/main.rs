@@ -11,6 +11,7 @@ mod ends;
 mod listeners;
 mod nesting;
 mod remote;
+mod rooms;
 mod sending;
 mod upgrade;
 mod web;

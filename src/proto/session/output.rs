@@ -7,7 +7,7 @@ use super::{Env, Fact, Session, token};
 use crate::close::{Cause, Phase};
 use crate::config::{Overflow, WireKind};
 use crate::error::SendError;
-use crate::proto::message::{Message, SharedMessage};
+use crate::proto::message::{Encoded, Message, SharedMessage};
 use crate::proto::outbox::Outbox;
 use crate::proto::policy::Timing;
 use crate::proto::pool::Pool;
@@ -18,6 +18,23 @@ use crate::proto::wire::{EncodeError, Role};
 use crate::proto::{binary, line};
 
 impl Session {
+    /// Says whether the queue has no room for a message that it would take if it were empty.
+    ///
+    /// A shell then offers the queue to its socket before it sends, unless the socket has refused output
+    /// since the last wait: what its peer would have taken is no reason to drop a message or to close.
+    pub fn is_full_for(&self, env: &Env, message: Message<'_>) -> bool {
+        self.is_full_for_bytes(env, message.data().len())
+    }
+
+    /// Says the same for [`send_shared`](Self::send_shared).
+    pub fn is_full_for_shared(&self, env: &Env, shared: &SharedMessage) -> bool {
+        let size = match self.shared_frames(shared) {
+            Some(encoded) => encoded.len(),
+            None => shared.message().data().len(),
+        };
+        self.is_full_for_bytes(env, size)
+    }
+
     /// Queues a message.
     ///
     /// # Errors
@@ -59,13 +76,7 @@ impl Session {
         now: Moment,
         shared: &SharedMessage,
     ) -> Result<(), SendError> {
-        let masked = self.wire.is_websocket() && self.part.role() == Role::Client;
-        let encoded = if masked {
-            None
-        } else {
-            shared.encoded(self.wire)
-        };
-        let Some(encoded) = encoded else {
+        let Some(encoded) = self.shared_frames(shared) else {
             return self.send(env, now, shared.message());
         };
         self.check_room(env, now, encoded.len())?;
@@ -295,17 +306,39 @@ impl Session {
         self.buffers.get_or_insert_with(|| env.take_buffers())
     }
 
+    /// Returns the frames of a shared message where this session can send them as they are.
+    fn shared_frames<'a>(&self, shared: &'a SharedMessage) -> Option<&'a Encoded> {
+        let masked = self.wire.is_websocket() && self.part.role() == Role::Client;
+        if masked {
+            None
+        } else {
+            shared.encoded(self.wire)
+        }
+    }
+
+    fn is_full_for_bytes(&self, env: &Env, size: usize) -> bool {
+        let limit = env.policy(self.policy).limits.send_queue;
+        self.phase == Phase::Open && room_taken(size) <= limit && !self.has_room(limit, size)
+    }
+
+    fn has_room(&self, limit: usize, size: usize) -> bool {
+        room_taken(size) <= limit.saturating_sub(self.queue_cost())
+    }
+
+    /// Returns what the messages queued count against the limit.
+    fn queue_cost(&self) -> usize {
+        self.buffers.as_ref().map_or(0, |held| held.tx.data_cost())
+    }
+
     fn check_room(&mut self, env: &mut Env, now: Moment, size: usize) -> Result<(), SendError> {
         if self.phase != Phase::Open {
             return Err(SendError::Closed);
         }
-        let limits = &env.policy(self.policy).limits;
-        let queued = self.buffers.as_ref().map_or(0, |held| held.tx.data_cost());
-        let limit = limits.send_queue;
-        // An empty message takes room too: its header, or its line end.
-        if size.max(1) <= limit.saturating_sub(queued) {
+        let limit = env.policy(self.policy).limits.send_queue;
+        if self.has_room(limit, size) {
             return Ok(());
         }
+        let queued = self.queue_cost();
         env.stats.send_full += 1;
         match env.policy(self.policy).limits.overflow {
             Overflow::Drop => {}
@@ -444,6 +477,11 @@ impl Role {
 fn replace(scratch: &mut Vec<u8>, frame: &[u8]) {
     scratch.clear();
     scratch.extend_from_slice(frame);
+}
+
+/// An empty message takes room too: its header, or its line end.
+fn room_taken(size: usize) -> usize {
+    size.max(1)
 }
 
 /// Frames up to this size are copied into the ring; longer ones keep a block of their own.
