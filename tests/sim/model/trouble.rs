@@ -130,6 +130,7 @@ impl World {
                     troubles.note(Place::Process(host), now, now + AFTERMATH + AFTERMATH);
                 }
                 Command::Send { .. }
+                | Command::Burst { .. }
                 | Command::Close { .. }
                 | Command::Ping { .. }
                 | Command::Stray { .. }

@@ -113,6 +113,13 @@ impl Process {
                     self.send(key, size, false);
                 }
             }
+            Command::Burst { which, size, count } => {
+                if let Some(key) = self.pick(which) {
+                    for _ in 0..count {
+                        self.send(key, size, false);
+                    }
+                }
+            }
             Command::Close { which, cause } => self.close(which, cause),
             Command::Ping { which } => {
                 if let Some(key) = self.pick(which) {
@@ -178,6 +185,14 @@ impl Process {
             .os
             .world(|world| world.book.watch(conn.sock).map_or(0, |watch| watch.sent));
         let text = message(number, size, is_echo);
+        if conn.session.is_full_for(&self.env, Message::text(&text)) {
+            self.offer(key);
+            if self.conns[key].flags.broken {
+                self.mark_dirty(key);
+                return;
+            }
+        }
+        let conn = &mut self.conns[key];
         let was_paused = conn.session.is_paused();
         let sent = conn
             .session
@@ -187,7 +202,13 @@ impl Process {
                 .os
                 .watch(conn.sock, |watch, now| watch.handle_sent(now)),
             Err(SendError::Full { .. }) => {
-                let full = Cause::SendQueueFull;
+                let limit = self.terms(key).limits.send_queue;
+                let is_large = limit.is_some_and(|limit| text.len() > limit);
+                assert!(
+                    self.conns[key].flags.refused || is_large,
+                    "#{key} is full, and the kernel was not asked"
+                );
+                let (conn, full) = (&self.conns[key], Cause::SendQueueFull);
                 self.os
                     .watch(conn.sock, |watch, _| watch.handle_wanted(full));
             }

@@ -99,6 +99,8 @@ struct Conn {
 struct Flags {
     readable: bool,
     writable: bool,
+    /// A write was refused since the last wait.
+    refused: bool,
     ending: bool,
     dirty: bool,
     doomed: bool,

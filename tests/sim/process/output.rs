@@ -8,6 +8,7 @@ use heartwheel::proto::time::Moment;
 
 use super::input::is_reset;
 use super::{Conn, Process};
+use crate::world::Hardship;
 use crate::world::tcp::Failure;
 
 impl Process {
@@ -55,6 +56,32 @@ impl Process {
         self.rearm(key);
     }
 
+    /// As `Core::offer` of the reactor: within a callback, because a message has no room.
+    pub(super) fn offer(&mut self, key: usize) {
+        let flags = &mut self.conns[key].flags;
+        if flags.refused || flags.broken {
+            return;
+        }
+        flags.writable = true;
+        self.refresh_now();
+        self.os.world(|world| world.meet(Hardship::FullQueue));
+        self.conns[key].session.handle_writable();
+        loop {
+            match self.write_once(key) {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(failure) => return self.write_failed(key, failure),
+            }
+        }
+    }
+
+    /// Lets refused writes be tried again, after a wait.
+    pub(super) fn forget_refusals(&mut self) {
+        for (_, conn) in &mut self.conns {
+            conn.flags.refused = false;
+        }
+    }
+
     /// Writes what is queued until it is gone or the socket takes no more.
     async fn write(&mut self, key: usize) -> Result<(), Failure> {
         if self.conns[key].flags.writable {
@@ -62,31 +89,39 @@ impl Process {
         }
         loop {
             self.os.breathe().await;
-            let conn = &mut self.conns[key];
-            if !conn.flags.writable || !conn.session.has_output() {
+            if !self.write_once(key)? {
                 return Ok(());
             }
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            let count = conn.session.slices(&mut slices);
-            let offered: usize = slices[..count].iter().map(|slice| slice.len()).sum();
-            match self.os.write(conn.sock, &slices[..count]) {
-                Ok(written) => {
-                    conn.session
-                        .handle_written(&mut self.env, self.now, written);
-                    if written < offered {
-                        conn.flags.writable = false;
-                        conn.session.handle_blocked();
-                    }
-                }
-                Err(Failure::WouldBlock) => {
-                    conn.flags.writable = false;
-                    conn.session.handle_blocked();
-                }
-                Err(failure) => {
-                    conn.flags.writable = false;
-                    return Err(failure);
-                }
-            }
+        }
+    }
+
+    /// Writes once, if there is something to write and the socket may take it; says whether it did.
+    fn write_once(&mut self, key: usize) -> Result<bool, Failure> {
+        let conn = &mut self.conns[key];
+        if !conn.flags.writable || !conn.session.has_output() {
+            return Ok(false);
+        }
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let count = conn.session.slices(&mut slices);
+        let offered: usize = slices[..count].iter().map(|slice| slice.len()).sum();
+        let written = self.os.write(conn.sock, &slices[..count]);
+        if let Ok(written) = written {
+            conn.session
+                .handle_written(&mut self.env, self.now, written);
+        }
+        let is_refused = match written {
+            Ok(written) => written < offered,
+            Err(failure) => failure == Failure::WouldBlock,
+        };
+        if is_refused {
+            assert!(!conn.flags.refused, "#{key} is refused twice in a turn");
+            conn.flags.refused = true;
+            conn.session.handle_blocked();
+        }
+        conn.flags.writable &= !is_refused && written.is_ok();
+        match written {
+            Err(Failure::WouldBlock) | Ok(_) => Ok(true),
+            Err(failure) => Err(failure),
         }
     }
 

@@ -13,6 +13,7 @@ impl Process {
     pub(super) async fn turn(&mut self) {
         let now = self.clock.begin_turn();
         self.set_now(now);
+        self.forget_refusals();
         let began = self.when();
         if !self.clients.is_empty() && self.clock.take_sleep().is_some() {
             self.os.world(|world| world.meet(Hardship::Sleep));
@@ -120,7 +121,7 @@ impl Process {
             if ready.writable || ready.error {
                 self.finish_connect(key).await;
             }
-        } else if ready.writable {
+        } else if ready.writable && !conn.flags.refused {
             conn.flags.writable = true;
             if conn.session.has_output() {
                 self.mark_dirty(key);

@@ -128,6 +128,11 @@ impl Script {
             }
             7 => Command::Redial,
             8 | 9 => Command::Stray { which },
+            10 => Command::Burst {
+                which,
+                size: dice.index(3_001),
+                count: 2 + dice.index(20),
+            },
             _ => {
                 let most = dice.pick(&[0, 100, 3_000, 3_000, 40_000, 200_000]);
                 Command::Send {

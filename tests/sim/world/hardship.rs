@@ -19,6 +19,8 @@ pub(crate) enum Hardship {
     SplitRead,
     /// A kernel took a part of what it was offered.
     ShortWrite,
+    /// A message had no room before the queue was offered to the kernel.
+    FullQueue,
     Reset,
     EndOfInput,
     /// A turn began so late that the process must have been stopped.
@@ -52,13 +54,14 @@ pub(crate) enum Hardship {
 
 impl Hardship {
     /// What a few hundred worlds meet for certain; the rest is for rows.
-    pub(crate) const EXPECTED: [Self; 22] = [
+    pub(crate) const EXPECTED: [Self; 23] = [
         Self::LongDelay,
         Self::PacketLost,
         Self::NobodyThere,
         Self::Retransmission,
         Self::SplitRead,
         Self::ShortWrite,
+        Self::FullQueue,
         Self::Reset,
         Self::EndOfInput,
         Self::Stop,

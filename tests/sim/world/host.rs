@@ -29,6 +29,12 @@ pub(crate) enum Command {
         which: u64,
         size: usize,
     },
+    /// Sends so many messages at once.
+    Burst {
+        which: u64,
+        size: usize,
+        count: usize,
+    },
     Close {
         which: u64,
         cause: Cause,
