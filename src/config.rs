@@ -200,8 +200,11 @@ pub struct LimitsConfig {
     /// Largest message accepted, bytes. Default 16 MiB. Memory grows with bytes received, never with
     /// a length the peer declares.
     pub max_message: usize,
-    /// Most bytes queued for output, the bookkeeping of each message included. `None`: the larger of
-    /// 1 MiB and twice `max_message`.
+    /// Most bytes queued for output. What counts is what is left of each message, and the bookkeeping of
+    /// each frame that waits: 9 bytes where it was copied (up to 16 KiB), 95 where it has storage of its
+    /// own or shares it, as broadcasts do, whose bytes count in every queue. A message that fits with its
+    /// own bytes is taken. A queue takes at most a quarter more memory than it counts, and 64 KiB; twice as
+    /// much at most if it has been fuller. `None`: the larger of 1 MiB and twice `max_message`.
     pub send_queue: Option<usize>,
     /// What happens beyond `send_queue`. Default: the message is dropped.
     pub overflow: Overflow,

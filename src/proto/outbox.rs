@@ -95,6 +95,7 @@ impl Outbox {
         self.inline.extend(header, pool);
         self.inline.extend(payload, pool);
         self.inline_behind += len.get();
+        make_place(&mut self.frames);
         self.frames.push_back(Frame::Inline(len));
     }
 
@@ -232,6 +233,9 @@ impl Outbox {
         left = self.commit_close(left, &mut report);
         debug_assert_eq!(left, 0, "len() counts every queued byte");
         self.inline.release(pool);
+        self.inline.slim(pool);
+        slim(&mut self.frames);
+        slim(&mut self.large);
         report
     }
 
@@ -285,12 +289,15 @@ impl Outbox {
         self.inline.len() + self.large_len
     }
 
-    /// Returns what the data frames queued here take in memory: their bytes and the bookkeeping, which
-    /// is more than the bytes where frames are tiny.
+    /// Returns what the data frames queued here take in memory: what is left of their bytes and, for
+    /// each frame, its entry and what its storage takes beside the bytes. That is more than the bytes
+    /// where frames are tiny.
+    ///
+    /// A queue that fills takes at most a quarter more than this, and 64 KiB; one that has been fuller
+    /// at most twice as much. Not counted is what has left of a large frame before the rest has, and bytes
+    /// that are shared count in every queue.
     pub fn data_cost(&self) -> usize {
-        self.data_len()
-            + self.frames.len() * size_of::<Frame>()
-            + self.large.len() * size_of::<Large>()
+        self.data_len() + self.frames.len() * FRAME_COST + self.large.len() * LARGE_COST
     }
 
     /// Returns whether no byte is queued.
@@ -325,11 +332,13 @@ impl Outbox {
         }
         self.large_len += range.len();
         let inline_before = mem::take(&mut self.inline_behind);
+        make_place(&mut self.large);
         self.large.push_back(Large {
             inline_before,
             range,
             bytes,
         });
+        make_place(&mut self.frames);
         self.frames.push_back(Frame::Large);
     }
 
@@ -642,6 +651,30 @@ impl<'a> Gather<'a, '_> {
         self.count == self.out.len()
     }
 }
+
+/// Makes place for one more entry. A long queue grows by an eighth: one that doubles is half empty where
+/// memory matters most.
+fn make_place<T>(queue: &mut VecDeque<T>) {
+    let len = queue.len();
+    if len == queue.capacity() && len >= KEPT_FRAMES {
+        queue.reserve_exact(len / 8);
+    }
+}
+
+/// Gives back what a long queue no longer needs, once half of it is empty.
+fn slim<T>(queue: &mut VecDeque<T>) {
+    let capacity = queue.capacity();
+    if capacity > KEPT_FRAMES && queue.len() < capacity / 2 {
+        queue.shrink_to((capacity / 4 * 3).max(KEPT_FRAMES));
+    }
+}
+
+/// What an entry counts: its size, and the eighth by which its queue may have grown beyond it.
+const FRAME_COST: usize = size_of::<Frame>() + size_of::<Frame>() / 8;
+const LARGE_COST: usize = size_of::<Large>() + size_of::<Large>() / 8 + STORAGE;
+
+/// What storage of its own takes beside the bytes: the counts of an `Arc`, and the allocator's own.
+const STORAGE: usize = 32;
 
 /// Capacities that [`Outbox::clear`] keeps for the next connection.
 const KEPT_FRAMES: usize = 64;

@@ -94,11 +94,25 @@ impl Ring {
         self.len += bytes.len();
     }
 
-    /// Makes room for `additional` more bytes, at least doubling when it has to grow.
+    /// Makes room for `additional` more bytes. When it has to grow it at least doubles, and beyond the
+    /// largest class grows by a quarter, so that it is never half empty.
     pub fn reserve(&mut self, additional: usize, pool: &mut Pool) {
-        let needed = self.len + additional;
-        if needed > self.capacity() {
-            self.move_to(pool.take(needed.max(self.capacity() * 2)), pool);
+        let (needed, capacity) = (self.len + additional, self.capacity());
+        if needed > capacity {
+            let step = if capacity < Pool::LARGEST {
+                capacity
+            } else {
+                capacity / 4
+            };
+            self.move_to(pool.take(needed.max(capacity + step)), pool);
+        }
+    }
+
+    /// Moves out of storage beyond the largest class, once three quarters of it are free, into half of it.
+    pub fn slim(&mut self, pool: &mut Pool) {
+        let capacity = self.capacity();
+        if capacity > Pool::LARGEST && self.len < capacity / 4 {
+            self.move_to(pool.take(capacity / 2), pool);
         }
     }
 

@@ -799,12 +799,12 @@ fn the_write_clock_starts_when_output_begins_to_wait() {
 
 #[test]
 fn a_full_send_queue_drops_the_message() {
-    let mut bench = Bench::with(Wire::Line, |_, limits| limits.send_queue = Some(18));
+    let mut bench = Bench::with(Wire::Line, |_, limits| limits.send_queue = Some(19));
     assert_eq!(bench.send(secs(1), Message::text("12345")), Ok(()));
-    // Six bytes, and eight to remember where they end.
+    // Six bytes, and nine to remember where they end.
     let full = SendError::Full {
-        queued: 14,
-        limit: 18,
+        queued: 15,
+        limit: 19,
     };
     assert_eq!(bench.send(secs(1), Message::text("12345")), Err(full));
     assert_eq!(bench.send(secs(1), Message::text("1234")), Ok(()));
