@@ -198,6 +198,11 @@ impl<D> Conn<D> {
         }
     }
 
+    /// Says whether a write has failed, and what the peer said before is still to be read, which ends it.
+    pub(super) fn is_lost(&self) -> bool {
+        self.ready.has(Ready::Broken) && self.marks.has(Mark::Carried)
+    }
+
     /// Looks whether bytes wait in the socket, without taking them.
     pub(super) fn has_waiting_bytes(&self) -> bool {
         matches!(self.socket.peek(&mut [0]), Ok(1))

@@ -66,3 +66,69 @@ impl<D> Core<D> {
         self.carry(key);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::TcpListener;
+    use std::time::Duration;
+
+    use crate::close::Phase;
+    use crate::config::ReactorConfig;
+    use crate::proto::message::Message;
+    use crate::proto::session::Due;
+    use crate::reactor::conn::Ready;
+    use crate::reactor::{ClientConfig, ConnId, Context, Handler, Reactor, WireFactory};
+
+    #[derive(Default)]
+    struct Opened(Option<ConnId>);
+
+    impl Handler for Opened {
+        type Data = ();
+
+        fn on_open(&mut self, _: &mut Context<'_, ()>, id: ConnId) {
+            self.0 = Some(id);
+        }
+    }
+
+    /// The event that tells of room may not have been handed out yet: the loop was busy with others.
+    #[test]
+    fn output_that_was_not_offered_in_this_turn_is_not_judged() {
+        let mut reactor = Reactor::new(ReactorConfig::default()).expect("a selector");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("it is bound").port();
+        let mut config = ClientConfig::new("127.0.0.1", port, WireFactory::Line);
+        config.heartbeat.write_timeout = Some(Duration::from_millis(1));
+        reactor.connect(config).expect("a sound configuration");
+        let mut opened = Opened::default();
+        let id = loop {
+            if let Some(id) = opened.0 {
+                break id;
+            }
+            let limit = Some(Duration::from_secs(10));
+            reactor
+                .turn(&mut opened, limit)
+                .expect("the selector works");
+        };
+        let core = &mut reactor.core;
+        let key = id.index();
+        core.conns[key].ready.remove(Ready::Writable);
+        let sent = core.conns[key]
+            .session
+            .send(&mut core.env, core.now, Message::text("hello"));
+        assert_eq!(sent, Ok(()));
+        while core.conns[key]
+            .session
+            .handle_timeout(&mut core.env, core.now)
+            != Due::Stalled
+        {
+            core.refresh_now();
+        }
+        core.handle_expiry(&mut opened, id);
+        assert_eq!(core.conns[key].session.phase(), Phase::Open);
+        let (mut peer, _) = listener.accept().expect("it was dialed");
+        let mut read = [0; 6];
+        peer.read_exact(&mut read).expect("it was written");
+        assert_eq!(&read, b"hello\n");
+    }
+}

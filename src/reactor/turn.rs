@@ -491,7 +491,7 @@ impl<D: Default> Core<D> {
         }
     }
 
-    fn handle_expiry<H: Handler<Data = D>>(&mut self, handler: &mut H, id: ConnId) {
+    pub(super) fn handle_expiry<H: Handler<Data = D>>(&mut self, handler: &mut H, id: ConnId) {
         let key = id.index();
         for _ in 0..STEPS {
             let conn = &mut self.conns[key];
@@ -513,6 +513,17 @@ impl<D: Default> Core<D> {
                     self.mark_dirty(key);
                     self.read_goodbye(key, was_paused);
                 }
+                Due::Stalled => {
+                    self.offer(key);
+                    let conn = &mut self.conns[key];
+                    if conn.is_lost() {
+                        break;
+                    }
+                    if conn.session.is_stalled(&self.env, self.now) {
+                        conn.session.end(self.now, Cause::WriteStalled, None);
+                    }
+                    self.mark_dirty(key);
+                }
                 Due::Silent => {
                     self.read_once_more(handler, id);
                     let unread = self.conns[key].marks.has(Mark::Carried);
@@ -523,6 +534,14 @@ impl<D: Default> Core<D> {
                     };
                     // What it sent may lie behind the bytes that the budget left unread.
                     if unread && !conn.session.is_silent(&self.env, patient) {
+                        break;
+                    }
+                    // Where output waits, a ping among it perhaps, the verdict is about that too.
+                    if conn.session.has_output() && conn.session.is_silent(&self.env, self.now) {
+                        self.offer(key);
+                    }
+                    let conn = &mut self.conns[key];
+                    if conn.is_lost() {
                         break;
                     }
                     if conn.session.is_silent(&self.env, self.now) {

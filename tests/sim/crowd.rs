@@ -463,6 +463,7 @@ impl World {
                         return;
                     }
                 }
+                Due::Stalled => unreachable!("the network takes what it is given"),
                 // All that has arrived was read at the beginning of this turn.
                 Due::Silent => {
                     assert!(conn.session.is_silent(env, self.now));

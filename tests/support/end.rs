@@ -205,6 +205,8 @@ impl End {
                     return;
                 }
                 Due::Changed => {}
+                // What was not taken was refused.
+                Due::Stalled => self.session.end(now, Cause::WriteStalled, None),
                 Due::Silent => {
                     let waiting = self.pipe.len();
                     if self.session.is_paused() && waiting > 0 {

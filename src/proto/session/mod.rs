@@ -82,6 +82,10 @@ pub enum Due {
     Wait(Micros),
     /// Output was queued or the phase changed: flush, then look at the socket action.
     Changed,
+    /// Output has made no progress for too long. Offer it to the socket once more, unless the socket has
+    /// refused it since the last wait; only if it [is still stalled](Session::is_stalled) then, end the
+    /// session with [`Cause::WriteStalled`].
+    Stalled,
     /// Silence has lasted too long. Read the socket once more; only if that finds nothing, call
     /// [`judge`](Session::judge).
     Silent,
@@ -410,12 +414,8 @@ impl Session {
     fn handle_open_timeout(&mut self, env: &mut Env, now: Moment) -> Due {
         let policy = env.policy(self.policy);
         let timing = &policy.timing;
-        if self
-            .write_ends(timing, now)
-            .is_some_and(|end| end <= now.at)
-        {
-            self.end(now, Cause::WriteStalled, None);
-            return Due::Changed;
+        if self.is_stalled(env, now) {
+            return Due::Stalled;
         }
         if self.is_slow(&policy.limits, now) {
             self.close(env, now, Cause::SlowPeer, None, "message too slow");
@@ -486,6 +486,14 @@ impl Session {
                 end.cause = Cause::PathDead;
             }
         }
+    }
+
+    /// Says whether output, at `now`, has made no progress for too long; for a shell that has just offered it
+    /// once more.
+    pub fn is_stalled(&self, env: &Env, now: Moment) -> bool {
+        let timing = &env.policy(self.policy).timing;
+        let end = self.write_ends(timing, now);
+        self.phase == Phase::Open && end.is_some_and(|end| end <= now.at)
     }
 
     /// Says whether silence, at `now`, has lasted too long; for a shell that has just read once more.

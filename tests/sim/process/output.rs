@@ -147,6 +147,11 @@ impl Process {
 }
 
 impl Conn {
+    /// Says whether a write has failed, and reading is to end it.
+    pub(super) fn is_lost(&self) -> bool {
+        self.flags.broken && self.flags.carried
+    }
+
     /// Ends the session, whose established socket failed.
     pub(super) fn fail(&mut self, now: Moment, failure: Failure) {
         let errno = Some(failure.errno());

@@ -1,6 +1,6 @@
 //! One turn: clock, events, commands, what was carried over, accepts, expiries, dials, flush, reap.
 
-use heartwheel::close::Phase;
+use heartwheel::close::{Cause, Phase};
 use heartwheel::proto::session::{Due, Session};
 use heartwheel::proto::time::{Micros, Moment};
 
@@ -234,6 +234,17 @@ impl Process {
                     self.mark_dirty(key);
                     self.read_goodbye(key, was_paused);
                 }
+                Due::Stalled => {
+                    self.offer(key);
+                    let conn = &mut self.conns[key];
+                    if conn.is_lost() {
+                        break;
+                    }
+                    if conn.session.is_stalled(&self.env, self.now) {
+                        conn.session.end(self.now, Cause::WriteStalled, None);
+                    }
+                    self.mark_dirty(key);
+                }
                 Due::Silent => {
                     self.read_once_more(key).await;
                     if !self.judge(key) {
@@ -259,6 +270,14 @@ impl Process {
             return false;
         }
         conn.flags.put_off = false;
+        if conn.session.has_output() && conn.session.is_silent(&self.env, now) {
+            self.offer(key);
+        }
+        let now = self.now;
+        let conn = &mut self.conns[key];
+        if conn.is_lost() {
+            return false;
+        }
         if !conn.session.is_silent(&self.env, now) {
             return true;
         }

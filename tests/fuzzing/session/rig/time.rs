@@ -71,6 +71,12 @@ impl Rig {
                         self.read();
                     }
                 }
+                Due::Stalled => {
+                    assert!(self.session.is_stalled(&self.env, self.now));
+                    self.session.end(self.now, Cause::WriteStalled, None);
+                    self.check_due(phase, cause, was_paused, false);
+                    self.note_output(had_output);
+                }
                 Due::Silent => self.judge(),
             }
         }
