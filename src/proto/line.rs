@@ -324,19 +324,21 @@ pub fn line_end(payload: &[u8]) -> Result<&'static [u8], EncodeError> {
 }
 
 /// Says whether a line, without its end, is the first one of an HTTP request: a method, a target and a
-/// version (RFC 9112, section 3).
+/// version (RFC 9112, section 3). It looks at the end first: that of a long line mostly tells.
 pub(crate) fn is_http_request(line: &[u8]) -> bool {
-    let mut parts = line.split(|&byte| byte == b' ');
-    let (method, target, version) = (parts.next(), parts.next(), parts.next());
-    let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
-    let is_version = |version: &[u8]| match version.strip_prefix(b"HTTP/") {
-        Some([major, b'.', minor]) => major.is_ascii_digit() && minor.is_ascii_digit(),
-        Some(_) | None => false,
+    let Some((request, [b' ', b'H', b'T', b'T', b'P', b'/', major, b'.', minor])) =
+        line.split_last_chunk()
+    else {
+        return false;
     };
-    method.is_some_and(|method| !method.is_empty() && method.iter().all(is_token))
-        && target.is_some_and(|target| !target.is_empty())
-        && version.is_some_and(is_version)
-        && parts.next().is_none()
+    let Some(space) = request.iter().position(|&byte| byte == b' ') else {
+        return false;
+    };
+    let (method, target) = (&request[..space], &request[space + 1..]);
+    let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    (major.is_ascii_digit() && minor.is_ascii_digit())
+        && (!method.is_empty() && method.iter().all(is_token))
+        && (!target.is_empty() && !target.contains(&b' '))
 }
 
 fn control(line: &[u8]) -> Option<Item> {
