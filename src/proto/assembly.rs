@@ -9,9 +9,7 @@ use super::pool::Pool;
 /// length that a peer merely declares costs nothing.
 #[derive(Default)]
 pub(super) struct Assembly {
-    storage: Box<[u8]>,
-    /// Invariant: at most the length of `storage`.
-    len: usize,
+    bytes: Vec<u8>,
     /// The message was handed out. Its bytes stay until they are taken or the next one begins.
     complete: bool,
 }
@@ -20,68 +18,62 @@ impl Assembly {
     /// Forgets a message that was handed out; to be called before anything new is decoded.
     pub(super) fn forget_complete(&mut self) {
         if self.complete {
-            self.len = 0;
+            self.bytes.clear();
             self.complete = false;
         }
     }
 
-    /// Appends bytes received.
+    /// Appends bytes received: through the classes of the pool first, then in storage that doubles, which
+    /// a long message outgrows without being copied where the allocator can move pages.
     pub(super) fn extend(&mut self, bytes: &[u8], pool: &mut Pool) {
-        let len = self.len + bytes.len();
-        if len > self.storage.len() {
-            let mut storage = pool.take(len.max(self.storage.len() * 2));
-            copy::fill(&mut storage, self.bytes());
-            let old = mem::replace(&mut self.storage, storage);
-            if !old.is_empty() {
-                pool.give(old);
-            }
+        let needed = self.bytes.len() + bytes.len();
+        if self.bytes.capacity() < needed && needed <= Pool::LARGEST {
+            let mut larger = Vec::from(pool.take(needed));
+            larger.clear();
+            copy::append(&mut larger, &self.bytes);
+            pool.give_vec(mem::replace(&mut self.bytes, larger));
         }
-        copy::fill(&mut self.storage[self.len..len], bytes);
-        self.len = len;
+        copy::append(&mut self.bytes, bytes);
     }
 
     /// Declares the first `len` bytes to be the whole message.
     pub(super) fn complete(&mut self, len: usize) {
-        self.len = self.len.min(len);
+        self.bytes.truncate(len);
         self.complete = true;
     }
 
     /// Takes the complete message, storage and all; empty if there is none.
     pub(super) fn take(&mut self) -> Vec<u8> {
-        if !self.complete {
+        if !mem::take(&mut self.complete) {
             return Vec::new();
         }
-        let mut message = mem::take(&mut self.storage).into_vec();
-        message.truncate(self.len);
-        self.len = 0;
-        self.complete = false;
-        message
+        mem::take(&mut self.bytes)
     }
 
     /// Gives the storage back, unless an unfinished message is in it.
     pub(super) fn release(&mut self, pool: &mut Pool) {
         self.forget_complete();
-        if self.len == 0 && !self.storage.is_empty() {
-            pool.give(mem::take(&mut self.storage));
+        if self.bytes.is_empty() && self.bytes.capacity() > 0 {
+            pool.give_vec(mem::take(&mut self.bytes));
         }
     }
 
     /// Gives the storage back, whatever is in it.
     pub(super) fn discard(&mut self, pool: &mut Pool) {
-        self.len = 0;
+        self.bytes.clear();
         self.release(pool);
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
-        &self.storage[..self.len]
+        &self.bytes
     }
 
     pub(super) fn len(&self) -> usize {
-        self.len
+        self.bytes.len()
     }
 
     /// Returns whether an unfinished message is in here.
     pub(super) fn is_unfinished(&self) -> bool {
-        self.len > 0 && !self.complete
+        !self.bytes.is_empty() && !self.complete
     }
 }
