@@ -38,8 +38,8 @@ pub mod architecture {
     //! 5. dials that are due;
     //! 6. flush every connection on the dirty list: those that others sent to;
     //! 7. reap the connections on the doomed list, each reported exactly once, 256 in a turn at most and
-    //!    for 2 ms; and free what large buffers are no longer needed, 32 MiB of them, for the system takes
-    //!    80 µs to take a MiB back;
+    //!    for 2 ms; and free what large buffers are no longer needed, 32 MiB of them at most and for 3 ms,
+    //!    for the system takes 80 µs or more to take a MiB back;
     //! 8. report.
     //!
     //! Of many idle connections none lies in the processor's cache. So the next sixteen that have events,

@@ -100,7 +100,7 @@ impl<D: Default> Core<D> {
             turn.ended += self.reap_doomed(handler, REAPED - turn.ended, ends);
             self.report_room(handler);
         }
-        self.env.pool.free_some(FREED);
+        self.free_waste();
 
         // Everything that takes time has read the clock again.
         if turn.expired > 0 || self.now != events_done {
@@ -729,6 +729,21 @@ impl<D: Default> Core<D> {
         count
     }
 
+    /// Frees large buffers that nobody needs any more, piece by piece while there is time.
+    fn free_waste(&mut self) {
+        let ends = self.now.at + FREEING_SLICE;
+        for _ in 0..FREED_PIECES {
+            if !self.env.pool.has_waste() {
+                return;
+            }
+            self.env.pool.free_some(FREED_PIECE);
+            self.refresh_now();
+            if self.now.at >= ends {
+                return;
+            }
+        }
+    }
+
     fn reap<H: Handler<Data = D>>(&mut self, handler: &mut H, key: usize) {
         self.wheel.cancel(key);
         self.leave_address(key);
@@ -793,8 +808,11 @@ const PASSES: usize = 4;
 const REAPED: usize = 256;
 const REAPING_SLICE: Micros = Micros::from_millis(2);
 
-/// Bytes of large buffers freed in one turn; the system takes some 80 µs to take a MiB back.
-const FREED: usize = 32 * 1024 * 1024;
+/// Bytes of large buffers freed at a time, so many times in one turn, and time for it: the system takes
+/// 80 µs to take a MiB back, or several times that.
+const FREED_PIECE: usize = 4 * 1024 * 1024;
+const FREED_PIECES: usize = 8;
+const FREEING_SLICE: Micros = Micros::from_millis(3);
 
 /// Things one connection may have due at once: a ping, a silence, an end, and what comes next.
 const STEPS: usize = 4;
