@@ -30,8 +30,12 @@ pub struct Stats {
     pub pings_received: u64,
     /// Pongs that answered a ping of ours.
     pub pongs_matched: u64,
-    /// Pongs nobody asked for, or with a wrong payload.
+    /// Pongs nobody asked for: legal, and no answer to anything (RFC 6455, section 5.5.3).
     pub pongs_unsolicited: u64,
+    /// Pongs with a wrong payload: they came while a ping of ours waited for its answer, and brought back
+    /// none of our payloads. A peer that sends them does not answer as RFC 6455, section 5.5.3, demands.
+    /// Always 0 for the line and binary wires, whose pongs have no payload.
+    pub pongs_mismatched: u64,
     /// Owed pongs folded into a newer one, or dropped, because output was blocked.
     pub pongs_folded: u64,
     /// Messages received whole.
@@ -75,6 +79,7 @@ impl Default for Stats {
             pings_received: 0,
             pongs_matched: 0,
             pongs_unsolicited: 0,
+            pongs_mismatched: 0,
             pongs_folded: 0,
             messages_in: 0,
             messages_out: 0,
@@ -111,6 +116,7 @@ impl Stats {
             pings_received,
             pongs_matched,
             pongs_unsolicited,
+            pongs_mismatched,
             pongs_folded,
             messages_in,
             messages_out,
@@ -135,6 +141,7 @@ impl Stats {
         self.pings_received += pings_received;
         self.pongs_matched += pongs_matched;
         self.pongs_unsolicited += pongs_unsolicited;
+        self.pongs_mismatched += pongs_mismatched;
         self.pongs_folded += pongs_folded;
         self.messages_in += messages_in;
         self.messages_out += messages_out;

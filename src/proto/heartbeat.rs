@@ -79,6 +79,9 @@ pub enum PongMatch {
     },
     /// Nobody asked for it: legal, counted, no proof beyond its bytes.
     Unsolicited,
+    /// A ping of ours waits for its answer, and this pong brings back none of our payloads. It settles
+    /// nothing, is counted apart from those that nobody asked for, and is no proof beyond its bytes.
+    Mismatched,
 }
 
 /// The heartbeat state of one open connection.
@@ -215,7 +218,7 @@ impl Heartbeat {
         let outstanding = self.pings_answered + 1..=self.pings_written;
         match number.filter(|number| outstanding.contains(number)) {
             Some(number) => self.settle(timing, now, number),
-            None => PongMatch::Unsolicited,
+            None => self.unmatched(number),
         }
     }
 
@@ -476,6 +479,18 @@ impl Heartbeat {
         self.ask = Ask::No;
         self.facts.remove(Fact::Renewed);
         self.facts.remove(Fact::Resumed);
+    }
+
+    /// Says what a pong is that settles nothing. One that brings back the number of an answered ping has
+    /// come twice, or late: nobody asked for it.
+    fn unmatched(&self, number: Option<u32>) -> PongMatch {
+        let is_awaited = self.pings_answered != self.pings_written;
+        let is_ours = number.is_some_and(|number| (1..=self.pings_answered).contains(&number));
+        if is_awaited && !is_ours {
+            PongMatch::Mismatched
+        } else {
+            PongMatch::Unsolicited
+        }
     }
 
     fn settle(&mut self, timing: &Timing, now: Moment, number: u32) -> PongMatch {

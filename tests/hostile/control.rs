@@ -139,6 +139,32 @@ fn f15_pongs_with_a_wrong_payload_settle_nothing() {
 }
 
 #[test]
+fn f15_wrong_pongs_are_counted_apart_from_those_that_nobody_asked_for() {
+    for (interval, is_asked) in [("200ms", true), ("off", false)] {
+        let server = Server::start(&[WebSocket], &["--interval", interval, "--timeout", "30s"]);
+        let mut peer = RawPeer::connect(WebSocket, server.port(WebSocket));
+        let token = match is_asked {
+            true => peer.next(),
+            false => Arrival::Ping(b"none".to_vec()),
+        };
+        let Arrival::Ping(token) = token else {
+            panic!("{token:?} instead of a ping");
+        };
+        for wrong in [&b""[..], b"abc", &[token.as_slice(), &[0]].concat(), &[0; 125]] {
+            peer.send_pong(wrong);
+        }
+        peer.send_close(1000);
+        peer.ignore_until_end();
+        let summary = server.finish();
+        let count = |name: &str| summary[name].as_u64();
+        let counts = (count("pongs_mismatched"), count("pongs_unsolicited"));
+        let (wrong, unasked) = if is_asked { (4, 0) } else { (0, 4) };
+        assert_eq!(counts, (Some(wrong), Some(unasked)), "{summary}");
+        assert_eq!(count("pings_answered"), Some(0), "{summary}");
+    }
+}
+
+#[test]
 fn f16_a_pong_to_the_newest_of_three_pings_settles_all_three() {
     let args = ["--interval", "200ms", "--timeout", "30s"];
     Victim::start(&[WebSocket], &args).withstands(4 * MIB, |victim| {

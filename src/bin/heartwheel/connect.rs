@@ -292,7 +292,9 @@ impl Session {
             .number("connections", stats.opened)
             .number("failed", self.failures.values().sum::<u64>())
             .number("pings_written", stats.pings_written)
-            .number("pings_answered", stats.pongs_matched);
+            .number("pings_answered", stats.pongs_matched)
+            .number("pongs_unsolicited", stats.pongs_unsolicited)
+            .number("pongs_mismatched", stats.pongs_mismatched);
         if let Some((min, mean, max)) = self.tally.rtts() {
             summary = summary
                 .time("rtt_min", min)

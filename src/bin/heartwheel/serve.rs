@@ -620,6 +620,8 @@ impl Common {
                 .number("rejected", stats.rejected)
                 .number("pings_written", stats.pings_written)
                 .number("pings_answered", stats.pongs_matched)
+                .number("pongs_unsolicited", stats.pongs_unsolicited)
+                .number("pongs_mismatched", stats.pongs_mismatched)
                 .maybe_time("ping_late_p50", late(0.5))
                 .maybe_time("ping_late_p99", late(0.99))
                 .maybe_time("ping_late_p999", late(0.999))

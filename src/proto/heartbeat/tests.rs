@@ -428,7 +428,7 @@ fn only_frames_and_matched_pongs_are_proof_by_message() {
     assert_eq!(bench.heartbeat.last_proof(secs(8)), Micros::from_secs(1));
     bench.ping(secs(10));
     bench.bytes(secs(11));
-    assert_eq!(bench.pong(secs(11), 7), PongMatch::Unsolicited);
+    assert_eq!(bench.pong(secs(11), 7), PongMatch::Mismatched);
     assert_eq!(bench.heartbeat.last_proof(secs(11)), Micros::from_secs(4));
     assert!(matches!(bench.pong(secs(12), 1), PongMatch::Answer { .. }));
     assert_eq!(bench.heartbeat.last_proof(secs(12)), Micros::ZERO);
@@ -440,7 +440,7 @@ fn only_matched_pongs_are_proof_by_pong() {
     bench.ping(secs(10));
     bench.bytes(secs(11));
     bench.heartbeat.handle_frame(&bench.timing, secs(11));
-    assert_eq!(bench.pong(secs(11), 2), PongMatch::Unsolicited);
+    assert_eq!(bench.pong(secs(11), 2), PongMatch::Mismatched);
     assert_eq!(bench.heartbeat.last_proof(secs(11)), Micros::from_secs(11));
     assert!(matches!(bench.pong(secs(12), 1), PongMatch::Answer { .. }));
     assert_eq!(bench.heartbeat.last_proof(secs(12)), Micros::ZERO);
@@ -451,10 +451,28 @@ fn f15_a_pong_with_a_wrong_payload_gives_no_round_trip_and_counts_as_bytes() {
     let mut bench = Bench::new(|_| {});
     bench.ping(secs(10));
     bench.bytes(secs(11));
-    assert_eq!(bench.pong(secs(11), 99), PongMatch::Unsolicited);
+    assert_eq!(bench.pong(secs(11), 99), PongMatch::Mismatched);
     assert_eq!(bench.heartbeat.rtt(), None);
     assert_eq!(bench.heartbeat.pings(), (1, 1, 0));
     assert_eq!(bench.heartbeat.last_proof(secs(11)), Micros::ZERO);
+}
+
+#[test]
+fn f15_a_pong_is_wrong_only_while_an_answer_is_awaited() {
+    let mut bench = Bench::new(|_| {});
+    let foreign = |bench: &mut Bench, at| {
+        let heartbeat = &mut bench.heartbeat;
+        heartbeat.handle_pong(&bench.timing, secs(at), None)
+    };
+    assert_eq!(foreign(&mut bench, 1), PongMatch::Unsolicited);
+    bench.ping(secs(10));
+    assert_eq!(foreign(&mut bench, 11), PongMatch::Mismatched);
+    assert!(matches!(bench.pong(secs(12), 1), PongMatch::Answer { .. }));
+    assert_eq!(foreign(&mut bench, 13), PongMatch::Unsolicited);
+    bench.ping(secs(20));
+    // What answered the ping before comes once more: it is ours, and asked for by nobody.
+    assert_eq!(bench.pong(secs(21), 1), PongMatch::Unsolicited);
+    assert_eq!(bench.pong(secs(21), 0), PongMatch::Mismatched);
 }
 
 #[test]
@@ -499,7 +517,7 @@ fn f16_a_pong_for_one_of_hundreds_of_pings_settles_those_before_it() {
     assert!(matches!(found, PongMatch::Answer { .. }), "{found:?}");
     assert_eq!(bench.heartbeat.pings(), (500, 500, 250));
     assert_eq!(bench.pong(secs(5_002), 250), PongMatch::Unsolicited);
-    assert_eq!(bench.pong(secs(5_002), 501), PongMatch::Unsolicited);
+    assert_eq!(bench.pong(secs(5_002), 501), PongMatch::Mismatched);
 }
 
 #[test]

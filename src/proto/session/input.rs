@@ -376,8 +376,12 @@ impl Session {
                 env.stats.pongs_matched += 1;
                 Event::Pong { rtt }
             }
-            PongMatch::Unsolicited => {
-                env.stats.pongs_unsolicited += 1;
+            PongMatch::Unsolicited | PongMatch::Mismatched => {
+                let count = match found == PongMatch::Mismatched {
+                    true => &mut env.stats.pongs_mismatched,
+                    false => &mut env.stats.pongs_unsolicited,
+                };
+                *count += 1;
                 let cost = env.policy(self.policy).limits.pong_cost;
                 let has_credit = self.facts.has(Fact::Credit);
                 if Self::is_flood(&mut self.pong_debt, cost, now, has_credit) {

@@ -1448,6 +1448,8 @@ fn f14_an_unasked_pong_settles_no_pending_ping() {
     bench.feed(secs(11), &masked(Opcode::Pong, b""));
     let evidence = bench.evidence(secs(11));
     assert_eq!((evidence.pings_answered, evidence.rtt), (0, None));
+    let stats = bench.env.stats();
+    assert_eq!((stats.pongs_unsolicited, stats.pongs_mismatched), (0, 3));
     let heard = bench.feed(secs(12), &masked(Opcode::Pong, &ping[2..]));
     assert_eq!(heard, [Heard::Pong(Some(Micros::from_secs(2)))]);
 }

@@ -440,7 +440,7 @@ impl Process {
         assert!(written >= matched, "{matched} answers to {written} pings");
         let strays = self.os.world(|world| world.book.strays(self.os.host));
         // What comes after a goodbye is read and not looked at.
-        let unsolicited = stats.pongs_unsolicited;
+        let unsolicited = stats.pongs_unsolicited + stats.pongs_mismatched;
         assert!(
             unsolicited <= strays,
             "{unsolicited} stray pongs of {strays}"

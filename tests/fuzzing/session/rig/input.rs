@@ -158,7 +158,8 @@ impl Rig {
                 if !is_open {
                     assert_eq!(self.session.cause(), Some(Cause::PongFlood));
                     let rate = self.limits.pongs_per_second;
-                    assert_burst(self.env.stats().pongs_unsolicited, rate);
+                    let stats = self.env.stats();
+                    assert_burst(stats.pongs_unsolicited + stats.pongs_mismatched, rate);
                 }
             }
             (number, event) => panic!("pong of ping {number:?} became {event:?}"),
