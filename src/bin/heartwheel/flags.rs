@@ -262,16 +262,29 @@ impl HeartbeatFlags {
         }
         match (self.interval, self.timeout) {
             (None, None) => Ok((base.interval, base.timeout)),
-            (Some(Switch(Some(interval))), None) => Ok((Some(interval), Some(interval * 5 / 2))),
-            (Some(Switch(None)), None) => Ok((None, base.timeout)),
-            (None, Some(Switch(Some(timeout)))) => {
-                let interval = timeout * 2 / 5;
-                if interval.is_zero() {
-                    return Err(Failure::usage(
-                        "--timeout leaves no time for an interval; give one such as 5s",
-                    ));
+            (Some(Switch(Some(interval))), None) => {
+                let timeout = interval * 5 / 2;
+                if timeout > HeartbeatConfig::LONGEST {
+                    return Err(Failure::usage(format!(
+                        "--interval {} is too long for the timeout that follows, {}, which may be at \
+                         most 12 days; give --timeout, too",
+                        show_time(interval),
+                        show_time(timeout),
+                    )));
                 }
                 Ok((Some(interval), Some(timeout)))
+            }
+            (Some(Switch(None)), None) => Ok((None, base.timeout)),
+            (None, Some(Switch(Some(timeout)))) => {
+                // Both are rounded up to whole milliseconds.
+                if timeout <= Duration::from_millis(1) {
+                    return Err(Failure::usage(format!(
+                        "--timeout {} leaves no room for an interval, which is at least 1ms; give a \
+                         longer one, or --interval off",
+                        show_time(timeout),
+                    )));
+                }
+                Ok((Some(timeout * 2 / 5), Some(timeout)))
             }
             (None, Some(Switch(None))) => Ok((base.interval, None)),
             (Some(Switch(Some(interval))), Some(Switch(Some(timeout)))) if timeout <= interval => {
