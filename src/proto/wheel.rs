@@ -588,6 +588,63 @@ mod tests {
     }
 
     #[test]
+    fn f38_timers_on_exact_multiples_fire_once_and_never_early() {
+        // Multiples of the tick, of a turn, and of many turns; and as many from a start within a tick.
+        for start in [0, 10, 80, 12_345] {
+            let start = Micros::new(start * 1_000 + start % 7);
+            let mut wheel = Wheel::with_slots(ms(10), 8, start);
+            let deadlines: Vec<_> = [1, 7, 8, 9, 16, 64, 512, 4_096]
+                .map(|ticks| ms(10 * (floor(start, 10_000) + ticks)))
+                .into();
+            for (key, &deadline) in deadlines.iter().enumerate() {
+                wheel.schedule(key, deadline);
+            }
+            for (key, &deadline) in deadlines.iter().enumerate() {
+                let just_before = deadline - Micros::new(1);
+                assert_eq!(expired(&mut wheel, just_before), [], "{deadline:?}");
+                assert_eq!(wheel.deadline(key), Some(deadline));
+                assert_eq!(expired(&mut wheel, deadline), [key], "{deadline:?}");
+                assert_eq!(expired(&mut wheel, deadline), [], "{deadline:?}");
+            }
+            assert!(wheel.is_empty());
+        }
+    }
+
+    #[test]
+    fn f38_a_timer_that_is_cancelled_in_its_own_tick_does_not_fire() {
+        for limit in [1, 2, usize::MAX] {
+            let mut wheel = wheel();
+            (0..4).for_each(|key| wheel.schedule(key, ms(80)));
+            assert!(wheel.cancel(3));
+            let mut fired = Vec::new();
+            // The first to come up has all others cancelled that are still armed.
+            loop {
+                let mut due = Vec::new();
+                let is_more = wheel.advance(ms(80), limit, &mut due);
+                let mut has_fired = !fired.is_empty();
+                for key in due {
+                    if !has_fired {
+                        has_fired = true;
+                        (0..4).for_each(|other| {
+                            wheel.cancel(other);
+                        });
+                        // It arms itself again, for the tick that is: that is the next one.
+                        wheel.schedule(key, ms(80));
+                    }
+                    fired.push(key);
+                }
+                if !is_more {
+                    break;
+                }
+            }
+            assert_eq!(fired.len(), limit.min(3), "at most {limit} at once");
+            assert_eq!(expired(&mut wheel, Micros::new(89_999)), []);
+            assert_eq!(expired(&mut wheel, ms(90)), [fired[0]]);
+            assert_eq!(expired(&mut wheel, ms(10_000)), []);
+        }
+    }
+
+    #[test]
     fn a_refresh_to_later_is_a_store_until_the_old_slot_comes_up() {
         let mut wheel = wheel();
         wheel.schedule(0, ms(20));

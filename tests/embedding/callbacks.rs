@@ -9,7 +9,7 @@ use std::time::Duration;
 use heartwheel::close::{Cause, CloseCode};
 use heartwheel::proto::message::Message;
 use heartwheel::reactor::{
-    ClientConfig, ConnId, Context, Handler, Origin, Reactor, Rejection, WireFactory,
+    ClientConfig, ConnId, Context, Handler, Origin, Reactor, Rejection, TimerId, WireFactory,
 };
 use mio::Interest;
 
@@ -119,6 +119,47 @@ fn a_timer_set_within_its_own_callback_does_not_starve_the_turn() {
     let mut reactor = reactor();
     reactor.context().set_timer(Duration::ZERO, 1);
     drive(&mut reactor, &mut recorder, |seen| seen.seen.len() == 100);
+}
+
+#[test]
+fn f38_timers_armed_and_cancelled_in_callbacks_fire_once_each() {
+    const DELAY: Duration = Duration::from_millis(40);
+    const ROUNDS: u64 = 5;
+    let others: Rc<RefCell<Vec<TimerId>>> = Rc::default();
+    let theirs = Rc::clone(&others);
+    let mut recorder = Recorder::reacting(move |cx, seen| {
+        let &Seen::Timer(word, _) = seen else { return };
+        // Those that came due at the same time were armed after this one, which calls them off.
+        for other in theirs.borrow_mut().drain(..) {
+            assert!(cx.cancel_timer(other), "{word}: it has fired, or never was");
+        }
+        if word < ROUNDS {
+            cx.set_timer(DELAY, word + 1);
+            let again = [100, 101].map(|word| cx.set_timer(DELAY, word));
+            theirs.borrow_mut().extend(again);
+        }
+    });
+    let mut reactor = reactor();
+    let began = reactor.context().now();
+    reactor.context().set_timer(DELAY, 1);
+    let same_time = [100, 101].map(|word| reactor.context().set_timer(DELAY, word));
+    others.borrow_mut().extend(same_time);
+    let count = usize::try_from(ROUNDS).unwrap();
+    drive(&mut reactor, &mut recorder, |seen| seen.seen.len() >= count);
+    drive_for(&mut reactor, &mut recorder, DELAY * 2);
+    assert_eq!(reactor.next_timeout(), None, "nothing is armed any more");
+    let mut due = began;
+    let mut words = Vec::new();
+    for seen in &recorder.seen {
+        let &Seen::Timer(word, at) = seen else {
+            panic!("{seen:?}");
+        };
+        due = due + DELAY.into();
+        assert!(at >= due, "{word} at {at:?}, due at {due:?}");
+        due = at;
+        words.push(word);
+    }
+    assert_eq!(words, (1..=ROUNDS).collect::<Vec<_>>());
 }
 
 #[test]
