@@ -1,6 +1,7 @@
 //! Control frames: too many, wrong ones, and at the wrong time.
 
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -47,6 +48,62 @@ fn flood_without_reading(victim: &Victim, cause: &str, frame: impl Fn(Wire) -> V
             });
         }
     });
+}
+
+/// Others are answered as fast while clients ping a thousand times a second and read nothing. The times
+/// are taken in turns, with floods and without, and their middle and their slowest tenth compared: what
+/// else the machine does meets both alike.
+#[test]
+fn f13_others_are_answered_as_fast_beside_floods() {
+    const TURNS: usize = 4;
+    const EACH: usize = 90;
+    Victim::start(&WIRES, &SHORT_CLOSE).withstands(4 * MIB, |victim| {
+        let (mut calm, mut flooded) = (Vec::new(), Vec::new());
+        for _ in 0..TURNS {
+            calm.extend(victim.probe().measure(EACH));
+            let over = AtomicBool::new(false);
+            let floods = thread::scope(|scope| {
+                let flooding = WIRES.repeat(2).into_iter().map(|wire| {
+                    let over = &over;
+                    scope.spawn(move || flood_until(victim, wire, over))
+                });
+                let flooding: Vec<_> = flooding.collect();
+                flooded.extend(victim.probe().measure(EACH));
+                over.store(true, Ordering::Relaxed);
+                let each = flooding.into_iter().map(|flood| flood.join().unwrap());
+                each.sum::<usize>()
+            });
+            assert!(floods >= WIRES.len() * 2, "{floods} floods");
+        }
+        for times in [&mut calm, &mut flooded] {
+            times.sort_unstable();
+        }
+        for share in [50, 90] {
+            let [calm, flooded] = [&calm, &flooded].map(|times| times[times.len() * share / 100]);
+            let most = calm * 3 + Duration::from_millis(1);
+            println!("{share} of 100 are answered within {calm:?}, beside floods {flooded:?}");
+            assert!(
+                flooded <= most,
+                "{flooded:?} of {most:?}, and {calm:?} without"
+            );
+        }
+    });
+}
+
+/// Pings a thousand times a second, from one connection after the other, until it is over; returns how
+/// many were struck out.
+fn flood_until(victim: &Victim, wire: Wire, over: &AtomicBool) -> usize {
+    let mut struck_out = 0;
+    while !over.load(Ordering::Relaxed) || struck_out == 0 {
+        let peer = victim.open_narrow(wire);
+        while write(peer.stream(), &ping(wire, &[b'p'; 125]).repeat(10)) {
+            thread::sleep(Duration::from_millis(10));
+        }
+        let end = victim.end_of(peer.stream());
+        end.assert_closed(wire, "ping_flood", 1008);
+        struck_out += 1;
+    }
+    struck_out
 }
 
 #[test]
@@ -150,7 +207,12 @@ fn f15_wrong_pongs_are_counted_apart_from_those_that_nobody_asked_for() {
         let Arrival::Ping(token) = token else {
             panic!("{token:?} instead of a ping");
         };
-        for wrong in [&b""[..], b"abc", &[token.as_slice(), &[0]].concat(), &[0; 125]] {
+        for wrong in [
+            &b""[..],
+            b"abc",
+            &[token.as_slice(), &[0]].concat(),
+            &[0; 125],
+        ] {
             peer.send_pong(wrong);
         }
         peer.send_close(1000);

@@ -1,5 +1,6 @@
 //! More connections than anybody needs.
 
+use std::collections::VecDeque;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Shutdown};
 use std::process::Command;
@@ -7,11 +8,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::attacker::{assert_echo, connect, only_status, read_to_end, reset, write};
-use crate::probe::{Talk, on_processor};
+use crate::probe::{Talk, delayed, on_processor};
 use crate::support::PATIENCE;
 use crate::support::Wire::{self, Line, WebSocket};
 use crate::support::program::Server;
-use crate::support::raw::{RawPeer, handshake};
+use crate::support::raw::{Arrival, RawPeer, handshake};
 use crate::victim::Victim;
 use crate::{MIB, WIRES};
 
@@ -182,4 +183,92 @@ fn f24_a_flood_that_takes_all_descriptors_pauses_accepting_and_nothing_else() {
         victim.ended(300);
         assert_eq!(pauses(), before + 1, "one line for each episode");
     });
+}
+
+/// What a test merely waited for a processor is left out, as the probe does it; of several tries the
+/// middle one counts.
+#[test]
+fn f24_beats_stay_on_time_and_a_place_is_taken_soon_after_a_close() {
+    const BEATS: usize = 12;
+    const TRIES: usize = 9;
+    let interval = Duration::from_millis(200);
+    let mut limited = Command::new("prlimit");
+    limited.arg("--nofile=150:150");
+    let args = [
+        "--interval",
+        "200ms",
+        "--timeout",
+        "60s",
+        "--ping-slack",
+        "off",
+    ];
+    let server = Server::start_under(limited, &[Line], &args);
+    let (port, pid) = (server.port(Line), server.process().pid());
+    let mut held: Vec<_> = (0..5).map(|_| RawPeer::connect(Line, port)).collect();
+    for peer in &held {
+        server.wait_open(peer.local_port());
+    }
+    let crowd: Vec<_> = (0..300).map(|_| RawPeer::connect(Line, port)).collect();
+    server.process().wait_logged("the pause", |line| {
+        line.text.contains("pauses: ").then_some(())
+    });
+    // Whatever the server has no room for waits in the kernel's queue, in the order of its coming.
+    let is_open = |peer: &RawPeer| {
+        server
+            .process()
+            .find(|line| {
+                let peer_addr = line.event("open")?["peer"].as_str()?;
+                (peer_addr == peer.local_addr().to_string()).then_some(())
+            })
+            .is_some()
+    };
+
+    // Those who were there before beat on.
+    let beating: Vec<_> = held
+        .drain(..)
+        .map(|mut peer| {
+            thread::spawn(move || {
+                let mut at = Vec::new();
+                while at.len() <= BEATS {
+                    match peer.next() {
+                        Arrival::Ping(token) => {
+                            at.push(Instant::now());
+                            peer.send_pong(&token);
+                        }
+                        other => panic!("{other:?} instead of a ping"),
+                    }
+                }
+                (at, peer)
+            })
+        })
+        .collect();
+    let mut off = Vec::new();
+    for beats in beating {
+        let (at, peer) = beats.join().unwrap();
+        let gaps = at.windows(2).map(|pair| pair[1] - pair[0]);
+        off.extend(gaps.map(|gap| gap.abs_diff(interval)));
+        held.push(peer);
+    }
+    off.sort_unstable();
+    let middle = off[off.len() / 2];
+    assert!(middle <= Duration::from_millis(20), "off by {off:?}");
+
+    let mut places = Vec::new();
+    let mut waiting = VecDeque::from(crowd);
+    while waiting.front().is_some_and(is_open) {
+        held.extend(waiting.pop_front());
+    }
+    for _ in 0..TRIES {
+        let mut next = waiting.pop_front().unwrap();
+        assert!(!is_open(&next), "it was to wait");
+        let (began, wait) = (Instant::now(), delayed(pid));
+        drop(held.pop());
+        next.send_ping(b"");
+        while next.next() != Arrival::Pong {}
+        places.push(began.elapsed().saturating_sub(delayed(pid) - wait));
+        held.push(next);
+    }
+    places.sort_unstable();
+    let middle = places[TRIES / 2];
+    assert!(middle <= Duration::from_millis(200), "{places:?}");
 }

@@ -5,8 +5,8 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -29,6 +29,8 @@ struct State {
     answers: AtomicU64,
     /// Microseconds that the slowest answer took.
     worst: AtomicU64,
+    /// What each answer took since somebody asked last.
+    took: Mutex<Vec<Duration>>,
 }
 
 /// What the probe says.
@@ -81,6 +83,15 @@ impl Probe {
         Duration::from_micros(self.state.worst.swap(0, Ordering::AcqRel))
     }
 
+    /// Measures so many answers from now on, and returns what each took.
+    pub(crate) fn measure(&self, count: usize) -> Vec<Duration> {
+        self.state.took.lock().unwrap().clear();
+        // The one that is under way began before.
+        self.wait_answers(count as u64 + 1);
+        let mut took = self.state.took.lock().unwrap();
+        took.drain(1..).collect()
+    }
+
     /// Lets it say goodbye, which must be answered in good order.
     pub(crate) fn finish(self) {
         self.state.stop.store(true, Ordering::Release);
@@ -106,6 +117,7 @@ impl State {
                 let took = began.elapsed().saturating_sub(delayed);
                 let micros = u64::try_from(took.as_micros()).unwrap();
                 self.worst.fetch_max(micros, Ordering::AcqRel);
+                self.took.lock().unwrap().push(took);
                 self.answers.fetch_add(1, Ordering::AcqRel);
             }
             thread::sleep(PACE);
@@ -147,7 +159,7 @@ fn say_goodbye(peer: &mut RawPeer, wire: Wire) {
 
 /// Returns for how long, in all, the server's loop and this thread were ready to run and had no
 /// processor.
-fn delayed(server: Pid) -> Duration {
+pub(crate) fn delayed(server: Pid) -> Duration {
     let server = format!("/proc/{}/schedstat", server.as_raw_nonzero());
     scheduled(&server, 1) + scheduled("/proc/thread-self/schedstat", 1)
 }
