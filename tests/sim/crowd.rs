@@ -841,3 +841,107 @@ fn f25_pings_of_connections_that_arrive_at_once_stay_spread() {
         assert!(world.conns.iter().all(|conn| conn.end.is_none()));
     }
 }
+
+#[test]
+fn f36_many_take_another_policy_and_nobody_who_answers_ends() {
+    const COUNT: usize = 10_000;
+    const PIECE: usize = 500;
+    let second = Micros::from_secs(1);
+    let (slow, quick) = (0, 1);
+    let kinds = vec![
+        Kind::new(Speech::WebSocket, 30, 60),
+        Kind::new(Speech::WebSocket, 10, 25),
+    ];
+    let (interval, timeout) = (kinds[quick].interval, kinds[quick].timeout);
+    let mut world = World::new(SEED + 36, Micros::ZERO, kinds);
+    world.run_to(Micros::from_secs(3));
+    let change = Micros::from_secs(100);
+    for n in 0..COUNT {
+        // One in four falls silent shortly before the change or after it.
+        let silent_from = match n % 4 {
+            0 => world.dice.span(
+                change - Micros::from_secs(20),
+                change + Micros::from_secs(20),
+            ),
+            _ => NEVER,
+        };
+        let answer = world.dice.span(second, Micros::from_secs(14));
+        let gap = (Micros::ZERO, Micros::ZERO);
+        world.connect(
+            slow,
+            Script {
+                silent_from,
+                answer,
+                gap,
+            },
+        );
+    }
+    world.run_to(change);
+    assert!(world.conns.iter().all(|conn| conn.end.is_none()));
+
+    // As many at once as a turn has time for, so that the last ones change a fifth of a second later.
+    let (policy, mut changed) = (world.kinds[quick].1, Vec::new());
+    for piece in 0..COUNT / PIECE {
+        world.run_to(change + TICK.saturating_mul(piece as u64));
+        for key in piece * PIECE..(piece + 1) * PIECE {
+            let conn = &mut world.conns[key];
+            conn.session.set_policy(&world.env, world.now, policy);
+            conn.kind = quick;
+            changed.push(world.now.at);
+            world.rearm(key);
+        }
+    }
+    assert!(
+        world.conns.iter().all(|conn| conn.end.is_none()),
+        "an end at the change"
+    );
+
+    // The phases are scaled: pings are as flat in the new intervals as they were in the old ones, and
+    // each is on the new grid, which the world looks at.
+    let from = world.now.at + TICK;
+    world.run_to(from);
+    world.pings = Some(Vec::new());
+    world.run_to(from + interval);
+    let mean = u32::try_from(COUNT / 100).unwrap();
+    assert_flat(&world.pings.take().unwrap(), from, mean, "first");
+
+    world.run_to(change + Micros::from_secs(100));
+    let mut ends = Vec::new();
+    for (key, conn) in world.conns.iter().enumerate() {
+        let about = format!("{key} {:?} proof {:?}", conn.script, conn.proof);
+        let Some((at, _)) = conn.end else {
+            assert_eq!(conn.script.silent_from, NEVER, "still there: {about}");
+            continue;
+        };
+        assert!(conn.script.silent_from < NEVER, "it has answered: {about}");
+        // The later of the last proof and the first ping under the new policy; what has come since the
+        // change is a proof like any other, and asks for no ping before it counts.
+        let phase = (u128::from(interval.as_micros()) * u128::from(conn.fraction)) >> 32;
+        let phase = Micros::new(u64::try_from(phase).unwrap());
+        let behind = (changed[key] - phase).as_micros();
+        let asked = phase + interval.saturating_mul(behind.div_ceil(interval.as_micros()));
+        let due = match conn.proof > changed[key] {
+            true => conn.proof + timeout,
+            false => asked + timeout,
+        };
+        assert!(at >= due, "early, at {at:?} of {due:?}: {about}");
+        assert!(
+            at <= due + TICK + TICK,
+            "late, at {at:?} of {due:?}: {about}"
+        );
+        ends.push(at);
+    }
+    assert_eq!(ends.len(), COUNT / 4);
+    // Nor do those who are dead end in a mass, although all were due in the old policy's time.
+    ends.sort_unstable();
+    let tenth = Micros::from_millis(100);
+    let most = (0..ends.len()).map(|first| {
+        let window = ends[first..].iter();
+        window.take_while(|&&at| at < ends[first] + tenth).count()
+    });
+    let (most, mean) = (most.max().unwrap(), COUNT / 4 / 100);
+    assert!(
+        most <= 2 * mean,
+        "{most} ends within 100 ms, a mean of {mean}"
+    );
+}

@@ -508,3 +508,72 @@ fn f49_a_connection_that_is_not_read_is_not_silent_while_bytes_wait() {
     sim.run_to(Micros::from_secs(900));
     assert_eq!(ends_of(&sim, SERVER).len(), 0);
 }
+
+#[test]
+fn f26_a_thousand_that_lose_their_server_come_back_evenly() {
+    const COUNT: usize = 1_000;
+    let mut script = script(Speech::Binary, answers(), answers(), 1);
+    for direction in &mut script.paths[0].to {
+        direction.delay = Micros::ZERO;
+    }
+    let targets = &mut script.hosts[CLIENT].program.targets;
+    *targets = vec![targets[0].clone(); COUNT];
+    let mut sim = script.begin(false);
+    let held = |sim: &Sim, host| sim.world().book.held_by(host).count();
+    let lost = Micros::from_secs(100);
+    sim.run_to(lost);
+    assert_eq!(held(&sim, SERVER), COUNT);
+    sim.act(Act::Kill(SERVER));
+    sim.act(Act::Start(SERVER));
+    // How many there are at the end of each hundredth of a second, from the loss on.
+    let step = Micros::from_millis(10);
+    let back: Vec<_> = (1..=51)
+        .map(|steps| {
+            sim.run_to(lost + step.saturating_mul(steps));
+            held(&sim, SERVER)
+        })
+        .collect();
+    assert_eq!(
+        back[3], 0,
+        "some are back before the shortest delay is over"
+    );
+    assert_eq!(back[50], COUNT, "some are not back after the longest one");
+    // In any tenth of a second at most 1.5 times the mean: there are four and a half of them.
+    let most = COUNT * 3 / 2 * 2 / 9;
+    for window in back.windows(11) {
+        let came = window[10] - window[0];
+        assert!(
+            came <= most,
+            "{came} within 100 ms, at most {most}: {back:?}"
+        );
+    }
+}
+
+#[test]
+fn f28_after_hours_without_trouble_a_blip_costs_half_a_second() {
+    for speech in SPEECHES {
+        let mut sim = script(speech, beats(), beats(), 1).begin(false);
+        let is_back = |sim: &Sim| sim.world().book.held_by(SERVER).count() == 1;
+        // Trouble from long ago, which made its delays grow.
+        sim.run_to(Micros::from_secs(40));
+        sim.act(Act::Kill(SERVER));
+        sim.run_to(Micros::from_secs(400));
+        sim.act(Act::Start(SERVER));
+        sim.run_to(Micros::from_millis(400_600));
+        assert!(!is_back(&sim), "no delay has grown");
+        let blip = Micros::from_secs(5 * 3_600);
+        sim.run_to(blip);
+        assert!(is_back(&sim));
+        sim.act(Act::Kill(SERVER));
+        sim.act(Act::Start(SERVER));
+        assert!(!is_back(&sim));
+        // What the two directions of the path take, twice: to hear of it, and to come back.
+        let path = Micros::from_millis(2 * 4 * 5);
+        sim.run_to(blip + Micros::from_millis(500) + path);
+        assert!(is_back(&sim), "{speech:?}");
+        assert_eq!(
+            ends_of(&sim, CLIENT).last().unwrap().evidence.cause,
+            Cause::PeerEof
+        );
+    }
+}
