@@ -5,7 +5,7 @@
 mod support;
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr};
 
 use rustix::process::Pid;
 use support::crowd::Crowd;
@@ -65,16 +65,22 @@ fn bytes_each(ip: IpAddr) -> f64 {
     each
 }
 
-#[test]
-fn an_idle_websocket_connection_takes_at_most_144_bytes_and_160_over_ipv6() {
-    let ipv4 = bytes_each(Ipv4Addr::LOCALHOST.into());
-    assert_at_most(144, ipv4);
-    if let Err(error) = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)) {
-        println!("skipped: this machine has no ::1: {error}");
-        return;
+/// Takes more than 4 096 descriptors, so that one must ask for it.
+mod large {
+    use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
+
+    #[test]
+    #[ignore = "takes 7 000 descriptors"]
+    fn an_idle_websocket_connection_takes_at_most_144_bytes_and_160_over_ipv6() {
+        let ipv4 = super::bytes_each(Ipv4Addr::LOCALHOST.into());
+        super::assert_at_most(144, ipv4);
+        if let Err(error) = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)) {
+            println!("skipped: this machine has no ::1: {error}");
+            return;
+        }
+        let ipv6 = super::bytes_each(Ipv6Addr::LOCALHOST.into());
+        super::assert_at_most(160, ipv6);
     }
-    let ipv6 = bytes_each(Ipv6Addr::LOCALHOST.into());
-    assert_at_most(160, ipv6);
 }
 
 #[track_caller]

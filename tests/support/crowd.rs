@@ -3,8 +3,8 @@
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,30 @@ struct Shared {
     answered: AtomicU64,
     lost: AtomicU64,
     over: AtomicBool,
+    /// When each Close frame was read, and its code.
+    goodbyes: Mutex<Vec<(Instant, u16)>>,
+}
+
+impl Shared {
+    /// Notes what a member heard, or that it has met its end.
+    fn note(&self, heard: Option<Heard>) {
+        let Some(heard) = heard else {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
+        self.answered.fetch_add(heard.pings, Ordering::Relaxed);
+        if let Some(code) = heard.goodbye {
+            let mut goodbyes = self.goodbyes.lock().unwrap();
+            goodbyes.push((Instant::now(), code));
+        }
+    }
+}
+
+/// What a member heard and answered.
+#[derive(Default)]
+struct Heard {
+    pings: u64,
+    goodbye: Option<u16>,
 }
 
 impl Crowd {
@@ -64,6 +88,21 @@ impl Crowd {
         self.shared.lost.load(Ordering::Relaxed)
     }
 
+    /// Returns when each member heard the server say goodbye, and with which code.
+    pub(crate) fn goodbyes(&self) -> Vec<(Instant, u16)> {
+        self.shared.goodbyes.lock().unwrap().clone()
+    }
+
+    /// Waits until so many have heard the server say goodbye.
+    pub(crate) fn wait_for_goodbyes(&self, count: usize) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.goodbyes().len() < count {
+            let heard = self.goodbyes().len();
+            assert!(Instant::now() < deadline, "{heard} goodbyes of {count}");
+            thread::sleep(GLANCE);
+        }
+    }
+
     pub(crate) fn wait_for_answers(&self, count: u64) {
         let deadline = Instant::now() + PATIENCE;
         while self.answered() < count {
@@ -98,8 +137,8 @@ impl Member {
         }
     }
 
-    /// Reads to would-block and answers pings; returns how many, or nothing at the end.
-    fn answer(&mut self) -> Option<u64> {
+    /// Reads to would-block and answers pings and Closes; returns nothing at the end.
+    fn answer(&mut self) -> Option<Heard> {
         let mut buffer = [0; 4096];
         loop {
             match self.stream.read(&mut buffer) {
@@ -109,7 +148,7 @@ impl Member {
                 Err(_) => return None,
             }
         }
-        let mut answered = 0;
+        let mut heard = Heard::default();
         while let Some((first, payload)) = unmasked_frame(&self.rx) {
             let is_ping = first == PING;
             assert!(
@@ -119,10 +158,15 @@ impl Member {
             let opcode = if is_ping { PONG } else { CLOSE };
             let answer = masked_frame(opcode, &self.rx[payload.clone()]);
             self.stream.write_all(&answer).ok()?;
+            if is_ping {
+                heard.pings += 1;
+            } else {
+                let code = self.rx[payload.clone()].first_chunk();
+                heard.goodbye = Some(code.map_or(0, |code| u16::from_be_bytes(*code)));
+            }
             self.rx.drain(..payload.end);
-            answered += u64::from(is_ping);
         }
-        Some(answered)
+        Some(heard)
     }
 }
 
@@ -141,27 +185,24 @@ fn hold(mut members: Vec<Member>, shared: &Shared) {
             .register(&mut member.stream, Token(index), Interest::READABLE)
             .unwrap();
         // What came with the handshake gives no event any more.
-        shared
-            .answered
-            .fetch_add(member.answer().unwrap(), Ordering::Relaxed);
+        shared.note(member.answer());
     }
     let mut events = Events::with_capacity(1024);
     while !shared.over.load(Ordering::Relaxed) {
         poll.poll(&mut events, Some(GLANCE)).unwrap();
         for event in &events {
-            match members[event.token().0].answer() {
-                Some(count) => shared.answered.fetch_add(count, Ordering::Relaxed),
-                None => shared.lost.fetch_add(1, Ordering::Relaxed),
-            };
+            shared.note(members[event.token().0].answer());
         }
     }
 }
 
 /// Both ends of all connections need a descriptor, and some systems start with 1024.
-fn raise_descriptor_limit(connections: usize) {
+pub(crate) fn raise_descriptor_limit(connections: usize) {
     let open = fs::read_dir("/proc/self/fd").unwrap().count();
     let limit = getrlimit(Resource::Nofile);
-    let enough = (open + connections) as u64 + 200;
+    // Other tests of this process, which run at the same time, have enough in what all may take.
+    let most = limit.maximum.unwrap_or(u64::MAX);
+    let enough = ((open + connections) as u64 + 200).max(4_096.min(most));
     if limit.current.is_some_and(|current| current < enough) {
         let raised = Rlimit {
             current: Some(enough),

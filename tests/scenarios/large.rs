@@ -1,0 +1,34 @@
+//! Tests that take more than 4 096 descriptors, or a minute: one asks for them by
+//! `cargo test large:: -- --ignored`, and `.ci/run` does.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::{arrivals, churn, departures};
+
+/// Waits until no other of these tests runs: the limit of descriptors is that of the whole process.
+fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[test]
+#[ignore = "takes 18 000 descriptors"]
+fn f25_eighteen_thousand_that_rush_in_are_all_there() {
+    let _alone = alone();
+    arrivals::rush_in(18_000);
+}
+
+#[test]
+#[ignore = "takes 10 000 descriptors"]
+fn f30_ten_thousand_are_let_go_evenly_over_the_window() {
+    let _alone = alone();
+    departures::let_go_evenly(10_000, Duration::from_secs(8));
+}
+
+#[test]
+#[ignore = "takes a minute"]
+fn f44_after_a_minute_of_churn_the_program_is_as_small_as_before() {
+    let _alone = alone();
+    churn::come_and_go_for(Duration::from_secs(60));
+}
