@@ -24,6 +24,7 @@ use crate::flags::{HeartbeatFlags, LimitFlags, check, in_words, warn};
 use crate::output::{Form, Output};
 use crate::record::Record;
 use crate::signals::{self, Signals};
+use crate::stream::LAST_MOMENT;
 use crate::unsent::Unsent;
 use crate::values::{count, escape, header, hex_preview, log_level, show_micros, time};
 use crate::{FAILED, Failure, UNREACHABLE, start_logging};
@@ -32,7 +33,8 @@ use crate::{FAILED, Failure, UNREACHABLE, start_logging};
 ///
 /// Lines from standard input are sent, messages are printed. Pings go out every 5s and a server that is
 /// silent for 12.5s is given up, unless flags say otherwise; on tcp+raw there are no pings, and silence
-/// is borne. Ctrl-C closes in good order and sums up. Exit codes: 0 after a normal end, 1 if the
+/// is borne. While more than 1 MiB of output waits for its reader nothing is read from the server, so no
+/// message is lost. Ctrl-C closes in good order and sums up. Exit codes: 0 after a normal end, 1 if the
 /// connection failed, 2 for a bad command line, 3 if the server could not be reached.
 #[derive(Debug, Args)]
 pub(crate) struct ConnectArgs {
@@ -77,6 +79,11 @@ pub(crate) struct ConnectArgs {
     /// Print events as JSON, one object a line
     #[arg(long)]
     json: bool,
+
+    /// Print texts whole that are nothing but control characters, too: each takes up to six times its
+    /// size [default: cut where their escapes come to 1MiB]
+    #[arg(long)]
+    whole: bool,
 }
 
 /// Runs the command.
@@ -95,12 +102,16 @@ pub(crate) fn run(args: &ConnectArgs) -> Result<ExitCode, Failure> {
     output.say(&format!("{}: {}", escape(&args.url), in_words(&heartbeat)));
     output.flush();
 
+    let remote = reactor.remote();
     let mut session = Session {
         output,
         signals,
         client,
         conn: None,
-        input: Input::start(reactor.remote())?,
+        is_paused: false,
+        remote: reactor.remote(),
+        is_whole: args.whole,
+        input: Input::start(remote)?,
         wire,
         pings: heartbeat.interval.is_some(),
         count: args.count.map(|count| count as u64),
@@ -208,6 +219,11 @@ struct Session {
     client: ClientId,
     /// The open connection.
     conn: Option<ConnId>,
+    /// Whether nothing is read until our own reader has caught up.
+    is_paused: bool,
+    remote: Remote,
+    /// Whether texts are never cut.
+    is_whole: bool,
     input: Input,
     wire: WireKind,
     /// Whether we ping.
@@ -266,6 +282,26 @@ impl Session {
         }
     }
 
+    /// Reads no more while much waits for whoever reads our output: no message is lost, and the server
+    /// feels it.
+    fn keep_pace(&mut self, cx: &mut Context<'_, ()>) {
+        let Some(id) = self.conn else { return };
+        if self.output.waiting() <= MUCH {
+            if std::mem::take(&mut self.is_paused) {
+                cx.resume(id);
+            }
+        } else if !self.is_paused {
+            self.is_paused = true;
+            cx.pause(id);
+            self.output.flush();
+            let remote = self.remote.clone();
+            // Full means that the loop is called anyway, and gone that nobody waits.
+            self.output.stream().wake_when_drained(move || {
+                remote.notify(CAUGHT_UP).ok();
+            });
+        }
+    }
+
     /// Ends in good order: with a closing handshake where there is a connection.
     fn end(&mut self, cx: &mut Context<'_, ()>) {
         self.ending = Ending::InGoodOrder;
@@ -301,7 +337,7 @@ impl Session {
                 .time("rtt_avg", mean)
                 .time("rtt_max", max);
         }
-        self.output.record(
+        self.output.record_in_any_case(
             &summary
                 .number("messages_in", stats.messages_in)
                 .number("messages_out", stats.messages_out)
@@ -312,8 +348,19 @@ impl Session {
                     stats.causes().map(|(cause, count)| (cause.label(), count)),
                 ),
         );
-        self.output.finish();
-        exit_code(self.ending, &self.last, self.was_open)
+        let (ending, signals, began) = (self.ending, &mut self.signals, Instant::now());
+        // Who has not asked us to end gets all of what came, however slowly he reads.
+        let is_worth = || match ending {
+            Ending::No => !signals.is_asked(),
+            Ending::InGoodOrder | Ending::AtOnce => began.elapsed() < LAST_MOMENTS,
+        };
+        // What came is not lost to one who pauses; our own last words are.
+        let patience = match ending {
+            Ending::No => PATIENCE,
+            Ending::InGoodOrder | Ending::AtOnce => LAST_MOMENT,
+        };
+        self.output.finish(patience, is_worth);
+        exit_code(ending, &self.last, self.was_open)
     }
 }
 
@@ -388,29 +435,25 @@ impl Handler for Session {
             cx.ping(id);
         }
         self.send_input(cx);
+        self.is_paused = false;
+        self.keep_pace(cx);
     }
 
-    fn on_message(&mut self, _: &mut Context<'_, ()>, _: ConnId, message: Message<'_>) {
-        let record = Record::new("message");
-        let length = message.data().len();
-        self.output.record(&match message.as_text() {
-            Some(text) => record
-                .phrase(format!("< {}", escape(text)))
-                .word("kind", "text")
-                .number("len", length as u64)
-                .quoted("text", text),
-            None => {
-                let hex = hex_preview(message.data(), PREVIEW);
-                record
-                    .phrase(format!(
-                        "< {length} bytes: {hex}{}",
-                        readable(message.data())
-                    ))
+    fn on_message(&mut self, cx: &mut Context<'_, ()>, _: ConnId, message: Message<'_>) {
+        let data = message.data();
+        if let Some(text) = message.as_text() {
+            self.output.text(text, self.is_whole);
+        } else {
+            let hex = hex_preview(data, PREVIEW);
+            self.output.record(
+                &Record::new("message")
+                    .phrase(format!("< {} bytes: {hex}{}", data.len(), readable(data)))
                     .word("kind", "binary")
-                    .number("len", length as u64)
-                    .word("hex", hex)
-            }
-        });
+                    .number("len", data.len() as u64)
+                    .word("hex", hex),
+            );
+        }
+        self.keep_pace(cx);
     }
 
     fn on_pong(&mut self, cx: &mut Context<'_, ()>, _: ConnId, rtt: Option<Micros>) {
@@ -434,6 +477,7 @@ impl Handler for Session {
 
     fn on_close(&mut self, cx: &mut Context<'_, ()>, closed: Closed<'_, ()>) {
         self.conn = None;
+        self.is_paused = false;
         self.last = Outcome::of_end(self.wire, closed.evidence);
         self.output
             .record(&Record::new("closed").evidence(closed.evidence, closed.reason));
@@ -494,7 +538,9 @@ impl Handler for Session {
     }
 
     fn on_notify(&mut self, cx: &mut Context<'_, ()>, _: u64) {
+        // Whatever the word: one of the two may not have found room.
         self.send_input(cx);
+        self.keep_pace(cx);
     }
 }
 
@@ -596,11 +642,23 @@ const MOST_CONNECTIONS: usize = 4;
 /// What a Close frame without a code stands for (RFC 6455, section 7.1.5).
 const NO_STATUS: CloseCode = CloseCode::new(1005);
 
-/// Bytes of a binary message that are shown.
-const PREVIEW: usize = 32;
+/// Bytes of output that may wait while messages are read.
+const MUCH: usize = 1024 * 1024;
+
+/// The word for the loop that there is room for output again; that there is input has the other.
+const CAUGHT_UP: u64 = 1;
+
+/// Time that a reader who stands still is given where nobody asked us to end.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Time that a slow reader is given at the end once we were asked for it.
+const LAST_MOMENTS: Duration = Duration::from_secs(5);
 
 /// Lines read ahead.
 const LINES: usize = 64;
+
+/// Bytes of a binary message that are shown.
+const PREVIEW: usize = 32;
 
 #[cfg(test)]
 mod tests {

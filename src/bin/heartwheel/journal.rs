@@ -7,6 +7,7 @@ use heartwheel::close::Cause;
 
 use crate::output::{Form, Output};
 use crate::record::{Record, join_counts};
+use crate::stream::LAST_MOMENT;
 
 /// Tells of connections, so that a person can follow.
 ///
@@ -80,7 +81,9 @@ impl Journal {
     /// Ends the program's output.
     pub(crate) fn finish(mut self) {
         self.write_sums();
-        self.output.finish();
+        let began = Instant::now();
+        let is_worth = || began.elapsed() < LAST_MOMENTS;
+        self.output.finish(LAST_MOMENT, is_worth);
     }
 
     /// Begins a new second where the old one is over.
@@ -154,6 +157,10 @@ impl Second {
 
 /// Events a second that are told one by one.
 const MOST_LINES: u32 = 50;
+
+/// Time that readers are given at the end who are slow and yet read: supervisors soon run out of
+/// patience.
+const LAST_MOMENTS: Duration = Duration::from_secs(5);
 
 const SECOND: Duration = Duration::from_secs(1);
 

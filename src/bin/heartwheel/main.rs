@@ -9,20 +9,26 @@ mod record;
 mod serve;
 mod shards;
 mod signals;
+mod stream;
+mod text;
 mod unsent;
 mod usage;
 mod values;
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt;
 use std::io::Write;
+use std::panic::{self, PanicHookInfo};
 use std::process::ExitCode;
-use std::time::SystemTime;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
 
 use clap::{Parser, Subcommand};
 use heartwheel::error::{ConfigError, Error};
 use humantime::format_rfc3339_millis;
-use log::LevelFilter;
+use log::{Level, LevelFilter};
 
+use crate::stream::{LAST_MOMENT, LogLines};
 use crate::values::escape;
 
 /// Holds very many TCP and WebSocket connections, proves each alive with heartbeats and says why each
@@ -41,6 +47,13 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    panic::set_hook(Box::new(tell_panic));
+    let code = run();
+    finish_errors();
+    code
+}
+
+fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage::refuse(&error),
@@ -111,22 +124,56 @@ impl From<Error> for Failure {
     }
 }
 
-/// Writes a line to standard error, if that is still there.
+/// Writes a line to standard error, without waiting for its reader.
 fn complain(line: fmt::Arguments<'_>) {
-    writeln!(std::io::stderr(), "{line}").ok();
+    if let Some(errors) = stream::errors() {
+        errors.push(format!("{line}\n"), 1);
+    }
+}
+
+/// Gives standard error time for what it has still to take, while somebody reads.
+fn finish_errors() {
+    if let Some(errors) = stream::errors() {
+        let began = Instant::now();
+        errors.finish(began, LAST_MOMENT, || began.elapsed() < LAST_MOMENTS);
+    }
+}
+
+/// Says what the standard library would say of a panic, but waits for nobody who does not read.
+fn tell_panic(info: &PanicHookInfo<'_>) {
+    let this = thread::current();
+    let mut said = format!("thread '{}' {info}", this.name().unwrap_or("<unnamed>"));
+    let trace = Backtrace::capture();
+    if trace.status() == BacktraceStatus::Captured {
+        said = format!("{said}\nstack backtrace:\n{trace}");
+    }
+    for line in said.lines() {
+        complain(format_args!("{}", escape(line)));
+    }
+    finish_errors();
 }
 
 /// Sends log records to standard error, each with the wall clock's time (RFC 3339, UTC).
 fn start_logging(level: LevelFilter) {
     env_logger::Builder::new()
         .filter_level(level)
+        .target(env_logger::Target::Pipe(Box::new(LogLines)))
         .format(|out, record| {
-            let level = record.level().as_str().to_ascii_lowercase();
-            let now = format_rfc3339_millis(SystemTime::now());
-            writeln!(out, "{now} {level}: {}", escape(&record.args().to_string()))
+            let line = log_line(record.level(), &record.args().to_string());
+            out.write_all(line.as_bytes())
         })
         .init();
 }
+
+/// Writes a line of the log, with its end.
+fn log_line(level: Level, said: &str) -> String {
+    let level = level.as_str().to_ascii_lowercase();
+    let now = format_rfc3339_millis(SystemTime::now());
+    format!("{now} {level}: {}\n", escape(said))
+}
+
+/// Time that a slow reader of standard error is given at the end.
+const LAST_MOMENTS: Duration = Duration::from_secs(5);
 
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;

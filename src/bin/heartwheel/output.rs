@@ -1,14 +1,14 @@
-//! Standard output, written by a thread of its own: the loop never waits for a reader.
+//! Events on standard output.
 
-use std::io::{self, IsTerminal, Write};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Receiver, Sender};
-use std::thread;
-use std::time::Duration;
+#[cfg(test)]
+use std::io::Write;
+use std::io::{self, IsTerminal};
+use std::time::{Duration, Instant};
 
 use crate::Failure;
 use crate::record::Record;
+use crate::stream::{Kind, Stream};
+use crate::text::LongText;
 
 /// Where events go.
 ///
@@ -20,12 +20,9 @@ pub(crate) struct Output {
     /// Columns to keep to, on a terminal.
     width: Option<usize>,
     lines: String,
-    /// Lines lost since the last one that was not.
-    dropped: u64,
-    to_writer: Sender<String>,
-    /// Bytes handed to the writer and not written yet.
-    waiting: Arc<AtomicUsize>,
-    written: Receiver<()>,
+    /// How many these are.
+    count: u64,
+    stream: Stream,
 }
 
 /// How events are written.
@@ -52,129 +49,156 @@ impl Form {
 impl Output {
     /// Starts the thread that writes to standard output.
     pub(crate) fn start(form: Form) -> Result<Self, Failure> {
-        let mut output = Self::to(form, io::stdout())?;
-        output.width = io::stdout().is_terminal().then(terminal_width);
-        Ok(output)
+        let stream = Stream::start(kind(form), rustix::stdio::stdout()).map_err(no_thread)?;
+        Ok(Self {
+            width: io::stdout().is_terminal().then(terminal_width),
+            ..Self::over(form, stream)
+        })
     }
 
     /// Starts a thread that writes to somewhere else.
+    #[cfg(test)]
     pub(crate) fn to(form: Form, sink: impl Write + Send + 'static) -> Result<Self, Failure> {
-        let (to_writer, lines) = mpsc::channel();
-        let (done, written) = mpsc::channel();
-        let waiting = Arc::new(AtomicUsize::new(0));
-        let writer = Writer {
-            sink,
-            waiting: Arc::clone(&waiting),
-        };
-        thread::Builder::new()
-            .name("heartwheel-output".into())
-            .spawn(move || {
-                writer.run(&lines);
-                drop(done);
-            })
-            .map_err(|error| Failure::failed(format!("cannot start a thread: {error}")))?;
-        Ok(Self {
+        let stream = Stream::start_with(kind(form), sink).map_err(no_thread)?;
+        Ok(Self::over(form, stream))
+    }
+
+    fn over(form: Form, stream: Stream) -> Self {
+        Self {
             form,
             width: None,
             lines: String::new(),
-            dropped: 0,
-            to_writer,
-            waiting,
-            written,
-        })
+            count: 0,
+            stream,
+        }
     }
 
     pub(crate) fn form(&self) -> Form {
         self.form
     }
 
+    pub(crate) fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
     /// Adds an event.
     pub(crate) fn record(&mut self, record: &Record) {
-        if self.form == Form::Quiet {
-            return;
+        if self.form != Form::Quiet && self.stream.admits_line() {
+            self.write(record);
+            self.end_line();
         }
-        if self.is_full() {
-            self.dropped += 1;
-            return;
-        }
-        self.report_dropped();
+    }
+
+    /// Adds the event that sums up, and which is never dropped.
+    pub(crate) fn record_in_any_case(&mut self, record: &Record) {
+        self.flush();
         self.write(record);
+        if !self.lines.is_empty() {
+            self.stream
+                .push_in_any_case(std::mem::take(&mut self.lines));
+        }
     }
 
     /// Adds a line for people alone.
     pub(crate) fn say(&mut self, line: &str) {
-        if self.form == Form::Lines && !self.is_full() {
+        if self.form == Form::Lines && self.stream.admits_line() {
             self.lines.push_str(line);
             self.lines.push('\n');
+            self.end_line();
         }
+    }
+
+    /// Adds a text message, cut where it is nothing but control characters unless it must be whole.
+    pub(crate) fn text(&mut self, text: &str, is_whole: bool) {
+        if self.form == Form::Quiet || !self.stream.admits_line() {
+            return;
+        }
+        if text.len() > LONG {
+            self.flush();
+            let text = text.into();
+            return self
+                .stream
+                .push_text(LongText::new(self.form, text, is_whole));
+        }
+        let mut text = LongText::new(self.form, text, is_whole);
+        while !text.write_piece(&mut self.lines) {}
+        self.end_line();
     }
 
     /// Hands what has gathered to the writer.
     pub(crate) fn flush(&mut self) {
-        if self.dropped > 0 && !self.is_full() {
-            self.report_dropped();
+        let count = std::mem::take(&mut self.count);
+        if count > 0 {
+            self.stream.push(std::mem::take(&mut self.lines), count);
         }
-        if self.lines.is_empty() {
-            return;
-        }
-        let lines = std::mem::take(&mut self.lines);
-        self.waiting.fetch_add(lines.len(), Ordering::AcqRel);
-        // The writer leaves only after this end is gone.
-        self.to_writer.send(lines).ok();
     }
 
-    /// Gives the writer a moment to write the rest.
-    pub(crate) fn finish(mut self) {
+    /// Returns how many bytes wait to be read.
+    pub(crate) fn waiting(&self) -> usize {
+        self.lines.len() + self.stream.waiting()
+    }
+
+    /// Gives the writer time for the rest: see [`Stream::finish`].
+    pub(crate) fn finish(mut self, patience: Duration, is_worth: impl FnMut() -> bool) {
         self.flush();
-        drop(self.to_writer);
-        // An error says that the writer is done, or that nobody reads: either way it is over.
-        self.written.recv_timeout(LAST_MOMENT).ok();
+        self.stream.finish(Instant::now(), patience, is_worth);
     }
 
-    fn is_full(&self) -> bool {
-        self.waiting.load(Ordering::Acquire) + self.lines.len() > MOST_WAITING
-    }
-
-    fn report_dropped(&mut self) {
-        let dropped = std::mem::take(&mut self.dropped);
-        if dropped > 0 {
-            self.write(&Record::new("dropped").number("lines", dropped));
+    fn end_line(&mut self) {
+        self.count += 1;
+        if self.lines.len() > MOST_GATHERED {
+            self.flush();
         }
     }
 
     fn write(&mut self, record: &Record) {
-        match self.form {
-            Form::Lines => record.write_line(self.width, &mut self.lines),
-            Form::Json => record.write_json(&mut self.lines),
-            Form::Quiet => {}
-        }
+        write_record(self.form, self.width, record, &mut self.lines);
     }
 }
 
-/// The other end.
-struct Writer<W> {
-    sink: W,
-    waiting: Arc<AtomicUsize>,
-}
-
-impl<W: Write> Writer<W> {
-    fn run(mut self, lines: &Receiver<String>) {
-        let mut is_gone = false;
-        while let Ok(batch) = lines.recv() {
-            if !is_gone {
-                let wrote = self.sink.write_all(batch.as_bytes());
-                if let Err(error) = wrote.and_then(|()| self.sink.flush()) {
-                    is_gone = true;
-                    log::info!("standard output is gone ({error}); events are no longer written");
-                }
-            }
-            self.waiting.fetch_sub(batch.len(), Ordering::AcqRel);
-        }
+fn write_record(form: Form, width: Option<usize>, record: &Record, out: &mut String) {
+    match form {
+        Form::Lines => record.write_line(width, out),
+        Form::Json => record.write_json(out),
+        Form::Quiet => {}
     }
 }
 
-/// Bytes that may wait for a reader.
+fn kind(form: Form) -> Kind {
+    Kind {
+        thread: "heartwheel-output",
+        name: Some("standard output"),
+        most: MOST_WAITING,
+        tell_dropped: match form {
+            Form::Json => |count| dropped(Form::Json, count),
+            Form::Lines | Form::Quiet => |count| dropped(Form::Lines, count),
+        },
+    }
+}
+
+fn dropped(form: Form, count: u64) -> String {
+    let mut line = String::new();
+    write_record(
+        form,
+        None,
+        &Record::new("dropped").number("lines", count),
+        &mut line,
+    );
+    line
+}
+
+fn no_thread(error: io::Error) -> Failure {
+    Failure::failed(format!("cannot start a thread: {error}"))
+}
+
+/// Bytes of lines that may wait for a reader.
 const MOST_WAITING: usize = 8 * 1024 * 1024;
+
+/// Bytes of lines that wait for the end of the turn.
+const MOST_GATHERED: usize = 64 * 1024;
+
+/// A text of more bytes waits as it is, and is escaped while it is written.
+const LONG: usize = 16 * 1024;
 
 /// Returns the columns that lines may fill: those of the terminal, but for room at the end that a
 /// typed `^C` in front may push them into.
@@ -189,12 +213,10 @@ const COLUMNS: usize = 80;
 /// A terminal narrower than this folds lines itself.
 const LEAST_COLUMNS: usize = 60;
 
-const LAST_MOMENT: Duration = Duration::from_secs(1);
-
 /// A place to write to that a test can look at.
 #[cfg(test)]
 #[derive(Clone, Default)]
-pub(crate) struct Shared(Arc<std::sync::Mutex<Vec<u8>>>);
+pub(crate) struct Shared(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
 
 #[cfg(test)]
 impl Shared {
@@ -216,23 +238,7 @@ impl Write for Shared {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::SyncSender;
-
     use super::*;
-
-    /// Takes nothing until its other end is gone, and fails then.
-    struct Stuck(SyncSender<()>);
-
-    impl Write for Stuck {
-        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-            self.0.send(()).ok();
-            Err(io::ErrorKind::BrokenPipe.into())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
 
     #[test]
     fn lines_arrive_in_order() {
@@ -241,8 +247,13 @@ mod tests {
         output.record(&Record::new("one").number("n", 1u64));
         output.flush();
         output.say("two");
-        output.finish();
-        assert_eq!(sink.text(), "one n=1\ntwo\n");
+        output.text("three", false);
+        output.text(&"4".repeat(LONG + 1), false);
+        output.record_in_any_case(&Record::new("five"));
+        output.finish(Duration::from_secs(30), || true);
+        let four = "4".repeat(LONG + 1);
+        let lines = format!("one n=1\ntwo\n< three\n< {four}\nfive\n");
+        assert_eq!(sink.text(), lines);
     }
 
     #[test]
@@ -251,22 +262,9 @@ mod tests {
         let mut output = Output::to(Form::Quiet, sink.clone()).expect("threads");
         output.record(&Record::new("one"));
         output.say("two");
-        output.finish();
+        output.text("three", false);
+        output.record_in_any_case(&Record::new("four"));
+        output.finish(Duration::from_secs(30), || true);
         assert_eq!(sink.text(), "");
-    }
-
-    #[test]
-    fn a_reader_that_is_stuck_costs_lines_and_not_memory() {
-        let (sender, receiver) = mpsc::sync_channel(0);
-        let mut output = Output::to(Form::Json, Stuck(sender)).expect("threads");
-        let record = Record::new("noise").quoted("text", &"x".repeat(1_000));
-        for _ in 0..20_000 {
-            output.record(&record);
-            output.flush();
-        }
-        assert!(output.dropped > 10_000, "{}", output.dropped);
-        assert!(output.waiting.load(Ordering::Acquire) <= MOST_WAITING + 2_000);
-        drop(receiver);
-        output.finish();
     }
 }

@@ -38,7 +38,8 @@ use crate::{FAILED, Failure, complain, start_logging};
 /// Holds connections, pings them, closes the dead ones and says why each one ended
 ///
 /// Without an address it listens on ws 127.0.0.1:9001 and tcp 127.0.0.1:9002. Ctrl-C closes every
-/// connection in good order; a second one exits at once.
+/// connection in good order; a second one exits at once. Events and the log wait for nobody: lines that are
+/// not read in time are dropped and counted.
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
     /// Speak WebSocket on this address (may be repeated)
@@ -608,13 +609,13 @@ impl Common {
         };
         let output = &mut self.journal.output;
         if self.is_aborted {
-            output.record(
+            output.record_in_any_case(
                 &Record::new("aborted")
                     .phrase(format!("aborted with {} left", connections(*left)))
                     .number("connections", *left as u64),
             );
         }
-        output.record(
+        output.record_in_any_case(
             &Record::new("summary")
                 .number("connections", stats.opened)
                 .number("rejected", stats.rejected)

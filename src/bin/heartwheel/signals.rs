@@ -58,6 +58,11 @@ impl Signals {
         self.count += 1;
         Some(self.count)
     }
+
+    /// Says whether we were asked again, once the loop is over.
+    pub(crate) fn is_asked(&mut self) -> bool {
+        self.source.pending().count() > 0
+    }
 }
 
 /// Lets a write beyond the largest file that we may have (`ulimit -f`) fail like any other: the signal that

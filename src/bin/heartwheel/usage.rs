@@ -3,11 +3,14 @@
 use std::env;
 use std::error::Error as _;
 use std::ffi::OsString;
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
+use std::time::Instant;
 
 use clap::Error;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
+use crate::stream::{self, LAST_MOMENT};
 use crate::values::escape;
 use crate::{USAGE, complain};
 
@@ -20,13 +23,33 @@ pub(crate) fn refuse(error: &Error) -> ExitCode {
             | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
     );
     if is_asked_for {
-        // Nobody is left to tell if even this cannot be printed.
-        error.print().ok();
+        print(error);
     } else {
         let typed: Vec<_> = env::args_os().skip(1).collect();
         complain(format_args!("{}", one_line(error, &typed)));
     }
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE))
+}
+
+/// Prints what was asked for, in colours where clap would.
+fn print(error: &Error) {
+    let is_empty = |name| env::var_os(name).is_none_or(|value| value.is_empty());
+    let has_colours =
+        is_empty("NO_COLOR") && env::var_os("TERM").is_none_or(|it| it != "dumb");
+    let (is_terminal, stream) = match error.use_stderr() {
+        true => (io::stderr().is_terminal(), stream::errors().cloned()),
+        false => (io::stdout().is_terminal(), stream::help()),
+    };
+    let help = error.render();
+    let help = match is_terminal && has_colours {
+        true => help.ansi().to_string(),
+        false => help.to_string(),
+    };
+    // Nobody is left to tell if even this cannot be printed.
+    if let Some(stream) = stream {
+        stream.push_in_any_case(help);
+        stream.finish(Instant::now(), LAST_MOMENT, || true);
+    }
 }
 
 /// Puts a usage error into one line: what was typed, what is wrong with it, and what may have been meant.

@@ -231,13 +231,39 @@ fn decimal(number: u128, unit: u128, places: usize) -> String {
 pub(crate) fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for letter in text.chars() {
-        if letter == '\'' || letter == '"' || letter == '\\' {
-            safe.push(letter);
-        } else {
-            safe.extend(letter.escape_debug());
-        }
+        escape_into(letter, &mut safe);
     }
     safe
+}
+
+/// Adds a letter of unknown origin, harmless.
+pub(crate) fn escape_into(letter: char, out: &mut String) {
+    if (' '..='~').contains(&letter) {
+        out.push(letter);
+    } else {
+        out.extend(letter.escape_debug());
+    }
+}
+
+/// Adds a letter as it stands in a JSON string (RFC 8259, section 7), in ASCII.
+pub(crate) fn escape_json(letter: char, out: &mut String) {
+    let short = match letter {
+        '"' | '\\' => letter,
+        '\u{8}' => 'b',
+        '\t' => 't',
+        '\n' => 'n',
+        '\u{c}' => 'f',
+        '\r' => 'r',
+        ' '..='~' => return out.push(letter),
+        _ => {
+            for unit in letter.encode_utf16(&mut [0; 2]) {
+                // Writing to a string does not fail.
+                write!(out, "\\u{unit:04x}").ok();
+            }
+            return;
+        }
+    };
+    out.extend(['\\', short]);
 }
 
 /// Shows bytes as hexadecimal digits, the first few of them.

@@ -1,0 +1,119 @@
+//! The log on standard error.
+
+use std::io::{Read, Write};
+use std::process::Stdio;
+
+use crate::child::{Lines, Program, eventually, greet, read_port};
+use crate::support::Wire;
+use crate::support::raw::{Arrival, RawPeer};
+
+/// Connections whose log, at `debug`, is more than a pipe holds.
+const MANY: usize = 600;
+
+const OTHERS: usize = 40;
+const MESSAGES: usize = 1_000;
+
+#[test]
+fn f43_a_log_that_nobody_reads_stops_neither_heartbeats_nor_the_end() {
+    for shards in ["1", "2"] {
+        let (errors, writer) = std::io::pipe().unwrap();
+        let (mut reader, output) = std::io::pipe().unwrap();
+        let mut args = vec![
+            "serve",
+            "--json",
+            "--tcp",
+            "127.0.0.1:0",
+            "--shards",
+            shards,
+        ];
+        args.extend([
+            "--log-level",
+            "debug",
+            "--interval",
+            "300ms",
+            "--timeout",
+            "1min",
+        ]);
+        let streams = [Stdio::null(), output.into(), writer.into()];
+        let mut program = Program::start(&args, streams);
+        let port = read_port(&mut reader);
+        let lines = Lines::follow(reader);
+
+        let mut peer = RawPeer::connect(Wire::Line, port);
+        for _ in 0..MANY {
+            drop(greet(port));
+        }
+        // Far more than the pipe holds was said, and pings are still written and pongs read.
+        for _ in 0..3 {
+            let Arrival::Ping(token) = peer.next() else {
+                panic!("no ping");
+            };
+            peer.send_pong(&token);
+        }
+        peer.send_text("hello");
+        assert_eq!(peer.next_answering(), Arrival::Message(b"hello".to_vec()));
+
+        program.terminate();
+        assert_eq!(peer.next_answering(), Arrival::Eof);
+        drop(peer);
+        let summary = lines.wait_for("summary");
+        assert_eq!(summary["connections"], MANY + 1, "{summary}");
+        assert_eq!(program.wait_exit().code(), Some(0));
+        drop(errors);
+    }
+}
+
+#[test]
+fn f43_lines_of_the_log_that_were_dropped_are_counted_and_told_of() {
+    let (errors, writer) = std::io::pipe().unwrap();
+    let (mut reader, output) = std::io::pipe().unwrap();
+    let mut args = vec![
+        "serve",
+        "--json",
+        "--tcp",
+        "127.0.0.1:0",
+        "--mode",
+        "broadcast",
+    ];
+    args.extend([
+        "--log-level",
+        "debug",
+        "--send-queue",
+        "4KiB",
+        "--interval",
+        "off",
+    ]);
+    let mut program = Program::start(&args, [Stdio::null(), output.into(), writer.into()]);
+    let port = read_port(&mut reader);
+    let _events = Lines::follow(reader);
+
+    // Too long for the queue of any of the others: a line of the log for each of them.
+    let _others: Vec<_> = (0..OTHERS).map(|_| greet(port)).collect();
+    let mut peer = greet(port);
+    let message = "x".repeat(8_000) + "\n";
+    for _ in 0..MESSAGES {
+        peer.write_all(message.as_bytes()).unwrap();
+    }
+    peer.write_all(b"PING\n").unwrap();
+    let mut answer = [0; 5];
+    peer.read_exact(&mut answer).unwrap();
+
+    let log = Lines::follow(errors);
+    let mut said = 0;
+    let dropped: usize = loop {
+        let line = log.next().expect("it is told");
+        let year = line.get(..4).and_then(|year| year.parse::<u16>().ok());
+        assert!(year.is_some(), "not a whole line: {line}");
+        if let Some((head, _)) = line.split_once(" lines of the log were dropped") {
+            break head.rsplit_once(' ').unwrap().1.parse().unwrap();
+        }
+        said += 1;
+    };
+    assert!(said > 0 && dropped > 0, "{said} {dropped}");
+    assert!(said + dropped >= OTHERS * MESSAGES, "{said} {dropped}");
+    // And on it goes.
+    drop(greet(port));
+    while !log.next().expect("more").contains("ended") {}
+    program.terminate();
+    eventually("it ends", || !program.is_running());
+}

@@ -1,0 +1,14 @@
+//! Standard streams that are slow, full, stuck or gone: what the program has to say waits or is dropped
+//! and counted, by whole lines, and nothing else waits with it.
+//!
+//! Tests carry the number of their row in the list of failure scenarios, where they have one.
+#![cfg(all(unix, feature = "cli"))]
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod child;
+mod events;
+mod log;
+mod messages;
+
+#[path = "../support/mod.rs"]
+mod support;
