@@ -7,6 +7,7 @@
 
 mod child;
 mod events;
+mod input;
 mod log;
 mod messages;
 

@@ -1,15 +1,12 @@
 //! `heartwheel connect`: one client that pings, talks, and dials again.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufRead};
 use std::process::ExitCode;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use heartwheel::close::{Cause, CloseCode, Evidence};
-use heartwheel::config::{HeartbeatConfig, ReactorConfig, WireKind};
+use heartwheel::config::{HeartbeatConfig, LimitsConfig, ReactorConfig, WireKind};
 use heartwheel::error::{Error, SendError};
 use heartwheel::proto::message::Message;
 use heartwheel::proto::time::Micros;
@@ -21,6 +18,7 @@ use heartwheel::stats::Stats;
 use log::LevelFilter;
 
 use crate::flags::{HeartbeatFlags, LimitFlags, check, in_words, warn};
+use crate::input::Input;
 use crate::output::{Form, Output};
 use crate::record::Record;
 use crate::signals::{self, Signals};
@@ -91,6 +89,7 @@ pub(crate) fn run(args: &ConnectArgs) -> Result<ExitCode, Failure> {
     start_logging(args.log_level);
     let config = args.client()?;
     let (wire, heartbeat) = (config.wire.kind(), config.heartbeat.clone());
+    let longest = longest_line(&config.limits);
     let mut reactor = Reactor::new(ReactorConfig {
         max_connections: MOST_CONNECTIONS,
         ..ReactorConfig::default()
@@ -111,7 +110,10 @@ pub(crate) fn run(args: &ConnectArgs) -> Result<ExitCode, Failure> {
         is_paused: false,
         remote: reactor.remote(),
         is_whole: args.whole,
-        input: Input::start(remote)?,
+        input: Input::start(longest, move || {
+            // Full means that the loop has been told already.
+            remote.notify(TYPED) != Err(RemoteError::Gone)
+        })?,
         wire,
         pings: heartbeat.interval.is_some(),
         count: args.count.map(|count| count as u64),
@@ -195,6 +197,12 @@ impl ConnectArgs {
         }
         Ok(config)
     }
+}
+
+/// Returns how long a line may be that can ever be sent: as long as the queue.
+fn longest_line(limits: &LimitsConfig) -> usize {
+    let usual = usize::max(1024 * 1024, limits.max_message.saturating_mul(2));
+    limits.send_queue.unwrap_or(usual)
 }
 
 /// Says which of what was typed the library has something against.
@@ -579,59 +587,6 @@ impl Tally {
     }
 }
 
-/// Lines from standard input, read by a thread of their own.
-///
-/// While there is no connection they wait, a few here and the rest where they come from. When they end,
-/// the connection goes on: there may be more to hear.
-struct Input {
-    lines: Receiver<Vec<u8>>,
-    held: Option<Vec<u8>>,
-}
-
-impl Input {
-    fn start(remote: Remote) -> Result<Self, Failure> {
-        let (sender, lines) = sync_channel(LINES);
-        thread::Builder::new()
-            .name("heartwheel-input".into())
-            .spawn(move || read_lines(io::stdin().lock(), &sender, &remote))
-            .map_err(|error| Failure::failed(format!("cannot start a thread: {error}")))?;
-        Ok(Self { lines, held: None })
-    }
-
-    fn next(&mut self) -> Option<Vec<u8>> {
-        self.held.take().or_else(|| self.lines.try_recv().ok())
-    }
-
-    fn put_back(&mut self, line: Vec<u8>) {
-        self.held = Some(line);
-    }
-}
-
-/// Hands lines to the loop until there are no more, or nobody to take them.
-fn read_lines(mut source: impl BufRead, lines: &SyncSender<Vec<u8>>, remote: &Remote) {
-    loop {
-        let mut line = Vec::new();
-        match source.read_until(b'\n', &mut line) {
-            Ok(0) => return,
-            Ok(_) => {}
-            Err(error) => return log::info!("standard input cannot be read: {error}"),
-        }
-        if line.last() == Some(&b'\n') {
-            line.pop();
-        }
-        if line.last() == Some(&b'\r') {
-            line.pop();
-        }
-        if lines.send(line).is_err() {
-            return;
-        }
-        // Full means that the loop has been told already.
-        if remote.notify(0) == Err(RemoteError::Gone) {
-            return;
-        }
-    }
-}
-
 const INTERVAL: Duration = Duration::from_secs(5);
 
 const TIMEOUT: Duration = Duration::from_millis(12_500);
@@ -645,7 +600,8 @@ const NO_STATUS: CloseCode = CloseCode::new(1005);
 /// Bytes of output that may wait while messages are read.
 const MUCH: usize = 1024 * 1024;
 
-/// The word for the loop that there is room for output again; that there is input has the other.
+/// Words for the loop: there is a line to send, and there is room for output again.
+const TYPED: u64 = 0;
 const CAUGHT_UP: u64 = 1;
 
 /// Time that a reader who stands still is given where nobody asked us to end.
@@ -653,9 +609,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Time that a slow reader is given at the end once we were asked for it.
 const LAST_MOMENTS: Duration = Duration::from_secs(5);
-
-/// Lines read ahead.
-const LINES: usize = 64;
 
 /// Bytes of a binary message that are shown.
 const PREVIEW: usize = 32;

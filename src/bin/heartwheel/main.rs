@@ -2,6 +2,7 @@
 
 mod connect;
 mod flags;
+mod input;
 mod journal;
 mod memory;
 mod output;
