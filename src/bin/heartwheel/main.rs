@@ -136,7 +136,9 @@ fn complain(line: fmt::Arguments<'_>) {
 fn finish_errors() {
     if let Some(errors) = stream::errors() {
         let began = Instant::now();
-        errors.finish(began, LAST_MOMENT, || began.elapsed() < LAST_MOMENTS);
+        // Who has not read for a second before has had his last moment, but for another try.
+        let since = began.checked_sub(LAST_MOMENT - LAST_TRY).unwrap_or(began);
+        errors.finish(since, LAST_MOMENT, || began.elapsed() < LAST_MOMENTS);
     }
 }
 
@@ -175,6 +177,9 @@ fn log_line(level: Level, said: &str) -> String {
 
 /// Time that a slow reader of standard error is given at the end.
 const LAST_MOMENTS: Duration = Duration::from_secs(5);
+
+/// Time in which a stream that failed before is tried once more.
+const LAST_TRY: Duration = Duration::from_millis(150);
 
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;

@@ -62,7 +62,7 @@ struct State {
     is_gone: bool,
     /// The program ends: errors that pass have no time for it.
     is_last_moment: bool,
-    /// When bytes were written last.
+    /// When bytes were written last, or first could be.
     progress: Instant,
     /// Called once there is room.
     waker: Option<Box<dyn FnOnce() + Send>>,
@@ -152,6 +152,10 @@ impl Stream {
         }
         if in_any_case {
             state.tell_dropped(&self.0.kind);
+        }
+        if !state.is_busy && state.waiting.is_empty() {
+            // What is written first has waited for nobody yet.
+            state.progress = Instant::now();
         }
         state.add(entry);
         self.0.work.notify_one();
