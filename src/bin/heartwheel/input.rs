@@ -7,11 +7,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::getpgrp;
 use rustix::stdio::stdin;
-use rustix::termios::tcgetpgrp;
 
-use crate::stream::is_end;
+use crate::stream::{is_end, is_in_background};
 use crate::{Failure, complain};
 
 /// Lines that were typed and not sent.
@@ -166,7 +164,7 @@ impl Read for Descriptor {
         loop {
             // An error here is one of the next call, too.
             poll(&mut [PollFd::new(&stdin(), PollFlags::IN)], None).ok();
-            if self.is_terminal && is_in_background() {
+            if self.is_terminal && is_in_background(stdin()) {
                 thread::sleep(PAUSE);
                 continue;
             }
@@ -187,12 +185,6 @@ impl Read for Descriptor {
             thread::sleep(PAUSE);
         }
     }
-}
-
-/// Says whether the terminal belongs to others just now: to read from it would stop the whole program,
-/// and with it the heartbeats.
-fn is_in_background() -> bool {
-    tcgetpgrp(stdin()).is_ok_and(|group| group != getpgrp())
 }
 
 /// Lines read ahead.

@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
+use rustix::process::getpgrp;
+use rustix::termios::{LocalModes, tcgetattr, tcgetpgrp};
 
 use crate::text::LongText;
 
@@ -77,7 +79,8 @@ enum Entry {
 impl Stream {
     /// Starts the thread that writes to this file.
     pub(crate) fn start(kind: Kind, fd: BorrowedFd<'static>) -> io::Result<Self> {
-        Self::start_with(kind, Descriptor(fd))
+        let is_terminal = fd.is_terminal();
+        Self::start_with(kind, Descriptor { fd, is_terminal })
     }
 
     /// Starts a thread that writes to somewhere else.
@@ -395,18 +398,35 @@ impl<W: Write> Writer<W> {
 }
 
 /// A file that may be shared with others, whatever flags they have set on it.
-struct Descriptor(BorrowedFd<'static>);
+struct Descriptor {
+    fd: BorrowedFd<'static>,
+    is_terminal: bool,
+}
 
 impl Write for Descriptor {
     /// Waits until there is room: a call of its own, since the file may be one that does not wait.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        poll(&mut [PollFd::new(&self.0, PollFlags::OUT)], None)?;
-        Ok(rustix::io::write(self.0, bytes)?)
+        poll(&mut [PollFd::new(&self.fd, PollFlags::OUT)], None)?;
+        if self.is_terminal && is_in_background(self.fd) && stops_background(self.fd) {
+            return Err(Errno::AGAIN.into());
+        }
+        Ok(rustix::io::write(self.fd, bytes)?)
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// Says whether a terminal belongs to others just now: to read from it would stop the whole program, and
+/// with it the heartbeats.
+pub(crate) fn is_in_background(terminal: BorrowedFd<'_>) -> bool {
+    tcgetpgrp(terminal).is_ok_and(|group| group != getpgrp())
+}
+
+/// Says whether to write to a terminal would do so, too (`stty tostop`).
+fn stops_background(terminal: BorrowedFd<'_>) -> bool {
+    tcgetattr(terminal).is_ok_and(|attributes| attributes.local_modes.contains(LocalModes::TOSTOP))
 }
 
 /// Returns how much to write at once: whole lines where they fit, so that a pipe with several writers
