@@ -18,7 +18,7 @@ use heartwheel::stats::Stats;
 use log::LevelFilter;
 
 use crate::flags::{HeartbeatFlags, LimitFlags, check, in_words, warn};
-use crate::input::Input;
+use crate::input::{Input, Line};
 use crate::output::{Form, Output};
 use crate::record::Record;
 use crate::signals::{self, Signals};
@@ -275,6 +275,11 @@ impl Session {
         while let Some(id) = self.conn
             && let Some(line) = self.input.next()
         {
+            let Line::Whole(line) = line else {
+                let reason = "a line is longer than anything that can be queued (--send-queue)";
+                self.unsent.note(&reason, Instant::now());
+                continue;
+            };
             let message = match str::from_utf8(&line) {
                 Ok(text) => Message::text(text),
                 Err(_) => Message::binary(&line),

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::stdio::stdin;
 
+use crate::Failure;
 use crate::stream::{is_end, is_in_background};
-use crate::{Failure, complain};
 
 /// Lines that were typed and not sent.
 ///
@@ -18,7 +18,7 @@ use crate::{Failure, complain};
 /// the connection goes on: there may be more to hear.
 pub(crate) struct Input {
     shared: Arc<Shared>,
-    held: Option<Vec<u8>>,
+    held: Option<Line>,
 }
 
 #[derive(Default)]
@@ -30,13 +30,13 @@ struct Shared {
 /// What was read ahead.
 #[derive(Default)]
 struct Ahead {
-    lines: VecDeque<Vec<u8>>,
+    lines: VecDeque<Line>,
     bytes: usize,
 }
 
 impl Input {
-    /// Starts the thread; it calls `notify` after each line, until that says that nobody is there. Lines
-    /// of more than `most` bytes are left out.
+    /// Starts the thread; it calls `notify` after each line, until that says that nobody is there. Of
+    /// lines of more than `most` bytes nothing is kept.
     pub(crate) fn start(
         most: usize,
         notify: impl Fn() -> bool + Send + 'static,
@@ -53,12 +53,12 @@ impl Input {
         Ok(Self { shared, held: None })
     }
 
-    pub(crate) fn next(&mut self) -> Option<Vec<u8>> {
+    pub(crate) fn next(&mut self) -> Option<Line> {
         self.held.take().or_else(|| self.shared.take())
     }
 
     pub(crate) fn put_back(&mut self, line: Vec<u8>) {
-        self.held = Some(line);
+        self.held = Some(Line::Whole(line));
     }
 }
 
@@ -67,11 +67,7 @@ impl Shared {
     fn read_from(&self, mut source: impl BufRead, most: usize, notify: impl Fn() -> bool) {
         loop {
             match read_line(&mut source, most) {
-                Ok(Some(Line::Whole(line))) => self.put(line),
-                Ok(Some(Line::TooLong)) => {
-                    complain(format_args!("not sent: a line of more than {most} bytes"));
-                    continue;
-                }
+                Ok(Some(line)) => self.put(line),
                 Ok(None) => return,
                 Err(error) => return log::info!("standard input cannot be read: {error}"),
             }
@@ -82,7 +78,7 @@ impl Shared {
     }
 
     /// Waits until there is room.
-    fn put(&self, line: Vec<u8>) {
+    fn put(&self, line: Line) {
         let mut ahead = self.lock();
         while !ahead.lines.is_empty()
             && (ahead.lines.len() >= MOST_LINES || ahead.bytes + line.len() > MOST_BYTES)
@@ -96,7 +92,7 @@ impl Shared {
         ahead.lines.push_back(line);
     }
 
-    fn take(&self) -> Option<Vec<u8>> {
+    fn take(&self) -> Option<Line> {
         let mut ahead = self.lock();
         let line = ahead.lines.pop_front()?;
         ahead.bytes -= line.len();
@@ -109,12 +105,22 @@ impl Shared {
     }
 }
 
+/// A line that was typed.
 #[derive(Debug, PartialEq, Eq)]
-enum Line {
+pub(crate) enum Line {
     /// Without its end.
     Whole(Vec<u8>),
-    /// Skipped.
+    /// More than can ever be sent, and skipped.
     TooLong,
+}
+
+impl Line {
+    fn len(&self) -> usize {
+        match self {
+            Self::Whole(line) => line.len(),
+            Self::TooLong => 0,
+        }
+    }
 }
 
 /// Reads a line, of which no more than `most` bytes and its end are ever held; `None` at the end.

@@ -406,11 +406,17 @@ struct Descriptor {
 impl Write for Descriptor {
     /// Waits until there is room: a call of its own, since the file may be one that does not wait.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        poll(&mut [PollFd::new(&self.fd, PollFlags::OUT)], None)?;
+        let mut files = [PollFd::new(&self.fd, PollFlags::OUT)];
+        poll(&mut files, None)?;
+        let is_hung_up = files[0].revents().contains(PollFlags::HUP);
         if self.is_terminal && is_in_background(self.fd) && stops_background(self.fd) {
             return Err(Errno::AGAIN.into());
         }
-        Ok(rustix::io::write(self.fd, bytes)?)
+        match rustix::io::write(self.fd, bytes) {
+            // A terminal that was closed.
+            Err(Errno::IO) if is_hung_up => Err(Errno::PIPE.into()),
+            written => Ok(written?),
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -34,8 +34,7 @@ pub(crate) fn refuse(error: &Error) -> ExitCode {
 /// Prints what was asked for, in colours where clap would.
 fn print(error: &Error) {
     let is_empty = |name| env::var_os(name).is_none_or(|value| value.is_empty());
-    let has_colours =
-        is_empty("NO_COLOR") && env::var_os("TERM").is_none_or(|it| it != "dumb");
+    let has_colours = is_empty("NO_COLOR") && env::var_os("TERM").is_none_or(|it| it != "dumb");
     let (is_terminal, stream) = match error.use_stderr() {
         true => (io::stderr().is_terminal(), stream::errors().cloned()),
         false => (io::stdout().is_terminal(), stream::help()),
