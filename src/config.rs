@@ -184,7 +184,7 @@ impl Default for HeartbeatConfig {
 }
 
 /// What happens to a message that the send queue has no room for, after the kernel was offered what waits
-/// in it and took no more.
+/// in it, was allowed to fill the socket's buffer, and took no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum Overflow {
     /// The message is dropped and `send` says so.

@@ -50,8 +50,8 @@ pub mod architecture {
     //! the rest waits for the next turn, which then does not sleep.
     //!
     //! Callbacks only mark: a send fills a queue, a close sets a phase. Nothing is freed and no callback
-    //! starts within a callback, so a callback may close anyone, itself included. They make one system
-    //! call: a send that its queue has no room for first offers what waits there to the kernel
+    //! starts within a callback, so a callback may close anyone, itself included. Only one thing there
+    //! makes system calls: a send that its queue has no room for first offers what waits there to the kernel
     //! (`reactor/output.rs`). What handlers of other connections send is written in step 6, so that the
     //! queue of a peer that reads may be full only because the turn is not over. A refusal stands until
     //! the next wait, whatever the events of the last one say of room: a connection has at most one refused
@@ -204,7 +204,10 @@ pub mod architecture {
     //!
     //! A control frame waits for the rest of one frame and for what the kernel holds already. That is kept
     //! small by `TCP_NOTSENT_LOWAT`: 16 KiB not sent and the burst that is being filled, 64 KiB at most,
-    //! beside what is under way. `tests/netns` measures it on a link of 1 Mbit/s with 8 MiB waiting.
+    //! beside what is under way. `tests/netns` measures it on a link of 1 Mbit/s with 8 MiB waiting. Where a
+    //! message finds the send queue full, the kernel may hold as much as the socket's buffer takes, from then
+    //! on until the queue has been empty: a message that is lost, or a healthy peer that is closed, is worse
+    //! than a ping that waits.
     //!
     //! # Timers
     //!

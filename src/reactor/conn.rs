@@ -42,6 +42,8 @@ flags! {
         /// A write was refused, in whole or in part, since the last wait: what that wait said of room is
         /// out of date, and nothing is tried again before the next one.
         Refused,
+        /// The kernel may hold as much unsent as the socket's buffer takes, since the queue was full.
+        Deep,
         /// An event said that reading or the whole socket is over, or told of urgent data, at which a read
         /// stops: a short one proves nothing.
         Doubtful,
@@ -195,6 +197,20 @@ impl<D> Conn<D> {
                 let is_reset = cause == Cause::PeerReset;
                 self.session.handle_io_error(now, errno, is_reset);
             }
+        }
+    }
+
+    /// Says whether a write may be tried: none was refused since the last wait, and none has failed.
+    pub(super) fn may_take_more(&self) -> bool {
+        !self.ready.has(Ready::Refused) && !self.ready.has(Ready::Broken)
+    }
+
+    /// Lets the kernel hold as much unsent as the socket's buffer takes, or again only little: what it holds
+    /// no ping can overtake.
+    pub(super) fn deepen(&mut self, is_deep: bool) {
+        if self.ready.has(Ready::Deep) != is_deep {
+            self.ready.set(Ready::Deep, is_deep);
+            socket::deepen(&self.socket, is_deep);
         }
     }
 

@@ -6,19 +6,28 @@ use super::socket;
 
 impl<D> Core<D> {
     /// Offers the queue of a connection to the kernel, because a message has no room in it: it may be full
-    /// only because the turn has not come to its end. Within a callback this is the one system call; it runs
-    /// no callback and frees nothing. Not while a refusal stands.
+    /// only because the turn has not come to its end. Nothing else within a callback makes system calls; this
+    /// runs no callback and frees nothing.
     pub(super) fn offer(&mut self, key: usize) {
         let conn = &mut self.conns[key];
-        if conn.ready.has(Ready::Refused) || conn.ready.has(Ready::Broken) {
-            return;
+        if conn.may_take_more() {
+            // A message is about to be lost: that is worse than a ping behind what the kernel holds.
+            conn.deepen(true);
+            self.write_anyway(key);
         }
-        // The event that tells of room may be one of those that this turn has still to come to.
-        conn.ready.insert(Ready::Writable);
-        self.refresh_now();
-        // The callback goes on.
-        self.is_behind = true;
-        self.write(key);
+    }
+
+    /// Writes, whatever is known of room: the event that tells of it may be one of those that this turn has
+    /// still to come to. Not while a refusal stands.
+    pub(super) fn write_anyway(&mut self, key: usize) {
+        let conn = &mut self.conns[key];
+        if conn.may_take_more() {
+            conn.ready.insert(Ready::Writable);
+            self.refresh_now();
+            // Where this is a callback it goes on.
+            self.is_behind = true;
+            self.write(key);
+        }
     }
 
     /// Writes what is queued for a connection until it is gone or the kernel takes no more. What becomes of
@@ -70,7 +79,7 @@ impl<D> Core<D> {
 #[cfg(test)]
 mod tests {
     use std::io::Read;
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
     use std::time::Duration;
 
     use crate::close::Phase;
@@ -79,6 +88,28 @@ mod tests {
     use crate::proto::session::Due;
     use crate::reactor::conn::Ready;
     use crate::reactor::{ClientConfig, ConnId, Context, Handler, Reactor, WireFactory};
+
+    /// Dials a listener, and turns until the connection is open.
+    fn connected(write: Duration, queue: usize) -> (Reactor<()>, ConnId, TcpStream) {
+        let mut reactor = Reactor::new(ReactorConfig::default()).expect("a selector");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("it is bound").port();
+        let mut config = ClientConfig::new("127.0.0.1", port, WireFactory::Line);
+        config.heartbeat.write_timeout = Some(write);
+        config.limits.send_queue = Some(queue);
+        reactor.connect(config).expect("a sound configuration");
+        let mut opened = Opened::default();
+        while opened.0.is_none() {
+            turn(&mut reactor, &mut opened);
+        }
+        let (peer, _) = listener.accept().expect("it was dialed");
+        (reactor, opened.0.expect("it is open"), peer)
+    }
+
+    fn turn(reactor: &mut Reactor<()>, handler: &mut Opened) {
+        let limit = Some(Duration::from_secs(10));
+        reactor.turn(handler, limit).expect("the selector works");
+    }
 
     #[derive(Default)]
     struct Opened(Option<ConnId>);
@@ -94,22 +125,7 @@ mod tests {
     /// The event that tells of room may not have been handed out yet: the loop was busy with others.
     #[test]
     fn output_that_was_not_offered_in_this_turn_is_not_judged() {
-        let mut reactor = Reactor::new(ReactorConfig::default()).expect("a selector");
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = listener.local_addr().expect("it is bound").port();
-        let mut config = ClientConfig::new("127.0.0.1", port, WireFactory::Line);
-        config.heartbeat.write_timeout = Some(Duration::from_millis(1));
-        reactor.connect(config).expect("a sound configuration");
-        let mut opened = Opened::default();
-        let id = loop {
-            if let Some(id) = opened.0 {
-                break id;
-            }
-            let limit = Some(Duration::from_secs(10));
-            reactor
-                .turn(&mut opened, limit)
-                .expect("the selector works");
-        };
+        let (mut reactor, id, mut peer) = connected(Duration::from_millis(1), 1024);
         let core = &mut reactor.core;
         let key = id.index();
         core.conns[key].ready.remove(Ready::Writable);
@@ -124,11 +140,44 @@ mod tests {
         {
             core.refresh_now();
         }
-        core.handle_expiry(&mut opened, id);
+        core.handle_expiry(&mut Opened::default(), id);
         assert_eq!(core.conns[key].session.phase(), Phase::Open);
-        let (mut peer, _) = listener.accept().expect("it was dialed");
         let mut read = [0; 6];
         peer.read_exact(&mut read).expect("it was written");
         assert_eq!(&read, b"hello\n");
+    }
+
+    /// Pings do not wait behind more than that once the queue has been empty again.
+    #[cfg(all(feature = "sockets", target_os = "linux"))]
+    #[test]
+    fn the_kernel_holds_much_only_from_a_full_queue_to_an_empty_one() {
+        let (mut reactor, id, mut peer) = connected(Duration::from_secs(10), 64 * 1024);
+        let unsent = |reactor: &Reactor<()>| {
+            let socket = socket2::SockRef::from(&reactor.core.conns[id.index()].socket);
+            socket.tcp_notsent_lowat().expect("readable")
+        };
+        let little = unsent(&reactor);
+        let text = "x".repeat(8 * 1024);
+        let mut owed = 0;
+        loop {
+            let is_offered = reactor.stats().writes_refused > 0 || owed > 64 * 1024;
+            assert_eq!(unsent(&reactor) > little, is_offered, "{owed}");
+            match reactor.context().send(id, Message::text(&text)) {
+                Ok(()) => owed += text.len() + 1,
+                Err(_) => break,
+            }
+        }
+        assert_eq!(reactor.stats().writes_refused, 1);
+        assert_eq!(unsent(&reactor), u32::MAX);
+        let reading = std::thread::spawn(move || {
+            let mut read = vec![0; owed];
+            peer.read_exact(&mut read).expect("it is all sent");
+            peer
+        });
+        while reactor.stats().bytes_out < owed as u64 {
+            turn(&mut reactor, &mut Opened::default());
+        }
+        assert_eq!(unsent(&reactor), little);
+        drop(reading.join().expect("it reads all"));
     }
 }

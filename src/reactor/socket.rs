@@ -136,6 +136,19 @@ pub(super) fn cause_of(error: &io::Error) -> Cause {
     Cause::IoError
 }
 
+/// Lets the kernel hold as much unsent as the socket's buffer takes, or again only [`NOT_SENT`]. Where it
+/// cannot be told so, nothing changes.
+#[cfg(all(feature = "sockets", target_os = "linux"))]
+pub(super) fn deepen(stream: &TcpStream, is_deep: bool) {
+    let unsent = if is_deep { u32::MAX } else { NOT_SENT };
+    let told = socket2::SockRef::from(stream).set_tcp_notsent_lowat(unsent);
+    debug_assert!(told.is_ok(), "{told:?}");
+}
+
+/// Elsewhere the kernel always holds as much as it takes.
+#[cfg(not(all(feature = "sockets", target_os = "linux")))]
+pub(super) fn deepen(_stream: &TcpStream, _is_deep: bool) {}
+
 /// Bytes the kernel may hold unsent before the socket stops being writable. Little, so that control
 /// frames do not wait behind data in a queue we cannot reorder.
 #[cfg(all(feature = "sockets", target_os = "linux"))]

@@ -514,7 +514,7 @@ impl<D: Default> Core<D> {
                     self.read_goodbye(key, was_paused);
                 }
                 Due::Stalled => {
-                    self.offer(key);
+                    self.write_anyway(key);
                     let conn = &mut self.conns[key];
                     if conn.is_lost() {
                         break;
@@ -538,7 +538,7 @@ impl<D: Default> Core<D> {
                     }
                     // Where output waits, a ping among it perhaps, the verdict is about that too.
                     if conn.session.has_output() && conn.session.is_silent(&self.env, self.now) {
-                        self.offer(key);
+                        self.write_anyway(key);
                     }
                     let conn = &mut self.conns[key];
                     if conn.is_lost() {
@@ -688,8 +688,11 @@ impl<D: Default> Core<D> {
                 }
             }
         }
-        if !conn.session.has_output() && conn.marks.remove(Mark::WantsRoom) {
-            self.roomy.push(conn.id(key, self.names));
+        if !conn.session.has_output() {
+            conn.deepen(false);
+            if conn.marks.remove(Mark::WantsRoom) {
+                self.roomy.push(conn.id(key, self.names));
+            }
         }
         conn.session.release(&mut self.env);
         self.rearm(key);

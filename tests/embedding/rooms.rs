@@ -78,7 +78,7 @@ fn everyone_speaks(members: usize, queue: usize, overflow: Overflow, at_once: bo
     });
     let mut reactor = reactor();
     let (_, addr) = listen_with(&mut reactor, room(queue, overflow));
-    let mut peers: Vec<_> = (0..members).map(|_| dial_roomy(addr)).collect();
+    let mut peers: Vec<_> = (0..members).map(|_| dial(addr)).collect();
     drive(&mut reactor, &mut recorder, |seen| {
         seen.opened().len() == members
     });
