@@ -198,10 +198,12 @@ fn f27_delays_grow_to_the_cap_and_none_is_short() {
     let is_over = Arc::new(AtomicBool::new(false));
     let ends = Arc::clone(&is_over);
     let accepting = thread::spawn(move || {
+        let mut accepted = 0;
         while !ends.load(Ordering::Relaxed) {
             match server.accept() {
                 // With nothing of its own to say, it resets.
                 Ok((stream, _)) => {
+                    accepted += 1;
                     SockRef::from(&stream)
                         .set_linger(Some(Duration::ZERO))
                         .unwrap();
@@ -212,6 +214,7 @@ fn f27_delays_grow_to_the_cap_and_none_is_short() {
                 Err(error) => panic!("{error}"),
             }
         }
+        accepted
     });
     let mut reactor = dial(COUNT, port, || WireFactory::Line, &again);
     let mut clients = Clients::default();
@@ -220,8 +223,9 @@ fn f27_delays_grow_to_the_cap_and_none_is_short() {
         clients.told.len() == COUNT && waits.all(|waits| waits.len() >= 8)
     });
     is_over.store(true, Ordering::Relaxed);
-    accepting.join().unwrap();
-    assert!(clients.opened > COUNT, "it accepts");
+    // Whether a client found its connection open or reset already depends on who was faster.
+    let accepted: usize = accepting.join().unwrap();
+    assert!(accepted >= 8 * COUNT, "{accepted} accepted");
     clients.assert_patient();
 
     let (min, base, cap) = (again.min, again.base, again.cap);
