@@ -303,7 +303,10 @@ impl KernelFigures {
     }
 }
 
-/// The record handed out with every end: what was known when the verdict fell.
+/// The record handed out with every end: what was known when its cause arose.
+///
+/// Of the time after it only few things are told: the close code that the peer answered with, whether the
+/// end was clean, what was dropped, and the kernel's figures where a goodbye ended in a reset.
 ///
 /// Of fixed size, and copied out of the connection before its slot is freed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -316,7 +319,7 @@ pub struct Evidence {
     pub errno: Option<i32>,
     /// The close code received, or else the one sent.
     pub close_code: Option<CloseCode>,
-    /// Whether both sides said goodbye as the wire asks.
+    /// Whether both sides said goodbye as the wire asks, and no message was [cut](Self::is_cut).
     pub clean: bool,
     /// Time from when the connection was accepted or dialed to when the cause arose; so are all ages.
     pub age: Micros,
@@ -334,11 +337,16 @@ pub struct Evidence {
     pub pings_answered: u32,
     /// Round-trip times, once there was a sample.
     pub rtt: Option<Rtt>,
-    /// Bytes still queued in user space.
+    /// Bytes queued in user space when the cause arose. In an orderly end they leave all the same.
     pub bytes_queued: u64,
+    /// Bytes of messages, headers included, that were queued and never left.
+    pub bytes_dropped: u64,
+    /// Bytes read of a message of the peer's that was not whole when the cause arose; `None` where there
+    /// was no such message.
+    pub bytes_unfinished: Option<u32>,
     /// How much the silence deadline had been moved for our own lateness.
     pub forgiveness: Micros,
-    /// How late the loop itself was in the turn of the verdict.
+    /// How late the loop itself was in its turn when the cause arose.
     pub loop_delay: Micros,
     /// The kernel's figures, where the system has them, for an end that we judged; where the kernel gave
     /// up by itself it has forgotten them, and `errno` says what for.
@@ -348,11 +356,19 @@ pub struct Evidence {
 impl Evidence {
     /// The version of the fields that [`fields`](Self::fields) names. It rises when one of them goes or
     /// changes its meaning, not when another joins them.
-    pub const VERSION: u32 = 1;
+    ///
+    /// Version 2: all is told as of the moment when the cause arose, `queued` and the pings as well.
+    pub const VERSION: u32 = 2;
 
     /// Returns whose doing the end was.
     pub const fn side(&self) -> Side {
         self.cause.side()
+    }
+
+    /// Says whether a message was cut, in either direction: the peer's was not whole when the cause arose,
+    /// or one of ours has not left.
+    pub const fn is_cut(&self) -> bool {
+        self.bytes_dropped > 0 || self.bytes_unfinished.is_some()
     }
 
     /// Tells every field that is known, with its stable name and in a fixed order: what log lines and
@@ -397,6 +413,10 @@ impl Evidence {
             tell("rtt_last", Time(Micros::new(rtt.last.into())));
         }
         tell("queued", Number(self.bytes_queued));
+        tell("dropped", Number(self.bytes_dropped));
+        if let Some(bytes) = self.bytes_unfinished {
+            tell("unfinished", Number(bytes.into()));
+        }
         tell("forgiveness", Time(self.forgiveness));
         tell("loop_delay", Time(self.loop_delay));
         if let Some(kernel) = self.kernel {
@@ -506,6 +526,8 @@ mod tests {
             pings_answered: 5,
             rtt: None,
             bytes_queued: 3,
+            bytes_dropped: 2,
+            bytes_unfinished: Some(7),
             forgiveness: Micros::ZERO,
             loop_delay: Micros::new(310),
             kernel: Some(KernelFigures {
@@ -522,7 +544,7 @@ mod tests {
         assert_eq!(
             evidence.to_string(),
             "cause=path_dead side=path age=7.5s clean=false phase=open last_in=2.5s last_proof=2.5s \
-             pings_due=7 pings_written=6 pings_answered=5 queued=3 forgiveness=0ns loop_delay=310µs \
+             pings_due=7 pings_written=6 pings_answered=5 queued=3 dropped=2 unfinished=7 forgiveness=0ns loop_delay=310µs \
              unacked=1 retransmits=4 window=65535 mss=1448 unsent=0 kernel_queued=6 last_ack=2.6s \
              kernel_rtt=180µs"
         );

@@ -102,11 +102,20 @@ pub struct HeartbeatConfig {
     pub connect_timeout: Duration,
     /// Total time for the opening handshake; arriving bytes do not extend it. Default 5 s.
     pub handshake_timeout: Duration,
-    /// Total time for the closing handshake; arriving bytes do not extend it. Default 3 s.
+    /// How long the peer may take to answer our goodbye, from when the kernel accepted its last byte;
+    /// arriving bytes do not extend it. Where the peer broke a rule it is the total from then on, output
+    /// included. Default 3 s.
     pub close_timeout: Duration,
-    /// Time without a message of the application, either way, after which we close. Default off.
+    /// Total time for an orderly end, ours or the peer's, from its cause on. What is queued leaves first,
+    /// as long as it makes progress; this bounds it, and the answer to it. Default 5 min.
+    pub close_total: Duration,
+    /// Time without progress of a message of the application, either way, after which we close. Bytes of
+    /// an unfinished message that are read are progress, and bytes of messages that the kernel accepts;
+    /// heartbeats are not. On a raw wire every byte is the application's, and on an own one every byte
+    /// of an unfinished frame. Default off.
     pub app_idle: Option<Duration>,
-    /// Age at which we close, spread by ±10 % over connections. Default off.
+    /// Age at which we close, spread by ±10 % over connections. What is queued leaves first, as for
+    /// `close_total`. Default off.
     pub max_lifetime: Option<Duration>,
 }
 
@@ -149,6 +158,7 @@ impl HeartbeatConfig {
             connect_timeout: Duration::from_secs(5),
             handshake_timeout: Duration::from_secs(5),
             close_timeout: Duration::from_secs(3),
+            close_total: Duration::from_secs(5 * 60),
             app_idle: None,
             max_lifetime: None,
         }

@@ -159,21 +159,44 @@ pub mod architecture {
     //!
     //! # Ends
     //!
-    //! The first cause wins, and the evidence is taken at that moment. What follows depends on it:
+    //! The first cause wins, and the evidence is taken at that moment, whole: bytes queued, ages, pings,
+    //! our own delay. What follows depends on it:
     //!
     //! - A peer judged dead gets a reset, and its slot is free in the same turn. So does, when its time
     //!   is over, one that has not taken our output: an orderly end would tell it that it has all, and
     //!   the kernel would hold what is left for minutes.
-    //! - Where the wire has a Close frame it is sent, and the connection ends once both have spoken, or
-    //!   with the close timeout. The server ends TCP, the client waits for that (RFC 6455, 7.1.1). Where a
-    //!   peer talks on behind its Close, the server only ends its own direction, as below.
-    //! - Plain wires, and peers that broke a rule: what is queued leaves, our direction ends, input is
+    //! - Our own orderly ends (`local_close`, `drain`, `max_lifetime`, `app_idle`, `replaced`), an answer
+    //!   to an HTTP request, and the end of input on wires without a Close: what is queued leaves first,
+    //!   as long as it makes progress. None for the write timeout ends it, and so does `close_total`, or a
+    //!   drain's window. The close timeout, for the peer's answer, runs from when the kernel accepted the
+    //!   last byte; `close_total` bounds that too.
+    //! - A peer that broke a rule, floods us, is too slow or lets its queue fill up: what the socket takes
+    //!   at once still leaves. From its first refusal on the Close goes at the next border of frames, the
+    //!   rest is dropped, and the close timeout is a total, output included.
+    //! - The peer's Close is answered as soon as practical, and the current message is sent before (RFC
+    //!   6455, 5.5.1). So, if the socket has refused output, whole messages behind that one are dropped;
+    //!   if not, they leave too. A peer that reads on gets the same patience as above.
+    //! - Where the wire has a Close frame the connection ends once both have spoken. The server ends TCP,
+    //!   the client waits for that (RFC 6455, 7.1.1). Where a peer talks on behind its Close, the server
+    //!   only ends its own direction, as below.
+    //! - Plain wires, and peers that broke a rule: behind the last byte our direction ends, input is
     //!   discarded until the peer's ends too, or until the close timeout. A plain close with unread input
     //!   would be a reset, and could take our last words with it.
     //! - An error of the socket, or the end of a WebSocket's input without a Close frame: at once.
     //!
     //! `local_close` and `peer_closed` whose goodbye runs out of time become `close_timeout`, with a
     //! reset; every other cause stays what it was and is marked not clean.
+    //!
+    //! An end that cut a message is not clean, whoever said goodbye how:
+    //! [`Evidence::is_cut`](crate::close::Evidence::is_cut). It tells the bytes of ours that never left,
+    //! and those read of a message of the peer's that was not whole when the cause arose. What arrives of
+    //! that one later is discarded, as all messages behind a goodbye.
+    //!
+    //! # Messages under way
+    //!
+    //! `app_idle` counts from the last progress of a message, either way: bytes read of one that is not
+    //! whole, bytes of one that the kernel accepted. Heartbeats are none, not even a `PING` that comes in
+    //! pieces. Connections without that limit keep no stamp for it.
     //!
     //! # What the kernel knows
     //!
@@ -235,8 +258,8 @@ pub mod architecture {
     //!   a wake-up without any of them knowing of the others.
     //! - After a stop of the whole process, pings long overdue are passed over once, so that they stay
     //!   spread; the silence they would have probed waits for the next one.
-    //! - A close overtakes queued messages only once the socket has refused output. Before that, what was
-    //!   sent in the same callback arrives before the goodbye.
+    //! - A Close that blames the peer overtakes queued messages only once the socket has refused output.
+    //!   Before that, what was sent in the same callback arrives before the goodbye.
     //! - A client that dials the address and port with which another client of the reactor is shaking hands
     //!   waits for its turn, because RFC 6455, 4.1, allows one connection at a time to be connecting.
     //!   `takes_turns` switches that off.
@@ -266,7 +289,8 @@ pub mod liveness {
     //! | timeout | 2 to 2.5 intervals | one lost answer must not kill |
     //! | write timeout | 10 s | output without any progress means that nobody reads |
     //! | handshake timeout | 5 s in total | dripped heads must not hold a slot |
-    //! | close timeout | 3 s in total | a goodbye is a courtesy |
+    //! | close timeout | 3 s from our last byte | a goodbye is a courtesy |
+    //! | close total | 5 min | what is queued leaves first; who reads a byte now and then must not stay for ever |
     //! | tick | 10 ms | 8192 slots of it cover a timeout of a minute in one turn of the wheel |
     //! | slack | 1 % of I, at most 50 ms | pings share wake-ups, deadlines do not move |
     //! | message | 16 MiB | memory grows with bytes received, never with a length declared |

@@ -7,7 +7,7 @@
 use std::io::IoSlice;
 use std::sync::Arc;
 
-use heartwheel::proto::outbox::{Outbox, PingQueued};
+use heartwheel::proto::outbox::{Outbox, Parting, PingQueued};
 use heartwheel::proto::pool::Pool;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -19,12 +19,31 @@ enum Op {
     Shared(usize),
     Ping(usize),
     Pong(usize),
-    Close,
+    Close(Leaves),
     Blocked(bool),
     /// Writes that share of what is queued, of 256.
     Write(usize),
     WriteOne,
     Clear,
+}
+
+/// What a close leaves of the data before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Leaves {
+    #[default]
+    Everything,
+    Message,
+    Frame,
+}
+
+impl Leaves {
+    fn parting(self) -> Parting {
+        match self {
+            Self::Everything => Parting::Everything,
+            Self::Message => Parting::Message(|tag| tag == MORE),
+            Self::Frame => Parting::Frame,
+        }
+    }
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -44,7 +63,13 @@ fn op() -> impl Strategy<Value = Op> {
 
 /// Random operations with now and then a close, and behind it more of them.
 fn ops() -> impl Strategy<Value = Vec<Op>> {
-    let end = prop_oneof![Just(Op::Close), Just(Op::Close), Just(Op::Clear)];
+    let close = |leaves| Just(Op::Close(leaves));
+    let end = prop_oneof![
+        close(Leaves::Everything),
+        close(Leaves::Message),
+        close(Leaves::Frame),
+        Just(Op::Clear)
+    ];
     let life = (vec(op(), 0..60), end, vec(op(), 0..10));
     vec(life, 1..4).prop_map(|lives| {
         let mut all = Vec::new();
@@ -58,7 +83,9 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     })
 }
 
+/// A data frame that begins a message, and one that goes on with it.
 const DATA: u8 = b'd';
+const MORE: u8 = b'm';
 const PING: u8 = b'i';
 const PONG: u8 = b'o';
 const CLOSE: u8 = b'c';
@@ -79,6 +106,8 @@ struct Model {
     begun: usize,
     blocked: bool,
     closed: bool,
+    leaves: Leaves,
+    dropped: usize,
 }
 
 impl Model {
@@ -110,7 +139,7 @@ impl Model {
             return PingQueued::Refused;
         }
         let replaced = !self.remove(&[PING]).is_empty();
-        self.insert_before(&[DATA], frame);
+        self.insert_before(&[DATA, MORE], frame);
         if replaced {
             PingQueued::Replaced
         } else {
@@ -130,23 +159,46 @@ impl Model {
         if self.blocked || bytes + frame.len() > Outbox::PONG_LIMIT {
             folded = self.remove(&[PONG]).len();
         }
-        self.insert_before(&[PING, DATA], frame);
+        self.insert_before(&[PING, DATA, MORE], frame);
         folded
     }
 
-    fn close(&mut self, frame: Vec<u8>) -> usize {
+    fn close(&mut self, frame: Vec<u8>, leaves: Leaves) {
         if self.closed {
-            return 0;
+            return;
         }
         self.closed = true;
+        self.leaves = leaves;
         self.remove(&[PING]);
-        let dropped = if self.blocked {
-            self.remove(&[DATA])
-        } else {
-            Vec::new()
-        };
         self.frames.push(frame);
-        dropped.iter().map(Vec::len).sum()
+        self.drop_obsolete();
+    }
+
+    fn set_blocked(&mut self, blocked: bool) {
+        self.blocked = blocked;
+        self.drop_obsolete();
+    }
+
+    fn drop_obsolete(&mut self) {
+        if !self.blocked || !self.closed || self.leaves == Leaves::Everything {
+            return;
+        }
+        let data = |frame: &Vec<u8>| [DATA, MORE].contains(&frame[0]);
+        let mut is_kept = self.leaves == Leaves::Message;
+        let mut place = 0;
+        let mut dropped = 0;
+        let begun = self.begun > 0;
+        self.frames.retain(|frame| {
+            let is_begun = place == 0 && begun;
+            place += 1;
+            if !data(frame) || is_begun {
+                return true;
+            }
+            is_kept &= frame[0] == MORE;
+            dropped += if is_kept { 0 } else { frame.len() };
+            is_kept
+        });
+        self.dropped += dropped;
     }
 
     /// Returns the tags of the frames completed.
@@ -187,7 +239,7 @@ fn parse(mut bytes: &[u8]) -> Vec<(u8, u32)> {
             break;
         };
         assert!(
-            [DATA, PING, PONG, CLOSE].contains(tag),
+            [DATA, MORE, PING, PONG, CLOSE].contains(tag),
             "not at a frame boundary"
         );
         assert!(
@@ -202,14 +254,15 @@ fn parse(mut bytes: &[u8]) -> Vec<(u8, u32)> {
 
 fn check_life(written: &[u8], dropped_data: bool) {
     let frames = parse(written);
-    let sequence = |wanted| {
-        let of_kind = frames.iter().filter(move |(tag, _)| *tag == wanted);
+    let sequence = |wanted: &'static [u8]| {
+        let of_kind = frames.iter().filter(move |(tag, _)| wanted.contains(tag));
         of_kind.map(|(_, sequence)| *sequence).collect::<Vec<_>>()
     };
-    assert!(sequence(DATA).is_sorted_by(|a, b| a < b));
-    assert!(dropped_data || sequence(DATA).windows(2).all(|pair| pair[1] == pair[0] + 1));
-    assert!(sequence(PING).is_sorted_by(|a, b| a < b));
-    assert!(sequence(PONG).is_sorted_by(|a, b| a < b));
+    let data = sequence(&[DATA, MORE]);
+    assert!(data.is_sorted_by(|a, b| a < b));
+    assert!(dropped_data || data.windows(2).all(|pair| pair[1] == pair[0] + 1));
+    assert!(sequence(&[PING]).is_sorted_by(|a, b| a < b));
+    assert!(sequence(&[PONG]).is_sorted_by(|a, b| a < b));
     let close = frames.iter().position(|(tag, _)| *tag == CLOSE);
     assert!(
         close.is_none_or(|at| at + 1 == frames.len()),
@@ -240,7 +293,8 @@ proptest! {
         for op in ops {
             match op {
                 Op::Frame(padding) | Op::Block(padding) | Op::Shared(padding) => {
-                    let frame = encode(DATA, data, padding);
+                    let tag = if data % 3 == 0 { DATA } else { MORE };
+                    let frame = encode(tag, data, padding);
                     match op {
                         Op::Frame(_) => outbox.push_frame(&frame[..3], &frame[3..], &mut pool),
                         Op::Block(_) => outbox.push_block(frame.clone().into_boxed_slice()),
@@ -267,15 +321,14 @@ proptest! {
                     let owed = owed.filter(|frame| frame[0] == PONG).count();
                     prop_assert!(!model.blocked || model.closed || owed <= 1);
                 }
-                Op::Close => {
+                Op::Close(leaves) => {
                     let frame = encode(CLOSE, 0, 0);
-                    let bytes = outbox.set_close(&frame, &mut pool);
-                    prop_assert_eq!(bytes, model.close(frame));
-                    dropped |= bytes > 0;
+                    outbox.set_close(&frame, leaves.parting(), &mut pool);
+                    model.close(frame, leaves);
                 }
                 Op::Blocked(blocked) => {
                     outbox.set_blocked(blocked);
-                    model.blocked = blocked;
+                    model.set_blocked(blocked);
                 }
                 Op::Write(_) | Op::WriteOne => {
                     let n = match op {
@@ -295,12 +348,14 @@ proptest! {
                     (written, dropped) = (Vec::new(), false);
                 }
             }
+            prop_assert_eq!(outbox.dropped(), model.dropped);
+            dropped |= model.dropped > 0;
             let bytes = model.bytes();
             prop_assert_eq!(&shown(&outbox, 256), &bytes);
             prop_assert!(bytes.starts_with(&shown(&outbox, 1)));
             prop_assert!(bytes.starts_with(&shown(&outbox, 3)));
             prop_assert_eq!(outbox.len(), bytes.len());
-            prop_assert_eq!(outbox.data_len(), model.len_of(&[DATA]));
+            prop_assert_eq!(outbox.data_len(), model.len_of(&[DATA, MORE]));
             prop_assert_eq!(outbox.is_empty(), bytes.is_empty());
             prop_assert_eq!(outbox.ping_waiting(), model.len_of(&[PING]) > 0);
             prop_assert_eq!(outbox.close_waiting(), model.len_of(&[CLOSE]) > 0);

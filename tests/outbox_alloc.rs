@@ -13,7 +13,7 @@ use std::io::IoSlice;
 use heartwheel::config::{HeartbeatConfig, LimitsConfig};
 use heartwheel::proto::heartbeat::Phase;
 use heartwheel::proto::message::Message;
-use heartwheel::proto::outbox::Outbox;
+use heartwheel::proto::outbox::{Outbox, Parting};
 use heartwheel::proto::policy::Policy;
 use heartwheel::proto::pool::Pool;
 use heartwheel::proto::session::{Due, Entropy, Env, Event, Session, Wire};
@@ -111,7 +111,7 @@ fn everything_small_written_byte_by_byte_allocates_nothing() {
         outbox.push_pong(&[0x8a, 2, 3, 4]);
         outbox.set_ping(&[0x89, 4, 1, 2, 3, 4]);
         write_all(&mut outbox, 1, &mut pool);
-        outbox.set_close(&[0x88, 2, 3, 232], &mut pool);
+        outbox.set_close(&[0x88, 2, 3, 232], Parting::Everything, &mut pool);
         write_all(&mut outbox, 1, &mut pool);
         outbox.clear(&mut pool);
     });

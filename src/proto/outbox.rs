@@ -24,8 +24,8 @@ use super::ring::Ring;
 /// 3. data frames, in the order of their pushes;
 /// 4. the close.
 ///
-/// The close is last in any case; when it is set while output is [blocked](Self::set_blocked), all
-/// data behind the frame begun is dropped, so that the close leaves at the next boundary.
+/// The close is last in any case. What it leaves of the data before it is the caller's choice, see
+/// [`Parting`]: all of it, or, once output is [blocked](Self::set_blocked), only what was begun.
 ///
 /// Every push takes **one whole frame**: control frames may be written between any two. A message
 /// larger than what a ping should wait for is to be cut into fragments by the caller. Limits are the
@@ -63,6 +63,8 @@ pub struct Outbox {
     /// What is left of all inline frames, without gaps.
     inline: Ring,
     large: VecDeque<Large>,
+    /// Large frames that the close made obsolete, until their storage is given back.
+    obsolete: Vec<Large>,
     /// Invariant: the sum of what is left of all `large`.
     large_len: usize,
     /// Invariant: bytes of `inline` that leave after the last of `large`.
@@ -77,6 +79,10 @@ pub struct Outbox {
     close: Vec<u8>,
     closed: bool,
     blocked: bool,
+    /// What the close leaves of the data; without meaning before there is one.
+    parting: Parting,
+    /// Bytes of data that the close made obsolete.
+    dropped: usize,
 }
 
 impl Outbox {
@@ -173,37 +179,39 @@ impl Outbox {
         0
     }
 
-    /// Queues the last frame and returns how many bytes of data it made obsolete.
+    /// Queues the last frame. `parting` says what it leaves of the data queued before.
     ///
-    /// While output flows the close leaves behind all data and the return value is zero. While it is
-    /// blocked the close leaves at the next boundary, and the data behind it is dropped. A ping that has
-    /// not begun is dropped in both cases, pongs owed already are not (RFC 6455, 5.5.2), and nothing can
-    /// be queued from now on.
+    /// While output flows the close leaves behind all data. A ping that has not begun is dropped, pongs
+    /// owed already are not (RFC 6455, 5.5.2), and nothing can be queued from now on.
     ///
     /// A wire without a close frame passes an empty one: nothing more is queued, and the connection can
     /// be shut down for writing as soon as the outbox is empty. A second close is ignored. The ring that
     /// dropped data leaves empty returns with the next [`commit`](Self::commit) or
     /// [`clear`](Self::clear).
-    pub fn set_close(&mut self, frame: &[u8], pool: &mut Pool) -> usize {
+    pub fn set_close(&mut self, frame: &[u8], parting: Parting, pool: &mut Pool) {
         if self.closed {
-            return 0;
+            return;
         }
         self.closed = true;
+        self.parting = parting;
         self.ping.clear();
         self.close.extend_from_slice(frame);
         if self.blocked {
-            self.drop_data_not_begun(pool)
-        } else {
-            0
+            self.drop_obsolete();
+            self.give_obsolete(pool);
         }
     }
 
-    /// Says that the socket refused more output, or takes it again.
+    /// Says that the socket refused more output, or takes it again. A refusal is what makes data obsolete
+    /// that the [close](Self::set_close) does not leave.
     ///
     /// A [`commit`](Self::commit) does not change it: a socket that took some bytes may have refused
     /// the rest.
     pub fn set_blocked(&mut self, blocked: bool) {
         self.blocked = blocked;
+        if blocked && self.closed {
+            self.drop_obsolete();
+        }
     }
 
     /// Counts the first `written` bytes of what [`slices`](Self::slices) showed as accepted, and gives
@@ -233,6 +241,7 @@ impl Outbox {
         left = self.commit_close(left, &mut report);
         debug_assert_eq!(left, 0, "len() counts every queued byte");
         self.inline.release(pool);
+        self.give_obsolete(pool);
         self.inline.slim(pool);
         slim(&mut self.frames);
         slim(&mut self.large);
@@ -244,6 +253,7 @@ impl Outbox {
         self.forget_queued(pool);
         self.frames.shrink_to(KEPT_FRAMES);
         self.large.shrink_to(KEPT_FRAMES);
+        self.obsolete.shrink_to(KEPT_FRAMES);
         self.pongs.frames.shrink_to(KEPT_FRAMES);
         for bytes in [
             &mut self.pongs.bytes,
@@ -255,6 +265,8 @@ impl Outbox {
         }
         self.closed = false;
         self.blocked = false;
+        self.parting = Parting::default();
+        self.dropped = 0;
     }
 
     /// Fills `out` with what to write next, in order, and returns how many slices it used.
@@ -300,6 +312,11 @@ impl Outbox {
         self.data_len() + self.frames.len() * FRAME_COST + self.large.len() * LARGE_COST
     }
 
+    /// Returns the bytes of data frames that the close made obsolete.
+    pub fn dropped(&self) -> usize {
+        self.dropped
+    }
+
     /// Returns whether no byte is queued.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -342,22 +359,65 @@ impl Outbox {
         self.frames.push_back(Frame::Large);
     }
 
-    /// Drops all data frames but the one begun, and returns how many bytes that were.
-    fn drop_data_not_begun(&mut self, pool: &mut Pool) -> usize {
-        let rest = if self.begun { self.front_rest() } else { 0 };
-        let dropped = self.data_len() - rest;
-        self.frames.truncate(usize::from(self.begun));
-        let (inline, large) = match self.frames.front() {
-            Some(Frame::Large) => (0, rest),
-            Some(Frame::Inline(_)) | None => (rest, 0),
+    /// Drops the data that the close does not leave, now that output is refused.
+    fn drop_obsolete(&mut self) {
+        let kept = match self.parting {
+            Parting::Everything => return,
+            Parting::Message(goes_on) => self.begun_message(goes_on),
+            Parting::Frame => usize::from(self.begun),
         };
+        let before = self.data_len();
+        self.frames.truncate(kept);
+        let (mut inline, mut behind, mut large) = (0, 0, 0);
+        for frame in &self.frames {
+            match frame {
+                Frame::Inline(len) => {
+                    inline += len.get();
+                    behind += len.get();
+                }
+                Frame::Large => {
+                    large += 1;
+                    behind = 0;
+                }
+            }
+        }
         self.inline.truncate(inline);
-        self.inline_behind = inline;
-        for obsolete in self.large.drain(usize::from(large > 0)..) {
+        self.inline_behind = behind;
+        self.obsolete.extend(self.large.drain(large..));
+        self.large_len = self.large.iter().map(|large| large.range.len()).sum();
+        self.dropped += before - self.data_len();
+    }
+
+    fn give_obsolete(&mut self, pool: &mut Pool) {
+        for obsolete in self.obsolete.drain(..) {
             obsolete.bytes.give(pool);
         }
-        self.large_len = large;
-        dropped
+    }
+
+    /// Returns how many data frames are left of the message of which a part has left.
+    fn begun_message(&self, goes_on: fn(u8) -> bool) -> usize {
+        let (older, newer) = self.inline.filled();
+        let (mut inline, mut large) = (0, 0);
+        let mut count = 0;
+        for frame in &self.frames {
+            let first = match frame {
+                Frame::Inline(len) => {
+                    let at = inline;
+                    inline += len.get();
+                    older.get(at).or_else(|| newer.get(at - older.len()))
+                }
+                Frame::Large => {
+                    large += 1;
+                    self.large[large - 1].rest().first()
+                }
+            };
+            let is_begun = count == 0 && self.begun;
+            if !is_begun && !first.is_some_and(|&byte| goes_on(byte)) {
+                break;
+            }
+            count += 1;
+        }
+        count
     }
 
     /// Counts every byte as accepted, as a socket with room does.
@@ -380,6 +440,7 @@ impl Outbox {
         for left in self.large.drain(..) {
             left.bytes.give(pool);
         }
+        self.give_obsolete(pool);
         self.large_len = 0;
         self.unfinished.clear();
         self.pongs.clear();
@@ -539,6 +600,20 @@ impl fmt::Debug for Outbox {
             .field("blocked", &self.blocked)
             .finish()
     }
+}
+
+/// What a close leaves of the data queued before it.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum Parting {
+    /// All of it leaves first, however long that takes.
+    #[default]
+    Everything,
+    /// From the first refusal of output on only the rest of the message of which a part has left. The
+    /// function says of the first byte of a frame whether it goes on with the message of the frame before.
+    Message(fn(u8) -> bool),
+    /// From the first refusal of output on only the rest of the frame begun: the close leaves at the next
+    /// boundary.
+    Frame,
 }
 
 /// What became of a ping that was to be queued.
@@ -826,7 +901,7 @@ mod tests {
     fn pongs_that_are_counted_are_refused_behind_a_close() {
         let (mut pool, mut outbox) = (Pool::default(), Outbox::default());
         outbox.push_counted_pong(b"p\n");
-        outbox.set_close(b"c", &mut pool);
+        outbox.set_close(b"c", Parting::Frame, &mut pool);
         assert_eq!(outbox.push_counted_pong(b"q\n"), 0);
         assert_eq!(joined(&outbox), b"p\nc");
     }
@@ -838,7 +913,7 @@ mod tests {
         outbox.push_block(Box::from(*b"block"));
         outbox.set_ping(b"ping");
         outbox.push_pong(b"pong");
-        assert_eq!(outbox.set_close(b"close", &mut pool), 0);
+        outbox.set_close(b"close", Parting::Frame, &mut pool);
         assert_eq!(shown(&outbox), [&b"pong"[..], b"a1", b"block", b"close"]);
         let written = outbox.commit(15, &mut pool);
         assert_eq!(written, Written::default());
@@ -857,10 +932,74 @@ mod tests {
         outbox.commit(1, &mut pool);
         outbox.push_pong(b"pong");
         outbox.set_blocked(true);
-        assert_eq!(outbox.set_close(b"close", &mut pool), 9);
+        outbox.set_close(b"close", Parting::Frame, &mut pool);
+        assert_eq!(outbox.dropped(), 9);
         assert_eq!(shown(&outbox), [&b"1"[..], b"pong", b"close"]);
         assert!(outbox.commit(10, &mut pool).close);
         assert_eq!(pool.free_bytes(), 4096);
+    }
+
+    #[test]
+    fn a_close_that_leaves_everything_never_overtakes() {
+        let (mut pool, mut outbox) = (Pool::default(), Outbox::default());
+        outbox.set_blocked(true);
+        outbox.push_frame(b"a", b"1", &mut pool);
+        outbox.push_block(Box::from(*b"block"));
+        outbox.set_close(b"close", Parting::Everything, &mut pool);
+        outbox.commit(1, &mut pool);
+        outbox.set_blocked(true);
+        assert_eq!(shown(&outbox), [&b"1"[..], b"block", b"close"]);
+        assert_eq!(outbox.dropped(), 0);
+    }
+
+    #[test]
+    fn a_close_set_while_output_flowed_overtakes_at_the_first_refusal() {
+        let (mut pool, mut outbox) = (Pool::default(), Outbox::default());
+        outbox.push_frame(b"a", b"1", &mut pool);
+        outbox.push_block(Box::from(*b"block"));
+        outbox.push_frame(b"b", b"2", &mut pool);
+        outbox.set_close(b"close", Parting::Frame, &mut pool);
+        outbox.commit(3, &mut pool);
+        assert_eq!(shown(&outbox), [&b"lock"[..], b"b2", b"close"]);
+        outbox.set_blocked(true);
+        assert_eq!(shown(&outbox), [&b"lock"[..], b"close"]);
+        assert_eq!(outbox.dropped(), 2);
+    }
+
+    #[test]
+    fn a_close_may_let_the_message_begun_finish() {
+        let goes_on = Parting::Message(|byte| byte == b'+');
+        // Written so far; what is left then. `M` begins a message, `+` goes on with it.
+        for (written, left) in [
+            (0, "close"),
+            (1, "1+block+2close"),
+            (2, "+block+2close"),
+            (5, "ock+2close"),
+            (8, "+2close"),
+            (9, "2close"),
+            (10, "close"),
+            (11, "3+4close"),
+            (12, "+4close"),
+        ] {
+            let (mut pool, mut outbox) = (Pool::default(), Outbox::default());
+            outbox.push_frame(b"M", b"1", &mut pool);
+            outbox.push_block(Box::from(*b"+block"));
+            outbox.push_frame(b"+", b"2", &mut pool);
+            outbox.push_frame(b"M", b"3", &mut pool);
+            outbox.push_frame(b"+", b"4", &mut pool);
+            outbox.push_frame(b"M", b"5", &mut pool);
+            outbox.commit(written, &mut pool);
+            outbox.set_blocked(true);
+            outbox.set_close(b"close", goes_on, &mut pool);
+            assert_eq!(joined(&outbox), left.as_bytes(), "{written} written");
+            let gone = written + left.len() - "close".len();
+            assert_eq!(outbox.dropped(), 16 - gone);
+            // Nothing has lost its place.
+            for byte in left.bytes() {
+                assert_eq!(joined(&outbox)[0], byte);
+                outbox.commit(1, &mut pool);
+            }
+        }
     }
 
     #[test]
@@ -871,7 +1010,8 @@ mod tests {
         outbox.push_block(Box::from(*b"block"));
         outbox.commit(2, &mut pool);
         outbox.set_blocked(true);
-        assert_eq!(outbox.set_close(b"close", &mut pool), 7);
+        outbox.set_close(b"close", Parting::Frame, &mut pool);
+        assert_eq!(outbox.dropped(), 7);
         assert_eq!(shown(&outbox), [&b"ock"[..], b"close"]);
         assert_eq!((outbox.len(), outbox.data_len()), (8, 3));
     }
@@ -889,7 +1029,7 @@ mod tests {
             |outbox, pool| outbox.clear(pool),
             |outbox, pool| {
                 outbox.set_blocked(true);
-                outbox.set_close(b"close", pool);
+                outbox.set_close(b"close", Parting::Frame, pool);
             },
         ];
         for way in ways {
@@ -916,7 +1056,7 @@ mod tests {
         outbox.set_ping(b"ping");
         outbox.commit(1, &mut pool);
         outbox.set_ping(b"newer");
-        outbox.set_close(b"close", &mut pool);
+        outbox.set_close(b"close", Parting::Frame, &mut pool);
         assert_eq!(joined(&outbox), b"ingclose");
         assert_eq!(
             outbox.commit(8, &mut pool),
@@ -930,13 +1070,13 @@ mod tests {
     #[test]
     fn nothing_is_queued_behind_a_close() {
         let (mut pool, mut outbox) = (Pool::default(), Outbox::default());
-        outbox.set_close(b"close", &mut pool);
+        outbox.set_close(b"close", Parting::Frame, &mut pool);
         outbox.push_frame(b"a", b"1", &mut pool);
         outbox.push_block(Box::from(*b"block"));
         outbox.push_shared(Arc::from(*b"shared"), 0..6);
         assert_eq!(outbox.set_ping(b"ping"), PingQueued::Refused);
         assert_eq!(outbox.push_pong(b"pong"), 0);
-        assert_eq!(outbox.set_close(b"again", &mut pool), 0);
+        outbox.set_close(b"again", Parting::Frame, &mut pool);
         assert_eq!(joined(&outbox), b"close");
     }
 
@@ -944,7 +1084,7 @@ mod tests {
     fn a_wire_without_a_close_frame_only_ends_the_queue() {
         let (mut pool, mut outbox) = (Pool::default(), Outbox::default());
         outbox.push_frame(b"a", b"1", &mut pool);
-        outbox.set_close(b"", &mut pool);
+        outbox.set_close(b"", Parting::Frame, &mut pool);
         assert!(outbox.is_closed() && !outbox.close_waiting());
         assert!(!outbox.commit(2, &mut pool).close);
         assert!(outbox.is_empty());
@@ -967,7 +1107,7 @@ mod tests {
         let (mut pool, mut outbox) = (Pool::default(), Outbox::default());
         outbox.push_block(Box::from(*b"block"));
         outbox.push_frame(b"a", b"1", &mut pool);
-        outbox.set_close(b"close", &mut pool);
+        outbox.set_close(b"close", Parting::Frame, &mut pool);
         let mut slices = [IoSlice::new(&[]); 2];
         assert_eq!(outbox.slices(&mut slices), 2);
         assert_eq!((&*slices[0], &*slices[1]), (&b"block"[..], &b"a1"[..]));
@@ -982,7 +1122,7 @@ mod tests {
         outbox.push_pong(&[0; 4000]);
         outbox.commit(1, &mut pool);
         outbox.set_blocked(true);
-        outbox.set_close(b"close", &mut pool);
+        outbox.set_close(b"close", Parting::Frame, &mut pool);
         outbox.clear(&mut pool);
         assert!(outbox.is_empty() && !outbox.is_closed() && !outbox.is_blocked());
         assert_eq!(pool.free_bytes(), 16_384);

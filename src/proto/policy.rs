@@ -62,6 +62,7 @@ pub struct Timing {
     pub(crate) connect: u32,
     pub(crate) handshake: u32,
     pub(crate) close: u32,
+    pub(crate) close_total: u32,
     pub(crate) app_idle: Option<u32>,
     pub(crate) max_lifetime: Option<Micros>,
 }
@@ -111,6 +112,7 @@ impl Timing {
             connect: span_millis("connect_timeout", config.connect_timeout)?,
             handshake: span_millis("handshake_timeout", config.handshake_timeout)?,
             close: span_millis("close_timeout", config.close_timeout)?,
+            close_total: span_millis("close_total", config.close_total)?,
             app_idle: optional_millis("app_idle", config.app_idle)?,
             max_lifetime: optional_millis("max_lifetime", config.max_lifetime)?
                 .map(|millis| Micros::from_millis(millis.into())),

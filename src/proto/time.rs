@@ -118,6 +118,8 @@ pub struct Moment {
     pub at: Micros,
     /// The loop's lateness so far, summed over all its turns.
     pub late: Micros,
+    /// How late the loop is in this turn, whether or not it is enough to count.
+    pub delay: Micros,
     /// Whether this very turn comes so late that pings long overdue should be skipped, not sent in
     /// a lump.
     pub stalled: bool,
@@ -129,6 +131,7 @@ impl Moment {
         Self {
             at,
             late: Micros::ZERO,
+            delay: Micros::ZERO,
             stalled: false,
         }
     }
@@ -362,6 +365,7 @@ mod tests {
         let moment = Moment {
             at: Micros::from_secs(9),
             late: Micros::from_secs(4),
+            delay: Micros::ZERO,
             stalled: true,
         };
         assert_eq!(moment.fair(), Micros::from_secs(5));

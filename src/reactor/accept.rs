@@ -240,6 +240,8 @@ impl<D: Default> Core<D> {
             pings_answered: 0,
             rtt: None,
             bytes_queued: 0,
+            bytes_dropped: 0,
+            bytes_unfinished: None,
             forgiveness: Micros::ZERO,
             loop_delay: self.clock.delay(self.now.at),
             kernel: None,

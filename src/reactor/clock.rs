@@ -104,6 +104,7 @@ impl Clock {
         Moment {
             at,
             late: self.late + (delay - self.threshold),
+            delay,
             stalled: self.wait_late > STALL,
         }
     }

@@ -227,7 +227,7 @@ impl<D> Conn<D> {
     /// Writes what is queued until it is gone or the socket takes no more.
     pub(super) fn flush(&mut self, env: &mut Env, now: Moment) -> FlushOutcome {
         if self.ready.has(Ready::Writable) {
-            // Not before: what was refused still waits, and a close must overtake it.
+            // Not before: what was refused still waits, and some closes must overtake it.
             self.session.handle_writable();
         }
         while self.ready.has(Ready::Writable) && self.session.has_output() {

@@ -110,8 +110,8 @@ impl<'a, D> Context<'a, D> {
 
     /// Closes a connection in good order, with cause `local_close`.
     ///
-    /// Messages queued before go first while the socket takes output; once it does not, the Close
-    /// overtakes them and they are dropped. `code` and `reason` (cut at 123 bytes) are for WebSocket; a
+    /// Messages queued before go first, as long as they make progress: see
+    /// [`close_total`](crate::config::HeartbeatConfig::close_total). `code` and `reason` (cut at 123 bytes) are for WebSocket; a
     /// code that must not be sent is replaced by 1000.
     pub fn close(&mut self, id: ConnId, code: CloseCode, reason: &str) {
         self.close_for(id, Cause::LocalClose, Some(code), reason);

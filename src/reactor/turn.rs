@@ -520,7 +520,7 @@ impl<D: Default> Core<D> {
                         break;
                     }
                     if conn.session.is_stalled(&self.env, self.now) {
-                        conn.session.end(self.now, Cause::WriteStalled, None);
+                        conn.session.stall(self.now);
                     }
                     self.mark_dirty(key);
                 }
@@ -754,9 +754,7 @@ impl<D: Default> Core<D> {
         let id = conn.id(key, self.names);
         let (peer, origin) = (self.peers.forget(conn.peer), conn.origin());
         self.group.leave();
-        let evidence = conn
-            .session
-            .evidence(self.now, self.clock.delay(self.now.at));
+        let evidence = conn.session.evidence(self.now);
         let reason = conn.session.reason().to_owned();
         conn.session.discard(&mut self.env);
         // Closing the descriptor takes it out of the selector: nobody else holds it.

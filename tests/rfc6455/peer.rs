@@ -4,7 +4,7 @@ use heartwheel::close::{Cause, CloseCode, Evidence};
 use heartwheel::config::{HeartbeatConfig, LimitsConfig};
 use heartwheel::proto::message::Message;
 use heartwheel::proto::session::{SocketAction, Wire};
-use heartwheel::proto::time::{Micros, Moment};
+use heartwheel::proto::time::Moment;
 use heartwheel::proto::wire::{MessageKind, Role};
 
 use crate::end::End;
@@ -99,7 +99,7 @@ impl Peer {
     }
 
     pub(crate) fn evidence(&self) -> Evidence {
-        self.end.session.evidence(self.now, Micros::ZERO)
+        self.end.session.evidence(self.now)
     }
 
     pub(crate) fn code(&self) -> Option<u16> {

@@ -479,7 +479,7 @@ impl World {
     fn reap(&mut self, key: usize, cause: Cause) {
         let conn = &mut self.conns[key];
         assert_eq!(conn.session.phase(), Stage::Closed);
-        let evidence = conn.session.evidence(self.now, Micros::ZERO);
+        let evidence = conn.session.evidence(self.now);
         assert_eq!(evidence.cause, cause);
         conn.session.discard(&mut self.env);
         self.wheel.cancel(key);
@@ -560,7 +560,7 @@ impl World {
                 conn.session.handle_eof(env, now);
                 assert_eq!(conn.session.socket_action(), SocketAction::Close);
             }
-            assert!(conn.is_cut || conn.session.evidence(now, Micros::ZERO).clean);
+            assert!(conn.is_cut || conn.session.evidence(now).clean);
             self.reap(key, Cause::LocalClose);
         }
         assert!(self.conns.iter().all(|conn| conn.reported == 1));

@@ -119,6 +119,7 @@ impl Pair {
                 self.now = Moment {
                     at: now.at + stop,
                     late: now.late + stop,
+                    delay: Micros::ZERO,
                     stalled: true,
                 };
                 self.exchange(most);

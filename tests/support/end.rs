@@ -10,7 +10,7 @@ use heartwheel::proto::heartbeat::Phase;
 use heartwheel::proto::message::Message;
 use heartwheel::proto::policy::Policy;
 use heartwheel::proto::session::{Due, Entropy, Env, Event, Session, SocketAction, Wire};
-use heartwheel::proto::time::{Micros, Moment};
+use heartwheel::proto::time::Moment;
 use heartwheel::proto::wire::{MessageKind, Payload, Role};
 
 /// SplitMix64: seeded, so that a failure comes again.
@@ -206,7 +206,7 @@ impl End {
                 }
                 Due::Changed => {}
                 // What was not taken was refused.
-                Due::Stalled => self.session.end(now, Cause::WriteStalled, None),
+                Due::Stalled => self.session.stall(now),
                 Due::Silent => {
                     let waiting = self.pipe.len();
                     if self.session.is_paused() && waiting > 0 {
@@ -230,7 +230,7 @@ impl End {
         let action = self.session.socket_action();
         if matches!(action, SocketAction::Close | SocketAction::Reset) {
             assert_eq!(self.session.phase(), Stage::Closed);
-            let evidence = self.session.evidence(now, Micros::ZERO);
+            let evidence = self.session.evidence(now);
             assert!(evidence.pings_answered <= evidence.pings_written);
             self.session.discard(&mut self.env);
             assert!(self.session.is_released());

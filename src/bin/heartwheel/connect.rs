@@ -33,7 +33,8 @@ use crate::{FAILED, Failure, UNREACHABLE, start_logging};
 /// silent for 12.5s is given up, unless flags say otherwise; on tcp+raw there are no pings, and silence
 /// is borne. While more than 1 MiB of output waits for its reader nothing is read from the server, so no
 /// message is lost. Ctrl-C closes in good order and sums up. Exit codes: 0 after a normal end, 1 if the
-/// connection failed, 2 for a bad command line, 3 if the server could not be reached.
+/// connection failed or was cut within a message, 2 for a bad command line, 3 if the server could not be
+/// reached.
 #[derive(Debug, Args)]
 pub(crate) struct ConnectArgs {
     /// ws://HOST:PORT/PATH, tcp://HOST:PORT (text lines), tcp+binary://HOST:PORT or tcp+raw://HOST:PORT
@@ -123,6 +124,7 @@ pub(crate) fn run(args: &ConnectArgs) -> Result<ExitCode, Failure> {
         failures: BTreeMap::new(),
         was_open: false,
         last: Outcome::Well,
+        is_unsent: false,
         ending: Ending::No,
     };
     let began = Instant::now();
@@ -244,6 +246,8 @@ struct Session {
     failures: BTreeMap<String, u64>,
     was_open: bool,
     last: Outcome,
+    /// The last connection ended with messages of ours that had not left.
+    is_unsent: bool,
     ending: Ending,
 }
 
@@ -373,6 +377,9 @@ impl Session {
             Ending::InGoodOrder | Ending::AtOnce => LAST_MOMENT,
         };
         self.output.finish(patience, is_worth);
+        if self.is_unsent && ending == Ending::InGoodOrder {
+            return ExitCode::from(FAILED);
+        }
         exit_code(ending, &self.last, self.was_open)
     }
 }
@@ -397,10 +404,10 @@ impl Outcome {
             Cause::PeerEof => wire != WireKind::WebSocket,
             _ => false,
         };
-        if is_well {
-            Self::Well
-        } else {
-            Self::Failed(evidence.cause.to_string())
+        match (is_well, evidence.is_cut()) {
+            (true, false) => Self::Well,
+            (true, true) => Self::Failed(format!("{} within a message", evidence.cause)),
+            (false, _) => Self::Failed(evidence.cause.to_string()),
         }
     }
 
@@ -492,6 +499,7 @@ impl Handler for Session {
         self.conn = None;
         self.is_paused = false;
         self.last = Outcome::of_end(self.wire, closed.evidence);
+        self.is_unsent = closed.evidence.bytes_dropped > 0;
         self.output
             .record(&Record::new("closed").evidence(closed.evidence, closed.reason));
         if self.ending != Ending::No {

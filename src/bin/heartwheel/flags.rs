@@ -49,11 +49,15 @@ pub(crate) struct HeartbeatFlags {
     #[arg(long, value_name = "TIME", value_parser = time)]
     handshake_timeout: Option<Duration>,
 
-    /// Total time for the closing handshake [default: 3s]
+    /// Time for the answer to a goodbye that has left [default: 3s]
     #[arg(long, value_name = "TIME", value_parser = time)]
     close_timeout: Option<Duration>,
 
-    /// Time without a message either way after which a connection is closed [default: off]
+    /// Total time for an orderly end, in which what is queued leaves first [default: 5m]
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    close_total: Option<Duration>,
+
+    /// Time without progress of a message either way after which a connection is closed [default: off]
     #[arg(long, value_name = "TIME", value_parser = time_or_off)]
     app_idle: Option<Switch<Duration>>,
 
@@ -240,6 +244,9 @@ impl HeartbeatFlags {
         }
         if let Some(time) = self.close_timeout {
             config.close_timeout = time;
+        }
+        if let Some(time) = self.close_total {
+            config.close_total = time;
         }
         if let Some(Switch(time)) = self.app_idle {
             config.app_idle = time;

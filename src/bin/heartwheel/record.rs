@@ -243,6 +243,8 @@ mod tests {
             pings_answered: 5,
             rtt: None,
             bytes_queued: 0,
+            bytes_dropped: 0,
+            bytes_unfinished: None,
             forgiveness: Micros::ZERO,
             loop_delay: Micros::new(310),
             kernel: None,

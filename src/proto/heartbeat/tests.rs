@@ -81,6 +81,7 @@ fn late(secs: u64, late: u64) -> Moment {
     Moment {
         at: Micros::from_secs(secs),
         late: Micros::from_secs(late),
+        delay: Micros::ZERO,
         stalled: false,
     }
 }

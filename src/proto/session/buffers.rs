@@ -1,6 +1,7 @@
 //! What a session borrows while it is not idle.
 
-use super::End;
+use crate::close::Evidence;
+use crate::config::WireKind;
 use crate::proto::outbox::Outbox;
 use crate::proto::pool::Pool;
 use crate::proto::ring::Ring;
@@ -23,7 +24,8 @@ pub(super) struct Buffers {
     pub(super) progress: Stamp,
     /// When the ping that waits was due, if the grid called for it.
     pub(super) ping_due: Option<Micros>,
-    pub(super) end: Option<End>,
+    /// The record of the end, once its cause is known.
+    pub(super) end: Option<Evidence>,
     /// What the peer's Close frame gave as its reason, or why its handshake was refused, or the rule that
     /// it broke.
     pub(super) reason: String,
@@ -37,6 +39,21 @@ pub(super) struct Unfinished {
     pub(super) bytes: u64,
     /// Fair time from which it was known to be long: only then is its rate judged.
     pub(super) long_since: Option<Stamp>,
+    /// How many of them are of a message; `None` where only a control frame is incomplete.
+    pub(super) message: Option<u64>,
+    /// Bytes of it that no decoder has taken.
+    pub(super) left: usize,
+}
+
+/// Something that came in part.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Incomplete {
+    /// What has come of it.
+    pub(super) bytes: u64,
+    /// How much of that is of a message, if it is one.
+    pub(super) message: Option<u64>,
+    /// What its header has announced beyond that.
+    pub(super) missing: u64,
 }
 
 impl Buffers {
@@ -61,8 +78,67 @@ impl Buffers {
     /// Returns the times in here, all of them fair.
     pub(super) fn fair_stamps(&mut self) -> impl Iterator<Item = &mut Stamp> {
         let unfinished = self.unfinished.as_mut();
-        let since = unfinished.map(|unfinished| &mut unfinished.since);
-        std::iter::once(&mut self.progress).chain(since)
+        let stamps = unfinished.map(|unfinished| {
+            let since = Some(&mut unfinished.since);
+            [since, unfinished.long_since.as_mut()]
+        });
+        let stamps = stamps.into_iter().flatten().flatten();
+        std::iter::once(&mut self.progress).chain(stamps)
+    }
+
+    /// Returns what there is of something incomplete; `left` is the input that no decoder has taken.
+    pub(super) fn incomplete(&self, wire: WireKind, left: &[u8]) -> Option<Incomplete> {
+        let len = left.len() as u64;
+        let all = |kept: usize, missing| {
+            let bytes = kept as u64 + len;
+            Some(Incomplete {
+                bytes,
+                message: Some(bytes),
+                missing,
+            })
+        };
+        match wire {
+            #[cfg(feature = "websocket")]
+            WireKind::WebSocket => {
+                let kept = (!self.websocket.is_idle()).then(|| self.websocket.assembled_len());
+                if kept.is_none() && left.is_empty() {
+                    return None;
+                }
+                let bytes = kept.unwrap_or(0) as u64 + len;
+                let message = if Self::is_control(wire, left) {
+                    kept.map(|kept| kept as u64)
+                } else {
+                    Some(bytes)
+                };
+                Some(Incomplete {
+                    bytes,
+                    message,
+                    missing: kept.map_or(0, |_| self.websocket.missing_len()),
+                })
+            }
+            WireKind::Line if !self.line.is_idle() => {
+                let line = self.line.assembled();
+                let is_control = line::PING.starts_with(line) || line::PONG.starts_with(line);
+                let bytes = line.len() as u64 + len;
+                Some(Incomplete {
+                    bytes,
+                    message: (!is_control).then_some(bytes),
+                    missing: 0,
+                })
+            }
+            WireKind::Binary if !self.binary.is_idle() => {
+                all(self.binary.assembled_len(), self.binary.missing_len())
+            }
+            // Of an own wire nobody knows what it will be.
+            WireKind::Line | WireKind::Binary | WireKind::Raw | WireKind::Own => {
+                if left.is_empty() { None } else { all(0, 0) }
+            }
+        }
+    }
+
+    /// Says whether input that no decoder has taken is the beginning of a control frame.
+    pub(super) fn is_control(wire: WireKind, left: &[u8]) -> bool {
+        wire.is_websocket() && left.first().is_some_and(|first| first & 0x08 != 0)
     }
 
     /// Gives all storage back and is as new, but for small capacities.

@@ -1,9 +1,12 @@
 //! The end: who said goodbye, what is still to be said, and when the socket may go.
 
-use super::{Due, End, Env, Fact, Session, SocketAction};
-use crate::close::{Cause, CloseCode, KernelFigures, Phase};
+use super::buffers::Buffers;
+use super::{Due, Env, Fact, Session, SocketAction};
+use crate::close::{Cause, CloseCode, Evidence, KernelFigures, Phase};
 use crate::error::ProtocolError;
-use crate::proto::time::{Moment, Stamp};
+use crate::proto::outbox::Parting;
+use crate::proto::policy::Timing;
+use crate::proto::time::{Micros, Moment, Stamp};
 #[cfg(feature = "websocket")]
 use crate::proto::websocket::{close_body, handshake};
 use crate::proto::wire::Role;
@@ -13,9 +16,11 @@ impl Session {
     /// has one; the cause's own code, or 1000, stands in for none and for one that must not be sent
     /// (RFC 6455, section 7.4). The reason is cut at 123 bytes.
     ///
-    /// Messages queued before go first while the socket takes output; once it does not, the Close
-    /// overtakes them and they are dropped. Before the session is open, and a second time, this ends
-    /// it at once or does nothing.
+    /// Messages queued before go first. For an orderly end they do so while they make progress, for the
+    /// write timeout and `close_total` at most, and the close timeout runs from when the last byte was
+    /// accepted. Where the peer is blamed, the Close overtakes them once the socket refuses output, they
+    /// are dropped, and the close timeout is a total. Before the session is open, and a second time, this
+    /// ends it at once or does nothing.
     pub fn close(
         &mut self,
         env: &mut Env,
@@ -32,12 +37,17 @@ impl Session {
                     .filter(|code| code.is_sendable())
                     .or_else(|| cause.close_code())
                     .unwrap_or(CloseCode::NORMAL);
-                let spans = env.policy(self.policy).timing.close;
-                self.begin_end(now, cause, spans);
+                self.begin_end(env, now, cause);
                 if self.wire.is_websocket() {
-                    self.record(now, cause).close_code = code.as_u16();
+                    self.record(now, cause).close_code = Some(code);
                 }
-                self.queue_goodbye(env, now, code, reason);
+                let parting = if cause.is_fault_of_peer() {
+                    Parting::Frame
+                } else {
+                    Parting::Everything
+                };
+                self.queue_goodbye(env, now, code, reason, parting);
+                self.await_answer(env, now);
                 if !self.wire.is_websocket() || cause.is_fault_of_peer() {
                     self.facts.insert(Fact::Discarding);
                 }
@@ -71,10 +81,10 @@ impl Session {
         response: &[u8],
     ) {
         assert_eq!(self.phase, Phase::Handshaking, "a handshake is refused");
-        let spans = env.policy(self.policy).timing.close;
-        self.begin_end(now, cause, spans);
+        self.begin_end(env, now, cause);
         self.held(env).reason.push_str(reason);
         self.queue_head(env, now, response);
+        self.await_answer(env, now);
         self.facts.insert(Fact::Discarding);
     }
 
@@ -94,11 +104,7 @@ impl Session {
             Phase::Connecting | Phase::Handshaking => self.end(now, Cause::PeerEof, None),
             Phase::Open if self.wire.is_websocket() => self.end(now, Cause::PeerEof, None),
             Phase::Open => {
-                let timing = &env.policy(self.policy).timing;
-                let spans = timing
-                    .write
-                    .map_or(timing.close, |write| write.min(timing.close));
-                self.begin_end(now, Cause::PeerEof, spans);
+                self.begin_end(env, now, Cause::PeerEof);
                 self.facts.insert(Fact::Discarding);
             }
             Phase::Closing | Phase::Closed => {}
@@ -124,7 +130,7 @@ impl Session {
         let known = self.buffers.as_ref().is_some_and(|held| held.end.is_some());
         self.end(now, cause, None);
         if !known {
-            self.record(now, cause).errno = errno.unwrap_or(0);
+            self.record(now, cause).errno = errno;
         }
     }
 
@@ -150,7 +156,7 @@ impl Session {
     pub fn cause(&self) -> Option<Cause> {
         self.buffers
             .as_ref()
-            .and_then(|held| held.end)
+            .and_then(|held| held.end.as_ref())
             .map(|end| end.cause)
     }
 
@@ -210,24 +216,43 @@ impl Session {
         if self.phase != Phase::Open {
             // The answer to our Close, or one that crossed it.
             if let Some(code) = code {
-                self.record(now, Cause::PeerClosed).close_code = code.as_u16();
+                self.record(now, Cause::PeerClosed).close_code = Some(code);
             }
             return;
         }
-        let spans = env.policy(self.policy).timing.close;
-        self.begin_end(now, Cause::PeerClosed, spans);
-        self.record(now, Cause::PeerClosed).close_code = code.map_or(0, CloseCode::as_u16);
+        self.begin_end(env, now, Cause::PeerClosed);
+        self.record(now, Cause::PeerClosed).close_code = code;
+        let parting = self.parting_of_answer();
         match code {
-            Some(code) => self.queue_goodbye(env, now, code, ""),
-            None => self.queue_close(env, now, &[]),
+            Some(code) => self.queue_goodbye(env, now, code, "", parting),
+            None => self.queue_close(env, now, &[], parting),
         }
+        self.await_answer(env, now);
         if !self.wire.is_websocket() {
             self.facts.insert(Fact::Discarding);
         }
     }
 
+    /// Says what the answer to the peer's Close leaves of the data queued before. It is to come as soon as
+    /// practical, and may wait until the current message is sent (RFC 6455, section 5.5.1). So where the
+    /// socket has refused output, whole messages behind that one are dropped; else all leave before it.
+    fn parting_of_answer(&self) -> Parting {
+        let is_blocked = |held: &Buffers| held.tx.is_blocked();
+        if !self.buffers.as_deref().is_some_and(is_blocked) {
+            return Parting::Everything;
+        }
+        #[cfg(feature = "websocket")]
+        if self.wire.is_websocket() {
+            return Parting::Message(is_continuation);
+        }
+        Parting::Frame
+    }
+
     pub(super) fn handle_phase_timeout(&mut self, env: &mut Env, now: Moment, cause: Cause) -> Due {
         if !self.phase_ends.is_due(now.fair()) {
+            if self.phase == Phase::Closing && self.is_stalled(env, now) {
+                return Due::Stalled;
+            }
             return Due::Wait(self.poll_deadline(env, now));
         }
         match self.phase {
@@ -262,7 +287,7 @@ impl Session {
 
     /// Ends a goodbye that was not completed in time. An orderly close of ours or the peer's becomes a
     /// `close_timeout`; any other cause stays what it was, not clean.
-    fn give_up(&mut self, now: Moment, cause: Cause) {
+    pub(super) fn give_up(&mut self, now: Moment, cause: Cause) {
         let answered = self.facts.has(Fact::CloseSent) && self.facts.has(Fact::CloseReceived);
         let flushed = self.facts.has(Fact::Discarding) && !self.has_output();
         let record = self.record(now, cause);
@@ -272,39 +297,73 @@ impl Session {
         self.phase = Phase::Closed;
     }
 
-    pub(super) fn is_clean(&self, end: End) -> bool {
+    /// Says whether both sides said goodbye as the wire asks, and no message was cut.
+    pub(super) fn is_clean(&self, end: &Evidence) -> bool {
+        if end.is_cut() {
+            return false;
+        }
         if self.wire.is_websocket() {
             return self.facts.has(Fact::CloseSent) && self.facts.has(Fact::CloseReceived);
         }
-        matches!(
-            end.cause,
-            Cause::PeerEof | Cause::PeerClosed | Cause::LocalClose | Cause::Drain
-        ) && !self.has_output()
+        let is_goodbye =
+            end.cause.is_orderly() || matches!(end.cause, Cause::PeerEof | Cause::PeerClosed);
+        is_goodbye && !self.has_output()
     }
 
-    fn begin_end(&mut self, now: Moment, cause: Cause, spans: u32) {
+    /// Returns the bytes of messages that will never leave.
+    pub(super) fn dropped(&self) -> u64 {
+        let Some(held) = &self.buffers else { return 0 };
+        let is_over = self.phase == Phase::Closed;
+        let left = if is_over { held.tx.data_len() } else { 0 };
+        (held.tx.dropped() + left) as u64
+    }
+
+    /// Returns when a goodbye ends because the output before it makes no progress.
+    pub(super) fn goodbye_stalls(&self, timing: &Timing, now: Moment) -> Option<Micros> {
+        let is_patient = self.phase == Phase::Closing && self.cause()?.is_patient();
+        self.write_ends(timing, now).filter(|_| is_patient)
+    }
+
+    /// Lets the close timeout run, once the kernel has accepted the last byte.
+    pub(super) fn await_answer(&mut self, env: &Env, now: Moment) {
+        let is_patient = self.cause().is_some_and(Cause::is_patient);
+        if self.phase == Phase::Closing && is_patient && !self.has_output() {
+            let close = env.policy(self.policy).timing.close;
+            let ends = Stamp::new(now.fair()).plus(close);
+            self.phase_ends = self.phase_ends.earlier(ends);
+            self.facts.insert(Fact::Rearm);
+        }
+    }
+
+    fn begin_end(&mut self, env: &Env, now: Moment, cause: Cause) {
+        let timing = &env.policy(self.policy).timing;
+        let span = if cause.is_patient() {
+            timing.close_total
+        } else {
+            timing.close
+        };
         self.record(now, cause);
         self.phase = Phase::Closing;
-        self.phase_ends = Stamp::new(now.fair()).plus(spans);
+        self.phase_ends = Stamp::new(now.fair()).plus(span);
         self.facts.insert(Fact::Rearm);
     }
 
     /// Returns the record of the end, made now if there is none yet: the first cause wins.
-    fn record(&mut self, now: Moment, cause: Cause) -> &mut End {
-        let (phase, forgiveness) = (self.phase, self.heartbeat.forgiveness(now));
+    fn record(&mut self, now: Moment, cause: Cause) -> &mut Evidence {
+        let known = self.buffers.as_ref().and_then(|held| held.end);
+        let end = known.unwrap_or_else(|| self.snapshot(now, cause));
         let held = self.buffers.get_or_insert_with(Box::default);
-        held.end.get_or_insert(End {
-            cause,
-            phase,
-            errno: 0,
-            close_code: 0,
-            at: now,
-            forgiveness,
-            kernel: None,
-        })
+        held.end.get_or_insert(end)
     }
 
-    fn queue_goodbye(&mut self, env: &mut Env, now: Moment, code: CloseCode, reason: &str) {
+    fn queue_goodbye(
+        &mut self,
+        env: &mut Env,
+        now: Moment,
+        code: CloseCode,
+        reason: &str,
+        parting: Parting,
+    ) {
         #[cfg(feature = "websocket")]
         let body = close_body(code, reason);
         #[cfg(not(feature = "websocket"))]
@@ -312,8 +371,14 @@ impl Session {
             let _ = (code, reason);
             []
         };
-        self.queue_close(env, now, &body);
+        self.queue_close(env, now, &body, parting);
     }
+}
+
+/// Says whether a frame that begins with this byte goes on with the message of the one before it.
+#[cfg(feature = "websocket")]
+fn is_continuation(first: u8) -> bool {
+    first & 0x0f == 0
 }
 
 impl Cause {
@@ -329,5 +394,18 @@ impl Cause {
                 | Self::InvalidUtf8
                 | Self::MessageTooBig
         )
+    }
+
+    /// Says whether we end it, and nobody is to blame.
+    const fn is_orderly(self) -> bool {
+        matches!(
+            self,
+            Self::LocalClose | Self::Drain | Self::MaxLifetime | Self::AppIdle | Self::Replaced
+        )
+    }
+
+    /// Says whether what is queued leaves first, while it makes progress.
+    const fn is_patient(self) -> bool {
+        self.is_orderly() || matches!(self, Self::PeerEof | Self::PeerClosed | Self::Refused)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::buffers::Unfinished;
+use super::buffers::{Buffers, Unfinished};
 use super::{Env, Fact, Part, Session, token};
 use crate::close::{Cause, Phase};
 use crate::config::WireKind;
@@ -112,7 +112,7 @@ impl Session {
         };
         match step {
             Ok((consumed, event)) => {
-                self.note_progress(now, &event, input.len() - consumed);
+                self.note_progress(now, &event, consumed, &input[consumed..]);
                 (consumed, self.count_message(env, now, event))
             }
             Err(error) => {
@@ -131,6 +131,7 @@ impl Session {
             return None;
         }
         let held = self.buffers.as_mut()?;
+        held.unfinished = None;
         let item = held.line.finish(&mut env.pool);
         let item = item.and_then(|item| {
             let line = held.line.assembled();
@@ -186,6 +187,7 @@ impl Session {
             Item::NeedMore => Event::NeedMore,
             Item::Fragment => {
                 self.handle_frame(env, now);
+                self.note_message(now);
                 Event::Consumed
             }
             Item::Message { kind, payload } => {
@@ -420,52 +422,48 @@ impl Session {
         }
     }
 
-    /// Keeps the clock of an unfinished message.
-    fn note_progress(&mut self, now: Moment, event: &Event, left: usize) {
+    /// Keeps the clock of an unfinished message, and notes the progress of one: `consumed` bytes were
+    /// taken, `left` is what no decoder can take yet.
+    fn note_progress(&mut self, now: Moment, event: &Event, consumed: usize, left: &[u8]) {
         let Some(held) = &mut self.buffers else {
             return;
         };
-        let left = match event {
+        let (consumed, left) = match event {
             Event::Message { .. } => {
                 held.unfinished = None;
                 return;
             }
-            Event::NeedMore => left,
-            // What is left then has not been looked at yet.
-            Event::Consumed | Event::Pong { .. } => 0,
+            Event::NeedMore => (consumed, left),
+            // What is left then has not been looked at yet, and whose bytes those were is known.
+            Event::Consumed | Event::Pong { .. } => (0, &left[..0]),
         };
-        // What has come of it, and what its header has announced beyond that.
-        let assembled = match self.wire {
-            #[cfg(feature = "websocket")]
-            WireKind::WebSocket if !held.websocket.is_idle() => {
-                Some((held.websocket.assembled_len(), held.websocket.missing_len()))
-            }
-            WireKind::Line if !held.line.is_idle() => Some((held.line.assembled_len(), 0)),
-            WireKind::Binary if !held.binary.is_idle() => {
-                Some((held.binary.assembled_len(), held.binary.missing_len()))
-            }
-            _ if left > 0 => Some((0, 0)),
-            _ => None,
-        };
-        let Some((assembled, missing)) = assembled else {
+        let Some(found) = held.incomplete(self.wire, left) else {
             held.unfinished = None;
             return;
         };
-        let bytes = (assembled + left) as u64;
-        let is_long = bytes.saturating_add(missing) > SHORT_MESSAGE;
+        let is_long = found.bytes.saturating_add(found.missing) > SHORT_MESSAGE;
         let stamp = Stamp::new(now.fair());
         let unfinished = held.unfinished.get_or_insert_with(|| {
             self.facts.insert(Fact::Rearm);
             Unfinished {
                 since: stamp,
-                bytes,
+                bytes: 0,
                 long_since: None,
+                message: None,
+                left: 0,
             }
         });
-        unfinished.bytes = bytes;
+        let has_more = consumed > 0 || left.len() > unfinished.left;
+        unfinished.bytes = found.bytes;
+        unfinished.message = found.message;
+        unfinished.left = left.len();
         if is_long && unfinished.long_since.is_none() {
             unfinished.long_since = Some(stamp);
             self.facts.insert(Fact::Rearm);
+        }
+        let is_of_message = found.message.is_some() && !Buffers::is_control(self.wire, left);
+        if has_more && is_of_message {
+            self.note_message(now);
         }
     }
 

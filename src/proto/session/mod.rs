@@ -18,8 +18,6 @@ pub use input::Event;
 
 use std::fmt;
 
-#[cfg(feature = "websocket")]
-use crate::close::CloseCode;
 use crate::close::{Cause, Evidence, KernelFigures, Phase};
 use crate::config::WireKind;
 use crate::proto::codec::Codec;
@@ -83,8 +81,8 @@ pub enum Due {
     /// Output was queued or the phase changed: flush, then look at the socket action.
     Changed,
     /// Output has made no progress for too long. Offer it to the socket once more, unless the socket has
-    /// refused it since the last wait; only if it [is still stalled](Session::is_stalled) then, end the
-    /// session with [`Cause::WriteStalled`].
+    /// refused it since the last wait; only if it [is still stalled](Session::is_stalled) then, call
+    /// [`stall`](Session::stall).
     Stalled,
     /// Silence has lasted too long. Read the socket once more; only if that finds nothing, call
     /// [`judge`](Session::judge).
@@ -102,21 +100,6 @@ pub enum SocketAction {
     Close,
     /// Close it with a reset; the session is over.
     Reset,
-}
-
-/// Why and where a session began to end.
-#[derive(Clone, Copy, Debug)]
-struct End {
-    cause: Cause,
-    phase: Phase,
-    /// Zero: none.
-    errno: i32,
-    /// Zero: none.
-    close_code: u16,
-    /// When the cause arose: ages are told as of then.
-    at: Moment,
-    forgiveness: Micros,
-    kernel: Option<KernelFigures>,
 }
 
 /// The state of one connection.
@@ -142,7 +125,7 @@ pub struct Session {
     rare: Option<Box<Rare>>,
     /// When the connection was accepted or dialed.
     began: Fine,
-    /// Fair time at which the phase must be over. While open: real time at which reading was paused, or
+    /// Fair time at which the phase must be over, whatever may end it before. While open: real time at which reading was paused, or
     /// went on.
     phase_ends: Stamp,
     /// When the peer's pings so far are paid for; see [`Session::is_flood`].
@@ -192,7 +175,8 @@ impl Part {
 #[derive(Debug)]
 struct Rare {
     codec: Option<Box<Box<dyn Codec>>>,
-    /// Last message of the application, either way, or when the limit on it was set, real time.
+    /// Last progress of a message of the application, either way, or when the limit on it was set, real
+    /// time.
     last_message: Stamp,
 }
 
@@ -480,7 +464,7 @@ impl Session {
         let Some(end) = self.buffers.as_mut().and_then(|held| held.end.as_mut()) else {
             return;
         };
-        if end.kernel.is_none() && end.errno == 0 {
+        if end.kernel.is_none() && end.errno.is_none() {
             end.kernel = Some(kernel);
             if end.cause == Cause::WriteStalled && kernel.is_path_dead() {
                 end.cause = Cause::PathDead;
@@ -492,8 +476,23 @@ impl Session {
     /// once more.
     pub fn is_stalled(&self, env: &Env, now: Moment) -> bool {
         let timing = &env.policy(self.policy).timing;
-        let end = self.write_ends(timing, now);
-        self.phase == Phase::Open && end.is_some_and(|end| end <= now.at)
+        let end = match self.phase {
+            Phase::Open => self.write_ends(timing, now),
+            Phase::Closing => self.goodbye_stalls(timing, now),
+            Phase::Connecting | Phase::Handshaking | Phase::Closed => None,
+        };
+        end.is_some_and(|end| end <= now.at)
+    }
+
+    /// Ends the session, whose output was offered once more and refused. A goodbye is given up, and keeps
+    /// its cause as it does in the end of its time.
+    pub fn stall(&mut self, now: Moment) {
+        match self.phase {
+            Phase::Closing => self.give_up(now, Cause::CloseTimeout),
+            Phase::Connecting | Phase::Handshaking | Phase::Open | Phase::Closed => {
+                self.end(now, Cause::WriteStalled, None);
+            }
+        }
     }
 
     /// Says whether silence, at `now`, has lasted too long; for a shell that has just read once more.
@@ -513,8 +512,11 @@ impl Session {
     pub fn poll_deadline(&self, env: &Env, now: Moment) -> Micros {
         let policy = env.policy(self.policy);
         match self.phase {
-            Phase::Connecting | Phase::Handshaking | Phase::Closing => {
-                now.at + self.phase_ends.left(now.fair())
+            Phase::Connecting | Phase::Handshaking => now.at + self.phase_ends.left(now.fair()),
+            Phase::Closing => {
+                let end = now.at + self.phase_ends.left(now.fair());
+                let stalls = self.goodbye_stalls(&policy.timing, now);
+                stalls.map_or(end, |stalls| stalls.min(end))
             }
             Phase::Open => {
                 let timing = &policy.timing;
@@ -587,52 +589,48 @@ impl Session {
         self.began.age(now.at)
     }
 
-    /// Returns the record of the end, with ages as of the moment its cause arose; before it, what it
-    /// would be if we closed now.
-    pub fn evidence(&self, now: Moment, loop_delay: Micros) -> Evidence {
+    /// Returns the record of the end, as of the moment its cause arose; before it, what it would be if we
+    /// closed now. Only what the end came to is told as of now: the close code that was received, whether
+    /// it was clean, and what was dropped.
+    pub fn evidence(&self, now: Moment) -> Evidence {
+        let known = self.buffers.as_ref().and_then(|held| held.end);
+        let mut evidence = known.unwrap_or_else(|| self.snapshot(now, Cause::LocalClose));
+        evidence.bytes_dropped = self.dropped();
+        evidence.clean = self.is_clean(&evidence);
+        evidence
+    }
+
+    /// Returns what is known at `now`, for the record of an end whose cause arises then.
+    fn snapshot(&self, now: Moment, cause: Cause) -> Evidence {
         let held = self.buffers.as_ref();
-        let end = held.and_then(|held| held.end).unwrap_or_else(|| End {
-            cause: Cause::LocalClose,
-            phase: self.phase,
-            errno: 0,
-            close_code: 0,
-            at: now,
-            forgiveness: self.heartbeat.forgiveness(now),
-            kernel: None,
-        });
         let (pings_due, pings_written, pings_answered) = self.heartbeat.pings();
         Evidence {
-            cause: end.cause,
-            phase: end.phase,
-            errno: (end.errno != 0).then_some(end.errno),
-            close_code: self.close_code(end),
-            clean: self.is_clean(end),
-            age: self.age(end.at),
-            last_in: self.heartbeat.last_in(end.at),
-            last_out: self.heartbeat.last_out(end.at),
+            cause,
+            phase: self.phase,
+            errno: None,
+            close_code: None,
+            clean: false,
+            age: self.age(now),
+            last_in: self.heartbeat.last_in(now),
+            last_out: self.heartbeat.last_out(now),
             last_proof: self
                 .facts
                 .has(Fact::WasOpen)
-                .then(|| self.heartbeat.last_proof(end.at)),
+                .then(|| self.heartbeat.last_proof(now)),
             pings_due,
             pings_written,
             pings_answered,
             rtt: self.heartbeat.rtt(),
             bytes_queued: held.map_or(0, |held| held.tx.len() as u64),
-            forgiveness: end.forgiveness,
-            loop_delay,
-            kernel: end.kernel,
+            bytes_dropped: 0,
+            bytes_unfinished: held
+                .and_then(|held| held.unfinished)
+                .and_then(|unfinished| unfinished.message)
+                .map(|bytes| u32::try_from(bytes).unwrap_or(u32::MAX)),
+            forgiveness: self.heartbeat.forgiveness(now),
+            loop_delay: now.delay,
+            kernel: None,
         }
-    }
-
-    #[cfg(feature = "websocket")]
-    fn close_code(&self, end: End) -> Option<CloseCode> {
-        (end.close_code != 0).then(|| CloseCode::new(end.close_code))
-    }
-
-    #[cfg(not(feature = "websocket"))]
-    fn close_code(&self, end: End) -> Option<crate::close::CloseCode> {
-        (end.close_code != 0).then(|| crate::close::CloseCode::new(end.close_code))
     }
 
     /// Returns when a connection that reached its lifetime is closed: spread by ±10 % with the phase.
@@ -643,13 +641,13 @@ impl Session {
         Some(began + (lifetime - tenth) + self.heartbeat.phase().of(tenth + tenth))
     }
 
-    /// Returns when there will have been no message for too long.
+    /// Returns when no message will have made progress for too long.
     fn idle_ends(&self, timing: &Timing) -> Option<Stamp> {
         let idle = timing.app_idle?;
         Some(self.rare.as_ref()?.last_message.plus(idle))
     }
 
-    /// Notes a message of the application, either way.
+    /// Notes a message of the application, or progress of one, either way.
     fn note_message(&mut self, now: Moment) {
         if let Some(rare) = &mut self.rare {
             rare.last_message = Stamp::new(now.at);

@@ -8,9 +8,8 @@ use crate::close::{Cause, Phase};
 use crate::config::{Overflow, WireKind};
 use crate::error::SendError;
 use crate::proto::message::{Encoded, Message, SharedMessage};
-use crate::proto::outbox::Outbox;
+use crate::proto::outbox::{Outbox, Parting};
 use crate::proto::policy::Timing;
-use crate::proto::pool::Pool;
 use crate::proto::time::{Micros, Moment, Stamp};
 #[cfg(feature = "websocket")]
 use crate::proto::websocket::{Opcode, encode, encode_header, fragments};
@@ -112,7 +111,9 @@ impl Session {
         if count == 0 {
             return;
         }
+        let data = held.tx.data_len();
         let written = held.tx.commit(count, &mut env.pool);
+        let is_message = held.tx.data_len() < data;
         held.progress = Stamp::new(now.fair());
         env.stats.bytes_out += count as u64;
         let was_asked = self.heartbeat.is_asked();
@@ -133,6 +134,10 @@ impl Session {
         if written.close {
             self.facts.insert(Fact::CloseSent);
         }
+        if is_message {
+            self.note_message(now);
+        }
+        self.await_answer(env, now);
     }
 
     /// Notes that the socket takes no more output for now.
@@ -237,7 +242,7 @@ impl Session {
                 }
             }
         }
-        self.queue_control(env, now, |tx, frame, _| {
+        self.queue_control(env, now, |tx, frame| {
             tx.set_ping(frame);
         });
     }
@@ -262,7 +267,7 @@ impl Session {
         }
         let is_counted = payload.is_empty() && !self.wire.is_websocket();
         let mut folded = 0;
-        self.queue_control(env, now, |tx, frame, _| {
+        self.queue_control(env, now, |tx, frame| {
             folded = if is_counted {
                 tx.push_counted_pong(frame)
             } else {
@@ -272,27 +277,33 @@ impl Session {
         env.stats.pongs_folded += folded as u64;
     }
 
-    /// Queues the goodbye of the wire, if it has one.
-    pub(super) fn queue_close(&mut self, env: &mut Env, now: Moment, body: &[u8]) {
+    /// Queues the goodbye of the wire, if it has one. Nothing can be queued behind it.
+    pub(super) fn queue_close(
+        &mut self,
+        env: &mut Env,
+        now: Moment,
+        body: &[u8],
+        parting: Parting,
+    ) {
+        env.scratch.clear();
         match self.wire {
             #[cfg(feature = "websocket")]
             WireKind::WebSocket => {
                 let mask = self.part.role().mask(env);
-                env.scratch.clear();
                 encode(true, Opcode::Close, body, mask, &mut env.scratch);
             }
-            WireKind::Line | WireKind::Binary | WireKind::Raw => return,
+            WireKind::Line | WireKind::Binary | WireKind::Raw => {}
             WireKind::Own => {
                 let _ = body;
-                env.scratch.clear();
                 if let Some(codec) = self.codec_mut() {
                     codec.encode_close(&mut env.scratch);
                 }
             }
         }
-        self.queue_control(env, now, |tx, frame, pool| {
-            tx.set_close(frame, pool);
-        });
+        let scratch = std::mem::take(&mut env.scratch);
+        let held = self.stamped(env, now);
+        held.tx.set_close(&scratch, parting, &mut env.pool);
+        env.scratch = scratch;
     }
 
     /// Returns when output will have made no progress for too long.
@@ -434,16 +445,10 @@ impl Session {
     }
 
     /// Hands the scratch buffer to one of the outbox's reserved places, unless it is empty.
-    fn queue_control(
-        &mut self,
-        env: &mut Env,
-        now: Moment,
-        put: impl FnOnce(&mut Outbox, &[u8], &mut Pool),
-    ) {
+    fn queue_control(&mut self, env: &mut Env, now: Moment, put: impl FnOnce(&mut Outbox, &[u8])) {
         let scratch = std::mem::take(&mut env.scratch);
         if !scratch.is_empty() {
-            let held = self.stamped(env, now);
-            put(&mut held.tx, &scratch, &mut env.pool);
+            put(&mut self.stamped(env, now).tx, &scratch);
         }
         env.scratch = scratch;
     }

@@ -5,7 +5,7 @@ use std::io::IoSlice;
 use std::time::Duration;
 
 use super::*;
-use crate::close::{Rtt, Side};
+use crate::close::{CloseCode, Rtt, Side};
 use crate::config::{HeartbeatConfig, LimitsConfig, Overflow, PingWhen, Proof};
 use crate::error::{ProtocolError, SendError};
 use crate::proto::codec::Decoded;
@@ -14,6 +14,8 @@ use crate::proto::policy::Policy;
 use crate::proto::websocket::{Opcode, close_body, encode};
 use crate::proto::wire::{EncodeError, MessageKind, Payload};
 use crate::sizes::sizes;
+
+mod ends;
 
 #[derive(Debug)]
 struct SplitMix(u64);
@@ -121,7 +123,7 @@ impl Bench {
     fn stall(&mut self, now: Moment) {
         assert_eq!(self.due(now), Due::Stalled);
         assert!(self.session.is_stalled(&self.env, now));
-        self.session.end(now, Cause::WriteStalled, None);
+        self.session.stall(now);
     }
 
     /// Writes all output and returns it.
@@ -172,7 +174,7 @@ impl Bench {
     }
 
     fn evidence(&self, now: Moment) -> Evidence {
-        self.session.evidence(now, Micros::ZERO)
+        self.session.evidence(now)
     }
 
     /// Expects the session to be over and returns the cause, and whether the end was clean.
@@ -587,6 +589,7 @@ fn the_evidence_tells_what_was_known_at_the_verdict() {
     bench.feed(secs(11), &masked(Opcode::Pong, &ping[2..]));
     let late = |at| Moment {
         late: Micros::from_secs(4),
+        delay: Micros::from_millis(7),
         ..secs(at)
     };
     bench.ping(late(20));
@@ -602,8 +605,8 @@ fn the_evidence_tells_what_was_known_at_the_verdict() {
         bench.session.judge(&bench.env, late(40), Some(kernel)),
         Cause::PathDead
     );
-    // Asked for a second later, it tells the ages as of the verdict.
-    let evidence = bench.session.evidence(late(41), Micros::from_millis(7));
+    // Asked for a second later, in a turn that is on time, it tells all as of the verdict.
+    let evidence = bench.session.evidence(secs(41));
     assert_eq!(
         evidence,
         Evidence {
@@ -625,6 +628,8 @@ fn the_evidence_tells_what_was_known_at_the_verdict() {
                 smoothed: 1_000_000
             }),
             bytes_queued: 0,
+            bytes_dropped: 0,
+            bytes_unfinished: None,
             forgiveness: Micros::from_secs(4),
             loop_delay: Micros::from_millis(7),
             kernel: Some(kernel),
@@ -1249,8 +1254,8 @@ fn f50_data_and_the_end_of_input_deliver_the_data_and_flush_what_is_queued() {
 }
 
 #[test]
-fn the_flush_after_the_end_of_input_takes_the_shorter_of_write_and_close_timeout() {
-    for (write, end) in [(2, 3), (10, 4)] {
+fn the_flush_after_the_end_of_input_takes_the_write_timeout_without_progress() {
+    for (write, end) in [(2, 3), (10, 11)] {
         let mut bench = Bench::with(Wire::Binary, |heartbeat, _| {
             heartbeat.write_timeout = Some(Duration::from_secs(write));
         });
@@ -1258,7 +1263,7 @@ fn the_flush_after_the_end_of_input_takes_the_shorter_of_write_and_close_timeout
         bench.session.handle_eof(&bench.env, secs(1));
         assert!(bench.session.take_rearm());
         assert_eq!(bench.due(secs(2)), wait(end));
-        assert_eq!(bench.due(secs(end)), Due::Changed);
+        bench.stall(secs(end));
         assert_eq!(
             bench.end(secs(end), SocketAction::Reset),
             (Cause::PeerEof, false)
@@ -1300,9 +1305,9 @@ fn a_plain_wire_whose_goodbye_is_not_taken_ends_as_close_timeout() {
     let mut bench = Bench::new(Wire::Line);
     bench.send(secs(1), Message::text("bye")).unwrap();
     bench.close(secs(1), Cause::LocalClose);
-    assert_eq!(bench.due(secs(4)), Due::Changed);
+    bench.stall(secs(11));
     assert_eq!(
-        bench.end(secs(4), SocketAction::Reset),
+        bench.end(secs(11), SocketAction::Reset),
         (Cause::CloseTimeout, false)
     );
 }
@@ -1418,6 +1423,7 @@ fn pings_that_came_while_our_process_was_stopped_are_no_flood() {
     let resumed = Moment {
         at: Micros::from_secs(10),
         late: Micros::from_secs(6),
+        delay: Micros::ZERO,
         stalled: false,
     };
     bench.feed(resumed, &[1; 400]);
@@ -1787,7 +1793,7 @@ fn what_an_unfinished_message_borrowed_comes_back_at_the_end() {
 
 #[test]
 fn a_record_stays_small() {
-    assert!(size_of::<Evidence>() <= 160, "{}", size_of::<Evidence>());
+    assert!(size_of::<Evidence>() <= 176, "{}", size_of::<Evidence>());
 }
 
 #[test]
@@ -2050,6 +2056,7 @@ fn leap(bench: &mut Bench, before: Moment, days: u64, is_late: bool) -> Moment {
     let now = Moment {
         at: before.at + span,
         late: before.late + late,
+        delay: Micros::ZERO,
         stalled: is_late,
     };
     assert!(span >= Session::LEAP);

@@ -27,6 +27,8 @@ pub(super) struct Law {
     /// When no message can have been unfinished, the last time.
     whole: Micros,
     progress: Micros,
+    /// When output was last accepted.
+    flushed: Micros,
     cause: Option<Cause>,
     /// Real time since when the grid is the present one, and pings due by then.
     grid_since: Micros,
@@ -46,6 +48,7 @@ impl Law {
             message: now.at,
             whole: fair(now),
             progress: fair(now),
+            flushed: fair(now),
             cause: None,
             grid_since: now.at,
             grid_pings: 0,
@@ -117,7 +120,16 @@ impl Law {
         }
     }
 
-    /// Output was accepted, or began to wait.
+    /// Output was accepted; that of a message puts `app_idle` off.
+    pub(super) fn note_written(&mut self, is_message: bool, now: Moment) {
+        self.progress = fair(now);
+        self.flushed = fair(now);
+        if is_message {
+            self.message = now.at;
+        }
+    }
+
+    /// Output began to wait.
     pub(super) fn note_progress(&mut self, now: Moment) {
         self.progress = fair(now);
     }
@@ -258,11 +270,34 @@ impl Law {
         assert!(is_due, "{cause} too early: {self:?} at {now:?}");
     }
 
-    /// A goodbye is given up.
-    pub(super) fn check_close(&self, times: &HeartbeatConfig, now: Moment) {
-        let write = times.write_timeout.unwrap_or(times.close_timeout);
-        let span = Micros::from(times.close_timeout.min(write));
-        assert!(fair(now) >= self.phase_since + span, "given up too early");
+    /// A goodbye is given up. Where nobody is blamed, what is queued leaves first while it makes progress,
+    /// and the close timeout runs from the last byte.
+    pub(super) fn check_close(&self, times: &HeartbeatConfig, has_output: bool, now: Moment) {
+        let is_over = |since: Micros, span: Duration| fair(now) >= since + Micros::from(span);
+        let is_blamed = !matches!(
+            self.cause,
+            Some(
+                Cause::LocalClose
+                    | Cause::Drain
+                    | Cause::MaxLifetime
+                    | Cause::AppIdle
+                    | Cause::Replaced
+                    | Cause::Refused
+                    | Cause::PeerEof
+                    | Cause::PeerClosed
+            )
+        );
+        let is_due = if is_blamed {
+            is_over(self.phase_since, times.close_timeout)
+        } else if has_output {
+            times
+                .write_timeout
+                .is_some_and(|write| is_over(self.progress, write))
+        } else {
+            is_over(self.flushed.max(self.phase_since), times.close_timeout)
+        };
+        let is_late = is_over(self.phase_since, times.close_total) && !is_blamed;
+        assert!(is_due || is_late, "given up too early: {self:?} at {now:?}");
     }
 }
 

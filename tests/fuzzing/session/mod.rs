@@ -280,7 +280,8 @@ fn end(rig: &mut Rig, ending: Ending) {
         return;
     }
     let times = rig.times();
-    let phases = times.connect_timeout + times.handshake_timeout + times.close_timeout;
+    let close = times.close_timeout.max(times.close_total);
+    let phases = times.connect_timeout + times.handshake_timeout + close;
     let mut allowed = phases + Duration::from_secs(1);
     match ending {
         Ending::Close => rig.close(Cause::LocalClose, CloseCode::NORMAL, "done"),

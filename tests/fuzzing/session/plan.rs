@@ -226,6 +226,8 @@ impl Times {
             connect_timeout: span(0),
             handshake_timeout: span(2),
             close_timeout: span(4),
+            close_total: [millis(300_000), millis(2_000), millis(20)]
+                [usize::from(self.phases >> 6) % 3],
             app_idle: [None, None, Some(millis(2_000)), Some(millis(100_000))]
                 [usize::from(self.app_idle % 4)],
             max_lifetime: [

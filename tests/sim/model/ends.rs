@@ -12,6 +12,8 @@ use crate::world::tcp::Failure;
 impl Watch {
     /// Notes the phase at the end of a turn, or at its end.
     pub(crate) fn handle_phase(&mut self, began: When, now: When, phase: Phase) {
+        self.settled = [self.last_in, self.last_out];
+        self.written_before = self.written.len();
         if std::mem::take(&mut self.is_new) {
             self.ruled = now;
         }
@@ -52,6 +54,8 @@ impl Watch {
         }
         self.cause = Some((cause, now));
         self.answered_at_end = self.answered_before;
+        self.written_at_end = self.written_before;
+        self.passed_at_end = [self.settled, [self.last_in, self.last_out]];
         self.proof_at_end = [self.proof_before, self.proof];
         self.demand_true(now, cause);
         true
@@ -176,14 +180,62 @@ impl Watch {
         let Some((cause, when)) = self.cause else {
             self.fail(now, "ended without a cause")
         };
-        // Whoever is judged dead gets a reset, and so does a stream that is not whole; nobody else.
-        let must_reset = evidence.cause.is_reset() || evidence.bytes_queued > 0;
-        self.demand(now, with_reset == must_reset, || {
-            format!("{}, with a reset: {with_reset}", evidence.cause)
+        // Whoever is judged dead gets a reset, and so does a stream that is not whole; nobody else. Where
+        // a Close has overtaken the rest, it tells so; and it may itself be what has not left.
+        let is_cut_short = evidence.bytes_dropped > 0;
+        let has_overtaken = is_cut_short && (!is_patient(cause) || self.is_closed_by_peer);
+        let must_reset = evidence.cause.is_reset() || (is_cut_short && !has_overtaken);
+        let may_reset = must_reset || is_cut_short || self.is_blocked || self.failure.is_some();
+        self.demand(now, with_reset || !must_reset, || {
+            format!("{}, without a reset", evidence.cause)
+        });
+        self.demand(now, may_reset || !with_reset, || {
+            format!("{}, with a reset", evidence.cause)
+        });
+        self.demand_patience(now, cause, evidence, with_reset);
+        self.demand(now, !evidence.clean || !evidence.is_cut(), || {
+            format!("clean, and cut: {evidence}")
         });
         self.demand_kept(now, cause, evidence);
         self.demand_counts(now, evidence);
         self.demand_ages(now, when, evidence);
+    }
+
+    /// Whatever was queued at an end that blames nobody had its time to leave, and the peer had its time
+    /// to answer.
+    fn demand_patience(&self, now: When, cause: Cause, evidence: &Evidence, with_reset: bool) {
+        let is_over = self.phase != Phase::Closing || self.failure.is_some() || !with_reset;
+        if is_over || !is_patient(cause) {
+            return;
+        }
+        let stalls = self
+            .rules
+            .write
+            .is_some_and(|write| now.fair >= self.progress.low.fair + write);
+        let total = now.fair >= self.since.low.fair + self.rules.close_total;
+        let sent =
+            evidence.bytes_dropped == 0 && now.fair >= self.progress.low.fair + self.rules.close;
+        self.demand(now, stalls || total || sent, || {
+            format!("{cause} cuts output that makes progress")
+        });
+    }
+
+    /// Returns the fair time by when a goodbye is over, whatever the peer does.
+    pub(super) fn goodbye_ends(&self) -> Micros {
+        let since = self.since.high.fair;
+        let Some((cause, _)) = self.cause else {
+            return since + self.rules.close_total;
+        };
+        if !is_patient(cause) {
+            return since + self.rules.close;
+        }
+        let total = since + self.rules.close_total;
+        let moved = self.progress.high.fair;
+        match self.rules.write {
+            Some(write) if self.is_blocked => total.min(since.max(moved + write)),
+            None if self.is_blocked => total,
+            Some(_) | None => total.min(since.max(moved) + self.rules.close),
+        }
     }
 
     /// The first cause wins; only an orderly end that takes too long, and stalled output on a dead path,
@@ -192,7 +244,13 @@ impl Watch {
         match (first, last) {
             (first, last) if first == last => true,
             (Cause::LocalClose | Cause::PeerClosed, Cause::CloseTimeout) => {
-                now.fair >= self.since.low.fair + self.rules.close
+                let close = now.fair >= self.since.low.fair + self.rules.close;
+                let total = now.fair >= self.since.low.fair + self.rules.close_total;
+                let stalls = self
+                    .rules
+                    .write
+                    .is_some_and(|write| now.fair >= self.progress.low.fair + write);
+                close || total || (stalls && self.is_blocked)
             }
             (Cause::WriteStalled, Cause::PathDead) => true,
             _ => false,
@@ -215,15 +273,19 @@ impl Watch {
     }
 
     fn demand_counts(&self, now: When, evidence: &Evidence) {
-        let written = self.written.len();
+        // A ping of which a part had left is finished in front of a goodbye.
+        let written = self.written_at_end..=self.written.len();
         let told = evidence.pings_written as usize;
-        self.demand(now, told == written, || {
-            format!("{told} pings written, and not {written}")
+        self.demand(now, written.contains(&told), || {
+            format!("{told} pings written, and not {written:?}")
         });
         let told = evidence.pings_answered as usize;
         // What comes after a goodbye need not be looked at.
         let is_true = (self.answered_at_end..=self.answered).contains(&told);
-        let is_certain = told == self.answered && !self.is_undecoded && !self.was_undecoded;
+        let is_certain = told == self.answered
+            && self.answered_at_end == told
+            && !self.is_undecoded
+            && !self.was_undecoded;
         self.demand(now, is_true || self.is_undecoded, || {
             format!("{told} pings answered, and not {}", self.answered)
         });
@@ -269,13 +331,14 @@ impl Watch {
         if !is_open {
             return;
         }
+        let [[in_before, out_before], [last_in, last_out]] = self.passed_at_end;
         for (what, told, thens) in [
             (
                 "last_in",
                 evidence.last_in,
-                [self.last_in, self.last_waiting],
+                [in_before, last_in, self.last_waiting],
             ),
-            ("last_out", evidence.last_out, [self.last_out, None]),
+            ("last_out", evidence.last_out, [out_before, last_out, None]),
         ] {
             let mut thens = thens.iter().flatten().peekable();
             if let (Some(told), true) = (told, thens.peek().is_some()) {
@@ -315,4 +378,20 @@ fn rank(phase: Phase) -> u8 {
         Phase::Closing => 3,
         Phase::Closed => 4,
     }
+}
+
+/// Says whether what is queued leaves first at an end for this cause, as long as it makes progress: our own
+/// orderly ends, and those that the peer brings about in good order.
+fn is_patient(cause: Cause) -> bool {
+    matches!(
+        cause,
+        Cause::LocalClose
+            | Cause::Drain
+            | Cause::MaxLifetime
+            | Cause::AppIdle
+            | Cause::Replaced
+            | Cause::Refused
+            | Cause::PeerEof
+            | Cause::PeerClosed
+    )
 }

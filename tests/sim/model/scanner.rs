@@ -71,9 +71,30 @@ impl Scanner {
         !self.buffer.is_empty() || self.message.is_some()
     }
 
+    /// Says whether the opening handshake is not over.
+    pub(crate) fn is_in_head(&self) -> bool {
+        self.in_head
+    }
+
     /// Says whether fragments of a message have come, and not its last.
     pub(crate) fn is_in_message(&self) -> bool {
         self.message.is_some()
+    }
+
+    /// Says whether the newest bytes are of a message that is not whole.
+    pub(crate) fn is_within_data(&self) -> bool {
+        let Some(&first) = self.buffer.first() else {
+            return false;
+        };
+        match self.speech {
+            _ if self.in_head || self.is_over => false,
+            Speech::WebSocket => first & 0x08 == 0,
+            Speech::Line => {
+                !b"PING".starts_with(&self.buffer) && !b"PONG".starts_with(&self.buffer)
+            }
+            Speech::Binary | Speech::Own => first == 0,
+            Speech::Raw => true,
+        }
     }
 
     /// Returns the bytes of the unfinished message: of its payload for certain, and at most.

@@ -187,7 +187,7 @@ impl Watch {
                 return;
             }
             Phase::Closing => {
-                let end = self.since.high.fair + self.rules.close;
+                let end = self.goodbye_ends();
                 self.demand(expired, !over(end), || "the goodbye takes too long".into());
                 return;
             }

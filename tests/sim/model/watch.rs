@@ -118,6 +118,12 @@ pub(crate) struct Watch {
     /// How many were answered before the latest read, and before the one that brought the end.
     pub(super) answered_before: usize,
     pub(super) answered_at_end: usize,
+    /// When bytes last passed, in and out: at the end of the latest turn, and when the cause arose.
+    pub(super) settled: [Option<When>; 2],
+    pub(super) passed_at_end: [[Option<When>; 2]; 2],
+    /// The same of pings written.
+    pub(super) written_before: usize,
+    pub(super) written_at_end: usize,
 
     pub(super) input: Scanner,
     pub(super) output: Scanner,
@@ -127,7 +133,7 @@ pub(crate) struct Watch {
     /// When bytes last waited unread.
     pub(super) last_waiting: Option<When>,
     pub(super) last_out: Option<When>,
-    /// When the last message passed, either way.
+    /// When a message last made progress, either way.
     pub(super) last_message: Between,
     pub(super) is_blocked: bool,
     /// When output last moved, or began to wait.
@@ -212,6 +218,10 @@ impl Watch {
             strays: 0,
             answered_before: 0,
             answered_at_end: 0,
+            settled: [None; 2],
+            passed_at_end: [[None; 2]; 2],
+            written_before: 0,
+            written_at_end: 0,
             input: Scanner::new(birth.speech),
             output: Scanner::new(birth.speech),
             last_in: None,
@@ -301,6 +311,13 @@ impl Watch {
         let mut in_message = self.input.is_in_message();
         let mut found = std::mem::take(&mut self.found);
         self.input.scan(bytes, &mut found);
+        let has_fragment = found.iter().any(|item| matches!(item, Item::Fragment));
+        if has_fragment || self.input.is_within_data() {
+            self.last_message = Between::exactly(now);
+        } else if self.speech == Speech::Own && self.input.is_within() {
+            // Of an own wire nobody knows what it will be.
+            self.last_message.high = now;
+        }
         for item in found.drain(..) {
             match item {
                 Item::Fragment => in_message = true,
@@ -471,6 +488,23 @@ impl Watch {
         }
         let mut found = std::mem::take(&mut self.found);
         self.output.scan(bytes, &mut found);
+        let is_data = |item: &Item| matches!(item, Item::Fragment | Item::Message(_));
+        if self.output.is_within_data() || found.iter().any(is_data) {
+            self.last_message = Between {
+                low: self.before(now),
+                high: now,
+            };
+        } else {
+            // A head, or what an application sends in the shape of a heartbeat, counts as a message.
+            let is_perhaps = |item: &Item| match item {
+                Item::Head => true,
+                Item::Pong(payload) => payload == STRAY,
+                _ => false,
+            };
+            if self.output.is_in_head() || found.iter().any(is_perhaps) {
+                self.last_message.high = now;
+            }
+        }
         for item in found.drain(..) {
             if let Item::Ping(payload) = item {
                 self.handle_ping_written(now, payload);

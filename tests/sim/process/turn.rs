@@ -1,6 +1,6 @@
 //! One turn: clock, events, commands, what was carried over, accepts, expiries, dials, flush, reap.
 
-use heartwheel::close::{Cause, Phase};
+use heartwheel::close::Phase;
 use heartwheel::proto::session::{Due, Session};
 use heartwheel::proto::time::{Micros, Moment};
 
@@ -241,7 +241,7 @@ impl Process {
                         break;
                     }
                     if conn.session.is_stalled(&self.env, self.now) {
-                        conn.session.end(self.now, Cause::WriteStalled, None);
+                        conn.session.stall(self.now);
                     }
                     self.mark_dirty(key);
                 }
@@ -328,8 +328,7 @@ impl Process {
         self.wheel.cancel(key);
         let mut conn = self.conns.remove(key);
         self.note_large(self.unfinished(conn.sock));
-        let delay = self.clock.delay(self.now.at);
-        let evidence = conn.session.evidence(self.now, delay);
+        let evidence = conn.session.evidence(self.now);
         conn.session.discard(&mut self.env);
         assert!(conn.session.is_released(), "#{key} keeps buffers");
         let with_reset = conn.flags.resets;

@@ -67,6 +67,7 @@ impl Dice {
             connect_timeout: self.secs(1, 6),
             handshake_timeout: self.secs(1, 6),
             close_timeout: self.secs(1, 5),
+            close_total: self.secs(2, 30),
             app_idle: self.one_in(12).then(|| self.secs(10, 60)),
             max_lifetime: self.one_in(15).then(|| self.secs(30, 200)),
         }

@@ -38,6 +38,7 @@ impl Rig {
         self.now = Moment {
             at: self.now.at + span,
             late: self.now.late + span,
+            delay: Micros::ZERO,
             stalled: true,
         };
         self.read();
@@ -73,7 +74,7 @@ impl Rig {
                 }
                 Due::Stalled => {
                     assert!(self.session.is_stalled(&self.env, self.now));
-                    self.session.end(self.now, Cause::WriteStalled, None);
+                    self.session.stall(self.now);
                     self.check_due(phase, cause, was_paused, false);
                     self.note_output(had_output);
                 }
@@ -96,7 +97,8 @@ impl Rig {
                     (phase, self.session.phase()),
                     (Phase::Closing, Phase::Closed)
                 );
-                self.law.check_close(&times, self.now);
+                let has_output = self.session.has_output();
+                self.law.check_close(&times, has_output, self.now);
             }
             (None, None) => assert!(is_ping, "nothing has changed"),
         }
