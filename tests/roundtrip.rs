@@ -414,7 +414,7 @@ proptest! {
         prop_assert_eq!(parsed.header("x-value"), Some(value.trim_ascii().as_bytes()));
         prop_assert_eq!(upgrade.subprotocols(), &offered[..]);
 
-        let answer = accept_response(&upgrade, chosen, &headers).unwrap();
+        let answer = accept_response(&upgrade, chosen, None, &headers).unwrap();
         let answer = [b"HTTP/1.1 103 Early Hints\r\nX: y\r\n\r\n".repeat(interim), answer].concat();
         let stream = [&answer[..], &behind].concat();
         let accept = accept_for(key);

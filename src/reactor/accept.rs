@@ -17,6 +17,8 @@ use crate::close::{Cause, Evidence, Phase};
 use crate::proto::flags::Flags;
 use crate::proto::session::Session;
 use crate::proto::time::Micros;
+#[cfg(feature = "websocket")]
+use crate::proto::websocket::handshake::HttpDate;
 
 impl<D: Default> Core<D> {
     /// Accepts on every listener that may have something waiting.
@@ -222,6 +224,9 @@ impl<D: Default> Core<D> {
         refusal: Refusal,
         wire: &crate::proto::session::Wire,
     ) {
+        #[cfg(feature = "websocket")]
+        refusal.tell(stream, wire, self.date().as_ref());
+        #[cfg(not(feature = "websocket"))]
         refusal.tell(stream, wire);
         self.env.stats.rejected += 1;
         self.env.stats.count_end(Cause::Refused);
@@ -267,7 +272,12 @@ impl<D: Default> Core<D> {
 
 impl Refusal {
     #[cfg(feature = "websocket")]
-    fn tell(self, mut stream: &TcpStream, wire: &crate::proto::session::Wire) {
+    fn tell(
+        self,
+        mut stream: &TcpStream,
+        wire: &crate::proto::session::Wire,
+        date: Option<&HttpDate>,
+    ) {
         use std::io::Write;
 
         use crate::proto::session::Wire;
@@ -279,7 +289,7 @@ impl Refusal {
         }
         let body = format!("{}\n", self.reason());
         let headers = [("Retry-After", "1"), ("Content-Type", "text/plain")];
-        if let Ok(response) = http_response(self.status(), &headers, body.as_bytes())
+        if let Ok(response) = http_response(self.status(), date, &headers, body.as_bytes())
             && let Err(error) = stream.write(&response)
         {
             log::debug!("could not tell a refused connection: {error}");

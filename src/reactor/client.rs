@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::ops::{Index, IndexMut};
 use std::str::FromStr;
 use std::time::Duration;
@@ -19,7 +19,10 @@ use crate::proto::backoff::{Backoff, BackoffPolicy};
 use crate::proto::session::PolicyId;
 use crate::proto::time::Micros;
 #[cfg(feature = "websocket")]
-use crate::proto::websocket::handshake::{InvalidHead, ResponseError, request};
+use crate::proto::websocket::handshake::{
+    Address, HttpDate, InvalidHead, RedirectError, ResponseError, RetryAfter, is_credential,
+    is_redirect, request,
+};
 
 /// How a lost connection is dialed again: after a random time in [`min`, the smaller of `cap` and
 /// `base` · 2^n] at the n-th failure in a row, and after what a server's `Retry-After` asks for, up to a
@@ -100,6 +103,13 @@ pub struct ClientConfig {
     /// a virtual host behind the proxy or tunnel that is dialed. Default `None`: the
     /// [`host`](Self::host) and [`port`](Self::port) that are dialed, the port left out where it is 80.
     pub host_header: Option<String>,
+    /// Most redirects in a row that a WebSocket client follows (301, 302, 303, 307 and 308; RFC 9110, section
+    /// 15.4). Default 0: none, and the client stops with [`DialError::Redirect`].
+    ///
+    /// It never leads from `wss` to `ws`. Once it has led to another scheme, host or port, `Authorization`,
+    /// `Cookie` and `Proxy-Authorization` are no longer sent, and [`host_header`](Self::host_header) does
+    /// not apply; other headers are. A client that dials again begins at its own address.
+    pub follow: u8,
     /// Whether a WebSocket client waits while another one of this reactor shakes hands with the same
     /// address and port, as RFC 6455, section 4.1, demands. A load generator switches it off. Default
     /// true.
@@ -120,6 +130,7 @@ impl ClientConfig {
             subprotocols: Vec::new(),
             headers: Vec::new(),
             host_header: None,
+            follow: 0,
             takes_turns: true,
         }
     }
@@ -289,6 +300,14 @@ pub enum ClientEvent {
         /// Where to.
         addr: SocketAddr,
     },
+    /// The server sends it elsewhere, and it goes there at once; see [`ClientConfig::follow`].
+    #[cfg(feature = "websocket")]
+    Redirected {
+        /// The HTTP status.
+        code: u16,
+        /// Where to.
+        to: Address,
+    },
     /// An attempt failed.
     Failed {
         /// Why.
@@ -323,19 +342,31 @@ pub enum DialError {
     /// The server's answer does not complete the handshake.
     #[cfg(feature = "websocket")]
     Handshake(ResponseError),
+    /// The server sends us elsewhere, and we do not go.
+    #[cfg(feature = "websocket")]
+    Redirect {
+        /// The HTTP status.
+        code: u16,
+        /// Where to: the address, or what the server calls one. Escape it before printing.
+        to: String,
+        /// Why not.
+        reason: RedirectError,
+    },
     /// The connection ended during the opening handshake.
     Ended(Cause),
 }
 
 impl DialError {
-    /// Says whether another attempt may fare better. A status of 4xx other than 408, 425 and 429 is the
-    /// server's last word.
+    /// Says whether another attempt may fare better. A status of 3xx, or of 4xx other than 408, 425 and 429, is
+    /// the server's last word.
     pub fn is_retryable(&self) -> bool {
         match self {
             #[cfg(feature = "websocket")]
             Self::Handshake(ResponseError::Status { code, .. }) => {
-                !(400..500).contains(code) || matches!(code, 408 | 425 | 429)
+                !(300..500).contains(code) || matches!(code, 408 | 425 | 429)
             }
+            #[cfg(feature = "websocket")]
+            Self::Redirect { .. } => false,
             #[cfg(feature = "websocket")]
             Self::Handshake(_) => true,
             Self::NameNotFound(_)
@@ -349,7 +380,8 @@ impl DialError {
     /// Returns the stable name of what went wrong, in `snake_case`: for counters, logs and JSON.
     ///
     /// What became of a connection goes by the label of its [`Cause`]; the rest is `name_not_found`,
-    /// `connection_refused`, `unreachable`, `io_error`, `full`, `http_status` and `not_websocket`.
+    /// `connection_refused`, `unreachable`, `io_error`, `full`, `http_status`, `redirect` and
+    /// `not_websocket`.
     pub fn label(&self) -> &'static str {
         match self {
             Self::NameNotFound(_) => "name_not_found",
@@ -365,6 +397,8 @@ impl DialError {
             Self::Handshake(ResponseError::Status { .. }) => "http_status",
             #[cfg(feature = "websocket")]
             Self::Handshake(_) => "not_websocket",
+            #[cfg(feature = "websocket")]
+            Self::Redirect { .. } => "redirect",
             Self::Timeout(cause) | Self::Ended(cause) => cause.label(),
         }
     }
@@ -373,23 +407,8 @@ impl DialError {
     pub fn status(&self) -> Option<u16> {
         match self {
             #[cfg(feature = "websocket")]
-            Self::Handshake(ResponseError::Status { code, .. }) => Some(*code),
-            #[cfg(feature = "websocket")]
-            Self::Handshake(_) => None,
-            Self::NameNotFound(_)
-            | Self::Full
-            | Self::Io { .. }
-            | Self::Timeout(_)
-            | Self::Ended(_) => None,
-        }
-    }
-
-    /// Returns how long the server asks us to wait, as far as we go along with it.
-    fn retry_after(&self) -> Option<Micros> {
-        match self {
-            #[cfg(feature = "websocket")]
-            Self::Handshake(ResponseError::Status { retry_after, .. }) => {
-                retry_after.map(|seconds| Micros::from_secs(seconds).min(MOST_ASKED))
+            Self::Handshake(ResponseError::Status { code, .. }) | Self::Redirect { code, .. } => {
+                Some(*code)
             }
             #[cfg(feature = "websocket")]
             Self::Handshake(_) => None,
@@ -399,6 +418,32 @@ impl DialError {
             | Self::Timeout(_)
             | Self::Ended(_) => None,
         }
+    }
+
+    /// Returns when the server asks us to come again.
+    #[cfg(feature = "websocket")]
+    fn retry_after(&self) -> Option<RetryAfter> {
+        match self {
+            Self::Handshake(ResponseError::Status { retry_after, .. }) => *retry_after,
+            Self::Handshake(_)
+            | Self::Redirect { .. }
+            | Self::NameNotFound(_)
+            | Self::Full
+            | Self::Io { .. }
+            | Self::Timeout(_)
+            | Self::Ended(_) => None,
+        }
+    }
+
+    /// Returns how long the server asks us to wait, as far as we go along with it. `today` tells what the
+    /// wall clock says, for one that names a date.
+    #[cfg(feature = "websocket")]
+    pub(super) fn asked_delay(&self, today: impl FnOnce() -> Option<HttpDate>) -> Option<Micros> {
+        let seconds = match self.retry_after()? {
+            RetryAfter::Seconds(seconds) => seconds,
+            date @ RetryAfter::Date(_) => date.seconds(today())?,
+        };
+        Some(Micros::from_secs(seconds).min(MOST_ASKED))
     }
 
     pub(super) fn of_end(evidence: &Evidence) -> Self {
@@ -440,6 +485,11 @@ impl fmt::Display for DialError {
             Self::Timeout(cause) => write!(f, "{cause}"),
             #[cfg(feature = "websocket")]
             Self::Handshake(error) => write!(f, "{error}"),
+            #[cfg(feature = "websocket")]
+            Self::Redirect { code, to, reason } => {
+                let to = to.escape_debug();
+                write!(f, "server answered {code}, moved to {to}: {reason}")
+            }
             Self::Ended(cause) => write!(f, "ended in the opening handshake: {cause}"),
         }
     }
@@ -458,9 +508,25 @@ pub(super) struct Client {
     /// What the attempt under way failed with, where the evidence alone would not say it.
     pub(super) error: Option<DialError>,
     pub(super) backoff: Backoff,
+    /// Fair time at which looking its name up must be over, while it is looked up.
+    pub(super) look_up_ends: Option<Micros>,
+    /// Where redirects have led this attempt.
+    #[cfg(feature = "websocket")]
+    detour: Option<Detour>,
     /// Nonce of the opening handshake under way.
     #[cfg(feature = "websocket")]
     pub(super) key: [u8; 16],
+}
+
+/// Where redirects have led.
+#[cfg(feature = "websocket")]
+#[derive(Debug)]
+struct Detour {
+    to: Address,
+    /// How many there were.
+    count: u8,
+    /// All of them were within one origin.
+    is_at_home: bool,
 }
 
 /// All clients by name. Names are never given twice, so a stale one finds nothing, and a client that
@@ -541,6 +607,9 @@ impl Client {
             addrs: Vec::new(),
             error: None,
             backoff: Backoff::new(backoff),
+            look_up_ends: None,
+            #[cfg(feature = "websocket")]
+            detour: None,
             #[cfg(feature = "websocket")]
             key: [0; 16],
         })
@@ -555,17 +624,45 @@ impl Client {
         has_handshake && self.config.takes_turns
     }
 
-    /// Returns the address where the host is one, so that nothing must be looked up.
-    pub(super) fn literal(&self) -> Option<SocketAddr> {
-        let addr = IpAddr::from_str(&self.config.host).ok()?;
-        Some(SocketAddr::new(addr, self.config.port))
+    /// Returns the name or address of the host that is dialed.
+    pub(super) fn host(&self) -> &str {
+        #[cfg(feature = "websocket")]
+        if let Some(detour) = &self.detour {
+            return &detour.to.host;
+        }
+        &self.config.host
     }
 
-    /// Decides, after an attempt or a connection ended, whether and when to dial again.
+    /// Returns the port that is dialed.
+    pub(super) fn port(&self) -> u16 {
+        #[cfg(feature = "websocket")]
+        if let Some(detour) = &self.detour {
+            return detour.to.port;
+        }
+        self.config.port
+    }
+
+    /// Begins an attempt at the client's own address.
+    pub(super) fn begin_attempt(&mut self) {
+        self.error = None;
+        #[cfg(feature = "websocket")]
+        {
+            self.detour = None;
+        }
+    }
+
+    /// Returns the address where the host is one, so that nothing must be looked up.
+    pub(super) fn literal(&self) -> Option<SocketAddr> {
+        let addr = IpAddr::from_str(self.host()).ok()?;
+        Some(SocketAddr::new(addr, self.port()))
+    }
+
+    /// Decides, after an attempt or a connection ended, whether and when to dial again: later by `asked`.
     pub(super) fn retry_delay(
         &mut self,
         error: Option<&DialError>,
         cause: Option<Cause>,
+        asked: Micros,
         random: u64,
     ) -> Option<Micros> {
         self.config.reconnect.as_ref()?;
@@ -574,20 +671,74 @@ impl Client {
         if is_final {
             return None;
         }
-        let asked = error
-            .and_then(DialError::retry_after)
-            .unwrap_or(Micros::ZERO);
         // Added, not the larger of both: those who were told the same time come back spread.
         Some(asked + self.backoff.next_delay(random))
     }
 }
 
-/// Looks a name up. Blocks: not for the loop's own thread.
-pub(super) fn resolve(host: &str, port: u16) -> Vec<SocketAddr> {
-    (host, port)
-        .to_socket_addrs()
-        .map(Iterator::collect)
-        .unwrap_or_default()
+#[cfg(feature = "websocket")]
+impl Client {
+    /// Builds the request that opens a connection.
+    pub(super) fn request(&self) -> Result<Vec<u8>, InvalidHead> {
+        let config = &self.config;
+        let (host, path) = match &self.detour {
+            None => (config.authority(), &config.path),
+            Some(detour) if detour.is_at_home => (config.authority(), &detour.to.path),
+            Some(detour) => (detour.to.authority(), &detour.to.path),
+        };
+        let is_at_home = self.detour.as_ref().is_none_or(|detour| detour.is_at_home);
+        let headers = config.headers.iter();
+        let headers: Vec<_> = headers
+            .filter(|(name, _)| is_at_home || !is_credential(name))
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        request(&host, path, self.key, &config.subprotocols, &headers)
+    }
+
+    /// Follows the redirect that an attempt failed with, and returns its status and where it leads. An error
+    /// that is none, or not to be followed, comes back as what the attempt fails with.
+    pub(super) fn follow(&mut self, error: DialError) -> Result<(u16, Address), DialError> {
+        let (code, location) = match &error {
+            DialError::Handshake(ResponseError::Status {
+                code,
+                location: Some(location),
+                ..
+            }) if is_redirect(*code) => (*code, location),
+            _ => return Err(error),
+        };
+        let here = self.address();
+        let count = self.detour.as_ref().map_or(0, |detour| detour.count);
+        let limit = self.config.follow;
+        let (to, reason) = match here.redirected(location) {
+            Ok(to) if to.secure => (to.to_string(), RedirectError::Secure),
+            Ok(to) if limit == 0 => (to.to_string(), RedirectError::NotAsked),
+            Ok(to) if count >= limit => (to.to_string(), RedirectError::TooMany { limit }),
+            Ok(to) => {
+                let was_at_home = self.detour.as_ref().is_none_or(|detour| detour.is_at_home);
+                self.detour = Some(Detour {
+                    is_at_home: was_at_home && to.is_same_origin(&here),
+                    to: to.clone(),
+                    count: count + 1,
+                });
+                return Ok((code, to));
+            }
+            Err(reason) => (location.clone(), reason),
+        };
+        Err(DialError::Redirect { code, to, reason })
+    }
+
+    /// Returns the address that this attempt has come to.
+    fn address(&self) -> Address {
+        match &self.detour {
+            Some(detour) => detour.to.clone(),
+            None => Address {
+                secure: false,
+                host: self.config.host.clone(),
+                port: self.config.port,
+                path: self.config.path.clone(),
+            },
+        }
+    }
 }
 
 /// The longest wait that a server may ask for: a number too many must not keep a client away for ever.
@@ -687,27 +838,144 @@ mod tests {
             DialError::Handshake(ResponseError::Status {
                 code,
                 retry_after: None,
+                location: None,
             })
         };
+        for code in [300, 301, 304, 305, 308, 399] {
+            assert!(!status(code).is_retryable(), "{code}");
+        }
         assert!(!status(401).is_retryable());
         assert!(!status(404).is_retryable());
         assert!(status(429).is_retryable());
         assert!(status(503).is_retryable());
     }
 
+    /// A client of `ws://a/x` that follows three redirects.
+    #[cfg(feature = "websocket")]
+    fn follower() -> Client {
+        let mut env = crate::proto::session::Env::new(Box::new(Zeros));
+        let config = ClientConfig {
+            follow: 3,
+            host_header: Some("virtual.example".into()),
+            headers: ["Authorization", "cookie", "Proxy-Authorization", "Origin"]
+                .map(|name| (name.to_owned(), "secret".to_owned()))
+                .into(),
+            ..ClientConfig::from_url("ws://a/x").expect("a sound url")
+        };
+        let tick = Duration::from_millis(10);
+        let wire = config.wire.kind();
+        let policy =
+            crate::proto::policy::Policy::new(&config.heartbeat, &config.limits, wire, tick);
+        let policy = env.intern(policy.expect("defaults are sound"));
+        Client::new(config, policy.expect("there is room")).expect("a sound configuration")
+    }
+
+    #[derive(Debug)]
+    #[cfg(feature = "websocket")]
+    struct Zeros;
+
+    #[cfg(feature = "websocket")]
+    impl crate::proto::session::Entropy for Zeros {
+        fn next_u64(&mut self) -> u64 {
+            0
+        }
+    }
+
+    /// What the client dials and asks for after these redirects.
+    #[cfg(feature = "websocket")]
+    fn after(client: &mut Client, locations: &[&str]) -> Result<String, DialError> {
+        for location in locations {
+            client.follow(DialError::Handshake(ResponseError::Status {
+                code: 307,
+                retry_after: None,
+                location: Some((*location).to_owned()),
+            }))?;
+        }
+        let request = client.request().expect("a sound request");
+        Ok(String::from_utf8(request).expect("a request is ASCII here"))
+    }
+
+    #[cfg(feature = "websocket")]
+    #[test]
+    fn credentials_stay_with_the_scheme_host_and_port_they_were_given_for() {
+        for locations in [&["/y"][..], &["ws://a/y"], &["http://A:80/y"], &["z", "y"]] {
+            let request = after(&mut follower(), locations).expect("it is followed");
+            assert!(request.starts_with("GET /y HTTP/1.1\r\nHost: virtual.example\r\n"));
+            assert_eq!(request.matches("secret").count(), 4, "{request}");
+        }
+        for (locations, host) in [
+            (&["ws://b/y"][..], "b"),
+            (&["ws://a:81/y"], "a:81"),
+            (&["//a.b/y"], "a.b"),
+            // Who sends us back names the path, and must not have us speak there in our own name.
+            (&["http://b/", "http://a/y"], "a"),
+        ] {
+            let mut client = follower();
+            let request = after(&mut client, locations).expect("it is followed");
+            let line = format!("GET /y HTTP/1.1\r\nHost: {host}\r\n");
+            assert!(request.starts_with(&line), "{request}");
+            assert!(request.ends_with("\r\nOrigin: secret\r\n\r\n"), "{request}");
+            assert_eq!(request.matches("secret").count(), 1, "{request}");
+            // The next attempt begins at home.
+            client.begin_attempt();
+            assert_eq!((client.host(), client.port()), ("a", 80));
+            let request = after(&mut client, &[]).expect("there is none");
+            assert_eq!(request.matches("secret").count(), 4);
+        }
+    }
+
+    #[cfg(feature = "websocket")]
+    #[test]
+    fn a_redirect_that_is_not_followed_is_told_with_its_address_and_reason() {
+        let refused = |locations: &[&str]| after(&mut follower(), locations).expect_err("refused");
+        let error = |to: &str, reason| DialError::Redirect {
+            code: 307,
+            to: to.into(),
+            reason,
+        };
+        assert_eq!(
+            refused(&["/1", "/2", "/3", "/4"]),
+            error("ws://a/4", RedirectError::TooMany { limit: 3 })
+        );
+        let secure = refused(&["https://a/"]);
+        assert_eq!(secure, error("wss://a/", RedirectError::Secure));
+        let foreign = refused(&["ftp://a/"]);
+        assert_eq!(foreign, error("ftp://a/", RedirectError::Scheme));
+        let user = refused(&["ws://u:p@a/"]);
+        assert_eq!(user, error("ws://u:p@a/", RedirectError::UserInfo));
+        let mut client = follower();
+        client.config.follow = 0;
+        let unasked = after(&mut client, &["../z"]).expect_err("nobody asked");
+        assert_eq!(unasked, error("ws://a/z", RedirectError::NotAsked));
+        assert!(!unasked.is_retryable());
+    }
+
     #[cfg(feature = "websocket")]
     #[test]
     fn a_server_may_ask_for_a_day_and_no_more() {
-        let asked = |seconds| {
+        let now = HttpDate::from_unix(784_111_777);
+        let asked = |retry_after| {
             let error = DialError::Handshake(ResponseError::Status {
                 code: 503,
-                retry_after: Some(seconds),
+                retry_after: Some(retry_after),
+                location: None,
             });
-            error.retry_after().expect("it asks")
+            error.asked_delay(|| now)
         };
         let day = 24 * 60 * 60;
-        assert_eq!(asked(day - 1), Micros::from_secs(day - 1));
-        assert_eq!(asked(day + 1), Micros::from_secs(day));
-        assert_eq!(asked(u64::MAX), Micros::from_secs(day));
+        for (seconds, delay) in [(day - 1, day - 1), (day + 1, day), (u64::MAX, day)] {
+            let delay = Some(Micros::from_secs(delay));
+            assert_eq!(asked(RetryAfter::Seconds(seconds)), delay);
+        }
+        for (date, delay) in [
+            ("Sun, 06 Nov 1994 08:51:07 GMT", 90),
+            ("Sunday, 06-Nov-94 08:51:07 GMT", 90),
+            ("Sun Nov  6 08:51:07 1994", 90),
+            ("Sun, 06 Nov 1994 08:48:07 GMT", 0),
+            ("Fri, 06 Nov 2026 08:51:07 GMT", day),
+        ] {
+            let date = RetryAfter::Date(HttpDate::parse(date.as_bytes()).expect("a date"));
+            assert_eq!(asked(date), Some(Micros::from_secs(delay)), "{date}");
+        }
     }
 }

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hint::black_box;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use mio::{Interest, Registry, Waker};
@@ -23,6 +22,7 @@ use super::lanes::Lanes;
 use super::listener::Listener;
 use super::peers::Peers;
 use super::remote::{Inbox, Remote};
+use super::resolver::Resolver;
 use super::socket;
 use super::token::{ClientId, ConnId, ListenerId, Names, SourceId, Target};
 use super::wake_timer::WakeTimer;
@@ -106,10 +106,11 @@ pub(super) struct Core<D> {
     pub(super) remote: Remote,
     /// Commands may be left that no wake will announce again.
     pub(super) commanded: bool,
-    pub(super) waker: Arc<Waker>,
-    pub(super) resolved: (Sender<Resolved>, Receiver<Resolved>),
+    pub(super) resolver: Resolver,
     /// Names may have been looked up that no wake will announce again.
     pub(super) looked_up: bool,
+    /// Clients whose name is being looked up, by the fair time at which that must be over.
+    pub(super) look_ups: BTreeSet<(Micros, ClientId)>,
     pub(super) stopping: bool,
     pub(super) names: Names,
     /// Phase of the next connection.
@@ -129,14 +130,14 @@ pub(super) struct Told {
 pub(super) enum News {
     /// An address is about to be dialed.
     Dialing,
+    /// The server sends it elsewhere.
+    #[cfg(feature = "websocket")]
+    Redirected,
     /// An attempt failed with this.
     Failed(DialError),
     /// Its connection ended, opened or not.
     Ended { was_open: bool, evidence: Evidence },
 }
-
-/// What looking a client's name up came to.
-pub(super) type Resolved = (ClientId, Vec<SocketAddr>);
 
 impl<D> Core<D> {
     pub(super) fn new(
@@ -195,9 +196,9 @@ impl<D> Core<D> {
             inbox,
             remote,
             commanded: false,
-            waker,
-            resolved: channel(),
+            resolver: Resolver::new(Arc::clone(&waker)),
             looked_up: false,
+            look_ups: BTreeSet::new(),
             stopping: false,
             phase: start,
             next_timer: 0,
@@ -483,6 +484,7 @@ impl<D> Core<D> {
             return;
         };
         client.config.reconnect = None;
+        client.config.follow = 0;
         client.addrs.clear();
         match client.state {
             ClientState::Waiting(due) => {
@@ -492,6 +494,10 @@ impl<D> Core<D> {
             }
             ClientState::Resolving | ClientState::Queued => {
                 client.state = ClientState::Stopped;
+                if let Some(ends) = client.look_up_ends.take() {
+                    self.look_ups.remove(&(ends, id));
+                    self.resolver.forget(client.host(), id);
+                }
                 self.stopped.push(id);
             }
             ClientState::Active(_) | ClientState::Stopped => {}
@@ -522,6 +528,9 @@ impl<D> Core<D> {
         let mut wake = self.wheel.next_deadline().unwrap_or(Micros::MAX);
         if let Some((due, _)) = self.dials.first() {
             wake = wake.min(*due);
+        }
+        if let Some((ends, _)) = self.look_ups.first() {
+            wake = wake.min(now + (*ends - self.now.fair()));
         }
         if let Some((timer, _)) = self.timers.first_key_value() {
             wake = wake.min(timer.due);

@@ -1,8 +1,8 @@
 //! Dialing: names looked up elsewhere, connections begun here, and what follows when one ends.
 
-use std::thread;
+use std::net::SocketAddr;
 
-use super::client::{Client, ClientEvent, ClientState, DialError, resolve};
+use super::client::{ClientEvent, ClientState, DialError};
 use super::conn::{Mark, Ready};
 use super::context::Context;
 use super::core::{Core, News, Told};
@@ -21,6 +21,7 @@ impl<D: Default> Core<D> {
             self.clients.remove(id);
             handler.on_client(&mut Context::new(self), id, ClientEvent::Stopped);
         }
+        self.end_look_ups(handler);
         while let Some(&(due, id)) = self.dials.first()
             && due <= self.now.at
         {
@@ -42,19 +43,17 @@ impl<D: Default> Core<D> {
         if !self.looked_up {
             return;
         }
-        while let Ok((id, addrs)) = self.resolved.1.try_recv() {
+        while let Some((id, found)) = self.resolver.next(self.now.at) {
             let Some(client) = self.clients.get_mut(id) else {
                 continue;
             };
-            if client.state != ClientState::Resolving {
+            // It may have given up meanwhile, and ask for another name now.
+            if client.host() != found.name {
                 continue;
             }
-            client.addrs = addrs.into_iter().rev().collect();
-            if client.addrs.is_empty() {
-                let error = DialError::NameNotFound(client.config.host.clone());
-                self.attempt_failed(handler, id, error);
-            } else {
-                self.dial_next(handler, id);
+            if let Some(ends) = client.look_up_ends.take() {
+                self.look_ups.remove(&(ends, id));
+                self.resolved(handler, id, &found.addrs);
             }
         }
         self.looked_up = false;
@@ -66,6 +65,8 @@ impl<D: Default> Core<D> {
         match told.news {
             News::Dialing => self.retry(handler, id, None, None),
             News::Failed(error) => self.retry(handler, id, Some(&error), None),
+            #[cfg(feature = "websocket")]
+            News::Redirected => self.go_there(handler, id),
             News::Ended { was_open, evidence } => {
                 self.client_ended(handler, id, was_open, &evidence);
             }
@@ -83,6 +84,49 @@ impl<D: Default> Core<D> {
         self.told = Some(Told { client, news });
         handler.on_client(&mut Context::new(self), client, event);
         self.told = None;
+    }
+
+    fn resolved<H: Handler<Data = D>>(
+        &mut self,
+        handler: &mut H,
+        id: ClientId,
+        addrs: &[SocketAddr],
+    ) {
+        let client = &mut self.clients[id];
+        let port = client.port();
+        let with_port = |addr: &SocketAddr| {
+            let mut addr = *addr;
+            addr.set_port(port);
+            addr
+        };
+        client.addrs = addrs.iter().rev().map(with_port).collect();
+        if client.addrs.is_empty() {
+            let error = DialError::NameNotFound(client.host().to_owned());
+            self.attempt_failed(handler, id, error);
+        } else {
+            self.dial_next(handler, id);
+        }
+    }
+
+    /// Ends the attempts whose name has not been found in time.
+    fn end_look_ups<H: Handler<Data = D>>(&mut self, handler: &mut H) {
+        let is_due = |core: &Self| {
+            let first = core.look_ups.first();
+            first.is_some_and(|(ends, _)| *ends <= core.now.fair())
+        };
+        if is_due(self) {
+            // What was found is not too late, if only we come to it late.
+            self.looked_up = true;
+            self.take_resolved(handler);
+        }
+        while is_due(self)
+            && let Some((_, id)) = self.look_ups.pop_first()
+        {
+            let client = &mut self.clients[id];
+            client.look_up_ends = None;
+            self.resolver.give_up(client.host(), id);
+            self.attempt_failed(handler, id, DialError::Timeout(Cause::ConnectTimeout));
+        }
     }
 
     /// Follows up on a client's connection that has ended, opened or not.
@@ -109,7 +153,7 @@ impl<D: Default> Core<D> {
             let is_tcp = evidence.phase == Phase::Connecting;
             if is_tcp && !client.addrs.is_empty() {
                 self.dial_next(handler, id);
-            } else {
+            } else if let Some(error) = self.follow(handler, id, error) {
                 self.attempt_failed(handler, id, error);
             }
         }
@@ -146,34 +190,72 @@ impl<D: Default> Core<D> {
         let Some(client) = self.clients.get_mut(id) else {
             return;
         };
-        client.error = None;
+        client.begin_attempt();
+        self.find_address(handler, id);
+    }
+
+    /// Finds out what to dial, and dials it.
+    fn find_address<H: Handler<Data = D>>(&mut self, handler: &mut H, id: ClientId) {
+        let client = &mut self.clients[id];
         if let Some(addr) = client.literal() {
             client.addrs = vec![addr];
-            self.dial_next(handler, id);
-        } else {
-            client.state = ClientState::Resolving;
-            self.look_up(handler, id);
+            return self.dial_next(handler, id);
+        }
+        client.state = ClientState::Resolving;
+        match self.resolver.ask(client.host(), id, self.now.at) {
+            Ok(Some(found)) => self.resolved(handler, id, &found.addrs),
+            Ok(None) => {
+                let connect = self.env.policy(client.policy).timing.connect;
+                let ends = self.now.fair() + Micros::from_millis(connect.into());
+                client.look_up_ends = Some(ends);
+                self.look_ups.insert((ends, id));
+            }
+            Err(error) => self.attempt_failed(handler, id, DialError::from(&error)),
         }
     }
 
-    /// Looks a name up on a thread of its own: the system's resolver blocks.
-    fn look_up<H: Handler<Data = D>>(&mut self, handler: &mut H, id: ClientId) {
-        let Client { config, .. } = &self.clients[id];
-        let (host, port) = (config.host.clone(), config.port);
-        let (sender, waker) = (self.resolved.0.clone(), self.waker.clone());
-        let spawned = thread::Builder::new()
-            .name("heartwheel-resolve".into())
-            .spawn(move || {
-                // Without its receiver the reactor is gone, and nobody asks any more.
-                if sender.send((id, resolve(&host, port))).is_ok()
-                    && let Err(error) = waker.wake()
-                {
-                    log::warn!("could not wake the loop: {error}");
-                }
-            });
-        if let Err(error) = spawned {
-            self.attempt_failed(handler, id, DialError::from(&error));
+    /// Goes where the server sends a client, if it may; else returns what its attempt failed with.
+    #[cfg(feature = "websocket")]
+    fn follow<H: Handler<Data = D>>(
+        &mut self,
+        handler: &mut H,
+        id: ClientId,
+        error: DialError,
+    ) -> Option<DialError> {
+        let client = &mut self.clients[id];
+        if client.state == ClientState::Stopped {
+            return Some(error);
         }
+        let (code, to) = match client.follow(error) {
+            Ok(followed) => followed,
+            Err(error) => return Some(error),
+        };
+        // No connection yet: a callback that stops the client now finds none to close.
+        client.state = ClientState::Resolving;
+        client.addrs.clear();
+        let event = ClientEvent::Redirected { code, to };
+        self.tell(handler, id, event, News::Redirected);
+        self.go_there(handler, id);
+        None
+    }
+
+    /// Goes where a redirect leads, unless the client was stopped when it heard of that.
+    #[cfg(feature = "websocket")]
+    fn go_there<H: Handler<Data = D>>(&mut self, handler: &mut H, id: ClientId) {
+        let client = self.clients.get(id);
+        if client.is_some_and(|client| client.state == ClientState::Resolving) {
+            self.find_address(handler, id);
+        }
+    }
+
+    #[cfg(not(feature = "websocket"))]
+    fn follow<H: Handler<Data = D>>(
+        &self,
+        _handler: &mut H,
+        _id: ClientId,
+        error: DialError,
+    ) -> Option<DialError> {
+        Some(error)
     }
 
     /// Dials the next address, or queues for it.
@@ -254,7 +336,7 @@ impl<D: Default> Core<D> {
         error: Option<&DialError>,
         cause: Option<Cause>,
     ) {
-        let random = self.env.random();
+        let (random, asked) = (self.env.random(), self.asked_delay(error));
         let Some(client) = self.clients.get_mut(id) else {
             return;
         };
@@ -262,7 +344,7 @@ impl<D: Default> Core<D> {
             // A callback stopped it just now; it is on the list of those still to be told.
             return;
         }
-        let event = match client.retry_delay(error, cause, random) {
+        let event = match client.retry_delay(error, cause, asked, random) {
             Some(delay) => {
                 self.schedule_dial(id, delay);
                 ClientEvent::Waiting { delay }
@@ -310,6 +392,18 @@ impl<D: Default> Core<D> {
         }
     }
 
+    /// Returns how much longer the server asks us to wait.
+    #[cfg(feature = "websocket")]
+    fn asked_delay(&mut self, error: Option<&DialError>) -> Micros {
+        let asked = error.and_then(|error| error.asked_delay(|| self.date()));
+        asked.unwrap_or(Micros::ZERO)
+    }
+
+    #[cfg(not(feature = "websocket"))]
+    fn asked_delay(&self, _error: Option<&DialError>) -> Micros {
+        Micros::ZERO
+    }
+
     #[cfg(not(feature = "websocket"))]
     fn opening_request(&self, _id: ConnId) -> Vec<u8> {
         Vec::new()
@@ -319,7 +413,9 @@ impl<D: Default> Core<D> {
 #[cfg(test)]
 mod tests {
     use std::net::{SocketAddr, TcpListener};
-    use std::time::Duration;
+    use std::sync::mpsc::channel;
+    use std::sync::{Arc, Mutex};
+    use std::time::{Duration, Instant};
 
     use super::*;
     use crate::config::ReactorConfig;
@@ -329,6 +425,7 @@ mod tests {
     #[derive(Default)]
     struct Log {
         dialed: Vec<SocketAddr>,
+        failed: Vec<DialError>,
         opened: bool,
         stopped: bool,
     }
@@ -348,34 +445,173 @@ mod tests {
                     self.stopped = true;
                     cx.stop();
                 }
-                ClientEvent::Failed { .. } | ClientEvent::Waiting { .. } => {}
+                ClientEvent::Failed { error } => self.failed.push(error),
+                _ => {}
             }
         }
     }
 
-    /// Makes a client that dials once, and whose name has just been found to have these addresses.
+    /// Makes a client that dials once, this port of a name that has these addresses.
     fn resolved(addrs: &[SocketAddr]) -> (Reactor, ClientId) {
         let mut reactor = Reactor::new(ReactorConfig::default()).expect("a selector");
+        let found = addrs.to_vec();
+        reactor.core.resolver.look_up_by(move |_| found.clone());
         let client = ClientConfig {
             reconnect: None,
-            ..ClientConfig::new("two.example", 1, WireFactory::Line)
+            ..ClientConfig::new("two.example", addrs[0].port(), WireFactory::Line)
         };
         let id = reactor.connect(client).expect("a sound configuration");
-        reactor.core.dials.clear();
-        reactor.core.clients[id].state = ClientState::Resolving;
-        reactor
-            .core
-            .resolved
-            .0
-            .send((id, addrs.to_vec()))
-            .expect("the reactor is there");
-        reactor.core.waker.wake().expect("the selector is there");
         (reactor, id)
     }
 
     fn closed_port() -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         listener.local_addr().expect("a port")
+    }
+
+    #[track_caller]
+    fn drive(reactor: &mut Reactor, log: &mut Log, until: impl Fn(&Log) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !until(log) {
+            assert!(Instant::now() < deadline, "gave up");
+            let limit = Some(Duration::from_millis(20));
+            reactor.turn(log, limit).expect("the selector works");
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_not_found_in_time_is_a_connect_timeout() {
+        let mut reactor = Reactor::new(ReactorConfig::default()).expect("a selector");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("a port").port();
+        let (let_go, wait) = channel::<()>();
+        let wait = Mutex::new(wait);
+        reactor.core.resolver.look_up_by(move |name| {
+            if name == "slow.example" {
+                // Ends when the sender is gone.
+                wait.lock().expect("nothing panics with it").recv().ok();
+            }
+            vec![([127, 0, 0, 1], 0).into()]
+        });
+        let mut config = ClientConfig::new("slow.example", port, WireFactory::Line);
+        config.heartbeat.connect_timeout = Duration::from_millis(100);
+        config.reconnect = None;
+        reactor.connect(config).expect("a sound configuration");
+        let mut log = Log::default();
+        let began = Instant::now();
+        drive(&mut reactor, &mut log, |log| log.stopped);
+        assert!(began.elapsed() >= Duration::from_millis(100));
+        assert_eq!(log.failed, [DialError::Timeout(Cause::ConnectTimeout)]);
+        assert!(log.dialed.is_empty());
+        assert!(reactor.core.look_ups.is_empty());
+        // What was found too late serves the next attempt.
+        let config = ClientConfig::new("slow.example", port, WireFactory::Line);
+        drop(let_go);
+        reactor.connect(config).expect("a sound configuration");
+        drive(&mut reactor, &mut log, |log| log.opened);
+    }
+
+    /// Panics at the first news of every kind, of each client.
+    #[derive(Default)]
+    struct Nervous {
+        heard: Vec<(ClientId, &'static str)>,
+    }
+
+    impl Handler for Nervous {
+        type Data = ();
+
+        fn on_client(&mut self, _: &mut Context<'_, ()>, id: ClientId, event: ClientEvent) {
+            let kind = match event {
+                ClientEvent::Dialing { .. } => "dialing",
+                ClientEvent::Waiting { .. } => "waiting",
+                ClientEvent::Failed { .. } => "failed",
+                _ => return,
+            };
+            if !self.heard.contains(&(id, kind)) {
+                self.heard.push((id, kind));
+                panic!("on purpose");
+            }
+        }
+    }
+
+    #[test]
+    fn a_panic_leaves_no_client_without_the_addresses_of_its_name() {
+        let mut reactor = Reactor::new(ReactorConfig::default()).expect("a selector");
+        reactor
+            .core
+            .resolver
+            .look_up_by(|_| vec![([127, 0, 0, 1], 0).into()]);
+        let port = closed_port().port();
+        let clients = [(); 5].map(|()| {
+            let mut config = ClientConfig::new("one.example", port, WireFactory::Line);
+            // Longer than this test: who is left out would not be dialed.
+            config.heartbeat.connect_timeout = Duration::from_secs(600);
+            reactor.connect(config).expect("a sound configuration")
+        });
+        let mut nervous = Nervous::default();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let dialed = |nervous: &Nervous, id| nervous.heard.contains(&(id, "dialing"));
+        while !clients.iter().all(|&id| dialed(&nervous, id)) {
+            assert!(Instant::now() < deadline, "{:?}", nervous.heard);
+            let limit = Some(Duration::from_millis(10));
+            let turn = || reactor.turn(&mut nervous, limit).map(drop);
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(turn))
+                .unwrap_or(Ok(()))
+                .expect("the selector works");
+        }
+    }
+
+    #[test]
+    fn a_client_that_is_removed_is_not_looked_up_any_more() {
+        let (mut reactor, id) = resolved(&[closed_port()]);
+        let (let_go, wait) = channel::<()>();
+        let wait = Mutex::new(wait);
+        reactor.core.resolver.look_up_by(move |_| {
+            wait.lock().expect("nothing panics with it").recv().ok();
+            Vec::new()
+        });
+        let mut log = Log::default();
+        let limit = Some(Duration::ZERO);
+        while reactor.core.look_ups.is_empty() {
+            reactor.turn(&mut log, limit).expect("the selector works");
+        }
+        reactor.context().disconnect(id);
+        assert!(reactor.core.look_ups.is_empty());
+        drive(&mut reactor, &mut log, |log| log.stopped);
+        drop(let_go);
+        assert!(log.failed.is_empty(), "{:?}", log.failed);
+    }
+
+    #[test]
+    fn one_look_up_serves_every_client_of_a_host_whatever_its_port() {
+        let mut reactor = Reactor::new(ReactorConfig::default()).expect("a selector");
+        let count = Arc::new(Mutex::new(0));
+        let counter = Arc::clone(&count);
+        let (let_go, wait) = channel::<()>();
+        let wait = Mutex::new(wait);
+        reactor.core.resolver.look_up_by(move |_| {
+            *counter.lock().expect("nothing panics with it") += 1;
+            wait.lock().expect("nothing panics with it").recv().ok();
+            vec![([127, 0, 0, 1], 0).into()]
+        });
+        let ports = [closed_port().port(), closed_port().port()];
+        for at in 0..200 {
+            let config = ClientConfig {
+                reconnect: None,
+                ..ClientConfig::new("one.example", ports[at % 2], WireFactory::Line)
+            };
+            reactor.connect(config).expect("a sound configuration");
+        }
+        let mut log = Log::default();
+        let limit = Some(Duration::ZERO);
+        while reactor.core.look_ups.len() < 200 {
+            reactor.turn(&mut log, limit).expect("the selector works");
+        }
+        drop(let_go);
+        drive(&mut reactor, &mut log, |log| log.dialed.len() == 200);
+        assert_eq!(*count.lock().expect("nothing panics with it"), 1);
+        let dialed = |port| log.dialed.iter().filter(|addr| addr.port() == port).count();
+        assert_eq!((dialed(ports[0]), dialed(ports[1])), (100, 100));
     }
 
     /// Panics when it hears of a dial for the first time; counts the words of other threads.
@@ -403,6 +639,15 @@ mod tests {
     #[test]
     fn a_panic_while_names_are_taken_in_leaves_no_other_thread_unheard() {
         let (mut reactor, _) = resolved(&[closed_port()]);
+        let mut log = Log::default();
+        while reactor.core.look_ups.is_empty() {
+            let zero = Some(Duration::ZERO);
+            reactor.turn(&mut log, zero).expect("the selector works");
+        }
+        // The loop hears of the name and of the other thread in one turn.
+        while !reactor.core.resolver.is_done() {
+            std::thread::yield_now();
+        }
         let remote = reactor.remote();
         remote.notify(1).expect("there is room");
         let mut fragile = Fragile::default();
@@ -425,7 +670,9 @@ mod tests {
     #[test]
     fn a_client_that_dials_once_tries_every_address_of_the_name() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let addrs = [closed_port(), listener.local_addr().expect("a port")];
+        let addr = listener.local_addr().expect("a port");
+        // Nobody listens at the first.
+        let addrs = [([127, 0, 0, 2], addr.port()).into(), addr];
         let (mut reactor, _) = resolved(&addrs);
         let mut log = Log::default();
         reactor.run(&mut log).expect("the selector works");
@@ -435,7 +682,8 @@ mod tests {
 
     #[test]
     fn a_client_that_is_disconnected_tries_no_further_address() {
-        let addrs = [closed_port(), closed_port()];
+        let closed = closed_port();
+        let addrs = [closed, ([127, 0, 0, 2], closed.port()).into()];
         let (mut reactor, id) = resolved(&addrs);
         let mut log = Log::default();
         while log.dialed.is_empty() {

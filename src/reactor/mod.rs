@@ -5,6 +5,8 @@
 mod accept;
 mod admission;
 mod alarm;
+#[cfg(feature = "websocket")]
+mod calendar;
 mod client;
 mod clock;
 mod conn;
@@ -22,6 +24,7 @@ mod listener;
 mod output;
 mod peers;
 mod remote;
+mod resolver;
 mod socket;
 mod token;
 mod turn;

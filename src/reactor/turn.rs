@@ -493,6 +493,11 @@ impl<D: Default> Core<D> {
 
     pub(super) fn handle_expiry<H: Handler<Data = D>>(&mut self, handler: &mut H, id: ConnId) {
         let key = id.index();
+        #[cfg(feature = "websocket")]
+        if self.conns[key].session.phase() == Phase::Handshaking {
+            // Its answer bears a date.
+            self.date();
+        }
         for _ in 0..STEPS {
             let conn = &mut self.conns[key];
             if conn.marks.has(Mark::Doomed) {

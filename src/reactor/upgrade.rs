@@ -1,15 +1,16 @@
 //! The opening handshake of WebSocket, both sides: heads parsed, the handler asked, answers queued.
 
+use super::calendar;
 use super::client::DialError;
 use super::context::Context;
 use super::core::Core;
 use super::handler::{Handler, Head, Offer, Origin, Rejection, Welcome};
-use super::token::{ClientId, ConnId};
+use super::token::ConnId;
 use crate::close::{Cause, Phase};
 use crate::proto::ring::Ring;
 use crate::proto::websocket::handshake::{
-    HandshakeError, HeadLimits, InvalidHead, Request, Unwelcome, Upgrade, Visitors, accept_for,
-    accept_response, error_response, http_response, parse_response, request,
+    HandshakeError, HeadLimits, HeadProgress, HttpDate, Request, Unwelcome, Upgrade, Visitors,
+    accept_for, accept_response, error_response, http_response, parse_more_response,
 };
 use crate::proto::wire::Role;
 
@@ -55,21 +56,39 @@ impl<D: Default> Core<D> {
         }
     }
 
+    /// Returns the date that a response is to bear, and keeps it for those that a session makes by itself.
+    pub(super) fn date(&mut self) -> Option<HttpDate> {
+        let date = calendar::today(self.env.date());
+        self.env.set_date(date);
+        date
+    }
+
+    /// Waits for the rest of a head, without what is done with in front of it.
+    fn await_head(&mut self, id: ConnId, ring: &mut Ring, mut progress: HeadProgress) {
+        ring.consume(progress.take_done());
+        self.conns[id.index()]
+            .session
+            .set_head_progress(&mut self.env, progress);
+    }
+
     fn serve_handshake<H: Handler<Data = D>>(
         &mut self,
         handler: &mut H,
         id: ConnId,
         ring: &mut Ring,
     ) {
-        let limits = self.head_limits(id);
-        let (request, len) = match Request::parse(ring.contiguous_mut(), &limits) {
-            Ok(None) => return,
-            Ok(Some(parsed)) => parsed,
-            Err(error) => {
-                self.refuse_broken(id, &error, error_response(&error));
-                return;
-            }
-        };
+        let (limits, date) = (self.head_limits(id), self.date());
+        let mut progress = self.conns[id.index()].session.head_progress();
+        let (request, len) =
+            match Request::parse_more(&mut progress, ring.contiguous_mut(), &limits) {
+                Ok(None) => return self.await_head(id, ring, progress),
+                Ok(Some(parsed)) => parsed,
+                Err(error) => {
+                    let response = error_response(&error, date.as_ref());
+                    self.refuse_broken(id, &error, response);
+                    return;
+                }
+            };
         if let Some(Err(unwelcome)) = self.judge_visitor(id, |door| door.check_host(&request)) {
             self.turn_away(id, &request, &unwelcome);
             return;
@@ -81,7 +100,8 @@ impl<D: Default> Core<D> {
         let upgrade = match request.upgrade() {
             Ok(upgrade) => upgrade,
             Err(error) => {
-                self.refuse_broken(id, &error, answer_to(&request, error_response(&error)));
+                let response = error_response(&error, date.as_ref());
+                self.refuse_broken(id, &error, answer_to(&request, response));
                 return;
             }
         };
@@ -124,9 +144,9 @@ impl<D: Default> Core<D> {
     }
 
     fn turn_away(&mut self, id: ConnId, request: &Request<'_>, unwelcome: &Unwelcome) {
-        let headers = [("Content-Type", "text/plain")];
+        let (date, headers) = (self.date(), [("Content-Type", "text/plain")]);
         let body = unwelcome.body().as_bytes();
-        let response = http_response(unwelcome.status(), &headers, body);
+        let response = http_response(unwelcome.status(), date.as_ref(), &headers, body);
         let response = answer_to(request, response.expect("the head is constant and sound"));
         self.refuse_with(id, Cause::Refused, &unwelcome.to_string(), &response);
     }
@@ -138,7 +158,8 @@ impl<D: Default> Core<D> {
         upgrade: &Upgrade<'_>,
         welcome: Welcome<D>,
     ) {
-        match accept_response(upgrade, welcome.subprotocol.as_deref(), &welcome.headers) {
+        let (date, subprotocol) = (self.date(), welcome.subprotocol.as_deref());
+        match accept_response(upgrade, subprotocol, date.as_ref(), &welcome.headers) {
             Ok(response) => {
                 let conn = &mut self.conns[id.index()];
                 conn.session
@@ -168,7 +189,8 @@ impl<D: Default> Core<D> {
         } else {
             Cause::Refused
         };
-        match http_response(answer.status, &answer.headers, &answer.body) {
+        let date = self.date();
+        match http_response(answer.status, date.as_ref(), &answer.headers, &answer.body) {
             Ok(response) => self.refuse_with(id, cause, "", &answer_to(request, response)),
             Err(error) => {
                 log::error!("the handler's answer to {id} cannot be sent: {error}");
@@ -178,12 +200,12 @@ impl<D: Default> Core<D> {
     }
 
     fn reject(&mut self, id: ConnId, rejection: Rejection) {
-        let body = rejection.body.as_bytes();
-        let response = http_response(rejection.status, &rejection.headers, body);
+        let (date, body) = (self.date(), rejection.body.as_bytes());
+        let response = http_response(rejection.status, date.as_ref(), &rejection.headers, body);
         let response = response.unwrap_or_else(|error| {
             log::error!("the handler's rejection of {id} cannot be sent: {error}");
             let none: [(&str, &str); 0] = [];
-            http_response(500, &none, b"").expect("an empty response is sound")
+            http_response(500, date.as_ref(), &none, b"").expect("an empty response is sound")
         });
         let reason = rejection.body.lines().next().unwrap_or_default();
         self.refuse_with(id, Cause::Refused, reason, &response);
@@ -194,7 +216,7 @@ impl<D: Default> Core<D> {
         match self.conns[id.index()].session.role() {
             Role::Server => {
                 let headers = [("Retry-After", "1"), ("Content-Type", "text/plain")];
-                let response = http_response(503, &headers, b"going away\n");
+                let response = http_response(503, self.date().as_ref(), &headers, b"going away\n");
                 let response = response.expect("the head is constant and sound");
                 self.refuse_with(id, Cause::Drain, "", &response);
             }
@@ -229,28 +251,34 @@ impl<D: Default> Core<D> {
         let client = &self.clients[client_id];
         let expected = accept_for(client.key);
         let offered = client.config.subprotocols.clone();
-        let (response, len) =
-            match parse_response(ring.contiguous_mut(), &expected, &offered, &limits) {
-                Ok(None) => return,
-                Ok(Some(parsed)) => parsed,
-                Err(error) => {
-                    let error = DialError::Handshake(error);
-                    let is_refusal = matches!(
-                        error,
-                        DialError::Handshake(
-                            crate::proto::websocket::handshake::ResponseError::Status { .. }
-                        )
-                    );
-                    let cause = if is_refusal {
-                        Cause::Refused
-                    } else {
-                        Cause::ProtocolError
-                    };
-                    self.clients[client_id].error = Some(error);
-                    self.end_dial(id, cause);
-                    return;
-                }
-            };
+        let mut progress = self.conns[id.index()].session.head_progress();
+        let (response, len) = match parse_more_response(
+            &mut progress,
+            ring.contiguous_mut(),
+            &expected,
+            &offered,
+            &limits,
+        ) {
+            Ok(None) => return self.await_head(id, ring, progress),
+            Ok(Some(parsed)) => parsed,
+            Err(error) => {
+                let error = DialError::Handshake(error);
+                let is_refusal = matches!(
+                    error,
+                    DialError::Handshake(
+                        crate::proto::websocket::handshake::ResponseError::Status { .. }
+                    )
+                );
+                let cause = if is_refusal {
+                    Cause::Refused
+                } else {
+                    Cause::ProtocolError
+                };
+                self.clients[client_id].error = Some(error);
+                self.end_dial(id, cause);
+                return;
+            }
+        };
         let offer = Offer {
             id,
             peer,
@@ -287,21 +315,9 @@ impl<D: Default> Core<D> {
         key[..8].copy_from_slice(&self.env.random().to_ne_bytes());
         key[8..].copy_from_slice(&self.env.random().to_ne_bytes());
         self.clients[client_id].key = key;
-        self.build_request(client_id)
-            .expect("the request was checked when the client was added")
-    }
-
-    fn build_request(&self, id: ClientId) -> Result<Vec<u8>, InvalidHead> {
-        let client = &self.clients[id];
-        let config = &client.config;
-        let authority = config.authority();
-        request(
-            &authority,
-            &config.path,
-            client.key,
-            &config.subprotocols,
-            &config.headers,
-        )
+        self.clients[client_id]
+            .request()
+            .expect("the request was checked when the client was added, or the redirect followed")
     }
 }
 

@@ -73,10 +73,10 @@ fn assert_fails(responses: &[String], error: ResponseError) {
         config.subprotocols = OFFERED.map(str::to_owned).into();
     });
     let expected = ClientEvent::Failed {
-        error: DialError::Handshake(error),
+        error: DialError::Handshake(error.clone()),
     };
     for (at, text) in responses.iter().enumerate() {
-        assert_eq!(judge(text), Err(error), "{text}");
+        assert_eq!(judge(text), Err(error.clone()), "{text}");
         if at > 0 {
             dialer.connect("/", |config| {
                 config.subprotocols = OFFERED.map(str::to_owned).into();
@@ -295,6 +295,7 @@ fn s4_1_a_status_other_than_101_opens_nothing() {
         let error = ResponseError::Status {
             code,
             retry_after: None,
+            location: None,
         };
         assert_fails(&[with("HTTP", &format!("HTTP/1.1 {code} Other"))], error);
     }

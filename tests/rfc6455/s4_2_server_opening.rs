@@ -109,8 +109,10 @@ fn s4_2_1_the_method_is_get() {
 
 #[test]
 fn s4_2_1_the_version_is_http_1_1() {
+    // RFC 9110, 7.8, has the Upgrade field of an HTTP/1.0 request ignored: a plain request, of which only the
+    // answer says that WebSocket is spoken here.
+    assert_refused(&[with("GET", "GET /chat HTTP/1.0")], 426);
     let versions = [
-        "HTTP/1.0",
         "HTTP/0.9",
         "HTTP/2.0",
         "http/1.1",
@@ -454,11 +456,19 @@ fn s4_2_1_a_head_beyond_its_limits_is_answered_with_431() {
             and(lines(limits.max_headers + 1).trim_end()),
             // Neither of these comes to an end.
             "G".repeat(limits.max_head + 1),
-            format!("GET /{}", "x".repeat(limits.max_head)),
             format!("{}\r\nX: {}", LINES[0], "y".repeat(limits.max_head)),
             "\r\n".repeat(limits.max_head),
         ],
         431,
+    );
+    // RFC 9112, section 3, has a status of its own for this.
+    let target = "x".repeat(limits.max_head);
+    assert_refused(
+        &[
+            format!("GET /{target}"),
+            with("GET", &format!("GET /{target} HTTP/1.1")),
+        ],
+        414,
     );
 }
 
@@ -525,9 +535,11 @@ fn s4_2_2_the_response_is_101_with_upgrade_connection_and_accept() {
     let answer = server.turning.read_head(&mut peer);
     // What answers the key as it was sent, not what would if it were decoded and encoded again.
     let accept = accept_value(&request);
+    // Which date it is, tests/http has a look at.
+    let date = header(&answer, "Date");
     let expected = format!(
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Accept: {accept}\r\n\r\n"
+        "HTTP/1.1 101 Switching Protocols\r\nDate: {date}\r\nUpgrade: websocket\r\n\
+         Connection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
     );
     assert_eq!(answer, expected);
 }

@@ -10,6 +10,7 @@ use heartwheel::config::{HeartbeatConfig, LimitsConfig, ReactorConfig, WireKind}
 use heartwheel::error::{Error, SendError};
 use heartwheel::proto::message::Message;
 use heartwheel::proto::time::Micros;
+use heartwheel::proto::websocket::handshake::RedirectError;
 use heartwheel::reactor::{
     ClientConfig, ClientEvent, ClientId, Closed, ConnId, Context, DialError, Handler, Offer,
     Reactor, Readiness, Rejection, Remote, RemoteError, SourceId, Welcome,
@@ -51,6 +52,12 @@ pub(crate) struct ConnectArgs {
     /// Add a header line to the WebSocket request (may be repeated); Host takes the place of ours
     #[arg(long, value_name = "K: V", value_parser = header)]
     header: Vec<(String, String)>,
+
+    /// Go where a redirect leads, 5 times in a row at most [default: tell the address and stop]
+    ///
+    /// Never from wss to ws. Authorization and Cookie are not sent to another host or port.
+    #[arg(long)]
+    follow: bool,
 
     /// Offer this WebSocket subprotocol (may be repeated, the best liked first)
     #[arg(long, value_name = "NAME")]
@@ -152,6 +159,7 @@ impl ConnectArgs {
             for (flag, is_given) in [
                 ("--header", !self.header.is_empty()),
                 ("--subprotocol", !self.subprotocol.is_empty()),
+                ("--follow", self.follow),
             ] {
                 if is_given {
                     return Err(Failure::usage(format!(
@@ -194,6 +202,9 @@ impl ConnectArgs {
         let others = self.header.iter().filter(|header| !is_host(header));
         config.headers = others.cloned().collect();
         config.subprotocols.clone_from(&self.subprotocol);
+        if self.follow {
+            config.follow = MOST_REDIRECTS;
+        }
         if self.no_reconnect {
             config.reconnect = None;
         }
@@ -514,17 +525,31 @@ impl Handler for Session {
                     .bare("addr", addr)
                     .number("attempt", attempt),
             ),
+            ClientEvent::Redirected { code, to } => self.output.record(
+                &Record::new("redirected")
+                    .phrase(format!("redirected ({code}) to {to}"))
+                    .number("status", code)
+                    .quoted("to", &to.to_string()),
+            ),
             ClientEvent::Failed { error } => {
                 self.last = Outcome::of_attempt(&error);
                 self.count_failure(&error);
                 let reason = error.to_string();
-                self.output.record(
-                    &Record::new("failed")
-                        .phrase(format!("failed: {}", escape(&reason)))
-                        .word("failure", error.label())
-                        .maybe_number("status", error.status())
-                        .quoted("error", &reason),
-                );
+                let hint = match &error {
+                    DialError::Redirect {
+                        reason: RedirectError::NotAsked,
+                        ..
+                    } => "; --follow goes there",
+                    _ => "",
+                };
+                let mut record = Record::new("failed")
+                    .phrase(format!("failed: {}{hint}", escape(&reason)))
+                    .word("failure", error.label())
+                    .maybe_number("status", error.status());
+                if let DialError::Redirect { to, .. } = &error {
+                    record = record.quoted("to", to);
+                }
+                self.output.record(&record.quoted("error", &reason));
             }
             ClientEvent::Waiting { delay } => self.output.record(
                 &Record::new("retrying")
@@ -606,6 +631,9 @@ const TIMEOUT: Duration = Duration::from_millis(12_500);
 
 /// One is needed; a lost one may overlap with the next.
 const MOST_CONNECTIONS: usize = 4;
+
+/// Redirects that are followed in a row: more are likely a circle.
+const MOST_REDIRECTS: u8 = 5;
 
 /// What a Close frame without a code stands for (RFC 6455, section 7.1.5).
 const NO_STATUS: CloseCode = CloseCode::new(1005);

@@ -6,6 +6,8 @@ use crate::proto::outbox::Outbox;
 use crate::proto::pool::Pool;
 use crate::proto::ring::Ring;
 use crate::proto::time::{Micros, Stamp};
+#[cfg(feature = "websocket")]
+use crate::proto::websocket::handshake::HeadProgress;
 use crate::proto::{binary, line};
 
 /// Storage for bytes on their way in and out, and the few words that matter only meanwhile.
@@ -16,6 +18,9 @@ pub(super) struct Buffers {
     pub(super) tx: Outbox,
     #[cfg(feature = "websocket")]
     pub(super) websocket: crate::proto::websocket::Decoder,
+    /// How far the opening head has been looked at.
+    #[cfg(feature = "websocket")]
+    pub(super) head: HeadProgress,
     pub(super) line: line::LineDecoder,
     pub(super) binary: binary::BinaryDecoder,
     /// When the unfinished message at the front of the input began, and the bytes it has brought.
@@ -63,7 +68,17 @@ impl Buffers {
             && self.tx.is_empty()
             && self.unfinished.is_none()
             && self.end.is_none()
+            && self.has_no_head()
             && self.decoders_are_idle()
+    }
+
+    /// Says whether no part of an opening head has been read: what is gone of it still counts.
+    fn has_no_head(&self) -> bool {
+        #[cfg(feature = "websocket")]
+        let is_fresh = self.head.is_fresh();
+        #[cfg(not(feature = "websocket"))]
+        let is_fresh = true;
+        is_fresh
     }
 
     /// Says whether no decoder is within a message.
@@ -148,7 +163,10 @@ impl Buffers {
         self.rx.release(pool);
         self.tx.clear(pool);
         #[cfg(feature = "websocket")]
-        self.websocket.release(pool);
+        {
+            self.websocket.release(pool);
+            self.head = HeadProgress::default();
+        }
         self.line.discard(pool);
         self.binary.discard(pool);
         self.unfinished = None;

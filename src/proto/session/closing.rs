@@ -270,7 +270,8 @@ impl Session {
     #[cfg(feature = "websocket")]
     fn refuse_late(&mut self, env: &mut Env, now: Moment, cause: Cause) {
         let body = b"the opening handshake took too long\n";
-        let response = handshake::http_response(408, &[("Content-Type", "text/plain")], body);
+        let (date, headers) = (env.date(), [("Content-Type", "text/plain")]);
+        let response = handshake::http_response(408, date.as_ref(), &headers, body);
         self.refuse(
             env,
             now,

@@ -5,6 +5,8 @@ use std::fmt;
 use super::buffers::Buffers;
 use crate::proto::policy::Policy;
 use crate::proto::pool::Pool;
+#[cfg(feature = "websocket")]
+use crate::proto::websocket::handshake::HttpDate;
 use crate::stats::Stats;
 
 /// A source of random numbers, handed in because the core owns no randomness.
@@ -35,6 +37,8 @@ pub struct Env {
     )]
     spare: Vec<Box<Buffers>>,
     token_key: u64,
+    #[cfg(feature = "websocket")]
+    date: Option<HttpDate>,
 }
 
 impl Env {
@@ -49,7 +53,22 @@ impl Env {
             scratch: Vec::new(),
             spare: Vec::new(),
             token_key,
+            #[cfg(feature = "websocket")]
+            date: None,
         }
+    }
+
+    /// Sets what the wall clock says, for the responses that a session makes by itself; `None`, as in the
+    /// beginning, where there is no clock.
+    #[cfg(feature = "websocket")]
+    pub fn set_date(&mut self, date: Option<HttpDate>) {
+        self.date = date;
+    }
+
+    /// Returns what the wall clock said last.
+    #[cfg(feature = "websocket")]
+    pub fn date(&self) -> Option<HttpDate> {
+        self.date
     }
 
     /// Adds a policy, or finds the one that is equal. `None` once 65 536 different ones are in use.

@@ -25,6 +25,8 @@ use crate::proto::flags::{Flags, flags};
 use crate::proto::heartbeat::{self, Heartbeat, Verdict};
 use crate::proto::policy::Timing;
 use crate::proto::time::{Fine, Micros, Moment, Stamp};
+#[cfg(feature = "websocket")]
+use crate::proto::websocket::handshake::HeadProgress;
 use crate::proto::wire::Role;
 use buffers::Buffers;
 
@@ -309,8 +311,25 @@ impl Session {
         self.open(env, now);
     }
 
+    /// Returns how far the opening head has been looked at.
+    #[cfg(feature = "websocket")]
+    pub fn head_progress(&self) -> HeadProgress {
+        let held = self.buffers.as_ref();
+        held.map(|held| held.head).unwrap_or_default()
+    }
+
+    /// Notes how far the opening head has been looked at.
+    #[cfg(feature = "websocket")]
+    pub fn set_head_progress(&mut self, env: &mut Env, progress: HeadProgress) {
+        self.held(env).head = progress;
+    }
+
     fn open(&mut self, env: &Env, now: Moment) {
         self.phase = Phase::Open;
+        #[cfg(feature = "websocket")]
+        if let Some(held) = &mut self.buffers {
+            held.head = HeadProgress::default();
+        }
         // Reading may be paused since before.
         self.phase_ends = Stamp::new(now.at);
         self.heartbeat

@@ -6,7 +6,7 @@ use heartwheel::proto::ring::Ring;
 use heartwheel::proto::session::{Env, Event, Session};
 use heartwheel::proto::time::Micros;
 use heartwheel::proto::websocket::handshake::{
-    HeadLimits, Request, accept_for, accept_response, http_response, parse_response,
+    HeadLimits, Request, accept_for, accept_response, http_response, parse_more_response,
 };
 use heartwheel::proto::wire::{Payload, Role};
 
@@ -197,8 +197,14 @@ impl Process {
 
     fn serve_handshake(&mut self, key: usize, ring: &mut Ring) -> Option<usize> {
         let conn = &mut self.conns[key];
-        let parsed = Request::parse(ring.contiguous_mut(), &HeadLimits::default());
-        let (request, len) = parsed.expect("our own client's request is sound")?;
+        let mut progress = conn.session.head_progress();
+        let limits = HeadLimits::default();
+        let parsed = Request::parse_more(&mut progress, ring.contiguous_mut(), &limits);
+        let Some((request, len)) = parsed.expect("our own client's request is sound") else {
+            ring.consume(progress.take_done());
+            conn.session.set_head_progress(&mut self.env, progress);
+            return None;
+        };
         let upgrade = request
             .upgrade()
             .expect("our own client asks for an upgrade");
@@ -206,7 +212,7 @@ impl Process {
             let cause = Cause::Refused;
             self.os
                 .watch(conn.sock, |watch, _| watch.handle_wanted(cause));
-            let response = http_response(503, &[("Retry-After", "1")], b"not now\n");
+            let response = http_response(503, None, &[("Retry-After", "1")], b"not now\n");
             let response = response.expect("the head is sound");
             conn.session
                 .refuse(&mut self.env, self.now, cause, "not now", &response);
@@ -214,7 +220,7 @@ impl Process {
             return None;
         }
         let none: [(&str, &str); 0] = [];
-        let response = accept_response(&upgrade, None, &none).expect("the head is sound");
+        let response = accept_response(&upgrade, None, None, &none).expect("the head is sound");
         conn.session
             .handle_handshake(&mut self.env, self.now, &response);
         Some(len)
@@ -225,8 +231,14 @@ impl Process {
         let nonce = self.clients[conn.client?].nonce;
         let none: [&str; 0] = [];
         let limits = HeadLimits::default();
-        match parse_response(ring.contiguous_mut(), &accept_for(nonce), &none, &limits) {
-            Ok(None) => None,
+        let mut progress = conn.session.head_progress();
+        let input = ring.contiguous_mut();
+        match parse_more_response(&mut progress, input, &accept_for(nonce), &none, &limits) {
+            Ok(None) => {
+                ring.consume(progress.take_done());
+                conn.session.set_head_progress(&mut self.env, progress);
+                None
+            }
             Ok(Some((_, len))) => {
                 conn.session.handle_handshake(&mut self.env, self.now, &[]);
                 Some(len)

@@ -8,9 +8,11 @@ use base64::engine::general_purpose::STANDARD;
 use httparse::{ParserConfig, Status};
 
 use crate::error::Foreign;
+use crate::proto::websocket::handshake::date::RetryAfter;
 use crate::proto::websocket::handshake::head::{
     HeadLimits, HeadWriter, Headers, InvalidHead, accept_of, before_bare_line_feed, is_token,
 };
+use crate::proto::websocket::handshake::progress::{HeadProgress, spent_lines};
 use crate::proto::websocket::handshake::uri::{Authority, is_resource_name};
 
 /// Builds the request that opens the handshake (RFC 6455, section 4.1).
@@ -54,12 +56,6 @@ pub fn request(
     head.own("Sec-WebSocket-Version", b"13");
     if !subprotocols.is_empty() {
         head.own("Sec-WebSocket-Protocol", offer(subprotocols)?.as_bytes());
-    }
-    // RFC 6454, 7.3: "the user agent MUST NOT include more than one Origin header field"
-    let is_origin = |name: &&str| name.eq_ignore_ascii_case("origin");
-    let names = headers.iter().map(|(name, _)| name.as_ref());
-    if let Some(second) = names.filter(is_origin).nth(1) {
-        return Err(InvalidHead::RepeatedHeader(second.to_owned()));
     }
     head.foreign(headers, &RESERVED)?;
     Ok(head.finish())
@@ -107,7 +103,7 @@ pub fn parse_response<'a>(
         let total = interim_len + len;
         // RFC 9110, 15.2: "A client MUST be able to parse one or more 1xx responses received prior to a
         // final response, even if the client does not expect one."
-        if matches!(head.code, 100 | 102..200) {
+        if is_interim(head.code) {
             interim_len = total;
             continue;
         }
@@ -115,6 +111,61 @@ pub fn parse_response<'a>(
         let headers = head.headers;
         return Ok(Some((Response { headers }, total)));
     }
+}
+
+/// Parses and judges a response as [`parse_response`] does, of which more has come since the last call. Where
+/// it is not whole, [`HeadProgress::take_done`] says which bytes are to go before the next one: interim
+/// responses, which are read once.
+///
+/// # Errors
+///
+/// As [`parse_response`], at the latest when the head is whole.
+pub fn parse_more_response<'a>(
+    progress: &mut HeadProgress,
+    input: &'a [u8],
+    expected_accept: &[u8; 28],
+    offered: &[impl AsRef<str>],
+    limits: &HeadLimits,
+) -> Result<Option<(Response<'a>, usize)>, ResponseError> {
+    let too_large = ResponseError::HeadTooLarge {
+        limit: limits.max_bytes,
+    };
+    let mut passed = 0;
+    // What comes behind an interim response is a head like the first: worth a look of its own.
+    loop {
+        let input = &input[passed..];
+        let empty = spent_lines(input);
+        progress.pass(empty);
+        passed += empty;
+        let input = &input[empty..];
+        let left = progress.left(limits);
+        if !progress.is_due(input, limits) {
+            return Ok(None);
+        }
+        match Head::parse(left.cut(input), &left)? {
+            None if left.is_reached_by(input) => return Err(too_large),
+            None => {
+                if Foreign::is_undecided(input) {
+                    progress.look_again();
+                }
+                return Ok(None);
+            }
+            Some((head, len)) if is_interim(head.code) => {
+                progress.pass(len);
+                passed += len;
+            }
+            Some((head, len)) => {
+                head.judge(expected_accept, offered)?;
+                let headers = head.headers;
+                return Ok(Some((Response { headers }, passed + len)));
+            }
+        }
+    }
+}
+
+/// Says whether this is the status of a response that another one follows (RFC 9110, section 15.2).
+fn is_interim(code: u16) -> bool {
+    matches!(code, 100 | 102..200)
 }
 
 /// A response that completes the handshake: every rule of RFC 6455, section 4.1, is kept.
@@ -142,7 +193,7 @@ impl<'a> Response<'a> {
 }
 
 /// Why a server's answer does not complete the handshake.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ResponseError {
     /// Not well-formed HTTP/1; names the part that is at fault.
@@ -163,8 +214,11 @@ pub enum ResponseError {
     Status {
         /// The HTTP status.
         code: u16,
-        /// Seconds until the server wants to be asked again; a date is not understood.
-        retry_after: Option<u64>,
+        /// When the server wants to be asked again.
+        retry_after: Option<RetryAfter>,
+        /// Where the answer says what was asked for is: the `Location` of a status of 3xx, as it was sent
+        /// (RFC 9110, section 10.2.2). Chosen by the server: escape it before printing.
+        location: Option<String>,
     },
     /// The version is below HTTP/1.1.
     HttpVersion,
@@ -189,13 +243,17 @@ impl fmt::Display for ResponseError {
             Self::TooManyHeaders { limit } => write!(f, "more than {limit} header lines"),
             Self::Status {
                 code,
-                retry_after: None,
-            } => write!(f, "server answered {code}"),
-            Self::Status {
-                code,
-                retry_after: Some(seconds),
+                retry_after,
+                location,
             } => {
-                write!(f, "server answered {code}, retry after {seconds} s")
+                write!(f, "server answered {code}")?;
+                if let Some(location) = location {
+                    write!(f, ", see {}", location.escape_debug())?;
+                }
+                if let Some(retry) = retry_after {
+                    write!(f, ", retry {retry}")?;
+                }
+                Ok(())
             }
             Self::HttpVersion => f.write_str("version must be HTTP/1.1"),
             Self::Upgrade => f.write_str("upgrade must be websocket"),
@@ -284,7 +342,8 @@ impl<'a> Head<'a> {
         if code != 101 {
             return Err(ResponseError::Status {
                 code,
-                retry_after: retry_after(headers),
+                retry_after: headers.only("retry-after").and_then(RetryAfter::parse),
+                location: location(code, headers),
             });
         }
         if version < 1 {
@@ -332,15 +391,12 @@ impl<'a> Head<'a> {
     }
 }
 
-/// Reads `Retry-After` in seconds (RFC 9110, section 10.2.3).
-fn retry_after(headers: &Headers<'_>) -> Option<u64> {
-    let value = headers.only("retry-after")?;
-    let is_digits = value.iter().all(u8::is_ascii_digit);
-    std::str::from_utf8(value)
-        .ok()
-        .filter(|_| is_digits)?
-        .parse()
-        .ok()
+/// Reads where a status of 3xx sends its reader.
+fn location(code: u16, headers: &Headers<'_>) -> Option<String> {
+    let value = headers
+        .only("location")
+        .filter(|_| (300..400).contains(&code));
+    Some(std::str::from_utf8(value?).ok()?.to_owned())
 }
 
 /// Builds the list of subprotocols: tokens, "and MUST all be unique strings" (section 4.1, item 10).

@@ -10,6 +10,8 @@ use base64::engine::general_purpose::STANDARD;
 use httparse::Header;
 use sha1::{Digest, Sha1};
 
+use crate::proto::websocket::handshake::date::HttpDate;
+
 /// How large a received HTTP head may be.
 ///
 /// ```
@@ -139,7 +141,7 @@ pub enum InvalidHead {
     HeaderValue(String),
     /// A header that the handshake writes itself.
     ReservedHeader(String),
-    /// A header that may stand in a request once only.
+    /// A header that has a single value, and may stand in a head once only.
     RepeatedHeader(String),
     /// A subprotocol that is not a token, is offered twice, or was not offered.
     Subprotocol(String),
@@ -203,14 +205,29 @@ impl HeadWriter {
         self.0.extend_from_slice(b"\r\n");
     }
 
+    /// Adds the date, unless the caller's headers name one.
+    pub(super) fn date(
+        &mut self,
+        date: Option<&HttpDate>,
+        headers: &[(impl AsRef<str>, impl AsRef<str>)],
+    ) {
+        let mut names = headers.iter().map(|(name, _)| name.as_ref());
+        let is_given = names.any(|name| name.eq_ignore_ascii_case("date"));
+        if let Some(date) = date.filter(|_| !is_given) {
+            self.own("Date", date.as_str().as_bytes());
+        }
+    }
+
     /// Adds headers of the caller's, checked: a line break in one would forge others (response
-    /// splitting), and a second copy of one of `reserved` would contradict ours.
+    /// splitting), a second copy of one of `reserved` would contradict ours, and one of a field that has
+    /// a single value would contradict the first (RFC 9110, section 5.3).
     pub(super) fn foreign(
         &mut self,
         headers: &[(impl AsRef<str>, impl AsRef<str>)],
         reserved: &[&str],
     ) -> Result<(), InvalidHead> {
-        for (name, value) in headers {
+        let is_same = |name: &str, other: &str| name.eq_ignore_ascii_case(other);
+        for (at, (name, value)) in headers.iter().enumerate() {
             let (name, value) = (name.as_ref(), value.as_ref());
             if !is_token(name.as_bytes()) {
                 return Err(InvalidHead::HeaderName(name.to_owned()));
@@ -224,6 +241,11 @@ impl HeadWriter {
             if !is_value(value.as_bytes()) {
                 return Err(InvalidHead::HeaderValue(name.to_owned()));
             }
+            let is_single = SINGLE.iter().any(|other| is_same(name, other));
+            let mut before = headers[..at].iter().map(|(other, _)| other.as_ref());
+            if is_single && before.any(|other| is_same(name, other)) {
+                return Err(InvalidHead::RepeatedHeader(name.to_owned()));
+            }
             self.own(name, value.as_bytes());
         }
         Ok(())
@@ -235,6 +257,22 @@ impl HeadWriter {
         self.0
     }
 }
+
+/// Fields with a single value, of those that callers give. RFC 9110, section 5.3: "a sender MUST NOT generate
+/// multiple field lines with the same name" for them; for Origin RFC 6454, section 7.3, says the same.
+const SINGLE: [&str; 11] = [
+    "Authorization",
+    "Content-Type",
+    "Date",
+    "ETag",
+    "Last-Modified",
+    "Location",
+    "Origin",
+    "Referer",
+    "Retry-After",
+    "Server",
+    "User-Agent",
+];
 
 /// Cuts a head before a line feed that stands alone, and says whether there is one. RFC 9112, section
 /// 2.2, lets a recipient take that for the end of a line; where two recipients differ in it, one can be

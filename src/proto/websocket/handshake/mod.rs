@@ -1,8 +1,9 @@
 //! The opening handshake: HTTP heads in and out (RFC 6455, section 4).
 //!
-//! httparse reads the heads; this module judges them. Everything here looks at a whole head at once
-//! and keeps no state: a driver calls the same `parse` again when more bytes have come, and what lies
-//! behind the head's length is the peer's first frames.
+//! httparse reads the heads; this module judges them. A head is looked at as a whole: a driver calls the
+//! same `parse` again when more bytes have come, and what lies behind the head's length is the peer's first
+//! frames. Between calls there is no state but a [`HeadProgress`], which keeps a head that comes in single
+//! bytes from being parsed as often.
 //!
 //! A server reads a [`Request`] and either upgrades it,
 //!
@@ -19,7 +20,7 @@
 //! assert_eq!((request.path(), len), ("/chat", input.len()));
 //!
 //! let upgrade = request.upgrade()?;
-//! let response = accept_response(&upgrade, None, &[("Server", "heartwheel")])?;
+//! let response = accept_response(&upgrade, None, None, &[("Server", "heartwheel")])?;
 //! assert!(response.starts_with(b"HTTP/1.1 101 Switching Protocols\r\n"));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -28,13 +29,21 @@
 //! the answer by [`parse_response`].
 
 mod client;
+mod date;
 mod head;
+mod progress;
+mod redirect;
 mod server;
 mod uri;
 mod visitors;
 
-pub use client::{Response, ResponseError, accept_for, parse_response, request};
+pub use client::{
+    Response, ResponseError, accept_for, parse_more_response, parse_response, request,
+};
+pub use date::{HttpDate, RetryAfter};
 pub use head::{HeadLimits, InvalidHead};
+pub use progress::HeadProgress;
+pub use redirect::{Address, RedirectError, is_credential, is_redirect};
 pub use server::{
     HandshakeError, Request, Upgrade, accept_response, error_response, http_response,
 };

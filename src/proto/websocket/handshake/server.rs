@@ -9,10 +9,12 @@ use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
 use httparse::Status;
 
 use crate::error::Foreign;
+use crate::proto::websocket::handshake::date::HttpDate;
 use crate::proto::websocket::handshake::head::{
     HeadLimits, HeadWriter, Headers, InvalidHead, accept_of, before_bare_line_feed, is_extension,
     is_protocol, is_token,
 };
+use crate::proto::websocket::handshake::progress::{HeadProgress, spent_lines};
 use crate::proto::websocket::handshake::uri::{Authority, is_resource_name};
 
 /// A received HTTP/1 request head, one that wants an upgrade or a plain one.
@@ -49,7 +51,8 @@ impl<'a> Request<'a> {
     /// # Errors
     ///
     /// [`HandshakeError::Malformed`] as soon as the bytes cannot be the beginning of a head,
-    /// [`HandshakeError::HeadTooLarge`] and [`HandshakeError::TooManyHeaders`] beyond the limits,
+    /// [`HandshakeError::HeadTooLarge`], [`HandshakeError::TargetTooLong`] and
+    /// [`HandshakeError::TooManyHeaders`] beyond the limits,
     /// [`HandshakeError::Host`] where HTTP/1.1 has none, or no sound one.
     pub fn parse(
         input: &'a [u8],
@@ -81,8 +84,10 @@ impl<'a> Request<'a> {
             Status::Complete(len) => len,
             Status::Partial if is_cut => return Err(HandshakeError::Malformed("end of line")),
             Status::Partial if limits.is_reached_by(input) => {
-                return Err(HandshakeError::HeadTooLarge {
-                    limit: limits.max_bytes,
+                let limit = limits.max_bytes;
+                return Err(match is_within_target(head) {
+                    true => HandshakeError::TargetTooLong { limit },
+                    false => HandshakeError::HeadTooLarge { limit },
                 });
             }
             Status::Partial => return Ok(None),
@@ -103,6 +108,41 @@ impl<'a> Request<'a> {
         request.check_host()?;
         request.check_body()?;
         Ok(Some((request, len)))
+    }
+
+    /// Parses a head as [`parse`](Self::parse) does, of which more has come since the last call. Where it is not
+    /// whole, [`HeadProgress::take_done`] says which bytes are to go before the next one.
+    ///
+    /// # Errors
+    ///
+    /// As [`parse`](Self::parse), at the latest when the head is whole.
+    pub fn parse_more(
+        progress: &mut HeadProgress,
+        input: &'a [u8],
+        limits: &HeadLimits,
+    ) -> Result<Option<(Self, usize)>, HandshakeError> {
+        let empty = spent_lines(input);
+        progress.pass(empty);
+        let input = &input[empty..];
+        if !progress.is_due(input, limits) {
+            return Ok(None);
+        }
+        let parsed = Self::parse(input, &progress.left(limits));
+        let limit = limits.max_bytes;
+        match parsed {
+            Ok(Some((request, len))) => Ok(Some((request, empty + len))),
+            Ok(None) => {
+                if Foreign::is_undecided(input) {
+                    progress.look_again();
+                }
+                Ok(None)
+            }
+            Err(HandshakeError::HeadTooLarge { .. }) => Err(HandshakeError::HeadTooLarge { limit }),
+            Err(HandshakeError::TargetTooLong { .. }) => {
+                Err(HandshakeError::TargetTooLong { limit })
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Checks everything that RFC 6455, section 4.2.1, demands of an opening handshake.
@@ -160,9 +200,10 @@ impl<'a> Request<'a> {
         })
     }
 
-    /// Says whether the client asks for WebSocket at all. If not, this is a plain HTTP request.
+    /// Says whether the client asks for WebSocket at all. If not, this is a plain HTTP request. RFC 9110,
+    /// section 7.8: "A server MUST ignore an Upgrade header field that is received in an HTTP/1.0 request."
     pub fn wants_upgrade(&self) -> bool {
-        self.headers.list_has("upgrade", "websocket")
+        self.version > 0 && self.headers.list_has("upgrade", "websocket")
     }
 
     /// Returns the method, such as `GET`.
@@ -369,7 +410,8 @@ impl<'a> Upgrade<'a> {
 
 /// Builds the response that completes the handshake (RFC 6455, section 4.2.2).
 ///
-/// `subprotocol` is one of those offered, or `None`. `headers` are added, such as cookies.
+/// `subprotocol` is one of those offered, or `None`. `date` is what the wall clock says, where there is
+/// one, and is left out where `headers` name one. `headers` are added, such as cookies.
 ///
 /// # Errors
 ///
@@ -378,9 +420,11 @@ impl<'a> Upgrade<'a> {
 pub fn accept_response(
     upgrade: &Upgrade<'_>,
     subprotocol: Option<&str>,
+    date: Option<&HttpDate>,
     headers: &[(impl AsRef<str>, impl AsRef<str>)],
 ) -> Result<Vec<u8>, InvalidHead> {
     let mut head = HeadWriter::new(format_args!("HTTP/1.1 101 Switching Protocols"));
+    head.date(date, headers);
     head.own("Upgrade", b"websocket");
     head.own("Connection", b"Upgrade");
     head.own("Sec-WebSocket-Accept", &upgrade.accept);
@@ -397,7 +441,10 @@ pub fn accept_response(
 /// Builds a plain HTTP response that ends the connection: with `Content-Length` and
 /// `Connection: close`, which also names an `Upgrade` header where one is given.
 ///
-/// Statuses 204 and 304 have neither length nor body, whatever is given. The answer to a `HEAD` request
+/// `date` is what the wall clock says: RFC 9110, section 6.6.1, has a server with a clock send it, one
+/// without a clock not. It is left out where `headers` name one.
+///
+/// Statuses 204 and 304 have neither length nor body, and 205 an empty one, whatever is given. The answer to a `HEAD` request
 /// is the same without its body: cut it behind the empty line.
 ///
 /// # Errors
@@ -408,40 +455,46 @@ pub fn accept_response(
 /// ```
 /// use heartwheel::proto::websocket::handshake::http_response;
 ///
-/// let response = http_response(503, &[("Retry-After", "5")], b"full\n")?;
+/// let response = http_response(503, None, &[("Retry-After", "5")], b"full\n")?;
 /// assert_eq!(
 ///     response,
 ///     b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 5\r\nConnection: close\r\n\
 ///       Retry-After: 5\r\n\r\nfull\n"
 /// );
-/// assert!(http_response(200, &[("X", "a\r\nSet-Cookie: forged")], b"").is_err());
+/// assert!(http_response(200, None, &[("X", "a\r\nSet-Cookie: forged")], b"").is_err());
 /// # Ok::<(), heartwheel::proto::websocket::handshake::InvalidHead>(())
 /// ```
 pub fn http_response(
     status: u16,
+    date: Option<&HttpDate>,
     headers: &[(impl AsRef<str>, impl AsRef<str>)],
     body: &[u8],
 ) -> Result<Vec<u8>, InvalidHead> {
     if !(200..600).contains(&status) {
         return Err(InvalidHead::Status(status));
     }
-    // RFC 9112, 6.3: responses that end with their head
-    let body = if matches!(status, 204 | 304) {
-        None
-    } else {
-        Some(body)
+    let body = match status {
+        // RFC 9112, 6.3: responses that end with their head
+        204 | 304 => None,
+        // RFC 9110, 15.3.6: "a server MUST NOT generate content in a 205 response"
+        205 => Some(&b""[..]),
+        _ => Some(body),
     };
     let mut names = headers.iter().map(|(name, _)| name.as_ref());
     let upgrades = names.any(|name| name.eq_ignore_ascii_case("upgrade"));
     let mut head = final_head(status, body.map(<[u8]>::len), upgrades);
+    head.date(date, headers);
     head.foreign(headers, &RESERVED_IN_FINAL)?;
     Ok(with_body(head, body.unwrap_or_default()))
 }
 
-/// Builds the response that tells a client why its handshake failed; the body names the rule.
-pub fn error_response(error: &HandshakeError) -> Vec<u8> {
+/// Builds the response that tells a client why its handshake failed; the body names the rule. `date` is
+/// as for [`http_response`].
+pub fn error_response(error: &HandshakeError, date: Option<&HttpDate>) -> Vec<u8> {
     let body = format!("{error}\n");
     let mut head = final_head(error.status(), Some(body.len()), error.status() == 426);
+    let none: [(&str, &str); 0] = [];
+    head.date(date, &none);
     head.own("Content-Type", b"text/plain; charset=utf-8");
     match error.status() {
         // RFC 9110, 15.5.6: "MUST generate an Allow header field in a 405 response"
@@ -468,6 +521,11 @@ pub enum HandshakeError {
     Foreign(Foreign),
     /// The head is larger than the limit.
     HeadTooLarge {
+        /// The limit in force, bytes.
+        limit: usize,
+    },
+    /// The target alone goes beyond the limit of a head (RFC 9112, section 3).
+    TargetTooLong {
         /// The limit in force, bytes.
         limit: usize,
     },
@@ -502,7 +560,7 @@ pub enum HandshakeError {
 }
 
 impl HandshakeError {
-    /// Returns the HTTP status that answers the request: 400, 405, 426 or 431.
+    /// Returns the HTTP status that answers the request: 400, 405, 414, 426 or 431.
     pub const fn status(&self) -> u16 {
         match self {
             Self::Malformed(_)
@@ -516,6 +574,7 @@ impl HandshakeError {
             | Self::Subprotocol
             | Self::Extensions => 400,
             Self::Method => 405,
+            Self::TargetTooLong { .. } => 414,
             Self::NoUpgrade | Self::Version => 426,
             Self::HeadTooLarge { .. } | Self::TooManyHeaders { .. } => 431,
         }
@@ -528,6 +587,7 @@ impl fmt::Display for HandshakeError {
             Self::Malformed(part) => write!(f, "malformed {part}"),
             Self::Foreign(protocol) => write!(f, "not a request of http/1: {protocol}"),
             Self::HeadTooLarge { limit } => write!(f, "request head exceeds {limit} bytes"),
+            Self::TargetTooLong { limit } => write!(f, "target exceeds {limit} bytes"),
             Self::TooManyHeaders { limit } => write!(f, "more than {limit} header lines"),
             Self::Method => f.write_str("method must be GET"),
             Self::HttpVersion => f.write_str("version must be HTTP/1.1"),
@@ -547,6 +607,12 @@ impl fmt::Display for HandshakeError {
 }
 
 impl StdError for HandshakeError {}
+
+/// Says whether a head has not come further than its target, which only the blank behind it ends.
+fn is_within_target(head: &[u8]) -> bool {
+    let line = head.trim_ascii_start();
+    line.contains(&b' ') && !line.contains(&b'\n')
+}
 
 /// Begins a response that ends the connection.
 fn final_head(status: u16, body_len: Option<usize>, upgrades: bool) -> HeadWriter {
@@ -590,6 +656,7 @@ const fn reason_phrase(status: u16) -> &'static str {
         408 => "Request Timeout",
         409 => "Conflict",
         413 => "Content Too Large",
+        414 => "URI Too Long",
         421 => "Misdirected Request",
         426 => "Upgrade Required",
         429 => "Too Many Requests",

@@ -73,6 +73,108 @@ impl<'a> Authority<'a> {
     }
 }
 
+/// A URI, or a part of one that means something beside another (RFC 3986, section 4.1), without its fragment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Reference {
+    pub(super) scheme: Option<String>,
+    pub(super) authority: Option<String>,
+    pub(super) path: String,
+    pub(super) query: Option<String>,
+}
+
+impl Reference {
+    /// Splits a reference as RFC 3986, appendix B, does. Its parts are not checked.
+    pub(super) fn parse(text: &str) -> Self {
+        let text = text.split_once('#').map_or(text, |(text, _)| text);
+        let (text, query) = match text.split_once('?') {
+            Some((text, query)) => (text, Some(query.to_owned())),
+            None => (text, None),
+        };
+        let (scheme, rest) = match text.split_once(':') {
+            Some((scheme, rest)) if is_scheme(scheme) => (Some(scheme.to_owned()), rest),
+            Some(_) | None => (None, text),
+        };
+        let (authority, path) = match rest.strip_prefix("//") {
+            Some(rest) => {
+                let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+                (Some(authority.to_owned()), path)
+            }
+            None => (None, rest),
+        };
+        Self {
+            scheme,
+            authority,
+            path: path.to_owned(),
+            query,
+        }
+    }
+
+    /// Returns what this means beside a base that is a whole URI (RFC 3986, section 5.2.2).
+    pub(super) fn resolve(self, base: &Self) -> Self {
+        if self.scheme.is_some() {
+            let path = remove_dots(&self.path);
+            return Self { path, ..self };
+        }
+        let scheme = base.scheme.clone();
+        if self.authority.is_some() {
+            let path = remove_dots(&self.path);
+            return Self {
+                scheme,
+                path,
+                ..self
+            };
+        }
+        let authority = base.authority.clone();
+        let (path, query) = if self.path.is_empty() {
+            (base.path.clone(), self.query.or_else(|| base.query.clone()))
+        } else if self.path.starts_with('/') {
+            (remove_dots(&self.path), self.query)
+        } else {
+            // 5.2.3: all but what stands behind the last slash of the base.
+            let folder = base.path.rfind('/').map_or("/", |at| &base.path[..=at]);
+            (remove_dots(&format!("{folder}{}", self.path)), self.query)
+        };
+        Self {
+            scheme,
+            authority,
+            path,
+            query,
+        }
+    }
+}
+
+/// Says whether this is a scheme (RFC 3986, section 3.1).
+fn is_scheme(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
+    text.starts_with(|first: char| first.is_ascii_alphabetic()) && text.bytes().all(is_plain)
+}
+
+/// Goes the way that `.` and `..` in a path describe (RFC 3986, section 5.2.4).
+fn remove_dots(path: &str) -> String {
+    let mut kept: Vec<&str> = Vec::new();
+    let (root, rest) = match path.strip_prefix('/') {
+        Some(rest) => ("/", rest),
+        None => ("", path),
+    };
+    let mut parts = rest.split('/').peekable();
+    while let Some(part) = parts.next() {
+        let is_last = parts.peek().is_none();
+        match part {
+            "." | ".." => {
+                if part == ".." {
+                    kept.pop();
+                }
+                // What it leads to is a folder.
+                if is_last {
+                    kept.push("");
+                }
+            }
+            part => kept.push(part),
+        }
+    }
+    format!("{root}{}", kept.join("/"))
+}
+
 /// Reads a port, which may be left out behind its colon; `None` if this is none.
 fn parse_port(digits: &str) -> Option<Option<u16>> {
     let is_number = digits.bytes().all(|digit| digit.is_ascii_digit());
@@ -265,6 +367,59 @@ mod tests {
             "[",
         ] {
             assert_eq!(Authority::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_reference_is_resolved_as_rfc_3986_section_5_4_shows() {
+        let base = Reference::parse("http://a/b/c/d;p?q");
+        for (reference, target) in [
+            // 5.4.1
+            ("g:h", "g:h"),
+            ("g", "http://a/b/c/g"),
+            ("./g", "http://a/b/c/g"),
+            ("g/", "http://a/b/c/g/"),
+            ("/g", "http://a/g"),
+            ("//g", "http://g"),
+            ("?y", "http://a/b/c/d;p?y"),
+            ("g?y", "http://a/b/c/g?y"),
+            ("#s", "http://a/b/c/d;p?q"),
+            ("g#s", "http://a/b/c/g"),
+            ("g?y#s", "http://a/b/c/g?y"),
+            (";x", "http://a/b/c/;x"),
+            ("g;x", "http://a/b/c/g;x"),
+            ("g;x?y#s", "http://a/b/c/g;x?y"),
+            ("", "http://a/b/c/d;p?q"),
+            (".", "http://a/b/c/"),
+            ("./", "http://a/b/c/"),
+            ("..", "http://a/b/"),
+            ("../", "http://a/b/"),
+            ("../g", "http://a/b/g"),
+            ("../..", "http://a/"),
+            ("../../", "http://a/"),
+            ("../../g", "http://a/g"),
+            // 5.4.2
+            ("../../../g", "http://a/g"),
+            ("../../../../g", "http://a/g"),
+            ("/./g", "http://a/g"),
+            ("/../g", "http://a/g"),
+            ("g.", "http://a/b/c/g."),
+            (".g", "http://a/b/c/.g"),
+            ("g..", "http://a/b/c/g.."),
+            ("..g", "http://a/b/c/..g"),
+            ("./../g", "http://a/b/g"),
+            ("./g/.", "http://a/b/c/g/"),
+            ("g/./h", "http://a/b/c/g/h"),
+            ("g/../h", "http://a/b/c/h"),
+            ("g;x=1/./y", "http://a/b/c/g;x=1/y"),
+            ("g;x=1/../y", "http://a/b/c/y"),
+            ("g?y/./x", "http://a/b/c/g?y/./x"),
+            ("g?y/../x", "http://a/b/c/g?y/../x"),
+            ("g#s/../x", "http://a/b/c/g"),
+            ("http:g", "http:g"),
+        ] {
+            let found = Reference::parse(reference).resolve(&base);
+            assert_eq!(found, Reference::parse(target), "{reference}");
         }
     }
 

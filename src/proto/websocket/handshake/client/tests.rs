@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::proto::websocket::handshake::{Request, accept_response};
+use crate::proto::websocket::handshake::{HttpDate, Request, accept_response};
 
 const NO_NAMES: [&str; 0] = [];
 const NO_HEADERS: [(&str, &str); 0] = [];
@@ -133,22 +133,40 @@ fn the_sample_of_rfc_6455_section_1_2_is_accepted() {
 #[test]
 fn another_status_is_reported_with_its_retry_after() {
     let status = |line: &str, more: &str| judge(&head(&[line, more, "Content-Length: 0"]));
-    let expected = |code, retry_after| Err(ResponseError::Status { code, retry_after });
+    let expected = |code, retry_after| {
+        Err(ResponseError::Status {
+            code,
+            retry_after,
+            location: None,
+        })
+    };
     let unauthorized = "HTTP/1.1 401 Unauthorized";
     assert_eq!(
         status(unauthorized, "WWW-Authenticate: Basic"),
         expected(401, None)
     );
     let full = "HTTP/1.1 503 Service Unavailable";
-    assert_eq!(status(full, "Retry-After: 120"), expected(503, Some(120)));
-    assert_eq!(status(full, "retry-after:0"), expected(503, Some(0)));
+    let after = |seconds| expected(503, Some(RetryAfter::Seconds(seconds)));
+    assert_eq!(status(full, "Retry-After: 120"), after(120));
+    assert_eq!(status(full, "retry-after:0"), after(0));
+    let date = HttpDate::parse(b"Fri, 31 Dec 1999 23:59:59 GMT").unwrap();
+    for form in [
+        "Fri, 31 Dec 1999 23:59:59 GMT",
+        "Friday, 31-Dec-99 23:59:59 GMT",
+        "Fri Dec 31 23:59:59 1999",
+    ] {
+        assert_eq!(
+            status(full, &format!("Retry-After: {form}")),
+            expected(503, Some(RetryAfter::Date(date)))
+        );
+    }
     for unknown in [
         "-1",
         "+1",
         "1.5",
         "",
-        "Fri, 31 Dec 1999 23:59:59 GMT",
-        "99999999999999999999",
+        "Sat, 31 Dec 1999 23:59:59 GMT",
+        "1\r\nRetry-After: 1",
     ] {
         assert_eq!(
             status(full, &format!("Retry-After: {unknown}")),
@@ -157,7 +175,18 @@ fn another_status_is_reported_with_its_retry_after() {
     }
     assert_eq!(judge(&with("HTTP", "HTTP/1.1 200 OK")), expected(200, None));
     assert_eq!(status("HTTP/1.0 404 ", "A: b"), expected(404, None));
-    assert_eq!(status("HTTP/1.1 301", "Location: /x"), expected(301, None));
+    let created = status("HTTP/1.1 201", "Location: /x");
+    assert_eq!(created, expected(201, None), "of 3xx only");
+    for (code, value) in [(300, "/x"), (301, "http://a/b#c"), (304, ""), (399, "a b")] {
+        let answer = status(&format!("HTTP/1.1 {code}"), &format!("Location: {value}"));
+        let expected = ResponseError::Status {
+            code,
+            retry_after: None,
+            location: Some(value.into()),
+        };
+        assert_eq!(answer, Err(expected));
+    }
+    assert_eq!(status("HTTP/1.1 302", "A: b"), expected(302, None));
 }
 
 #[test]
@@ -179,11 +208,53 @@ fn interim_responses_are_skipped() {
     let status = ResponseError::Status {
         code: 403,
         retry_after: None,
+        location: None,
     };
     assert_eq!(judge(&refused), Err(status));
     let endless = interim.repeat(200);
     let too_large = ResponseError::HeadTooLarge { limit: 8192 };
     assert_eq!(parse(&endless).map(drop), Err(too_large));
+}
+
+#[test]
+fn interim_responses_that_drip_are_read_once() {
+    let interim = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
+    let limits = HeadLimits::default();
+    let drip = |input: &[u8]| {
+        let (mut progress, mut held) = (HeadProgress::default(), Vec::new());
+        let mut most = 0;
+        for byte in input {
+            held.push(*byte);
+            most = most.max(held.len());
+            let accept = accept_for(KEY);
+            let found = parse_more_response(&mut progress, &held, &accept, &["chat"], &limits);
+            match found {
+                Ok(None) => drop(held.drain(..progress.take_done())),
+                Ok(Some((response, len))) => {
+                    assert_eq!(len, held.len());
+                    return (Some(Ok(response.subprotocol() == Some("chat"))), most);
+                }
+                Err(error) => return (Some(Err(error)), most),
+            }
+        }
+        (None, most)
+    };
+    let (found, most) = drip(&[interim.repeat(100), head(&LINES)].concat());
+    assert_eq!(found, Some(Ok(true)));
+    assert_eq!(most, head(&LINES).len(), "what was read is gone");
+    // However small the pieces, all of it counts.
+    let (found, most) = drip(&interim.repeat(1_000));
+    assert_eq!(
+        found,
+        Some(Err(ResponseError::HeadTooLarge { limit: 8192 }))
+    );
+    assert!(most <= interim.len());
+    let whole = [interim.repeat(100), head(&LINES)].concat();
+    let (mut progress, accept) = (HeadProgress::default(), accept_for(KEY));
+    let (_, len) = parse_more_response(&mut progress, &whole, &accept, &["chat"], &limits)
+        .unwrap()
+        .unwrap();
+    assert_eq!(len, whole.len());
 }
 
 #[test]
@@ -376,7 +447,7 @@ fn our_server_and_our_client_agree() {
     let (received, _) = Request::parse(&sent, &limits).unwrap().unwrap();
     let upgrade = received.upgrade().unwrap();
     assert_eq!(upgrade.subprotocols(), ["b", "a"]);
-    let answer = accept_response(&upgrade, Some("a"), &NO_HEADERS).unwrap();
+    let answer = accept_response(&upgrade, Some("a"), None, &NO_HEADERS).unwrap();
     let accept = accept_for([9; 16]);
     let (response, len) = parse_response(&answer, &accept, &["b", "a"], &limits)
         .unwrap()

@@ -58,7 +58,7 @@ fn the_sample_of_rfc_6455_section_1_2_is_accepted() {
     assert_eq!(upgrade.subprotocols(), ["chat", "superchat"]);
     assert_eq!(upgrade.origin(), Some(b"http://example.com".as_slice()));
     assert_eq!(upgrade.request().path(), "/chat");
-    let response = accept_response(&upgrade, Some("chat"), &NO_HEADERS).unwrap();
+    let response = accept_response(&upgrade, Some("chat"), None, &NO_HEADERS).unwrap();
     let expected = "HTTP/1.1 101 Switching Protocols\r\n\
         Upgrade: websocket\r\n\
         Connection: Upgrade\r\n\
@@ -130,6 +130,108 @@ fn the_target_is_a_path_or_absolute_and_has_no_fragment() {
         let judged = judge(&with("GET", &line));
         assert_eq!(judged, Err(HandshakeError::Target), "{target}");
     }
+}
+
+/// Feeds bytes one by one, each look taking away what is done with; returns what came of it, and how many
+/// bytes were needed.
+fn drip(input: &[u8], limits: &HeadLimits) -> (Option<Result<String, HandshakeError>>, usize) {
+    let (mut progress, mut held) = (HeadProgress::default(), Vec::new());
+    for (at, byte) in input.iter().enumerate() {
+        held.push(*byte);
+        let found = Request::parse_more(&mut progress, &held, limits);
+        match found.map(|found| found.map(|(request, _)| request.target().to_owned())) {
+            Ok(None) => drop(held.drain(..progress.take_done())),
+            Ok(Some(target)) => return (Some(Ok(target)), at + 1),
+            Err(error) => return (Some(Err(error)), at + 1),
+        }
+    }
+    (None, input.len())
+}
+
+#[test]
+fn a_request_that_drips_is_judged_as_one_that_does_not() {
+    let limits = HeadLimits::default();
+    let head = head(&LINES);
+    assert_eq!(drip(&head, &limits), (Some(Ok("/chat".into())), head.len()));
+    let late = [b"\r\n\r\n".as_slice(), &head].concat();
+    assert_eq!(drip(&late, &limits), (Some(Ok("/chat".into())), late.len()));
+    for (foreign, len) in [
+        (b"\x16\x03\x01\0\x05".as_slice(), 3),
+        (b"\r\n\r\n\0\r\nQUIT\n", 5),
+    ] {
+        let (found, needed) = drip(foreign, &limits);
+        assert!(
+            matches!(found, Some(Err(HandshakeError::Foreign(_)))),
+            "{found:?}"
+        );
+        assert_eq!(needed, len);
+    }
+    let version = Err(HandshakeError::Malformed("http version"));
+    assert_eq!(drip(b"GET / SIP/2.0\r\n", &limits), (Some(version), 15));
+    let bare = Err(HandshakeError::Malformed("end of line"));
+    assert_eq!(drip(b"GET / HTTP/1.1\nA: b\n\n", &limits).0, Some(bare));
+    for (fill, error) in [
+        ("\r\n", HandshakeError::HeadTooLarge { limit: 8192 }),
+        ("G", HandshakeError::HeadTooLarge { limit: 8192 }),
+        ("GET /x", HandshakeError::TargetTooLong { limit: 8192 }),
+    ] {
+        let mut endless = fill.as_bytes().to_vec();
+        endless.resize(8_192, b'x');
+        if fill == "\r\n" {
+            endless = fill.repeat(4_096).into();
+        }
+        assert_eq!(
+            drip(&endless, &limits),
+            (Some(Err(error)), 8_192),
+            "{fill:?}"
+        );
+    }
+}
+
+#[test]
+fn every_response_bears_the_date_that_it_is_given() {
+    let date = HttpDate::from_unix(784_111_777);
+    let input = head(&LINES);
+    let (request, _) = Request::parse(&input, &HeadLimits::default())
+        .unwrap()
+        .unwrap();
+    let upgrade = request.upgrade().unwrap();
+    let dates = |response: Vec<u8>| {
+        let text = String::from_utf8(response).unwrap();
+        let lines = text.lines().filter_map(|line| line.strip_prefix("Date: "));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let responses = |date| {
+        [
+            accept_response(&upgrade, None, date, &NO_HEADERS).unwrap(),
+            http_response(200, date, &NO_HEADERS, b"").unwrap(),
+            http_response(503, date, &[("Retry-After", "1")], b"").unwrap(),
+            error_response(&HandshakeError::Key, date),
+            error_response(&HandshakeError::Version, date),
+        ]
+    };
+    for response in responses(date.as_ref()) {
+        assert_eq!(dates(response), ["Sun, 06 Nov 1994 08:49:37 GMT"]);
+    }
+    for response in responses(None) {
+        assert!(dates(response).is_empty(), "without a clock");
+    }
+    let given = [("date", "Sat, 05 Nov 1994 08:49:37 GMT")];
+    let own = http_response(200, date.as_ref(), &given, b"").unwrap();
+    assert!(dates(own).is_empty(), "who names a date needs none");
+}
+
+#[test]
+fn a_field_with_a_single_value_stands_once() {
+    let twice = |name: &str| {
+        let headers = [(name, "a"), ("X", "b"), (&name.to_uppercase(), "c")];
+        http_response(302, None, &headers, b"")
+    };
+    for name in ["Location", "Date", "Retry-After", "Content-Type"] {
+        let repeated = InvalidHead::RepeatedHeader(name.to_uppercase());
+        assert_eq!(twice(name), Err(repeated));
+    }
+    assert!(twice("Set-Cookie").is_ok());
 }
 
 #[test]
@@ -419,7 +521,7 @@ fn extensions_are_declined_by_silence() {
     // 9.1: the server may leave out what it does not accept.
     let input = and("Sec-WebSocket-Extensions: permessage-deflate");
     let (request, _) = parse(&input).unwrap().unwrap();
-    let response = accept_response(&request.upgrade().unwrap(), None, &NO_HEADERS).unwrap();
+    let response = accept_response(&request.upgrade().unwrap(), None, None, &NO_HEADERS).unwrap();
     assert!(!String::from_utf8(response).unwrap().contains("Extensions"));
 }
 
@@ -564,8 +666,11 @@ fn a_head_may_have_as_many_bytes_as_the_limit_and_no_more() {
     let unfinished = &input[..input.len() - 1];
     assert_eq!(Request::parse(unfinished, &short).map(drop), Err(too_large));
     let long = format!("GET /{} HTTP/1.1\r\n", "x".repeat(8192));
+    let too_long = HandshakeError::TargetTooLong { limit: 8192 };
+    assert_eq!(parse(long.as_bytes()).map(drop), Err(too_long));
+    let method = "G".repeat(8192);
     let too_large = HandshakeError::HeadTooLarge { limit: 8192 };
-    assert_eq!(parse(long.as_bytes()).map(drop), Err(too_large));
+    assert_eq!(parse(method.as_bytes()).map(drop), Err(too_large));
     assert_eq!(
         Request::parse(b"", &limits(0)).map(drop),
         Err(HandshakeError::HeadTooLarge { limit: 0 })
@@ -593,22 +698,22 @@ fn accepting_takes_only_what_was_offered_and_sound_headers() {
     let upgrade = request.upgrade().unwrap();
     let not_offered = InvalidHead::Subprotocol("Chat".to_owned());
     assert_eq!(
-        accept_response(&upgrade, Some("Chat"), &NO_HEADERS),
+        accept_response(&upgrade, Some("Chat"), None, &NO_HEADERS),
         Err(not_offered)
     );
     for name in RESERVED_IN_ACCEPT {
         let reserved = InvalidHead::ReservedHeader(name.to_owned());
         assert_eq!(
-            accept_response(&upgrade, None, &[(name, "x")]),
+            accept_response(&upgrade, None, None, &[(name, "x")]),
             Err(reserved)
         );
     }
-    let forged = accept_response(&upgrade, None, &[("Set-Cookie", "a=b\r\nX: y")]);
+    let forged = accept_response(&upgrade, None, None, &[("Set-Cookie", "a=b\r\nX: y")]);
     assert_eq!(
         forged,
         Err(InvalidHead::HeaderValue("Set-Cookie".to_owned()))
     );
-    let response = accept_response(&upgrade, None, &[("Set-Cookie", "a=b")]).unwrap();
+    let response = accept_response(&upgrade, None, None, &[("Set-Cookie", "a=b")]).unwrap();
     assert!(response.ends_with(b"=\r\nSet-Cookie: a=b\r\n\r\n"));
 }
 
@@ -617,6 +722,7 @@ fn every_error_is_answered_by_its_status_and_names_its_rule() {
     let limit = 7;
     for (error, first_line) in [
         (HandshakeError::Malformed("request line"), "400 Bad Request"),
+        (HandshakeError::TargetTooLong { limit }, "414 URI Too Long"),
         (
             HandshakeError::HeadTooLarge { limit },
             "431 Request Header Fields Too Large",
@@ -637,7 +743,7 @@ fn every_error_is_answered_by_its_status_and_names_its_rule() {
         (HandshakeError::Subprotocol, "400 Bad Request"),
         (HandshakeError::Extensions, "400 Bad Request"),
     ] {
-        let response = String::from_utf8(error_response(&error)).unwrap();
+        let response = String::from_utf8(error_response(&error, None)).unwrap();
         let (head, body) = response.split_once("\r\n\r\n").unwrap();
         assert!(
             head.starts_with(&format!("HTTP/1.1 {first_line}\r\n")),
@@ -662,33 +768,33 @@ fn every_error_is_answered_by_its_status_and_names_its_rule() {
 
 #[test]
 fn a_plain_response_is_final_and_cannot_be_split() {
-    let response = http_response(200, &[("Content-Type", "text/plain")], b"fine").unwrap();
+    let response = http_response(200, None, &[("Content-Type", "text/plain")], b"fine").unwrap();
     let expected = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\
         Content-Type: text/plain\r\n\r\nfine";
     assert_eq!(String::from_utf8(response).unwrap(), expected);
-    let upgrade = http_response(426, &[("upgrade", "websocket")], b"").unwrap();
+    let upgrade = http_response(426, None, &[("upgrade", "websocket")], b"").unwrap();
     let expected = "HTTP/1.1 426 Upgrade Required\r\nContent-Length: 0\r\n\
         Connection: close, Upgrade\r\nupgrade: websocket\r\n\r\n";
     assert_eq!(String::from_utf8(upgrade).unwrap(), expected);
     for status in [204, 304] {
         let response =
-            String::from_utf8(http_response(status, &NO_HEADERS, b"x").unwrap()).unwrap();
+            String::from_utf8(http_response(status, None, &NO_HEADERS, b"x").unwrap()).unwrap();
         assert!(!response.contains("Content-Length") && response.ends_with("close\r\n\r\n"));
     }
-    let unnamed = http_response(599, &NO_HEADERS, b"").unwrap();
+    let unnamed = http_response(599, None, &NO_HEADERS, b"").unwrap();
     assert!(unnamed.starts_with(b"HTTP/1.1 599 \r\n"));
     for status in [0, 101, 199, 600] {
         assert_eq!(
-            http_response(status, &NO_HEADERS, b""),
+            http_response(status, None, &NO_HEADERS, b""),
             Err(InvalidHead::Status(status))
         );
     }
-    let split = http_response(200, &[("Location", "/\r\n\r\n<script>")], b"");
+    let split = http_response(200, None, &[("Location", "/\r\n\r\n<script>")], b"");
     assert_eq!(split, Err(InvalidHead::HeaderValue("Location".to_owned())));
     for name in RESERVED_IN_FINAL {
         let reserved = InvalidHead::ReservedHeader(name.to_lowercase());
         assert_eq!(
-            http_response(200, &[(name.to_lowercase(), "x")], b""),
+            http_response(200, None, &[(name.to_lowercase(), "x")], b""),
             Err(reserved)
         );
     }

@@ -1,0 +1,174 @@
+//! Dates as HTTP writes them: what `Date` tells, and what `Retry-After` may ask.
+
+use std::fmt;
+use std::time::{Duration, UNIX_EPOCH};
+
+/// A second of the wall clock, as HTTP writes it (RFC 9110, section 5.6.7).
+///
+/// The core reads no clock: who has one makes a date of what it says, and hands it in.
+///
+/// ```
+/// use heartwheel::proto::websocket::handshake::HttpDate;
+///
+/// let date = HttpDate::from_unix(784_111_777).expect("before the year 10000");
+/// assert_eq!(date.as_str(), "Sun, 06 Nov 1994 08:49:37 GMT");
+/// assert_eq!(HttpDate::parse(b"Sunday, 06-Nov-94 08:49:37 GMT"), Some(date));
+/// assert_eq!(HttpDate::parse(b"Sun Nov  6 08:49:37 1994"), Some(date));
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HttpDate {
+    secs: u64,
+    text: [u8; 29],
+}
+
+impl HttpDate {
+    /// Writes a number of seconds since the beginning of 1970, UTC; `None` behind the year 9999.
+    pub fn from_unix(secs: u64) -> Option<Self> {
+        let time = (secs < YEAR_10000).then(|| UNIX_EPOCH + Duration::from_secs(secs))?;
+        let text = httpdate::fmt_http_date(time);
+        let text = text.as_bytes().try_into().ok()?;
+        Some(Self { secs, text })
+    }
+
+    /// Reads a date in any of the three forms that RFC 9110, section 5.6.7, has a recipient accept;
+    /// `None` if it is none, or one before 1970.
+    ///
+    /// A year of two digits is one from 1970 to 2069.
+    pub fn parse(value: &[u8]) -> Option<Self> {
+        let time = httpdate::parse_http_date(std::str::from_utf8(value).ok()?).ok()?;
+        Self::from_unix(time.duration_since(UNIX_EPOCH).ok()?.as_secs())
+    }
+
+    /// Returns the seconds since the beginning of 1970, UTC.
+    pub const fn unix(&self) -> u64 {
+        self.secs
+    }
+
+    /// Returns the form in which dates are sent, such as `Sun, 06 Nov 1994 08:49:37 GMT`.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.text).expect("a date is ASCII")
+    }
+}
+
+impl fmt::Display for HttpDate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for HttpDate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// When a server wants to be asked again (RFC 9110, section 10.2.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetryAfter {
+    /// After so many seconds.
+    Seconds(u64),
+    /// Not before this date.
+    Date(HttpDate),
+}
+
+impl RetryAfter {
+    /// Reads the value of the field; `None` if it is neither.
+    pub(super) fn parse(value: &[u8]) -> Option<Self> {
+        let is_number = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+        if !is_number {
+            return HttpDate::parse(value).map(Self::Date);
+        }
+        // A number beyond what we count in is a long time all the same.
+        let text = std::str::from_utf8(value).ok()?;
+        Some(Self::Seconds(text.parse().unwrap_or(u64::MAX)))
+    }
+
+    /// Returns the seconds to wait, where the wall clock says `now`; none for a date that is over. `None`
+    /// for a date where there is no clock.
+    pub fn seconds(&self, now: Option<HttpDate>) -> Option<u64> {
+        match self {
+            Self::Seconds(seconds) => Some(*seconds),
+            Self::Date(date) => Some(date.secs.saturating_sub(now?.secs)),
+        }
+    }
+}
+
+impl fmt::Display for RetryAfter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Seconds(seconds) => write!(f, "after {seconds} s"),
+            Self::Date(date) => write!(f, "not before {date}"),
+        }
+    }
+}
+
+/// Where years get a fifth digit, for which the form has no room.
+const YEAR_10000: u64 = 253_402_300_800;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The example of RFC 9110, section 5.6.7.
+    const SAMPLE: u64 = 784_111_777;
+
+    #[test]
+    fn a_date_is_written_in_one_form_and_read_in_three() {
+        let sample = HttpDate::from_unix(SAMPLE).unwrap();
+        assert_eq!(sample.to_string(), "Sun, 06 Nov 1994 08:49:37 GMT");
+        for text in [
+            "Sun, 06 Nov 1994 08:49:37 GMT",
+            "Sunday, 06-Nov-94 08:49:37 GMT",
+            "Sun Nov  6 08:49:37 1994",
+        ] {
+            assert_eq!(HttpDate::parse(text.as_bytes()), Some(sample), "{text}");
+        }
+        for text in [
+            "",
+            "Sun, 06 Nov 1994 08:49:37",
+            "Sun, 06 Nov 1994 08:49:37 UTC",
+            "Mon, 06 Nov 1994 08:49:37 GMT",
+            "Sun, 31 Feb 1994 08:49:37 GMT",
+            "Sun, 06 Nov 1994 24:49:37 GMT",
+            "sun, 06 nov 1994 08:49:37 gmt",
+            "784111777",
+            "\u{e9}",
+        ] {
+            assert_eq!(HttpDate::parse(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn every_date_that_can_be_written_is_read_back() {
+        let days = YEAR_10000 / 86_400;
+        for day in (0..days).step_by(97).chain([days - 1]) {
+            let date = HttpDate::from_unix(day * 86_400 + day % 86_400).unwrap();
+            assert_eq!(HttpDate::parse(date.as_str().as_bytes()), Some(date));
+        }
+        assert_eq!(HttpDate::from_unix(YEAR_10000), None);
+        assert_eq!(HttpDate::from_unix(u64::MAX), None);
+    }
+
+    #[test]
+    fn a_date_to_come_is_so_many_seconds_and_one_that_is_over_none() {
+        let date = |secs| HttpDate::from_unix(secs);
+        let until = RetryAfter::Date(date(SAMPLE).unwrap());
+        assert_eq!(until.seconds(date(SAMPLE - 90)), Some(90));
+        assert_eq!(until.seconds(date(SAMPLE + 90)), Some(0));
+        assert_eq!(until.seconds(None), None);
+        assert_eq!(RetryAfter::Seconds(7).seconds(None), Some(7));
+    }
+
+    #[test]
+    fn a_retry_is_a_number_or_a_date_or_nothing() {
+        for (value, seconds) in [("0", 0), ("120", 120), ("99999999999999999999", u64::MAX)] {
+            let parsed = RetryAfter::parse(value.as_bytes());
+            assert_eq!(parsed, Some(RetryAfter::Seconds(seconds)), "{value}");
+        }
+        let date = b"Sun, 06 Nov 1994 08:49:37 GMT";
+        assert!(matches!(RetryAfter::parse(date), Some(RetryAfter::Date(_))));
+        for value in ["", "-1", "1.5", "soon", "+1"] {
+            assert_eq!(RetryAfter::parse(value.as_bytes()), None, "{value}");
+        }
+    }
+}

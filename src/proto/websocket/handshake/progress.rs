@@ -1,0 +1,181 @@
+//! Heads that arrive in pieces: looked at now and then, so that their work grows with their bytes and not
+//! with the square of them.
+
+use crate::proto::websocket::handshake::HeadLimits;
+
+/// How far a head that arrives in pieces has been looked at.
+///
+/// Parsing begins at the front. To parse whenever something has come would let a peer that sends single
+/// bytes take 8192 looks at a head of 8 KiB. So a look is worth it when the head may be whole, when its
+/// first line is, and else only when there are [`STEP`] bytes more than at the last one: what is wrong is
+/// still found long before the head's end.
+///
+/// What is over and done with in front of the head (empty lines before a request, interim responses) is to be
+/// dropped from the input, and counts towards the limit all the same.
+///
+/// ```
+/// use heartwheel::proto::websocket::handshake::{HeadLimits, HeadProgress, Request};
+///
+/// let (limits, mut progress) = (HeadLimits::default(), HeadProgress::default());
+/// let mut input = b"\r\n\r\nGET / HTTP/1.1\r\nHo".to_vec();
+/// assert!(Request::parse_more(&mut progress, &input, &limits)?.is_none());
+/// input.drain(..progress.take_done());
+/// input.extend_from_slice(b"st: a\r\n\r\n");
+/// let (request, len) = Request::parse_more(&mut progress, &input, &limits)?.expect("a whole head");
+/// assert_eq!((request.path(), len), ("/", input.len()));
+/// # Ok::<(), heartwheel::proto::websocket::handshake::HandshakeError>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HeadProgress {
+    /// Bytes of the input that were searched for the end of the head.
+    searched: usize,
+    /// Bytes that there were when it was parsed last.
+    parsed: usize,
+    /// Bytes in front of the input that are gone from it.
+    gone: usize,
+    /// Bytes at the front of the input that are to go.
+    done: usize,
+    /// The first line is whole.
+    has_line: bool,
+}
+
+impl HeadProgress {
+    /// Returns, once, how many bytes at the front of the input are done with, though the head behind them is
+    /// not whole. They must be gone from it at the next call.
+    pub fn take_done(&mut self) -> usize {
+        std::mem::take(&mut self.done)
+    }
+
+    /// Notes that the last look could not tell what the bytes are: the next ones may.
+    pub(super) fn look_again(&mut self) {
+        self.parsed = 0;
+    }
+
+    /// Says whether bytes are gone that count towards the limit.
+    pub(crate) fn is_fresh(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Returns the limits for what is left.
+    pub(super) fn left(&self, limits: &HeadLimits) -> HeadLimits {
+        HeadLimits {
+            max_bytes: limits.max_bytes.saturating_sub(self.gone),
+            ..*limits
+        }
+    }
+
+    /// Notes that a head, or an empty line, at the front is over; another begins behind it.
+    pub(super) fn pass(&mut self, len: usize) {
+        if len > 0 {
+            *self = Self {
+                gone: self.gone + len,
+                done: self.done + len,
+                ..Self::default()
+            };
+        }
+    }
+
+    /// Says whether the head at the front of `input` is worth a look, and notes that it is taken.
+    pub(super) fn is_due(&mut self, input: &[u8], limits: &HeadLimits) -> bool {
+        let most = self.left(limits).max_bytes;
+        if input.is_empty() {
+            return most == 0;
+        }
+        let is_first = self.parsed == 0;
+        let mut is_due = is_first || input.len() >= self.parsed + STEP || input.len() >= most;
+        let start = self.searched.max(empty_lines(input));
+        for at in start..input.len() {
+            if input[at] == b'\n' {
+                let is_empty = input[..at].ends_with(b"\n") || input[..at].ends_with(b"\n\r");
+                is_due |= is_empty || !self.has_line;
+                self.has_line = true;
+            }
+        }
+        self.searched = input.len();
+        if is_due {
+            self.parsed = input.len();
+        }
+        is_due
+    }
+}
+
+/// Returns how many bytes at the front are empty lines that nobody needs any more. Two are left: another
+/// protocol's first bytes may begin so.
+pub(super) fn spent_lines(input: &[u8]) -> usize {
+    empty_lines(input).saturating_sub(b"\r\n\r\n".len())
+}
+
+/// Returns how many bytes at the front are empty lines. RFC 9112, section 2.2: a server "SHOULD ignore at
+/// least one empty line (CRLF) received prior to the request-line".
+fn empty_lines(input: &[u8]) -> usize {
+    let lines = input.chunks_exact(2).take_while(|line| line == b"\r\n");
+    2 * lines.count()
+}
+
+/// Bytes that make an unfinished head worth another look.
+const STEP: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Feeds bytes one by one; returns how often they were looked at.
+    fn looks(input: &[u8]) -> usize {
+        let (limits, mut progress) = (HeadLimits::default(), HeadProgress::default());
+        let due = |len: usize| progress.is_due(&input[..len], &limits);
+        (1..=input.len()).map(due).filter(|&is_due| is_due).count()
+    }
+
+    #[test]
+    fn a_head_of_single_bytes_is_looked_at_once_in_a_while() {
+        let line = format!("GET /{} HTTP/1.1\r\n", "a".repeat(8_000));
+        assert!(looks(line.as_bytes()) <= 8_192 / STEP + 3);
+        let short = "a:\r\n".repeat(2_000);
+        assert!(looks(short.as_bytes()) <= 8_192 / STEP + 3);
+        assert_eq!(looks(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"), 3);
+    }
+
+    #[test]
+    fn a_look_is_due_where_a_decision_may_be() {
+        let (limits, fresh) = (HeadLimits::default(), HeadProgress::default());
+        // Whatever comes first.
+        let mut progress = fresh;
+        assert!(!progress.is_due(b"", &limits));
+        assert!(progress.is_due(b"\x16\x03", &limits));
+        assert!(!progress.is_due(b"\x16\x03\x01", &limits));
+        // The first line, however it ends, and the end of the head.
+        assert!(progress.is_due(b"\x16\x03\x01\n", &limits));
+        assert!(!progress.is_due(b"\x16\x03\x01\nA: b\r\n\r", &limits));
+        assert!(progress.is_due(b"\x16\x03\x01\nA: b\r\n\r\n", &limits));
+        let mut progress = fresh;
+        assert!(progress.is_due(b"A\nB", &limits));
+        assert!(!progress.is_due(b"A\nB\n", &limits));
+        assert!(progress.is_due(b"A\nB\n\n", &limits));
+        // A step, and the limit.
+        let (mut progress, bytes) = (fresh, [b'a'; 200]);
+        assert!(progress.is_due(&bytes[..1], &limits));
+        assert!(!progress.is_due(&bytes[..STEP], &limits));
+        assert!(progress.is_due(&bytes[..=STEP], &limits));
+        let tight = HeadLimits {
+            max_bytes: 100,
+            ..limits
+        };
+        assert!(!progress.is_due(&bytes[..99], &tight));
+        assert!(progress.is_due(&bytes[..100], &tight));
+    }
+
+    #[test]
+    fn what_is_gone_counts_towards_the_limit() {
+        let (limits, mut progress) = (HeadLimits::default(), HeadProgress::default());
+        progress.pass(8_000);
+        assert_eq!(progress.take_done(), 8_000);
+        assert_eq!(progress.take_done(), 0);
+        assert!(!progress.is_fresh());
+        assert!(progress.is_due(b"a", &limits));
+        assert!(!progress.is_due(&[b'a'; 64], &limits));
+        assert_eq!(progress.left(&limits).max_bytes, 192);
+        progress.pass(8_000);
+        assert_eq!(progress.left(&limits).max_bytes, 0);
+        assert!(progress.is_due(b"", &limits), "there is no room for more");
+    }
+}
