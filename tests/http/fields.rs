@@ -1,0 +1,111 @@
+//! RFC 9110, sections 4 and 5; RFC 9112, section 5: fields.
+
+use std::io::Write;
+
+use heartwheel::proto::websocket::handshake::{
+    HeadLimits, InvalidHead, RedirectError, accept_for, http_response, parse_response, request,
+};
+use heartwheel::reactor::{ClientConfig, DialError};
+
+use crate::net::{Dialer, Server, header, response};
+use crate::{failure_at, upgrade};
+
+#[test]
+fn s9110_4_2_4_a_user_in_a_url_is_neither_sent_nor_followed() {
+    assert!(ClientConfig::from_url("ws://user:password@a/").is_err());
+    let answer = b"HTTP/1.1 302 \r\nLocation: http://user:password@127.0.0.1/\r\n\r\n";
+    let DialError::Redirect { reason, .. } = failure_at(answer) else {
+        panic!("it is no redirect");
+    };
+    assert_eq!(reason, RedirectError::UserInfo);
+}
+
+#[test]
+fn s9110_5_3_a_field_with_a_single_value_is_sent_once() {
+    for (first, second) in [
+        ("Location", "location"),
+        ("Date", "DATE"),
+        ("Server", "Server"),
+    ] {
+        let twice = http_response(200, None, &[(first, "a"), (second, "b")], b"");
+        assert_eq!(twice, Err(InvalidHead::RepeatedHeader(second.into())));
+    }
+    let (key, none) = ([7; 16], [""; 0]);
+    for name in ["Authorization", "Origin", "User-Agent"] {
+        let twice = request("h", "/", key, &none, &[(name, "a"), (name, "b")]);
+        assert_eq!(twice, Err(InvalidHead::RepeatedHeader(name.into())));
+    }
+    let lists = [("Set-Cookie", "a=b"), ("Set-Cookie", "c=d")];
+    assert!(http_response(200, None, &lists, b"").is_ok());
+}
+
+#[test]
+fn s9110_5_5_a_value_with_a_control_character_is_refused() {
+    let mut server = Server::new();
+    for value in ["a\rb", "a\0b", "a\u{b}b", "a\u{7f}b"] {
+        let answer = server.ask(&upgrade(&format!("X: {value}\r\n")));
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{value:?}: {answer}");
+    }
+    for value in ["a\rb", "a\nb", "a\r\n b", "a\0b"] {
+        let sent = http_response(200, None, &[("X", value)], b"");
+        assert_eq!(sent, Err(InvalidHead::HeaderValue("X".into())), "{value:?}");
+    }
+}
+
+#[test]
+fn s9110_5_6_1_empty_elements_of_lists_mean_nothing() {
+    let mut server = Server::new();
+    let mut peer = server.dial();
+    let lists = "Upgrade: , ,\r\nConnection: ,keep-alive,,\r\nSec-WebSocket-Protocol: ,a, ,b,\r\n";
+    peer.write_all(&upgrade(lists)).unwrap();
+    let answer = server.turning.read_head(&mut peer);
+    assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
+    let none = [("", ""); 0];
+    let sent = request("h", "/", [7; 16], &["a", "b"], &none).unwrap();
+    let sent = String::from_utf8(sent).unwrap();
+    assert_eq!(header(&sent, "Sec-WebSocket-Protocol"), "a, b");
+    assert!(request("h", "/", [7; 16], &["a", ""], &none).is_err());
+}
+
+#[test]
+fn s9112_5_1_a_blank_before_the_colon_is_refused() {
+    let mut server = Server::new();
+    for line in [
+        "X : y",
+        "X\t: y",
+        "Content-Length : 0",
+        "Transfer-Encoding : chunked",
+    ] {
+        let answer = server.ask(&upgrade(&format!("{line}\r\n")));
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{line:?}: {answer}");
+    }
+}
+
+#[test]
+fn s9112_5_2_a_folded_field_is_refused_in_a_request() {
+    let mut server = Server::new();
+    for line in ["X: y\r\n z", "X: y\r\n\tz", "X:\r\n y", "X: y\r\n \r\n z"] {
+        let answer = server.ask(&upgrade(&format!("{line}\r\n")));
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{line:?}: {answer}");
+    }
+}
+
+#[test]
+fn s9112_5_2_a_folded_field_is_unfolded_in_a_response() {
+    let mut dialer = Dialer::new();
+    let (mut peer, request) = dialer.accept();
+    let answer = response(&request, "X-Note: one\r\n two\r\n\t\r\n three\r\n");
+    let answer = String::from_utf8(answer).unwrap();
+    let answer = answer.replace("Upgrade: websocket", "Upgrade:\r\n \twebsocket");
+    let answer = answer.replace("Connection: Upgrade", "Connection: a,\r\n Upgrade");
+    peer.write_all(answer.as_bytes()).unwrap();
+    dialer.turning.drive(|seen| seen.opened().len() == 1);
+    // In the library an embedder reads the value on one line.
+    let answer = "HTTP/1.1 101 \r\nUpgrade: websocket\r\nConnection: Upgrade\r\nX-Note: one\r\n two\r\n\
+                  Sec-WebSocket-Accept:\r\n s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+    let (accept, none) = (accept_for(*b"the sample nonce"), [""; 0]);
+    let parsed = parse_response(answer.as_bytes(), &accept, &none, &HeadLimits::default());
+    let (response, len) = parsed.unwrap().unwrap();
+    assert_eq!(response.header("X-Note"), Some(&b"one   two"[..]));
+    assert_eq!(len, answer.len());
+}
