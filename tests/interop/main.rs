@@ -40,7 +40,8 @@
 //! | stopped, silence, and dialed again | x | x | x | | |
 //! | a subprotocol chosen, `Origin` and path seen | x | x | x | | |
 //!
-//! Beside them stand plain TCP peers, and raw ones that know when they wrote their last byte.
+//! Beside them stand plain TCP peers, raw ones that know when they wrote their last byte, and servers of plain
+//! HTTP that redirect, or upgrade in odd ways.
 #![cfg(all(unix, feature = "cli"))]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -60,6 +61,7 @@ macro_rules! row {
 
 mod chooser;
 mod clients_of_serve;
+mod http_servers;
 mod plain_peers;
 mod servers_of_connect;
 #[path = "../support/mod.rs"]

@@ -46,6 +46,11 @@ pub(crate) fn python_server() -> Process {
     Process::spawn(tools::python("websockets_peer.py").arg("server"), "")
 }
 
+/// A server made with Python's `http.server`; its script says which path has which answer.
+pub(crate) fn http_server() -> Process {
+    Process::spawn(&mut tools::python("http_server.py"), "")
+}
+
 /// The same with Node's `ws`.
 pub(crate) fn node_server() -> Process {
     Process::spawn(tools::node("ws_peer.mjs", "ws").arg("server"), "")
