@@ -149,6 +149,9 @@ pub mod architecture {
     //! clients has, ends the wait that the sleep fell into. A server needs nothing: its deadlines go on
     //! where they stood, and its sockets are read first.
     //!
+    //! The wall clock is looked at for the dates of HTTP alone (`Date`, `Retry-After`), in one file: who sets it
+    //! changes no deadline.
+    //!
     //! A session's stamps are wrapping milliseconds, rounded up: four bytes each. A session is visited
     //! at least every ten hours, and moves stamps on before they could wrap. Where time goes on by a day or
     //! more at once, because the process was stopped or nobody turned the loop, every session is told of it
@@ -263,6 +266,10 @@ pub mod architecture {
     //! - A client that dials the address and port with which another client of the reactor is shaking hands
     //!   waits for its turn, because RFC 6455, 4.1, allows one connection at a time to be connecting.
     //!   `takes_turns` switches that off.
+    //! - A redirect stops a client, which tells the new address; `follow` has it go there. Of the credentials
+    //!   that are given as headers only `Authorization`, `Cookie` and `Proxy-Authorization` are known to be
+    //!   such, and are left out at another scheme, host or port.
+    //! - Looking up a name has the connect timeout for itself; TCP has it once more, for each address.
     //! - A line feed alone ends no line of an HTTP head, though RFC 9112 would allow it, and a Host with a
     //!   comma is refused, though RFC 3986 would not: both are what requests are smuggled with.
     //! - One ping is timed at a time, as TCP times segments (RFC 6298): older tokens need no storage, and
