@@ -48,6 +48,10 @@ pub trait Codec: fmt::Debug + Send {
     /// Looks at the front of what has arrived. Called again with more bytes after
     /// [`Decoded::NeedMore`], and again at once after anything else.
     ///
+    /// After [`Decoded::NeedMore`] the input begins with the same bytes as before. A codec of long frames
+    /// that end with a mark remembers how far it has looked for it: the frame's bytes come in many
+    /// pieces, and to look through all of them for each takes time in proportion to their square.
+    ///
     /// # Errors
     ///
     /// The rule the peer broke; the connection ends with the error's cause.
