@@ -263,7 +263,8 @@ impl Default for LimitsConfig {
 ///
 /// An address is an IPv4 address or the /64 prefix of an IPv6 one. Who is turned away ends as
 /// [`refused`](crate::close::Cause::Refused); a WebSocket client is answered 429 where the limit is
-/// its address's, 503 with `Retry-After` where it is the listener's.
+/// its address's, 503 where it is the listener's, both with `Retry-After`. Other wires have no words for
+/// it, and get a reset.
 ///
 /// ```
 /// use heartwheel::config::AdmissionConfig;
@@ -276,9 +277,16 @@ impl Default for LimitsConfig {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdmissionConfig {
-    /// Connections of one address that may be in their opening handshake at once, at most 65 535. `None`
-    /// switches the limit off. Default 256.
+    /// Connections of one address that may be in their opening handshake at once, at most 65 535. The
+    /// oldest of them makes way for one more, so that who only waits does not keep out who goes on.
+    /// `None` switches the limit off. Default 256.
     pub half_open_per_address: Option<u32>,
+    /// Percent of the room that one address may hold while it is alone, 1 to 99, loopback included. It
+    /// may hold at most so many times what is left for everyone, `p / (100 - p)`: with 94 % one address is
+    /// left with 94 %, two with 48 % each, and there is always room for another. The room is
+    /// [`ReactorConfig::max_connections`], or what descriptors allow (feature `sockets`); one for fewer
+    /// than 128 is not shared out. `None` switches the limit off. Default 94.
+    pub share_per_address: Option<u32>,
     /// Connections that one address may hold at once. `None` switches the limit off. Default 10 000,
     /// loopback aside.
     pub open_per_address: Option<u32>,
@@ -297,6 +305,7 @@ impl Default for AdmissionConfig {
     fn default() -> Self {
         Self {
             half_open_per_address: Some(256),
+            share_per_address: Some(94),
             open_per_address: Some(10_000),
             handshakes_per_address: Some(10_000),
             handshakes_per_second: None,
@@ -353,7 +362,8 @@ pub struct ReactorConfig {
     pub tick: Duration,
     /// Most connections held at once, half-open and dialed ones included, by all loops of a
     /// [`Group`](crate::reactor::Group) together; at most 67 108 864. Default 1 000 000. Room is
-    /// reserved at start as untouched pages, which cost no memory.
+    /// reserved at start as untouched pages, which cost no memory. Fewer are accepted where the process
+    /// may not open as many descriptors (feature `sockets`).
     pub max_connections: usize,
     /// Most events taken from one wait. Default 1024.
     pub events: usize,

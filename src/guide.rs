@@ -301,7 +301,8 @@ pub mod liveness {
     //! | tick | 10 ms | 8192 slots of it cover a timeout of a minute in one turn of the wheel |
     //! | slack | 1 % of I, at most 50 ms | pings share wake-ups, deadlines do not move |
     //! | message | 16 MiB | memory grows with bytes received, never with a length declared |
-    //! | half-open per address | 256 | heads cost memory before anyone has said who they are |
+    //! | half-open per address | 256, then the oldest goes | heads cost memory before anyone has said who they are; who only waits must not keep out who goes on |
+    //! | share per address | 94 % while alone | others must find room; two get 48 % each, and there is always some left |
     //! | open, and new a second, per address | 10 000, loopback exempt | far beyond an office behind one address, far below a flood |
     //! | send queue | max(1 MiB, 2 × message) | a slow reader is the sender's decision: drop or close |
 }

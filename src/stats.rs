@@ -60,8 +60,9 @@ pub struct Stats {
     pub health: u32,
     /// Times that the machine was found to have slept.
     pub sleeps: u64,
-    /// Times that a listener began to rest because no socket could be had, for want of descriptors above
-    /// all, until it had all that waited.
+    /// Times that a listener began to have no room for newcomers, for want of descriptors or because
+    /// there were as many connections as there may be: once an episode, which is over after half a minute
+    /// without.
     pub accept_pauses: u64,
     closed: [u64; Cause::ALL.len()],
 }

@@ -39,6 +39,7 @@ fn listener(order: Order) -> ListenerConfig {
     config.heartbeat.ping_slack = order.subject.slack;
     // All peers share an address, and come at once.
     config.admission.half_open_per_address = None;
+    config.admission.share_per_address = None;
     config.socket.reuse_port = true;
     config
 }

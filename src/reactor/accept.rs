@@ -1,19 +1,21 @@
 //! Taking connections in: within a budget, within limits, and resting while descriptors are short.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use mio::net::TcpStream;
+use mio::net::{TcpListener, TcpStream};
 
-use super::admission::Refusal;
+use super::admission::{Refusal, Room};
 use super::conn::{Mark, Ready};
 use super::context::Context;
 use super::core::Core;
+use super::group::CALM;
 use super::handler::{Handler, Head, Offer, Origin, Rejected};
 use super::history::Ended;
 use super::socket;
 use super::token::{ConnId, ListenerId};
 use crate::close::{Cause, Evidence, Phase};
+use crate::config::WireKind;
 use crate::proto::flags::Flags;
 use crate::proto::session::Session;
 use crate::proto::time::Micros;
@@ -50,52 +52,90 @@ impl<D: Default> Core<D> {
     }
 
     fn accept_from<H: Handler<Data = D>>(&mut self, handler: &mut H, key: usize) {
+        let room = self.group.room(self.config.max_connections);
         for _ in 0..self.config.accept_budget {
-            match self.listeners[key].socket.accept() {
-                Ok((socket, mut peer)) => {
-                    // Over IPv4 to a listener for both families: the same peer as to any other, in
-                    // every limit and record.
-                    peer.set_ip(peer.ip().to_canonical());
-                    self.admit(handler, key, socket, peer);
+            match accept(&self.listeners[key].socket) {
+                Ok((socket, peer)) => self.admit(handler, key, socket, peer, room),
+                Err(error) if error.raw_os_error().is_some_and(socket::lacks_descriptors) => {
+                    // Linux says so before it looks whether anybody waits.
+                    if let Err(error) = self.refuse_by_reserve(handler, key, error)
+                        && !self.goes_on_after(key, &error)
+                    {
+                        return;
+                    }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.listeners[key].ready = false;
-                    self.listeners[key].pause = None;
-                    return;
-                }
-                // The peer was gone before we came: nothing is wrong with the listener.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    self.pause_accepting(key, &error);
-                    return;
+                    if !self.goes_on_after(key, &error) {
+                        return;
+                    }
                 }
             }
         }
     }
 
-    /// Rests instead of spinning; one log line for each episode, however many listeners and loops it
-    /// concerns.
+    /// Says whether accepting may go on after this.
+    fn goes_on_after(&mut self, key: usize, error: &io::Error) -> bool {
+        match error.kind() {
+            // The peer was gone before we came: nothing is wrong with the listener.
+            io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted => true,
+            io::ErrorKind::WouldBlock => {
+                self.listeners[key].ready = false;
+                false
+            }
+            _ => {
+                self.pause_accepting(key, error);
+                false
+            }
+        }
+    }
+
+    /// Takes one in although there is no descriptor for it, by the one that is kept for this, only to
+    /// tell it so.
+    fn refuse_by_reserve<H: Handler<Data = D>>(
+        &mut self,
+        handler: &mut H,
+        key: usize,
+        error: io::Error,
+    ) -> io::Result<()> {
+        let today = self.today();
+        let listener = &self.listeners[key];
+        let refused = self.group.with_reserve(|| -> io::Result<SocketAddr> {
+            let (stream, peer) = accept(&listener.socket)?;
+            Refusal::Full.tell(&stream, listener.wire.kind(), &today);
+            Ok(peer)
+        });
+        let peer = match refused {
+            Some(refused) => refused?,
+            None => return Err(error),
+        };
+        self.note_shortage(key, format_args!("{error}; newcomers are refused"));
+        self.env.stats.accepted += 1;
+        let origin = Origin::Listener(listener_id(key));
+        self.report_refused(handler, peer, origin, Refusal::Full);
+        Ok(())
+    }
+
+    /// Rests instead of spinning.
     fn pause_accepting(&mut self, key: usize, error: &io::Error) {
+        self.listeners[key].paused_until = Some(self.now.at + ACCEPT_PAUSE);
+        self.note_shortage(key, format_args!("{error}"));
+    }
+
+    /// Notes that somebody came for whom there is no room: one log line for each episode, however many
+    /// listeners and loops it concerns, and however often there is room for a moment.
+    fn note_shortage(&mut self, key: usize, what: std::fmt::Arguments<'_>) {
+        let now = self.now.at;
         let listener = &mut self.listeners[key];
-        listener.paused_until = Some(self.now.at + ACCEPT_PAUSE);
-        if listener.pause.is_some() {
-            return;
+        let before = listener.shortage.replace(now);
+        if before.is_none_or(|before| now - before > CALM) {
+            self.env.stats.accept_pauses += 1;
         }
-        let (pause, is_first) = self.group.pause();
-        listener.pause = Some(pause);
-        self.env.stats.accept_pauses += 1;
-        if !is_first {
-            return;
-        }
-        let addr = listener.addr;
-        if error.raw_os_error().is_some_and(socket::lacks_descriptors) {
+        if self.group.note_shortage(now) {
             log::warn!(
-                "accepting on {addr} pauses: {error}; {}, or lower the number of connections",
+                "accepting on {} pauses: {what}; {}, or max_connections",
+                listener.addr,
                 socket::MORE_DESCRIPTORS
             );
-        } else {
-            log::warn!("accepting on {addr} pauses: {error}");
         }
     }
 
@@ -105,10 +145,11 @@ impl<D: Default> Core<D> {
         key: usize,
         stream: TcpStream,
         peer: SocketAddr,
+        room: usize,
     ) {
         self.env.stats.accepted += 1;
         let listener = &self.listeners[key];
-        let origin = Origin::Listener(ListenerId(u32::try_from(key).expect("listeners are few")));
+        let origin = Origin::Listener(listener_id(key));
         let wire = listener.wire.make();
         let policy = listener.policy;
         let counted = listener.admission.counts(peer.ip());
@@ -116,9 +157,22 @@ impl<D: Default> Core<D> {
         let mut marks = Flags::NONE;
         marks.set(Mark::HalfOpen, half_open);
         marks.set(Mark::Counted, counted);
-        if let Err(refusal) = self.judge(key, peer, marks) {
-            self.refuse(handler, &stream, peer, origin, refusal, &wire);
-            return;
+        match self.judge(key, peer, marks, room) {
+            Ok(is_crowded) => {
+                if is_crowded {
+                    self.make_way(peer.ip());
+                }
+            }
+            Err(refusal) => {
+                if refusal == Refusal::Full {
+                    let what = "connections are held, all that there is room for";
+                    self.note_shortage(key, format_args!("{room} {what}; newcomers are refused"));
+                }
+                refusal.tell(&stream, wire.kind(), &self.today());
+                drop(stream);
+                self.report_refused(handler, peer, origin, refusal);
+                return;
+            }
         }
         let phase = self.next_phase();
         let session = Session::accepted(&self.env, policy, wire, phase, self.now);
@@ -137,31 +191,70 @@ impl<D: Default> Core<D> {
                 return;
             }
         };
+        if half_open {
+            self.waiting.enter(peer.ip(), id);
+        }
         self.conns[id.index()].ready.insert(Ready::Writable);
         if is_open {
             self.offer_plain(handler, id);
         }
     }
 
+    /// Ends the oldest opening handshake of an address, for a newer one takes its place: who only waits
+    /// must not keep out who goes on. Where all of them are in other loops nobody has to go; each of those
+    /// may have one more for that.
+    fn make_way(&mut self, ip: IpAddr) {
+        let today = self.today();
+        let (conns, names) = (&self.conns, self.names);
+        let waits = |id| Self::is_half_open(conns, names, id);
+        let Some(id) = self.waiting.oldest(ip, waits) else {
+            return;
+        };
+        let key = id.index();
+        let conn = &mut self.conns[key];
+        if conn.session.phase() == Phase::Handshaking {
+            Refusal::HalfOpen.tell(&conn.socket, conn.session.wire(), &today);
+            let reason = Refusal::HalfOpen.reason();
+            conn.session.turn_away(&mut self.env, self.now, reason);
+        } else {
+            // It has its answer, and has yet to go.
+            conn.session.end(self.now, Cause::Refused, None);
+        }
+        self.leave_half_open(key);
+        self.mark_dirty(key);
+    }
+
     /// Holds a new connection against the limits, and takes a place for it if it may come in: at once,
-    /// for other loops judge theirs meanwhile.
-    fn judge(&self, key: usize, peer: SocketAddr, marks: Flags<Mark>) -> Result<(), Refusal> {
+    /// for other loops judge theirs meanwhile. Says whether its address has more of them half-open than
+    /// it may.
+    fn judge(
+        &self,
+        key: usize,
+        peer: SocketAddr,
+        marks: Flags<Mark>,
+        room: usize,
+    ) -> Result<bool, Refusal> {
         if self.drain.is_some() {
             return Err(Refusal::Draining);
         }
-        if !self.group.enter(self.config.max_connections) {
+        let Some(held) = self.group.enter(room) else {
             return Err(Refusal::Full);
-        }
+        };
+        let room = Room {
+            all: room,
+            left: room - held,
+        };
         let now = self.now.at;
         let arrivals = &mut *self.group.arrivals();
         let paid = arrivals.rates.of(key);
         self.listeners[key]
             .admission
-            .judge(peer.ip(), now, &mut arrivals.addresses, paid)
+            .judge(peer.ip(), now, &mut arrivals.addresses, paid, room)
             .inspect_err(|_| self.group.leave())?;
         let (counted, half_open) = (marks.has(Mark::Counted), marks.has(Mark::HalfOpen));
         arrivals.addresses.enter(peer.ip(), counted, half_open);
-        Ok(())
+        let admission = &self.listeners[key].admission;
+        Ok(half_open && admission.is_crowded(peer.ip(), &arrivals.addresses))
     }
 
     /// Offers a connection of a wire without opening handshake to the handler.
@@ -213,21 +306,22 @@ impl<D: Default> Core<D> {
         self.refresh_now();
     }
 
-    /// Turns a connection away before it has a slot. A WebSocket client is told why, as far as one
-    /// write goes; the other wires have no words for it, and get a reset.
-    fn refuse<H: Handler<Data = D>>(
+    #[cfg(feature = "websocket")]
+    fn today(&mut self) -> Today {
+        self.date()
+    }
+
+    #[cfg(not(feature = "websocket"))]
+    fn today(&self) -> Today {}
+
+    /// Reports a connection that was turned away before it had a slot.
+    fn report_refused<H: Handler<Data = D>>(
         &mut self,
         handler: &mut H,
-        stream: &TcpStream,
         peer: SocketAddr,
         origin: Origin,
         refusal: Refusal,
-        wire: &crate::proto::session::Wire,
     ) {
-        #[cfg(feature = "websocket")]
-        refusal.tell(stream, wire, self.date().as_ref());
-        #[cfg(not(feature = "websocket"))]
-        refusal.tell(stream, wire);
         self.env.stats.rejected += 1;
         self.env.stats.count_end(Cause::Refused);
         let evidence = Evidence {
@@ -270,26 +364,41 @@ impl<D: Default> Core<D> {
     }
 }
 
-impl Refusal {
-    #[cfg(feature = "websocket")]
-    fn tell(
-        self,
-        mut stream: &TcpStream,
-        wire: &crate::proto::session::Wire,
-        date: Option<&HttpDate>,
-    ) {
-        use std::io::Write;
+/// What answers are dated with.
+#[cfg(feature = "websocket")]
+type Today = Option<HttpDate>;
+#[cfg(not(feature = "websocket"))]
+type Today = ();
 
-        use crate::proto::session::Wire;
+/// Accepts one. Who comes over IPv4 to a listener for both families is the same peer as to any other, in
+/// every limit and record.
+fn accept(socket: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    let (stream, mut peer) = socket.accept()?;
+    peer.set_ip(peer.ip().to_canonical());
+    Ok((stream, peer))
+}
+
+fn listener_id(key: usize) -> ListenerId {
+    ListenerId(u32::try_from(key).expect("listeners are few"))
+}
+
+impl Refusal {
+    /// Tells a WebSocket client why it is turned away, as far as one write goes; the other wires have no
+    /// words for it, and get a reset.
+    #[cfg(feature = "websocket")]
+    fn tell(self, mut stream: &TcpStream, wire: WireKind, today: &Today) {
+        use std::io::{Read, Write};
+
         use crate::proto::websocket::handshake::http_response;
 
-        if !matches!(wire, Wire::WebSocket) {
+        if !wire.is_websocket() {
             socket::reset_on_close(stream);
             return;
         }
         let body = format!("{}\n", self.reason());
         let headers = [("Retry-After", "1"), ("Content-Type", "text/plain")];
-        if let Ok(response) = http_response(self.status(), date, &headers, body.as_bytes())
+        if let Ok(response) =
+            http_response(self.status(), today.as_ref(), &headers, body.as_bytes())
             && let Err(error) = stream.write(&response)
         {
             log::debug!("could not tell a refused connection: {error}");
@@ -298,10 +407,17 @@ impl Refusal {
         if let Err(error) = stream.shutdown(std::net::Shutdown::Write) {
             log::debug!("could not end a refused connection: {error}");
         }
+        // Or it is here: left unread, it would make a reset of the end.
+        let mut head = [0; 1024];
+        for _ in 0..8 {
+            if !matches!(stream.read(&mut head), Ok(1..)) {
+                break;
+            }
+        }
     }
 
     #[cfg(not(feature = "websocket"))]
-    fn tell(self, stream: &TcpStream, _wire: &crate::proto::session::Wire) {
+    fn tell(self, stream: &TcpStream, _wire: WireKind, _today: &Today) {
         socket::reset_on_close(stream);
     }
 }
@@ -336,9 +452,9 @@ mod tests {
             marks.insert(Mark::Counted);
             reactor
                 .core
-                .judge(*key, ([192, 0, 2, 1], 9_001).into(), marks)
+                .judge(*key, ([192, 0, 2, 1], 9_001).into(), marks, 10)
         };
-        assert_eq!(judge(&first), Ok(()));
+        assert_eq!(judge(&first), Ok(false));
         assert_eq!(judge(&second), Err(Refusal::Open));
         assert_eq!(group.len(), 1);
     }

@@ -7,6 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 
+use super::token::ConnId;
 use crate::config::AdmissionConfig;
 use crate::error::ConfigError;
 use crate::proto::time::{Fine, Micros};
@@ -15,6 +16,7 @@ use crate::proto::time::{Fine, Micros};
 #[derive(Clone, Debug)]
 pub(super) struct Admission {
     half_open: Option<u16>,
+    share: Option<Share>,
     open: Option<u32>,
     rate: Option<Rate>,
     total_rate: Option<Rate>,
@@ -37,8 +39,10 @@ impl TryFrom<&AdmissionConfig> for Admission {
         let half_open = half_open.map_err(|_| {
             ConfigError::new("half_open_per_address", "must be at most 65535, or off")
         })?;
+        let share = config.share_per_address.map(Share::new).transpose()?;
         Ok(Self {
             half_open,
+            share,
             open: config.open_per_address,
             rate: Rate::new("handshakes_per_address", config.handshakes_per_address)?,
             total_rate: Rate::new("handshakes_per_second", config.handshakes_per_second)?,
@@ -55,14 +59,19 @@ impl Admission {
         now: Micros,
         addresses: &mut Addresses,
         paid: &mut Micros,
+        room: Room,
     ) -> Result<(), Refusal> {
         let Tally {
             open, half_open, ..
         } = addresses.tallies.of(ip.into());
-        if self.half_open.is_some_and(|limit| half_open >= limit) {
+        // More than can be counted.
+        if half_open == u16::MAX {
             return Err(Refusal::HalfOpen);
         }
-        if self.counts(ip) {
+        if self.share.is_some_and(|share| !share.allows(open, room)) {
+            return Err(Refusal::Share);
+        }
+        if self.limits(ip) {
             if self.open.is_some_and(|limit| open >= limit) {
                 return Err(Refusal::Open);
             }
@@ -76,10 +85,21 @@ impl Admission {
         }
     }
 
-    /// Says whether connections of this address count against its limits.
+    /// Says whether connections of this address are counted.
     pub(super) fn counts(&self, ip: IpAddr) -> bool {
+        self.share.is_some() || self.limits(ip)
+    }
+
+    /// Says whether so many and so many a second may come from this address.
+    fn limits(&self, ip: IpAddr) -> bool {
         let limited = self.open.is_some() || self.rate.is_some();
         limited && (self.limits_loopback || !ip.is_loopback())
+    }
+
+    /// Says whether an address has more half-open connections than it may.
+    pub(super) fn is_crowded(&self, ip: IpAddr, addresses: &Addresses) -> bool {
+        let half_open = addresses.tallies.of(ip.into()).half_open;
+        self.half_open.is_some_and(|limit| half_open > limit)
     }
 
     /// Says whether opening handshakes are counted.
@@ -87,6 +107,98 @@ impl Admission {
         self.half_open.is_some()
     }
 }
+
+/// How many connections there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Room {
+    pub(super) all: usize,
+    /// Places that nobody has, the one that is asked for among them.
+    pub(super) left: usize,
+}
+
+/// What one address may hold: so many times what it leaves. However many addresses take all that they
+/// may, there is something left for one more; and the decision needs two counts.
+#[derive(Clone, Copy, Debug)]
+struct Share {
+    percent: u64,
+}
+
+impl Share {
+    fn new(percent: u32) -> Result<Self, ConfigError> {
+        match percent {
+            1..=99 => Ok(Self {
+                percent: percent.into(),
+            }),
+            _ => Err(ConfigError::new(
+                "share_per_address",
+                "must be from 1 to 99 percent, or off",
+            )),
+        }
+    }
+
+    /// Says whether an address that has so many may have one more.
+    fn allows(self, held: u32, room: Room) -> bool {
+        let held = u64::from(held) * (100 - self.percent);
+        room.all < LEAST_SHARED || held < room.left as u64 * self.percent
+    }
+}
+
+/// A room for fewer is for few, and not shared out.
+const LEAST_SHARED: usize = 128;
+
+/// Half-open connections of this loop by address, the oldest of each first. Only while they are half-open:
+/// who is open takes no room here.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    queues: HashMap<Source, Queue>,
+}
+
+/// Those who left are still in it until they are come across, or are too many.
+#[derive(Debug, Default)]
+struct Queue {
+    ids: VecDeque<ConnId>,
+    /// How many have not left.
+    count: usize,
+}
+
+impl Waiting {
+    /// Takes a connection in, behind the others of its address.
+    pub(super) fn enter(&mut self, ip: IpAddr, id: ConnId) {
+        let queue = self.queues.entry(ip.into()).or_default();
+        queue.ids.push_back(id);
+        queue.count += 1;
+    }
+
+    /// Lets one of an address go; `waits` says of each whether it is still half-open.
+    pub(super) fn leave(&mut self, ip: IpAddr, waits: impl Fn(ConnId) -> bool) {
+        let source = Source::from(ip);
+        let Some(queue) = self.queues.get_mut(&source) else {
+            return;
+        };
+        queue.count -= 1;
+        if queue.count == 0 {
+            self.queues.remove(&source);
+        } else if queue.ids.len() > 2 * queue.count + FEW_LEFT {
+            queue.ids.retain(|&id| waits(id));
+            queue.ids.shrink_to(4 * queue.count);
+        }
+    }
+
+    /// Returns the oldest of an address that is still half-open.
+    pub(super) fn oldest(&mut self, ip: IpAddr, waits: impl Fn(ConnId) -> bool) -> Option<ConnId> {
+        let queue = self.queues.get_mut(&ip.into())?;
+        while let Some(&id) = queue.ids.front() {
+            if waits(id) {
+                return Some(id);
+            }
+            queue.ids.pop_front();
+        }
+        None
+    }
+}
+
+/// So many that have left are not worth looking for.
+const FEW_LEFT: usize = 16;
 
 /// Until when the new connections of each listener so far are paid for.
 #[derive(Debug, Default)]
@@ -329,6 +441,7 @@ pub(super) enum Refusal {
     Rate,
     HalfOpen,
     Open,
+    Share,
     AddressRate,
 }
 
@@ -338,7 +451,7 @@ impl Refusal {
     pub(super) const fn status(self) -> u16 {
         match self {
             Self::Draining | Self::Full | Self::Rate => 503,
-            Self::HalfOpen | Self::Open | Self::AddressRate => 429,
+            Self::HalfOpen | Self::Open | Self::Share | Self::AddressRate => 429,
         }
     }
 
@@ -348,8 +461,9 @@ impl Refusal {
             Self::Draining => "going away",
             Self::Full => "too many connections",
             Self::Rate => "too many new connections at once",
-            Self::HalfOpen => "too many handshakes from your address",
+            Self::HalfOpen => "too many handshakes from your address: the oldest makes way",
             Self::Open => "too many connections from your address",
+            Self::Share => "too many connections from your address: others need room",
             Self::AddressRate => "too many new connections at once from your address",
         }
     }
@@ -376,6 +490,11 @@ mod tests {
     const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
     const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
+    const ROOMY: Room = Room {
+        all: 1_000_000,
+        left: 1_000_000,
+    };
+
     fn admission(config: AdmissionConfig) -> Admission {
         Admission::try_from(&config).unwrap()
     }
@@ -391,7 +510,7 @@ mod tests {
         ip: IpAddr,
         now: Micros,
     ) -> Result<(), Refusal> {
-        admission.judge(ip, now, addresses, &mut Micros::ZERO.clone())?;
+        admission.judge(ip, now, addresses, &mut Micros::ZERO.clone(), ROOMY)?;
         addresses.enter(ip, admission.counts(ip), false);
         Ok(())
     }
@@ -430,6 +549,81 @@ mod tests {
                 assert_eq!(second.is_err(), limit_loopback, "{ip}");
             }
         }
+    }
+
+    /// Fills a room from these many addresses in turn, and returns what each of them holds.
+    fn fill(all: usize, addresses: u8) -> Vec<usize> {
+        let admission = admission(AdmissionConfig::default());
+        let (mut counts, mut held) = (Addresses::default(), vec![0; addresses.into()]);
+        let mut is_full = false;
+        while !is_full {
+            is_full = true;
+            for last in 0..addresses {
+                let ip = IpAddr::from([127, 0, 1, last]);
+                let room = Room {
+                    all,
+                    left: all - held.iter().sum::<usize>(),
+                };
+                let paid = &mut Micros::ZERO.clone();
+                if room.left > 0
+                    && admission
+                        .judge(ip, millis(1), &mut counts, paid, room)
+                        .is_ok()
+                {
+                    assert!(admission.counts(ip));
+                    counts.enter(ip, true, false);
+                    held[usize::from(last)] += 1;
+                    is_full = false;
+                }
+            }
+        }
+        held
+    }
+
+    #[test]
+    fn an_address_holds_a_share_of_the_room_however_large_and_others_find_some() {
+        assert_eq!(fill(4_000, 1), [3_760]);
+        assert_eq!(fill(100_000, 1), [94_000]);
+        let two = fill(4_000, 2);
+        assert!(
+            two.iter().all(|held| (1_937..=1_940).contains(held)),
+            "{two:?}"
+        );
+        let ten = fill(4_000, 10);
+        assert!(ten.iter().sum::<usize>() < 4_000 - 20, "{ten:?}");
+        // One that is for few is not shared out.
+        assert_eq!(fill(127, 1), [127]);
+        assert_eq!(fill(128, 1), [121]);
+    }
+
+    #[test]
+    fn the_oldest_of_an_address_is_found_and_who_left_is_forgotten() {
+        use crate::proto::heartbeat::Phase;
+        use crate::reactor::token::Names;
+
+        let names = Names {
+            shard: 0,
+            start: Phase::ZERO,
+        };
+        let ids: Vec<_> = (0..1_000).map(|slot| names.of(slot, Phase::ZERO)).collect();
+        let mut waiting = Waiting::default();
+        waiting.enter(LOOPBACK, ids[0]);
+        assert_eq!(waiting.oldest(PEER, |_| true), None);
+        for &id in &ids {
+            waiting.enter(PEER, id);
+        }
+        assert_eq!(waiting.oldest(PEER, |_| true), Some(ids[0]));
+        // All but the first and the last leave, in any order.
+        let waits = |id| id == ids[0] || id == ids[999];
+        for _ in 1..999 {
+            waiting.leave(PEER, waits);
+        }
+        assert!(waiting.queues[&PEER.into()].ids.len() <= 2 * 2 + FEW_LEFT);
+        assert_eq!(waiting.oldest(PEER, |id| id == ids[999]), Some(ids[999]));
+        waiting.leave(PEER, |id| id == ids[999]);
+        waiting.leave(PEER, |_| false);
+        waiting.leave(LOOPBACK, |_| false);
+        assert!(waiting.queues.is_empty());
     }
 
     #[test]
@@ -487,7 +681,7 @@ mod tests {
         let (mut addresses, mut paid) = (Addresses::default(), Micros::ZERO);
         let mut judge = |last, now| {
             let ip = IpAddr::from([192, 0, 2, last]);
-            admission.judge(ip, now, &mut addresses, &mut paid)
+            admission.judge(ip, now, &mut addresses, &mut paid, ROOMY)
         };
         let start = Micros::from_secs(1);
         assert_eq!(judge(1, start), Ok(()));
@@ -576,12 +770,12 @@ mod tests {
         for last in 0..=255 {
             let ip = IpAddr::from([198, 51, 100, last]);
             admission
-                .judge(ip, millis(1), &mut addresses, &mut paid)
+                .judge(ip, millis(1), &mut addresses, &mut paid, ROOMY)
                 .ok();
         }
         let later = Micros::from_secs(3);
         admission
-            .judge(PEER, later, &mut addresses, &mut paid)
+            .judge(PEER, later, &mut addresses, &mut paid, ROOMY)
             .unwrap();
         assert_eq!(addresses.tallies.len(), 1);
     }
@@ -590,6 +784,13 @@ mod tests {
     fn limits_of_zero_and_rates_out_of_range_are_refused_by_name() {
         let default = AdmissionConfig::default;
         for (field, config) in [
+            (
+                "share_per_address",
+                AdmissionConfig {
+                    share_per_address: Some(100),
+                    ..default()
+                },
+            ),
             (
                 "half_open_per_address",
                 AdmissionConfig {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use mio::{Interest, Registry, Waker};
 use slab::Slab;
 
-use super::admission::Admission;
+use super::admission::{Admission, Waiting};
 use super::alarm::Alarm;
 use super::client::{Client, ClientConfig, ClientState, Clients, DialError};
 use super::clock::Clock;
@@ -71,6 +71,8 @@ pub(super) struct Core<D> {
     pub(super) timers: BTreeMap<TimerId, u64>,
     /// What it has in common with the other loops of its group.
     pub(super) group: Group,
+    /// Half-open connections, by their address.
+    pub(super) waiting: Waiting,
     /// Connections with output to flush, or a phase that changed.
     pub(super) dirty: Vec<usize>,
     /// Connections with a write that was refused since the last wait.
@@ -176,6 +178,7 @@ impl<D> Core<D> {
             sources: Slab::new(),
             timers: BTreeMap::new(),
             group,
+            waiting: Waiting::default(),
             names: Names { shard, start },
             dirty: Vec::new(),
             refused: Vec::new(),
@@ -237,8 +240,9 @@ impl<D> Core<D> {
             visitors,
             ready: false,
             paused_until: None,
-            pause: None,
+            shortage: None,
         });
+        self.group.set_aside();
         Ok(id)
     }
 
@@ -417,9 +421,20 @@ impl<D> Core<D> {
             Origin::Listener(_) => {
                 let addresses = &mut self.group.arrivals().addresses;
                 addresses.leave_half_open(peer.ip(), self.now.at);
+                let (conns, names) = (&self.conns, self.names);
+                self.waiting
+                    .leave(peer.ip(), |id| Self::is_half_open(conns, names, id));
             }
             Origin::Client(_) => self.lanes.leave(peer),
         }
+    }
+
+    /// Says whether this is still one that is counted as half-open.
+    pub(super) fn is_half_open(conns: &Slab<Conn<D>>, names: Names, id: ConnId) -> bool {
+        let key = id.index();
+        conns
+            .get(key)
+            .is_some_and(|conn| conn.marks.has(Mark::HalfOpen) && conn.id(key, names) == id)
     }
 
     /// Counts a connection that is over out of its address's.

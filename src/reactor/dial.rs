@@ -286,7 +286,7 @@ impl<D: Default> Core<D> {
         if self.clients[id].state == ClientState::Stopped {
             return false;
         }
-        if !self.group.enter(self.config.max_connections) {
+        if self.group.enter(self.config.max_connections).is_none() {
             self.attempt_failed(handler, id, DialError::Full);
             return false;
         }
@@ -442,7 +442,8 @@ mod tests {
             match event {
                 ClientEvent::Dialing { addr, .. } => self.dialed.push(addr),
                 ClientEvent::Stopped => {
-                    self.stopped = true;
+                    // The stop that follows an opening ends the connection, and with it the client.
+                    self.stopped = !self.opened;
                     cx.stop();
                 }
                 ClientEvent::Failed { error } => self.failed.push(error),

@@ -1,11 +1,15 @@
 //! Several loops of one program that count as one.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::admission::{Addresses, Rates};
 use super::clock::Start;
+use super::socket;
 use crate::error::ConfigError;
+use crate::proto::time::Micros;
 
 /// Loops that share their limits: one for each core, say, all listening on the same port.
 ///
@@ -42,8 +46,12 @@ struct Shared {
     start: Start,
     loops: AtomicUsize,
     connections: AtomicUsize,
-    /// Listeners that rest because no socket could be had.
-    pauses: AtomicUsize,
+    /// When there was last no room for a new connection, in microseconds and one; zero: never.
+    shortage: AtomicU64,
+    /// Descriptors that are not connections, as far as known.
+    others: AtomicUsize,
+    /// A descriptor held so that there is one left to tell others that there is none.
+    reserve: Mutex<Option<File>>,
     arrivals: Mutex<Arrivals>,
 }
 
@@ -64,7 +72,9 @@ impl Group {
             start: Start::now(),
             loops: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
-            pauses: AtomicUsize::new(0),
+            shortage: AtomicU64::new(0),
+            others: AtomicUsize::new(0),
+            reserve: Mutex::new(None),
             arrivals: Mutex::default(),
         };
         Self {
@@ -100,14 +110,15 @@ impl Group {
             })
     }
 
-    /// Takes the place of one more connection, if there are fewer than `most`.
-    pub(super) fn enter(&self, most: usize) -> bool {
+    /// Takes the place of one more connection, if there are fewer than `most`; returns how many there
+    /// were.
+    pub(super) fn enter(&self, most: usize) -> Option<usize> {
         self.shared
             .connections
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |count| {
                 (count < most).then_some(count + 1)
             })
-            .is_ok()
+            .ok()
     }
 
     /// Gives a place back.
@@ -115,10 +126,53 @@ impl Group {
         self.shared.connections.fetch_sub(1, Ordering::AcqRel);
     }
 
-    /// Notes that one more listener rests, until the pause is dropped, and says whether it is the first.
-    pub(super) fn pause(&self) -> (Pause, bool) {
-        let before = self.shared.pauses.fetch_add(1, Ordering::AcqRel);
-        (Pause(Arc::clone(&self.shared)), before == 0)
+    /// Notes that there is no room for a new connection, and says whether that is news: there was some for
+    /// [`CALM`], in every loop. What comes and goes faster is one episode.
+    pub(super) fn note_shortage(&self, now: Micros) -> bool {
+        let stamp = now.as_micros() + 1;
+        let before = self.shared.shortage.fetch_max(stamp, Ordering::AcqRel);
+        before == 0 || stamp.saturating_sub(before) > CALM.as_micros()
+    }
+
+    /// Sets a descriptor aside, and notes how many there are by now that are not connections: the lowest
+    /// free number tells, or the one found before.
+    pub(super) fn set_aside(&self) {
+        let mut reserve = self.reserve();
+        if reserve.is_none() {
+            *reserve = spare_descriptor();
+        }
+        let Some(next) = spare_descriptor() else {
+            return;
+        };
+        let taken = usize::try_from(next.as_raw_fd()).unwrap_or(0);
+        let others = taken.saturating_sub(self.len());
+        self.shared.others.fetch_max(others, Ordering::AcqRel);
+    }
+
+    /// Returns how many connections of at most so many there are descriptors for.
+    pub(super) fn room(&self, most: usize) -> usize {
+        let others = self.shared.others.load(Ordering::Acquire);
+        socket::descriptors().map_or(most, |limit| {
+            most.min(limit.saturating_sub(others + SPARE).max(1))
+        })
+    }
+
+    /// Does what needs a descriptor where there is none left, with the one that is kept for it; `None` if
+    /// that is gone too.
+    pub(super) fn with_reserve<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
+        let mut reserve = self.reserve();
+        if reserve.is_none() {
+            *reserve = spare_descriptor();
+        }
+        drop(reserve.take()?);
+        let done = work();
+        *reserve = spare_descriptor();
+        Some(done)
+    }
+
+    fn reserve(&self) -> MutexGuard<'_, Option<File>> {
+        let reserve = self.shared.reserve.lock();
+        reserve.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns who is here. Held for a moment only: the other loops wait.
@@ -129,15 +183,16 @@ impl Group {
     }
 }
 
-/// A listener that rests because no socket could be had.
-#[derive(Debug)]
-pub(super) struct Pause(Arc<Shared>);
-
-impl Drop for Pause {
-    fn drop(&mut self) {
-        self.0.pauses.fetch_sub(1, Ordering::AcqRel);
-    }
+/// Opens what costs nothing but a descriptor.
+fn spare_descriptor() -> Option<File> {
+    File::open("/dev/null").ok()
 }
+
+/// For how long there must have been room before its end is news again.
+pub(super) const CALM: Micros = Micros::from_secs(30);
+
+/// Descriptors left free for what a program opens now and then.
+const SPARE: usize = 8;
 
 impl Default for Group {
     fn default() -> Self {
@@ -153,24 +208,37 @@ mod tests {
     fn a_group_has_no_more_places_than_it_is_asked_for() {
         let group = Group::new();
         let other = group.clone();
-        assert!(group.enter(2) && other.enter(2));
-        assert!(!group.enter(2) && !other.enter(2));
+        assert_eq!((group.enter(2), other.enter(2)), (Some(0), Some(1)));
+        assert_eq!((group.enter(2), other.enter(2)), (None, None));
         other.leave();
-        assert!(group.enter(2));
+        assert_eq!(group.enter(2), Some(1));
         assert_eq!(group.len(), 2);
     }
 
     #[test]
-    fn one_pause_is_the_first_until_all_are_over() {
+    fn a_shortage_is_news_once_until_there_was_none_for_a_while() {
         let group = Group::new();
         let other = group.clone();
-        let ((one, is_first), (two, is_second)) = (group.pause(), other.pause());
-        assert!(is_first && !is_second);
-        drop(one);
-        let (three, is_first) = group.pause();
-        assert!(!is_first);
-        drop((two, three));
-        assert!(other.pause().1);
+        let at = Micros::from_millis;
+        assert!(group.note_shortage(Micros::ZERO));
+        // Whatever comes and goes meanwhile, in whichever loop; one of them has an older time.
+        for millis in (0..100_000).step_by(7_000) {
+            assert!(!other.note_shortage(at(millis)));
+            assert!(!group.note_shortage(at(millis.saturating_sub(3))));
+        }
+        assert!(!group.note_shortage(at(98_000) + CALM));
+        assert!(group.note_shortage(at(98_001) + CALM + CALM));
+    }
+
+    #[test]
+    fn the_descriptor_in_reserve_is_free_for_the_work_and_back_after_it() {
+        let group = Group::new();
+        group.set_aside();
+        assert!(group.reserve().is_some());
+        let seen = group.with_reserve(|| group.shared.reserve.try_lock().is_err());
+        assert_eq!(seen, Some(true), "one loop at a time");
+        assert!(group.reserve().is_some());
+        assert!(group.room(5) <= 5);
     }
 
     #[test]

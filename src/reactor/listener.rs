@@ -7,7 +7,6 @@ use std::time::Duration;
 use mio::net::TcpListener;
 
 use super::admission::Admission;
-use super::group::Pause;
 #[cfg(feature = "websocket")]
 use crate::config::WebConfig;
 use crate::config::{AdmissionConfig, HeartbeatConfig, LimitsConfig, WireKind};
@@ -222,8 +221,8 @@ pub(super) struct Listener {
     pub(super) ready: bool,
     /// Accepting rests until then, because no socket could be had.
     pub(super) paused_until: Option<Micros>,
-    /// From the first such rest until all that waited was accepted.
-    pub(super) pause: Option<Pause>,
+    /// When there was last no room for somebody who came.
+    pub(super) shortage: Option<Micros>,
 }
 
 #[cfg(test)]

@@ -90,6 +90,19 @@ pub(super) fn reset_on_close(stream: &TcpStream) {
     let _ = stream;
 }
 
+/// Returns how many descriptors the process may have, where that is limited and known.
+#[cfg(feature = "sockets")]
+pub(super) fn descriptors() -> Option<usize> {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current?;
+    Some(usize::try_from(limit).unwrap_or(usize::MAX))
+}
+
+/// Nobody tells.
+#[cfg(not(feature = "sockets"))]
+pub(super) fn descriptors() -> Option<usize> {
+    None
+}
+
 /// Says whether a socket could not be had for want of descriptors.
 pub(super) fn lacks_descriptors(errno: i32) -> bool {
     // ENFILE and EMFILE, which all systems number alike.

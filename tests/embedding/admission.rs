@@ -96,6 +96,58 @@ fn an_address_holds_no_more_connections_than_its_limit() {
     drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 4);
 }
 
+/// One address took every place there was, for as long as it answered.
+#[test]
+fn an_address_leaves_room_for_others() {
+    let mut reactor = reactor_with(ReactorConfig {
+        max_connections: 200,
+        ..ReactorConfig::default()
+    });
+    let mut recorder = Recorder::default();
+    let admission = AdmissionConfig::default();
+    let lines = listen_admitting(&mut reactor, WireFactory::Line, admission.clone());
+    let websockets = listen_admitting(&mut reactor, WireFactory::WebSocket, admission);
+    let crowd: Vec<_> = (0..250).map(|_| dial(lines)).collect();
+    drive(&mut reactor, &mut recorder, |seen| {
+        seen.opened().len() + seen.rejected().len() == crowd.len()
+    });
+    assert_eq!(recorder.opened().len(), 188, "94 of 100");
+    let told = "too many connections from your address: others need room";
+    assert!(reasons(&recorder).iter().all(|reason| *reason == told));
+    // It counts over all listeners, and says so where there are words for it.
+    let mut same = dial(websockets);
+    let head = read_head(&mut reactor, &mut recorder, &mut same);
+    assert!(head.starts_with("HTTP/1.1 429 "), "{head}");
+    assert!(head.contains("Retry-After: "), "{head}");
+    for last in 2..6 {
+        let mut other = dial_from([127, 0, 0, last], websockets);
+        shake_hands(&mut reactor, &mut recorder, &mut other);
+    }
+    drop(crowd);
+}
+
+/// The request that is there already must not turn the answer into a reset.
+#[test]
+fn who_comes_when_all_is_full_is_told_503_whether_it_has_asked_or_not() {
+    let mut reactor = reactor_with(ReactorConfig {
+        max_connections: 1,
+        ..ReactorConfig::default()
+    });
+    let mut recorder = Recorder::default();
+    let (_, addr) = listen(&mut reactor, WireFactory::WebSocket);
+    let _first = open_websocket(&mut reactor, &mut recorder, addr);
+    for request in [&b""[..], &upgrade_request("/", "")] {
+        let mut late = dial(addr);
+        std::io::Write::write_all(&mut late, request).unwrap();
+        let head = read_head(&mut reactor, &mut recorder, &mut late);
+        assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+        assert!(head.contains("Retry-After: "), "{head}");
+        let is_reset = read_end(&mut reactor, &mut recorder, &mut late);
+        assert!(!is_reset, "an orderly end");
+    }
+    assert_eq!(reactor.stats().accept_pauses, 1, "one episode");
+}
+
 #[test]
 fn an_address_beyond_its_rate_is_answered_429_and_another_is_not() {
     let (mut reactor, mut recorder) = (reactor(), Recorder::default());

@@ -19,7 +19,8 @@ fn a_burst_is_completed_by_the_kernel_before_the_loop_turns_at_all() {
     }
     let (mut reactor, mut recorder) = (
         reactor_with(heartwheel::config::ReactorConfig {
-            max_connections: BURST,
+            // Of which one address has its share.
+            max_connections: 2 * BURST,
             ..Default::default()
         }),
         Recorder::default(),

@@ -189,16 +189,49 @@ fn f12_half_open_connections_of_one_address_are_limited_and_forgotten() {
     let mut config = ListenerConfig::new(([127, 0, 0, 1], 0).into(), WireFactory::WebSocket);
     config.admission.half_open_per_address = Some(3);
     let (_, addr) = listen_with(&mut reactor, config);
-    let half: Vec<_> = (0..3).map(|_| dial(addr)).collect();
+    let mut half: Vec<_> = (0..3).map(|_| dial(addr)).collect();
     drive(&mut reactor, &mut recorder, |_| true);
-    let mut refused = dial(addr);
-    let head = read_head(&mut reactor, &mut recorder, &mut refused);
+    half.push(dial(addr));
+    // The oldest makes way.
+    let head = read_head(&mut reactor, &mut recorder, &mut half[0]);
     assert!(head.starts_with("HTTP/1.1 429 "), "{head}");
+    drive(&mut reactor, &mut recorder, |seen| {
+        seen.rejected().len() == 1
+    });
+    assert_eq!(reactor.len(), 3);
+    let evidence = recorder.rejected()[0];
+    assert_eq!(
+        (evidence.cause, evidence.phase),
+        (Cause::Refused, Phase::Handshaking)
+    );
     drop(half);
     drive(&mut reactor, &mut recorder, |seen| {
         seen.rejected().len() == 4
     });
     open_websocket(&mut reactor, &mut recorder, addr);
+}
+
+/// 256 silent ones from loopback, where proxies come from, kept all others of it out.
+#[test]
+fn f12_silent_handshakes_keep_no_honest_one_of_their_address_out() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let mut config = ListenerConfig::new(([127, 0, 0, 1], 0).into(), WireFactory::WebSocket);
+    config.admission.half_open_per_address = Some(10);
+    let (_, addr) = listen_with(&mut reactor, config);
+    let mut silent = Vec::new();
+    let mut open = Vec::new();
+    for _ in 0..40 {
+        // Renewed faster than they run out.
+        silent.extend((0..8).map(|_| dial(addr)));
+        open.push(open_websocket(&mut reactor, &mut recorder, addr));
+        assert!(reactor.len() <= open.len() + 10);
+    }
+    assert!(recorder.closed().is_empty());
+    drop(silent);
+    drive(&mut reactor, &mut recorder, |seen| {
+        seen.rejected().len() == 320
+    });
+    assert_eq!(reactor.len(), open.len());
 }
 
 #[test]

@@ -173,6 +173,23 @@ fn f12_half_handshakes_of_one_address_are_capped_and_touch_no_other() {
     });
 }
 
+#[test]
+fn f12_half_handshakes_renewed_without_end_keep_no_honest_one_of_their_address_out() {
+    let args = ["--handshake-timeout", "5m"];
+    Victim::start(&[WebSocket], &args).withstands(8 * MIB, |victim| {
+        let mut silent: Vec<_> = (0..HALF_OPEN).map(|_| victim.dial(WebSocket)).collect();
+        for _ in 0..50 {
+            silent.extend((0..5).map(|_| victim.dial(WebSocket)));
+            let mut honest = victim.open(WebSocket);
+            honest.send_text("good morning");
+            assert_echo(&mut honest, b"good morning");
+        }
+        let count = silent.len() + 50;
+        drop(silent);
+        victim.ended(count);
+    });
+}
+
 /// The default of `--half-open-per-address`.
 const HALF_OPEN: usize = 256;
 

@@ -139,9 +139,14 @@ pub(crate) struct SocketFlags {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Admission (an address: of IPv6 its /64 prefix)")]
 pub(crate) struct AdmissionFlags {
-    /// Most opening handshakes under way at once from one address, or off
+    /// Most opening handshakes under way at once from one address, or off; the oldest makes way for one
+    /// more
     #[arg(long, value_name = "N", value_parser = count_or_off, default_value = "256")]
     half_open_per_address: Switch<u32>,
+
+    /// Percent of all connections that one address may hold while it is alone, or off
+    #[arg(long, value_name = "PERCENT", value_parser = count_or_off, default_value = "94")]
+    share_per_address: Switch<u32>,
 
     /// Most connections at once from one address, loopback aside, or off
     #[arg(long, value_name = "N", value_parser = count_or_off, default_value = "10000")]
@@ -368,6 +373,7 @@ impl AdmissionFlags {
     pub(crate) fn admission(&self) -> AdmissionConfig {
         AdmissionConfig {
             half_open_per_address: self.half_open_per_address.0,
+            share_per_address: self.share_per_address.0,
             open_per_address: self.open_per_address.0,
             handshakes_per_address: self.handshakes_per_address.0,
             handshakes_per_second: self.handshakes_per_second.0,

@@ -43,8 +43,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Serve(serve::ServeArgs),
-    Connect(connect::ConnectArgs),
+    Serve(Box<serve::ServeArgs>),
+    Connect(Box<connect::ConnectArgs>),
 }
 
 fn main() -> ExitCode {

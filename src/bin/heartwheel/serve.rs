@@ -167,7 +167,7 @@ impl Plan {
 /// Runs the command.
 pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     start_logging(args.log_level);
-    let config = ReactorConfig {
+    let mut config = ReactorConfig {
         tick: args.tick,
         max_connections: args.max_connections,
         ..ReactorConfig::default()
@@ -177,6 +177,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     warn(plans.iter().map(|plan| &plan.heartbeat), args.tick);
     // First of all: many loops alone may take more descriptors than there are at the start.
     let room = Room::make(args.max_connections, args.shards, plans.len());
+    config.max_connections = room.connections();
     let group = Group::new();
     let mut reactors = (0..args.shards)
         .map(|_| Reactor::in_group(config.clone(), &group))
@@ -479,6 +480,11 @@ impl Room {
             ));
         }
         room
+    }
+
+    /// Returns how many connections may be accepted.
+    fn connections(&self) -> usize {
+        usize::try_from(self.connections).map_or(usize::MAX, |connections| connections.max(1))
     }
 
     fn record(&self) -> Record {

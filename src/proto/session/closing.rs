@@ -88,6 +88,12 @@ impl Session {
         self.facts.insert(Fact::Discarding);
     }
 
+    /// Ends the session at once because it is not welcome any more; `reason` is for the record.
+    pub fn turn_away(&mut self, env: &mut Env, now: Moment, reason: &str) {
+        self.end(now, Cause::Refused, None);
+        self.held(env).reason.push_str(reason);
+    }
+
     /// Ends the session at once.
     pub fn end(&mut self, now: Moment, cause: Cause, kernel: Option<KernelFigures>) {
         if self.phase != Phase::Closed {
