@@ -18,6 +18,8 @@ pub struct Stats {
     pub opened: u64,
     /// Connections that ended without having opened: `on_rejected` ran.
     pub rejected: u64,
+    /// Connections on which a plain HTTP request was answered: `on_answered` ran.
+    pub answered: u64,
     /// Pings the grid called for.
     pub pings_due: u64,
     /// Pings the kernel accepted whole.
@@ -74,6 +76,7 @@ impl Default for Stats {
             dialed: 0,
             opened: 0,
             rejected: 0,
+            answered: 0,
             pings_due: 0,
             pings_written: 0,
             ping_lateness: Histogram::default(),
@@ -111,6 +114,7 @@ impl Stats {
             dialed,
             opened,
             rejected,
+            answered,
             pings_due,
             pings_written,
             ping_lateness,
@@ -136,6 +140,7 @@ impl Stats {
         self.dialed += dialed;
         self.opened += opened;
         self.rejected += rejected;
+        self.answered += answered;
         self.pings_due += pings_due;
         self.pings_written += pings_written;
         self.ping_lateness.merge(ping_lateness);

@@ -352,6 +352,7 @@ impl<D: Default> Core<D> {
             peer,
             origin,
             was_open: false,
+            status: None,
             evidence,
         });
         let rejected = Rejected {

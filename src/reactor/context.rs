@@ -305,7 +305,8 @@ impl<'a, D> Context<'a, D> {
         self.core.start_drain(window);
     }
 
-    /// Makes [`Reactor::run`](super::Reactor::run) return after this turn.
+    /// Makes [`Reactor::run`](super::Reactor::run) return after this turn. At its end every connection
+    /// that is left is closed as it is, and reported as any other: the cause is `local_close`.
     pub fn stop(&mut self) {
         self.core.stopping = true;
     }

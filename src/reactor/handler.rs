@@ -21,7 +21,8 @@ use crate::proto::websocket::handshake::{Request, Response, Upgrade};
 ///
 /// [`on_open`](Self::on_open) and [`on_close`](Self::on_close) pair exactly: one each, in this order,
 /// for every connection that opened. A connection that ends before it opened goes to
-/// [`on_rejected`](Self::on_rejected) instead.
+/// [`on_rejected`](Self::on_rejected) instead; one on which a plain HTTP request was answered to
+/// [`on_answered`](Self::on_answered).
 ///
 /// A panic in a callback is the embedder's: it unwinds out of [`turn`](super::Reactor::turn). The
 /// next turn goes on where it left off: a connection whose input, offer or opening was in hand is closed
@@ -77,6 +78,13 @@ pub trait Handler {
     /// A connection ended before it opened: refused, timed out, or a dial that failed.
     fn on_rejected(&mut self, cx: &mut Context<'_, Self::Data>, rejected: Rejected<'_>) {
         let _ = (cx, rejected);
+    }
+
+    /// A plain HTTP request was answered, by [`on_http`](Self::on_http) or its default, and its connection
+    /// is over.
+    #[cfg(feature = "websocket")]
+    fn on_answered(&mut self, cx: &mut Context<'_, Self::Data>, answered: Answered<'_>) {
+        let _ = (cx, answered);
     }
 
     /// A plain HTTP request came to a WebSocket listener. Default: 426 Upgrade Required.
@@ -304,6 +312,21 @@ pub struct Rejected<'a> {
     pub evidence: &'a Evidence,
     /// Which limit or rule turned it away, in words of ours; empty where the cause says it all.
     pub reason: &'a str,
+}
+
+/// A connection that was for a plain HTTP request, and is over.
+#[cfg(feature = "websocket")]
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Answered<'a> {
+    /// The peer's address; see [`Offer::peer`].
+    pub peer: SocketAddr,
+    /// Where it came from.
+    pub origin: Origin,
+    /// The status of the answer.
+    pub status: u16,
+    /// What was known then. Clean where the answer has left.
+    pub evidence: &'a Evidence,
 }
 
 /// What a foreign source is ready for.

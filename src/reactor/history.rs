@@ -22,6 +22,8 @@ pub struct Ended {
     pub origin: Origin,
     /// Whether it ever opened.
     pub was_open: bool,
+    /// The status of the answer, where it was for a plain HTTP request.
+    pub status: Option<u16>,
     /// Why it ended, and what was known then.
     pub evidence: Evidence,
 }

@@ -43,7 +43,7 @@ pub use client::{ClientConfig, ClientEvent, DialError, ReconnectConfig};
 pub use context::{ConnInfo, Context};
 pub use group::Group;
 #[cfg(feature = "websocket")]
-pub use handler::HttpAnswer;
+pub use handler::{Answered, HttpAnswer};
 pub use handler::{Closed, Handler, Offer, Origin, Readiness, Rejected, Rejection, Welcome};
 pub use history::Ended;
 pub use listener::{Keepalive, ListenerConfig, SocketOptions, WireFactory};
@@ -251,10 +251,11 @@ impl<D: Default> Reactor<D> {
         (wake < Micros::MAX).then(|| (wake - now).into())
     }
 
-    /// Says whether [`run`](Self::run) would return: stopped, or drained.
+    /// Says whether [`run`](Self::run) would return: stopped or drained, with every end reported. Whoever
+    /// turns the loop goes on until then.
     pub fn is_stopped(&self) -> bool {
-        let drained = self.core.drain.is_some() && self.core.conns.is_empty();
-        self.core.stopping || drained
+        let is_asked = self.core.stopping || self.core.drain.is_some();
+        is_asked && self.core.conns.is_empty()
     }
 
     /// Returns a context, to send or close outside of a callback. The next turn sees to it.

@@ -1,6 +1,7 @@
 //! One turn, in eight steps: wait, clock, events, expiries, dials, flush, reap, report.
 
 use std::hint::black_box;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use mio::event::Event as IoEvent;
@@ -10,13 +11,15 @@ use super::Turn;
 use super::conn::{Conn, Mark, ReadOutcome, Ready};
 use super::context::Context;
 use super::core::{Core, News, Told};
+#[cfg(feature = "websocket")]
+use super::handler::Answered;
 use super::handler::{Closed, Handler, Origin, Readiness, Rejected};
 use super::history::Ended;
 use super::kernel;
 use super::remote::Command;
 use super::socket;
 use super::token::{ConnId, SourceId, Target};
-use crate::close::{Cause, CloseCode, Phase};
+use crate::close::{Cause, CloseCode, Evidence, Phase};
 use crate::proto::message::Message;
 use crate::proto::ring::Ring;
 use crate::proto::session::{Due, Event, SocketAction};
@@ -99,6 +102,9 @@ impl<D: Default> Core<D> {
             let ends = *reaping.get_or_insert(self.now.at + REAPING_SLICE);
             turn.ended += self.reap_doomed(handler, REAPED - turn.ended, ends);
             self.report_room(handler);
+        }
+        if self.stopping {
+            turn.ended += self.end_all(handler);
         }
         self.free_waste();
 
@@ -752,6 +758,54 @@ impl<D: Default> Core<D> {
         }
     }
 
+    #[cfg(feature = "websocket")]
+    fn report_answered<H: Handler<Data = D>>(
+        &mut self,
+        handler: &mut H,
+        (peer, origin): (SocketAddr, Origin),
+        status: u16,
+        evidence: &Evidence,
+    ) {
+        self.env.stats.answered += 1;
+        let answered = Answered {
+            peer,
+            origin,
+            status,
+            evidence,
+        };
+        handler.on_answered(&mut Context::new(self), answered);
+    }
+
+    /// Only WebSocket listeners speak HTTP.
+    #[cfg(not(feature = "websocket"))]
+    fn report_answered<H: Handler<Data = D>>(
+        &mut self,
+        _handler: &mut H,
+        _who: (SocketAddr, Origin),
+        _status: u16,
+        _evidence: &Evidence,
+    ) {
+    }
+
+    /// Ends every connection that is left, since the loop is to stop, and reports each.
+    fn end_all<H: Handler<Data = D>>(&mut self, handler: &mut H) -> usize {
+        let mut count = 0;
+        for key in 0..self.conns.capacity() {
+            if let Some(conn) = self.conns.get_mut(key) {
+                conn.session.end(self.now, Cause::LocalClose, None);
+                self.flush(key);
+                count += self.reap_doomed(handler, usize::MAX, Micros::MAX);
+            }
+            if self.conns.is_empty() {
+                break;
+            }
+        }
+        while !self.doomed.is_empty() {
+            count += self.reap_doomed(handler, usize::MAX, Micros::MAX);
+        }
+        count
+    }
+
     fn reap<H: Handler<Data = D>>(&mut self, handler: &mut H, key: usize) {
         self.wheel.cancel(key);
         self.leave_address(key);
@@ -761,6 +815,7 @@ impl<D: Default> Core<D> {
         self.group.leave();
         let evidence = conn.session.evidence(self.now);
         let reason = conn.session.reason().to_owned();
+        let status = conn.session.answered();
         conn.session.discard(&mut self.env);
         // Closing the descriptor takes it out of the selector: nobody else holds it.
         drop(conn.socket);
@@ -773,6 +828,7 @@ impl<D: Default> Core<D> {
             peer,
             origin,
             was_open,
+            status,
             evidence,
         });
         if let Origin::Client(client) = origin {
@@ -789,6 +845,8 @@ impl<D: Default> Core<D> {
                 reason: &reason,
             };
             handler.on_close(&mut Context::new(self), closed);
+        } else if let Some(status) = status {
+            self.report_answered(handler, (peer, origin), status, &evidence);
         } else {
             self.env.stats.rejected += 1;
             let rejected = Rejected {

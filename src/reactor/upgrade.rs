@@ -184,14 +184,14 @@ impl<D: Default> Core<D> {
         if !self.is_handshaking(id) {
             return;
         }
-        let cause = if answer.status < 400 {
-            Cause::LocalClose
-        } else {
-            Cause::Refused
-        };
         let date = self.date();
         match http_response(answer.status, date.as_ref(), &answer.headers, &answer.body) {
-            Ok(response) => self.refuse_with(id, cause, "", &answer_to(request, response)),
+            Ok(response) => {
+                let response = answer_to(request, response);
+                let session = &mut self.conns[id.index()].session;
+                session.answer(&mut self.env, self.now, answer.status, &response);
+                self.mark_dirty(id.index());
+            }
             Err(error) => {
                 log::error!("the handler's answer to {id} cannot be sent: {error}");
                 self.reject(id, Rejection::new(500, "internal error\n"));

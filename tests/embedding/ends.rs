@@ -338,3 +338,41 @@ fn a_drain_answers_a_handshake_under_way_with_503() {
     });
     assert_eq!(recorder.rejected()[0].cause, Cause::Drain);
 }
+
+/// What was open when the loop was stopped without a drain was never told of.
+#[test]
+fn a_stop_reports_every_connection_once_however_it_is_asked_for() {
+    /// Stops the loop, as somebody may.
+    type Stop = fn(&mut heartwheel::reactor::Reactor<u32>, &mut Recorder);
+    let in_a_callback: Stop = |reactor, recorder| {
+        recorder.react = Some(Box::new(|cx, _| cx.stop()));
+        reactor.remote().notify(1).unwrap();
+    };
+    let between_turns: Stop = |reactor, _| reactor.context().stop();
+    let from_elsewhere: Stop = |reactor, _| reactor.remote().stop().unwrap();
+    for stop in [in_a_callback, between_turns, from_elsewhere] {
+        let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+        let (_, line) = listen(&mut reactor, WireFactory::Line);
+        let (_, websocket) = listen(&mut reactor, WireFactory::WebSocket);
+        let peers = [dial(line), dial(line), dial(websocket)];
+        drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 2);
+        let open = open_websocket(&mut reactor, &mut recorder, websocket);
+        stop(&mut reactor, &mut recorder);
+        reactor.run(&mut recorder).unwrap();
+
+        let mut opened = recorder.opened();
+        let mut closed: Vec<_> = recorder.closed().into_iter().map(|(id, _)| id).collect();
+        opened.sort();
+        closed.sort();
+        assert_eq!(opened, closed);
+        assert!(
+            recorder
+                .closed()
+                .iter()
+                .all(|(_, end)| end.cause == Cause::LocalClose)
+        );
+        assert_eq!(recorder.rejected().len(), 1, "the one that shook hands");
+        assert!(reactor.is_empty());
+        drop((peers, open));
+    }
+}

@@ -11,7 +11,7 @@ use heartwheel::proto::message::Message;
 use heartwheel::proto::time::Micros;
 use heartwheel::proto::websocket::handshake::Request;
 use heartwheel::reactor::{
-    ClientEvent, ClientId, Closed, ConnId, Context, Handler, HttpAnswer, ListenerConfig,
+    Answered, ClientEvent, ClientId, Closed, ConnId, Context, Handler, HttpAnswer, ListenerConfig,
     ListenerId, Offer, Reactor, Readiness, Rejected, Rejection, SourceId, Welcome, WireFactory,
 };
 
@@ -27,6 +27,7 @@ pub enum Seen {
     Writable(ConnId),
     Closed(ConnId, Evidence, u32, String),
     Rejected(Evidence, String),
+    Answered(u16, Evidence),
     Client(ClientId, ClientEvent),
     Timer(u64, Micros),
     Source(SourceId, Readiness),
@@ -146,6 +147,10 @@ impl Handler for Recorder {
     fn on_rejected(&mut self, cx: &mut Context<'_, u32>, rejected: Rejected<'_>) {
         let reason = rejected.reason.to_owned();
         self.note(cx, Seen::Rejected(*rejected.evidence, reason));
+    }
+
+    fn on_answered(&mut self, cx: &mut Context<'_, u32>, answered: Answered<'_>) {
+        self.note(cx, Seen::Answered(answered.status, *answered.evidence));
     }
 
     fn on_http(

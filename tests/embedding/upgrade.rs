@@ -107,6 +107,36 @@ fn a_plain_request_is_answered_by_the_handler_and_by_426_without_one() {
     assert!(answer.ends_with("\r\n\r\nall is well\n"), "{answer}");
 }
 
+/// A health check every few seconds counted as a rejected connection each time.
+#[test]
+fn a_plain_request_that_was_answered_is_not_rejected() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let (_, addr) = listen(&mut reactor, WireFactory::WebSocket);
+    for (answer, status) in [
+        (None, 426),
+        (Some(HttpAnswer::text(200, "fine\n")), 200),
+        (Some(HttpAnswer::text(503, "not yet\n")), 503),
+    ] {
+        recorder.http = answer;
+        let mut peer = dial(addr);
+        peer.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            .unwrap();
+        read_at_least(&mut reactor, &mut recorder, &mut peer, usize::MAX);
+        drop(peer);
+        let before = recorder.seen.len();
+        drive(&mut reactor, &mut recorder, |seen| seen.seen.len() > before);
+        let Some(Seen::Answered(told, evidence)) = recorder.seen.last() else {
+            panic!("{:?}", recorder.seen);
+        };
+        assert_eq!(*told, status);
+        assert_eq!((evidence.cause, evidence.clean), (Cause::LocalClose, true));
+    }
+    let stats = reactor.stats();
+    assert_eq!((stats.answered, stats.rejected), (3, 0));
+    let statuses: Vec<_> = reactor.history().map(|ended| ended.status).collect();
+    assert_eq!(statuses, [Some(503), Some(200), Some(426)]);
+}
+
 #[test]
 fn frames_sent_right_behind_the_request_are_not_lost() {
     let (mut reactor, mut recorder) = (reactor(), Recorder::echoing());

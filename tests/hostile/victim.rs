@@ -218,11 +218,10 @@ pub(crate) fn finish(mut server: Server) {
 impl Ended {
     /// Returns the end that a line tells of.
     fn of(line: &Line) -> Option<Self> {
-        let (event, was_open) = match (line.event("closed"), line.event("rejected")) {
-            (Some(event), _) => (event, true),
-            (_, Some(event)) => (event, false),
-            (None, None) => return None,
-        };
+        let ends = [("closed", true), ("rejected", false), ("answered", false)];
+        let (event, was_open) = ends
+            .into_iter()
+            .find_map(|(name, was_open)| Some((line.event(name)?, was_open)))?;
         let record = Record(event.clone());
         Some(Self { was_open, record })
     }
@@ -255,8 +254,19 @@ impl Ended {
 
     /// Checks that it never opened.
     pub(crate) fn assert_rejected(&self, cause: &str) {
-        let found = (self.was_open, self.cause());
-        assert_eq!(found, (false, cause), "{}", self.record.0);
+        let found = (&self.record.0["event"], self.cause());
+        assert_eq!(found, (&"rejected".into(), cause), "{}", self.record.0);
+    }
+
+    /// Checks that it was for a plain HTTP request, which got this answer.
+    pub(crate) fn assert_answered(&self, status: u16) {
+        let found = (&self.record.0["event"], &self.record.0["status"]);
+        assert_eq!(
+            found,
+            (&"answered".into(), &status.into()),
+            "{}",
+            self.record.0
+        );
     }
 }
 

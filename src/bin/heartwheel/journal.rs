@@ -29,6 +29,7 @@ struct Second {
     opened: u64,
     closed: BTreeMap<Cause, u64>,
     rejected: BTreeMap<Cause, u64>,
+    answered: u64,
 }
 
 /// What a record tells of.
@@ -37,6 +38,8 @@ pub(crate) enum Change {
     Opened,
     Closed(Cause),
     Rejected(Cause),
+    /// A plain HTTP request was answered.
+    Answered,
 }
 
 impl Journal {
@@ -116,6 +119,7 @@ impl Second {
             opened: 0,
             closed: BTreeMap::new(),
             rejected: BTreeMap::new(),
+            answered: 0,
         }
     }
 
@@ -124,11 +128,13 @@ impl Second {
             Change::Opened => self.opened += 1,
             Change::Closed(cause) => *self.closed.entry(cause).or_default() += 1,
             Change::Rejected(cause) => *self.rejected.entry(cause).or_default() += 1,
+            Change::Answered => self.answered += 1,
         }
     }
 
     fn is_empty(&self) -> bool {
-        self.opened == 0 && self.closed.is_empty() && self.rejected.is_empty()
+        let is_quiet = self.opened == 0 && self.answered == 0;
+        is_quiet && self.closed.is_empty() && self.rejected.is_empty()
     }
 
     /// Returns `... 1234 opened, 56 closed (pong_timeout 40, peer_eof 16)`.
@@ -150,6 +156,9 @@ impl Second {
                     join_counts(&counts, ", ", " ")
                 ));
             }
+        }
+        if self.answered > 0 {
+            parts.push(format!("{} answered", self.answered));
         }
         (!parts.is_empty()).then(|| format!("... {}", parts.join(", ")))
     }
@@ -179,9 +188,12 @@ mod tests {
         }
         second.sum_up(Change::Closed(Cause::PongTimeout));
         second.sum_up(Change::Rejected(Cause::Refused));
+        second.sum_up(Change::Answered);
         assert_eq!(
             second.line().as_deref(),
-            Some("... 3 opened, 4 closed (peer_eof 3, pong_timeout 1), 1 rejected (refused 1)")
+            Some(
+                "... 3 opened, 4 closed (peer_eof 3, pong_timeout 1), 1 rejected (refused 1), 1 answered"
+            )
         );
     }
 

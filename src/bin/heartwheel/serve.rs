@@ -16,8 +16,8 @@ use heartwheel::proto::message::{Message, SharedMessage};
 use heartwheel::proto::time::Micros;
 use heartwheel::proto::websocket::handshake::Upgrade;
 use heartwheel::reactor::{
-    Closed, ConnId, Context, Group, Handler, ListenerConfig, Offer, Reactor, Readiness, Rejected,
-    Rejection, SocketOptions, SourceId, Welcome, WireFactory,
+    Answered, Closed, ConnId, Context, Group, Handler, ListenerConfig, Offer, Reactor, Readiness,
+    Rejected, Rejection, SocketOptions, SourceId, Welcome, WireFactory,
 };
 use log::LevelFilter;
 use rlimit::Resource;
@@ -195,7 +195,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     let common = Arc::new(Mutex::new(Common {
         journal: Journal::new(output),
         memory: Memory::new(),
-        is_aborted: false,
+        aborted: None,
     }));
     let mut loops = Vec::new();
     let siblings = Siblings::of(&reactors);
@@ -536,7 +536,8 @@ struct Waiting {
 struct Common {
     journal: Journal,
     memory: Memory,
-    is_aborted: bool,
+    /// How many connections there were when we were asked to end at once.
+    aborted: Option<usize>,
 }
 
 /// Words from the first loop to the others, and from each that is over: the first may be waiting for it.
@@ -603,7 +604,7 @@ impl Server {
 impl Common {
     /// Sums up and returns how it went.
     fn finish(mut self, sum: &Sum, uptime: Duration) -> ExitCode {
-        let Sum { stats, left } = sum;
+        let Sum { stats } = sum;
         self.journal.write_sums();
         let causes: Vec<_> = stats
             .causes()
@@ -614,17 +615,18 @@ impl Common {
             (!lateness.is_empty()).then(|| lateness.quantile(share))
         };
         let output = &mut self.journal.output;
-        if self.is_aborted {
+        if let Some(left) = self.aborted {
             output.record_in_any_case(
                 &Record::new("aborted")
-                    .phrase(format!("aborted with {} left", connections(*left)))
-                    .number("connections", *left as u64),
+                    .phrase(format!("aborted with {} left", connections(left)))
+                    .number("connections", left as u64),
             );
         }
         output.record_in_any_case(
             &Record::new("summary")
                 .number("connections", stats.opened)
                 .number("rejected", stats.rejected)
+                .number("answered", stats.answered)
                 .number("pings_written", stats.pings_written)
                 .number("pings_answered", stats.pongs_matched)
                 .number("pongs_unsolicited", stats.pongs_unsolicited)
@@ -639,10 +641,9 @@ impl Common {
                 .counts("causes", causes),
         );
         self.journal.finish();
-        if self.is_aborted {
-            ExitCode::from(FAILED)
-        } else {
-            ExitCode::SUCCESS
+        match self.aborted {
+            Some(_) => ExitCode::from(FAILED),
+            None => ExitCode::SUCCESS,
         }
     }
 }
@@ -717,6 +718,17 @@ impl Handler for Server {
             });
     }
 
+    fn on_answered(&mut self, _: &mut Context<'_, ()>, answered: Answered<'_>) {
+        let mut common = self.common();
+        common.memory.note_end(answered.evidence.bytes_queued);
+        common.journal.tell(Change::Answered, || {
+            Record::new("answered")
+                .word("peer", answered.peer)
+                .number("status", answered.status)
+                .evidence(answered.evidence, "")
+        });
+    }
+
     fn on_source(&mut self, cx: &mut Context<'_, ()>, id: SourceId, _: Readiness) {
         let asked = self.signals.as_mut().and_then(|signals| signals.asked(id));
         match asked {
@@ -742,7 +754,7 @@ impl Handler for Server {
                 cx.drain(self.window);
             }
             Some(_) => {
-                self.common().is_aborted = true;
+                self.common().aborted = Some(self.group.len());
                 self.siblings.notify(ABORT);
                 cx.stop();
             }

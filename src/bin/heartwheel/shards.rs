@@ -63,8 +63,6 @@ impl Siblings {
 #[derive(Debug, Default)]
 pub(crate) struct Sum {
     pub(crate) stats: Stats,
-    /// Connections left.
-    pub(crate) left: usize,
 }
 
 /// Turns every loop until it is over, the first of them on this thread. Where one fails all end.
@@ -76,8 +74,8 @@ pub(crate) fn run<D: Default + Send, H: Send>(
         let together = Together(Some(siblings));
         turn(&mut reactor, &mut handler)?;
         together.part();
-        let (stats, left) = (reactor.stats().clone(), reactor.len());
-        Ok::<_, Error>(Sum { stats, left })
+        let stats = reactor.stats().clone();
+        Ok::<_, Error>(Sum { stats })
     };
     thread::scope(|scope| {
         let mut loops = loops.into_iter();
@@ -105,7 +103,6 @@ pub(crate) fn run<D: Default + Send, H: Send>(
         for sum in sums {
             let sum = sum?;
             all.stats.merge(&sum.stats);
-            all.left += sum.left;
         }
         Ok(all)
     })

@@ -31,6 +31,8 @@ pub(super) struct Buffers {
     pub(super) ping_due: Option<Micros>,
     /// The record of the end, once its cause is known.
     pub(super) end: Option<Evidence>,
+    /// The status of what answered a plain HTTP request.
+    pub(super) answered: Option<u16>,
     /// What the peer's Close frame gave as its reason, or why its handshake was refused, or the rule that
     /// it broke.
     pub(super) reason: String,
@@ -172,6 +174,7 @@ impl Buffers {
         self.unfinished = None;
         self.ping_due = None;
         self.end = None;
+        self.answered = None;
         self.reason.clear();
     }
 }

@@ -88,6 +88,18 @@ impl Session {
         self.facts.insert(Fact::Discarding);
     }
 
+    /// Ends the opening handshake with the answer to a request that asks for no upgrade. Nothing is wrong
+    /// with that: the record tells [`answered`](Self::answered).
+    pub fn answer(&mut self, env: &mut Env, now: Moment, status: u16, response: &[u8]) {
+        self.refuse(env, now, Cause::LocalClose, "", response);
+        self.held(env).answered = Some(status);
+    }
+
+    /// Returns the status of the answer to a plain HTTP request, if that is what the session was for.
+    pub fn answered(&self) -> Option<u16> {
+        self.buffers.as_ref()?.answered
+    }
+
     /// Ends the session at once because it is not welcome any more; `reason` is for the record.
     pub fn turn_away(&mut self, env: &mut Env, now: Moment, reason: &str) {
         self.end(now, Cause::Refused, None);
@@ -308,6 +320,9 @@ impl Session {
     pub(super) fn is_clean(&self, end: &Evidence) -> bool {
         if end.is_cut() {
             return false;
+        }
+        if self.answered().is_some() {
+            return !self.has_output();
         }
         if self.wire.is_websocket() {
             return self.facts.has(Fact::CloseSent) && self.facts.has(Fact::CloseReceived);
