@@ -123,6 +123,32 @@ pub mod architecture {
     //! of a second for a gigabyte; an embedder may want to do the same. Its loop can still be made to wait,
     //! by an allocation, because the allocator is locked meanwhile.
     //!
+    //! # Who comes in
+    //!
+    //! A connection is judged when it is accepted, before it has a slot, in this order: the room in all, the
+    //! share of its address, its address's numbers and rate, the listener's rate. The room is
+    //! `max_connections`, or what descriptors allow: the limit of the process, less those that are not
+    //! connections, looked at for each batch of newcomers, for an embedder may raise it at any time. One
+    //! descriptor of the group is kept back. Where the kernel has none for a newcomer, that one is given up,
+    //! the newcomer taken in, told 503 and closed, and it is taken back: Linux says that there is no
+    //! descriptor before it looks whether anybody waits, so that only then is it known whether somebody
+    //! does.
+    //!
+    //! An address may hold so many times what is left (`share_per_address`). A fixed part would let two
+    //! addresses take all, and a part of what is held would let the first one in nowhere; this needs two
+    //! counts, and however many take all that they may there is room for one more.
+    //!
+    //! Half-open connections of a loop stand in queues by address, the oldest first, which makes way where
+    //! there are too many. Who opens or ends leaves its place in the queue behind; such places are swept
+    //! out once they are more than the others, so that each connection costs the same however many there
+    //! are, and an open one nothing. The limit is of the group, the queues are each loop's own: where none of
+    //! an address's is in this loop nobody has to go, so that it may exceed its limit by one for each other
+    //! loop.
+    //!
+    //! Of a WebSocket request the host and the origin are held against
+    //! [`ListenerConfig::web`](crate::reactor::ListenerConfig::web) before the handler sees it; SECURITY.md
+    //! says why.
+    //!
     //! # Several loops
     //!
     //! A loop is single-threaded, and stays so. Loops of a [`Group`](crate::reactor::Group) run side by
