@@ -312,7 +312,9 @@ impl<D: Default> Core<D> {
     }
 
     #[cfg(not(feature = "websocket"))]
-    fn today(&self) -> Today {}
+    fn today(&self) -> Today {
+        Today
+    }
 
     /// Reports a connection that was turned away before it had a slot.
     fn report_refused<H: Handler<Data = D>>(
@@ -368,8 +370,9 @@ impl<D: Default> Core<D> {
 /// What answers are dated with.
 #[cfg(feature = "websocket")]
 type Today = Option<HttpDate>;
+/// Nothing is answered.
 #[cfg(not(feature = "websocket"))]
-type Today = ();
+struct Today;
 
 /// Accepts one. Who comes over IPv4 to a listener for both families is the same peer as to any other, in
 /// every limit and record.

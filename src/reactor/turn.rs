@@ -779,7 +779,7 @@ impl<D: Default> Core<D> {
     /// Only WebSocket listeners speak HTTP.
     #[cfg(not(feature = "websocket"))]
     fn report_answered<H: Handler<Data = D>>(
-        &mut self,
+        &self,
         _handler: &mut H,
         _who: (SocketAddr, Origin),
         _status: u16,
