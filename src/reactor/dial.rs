@@ -508,6 +508,8 @@ mod tests {
         // What was found too late serves the next attempt.
         let config = ClientConfig::new("slow.example", port, WireFactory::Line);
         drop(let_go);
+        // The log has asked for a stop, as `run` would have heeded by now.
+        reactor.core.stopping = false;
         reactor.connect(config).expect("a sound configuration");
         drive(&mut reactor, &mut log, |log| log.opened);
     }
