@@ -12,7 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 use rustix::process::getpgrp;
@@ -161,7 +161,12 @@ impl Stream {
             state.progress = Instant::now();
         }
         state.add(entry);
-        self.0.work.notify_one();
+        // A writer that is busy looks again by itself.
+        let is_idle = !state.is_busy;
+        drop(state);
+        if is_idle {
+            self.0.work.notify_one();
+        }
     }
 
     /// Returns how many bytes wait.
@@ -297,7 +302,9 @@ impl<W: Write> Writer<W> {
                 state.is_busy = true;
                 return Some(entry);
             }
-            self.shared.rest.notify_all();
+            if state.is_last_moment {
+                self.shared.rest.notify_all();
+            }
             let waited = self.shared.work.wait(state);
             state = waited.unwrap_or_else(PoisonError::into_inner);
         }
@@ -403,18 +410,30 @@ struct Descriptor {
     is_terminal: bool,
 }
 
-impl Write for Descriptor {
-    /// Waits until there is room: a call of its own, since the file may be one that does not wait.
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+impl Descriptor {
+    /// Waits until there is room, or for so long.
+    fn poll(&self, limit: Option<&Timespec>) -> rustix::io::Result<PollFlags> {
         let mut files = [PollFd::new(&self.fd, PollFlags::OUT)];
-        poll(&mut files, None)?;
-        let is_hung_up = files[0].revents().contains(PollFlags::HUP);
+        poll(&mut files, limit)?;
+        Ok(files[0].revents())
+    }
+}
+
+impl Write for Descriptor {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.is_terminal && is_in_background(self.fd) && stops_background(self.fd) {
             return Err(Errno::AGAIN.into());
         }
         match rustix::io::write(self.fd, bytes) {
+            // The file may be one that does not wait for room.
+            Err(Errno::AGAIN) => {
+                self.poll(None)?;
+                Ok(rustix::io::write(self.fd, bytes)?)
+            }
             // A terminal that was closed.
-            Err(Errno::IO) if is_hung_up => Err(Errno::PIPE.into()),
+            Err(Errno::IO) if self.poll(Some(&NOW))?.contains(PollFlags::HUP) => {
+                Err(Errno::PIPE.into())
+            }
             written => Ok(written?),
         }
     }
@@ -504,6 +523,11 @@ const LOG: Kind = Kind {
         let line = format!("{count} lines of the log were dropped: nobody read them in time");
         crate::log_line(log::Level::Warn, &line)
     },
+};
+
+const NOW: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 0,
 };
 
 /// With no more bytes than these waiting there is room again for those who wait for it.
