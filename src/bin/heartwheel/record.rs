@@ -272,7 +272,7 @@ mod tests {
         assert_eq!(
             line(&record),
             "closed id=0.1 cause=pong_timeout side=peer age=7.5s clean=false phase=open last_in=2.5s \
-             last_proof=2.5s pings_due=7 pings_written=7 pings_answered=5 queued=0 forgiveness=0ms \
+             last_proof=2.5s pings_due=7 pings_written=7 pings_answered=5 queued=0 dropped=0 forgiveness=0ms \
              loop_delay=0.31ms\n"
         );
     }
