@@ -1,18 +1,19 @@
-//! The server leaves (F30, F31), or sends single connections away (F32).
+//! The server leaves (F30, F31), single connections are sent away (F32) or half gone (F52).
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
+use socket2::{Domain, Socket, Type};
 
 use crate::support::PATIENCE;
-use crate::support::Wire::WebSocket;
+use crate::support::Wire::{self, WebSocket};
 use crate::support::crowd::Crowd;
 use crate::support::process::Line;
 use crate::support::program::Server;
-use crate::support::raw::{Arrival, RawPeer, handshake};
+use crate::support::raw::{Arrival, RawPeer, handshake, message};
 use crate::support::record::Record;
 
 /// Lets so many go over a window, and checks everything but how evenly they went: a busy machine can
@@ -206,6 +207,73 @@ fn f32_lifetimes_end_spread_by_a_tenth_and_are_no_failures() {
         serde_json::json!({ "max_lifetime": MORTALS })
     );
     assert_eq!(summary["rejected"], 0);
+}
+
+/// Sends more than the kernel holds, ends its direction, and returns the connection; reads nothing yet.
+fn half_closed(server: &Server, wire: Wire, text: &[u8]) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(64 * 1_024).unwrap();
+    socket.connect(&server.addr(wire).into()).unwrap();
+    let mut stream = TcpStream::from(socket);
+    stream.write_all(&message(wire, text)).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+#[test]
+fn f52_a_half_closed_peer_that_reads_slowly_gets_all_and_one_that_does_not_is_let_go() {
+    const STEP: usize = 256 * 1_024;
+    let write_timeout = Duration::from_secs(2);
+    let args = [
+        "--interval",
+        "off",
+        "--timeout",
+        "5min",
+        "--write-timeout",
+        "2s",
+    ];
+    let wires = [Wire::Line, Wire::Binary];
+    let server = Server::start(&wires, &args);
+    let text = vec![b't'; 12 << 20];
+    thread::scope(|scope| {
+        for wire in wires {
+            let (server, text) = (&server, &text);
+            scope.spawn(move || {
+                let mut steady = half_closed(server, wire, text);
+                let port = steady.local_addr().unwrap().port();
+                let began = Instant::now();
+                let (mut heard, mut buffer) = (Vec::new(), vec![0; STEP]);
+                loop {
+                    match steady.read(&mut buffer).unwrap() {
+                        0 => break,
+                        count => heard.extend_from_slice(&buffer[..count]),
+                    }
+                    // However small the pieces are in which it comes: 2 500 KiB a second.
+                    let due = Duration::from_millis(heard.len() as u64 / 2_560);
+                    thread::sleep(due.saturating_sub(began.elapsed()));
+                }
+                let echo = match wire {
+                    Wire::Line => [text, &b"\n"[..]].concat(),
+                    _ => message(wire, text),
+                };
+                assert!(heard == echo, "{} bytes of {}", heard.len(), echo.len());
+                let close_timeout = Duration::from_secs(3);
+                assert!(began.elapsed() > close_timeout, "that is no total");
+                server.wait_closed_from(port).assert_end("peer_eof", true);
+            });
+            scope.spawn(move || {
+                let idle = half_closed(server, wire, text);
+                let began = Instant::now();
+                let record = server.wait_closed_from(idle.local_addr().unwrap().port());
+                record.assert_end("peer_eof", false);
+                // Its kernel takes no more, from about when it had sent all.
+                let took = began.elapsed();
+                assert!(took >= write_timeout * 3 / 4, "{took:?}: {}", record.0);
+            });
+        }
+    });
+    server.finish();
 }
 
 /// Clients that never answer a goodbye.

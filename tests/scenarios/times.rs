@@ -46,6 +46,7 @@ fn wrong() -> Wrong {
             config.handshake_timeout = bad
         });
         set("close_timeout", &|config| config.close_timeout = bad);
+        set("close_total", &|config| config.close_total = bad);
         set("app_idle", &|config| config.app_idle = Some(bad));
         set("max_lifetime", &|config| config.max_lifetime = Some(bad));
     }
@@ -218,6 +219,7 @@ fn f37_the_program_refuses_them_by_flag_with_the_reason() {
         "--write-timeout",
         "--handshake-timeout",
         "--close-timeout",
+        "--close-total",
         "--app-idle",
         "--max-lifetime",
         "--slow-grace",
