@@ -117,7 +117,9 @@ fn half_closes_in_every_phase_end_as_the_end_of_input() {
                         _ => "peer_eof",
                     };
                     let found = (end.was_open, end.cause(), end.record.is_clean());
-                    let is_clean = stage == Stage::Closed || wire != WebSocket;
+                    // A line ends with its stream; a binary message that is not whole was cut.
+                    let is_cut = (wire, stage) == (Binary, Stage::MidFrame);
+                    let is_clean = !is_cut && (stage == Stage::Closed || wire != WebSocket);
                     let expected = (stage.is_open(wire), cause, is_clean);
                     assert_eq!(found, expected, "{wire:?} {stage:?} {}", end.record.0);
                 }
@@ -141,8 +143,8 @@ fn check_half_closed(wire: Wire, stage: Stage, rest: &[u8]) {
 }
 
 #[test]
-fn half_closed_peers_that_never_read_are_let_go_after_the_close_timeout() {
-    let args = ["--close-timeout", "500ms"];
+fn f52_half_closed_peers_that_never_read_are_let_go_after_the_write_timeout() {
+    let args = ["--write-timeout", "500ms"];
     Victim::start(&[Line, Binary], &args).withstands(8 * MIB, |victim| {
         for wire in [Line, Binary] {
             let streams: Vec<_> = (0..5)
@@ -154,7 +156,10 @@ fn half_closed_peers_that_never_read_are_let_go_after_the_close_timeout() {
                 .collect();
             for stream in &streams {
                 let end = victim.end_of(stream);
-                end.record.assert_end("peer_eof", false);
+                // Output may have stalled for long enough before the end was read.
+                let cause = end.cause();
+                assert!(["peer_eof", "write_stalled"].contains(&cause), "{cause}");
+                assert!(!end.record.is_clean());
             }
         }
     });

@@ -191,6 +191,17 @@ impl RawPeer {
         self.stream.set_nonblocking(false).unwrap();
     }
 
+    /// Reads at most so many bytes of what has arrived, and looks at them later.
+    pub(crate) fn read_some(&mut self, most: usize) {
+        self.stream.set_nonblocking(true).unwrap();
+        let mut buffer = vec![0; most];
+        if let Ok(count) = self.stream.read(&mut buffer) {
+            self.rx.extend_from_slice(&buffer[..count]);
+            self.read += count;
+        }
+        self.stream.set_nonblocking(false).unwrap();
+    }
+
     /// Answers the pings that have arrived, and takes no notice of what else has.
     pub(crate) fn answer_what_came(&mut self) {
         self.read_what_came();
