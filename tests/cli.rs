@@ -9,7 +9,7 @@ use std::net::TcpListener;
 use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Signal, geteuid};
+use rustix::process::{Pid, Signal, geteuid, kill_process};
 use support::place::Place;
 use support::process::Process;
 use support::program::{self, Server};
@@ -499,6 +499,96 @@ fn a_file_that_may_grow_no_more_does_not_end_serve() {
         count += 1;
     }
     assert_eq!(server.finish()["connections"], count);
+}
+
+#[test]
+fn connect_ends_when_whoever_reads_its_output_has_left() {
+    use std::io::{BufRead, BufReader};
+    use std::process::Stdio;
+
+    let server = Server::start(&[Wire::WebSocket], &[]);
+    let mut command =
+        program::heartwheel(&["connect", &server.url(Wire::WebSocket), "--interval=50ms"]);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    let mut client = command.spawn().unwrap();
+    // As `head -n1`.
+    let mut first = String::new();
+    BufReader::new(client.stdout.take().unwrap())
+        .read_line(&mut first)
+        .unwrap();
+    assert!(first.starts_with("ws://"), "{first}");
+    // Its input is at an end, and nothing else would end it.
+    let (_, record) = server.wait_closed();
+    record.assert_end("peer_closed", true);
+    assert_eq!(client.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn an_attempt_that_we_end_ourselves_has_not_failed() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("ws://{}", silent.local_addr().unwrap());
+    let mut client = program::start(&["connect", &url, "--json"]);
+    // The opening handshake is under way.
+    let _unanswered = silent.accept().unwrap();
+    client.signal(Signal::INT);
+    assert_eq!(client.wait_exit().code(), Some(0));
+    let summary = client.wait_for("summary", |line| line.event("summary").cloned());
+    assert_eq!(summary["failed"], 0, "{summary}");
+    assert!(client.find(|line| line.event("failed").map(drop)).is_none());
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn lines_keep_to_a_terminal_that_is_resized() {
+    use std::fs::File;
+    use std::io::Read;
+
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    use rustix::termios::{Winsize, tcsetwinsize};
+
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&terminal).unwrap();
+    unlockpt(&terminal).unwrap();
+    let resize = |columns| {
+        let size = Winsize {
+            ws_row: 24,
+            ws_col: columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        tcsetwinsize(&terminal, size).unwrap();
+    };
+    resize(200);
+    let path = ptsname(&terminal, Vec::new())
+        .unwrap()
+        .into_string()
+        .unwrap();
+    let line = || File::options().read(true).write(true).open(&path).unwrap();
+    let server = Server::start(&[Wire::Line], &[]);
+    let mut command = program::heartwheel(&["connect", &server.url(Wire::Line)]);
+    command.stdin(line()).stdout(line()).stderr(line());
+    let mut client = command.spawn().unwrap();
+    drop(command);
+    server.wait_first_open();
+    resize(70);
+    kill_process(Pid::from_child(&client), Signal::INT).unwrap();
+    assert_eq!(client.wait().unwrap().code(), Some(0));
+    let mut shown = Vec::new();
+    // At its end a terminal fails instead.
+    let _hung_up = File::from(terminal).read_to_end(&mut shown);
+    let shown = String::from_utf8(shown).unwrap();
+    let ends: Vec<_> = shown
+        .lines()
+        .skip_while(|line| !line.starts_with("closed"))
+        .collect();
+    assert!(ends.len() > 4, "{shown}");
+    assert!(
+        ends.iter().all(|line| line.trim_end().len() <= 70),
+        "{shown}"
+    );
 }
 
 // Signals.

@@ -33,9 +33,9 @@ use crate::{FAILED, Failure, UNREACHABLE, start_logging};
 /// Lines from standard input are sent, messages are printed. Pings go out every 5s and a server that is
 /// silent for 12.5s is given up, unless flags say otherwise; on tcp+raw there are no pings, and silence
 /// is borne. While more than 1 MiB of output waits for its reader nothing is read from the server, so no
-/// message is lost. Ctrl-C closes in good order and sums up. Exit codes: 0 after a normal end, 1 if the
-/// connection failed or was cut within a message, 2 for a bad command line, 3 if the server could not be
-/// reached.
+/// message is lost. Ctrl-C closes in good order and sums up, and so does a reader of the output that
+/// leaves. Exit codes: 0 after a normal end, 1 if the connection failed or was cut within a message, 2
+/// for a bad command line, 3 if the server could not be reached.
 #[derive(Debug, Args)]
 pub(crate) struct ConnectArgs {
     /// ws://HOST:PORT/PATH, tcp://HOST:PORT (text lines), tcp+binary://HOST:PORT or tcp+raw://HOST:PORT
@@ -134,6 +134,11 @@ pub(crate) fn run(args: &ConnectArgs) -> Result<ExitCode, Failure> {
         is_unsent: false,
         ending: Ending::No,
     };
+    let remote = reactor.remote();
+    session.output.stream().wake_when_left(move || {
+        // Full means that the loop is called anyway, and gone that it is over.
+        remote.notify(LEFT).ok();
+    });
     let began = Instant::now();
     let is_kept = |_: &Reactor<_>, _: &_| false;
     signals::run(&mut reactor, &mut session, is_kept, |session| {
@@ -531,6 +536,8 @@ impl Handler for Session {
                     .number("status", code)
                     .quoted("to", &to.to_string()),
             ),
+            // We have ended it ourselves.
+            ClientEvent::Failed { .. } if self.ending != Ending::No => {}
             ClientEvent::Failed { error } => {
                 self.last = Outcome::of_attempt(&error);
                 self.count_failure(&error);
@@ -584,7 +591,11 @@ impl Handler for Session {
     }
 
     fn on_notify(&mut self, cx: &mut Context<'_, ()>, _: u64) {
-        // Whatever the word: one of the two may not have found room.
+        // Whatever the word: one of them may not have found room.
+        if self.ending == Ending::No && self.output.stream().is_left() {
+            // As `head` and `grep -m1` do: who asked has heard enough.
+            return self.end(cx);
+        }
         self.send_input(cx);
         self.keep_pace(cx);
     }
@@ -644,6 +655,7 @@ const MUCH: usize = 1024 * 1024;
 /// Words for the loop: there is a line to send, and there is room for output again.
 const TYPED: u64 = 0;
 const CAUGHT_UP: u64 = 1;
+const LEFT: u64 = 2;
 
 /// Time that a reader who stands still is given where nobody asked us to end.
 const PATIENCE: Duration = Duration::from_secs(60);

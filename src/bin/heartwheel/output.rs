@@ -17,8 +17,8 @@ use crate::text::LongText;
 #[derive(Debug)]
 pub(crate) struct Output {
     form: Form,
-    /// Columns to keep to, on a terminal.
-    width: Option<usize>,
+    /// Lines keep to the columns that the terminal has as each is written: it may be resized.
+    is_terminal: bool,
     lines: String,
     /// How many these are.
     count: u64,
@@ -51,7 +51,7 @@ impl Output {
     pub(crate) fn start(form: Form) -> Result<Self, Failure> {
         let stream = Stream::start(kind(form), rustix::stdio::stdout()).map_err(no_thread)?;
         Ok(Self {
-            width: io::stdout().is_terminal().then(terminal_width),
+            is_terminal: io::stdout().is_terminal(),
             ..Self::over(form, stream)
         })
     }
@@ -66,7 +66,7 @@ impl Output {
     fn over(form: Form, stream: Stream) -> Self {
         Self {
             form,
-            width: None,
+            is_terminal: false,
             lines: String::new(),
             count: 0,
             stream,
@@ -152,7 +152,8 @@ impl Output {
     }
 
     fn write(&mut self, record: &Record) {
-        write_record(self.form, self.width, record, &mut self.lines);
+        let width = self.is_terminal.then(terminal_width);
+        write_record(self.form, width, record, &mut self.lines);
     }
 }
 

@@ -68,6 +68,10 @@ struct State {
     progress: Instant,
     /// Called once there is room.
     waker: Option<Box<dyn FnOnce() + Send>>,
+    /// The reader has left, as `head` does when it has enough.
+    is_left: bool,
+    /// Called then.
+    farewell: Option<Box<dyn FnOnce() + Send>>,
 }
 
 /// What waits in one piece.
@@ -98,6 +102,8 @@ impl Stream {
                 is_last_moment: false,
                 progress: Instant::now(),
                 waker: None,
+                is_left: false,
+                farewell: None,
             }),
             work: Condvar::new(),
             rest: Condvar::new(),
@@ -184,6 +190,22 @@ impl Stream {
         } else {
             state.waker = Some(Box::new(waker));
         }
+    }
+
+    /// Has this called, from another thread, once the reader of a pipe has left.
+    pub(crate) fn wake_when_left(&self, farewell: impl FnOnce() + Send + 'static) {
+        let mut state = self.0.lock();
+        if state.is_left {
+            drop(state);
+            farewell();
+        } else {
+            state.farewell = Some(Box::new(farewell));
+        }
+    }
+
+    /// Says whether the reader of a pipe has left.
+    pub(crate) fn is_left(&self) -> bool {
+        self.0.lock().is_left
     }
 
     /// Waits until all is written, but not for a reader that stands still: no longer than `patience`
@@ -386,17 +408,19 @@ impl<W: Write> Writer<W> {
     }
 
     fn give_up(&self, error: &io::Error) {
-        let waker = {
+        let (waker, farewell) = {
             let mut state = self.shared.lock();
             state.is_gone = true;
+            state.is_left = error.kind() == ErrorKind::BrokenPipe;
             state.waiting = VecDeque::new();
             (state.lines, state.texts) = (0, 0);
             (state.dropped, state.is_dropping) = (0, false);
             self.shared.rest.notify_all();
-            state.waker.take()
+            let farewell = state.farewell.take().filter(|_| state.is_left);
+            (state.waker.take(), farewell)
         };
-        if let Some(waker) = waker {
-            waker();
+        for call in [waker, farewell].into_iter().flatten() {
+            call();
         }
         if let Some(name) = self.shared.kind.name {
             log::info!("{name} is gone ({error}); events are no longer written");
