@@ -1,8 +1,8 @@
 //! More connections than anybody needs.
 
 use std::collections::VecDeque;
-use std::io::Write;
-use std::net::{IpAddr, Ipv4Addr, Shutdown};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, TcpStream};
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -234,82 +234,76 @@ fn f24_beats_stay_on_time_and_a_place_is_taken_soon_after_a_close() {
     let interval = Duration::from_millis(200);
     let mut limited = Command::new("prlimit");
     limited.arg("--nofile=150:150");
-    let args = [
-        "--interval",
-        "200ms",
-        "--timeout",
-        "60s",
-        "--ping-slack",
-        "off",
-    ];
+    let times = ["--interval", "200ms", "--timeout", "60s"];
+    let args = [&times[..], &["--ping-slack", "off"]].concat();
     let server = Server::start_under(limited, &[Line], &args);
     let (port, pid) = (server.port(Line), server.process().pid());
-    let mut held: Vec<_> = (0..5).map(|_| RawPeer::connect(Line, port)).collect();
+    let held: Vec<_> = (0..5).map(|_| RawPeer::connect(Line, port)).collect();
     for peer in &held {
         server.wait_open(peer.local_port());
     }
-    let crowd: Vec<_> = (0..300).map(|_| RawPeer::connect(Line, port)).collect();
-    server.process().wait_logged("the pause", |line| {
-        line.text.contains("pauses: ").then_some(())
-    });
-    // Whatever the server has no room for waits in the kernel's queue, in the order of its coming.
-    let is_open = |peer: &RawPeer| {
-        server
-            .process()
-            .find(|line| {
-                let peer_addr = line.event("open")?["peer"].as_str()?;
-                (peer_addr == peer.local_addr().to_string()).then_some(())
-            })
-            .is_some()
-    };
+    let mut crowd: VecDeque<_> = std::iter::from_fn(|| newcomer(port)).collect();
+    assert!(crowd.len() < 150, "{} were let in", crowd.len());
 
-    // Those who were there before beat on.
-    let beating: Vec<_> = held
-        .drain(..)
-        .map(|mut peer| {
-            thread::spawn(move || {
-                let mut at = Vec::new();
-                while at.len() <= BEATS {
-                    match peer.next() {
-                        Arrival::Ping(token) => {
-                            at.push(Instant::now());
-                            peer.send_pong(&token);
-                        }
-                        other => panic!("{other:?} instead of a ping"),
+    // Those who were there before beat on, while others knock.
+    let beating = held.into_iter().map(|mut peer| {
+        thread::spawn(move || {
+            let mut at = Vec::new();
+            while at.len() <= BEATS {
+                match peer.next() {
+                    Arrival::Ping(token) => {
+                        at.push(Instant::now());
+                        peer.send_pong(&token);
                     }
+                    other => panic!("{other:?} instead of a ping"),
                 }
-                (at, peer)
-            })
+            }
+            at
         })
-        .collect();
+    });
+    let beating: Vec<_> = beating.collect();
+    while beating.iter().any(|beats| !beats.is_finished()) {
+        crowd.extend(newcomer(port));
+        thread::sleep(Duration::from_millis(5));
+    }
     let mut off = Vec::new();
     for beats in beating {
-        let (at, peer) = beats.join().unwrap();
+        let at = beats.join().unwrap();
         let gaps = at.windows(2).map(|pair| pair[1] - pair[0]);
         off.extend(gaps.map(|gap| gap.abs_diff(interval)));
-        held.push(peer);
     }
     off.sort_unstable();
     let middle = off[off.len() / 2];
     // A rest that held them up would take a tenth of a second each time.
     assert!(middle <= interval / 4, "off by {off:?}");
 
+    // They have left with that, so that there are places again.
+    crowd.extend(std::iter::from_fn(|| newcomer(port)));
     let mut places = Vec::new();
-    let mut waiting = VecDeque::from(crowd);
-    while waiting.front().is_some_and(is_open) {
-        held.extend(waiting.pop_front());
-    }
     for _ in 0..TRIES {
-        let mut next = waiting.pop_front().unwrap();
-        assert!(!is_open(&next), "it was to wait");
         let (began, wait) = (Instant::now(), delayed(pid));
-        drop(held.pop());
-        next.send_ping(b"");
-        while next.next() != Arrival::Pong {}
+        drop(crowd.pop_front());
+        let next = std::iter::repeat_with(|| newcomer(port)).flatten().next();
         places.push(began.elapsed().saturating_sub(delayed(pid) - wait));
-        held.push(next);
+        crowd.extend(next);
     }
     places.sort_unstable();
     let middle = places[TRIES / 2];
     assert!(middle <= Duration::from_millis(200), "{places:?}");
+}
+
+/// Connects, and returns the connection if it is let in: then its ping is answered.
+fn newcomer(port: u16) -> Option<TcpStream> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    // It may have been told already that there is no room.
+    let _over = stream.write_all(b"PING\n");
+    let mut answer = [0; 5];
+    match stream.read_exact(&mut answer) {
+        Ok(()) => (&answer == b"PONG\n" || &answer == b"PING\n").then_some(stream),
+        Err(error) => {
+            assert_ne!(error.kind(), ErrorKind::WouldBlock, "neither in nor out");
+            None
+        }
+    }
 }
