@@ -59,7 +59,7 @@
 //! | feature | adds | packages |
 //! | --- | --- | --- |
 //! | none of them | the reactor with the line, binary, raw and own wires; system backlog, no resets: a peer judged dead is told by a plain close | mio, slab, log |
-//! | `websocket` (default) | RFC 6455, server and client, and plain HTTP answers | httparse, sha1, base64, rand, simdutf8 |
+//! | `websocket` (default) | RFC 6455, server and client, and plain HTTP answers | httparse, httpdate, sha1, base64, rand, simdutf8 |
 //! | `sockets` (default) | a backlog of 4096, resets for dead peers, socket options that accepted connections inherit, the kernel's figures at a verdict, a look at how long the machine slept (Linux) | libc, rustix, socket2 |
 //! | `cli` (default) | the program `heartwheel` | clap and others |
 
