@@ -1,6 +1,6 @@
 //! What the kernel knows of a socket: read at a verdict, which is rare.
 //!
-//! The one module with `unsafe` in it: no safe wrapper of `TCP_INFO` and `TIOCOUTQ` is at hand.
+//! The library's one module with `unsafe` in it: no safe wrapper of `TCP_INFO` and `TIOCOUTQ` is at hand.
 
 use mio::net::TcpStream;
 
