@@ -160,7 +160,7 @@ impl<D: Default> Core<D> {
         match self.judge(key, peer, marks, room) {
             Ok(is_crowded) => {
                 if is_crowded {
-                    self.make_way(peer.ip());
+                    self.make_way(handler, peer.ip());
                 }
             }
             Err(refusal) => {
@@ -201,9 +201,9 @@ impl<D: Default> Core<D> {
     }
 
     /// Ends the oldest opening handshake of an address, for a newer one takes its place: who only waits
-    /// must not keep out who goes on. Where all of them are in other loops nobody has to go; each of those
-    /// may have one more for that.
-    fn make_way(&mut self, ip: IpAddr) {
+    /// must not keep out who goes on. Whose bytes only we have not come to yet is read first. Where all of
+    /// them are in other loops nobody has to go; each of those may have one more for that.
+    fn make_way<H: Handler<Data = D>>(&mut self, handler: &mut H, ip: IpAddr) {
         let today = self.today();
         let (conns, names) = (&self.conns, self.names);
         let waits = |id| Self::is_half_open(conns, names, id);
@@ -212,10 +212,22 @@ impl<D: Default> Core<D> {
         };
         let key = id.index();
         let conn = &mut self.conns[key];
+        if conn.session.phase() == Phase::Handshaking && conn.has_waiting_bytes() {
+            conn.ready.insert(Ready::Readable);
+            self.read(handler, id);
+            if !Self::is_half_open(&self.conns, self.names, id) {
+                return;
+            }
+        }
+        let conn = &mut self.conns[key];
         if conn.session.phase() == Phase::Handshaking {
             Refusal::HalfOpen.tell(&conn.socket, conn.session.wire(), &today);
             let reason = Refusal::HalfOpen.reason();
             conn.session.turn_away(&mut self.env, self.now, reason);
+            // Many may wait to be reaped, and none needs what it has said.
+            let mut ring = conn.session.take_input(&mut self.env);
+            ring.consume(ring.len());
+            conn.session.put_input(&mut self.env, ring);
         } else {
             // It has its answer, and has yet to go.
             conn.session.end(self.now, Cause::Refused, None);
@@ -434,6 +446,55 @@ mod tests {
     use super::*;
     use crate::config::{AdmissionConfig, ReactorConfig};
     use crate::reactor::{Group, ListenerConfig, Reactor, WireFactory};
+
+    /// Counts who opens.
+    #[cfg(feature = "websocket")]
+    struct Opened(usize);
+
+    #[cfg(feature = "websocket")]
+    impl Handler for Opened {
+        type Data = ();
+
+        fn on_open(&mut self, _: &mut Context<'_, ()>, _: ConnId) {
+            self.0 += 1;
+        }
+    }
+
+    /// All of them come in one batch, each with its request right behind it.
+    #[cfg(feature = "websocket")]
+    #[test]
+    fn whose_request_lies_unread_makes_no_way() {
+        use std::io::Write;
+        use std::time::Duration;
+
+        let mut reactor = Reactor::<()>::new(ReactorConfig::default()).expect("a selector");
+        let config = ListenerConfig {
+            admission: AdmissionConfig {
+                half_open_per_address: Some(2),
+                ..AdmissionConfig::default()
+            },
+            ..ListenerConfig::new(([127, 0, 0, 1], 0).into(), WireFactory::WebSocket)
+        };
+        let listener = reactor.listen(config).expect("a free port");
+        let addr = reactor.local_addr(listener).expect("it listens");
+        let request = format!(
+            "GET / HTTP/1.1\r\nHost: {addr}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        );
+        let clients = [(); 5].map(|()| {
+            let mut client = std::net::TcpStream::connect(addr).expect("it listens");
+            client.write_all(request.as_bytes()).expect("it has room");
+            client
+        });
+        let mut opened = Opened(0);
+        for _ in 0..10 {
+            let limit = Some(Duration::from_millis(20));
+            reactor
+                .turn(&mut opened, limit)
+                .expect("the selector works");
+        }
+        assert_eq!((opened.0, reactor.stats().rejected), (clients.len(), 0));
+    }
 
     #[test]
     fn a_place_of_an_address_is_taken_before_another_loop_judges() {

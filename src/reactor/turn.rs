@@ -295,7 +295,7 @@ impl<D: Default> Core<D> {
     /// Reads a connection until it would block, or until its budget for this turn, bytes or time, is
     /// used up; then writes what that has set off. The clock is read after each read, for a proof of life
     /// is stamped no earlier, and after the callbacks.
-    fn read<H: Handler<Data = D>>(&mut self, handler: &mut H, id: ConnId) {
+    pub(super) fn read<H: Handler<Data = D>>(&mut self, handler: &mut H, id: ConnId) {
         let key = id.index();
         self.in_hand = Some(id);
         let mut ring = self.conns[key].session.take_input(&mut self.env);
