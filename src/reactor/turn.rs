@@ -504,6 +504,9 @@ impl<D: Default> Core<D> {
             // Its answer bears a date.
             self.date();
         }
+        if self.conns[key].session.is_overdue(&self.env, self.now) {
+            self.read_once_more(handler, id);
+        }
         for _ in 0..STEPS {
             let conn = &mut self.conns[key];
             if conn.marks.has(Mark::Doomed) {
@@ -904,3 +907,105 @@ const LONGEST_BACKLOG: Micros = Micros::from_secs(1);
 
 /// Turns in a row that may put expiries off.
 const DEFERRED: u32 = 8;
+
+#[cfg(all(test, feature = "websocket"))]
+mod tests {
+    use std::io::Write;
+    use std::net::TcpStream;
+
+    use super::*;
+    use crate::config::ReactorConfig;
+    use crate::reactor::{ListenerConfig, Reactor, WireFactory};
+
+    /// Keeps the causes of ends, opened or not.
+    #[derive(Default)]
+    struct Ends(Vec<(Cause, bool)>);
+
+    impl Handler for Ends {
+        type Data = ();
+
+        fn on_close(&mut self, _: &mut Context<'_, ()>, closed: Closed<'_, ()>) {
+            self.0.push((closed.evidence.cause, closed.evidence.clean));
+        }
+    }
+
+    const SHORT: Duration = Duration::from_millis(50);
+
+    /// Accepts one, which has said nothing yet.
+    fn accepted(change: impl FnOnce(&mut ListenerConfig)) -> (Reactor<()>, ConnId, TcpStream) {
+        let mut reactor = Reactor::new(ReactorConfig::default()).expect("a selector");
+        let mut config = ListenerConfig::new(([127, 0, 0, 1], 0).into(), WireFactory::WebSocket);
+        change(&mut config);
+        let listener = reactor.listen(config).expect("a free port");
+        let addr = reactor.local_addr(listener).expect("it listens");
+        let peer = TcpStream::connect(addr).expect("it listens");
+        while reactor.is_empty() {
+            turn(&mut reactor, &mut Ends::default());
+        }
+        let (key, conn) = reactor.core.conns.iter().next().expect("it is in");
+        let id = conn.id(key, reactor.core.names);
+        (reactor, id, peer)
+    }
+
+    fn turn(reactor: &mut Reactor<()>, ends: &mut Ends) {
+        reactor.turn(ends, Some(SHORT)).expect("the selector works");
+    }
+
+    fn shake_hands(mut peer: &TcpStream) {
+        let request = "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n\
+                       Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+                       Sec-WebSocket-Version: 13\r\n\r\n";
+        peer.write_all(request.as_bytes()).expect("it has room");
+    }
+
+    fn opened(change: impl FnOnce(&mut ListenerConfig)) -> (Reactor<()>, ConnId, TcpStream) {
+        let (mut reactor, id, peer) = accepted(change);
+        shake_hands(&peer);
+        while reactor.core.conns[id.index()].session.phase() != Phase::Open {
+            turn(&mut reactor, &mut Ends::default());
+        }
+        (reactor, id, peer)
+    }
+
+    /// Handles a deadline that is over, though nothing has been read since.
+    fn expire(core: &mut Core<()>, ends: &mut Ends, id: ConnId) {
+        core.set_now(Moment::on_time(core.now.at + Micros::from_secs(60)));
+        assert!(
+            core.conns[id.index()]
+                .session
+                .is_overdue(&core.env, core.now)
+        );
+        core.handle_expiry(ends, id);
+    }
+
+    #[test]
+    fn a_request_that_lies_unread_is_in_time() {
+        let (mut reactor, id, peer) = accepted(|_| {});
+        shake_hands(&peer);
+        expire(&mut reactor.core, &mut Ends::default(), id);
+        assert_eq!(reactor.core.conns[id.index()].session.phase(), Phase::Open);
+    }
+
+    #[test]
+    fn a_goodbye_that_lies_unread_is_in_time() {
+        let (mut reactor, id, mut peer) = opened(|_| {});
+        let mut ends = Ends::default();
+        reactor.context().close(id, CloseCode::NORMAL, "");
+        reactor.core.flush_dirty();
+        peer.write_all(&[0x88, 0x80, 0, 0, 0, 0])
+            .expect("it has room");
+        expire(&mut reactor.core, &mut ends, id);
+        turn(&mut reactor, &mut ends);
+        assert_eq!(ends.0, [(Cause::LocalClose, true)]);
+    }
+
+    #[test]
+    fn a_message_that_lies_unread_is_in_time() {
+        let (mut reactor, id, mut peer) =
+            opened(|config| config.heartbeat.app_idle = Some(Duration::from_secs(10)));
+        peer.write_all(&[0x81, 0x80, 0, 0, 0, 0])
+            .expect("it has room");
+        expire(&mut reactor.core, &mut Ends::default(), id);
+        assert_eq!(reactor.core.conns[id.index()].session.phase(), Phase::Open);
+    }
+}
