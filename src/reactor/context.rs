@@ -135,8 +135,10 @@ impl<'a, D> Context<'a, D> {
     pub fn resume(&mut self, id: ConnId) {
         self.with(id, |core, key| {
             let conn = &mut core.conns[key];
-            if conn.session.is_paused() {
-                conn.session.handle_resume(core.now);
+            let was_paused = conn.session.is_paused();
+            // A pause from before the opening begins with it, unless it is taken back.
+            conn.session.handle_resume(core.now);
+            if was_paused {
                 conn.ready.insert(Ready::Readable);
                 core.carry(key);
             }

@@ -915,7 +915,7 @@ mod tests {
 
     use super::*;
     use crate::config::ReactorConfig;
-    use crate::reactor::{ListenerConfig, Reactor, WireFactory};
+    use crate::reactor::{ListenerConfig, Offer, Reactor, Rejection, Welcome, WireFactory};
 
     /// Keeps the causes of ends, opened or not.
     #[derive(Default)]
@@ -1007,5 +1007,42 @@ mod tests {
             .expect("it has room");
         expire(&mut reactor.core, &mut Ends::default(), id);
         assert_eq!(reactor.core.conns[id.index()].session.phase(), Phase::Open);
+    }
+
+    #[test]
+    fn a_pause_taken_back_before_the_opening_is_none() {
+        struct Pauses(usize);
+        impl Handler for Pauses {
+            type Data = ();
+
+            fn on_accept(
+                &mut self,
+                cx: &mut Context<'_, ()>,
+                offer: &Offer<'_>,
+            ) -> Result<Welcome<()>, Rejection> {
+                cx.pause(offer.id);
+                cx.resume(offer.id);
+                Ok(Welcome::default())
+            }
+
+            fn on_message(&mut self, _: &mut Context<'_, ()>, _: ConnId, _: Message<'_>) {
+                self.0 += 1;
+            }
+        }
+
+        let (mut reactor, _, mut peer) = accepted(|_| {});
+        shake_hands(&peer);
+        let mut pauses = Pauses(0);
+        reactor
+            .turn(&mut pauses, Some(SHORT))
+            .expect("the selector works");
+        peer.write_all(&[0x81, 0x80, 0, 0, 0, 0])
+            .expect("it has room");
+        for _ in 0..5 {
+            reactor
+                .turn(&mut pauses, Some(SHORT))
+                .expect("the selector works");
+        }
+        assert_eq!(pauses.0, 1);
     }
 }
