@@ -51,9 +51,21 @@ impl<D: Default> Core<D> {
         }
     }
 
+    /// Says how many one listener may take in this turn. Where more have ended than the last turn could
+    /// let go of, only half as many as it did: each that comes may make another one go, and what has
+    /// ended holds its memory until then.
+    fn accept_budget(&self) -> usize {
+        let budget = self.config.accept_budget;
+        if self.doomed.is_empty() {
+            return budget;
+        }
+        let share = self.reaped / 2 / self.listeners.len();
+        share.clamp(1, budget)
+    }
+
     fn accept_from<H: Handler<Data = D>>(&mut self, handler: &mut H, key: usize) {
         let room = self.group.room(self.config.max_connections);
-        for _ in 0..self.config.accept_budget {
+        for _ in 0..self.accept_budget() {
             match accept(&self.listeners[key].socket) {
                 Ok((socket, peer)) => self.admit(handler, key, socket, peer, room),
                 Err(error) if error.raw_os_error().is_some_and(socket::lacks_descriptors) => {
@@ -494,6 +506,28 @@ mod tests {
                 .expect("the selector works");
         }
         assert_eq!((opened.0, reactor.stats().rejected), (clients.len(), 0));
+    }
+
+    /// What has ended and is not reaped yet still holds its memory.
+    #[test]
+    fn no_more_come_than_the_turns_can_let_go_of() {
+        let mut reactor = Reactor::<()>::new(ReactorConfig::default()).expect("a selector");
+        let config = |wire| ListenerConfig::new(([127, 0, 0, 1], 0).into(), wire);
+        reactor
+            .listen(config(WireFactory::Line))
+            .expect("a free port");
+        let core = &mut reactor.core;
+        assert_eq!(core.accept_budget(), core.config.accept_budget);
+        core.doomed.push_back(0);
+        for (reaped, budget) in [(0, 1), (20, 10), (10_000, core.config.accept_budget)] {
+            core.reaped = reaped;
+            assert_eq!(core.accept_budget(), budget, "{reaped} were reaped");
+        }
+        reactor
+            .listen(config(WireFactory::Raw))
+            .expect("a free port");
+        reactor.core.reaped = 20;
+        assert_eq!(reactor.core.accept_budget(), 5);
     }
 
     #[test]

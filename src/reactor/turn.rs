@@ -103,6 +103,7 @@ impl<D: Default> Core<D> {
             turn.ended += self.reap_doomed(handler, REAPED - turn.ended, ends);
             self.report_room(handler);
         }
+        self.reaped = turn.ended;
         if self.stopping {
             turn.ended += self.end_all(handler);
         }
