@@ -12,6 +12,8 @@ pub(super) struct Drain {
     closed: u64,
     /// Slot to look at next.
     pub(super) cursor: usize,
+    /// The window is over, and the last look at all slots has begun.
+    is_last: bool,
 }
 
 impl Drain {
@@ -27,6 +29,15 @@ impl Drain {
             per_second: even.max(LEAST_PER_SECOND),
             closed: 0,
             cursor: 0,
+            is_last: false,
+        }
+    }
+
+    /// Begins the last look at all slots, once.
+    pub(super) fn begin_last(&mut self) {
+        if !self.is_last {
+            self.is_last = true;
+            self.cursor = 0;
         }
     }
 

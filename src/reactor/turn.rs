@@ -619,7 +619,7 @@ impl<D: Default> Core<D> {
             drain.due(self.now.at)
         };
         if is_over {
-            drain.cursor = 0;
+            drain.begin_last();
         }
         while due > 0 && drain.cursor < self.conns.capacity() {
             let key = drain.cursor;
