@@ -1,6 +1,7 @@
 //! Control frames: too many, wrong ones, and at the wrong time.
 
 use std::io::Write;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -298,18 +299,27 @@ fn f19_f20_pings_after_our_close_are_owed_nothing_and_buy_no_time() {
     Victim::start(&[WebSocket], &args).withstands(4 * MIB, |victim| {
         let mut peer = victim.open(WebSocket);
         let mut stream = peer.stream().try_clone().unwrap();
-        // A peer that talks on, but never answers the goodbye.
+        // A peer that talks on, but never answers the goodbye. Until then only pings, which do not make it
+        // less idle.
+        let is_told = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&is_told);
         let talker = thread::spawn(move || {
-            let talk = [ping(WebSocket, b"still here"), masked_frame(0x01, b"and")].concat();
-            let more = [ping(WebSocket, b"still here"), masked_frame(0x00, b"on")].concat();
-            let mut next = &talk;
+            let pings = ping(WebSocket, b"still here");
+            let begin = [&pings[..], &masked_frame(0x01, b"and")].concat();
+            let go_on = [&pings[..], &masked_frame(0x00, b"on")].concat();
+            let mut next = &pings;
             while stream.write_all(next).is_ok() {
-                next = &more;
+                next = match told.load(Ordering::Acquire) {
+                    false => &pings,
+                    true if *next == pings => &begin,
+                    true => &go_on,
+                };
                 thread::sleep(Duration::from_millis(20));
             }
         });
         let goodbye = std::iter::repeat_with(|| peer.next()).find(|next| *next != Arrival::Pong);
         assert_eq!(goodbye, Some(Arrival::Close(Some(1000))));
+        is_told.store(true, Ordering::Release);
         let end = peer.next();
         assert!(matches!(end, Arrival::Eof | Arrival::Reset), "{end:?}");
         talker.join().unwrap();

@@ -92,9 +92,10 @@ fn s9110_6_6_1_a_refusal_before_the_request_bears_it_too() {
             ..AdmissionConfig::default()
         };
     });
-    let _first = server.dial();
-    let mut second = server.dial();
-    let (answer, _) = server.turning.read_to_end(&mut second);
+    // The oldest makes way.
+    let mut first = server.dial();
+    let _second = server.dial();
+    let (answer, _) = server.turning.read_to_end(&mut first);
     let answer = String::from_utf8(answer).unwrap();
     assert!(
         answer.starts_with("HTTP/1.1 4") || answer.starts_with("HTTP/1.1 5"),

@@ -114,7 +114,7 @@ fn are_told_of_a_message_too_big(client: Client) {
     assert!(reason.contains("65536"), "{reason}");
     let (_, record) = server.wait_closed();
     assert_eq!(record.cause(), "message_too_big", "{}", record.0);
-    assert_close(&record, 1009, "");
+    assert_close(&record, 1009, &reason);
 }
 
 fn end_uncleanly_once_killed(client: Client) {

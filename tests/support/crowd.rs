@@ -198,11 +198,19 @@ fn hold(mut members: Vec<Member>, shared: &Shared) {
 
 /// Both ends of all connections need a descriptor, and some systems start with 1024.
 pub(crate) fn raise_descriptor_limit(connections: usize) {
-    let open = fs::read_dir("/proc/self/fd").unwrap().count();
     let limit = getrlimit(Resource::Nofile);
-    // Other tests of this process, which run at the same time, have enough in what all may take.
     let most = limit.maximum.unwrap_or(u64::MAX);
-    let enough = ((open + connections) as u64 + 200).max(4_096.min(most));
+    let all = || {
+        let open = fs::read_dir("/proc/self/fd").unwrap().count();
+        (open + connections) as u64 + 200
+    };
+    // Those of the test before may still be about to close.
+    let patience = Instant::now() + PATIENCE;
+    while all() > most && Instant::now() < patience {
+        thread::sleep(GLANCE);
+    }
+    // Other tests of this process, which run at the same time, have enough in what all may take.
+    let enough = all().max(4_096.min(most));
     if limit.current.is_some_and(|current| current < enough) {
         let raised = Rlimit {
             current: Some(enough),
