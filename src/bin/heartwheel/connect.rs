@@ -382,9 +382,16 @@ impl Session {
                 ),
         );
         let (ending, signals, began) = (self.ending, &mut self.signals, Instant::now());
-        // Who has not asked us to end gets all of what came, however slowly he reads.
+        // Who has not asked us to end gets all of what came, however slowly he reads. Who asks only now, as
+        // the connection has just ended by itself, still gets what one who reads takes in a moment.
+        let mut asked = None;
         let is_worth = || match ending {
-            Ending::No => !signals.is_asked(),
+            Ending::No => {
+                if asked.is_none() && signals.is_asked() {
+                    asked = Some(Instant::now());
+                }
+                asked.is_none_or(|at: Instant| at.elapsed() < LAST_MOMENT)
+            }
             Ending::InGoodOrder | Ending::AtOnce => began.elapsed() < LAST_MOMENTS,
         };
         // What came is not lost to one who pauses; our own last words are.
