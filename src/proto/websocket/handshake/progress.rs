@@ -7,7 +7,7 @@ use crate::proto::websocket::handshake::HeadLimits;
 ///
 /// Parsing begins at the front. To parse whenever something has come would let a peer that sends single
 /// bytes take 8192 looks at a head of 8 KiB. So a look is worth it when the head may be whole, when its
-/// first line is, and else only when there are [`STEP`] bytes more than at the last one: what is wrong is
+/// first line is, and else only when there are 64 bytes more than at the last one: what is wrong is
 /// still found long before the head's end.
 ///
 /// What is over and done with in front of the head (empty lines before a request, interim responses) is to be
