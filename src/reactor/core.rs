@@ -711,6 +711,15 @@ mod tests {
         (reactor, peers)
     }
 
+    fn end_each(core: &mut Core<()>, ids: &[ConnId]) {
+        for id in ids {
+            let conn = &mut core.conns[id.index()];
+            conn.session
+                .end(core.now, crate::close::Cause::WriteStalled, None);
+            core.mark_dirty(id.index());
+        }
+    }
+
     fn turn_until(reactor: &mut Reactor, ends: &mut Ends, done: impl Fn(&Reactor, &Ends) -> bool) {
         let deadline = std::time::Instant::now() + Duration::from_secs(60);
         while !done(reactor, ends) {
@@ -729,13 +738,7 @@ mod tests {
         const COUNT: usize = 600;
         let (mut reactor, peers) = with_peers(ReactorConfig::default(), COUNT, |_| {});
         let ids: Vec<_> = reactor.context().connections().collect();
-        for &id in &ids {
-            let core = &mut reactor.core;
-            let conn = &mut core.conns[id.index()];
-            conn.session
-                .end(core.now, crate::close::Cause::WriteStalled, None);
-            core.mark_dirty(id.index());
-        }
+        end_each(&mut reactor.core, &ids);
         let mut ends = Ends::default();
         let mut turns = 0;
         while ends.0.len() < COUNT {
@@ -780,13 +783,7 @@ mod tests {
             let text = crate::proto::message::Message::binary(&long);
             reactor.context().send(id, text).expect("there is room");
         }
-        for &id in &ids {
-            let core = &mut reactor.core;
-            let conn = &mut core.conns[id.index()];
-            conn.session
-                .end(core.now, crate::close::Cause::WriteStalled, None);
-            core.mark_dirty(id.index());
-        }
+        end_each(&mut reactor.core, &ids);
         let mut ends = Ends::default();
         let mut turns = 0;
         while ends.0.len() < COUNT || reactor.core.env.pool.has_waste() {
