@@ -112,7 +112,8 @@ pub struct HeartbeatConfig {
     /// Time without progress of a message of the application, either way, after which we close. Bytes of
     /// an unfinished message that are read are progress, and bytes of messages that the kernel accepts;
     /// heartbeats are not. On a raw wire every byte is the application's, and on an own one every byte
-    /// of an unfinished frame. Default off.
+    /// of an unfinished frame. While reading is paused nobody is idle, and the time starts over when it
+    /// goes on. Default off.
     pub app_idle: Option<Duration>,
     /// Age at which we close, spread by ±10 % over connections. What is queued leaves first, as for
     /// `close_total`. Default off.

@@ -177,8 +177,8 @@ impl Part {
 #[derive(Debug)]
 struct Rare {
     codec: Option<Box<Box<dyn Codec>>>,
-    /// Last progress of a message of the application, either way, or when the limit on it was set, real
-    /// time.
+    /// Last progress of a message of the application, either way, or when the limit on it was set or
+    /// reading went on, real time.
     last_message: Stamp,
 }
 
@@ -370,6 +370,7 @@ impl Session {
             self.heartbeat.handle_resume(now);
             self.give_credit(now, self.phase_ends);
             self.restart_slow_clock(now);
+            self.note_message(now);
             self.facts.insert(Fact::Rearm);
         }
     }
@@ -674,9 +675,10 @@ impl Session {
         Some(began + (lifetime - tenth) + self.heartbeat.phase().of(tenth + tenth))
     }
 
-    /// Returns when no message will have made progress for too long.
+    /// Returns when no message will have made progress for too long. Never while reading is paused: the
+    /// peer's messages may lie unread, and its time starts over when reading goes on.
     fn idle_ends(&self, timing: &Timing) -> Option<Stamp> {
-        let idle = timing.app_idle?;
+        let idle = timing.app_idle.filter(|_| !self.is_paused())?;
         Some(self.rare.as_ref()?.last_message.plus(idle))
     }
 

@@ -1700,6 +1700,32 @@ fn app_idle_counts_messages_either_way_and_nothing_else() {
 }
 
 #[test]
+fn nobody_is_idle_while_reading_is_paused() {
+    let mut bench = Bench::with(Wire::Line, |heartbeat, _| {
+        heartbeat.app_idle = Some(Duration::from_secs(60));
+    });
+    bench.session.handle_pause(secs(1));
+    for at in 1..=7 {
+        bench.ping(secs(10 * at));
+        bench
+            .session
+            .handle_waiting_bytes(&bench.env, secs(10 * at));
+    }
+    assert!(!bench.session.is_overdue(&bench.env, secs(79)));
+    assert_eq!(bench.due(secs(79)), wait(80));
+    assert_eq!(bench.session.cause(), None);
+    bench.session.handle_resume(secs(79));
+    assert!(bench.session.take_rearm());
+    for at in 8..=13 {
+        bench.feed(secs(10 * at), b"PONG\n");
+        bench.ping(secs(10 * at));
+    }
+    assert_eq!(bench.due(secs(138)), wait(139), "it counts from the resume");
+    assert_eq!(bench.due(secs(139)), Due::Changed);
+    assert_eq!(bench.session.cause(), Some(Cause::AppIdle));
+}
+
+#[test]
 fn f32_a_lifetime_ends_within_a_tenth_either_way_by_the_phase() {
     for (fraction, end) in [(0, 900), (1 << 31, 1_000), (u32::MAX, 1_099)] {
         let (mut env, policy) = surroundings(&Wire::Line, |heartbeat, _| {

@@ -90,7 +90,7 @@ impl Watch {
                     .app_idle
                     .map(|idle| self.last_message.low.at + idle);
                 let is_idle = end.is_some_and(|end| now.at + self.longest_turn >= end);
-                self.demand(now, is_idle, || "not idle".into());
+                self.demand(now, is_idle && !self.is_paused, || "not idle".into());
             }
             Cause::MaxLifetime => {
                 let end = self.rules.lifetime.map(|lifetime| {

@@ -225,7 +225,7 @@ impl Watch {
 
     /// Limits of ours, in real time, and the peer's slowness.
     fn check_limits(&self, expired: When, held: Micros) {
-        if let Some(idle) = self.rules.app_idle {
+        if let (Some(idle), false) = (self.rules.app_idle, self.is_paused) {
             let end = (self.last_message.high.at + idle).max(self.ruled.at) + held;
             self.demand(expired, expired.at < end, || "idle for too long".into());
         }

@@ -563,6 +563,10 @@ impl Watch {
     pub(crate) fn handle_resume(&mut self, now: When) {
         if std::mem::take(&mut self.is_paused) {
             self.resumed = Some(now);
+            self.last_message = Between {
+                low: self.before(now),
+                high: now,
+            };
             for began in [&mut self.unfinished, &mut self.long].into_iter().flatten() {
                 *began = Between::exactly(now);
             }
