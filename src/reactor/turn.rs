@@ -506,7 +506,11 @@ impl<D: Default> Core<D> {
             self.date();
         }
         if self.conns[key].session.is_overdue(&self.env, self.now) {
-            self.read_once_more(handler, id);
+            if self.conns[key].session.phase() == Phase::Connecting {
+                self.finish_connect(handler, id);
+            } else {
+                self.read_once_more(handler, id);
+            }
         }
         for _ in 0..STEPS {
             let conn = &mut self.conns[key];
@@ -912,11 +916,13 @@ const DEFERRED: u32 = 8;
 #[cfg(all(test, feature = "websocket"))]
 mod tests {
     use std::io::Write;
-    use std::net::TcpStream;
+    use std::net::{TcpListener, TcpStream};
 
     use super::*;
     use crate::config::ReactorConfig;
-    use crate::reactor::{ListenerConfig, Offer, Reactor, Rejection, Welcome, WireFactory};
+    use crate::reactor::{
+        ClientConfig, ListenerConfig, Offer, Reactor, Rejection, Welcome, WireFactory,
+    };
 
     /// Keeps the causes of ends, opened or not.
     #[derive(Default)]
@@ -1008,6 +1014,25 @@ mod tests {
             .expect("it has room");
         expire(&mut reactor.core, &mut Ends::default(), id);
         assert_eq!(reactor.core.conns[id.index()].session.phase(), Phase::Open);
+    }
+
+    #[test]
+    fn a_dial_whose_answer_nobody_has_looked_at_is_in_time() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("it listens").port();
+        let mut reactor = Reactor::new(ReactorConfig::default()).expect("a selector");
+        let mut ends = Ends::default();
+        let client = ClientConfig::new("127.0.0.1", port, WireFactory::Line);
+        reactor.connect(client).expect("a sound configuration");
+        while reactor.is_empty() {
+            turn(&mut reactor, &mut ends);
+        }
+        listener.accept().expect("it is dialed");
+        let (key, conn) = reactor.core.conns.iter().next().expect("it dials");
+        assert_eq!(conn.session.phase(), Phase::Connecting);
+        let id = conn.id(key, reactor.core.names);
+        expire(&mut reactor.core, &mut ends, id);
+        assert_eq!(reactor.core.conns[key].session.phase(), Phase::Open);
     }
 
     #[test]

@@ -403,16 +403,19 @@ impl Session {
     }
 
     /// Says whether [`handle_timeout`](Self::handle_timeout) would now end the session for what the peer has
-    /// not said in time, silence aside: what it has may lie unread. A shell reads its socket first.
+    /// not said in time, silence aside: what it has may lie unread. A shell reads its socket first, or, of
+    /// one that is being dialed, asks it what came of that.
     pub fn is_overdue(&self, env: &Env, now: Moment) -> bool {
         match self.phase {
-            Phase::Handshaking | Phase::Closing => self.phase_ends.is_due(now.fair()),
+            Phase::Connecting | Phase::Handshaking | Phase::Closing => {
+                self.phase_ends.is_due(now.fair())
+            }
             Phase::Open => {
                 let policy = env.policy(self.policy);
                 let idle = self.idle_ends(&policy.timing);
                 self.is_slow(&policy.limits, now) || idle.is_some_and(|end| end.is_due(now.at))
             }
-            Phase::Connecting | Phase::Closed => false,
+            Phase::Closed => false,
         }
     }
 

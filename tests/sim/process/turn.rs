@@ -219,6 +219,10 @@ impl Process {
     }
 
     async fn handle_expiry(&mut self, key: usize) {
+        let session = &self.conns[key].session;
+        if session.phase() == Phase::Connecting && session.is_overdue(&self.env, self.now) {
+            self.finish_connect(key).await;
+        }
         for _ in 0..STEPS {
             let conn = &mut self.conns[key];
             let was_paused = conn.session.is_paused();
