@@ -54,6 +54,7 @@ const LAYERS: [&[&str]; 5] = [
     &[
         "proto::line",
         "proto::binary",
+        "proto::http",
         "proto::websocket",
         "proto::codec",
         "proto::message",
@@ -255,7 +256,7 @@ fn f8_only_the_dates_of_http_are_of_the_wall_clock() {
                 "{name} names {word}"
             );
         }
-        let writes_dates = [CALENDAR, "proto::websocket::handshake::date"].contains(&name.as_str());
+        let writes_dates = [CALENDAR, "proto::http::date"].contains(&name.as_str());
         assert!(
             !source.names("UNIX_EPOCH") || writes_dates,
             "{name} names UNIX_EPOCH"

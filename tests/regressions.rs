@@ -15,11 +15,12 @@ use heartwheel::config::{HeartbeatConfig, LimitsConfig, ReactorConfig, WireKind}
 use heartwheel::error::{ProtocolError, SendError};
 use heartwheel::proto::codec::{Codec, Decoded};
 use heartwheel::proto::heartbeat::Phase;
+use heartwheel::proto::http::{HeadLimits, InvalidHead};
 use heartwheel::proto::message::{Message, SharedMessage};
 use heartwheel::proto::policy::Policy;
 use heartwheel::proto::session::{Due, Entropy, Env, PolicyId, Session, Wire};
 use heartwheel::proto::time::{Micros, Moment};
-use heartwheel::proto::websocket::handshake::{HeadLimits, InvalidHead, Request, request};
+use heartwheel::proto::websocket::handshake::{Request, request};
 use heartwheel::proto::wire::{EncodeError, MessageKind};
 use heartwheel::reactor::{
     ClientConfig, ClientEvent, ConnId, Context, Handler, HttpAnswer, ListenerConfig, Offer,

@@ -14,13 +14,14 @@ use heartwheel::close::{Cause, CloseCode};
 use heartwheel::config::{HeartbeatConfig, LimitsConfig, WireKind};
 use heartwheel::error::ProtocolError;
 use heartwheel::proto::binary::{self, BinaryDecoder};
+use heartwheel::proto::http::HeadLimits;
 use heartwheel::proto::line::{self, LineDecoder};
 use heartwheel::proto::message::{Message, SharedMessage};
 use heartwheel::proto::pool::Pool;
 use heartwheel::proto::session::{SocketAction, Wire};
 use heartwheel::proto::time::Moment;
 use heartwheel::proto::websocket::handshake::{
-    HeadLimits, Request, accept_for, accept_response, parse_response, request,
+    Request, accept_for, accept_response, parse_response, request,
 };
 use heartwheel::proto::websocket::{self, Decoder, Opcode, close_body, encode, fragments};
 use heartwheel::proto::wire::{self, EncodeError, MessageKind, Payload, Role};

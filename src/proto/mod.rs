@@ -10,6 +10,8 @@ pub mod codec;
 mod copy;
 pub(crate) mod flags;
 pub mod heartbeat;
+#[cfg(feature = "websocket")]
+pub mod http;
 pub mod line;
 pub mod message;
 pub mod outbox;

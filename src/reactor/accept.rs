@@ -17,10 +17,10 @@ use super::token::{ConnId, ListenerId};
 use crate::close::{Cause, Evidence, Phase};
 use crate::config::WireKind;
 use crate::proto::flags::Flags;
+#[cfg(feature = "websocket")]
+use crate::proto::http::HttpDate;
 use crate::proto::session::Session;
 use crate::proto::time::Micros;
-#[cfg(feature = "websocket")]
-use crate::proto::websocket::handshake::HttpDate;
 
 impl<D: Default> Core<D> {
     /// Accepts on every listener that may have something waiting.

@@ -4,7 +4,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::proto::websocket::handshake::HttpDate;
+use crate::proto::http::HttpDate;
 
 /// Returns the date, written anew only where it is another second than `known`. `None` where the wall
 /// clock stands before 1970 or behind 9999: RFC 9110, section 6.6.1, has a server without a clock send no

@@ -16,12 +16,13 @@ use crate::close::{Cause, Evidence};
 use crate::config::{HeartbeatConfig, LimitsConfig};
 use crate::error::ConfigError;
 use crate::proto::backoff::{Backoff, BackoffPolicy};
+#[cfg(feature = "websocket")]
+use crate::proto::http::{HttpDate, InvalidHead, RetryAfter};
 use crate::proto::session::PolicyId;
 use crate::proto::time::Micros;
 #[cfg(feature = "websocket")]
 use crate::proto::websocket::handshake::{
-    Address, HttpDate, InvalidHead, RedirectError, ResponseError, RetryAfter, is_credential,
-    is_redirect, request,
+    Address, RedirectError, ResponseError, is_credential, is_redirect, request,
 };
 
 /// How a lost connection is dialed again: after a random time in [`min`, the smaller of `cap` and

@@ -7,10 +7,11 @@ use super::core::Core;
 use super::handler::{Handler, Head, Offer, Origin, Rejection, Welcome};
 use super::token::ConnId;
 use crate::close::{Cause, Phase};
+use crate::proto::http::{HeadLimits, HeadProgress, HttpDate};
 use crate::proto::ring::Ring;
 use crate::proto::websocket::handshake::{
-    HandshakeError, HeadLimits, HeadProgress, HttpDate, Request, Unwelcome, Upgrade, Visitors,
-    accept_for, accept_response, error_response, http_response, parse_more_response,
+    HandshakeError, Request, Unwelcome, Upgrade, Visitors, accept_for, accept_response,
+    error_response, http_response, parse_more_response,
 };
 use crate::proto::wire::Role;
 

@@ -4,9 +4,10 @@ use std::fmt::Debug;
 use std::str;
 
 use arbitrary::{Arbitrary, Unstructured};
+use heartwheel::proto::http::{HeadLimits, HttpDate, InvalidHead};
 use heartwheel::proto::websocket::handshake::{
-    HeadLimits, HttpDate, InvalidHead, Request, Upgrade, accept_for, accept_response,
-    error_response, http_response, parse_response, request,
+    Request, Upgrade, accept_for, accept_response, error_response, http_response, parse_response,
+    request,
 };
 use tungstenite::handshake::derive_accept_key;
 

@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use heartwheel::close::Cause;
 use heartwheel::config::{AdmissionConfig, LimitsConfig};
+use heartwheel::proto::http::HttpDate;
 use heartwheel::proto::time::Micros;
-use heartwheel::proto::websocket::handshake::HttpDate;
 use heartwheel::reactor::{ClientEvent, HttpAnswer, ReconnectConfig, Rejection};
 
 use crate::net::{Dialer, Ended, Server, header, headers};

@@ -2,8 +2,9 @@
 
 use std::io::Write;
 
+use heartwheel::proto::http::{HeadLimits, InvalidHead};
 use heartwheel::proto::websocket::handshake::{
-    HeadLimits, InvalidHead, RedirectError, accept_for, http_response, parse_response, request,
+    RedirectError, accept_for, http_response, parse_response, request,
 };
 use heartwheel::reactor::{ClientConfig, DialError};
 

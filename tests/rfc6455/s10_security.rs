@@ -146,7 +146,8 @@ fn s10_7_invalid_data_in_the_handshake_is_told_by_a_status() {
 
 #[test]
 fn s10_8_only_the_hash_of_the_very_key_is_taken() {
-    use heartwheel::proto::websocket::handshake::{HeadLimits, accept_for, parse_response};
+    use heartwheel::proto::http::HeadLimits;
+    use heartwheel::proto::websocket::handshake::{accept_for, parse_response};
     let response = |accept: &str| {
         format!(
             "HTTP/1.1 101 \r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\

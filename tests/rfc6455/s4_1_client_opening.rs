@@ -7,11 +7,10 @@ use std::net::TcpListener;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use heartwheel::config::LimitsConfig;
+use heartwheel::proto::http::{HeadLimits, InvalidHead};
 use heartwheel::proto::message::Message;
 use heartwheel::proto::time::{Micros, Moment};
-use heartwheel::proto::websocket::handshake::{
-    HeadLimits, InvalidHead, ResponseError, accept_for, parse_response, request,
-};
+use heartwheel::proto::websocket::handshake::{ResponseError, accept_for, parse_response, request};
 use heartwheel::proto::wire::Role;
 use heartwheel::reactor::{ClientEvent, DialError, ReconnectConfig};
 

@@ -2,12 +2,12 @@
 
 use crate::close::Evidence;
 use crate::config::WireKind;
+#[cfg(feature = "websocket")]
+use crate::proto::http::HeadProgress;
 use crate::proto::outbox::Outbox;
 use crate::proto::pool::Pool;
 use crate::proto::ring::Ring;
 use crate::proto::time::{Micros, Stamp};
-#[cfg(feature = "websocket")]
-use crate::proto::websocket::handshake::HeadProgress;
 use crate::proto::{binary, line};
 
 /// Storage for bytes on their way in and out, and the few words that matter only meanwhile.

@@ -3,10 +3,10 @@
 use std::fmt;
 
 use super::buffers::Buffers;
+#[cfg(feature = "websocket")]
+use crate::proto::http::HttpDate;
 use crate::proto::policy::Policy;
 use crate::proto::pool::Pool;
-#[cfg(feature = "websocket")]
-use crate::proto::websocket::handshake::HttpDate;
 use crate::stats::Stats;
 
 /// A source of random numbers, handed in because the core owns no randomness.

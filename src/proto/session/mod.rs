@@ -23,10 +23,10 @@ use crate::config::WireKind;
 use crate::proto::codec::Codec;
 use crate::proto::flags::{Flags, flags};
 use crate::proto::heartbeat::{self, Heartbeat, Verdict};
+#[cfg(feature = "websocket")]
+use crate::proto::http::HeadProgress;
 use crate::proto::policy::Timing;
 use crate::proto::time::{Fine, Micros, Moment, Stamp};
-#[cfg(feature = "websocket")]
-use crate::proto::websocket::handshake::HeadProgress;
 use crate::proto::wire::Role;
 use buffers::Buffers;
 

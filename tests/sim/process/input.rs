@@ -1,12 +1,13 @@
 //! Reading: bytes into the ring, frames out of it, and the opening handshake before the first.
 
 use heartwheel::close::{Cause, Phase};
+use heartwheel::proto::http::HeadLimits;
 use heartwheel::proto::pool::Pool;
 use heartwheel::proto::ring::Ring;
 use heartwheel::proto::session::{Env, Event, Session};
 use heartwheel::proto::time::Micros;
 use heartwheel::proto::websocket::handshake::{
-    HeadLimits, Request, accept_for, accept_response, http_response, parse_more_response,
+    Request, accept_for, accept_response, http_response, parse_more_response,
 };
 use heartwheel::proto::wire::{Payload, Role};
 

@@ -8,12 +8,11 @@ use base64::engine::general_purpose::STANDARD;
 use httparse::{ParserConfig, Status};
 
 use crate::error::Foreign;
-use crate::proto::websocket::handshake::date::RetryAfter;
-use crate::proto::websocket::handshake::head::{
-    HeadLimits, HeadWriter, Headers, InvalidHead, accept_of, before_bare_line_feed, is_token,
-};
-use crate::proto::websocket::handshake::progress::{HeadProgress, spent_lines};
-use crate::proto::websocket::handshake::uri::{Authority, is_resource_name};
+use crate::proto::http::head::{HeadWriter, Headers, before_bare_line_feed, is_token};
+use crate::proto::http::progress::spent_lines;
+use crate::proto::http::uri::{Authority, is_resource_name};
+use crate::proto::http::{HeadLimits, HeadProgress, InvalidHead, RetryAfter};
+use crate::proto::websocket::handshake::accept::accept_of;
 
 /// Builds the request that opens the handshake (RFC 6455, section 4.1).
 ///
@@ -33,7 +32,7 @@ use crate::proto::websocket::handshake::uri::{Authority, is_resource_name};
 /// let head = request("example.com:9001", "/chat?room=1", [7; 16], &["v2", "v1"], &headers)?;
 /// assert!(head.starts_with(b"GET /chat?room=1 HTTP/1.1\r\nHost: example.com:9001\r\n"));
 /// assert!(request("example.com\r\nX: forged", "/", [7; 16], &["v1"], &headers).is_err());
-/// # Ok::<(), heartwheel::proto::websocket::handshake::InvalidHead>(())
+/// # Ok::<(), heartwheel::proto::http::InvalidHead>(())
 /// ```
 pub fn request(
     host: &str,

@@ -2,13 +2,14 @@
 //!
 //! httparse reads the heads; this module judges them. A head is looked at as a whole: a driver calls the
 //! same `parse` again when more bytes have come, and what lies behind the head's length is the peer's first
-//! frames. Between calls there is no state but a [`HeadProgress`], which keeps a head that comes in single
+//! frames. Between calls there is no state but a [`HeadProgress`](crate::proto::http::HeadProgress), which keeps a head that comes in single
 //! bytes from being parsed as often.
 //!
 //! A server reads a [`Request`] and either upgrades it,
 //!
 //! ```
-//! use heartwheel::proto::websocket::handshake::{HeadLimits, Request, accept_response};
+//! use heartwheel::proto::http::HeadLimits;
+//! use heartwheel::proto::websocket::handshake::{Request, accept_response};
 //!
 //! let input = b"GET /chat HTTP/1.1\r\n\
 //!     Host: example.com\r\n\
@@ -28,21 +29,16 @@
 //! or answers it with [`http_response`] or [`error_response`]. A client sends a [`request`] and judges
 //! the answer by [`parse_response`].
 
+mod accept;
 mod client;
-mod date;
-mod head;
-mod progress;
+mod extension;
 mod redirect;
 mod server;
-mod uri;
 mod visitors;
 
 pub use client::{
     Response, ResponseError, accept_for, parse_more_response, parse_response, request,
 };
-pub use date::{HttpDate, RetryAfter};
-pub use head::{HeadLimits, InvalidHead};
-pub use progress::HeadProgress;
 pub use redirect::{Address, RedirectError, is_credential, is_redirect};
 pub use server::{
     HandshakeError, Request, Upgrade, accept_response, error_response, http_response,

@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 
-use crate::proto::websocket::handshake::uri::{Authority, Reference, is_resource_name};
+use crate::proto::http::uri::{Authority, Reference, is_resource_name};
 
 /// The address of a WebSocket: what a client dials and asks for.
 ///

@@ -9,13 +9,12 @@ use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
 use httparse::Status;
 
 use crate::error::Foreign;
-use crate::proto::websocket::handshake::date::HttpDate;
-use crate::proto::websocket::handshake::head::{
-    HeadLimits, HeadWriter, Headers, InvalidHead, accept_of, before_bare_line_feed, is_extension,
-    is_protocol, is_token,
-};
-use crate::proto::websocket::handshake::progress::{HeadProgress, spent_lines};
-use crate::proto::websocket::handshake::uri::{Authority, is_resource_name};
+use crate::proto::http::head::{HeadWriter, Headers, before_bare_line_feed, is_protocol, is_token};
+use crate::proto::http::progress::spent_lines;
+use crate::proto::http::uri::{Authority, is_resource_name};
+use crate::proto::http::{HeadLimits, HeadProgress, HttpDate, InvalidHead};
+use crate::proto::websocket::handshake::accept::accept_of;
+use crate::proto::websocket::handshake::extension::is_extension;
 
 /// A received HTTP/1 request head, one that wants an upgrade or a plain one.
 ///
@@ -25,7 +24,8 @@ use crate::proto::websocket::handshake::uri::{Authority, is_resource_name};
 /// [`upgrade`](Self::upgrade) says.
 ///
 /// ```
-/// use heartwheel::proto::websocket::handshake::{HeadLimits, Request};
+/// use heartwheel::proto::http::HeadLimits;
+/// use heartwheel::proto::websocket::handshake::Request;
 ///
 /// let input = b"GET /health?verbose HTTP/1.0\r\nhost: a\r\n\r\nrest";
 /// let (request, len) = Request::parse(input, &HeadLimits::default())?.expect("a whole head");
@@ -274,7 +274,8 @@ impl<'a> Request<'a> {
     /// the field, is what a check of the host must look at.
     ///
     /// ```
-    /// use heartwheel::proto::websocket::handshake::{HeadLimits, Request};
+    /// use heartwheel::proto::http::HeadLimits;
+    /// use heartwheel::proto::websocket::handshake::Request;
     ///
     /// let input = b"GET http://example.com/chat HTTP/1.1\r\nHost: other.example\r\n\r\n";
     /// let (request, _) = Request::parse(input, &HeadLimits::default())?.expect("a whole head");
@@ -462,7 +463,7 @@ pub fn accept_response(
 ///       Retry-After: 5\r\n\r\nfull\n"
 /// );
 /// assert!(http_response(200, None, &[("X", "a\r\nSet-Cookie: forged")], b"").is_err());
-/// # Ok::<(), heartwheel::proto::websocket::handshake::InvalidHead>(())
+/// # Ok::<(), heartwheel::proto::http::InvalidHead>(())
 /// ```
 pub fn http_response(
     status: u16,

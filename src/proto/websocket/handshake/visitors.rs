@@ -5,15 +5,16 @@ use std::error::Error as StdError;
 use std::fmt;
 
 use super::server::Request;
-use super::uri::{Authority, without_root};
 use crate::config::WebConfig;
 use crate::error::ConfigError;
+use crate::proto::http::uri::{Authority, without_root};
 
 /// The rules of a [`WebConfig`], parsed.
 ///
 /// ```
 /// use heartwheel::config::WebConfig;
-/// use heartwheel::proto::websocket::handshake::{HeadLimits, Request, Visitors};
+/// use heartwheel::proto::http::HeadLimits;
+/// use heartwheel::proto::websocket::handshake::{Request, Visitors};
 ///
 /// let visitors = Visitors::try_from(&WebConfig::default())?;
 /// let head = b"GET / HTTP/1.1\r\nHost: chat.example:9001\r\nOrigin: https://evil.example\r\n\r\n";
@@ -230,7 +231,7 @@ const SHOWN: usize = 200;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::websocket::handshake::HeadLimits;
+    use crate::proto::http::HeadLimits;
 
     fn visitors(config: &WebConfig) -> Visitors {
         Visitors::try_from(config).expect("it makes sense")

@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::proto::websocket::handshake::{HttpDate, Request, accept_response};
+use crate::proto::http::HttpDate;
+use crate::proto::websocket::handshake::{Request, accept_response};
 
 const NO_NAMES: [&str; 0] = [];
 const NO_HEADERS: [(&str, &str); 0] = [];

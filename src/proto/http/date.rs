@@ -8,7 +8,7 @@ use std::time::{Duration, UNIX_EPOCH};
 /// The core reads no clock: who has one makes a date of what it says, and hands it in.
 ///
 /// ```
-/// use heartwheel::proto::websocket::handshake::HttpDate;
+/// use heartwheel::proto::http::HttpDate;
 ///
 /// let date = HttpDate::from_unix(784_111_777).expect("before the year 10000");
 /// assert_eq!(date.as_str(), "Sun, 06 Nov 1994 08:49:37 GMT");
@@ -73,7 +73,7 @@ pub enum RetryAfter {
 
 impl RetryAfter {
     /// Reads the value of the field; `None` if it is neither.
-    pub(super) fn parse(value: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(value: &[u8]) -> Option<Self> {
         let is_number = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
         if !is_number {
             return HttpDate::parse(value).map(Self::Date);

@@ -5,17 +5,14 @@ use std::collections::BTreeMap;
 use std::error::Error as StdError;
 use std::fmt;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use httparse::Header;
-use sha1::{Digest, Sha1};
 
-use crate::proto::websocket::handshake::date::HttpDate;
+use super::date::HttpDate;
 
 /// How large a received HTTP head may be.
 ///
 /// ```
-/// use heartwheel::proto::websocket::handshake::HeadLimits;
+/// use heartwheel::proto::http::HeadLimits;
 ///
 /// let limits = HeadLimits { max_headers: 32, ..HeadLimits::default() };
 /// assert_eq!(limits.max_bytes, 8192);
@@ -40,24 +37,24 @@ impl Default for HeadLimits {
 
 impl HeadLimits {
     /// Returns the bytes of `input` that a head may have.
-    pub(super) fn cut<'a>(&self, input: &'a [u8]) -> &'a [u8] {
+    pub(crate) fn cut<'a>(&self, input: &'a [u8]) -> &'a [u8] {
         &input[..input.len().min(self.max_bytes)]
     }
 
     /// Says whether an unfinished head has used up its bytes.
-    pub(super) fn is_reached_by(&self, input: &[u8]) -> bool {
+    pub(crate) fn is_reached_by(&self, input: &[u8]) -> bool {
         input.len() >= self.max_bytes
     }
 
     /// Makes room for the header lines; a line has two bytes at least.
-    pub(super) fn header_storage<'a>(&self) -> Vec<Header<'a>> {
+    pub(crate) fn header_storage<'a>(&self) -> Vec<Header<'a>> {
         vec![httparse::EMPTY_HEADER; self.max_headers.min(self.max_bytes / 2)]
     }
 }
 
 /// The received header fields, in their order.
 #[derive(Clone, Debug)]
-pub(super) struct Headers<'a> {
+pub(crate) struct Headers<'a> {
     fields: Vec<Header<'a>>,
     /// Values that stood on several lines, put on one, by the place of their field.
     unfolded: BTreeMap<usize, Vec<u8>>,
@@ -65,7 +62,7 @@ pub(super) struct Headers<'a> {
 
 impl<'a> Headers<'a> {
     /// Takes fields whose values stand on one line each.
-    pub(super) fn new(fields: Vec<Header<'a>>) -> Self {
+    pub(crate) fn new(fields: Vec<Header<'a>>) -> Self {
         let unfolded = BTreeMap::new();
         Self { fields, unfolded }
     }
@@ -73,7 +70,7 @@ impl<'a> Headers<'a> {
     /// Takes fields whose values may go on in the next line. RFC 9112, section 5.2: "A user agent that
     /// receives an obs-fold in a response message ... MUST replace each received obs-fold with one or
     /// more SP octets prior to interpreting the field value."
-    pub(super) fn unfold(fields: Vec<Header<'a>>) -> Self {
+    pub(crate) fn unfold(fields: Vec<Header<'a>>) -> Self {
         let folded = fields
             .iter()
             .enumerate()
@@ -90,7 +87,7 @@ impl<'a> Headers<'a> {
         Self { fields, unfolded }
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&'a str, &[u8])> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&'a str, &[u8])> {
         self.fields.iter().enumerate().map(|(at, field)| {
             let unfolded = self.unfolded.get(&at).map(Vec::as_slice);
             (field.name, unfolded.unwrap_or(field.value))
@@ -98,21 +95,21 @@ impl<'a> Headers<'a> {
     }
 
     /// Returns the values of all fields of that name, ASCII case aside.
-    pub(super) fn all(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+    pub(crate) fn all(&self, name: &str) -> impl Iterator<Item = &[u8]> {
         self.iter()
             .filter(move |(other, _)| other.eq_ignore_ascii_case(name))
             .map(|(_, value)| value.trim_ascii())
     }
 
     /// Returns the value of the only field of that name.
-    pub(super) fn only(&self, name: &str) -> Option<&[u8]> {
+    pub(crate) fn only(&self, name: &str) -> Option<&[u8]> {
         let mut values = self.all(name);
         values.next().filter(|_| values.next().is_none())
     }
 
     /// Returns the elements of a comma-separated list that may stand on several lines. Empty elements
     /// are legal and mean nothing (RFC 9110, section 5.6.1.2).
-    pub(super) fn list(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+    pub(crate) fn list(&self, name: &str) -> impl Iterator<Item = &[u8]> {
         self.all(name)
             .flat_map(|value| value.split(|&byte| byte == b','))
             .map(<[u8]>::trim_ascii)
@@ -120,12 +117,12 @@ impl<'a> Headers<'a> {
     }
 
     /// Says whether such a list names at least one thing, and every element is sound (`1#element`).
-    pub(super) fn is_list_of(&self, name: &str, is_sound: impl Fn(&[u8]) -> bool) -> bool {
+    pub(crate) fn is_list_of(&self, name: &str, is_sound: impl Fn(&[u8]) -> bool) -> bool {
         self.list(name).next().is_some() && self.list(name).all(is_sound)
     }
 
     /// Says whether such a list has that element, ASCII case aside.
-    pub(super) fn list_has(&self, name: &str, element: &str) -> bool {
+    pub(crate) fn list_has(&self, name: &str, element: &str) -> bool {
         self.list(name)
             .any(|other| other.eq_ignore_ascii_case(element.as_bytes()))
     }
@@ -185,16 +182,16 @@ impl fmt::Display for InvalidHead {
 impl StdError for InvalidHead {}
 
 /// A head that is being written.
-pub(super) struct HeadWriter(Vec<u8>);
+pub(crate) struct HeadWriter(Vec<u8>);
 
 impl HeadWriter {
     /// Begins with the first line.
-    pub(super) fn new(first_line: fmt::Arguments<'_>) -> Self {
+    pub(crate) fn new(first_line: fmt::Arguments<'_>) -> Self {
         Self(format!("{first_line}\r\n").into_bytes())
     }
 
     /// Adds a header of our own, known to be sound.
-    pub(super) fn own(&mut self, name: &str, value: &[u8]) {
+    pub(crate) fn own(&mut self, name: &str, value: &[u8]) {
         debug_assert!(
             is_token(name.as_bytes()) && is_value(value),
             "own header is sound"
@@ -206,7 +203,7 @@ impl HeadWriter {
     }
 
     /// Adds the date, unless the caller's headers name one.
-    pub(super) fn date(
+    pub(crate) fn date(
         &mut self,
         date: Option<&HttpDate>,
         headers: &[(impl AsRef<str>, impl AsRef<str>)],
@@ -221,7 +218,7 @@ impl HeadWriter {
     /// Adds headers of the caller's, checked: a line break in one would forge others (response
     /// splitting), a second copy of one of `reserved` would contradict ours, and one of a field that has
     /// a single value would contradict the first (RFC 9110, section 5.3).
-    pub(super) fn foreign(
+    pub(crate) fn foreign(
         &mut self,
         headers: &[(impl AsRef<str>, impl AsRef<str>)],
         reserved: &[&str],
@@ -252,7 +249,7 @@ impl HeadWriter {
     }
 
     /// Ends the head.
-    pub(super) fn finish(mut self) -> Vec<u8> {
+    pub(crate) fn finish(mut self) -> Vec<u8> {
         self.0.extend_from_slice(b"\r\n");
         self.0
     }
@@ -279,7 +276,7 @@ const SINGLE: [&str; 11] = [
 /// shown a request that the other did not see.
 ///
 /// Cut, not just looked for: what is wrong before it is told first, however much of the head has come.
-pub(super) fn before_bare_line_feed(head: &[u8]) -> (&[u8], bool) {
+pub(crate) fn before_bare_line_feed(head: &[u8]) -> (&[u8], bool) {
     let before = std::iter::once(&0).chain(head);
     let mut pairs = before.zip(head);
     match pairs.position(|(&before, &byte)| byte == b'\n' && before != b'\r') {
@@ -289,55 +286,17 @@ pub(super) fn before_bare_line_feed(head: &[u8]) -> (&[u8], bool) {
 }
 
 /// Says whether these bytes are a token (RFC 9110, section 5.6.2).
-pub(super) fn is_token(bytes: &[u8]) -> bool {
+pub(crate) fn is_token(bytes: &[u8]) -> bool {
     let is_tchar = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
     !bytes.is_empty() && bytes.iter().all(is_tchar)
 }
 
 /// Says whether these bytes name a protocol, perhaps with its version (RFC 9110, section 7.8).
-pub(super) fn is_protocol(bytes: &[u8]) -> bool {
+pub(crate) fn is_protocol(bytes: &[u8]) -> bool {
     match bytes.iter().position(|&byte| byte == b'/') {
         Some(slash) => is_token(&bytes[..slash]) && is_token(&bytes[slash + 1..]),
         None => is_token(bytes),
     }
-}
-
-/// Says whether these bytes are an extension with its parameters (RFC 6455, section 9.1). A quoted value
-/// is a token too once it is unquoted, so that neither a comma nor a semicolon can stand in one.
-pub(super) fn is_extension(bytes: &[u8]) -> bool {
-    let mut parts = bytes.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
-    parts.next().is_some_and(is_token) && parts.all(is_parameter)
-}
-
-fn is_parameter(bytes: &[u8]) -> bool {
-    let Some(equals) = bytes.iter().position(|&byte| byte == b'=') else {
-        return is_token(bytes);
-    };
-    let (name, value) = (
-        bytes[..equals].trim_ascii(),
-        bytes[equals + 1..].trim_ascii(),
-    );
-    is_token(name) && (is_token(value) || is_quoted_token(value))
-}
-
-fn is_quoted_token(bytes: &[u8]) -> bool {
-    let Some(quoted) = bytes
-        .strip_prefix(b"\"")
-        .and_then(|rest| rest.strip_suffix(b"\""))
-    else {
-        return false;
-    };
-    let mut value = Vec::with_capacity(quoted.len());
-    let mut rest = quoted;
-    while let [first, after @ ..] = rest {
-        let (byte, behind) = match (first, after) {
-            (b'\\', [escaped, behind @ ..]) => (*escaped, behind),
-            (_, after) => (*first, after),
-        };
-        value.push(byte);
-        rest = behind;
-    }
-    is_token(&value)
 }
 
 /// Says whether these bytes may be a header's value (RFC 9110, section 5.5): no control characters
@@ -347,22 +306,6 @@ fn is_value(bytes: &[u8]) -> bool {
         .iter()
         .all(|&byte| byte == b'\t' || !byte.is_ascii_control())
 }
-
-/// Returns the `Sec-WebSocket-Accept` that answers a key as it was sent (RFC 6455, section 4.2.2).
-pub(super) fn accept_of(key: &[u8]) -> [u8; 28] {
-    let digest = Sha1::new().chain_update(key).chain_update(GUID).finalize();
-    let mut accept = [0; 28];
-    let len = STANDARD.encode_slice(digest, &mut accept);
-    debug_assert_eq!(
-        len,
-        Ok(accept.len()),
-        "20 bytes are 28 characters of base64"
-    );
-    accept
-}
-
-/// The constant of RFC 6455, section 1.3.
-const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 #[cfg(test)]
 mod tests {
@@ -386,12 +329,6 @@ mod tests {
     }
 
     #[test]
-    fn the_sample_key_of_rfc_6455_section_1_3_gives_its_accept() {
-        let accept = accept_of(b"dGhlIHNhbXBsZSBub25jZQ==");
-        assert_eq!(&accept, b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
-    }
-
-    #[test]
     fn a_list_spans_lines_and_skips_empty_elements() {
         let headers = headers(&[("A", "x, ,y,"), ("b", "no"), ("a", " z ")]);
         assert_eq!(headers.list("a").collect::<Vec<_>>(), [b"x", b"y", b"z"]);
@@ -406,43 +343,6 @@ mod tests {
         assert!(headers.is_list_of("a", is_token));
         for name in ["b", "c", "d"] {
             assert!(!headers.is_list_of(name, is_token), "{name}");
-        }
-    }
-
-    #[test]
-    fn an_extension_has_parameters_that_are_tokens() {
-        // RFC 6455, 9.1
-        for text in [
-            "deflate-stream",
-            "mux; max-channels=4; flow-control",
-            "private-extension;a=\"b\"",
-            "x ; a = b ;c",
-            "x; a=\"\\b\\c\"",
-        ] {
-            assert!(is_extension(text.as_bytes()), "{text}");
-        }
-        for text in [
-            "",
-            ";",
-            "x;",
-            "x;;a",
-            "x;=b",
-            "x;a=",
-            "x; a=\"\"",
-            "x; a=\"b",
-            "x; a=b\"",
-            "x; a=\"b c\"",
-            "x; a=\"b\\\"",
-            "x y",
-            "(x)",
-            "x=1",
-            "x; a=b=c",
-            "x; a=\"b\"c",
-            "\"x\"",
-            "x; a=\"",
-            "x; \"a\"",
-        ] {
-            assert!(!is_extension(text.as_bytes()), "{text}");
         }
     }
 

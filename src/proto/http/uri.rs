@@ -5,7 +5,7 @@
 /// The characters are those of RFC 3986 and those that browsers leave as they are. Section 3 of RFC 6455:
 /// "Fragment identifiers are meaningless in the context of WebSocket URIs and MUST NOT be used on these
 /// URIs."
-pub(super) fn is_resource_name(text: &str) -> bool {
+pub(crate) fn is_resource_name(text: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_graphic() && !b"\"#<>".contains(&byte);
     let path = text.split_once('?').map_or(text, |(path, _)| path);
     path.starts_with('/')
@@ -16,7 +16,7 @@ pub(super) fn is_resource_name(text: &str) -> bool {
 
 /// A host, and the port if one is named (RFC 3986, section 3.2, without user information).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Authority<'a> {
+pub(crate) struct Authority<'a> {
     /// A name, an address, or an address of version 6 with its brackets. Never empty.
     host: &'a str,
     port: Option<u16>,
@@ -27,7 +27,7 @@ impl<'a> Authority<'a> {
     ///
     /// A comma is refused though a name may contain it: it is what two Host fields look like that
     /// something on the way has joined.
-    pub(super) fn parse(text: &'a str) -> Option<Self> {
+    pub(crate) fn parse(text: &'a str) -> Option<Self> {
         let end_of_host = match text.find(']') {
             Some(bracket) => bracket + 1,
             None => text.find(':').unwrap_or(text.len()),
@@ -46,13 +46,13 @@ impl<'a> Authority<'a> {
     }
 
     /// Returns the host: a name, an address, or an address of version 6 with its brackets.
-    pub(super) const fn host(&self) -> &'a str {
+    pub(crate) const fn host(&self) -> &'a str {
         self.host
     }
 
     /// Says whether the host is a name or address of a machine for itself (RFC 6761, section 6.3; RFC 1122,
     /// section 3.2.1.3; RFC 4291, section 2.5.3).
-    pub(super) fn is_loopback(&self) -> bool {
+    pub(crate) fn is_loopback(&self) -> bool {
         if let Some(literal) = self.host.strip_prefix('[') {
             return match groups(literal.trim_end_matches(']')) {
                 [0, 0, 0, 0, 0, 0, 0, 1] => true,
@@ -68,23 +68,23 @@ impl<'a> Authority<'a> {
     }
 
     /// Returns the port, if one is named.
-    pub(super) const fn port(&self) -> Option<u16> {
+    pub(crate) const fn port(&self) -> Option<u16> {
         self.port
     }
 }
 
 /// A URI, or a part of one that means something beside another (RFC 3986, section 4.1), without its fragment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Reference {
-    pub(super) scheme: Option<String>,
-    pub(super) authority: Option<String>,
-    pub(super) path: String,
-    pub(super) query: Option<String>,
+pub(crate) struct Reference {
+    pub(crate) scheme: Option<String>,
+    pub(crate) authority: Option<String>,
+    pub(crate) path: String,
+    pub(crate) query: Option<String>,
 }
 
 impl Reference {
     /// Splits a reference as RFC 3986, appendix B, does. Its parts are not checked.
-    pub(super) fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         let text = text.split_once('#').map_or(text, |(text, _)| text);
         let (text, query) = match text.split_once('?') {
             Some((text, query)) => (text, Some(query.to_owned())),
@@ -110,7 +110,7 @@ impl Reference {
     }
 
     /// Returns what this means beside a base that is a whole URI (RFC 3986, section 5.2.2).
-    pub(super) fn resolve(self, base: &Self) -> Self {
+    pub(crate) fn resolve(self, base: &Self) -> Self {
         if self.scheme.is_some() {
             let path = remove_dots(&self.path);
             return Self { path, ..self };
@@ -263,7 +263,7 @@ fn read_groups(text: &str) -> Vec<u16> {
 }
 
 /// Leaves out the dot that stands for the root.
-pub(super) fn without_root(host: &str) -> &str {
+pub(crate) fn without_root(host: &str) -> &str {
     host.strip_suffix('.').unwrap_or(host)
 }
 

@@ -1,7 +1,7 @@
 //! Heads that arrive in pieces: looked at now and then, so that their work grows with their bytes and not
 //! with the square of them.
 
-use crate::proto::websocket::handshake::HeadLimits;
+use super::head::HeadLimits;
 
 /// How far a head that arrives in pieces has been looked at.
 ///
@@ -14,7 +14,8 @@ use crate::proto::websocket::handshake::HeadLimits;
 /// dropped from the input, and counts towards the limit all the same.
 ///
 /// ```
-/// use heartwheel::proto::websocket::handshake::{HeadLimits, HeadProgress, Request};
+/// use heartwheel::proto::http::{HeadLimits, HeadProgress};
+/// use heartwheel::proto::websocket::handshake::Request;
 ///
 /// let (limits, mut progress) = (HeadLimits::default(), HeadProgress::default());
 /// let mut input = b"\r\n\r\nGET / HTTP/1.1\r\nHo".to_vec();
@@ -47,7 +48,7 @@ impl HeadProgress {
     }
 
     /// Notes that the last look could not tell what the bytes are: the next ones may.
-    pub(super) fn look_again(&mut self) {
+    pub(crate) fn look_again(&mut self) {
         self.parsed = 0;
     }
 
@@ -57,7 +58,7 @@ impl HeadProgress {
     }
 
     /// Returns the limits for what is left.
-    pub(super) fn left(&self, limits: &HeadLimits) -> HeadLimits {
+    pub(crate) fn left(&self, limits: &HeadLimits) -> HeadLimits {
         HeadLimits {
             max_bytes: limits.max_bytes.saturating_sub(self.gone),
             ..*limits
@@ -65,7 +66,7 @@ impl HeadProgress {
     }
 
     /// Notes that a head, or an empty line, at the front is over; another begins behind it.
-    pub(super) fn pass(&mut self, len: usize) {
+    pub(crate) fn pass(&mut self, len: usize) {
         if len > 0 {
             *self = Self {
                 gone: self.gone + len,
@@ -76,7 +77,7 @@ impl HeadProgress {
     }
 
     /// Says whether the head at the front of `input` is worth a look, and notes that it is taken.
-    pub(super) fn is_due(&mut self, input: &[u8], limits: &HeadLimits) -> bool {
+    pub(crate) fn is_due(&mut self, input: &[u8], limits: &HeadLimits) -> bool {
         let most = self.left(limits).max_bytes;
         if input.is_empty() {
             return most == 0;
@@ -101,7 +102,7 @@ impl HeadProgress {
 
 /// Returns how many bytes at the front are empty lines that nobody needs any more. Two are left: another
 /// protocol's first bytes may begin so.
-pub(super) fn spent_lines(input: &[u8]) -> usize {
+pub(crate) fn spent_lines(input: &[u8]) -> usize {
     empty_lines(input).saturating_sub(b"\r\n\r\n".len())
 }
 

@@ -1,0 +1,83 @@
+//! The form of what a client offers in `Sec-WebSocket-Extensions`. None is spoken here.
+
+use crate::proto::http::head::is_token;
+
+/// Says whether these bytes are an extension with its parameters (RFC 6455, section 9.1). A quoted value
+/// is a token too once it is unquoted, so that neither a comma nor a semicolon can stand in one.
+pub(super) fn is_extension(bytes: &[u8]) -> bool {
+    let mut parts = bytes.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
+    parts.next().is_some_and(is_token) && parts.all(is_parameter)
+}
+
+fn is_parameter(bytes: &[u8]) -> bool {
+    let Some(equals) = bytes.iter().position(|&byte| byte == b'=') else {
+        return is_token(bytes);
+    };
+    let (name, value) = (
+        bytes[..equals].trim_ascii(),
+        bytes[equals + 1..].trim_ascii(),
+    );
+    is_token(name) && (is_token(value) || is_quoted_token(value))
+}
+
+fn is_quoted_token(bytes: &[u8]) -> bool {
+    let Some(quoted) = bytes
+        .strip_prefix(b"\"")
+        .and_then(|rest| rest.strip_suffix(b"\""))
+    else {
+        return false;
+    };
+    let mut value = Vec::with_capacity(quoted.len());
+    let mut rest = quoted;
+    while let [first, after @ ..] = rest {
+        let (byte, behind) = match (first, after) {
+            (b'\\', [escaped, behind @ ..]) => (*escaped, behind),
+            (_, after) => (*first, after),
+        };
+        value.push(byte);
+        rest = behind;
+    }
+    is_token(&value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_extension_has_parameters_that_are_tokens() {
+        // RFC 6455, 9.1
+        for text in [
+            "deflate-stream",
+            "mux; max-channels=4; flow-control",
+            "private-extension;a=\"b\"",
+            "x ; a = b ;c",
+            "x; a=\"\\b\\c\"",
+        ] {
+            assert!(is_extension(text.as_bytes()), "{text}");
+        }
+        for text in [
+            "",
+            ";",
+            "x;",
+            "x;;a",
+            "x;=b",
+            "x;a=",
+            "x; a=\"\"",
+            "x; a=\"b",
+            "x; a=b\"",
+            "x; a=\"b c\"",
+            "x; a=\"b\\\"",
+            "x y",
+            "(x)",
+            "x=1",
+            "x; a=b=c",
+            "x; a=\"b\"c",
+            "\"x\"",
+            "x; a=\"",
+            "x; \"a\"",
+        ] {
+            assert!(!is_extension(text.as_bytes()), "{text}");
+        }
+    }
+}
