@@ -14,14 +14,14 @@ use heartwheel::close::{Cause, CloseCode};
 use heartwheel::config::{HeartbeatConfig, LimitsConfig, WireKind};
 use heartwheel::error::ProtocolError;
 use heartwheel::proto::binary::{self, BinaryDecoder};
-use heartwheel::proto::http::HeadLimits;
+use heartwheel::proto::http::{HeadLimits, Request};
 use heartwheel::proto::line::{self, LineDecoder};
 use heartwheel::proto::message::{Message, SharedMessage};
 use heartwheel::proto::pool::Pool;
 use heartwheel::proto::session::{SocketAction, Wire};
 use heartwheel::proto::time::Moment;
 use heartwheel::proto::websocket::handshake::{
-    Request, accept_for, accept_response, parse_response, request,
+    Upgrade, accept_for, accept_response, parse_response, request,
 };
 use heartwheel::proto::websocket::{self, Decoder, Opcode, close_body, encode, fragments};
 use heartwheel::proto::wire::{self, EncodeError, MessageKind, Payload, Role};
@@ -409,7 +409,7 @@ proptest! {
             prop_assert_eq!(len, asked.len());
         }
         let (parsed, _) = Request::parse(&stream, &limits).unwrap().unwrap();
-        let upgrade = parsed.upgrade().unwrap();
+        let upgrade = Upgrade::of(&parsed).unwrap();
         prop_assert_eq!(parsed.target(), &path);
         prop_assert_eq!(parsed.header("host"), Some(host.as_bytes()));
         prop_assert_eq!(parsed.header("x-value"), Some(value.trim_ascii().as_bytes()));
@@ -427,7 +427,7 @@ proptest! {
             let (response, len) = parse(cut).unwrap().unwrap();
             prop_assert_eq!(len, answer.len());
             prop_assert_eq!(response.subprotocol(), chosen);
-            prop_assert_eq!(response.header("x-value"), Some(value.trim_ascii().as_bytes()));
+            prop_assert_eq!(response.response().header("x-value"), Some(value.trim_ascii().as_bytes()));
         }
     }
 }

@@ -417,7 +417,7 @@ impl Refusal {
     fn tell(self, mut stream: &TcpStream, wire: WireKind, today: &Today) {
         use std::io::{Read, Write};
 
-        use crate::proto::websocket::handshake::http_response;
+        use crate::proto::http;
 
         if !wire.is_websocket() {
             socket::reset_on_close(stream);
@@ -426,7 +426,7 @@ impl Refusal {
         let body = format!("{}\n", self.reason());
         let headers = [("Retry-After", "1"), ("Content-Type", "text/plain")];
         if let Ok(response) =
-            http_response(self.status(), today.as_ref(), &headers, body.as_bytes())
+            http::response(self.status(), today.as_ref(), &headers, body.as_bytes())
             && let Err(error) = stream.write(&response)
         {
             log::debug!("could not tell a refused connection: {error}");

@@ -32,11 +32,11 @@ use crate::config::{HeartbeatConfig, LimitsConfig, ReactorConfig, WireKind};
 use crate::error::{ConfigError, Error};
 use crate::proto::flags::Flags;
 use crate::proto::heartbeat;
+#[cfg(feature = "websocket")]
+use crate::proto::http::Visitors;
 use crate::proto::policy::Policy;
 use crate::proto::session::{Env, PolicyId, Session};
 use crate::proto::time::{Micros, Moment};
-#[cfg(feature = "websocket")]
-use crate::proto::websocket::handshake::Visitors;
 use crate::proto::wheel::Wheel;
 
 /// Everything but the poll and its events.

@@ -6,10 +6,12 @@ use super::client::ClientEvent;
 use super::context::Context;
 use super::token::{ClientId, ConnId, ListenerId, SourceId};
 use crate::close::Evidence;
+#[cfg(feature = "websocket")]
+use crate::proto::http::Request;
 use crate::proto::message::Message;
 use crate::proto::time::Micros;
 #[cfg(feature = "websocket")]
-use crate::proto::websocket::handshake::{Request, Response, Upgrade};
+use crate::proto::websocket::handshake::{Acceptance, Upgrade};
 
 /// The embedder's side: what happens when.
 ///
@@ -181,7 +183,7 @@ pub(super) enum Head<'a> {
     #[cfg(feature = "websocket")]
     Request(&'a Upgrade<'a>),
     #[cfg(feature = "websocket")]
-    Response(&'a Response<'a>),
+    Response(&'a Acceptance<'a>),
 }
 
 #[cfg(feature = "websocket")]
@@ -194,8 +196,8 @@ impl<'a> Offer<'a> {
         }
     }
 
-    /// Returns the server's response, where we are a WebSocket client.
-    pub fn response(&self) -> Option<&'a Response<'a>> {
+    /// Returns the server's answer, where we are a WebSocket client.
+    pub fn acceptance(&self) -> Option<&'a Acceptance<'a>> {
         match self.head {
             Head::Response(response) => Some(response),
             Head::None(_) | Head::Request(_) => None,

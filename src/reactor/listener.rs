@@ -12,10 +12,10 @@ use crate::config::WebConfig;
 use crate::config::{AdmissionConfig, HeartbeatConfig, LimitsConfig, WireKind};
 use crate::error::ConfigError;
 use crate::proto::codec::Codec;
+#[cfg(feature = "websocket")]
+use crate::proto::http::Visitors;
 use crate::proto::session::{PolicyId, Wire};
 use crate::proto::time::Micros;
-#[cfg(feature = "websocket")]
-use crate::proto::websocket::handshake::Visitors;
 
 /// Makes the wire of each new connection.
 pub enum WireFactory {

@@ -7,11 +7,11 @@ use super::core::Core;
 use super::handler::{Handler, Head, Offer, Origin, Rejection, Welcome};
 use super::token::ConnId;
 use crate::close::{Cause, Phase};
-use crate::proto::http::{HeadLimits, HeadProgress, HttpDate};
+use crate::proto::http::response::response_to;
+use crate::proto::http::{self, HeadLimits, HeadProgress, HttpDate, Request, Unwelcome, Visitors};
 use crate::proto::ring::Ring;
 use crate::proto::websocket::handshake::{
-    HandshakeError, Request, Unwelcome, Upgrade, Visitors, accept_for, accept_response,
-    error_response, http_response, parse_more_response,
+    ResponseError, Upgrade, accept_for, accept_response, error_response, parse_more_response,
 };
 use crate::proto::wire::Role;
 
@@ -85,8 +85,8 @@ impl<D: Default> Core<D> {
                 Ok(None) => return self.await_head(id, ring, progress),
                 Ok(Some(parsed)) => parsed,
                 Err(error) => {
-                    let response = error_response(&error, date.as_ref());
-                    self.refuse_broken(id, &error, response);
+                    let response = http::error_response(&error, date.as_ref());
+                    self.refuse_broken(id, &error.to_string(), &response);
                     return;
                 }
             };
@@ -94,15 +94,15 @@ impl<D: Default> Core<D> {
             self.turn_away(id, &request, &unwelcome);
             return;
         }
-        if !request.wants_upgrade() {
+        if !request.wants_upgrade_to("websocket") {
             self.answer_http(handler, id, &request);
             return;
         }
-        let upgrade = match request.upgrade() {
+        let upgrade = match Upgrade::of(&request) {
             Ok(upgrade) => upgrade,
             Err(error) => {
                 let response = error_response(&error, date.as_ref());
-                self.refuse_broken(id, &error, answer_to(&request, response));
+                self.refuse_broken(id, &error.to_string(), &response_to(&request, response));
                 return;
             }
         };
@@ -147,8 +147,8 @@ impl<D: Default> Core<D> {
     fn turn_away(&mut self, id: ConnId, request: &Request<'_>, unwelcome: &Unwelcome) {
         let (date, headers) = (self.date(), [("Content-Type", "text/plain")]);
         let body = unwelcome.body().as_bytes();
-        let response = http_response(unwelcome.status(), date.as_ref(), &headers, body);
-        let response = answer_to(request, response.expect("the head is constant and sound"));
+        let response = http::response(unwelcome.status(), date.as_ref(), &headers, body);
+        let response = response_to(request, response.expect("the head is constant and sound"));
         self.refuse_with(id, Cause::Refused, &unwelcome.to_string(), &response);
     }
 
@@ -186,9 +186,9 @@ impl<D: Default> Core<D> {
             return;
         }
         let date = self.date();
-        match http_response(answer.status, date.as_ref(), &answer.headers, &answer.body) {
+        match http::response(answer.status, date.as_ref(), &answer.headers, &answer.body) {
             Ok(response) => {
-                let response = answer_to(request, response);
+                let response = response_to(request, response);
                 let session = &mut self.conns[id.index()].session;
                 session.answer(&mut self.env, self.now, answer.status, &response);
                 self.mark_dirty(id.index());
@@ -202,11 +202,11 @@ impl<D: Default> Core<D> {
 
     fn reject(&mut self, id: ConnId, rejection: Rejection) {
         let (date, body) = (self.date(), rejection.body.as_bytes());
-        let response = http_response(rejection.status, date.as_ref(), &rejection.headers, body);
+        let response = http::response(rejection.status, date.as_ref(), &rejection.headers, body);
         let response = response.unwrap_or_else(|error| {
             log::error!("the handler's rejection of {id} cannot be sent: {error}");
             let none: [(&str, &str); 0] = [];
-            http_response(500, date.as_ref(), &none, b"").expect("an empty response is sound")
+            http::response(500, date.as_ref(), &none, b"").expect("an empty response is sound")
         });
         let reason = rejection.body.lines().next().unwrap_or_default();
         self.refuse_with(id, Cause::Refused, reason, &response);
@@ -217,7 +217,7 @@ impl<D: Default> Core<D> {
         match self.conns[id.index()].session.role() {
             Role::Server => {
                 let headers = [("Retry-After", "1"), ("Content-Type", "text/plain")];
-                let response = http_response(503, self.date().as_ref(), &headers, b"going away\n");
+                let response = http::response(503, self.date().as_ref(), &headers, b"going away\n");
                 let response = response.expect("the head is constant and sound");
                 self.refuse_with(id, Cause::Drain, "", &response);
             }
@@ -225,9 +225,8 @@ impl<D: Default> Core<D> {
         }
     }
 
-    fn refuse_broken(&mut self, id: ConnId, error: &HandshakeError, response: Vec<u8>) {
-        let (cause, reason) = (Cause::ProtocolError, error.to_string());
-        self.refuse_with(id, cause, &reason, &response);
+    fn refuse_broken(&mut self, id: ConnId, reason: &str, response: &[u8]) {
+        self.refuse_with(id, Cause::ProtocolError, reason, response);
     }
 
     fn refuse_with(&mut self, id: ConnId, cause: Cause, reason: &str, response: &[u8]) {
@@ -264,12 +263,8 @@ impl<D: Default> Core<D> {
             Ok(Some(parsed)) => parsed,
             Err(error) => {
                 let error = DialError::Handshake(error);
-                let is_refusal = matches!(
-                    error,
-                    DialError::Handshake(
-                        crate::proto::websocket::handshake::ResponseError::Status { .. }
-                    )
-                );
+                let is_refusal =
+                    matches!(error, DialError::Handshake(ResponseError::Status { .. }));
                 let cause = if is_refusal {
                     Cause::Refused
                 } else {
@@ -320,14 +315,4 @@ impl<D: Default> Core<D> {
             .request()
             .expect("the request was checked when the client was added, or the redirect followed")
     }
-}
-
-/// Leaves the body out where `HEAD` asked; the head still tells its length (RFC 9110, section 9.3.2).
-fn answer_to(request: &Request<'_>, mut response: Vec<u8>) -> Vec<u8> {
-    if request.method() == "HEAD" {
-        let end = b"\r\n\r\n";
-        let head = response.windows(end.len()).position(|line| line == end);
-        response.truncate(head.map_or(response.len(), |at| at + end.len()));
-    }
-    response
 }

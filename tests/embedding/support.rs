@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use heartwheel::close::{Cause, Evidence};
 use heartwheel::config::{HeartbeatConfig, ReactorConfig};
 use heartwheel::error::SendError;
+use heartwheel::proto::http::Request;
 use heartwheel::proto::message::Message;
 use heartwheel::proto::time::Micros;
-use heartwheel::proto::websocket::handshake::Request;
 use heartwheel::reactor::{
     Answered, ClientEvent, ClientId, Closed, ConnId, Context, Handler, HttpAnswer, ListenerConfig,
     ListenerId, Offer, Reactor, Readiness, Rejected, Rejection, SourceId, Welcome, WireFactory,

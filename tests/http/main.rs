@@ -2,7 +2,7 @@
 //! a server or a client which only ever upgrades to WebSocket, or answers once and closes.
 //!
 //! What RFC 6455 itself demands of heads is in `tests/rfc6455`. Beside these there are the unit tests of
-//! `src/proto/websocket/handshake`, which go into each part.
+//! `src/proto/http`, which go into each part.
 //!
 //! The last test here holds this table to the tests there are.
 //!

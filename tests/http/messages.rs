@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use heartwheel::config::LimitsConfig;
-use heartwheel::proto::websocket::handshake::http_response;
+use heartwheel::proto::http;
 use heartwheel::reactor::Welcome;
 
 use crate::net::{Dialer, Server, header, response};
@@ -121,7 +121,7 @@ fn s9112_3_2_2_an_absolute_target_is_accepted_whatever_host_says() {
 #[test]
 fn s9112_4_the_status_line_has_its_blank_without_a_reason() {
     let none = [("", ""); 0];
-    let response = http_response(599, None, &none, b"").unwrap();
+    let response = http::response(599, None, &none, b"").unwrap();
     assert!(response.starts_with(b"HTTP/1.1 599 \r\n"));
 }
 

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use heartwheel::config::LimitsConfig;
-use heartwheel::proto::websocket::handshake::{ResponseError, http_response};
+use heartwheel::proto::http::{self, HeadError};
 use heartwheel::reactor::{DialError, HttpAnswer};
 
 use crate::net::{Dialer, Server, header, headers, response};
@@ -37,7 +37,7 @@ fn s9110_8_6_responses_without_content_announce_none() {
     for name in ["Content-Length", "Transfer-Encoding"] {
         assert!(headers(&accepted, name).is_empty(), "{accepted}");
     }
-    assert!(http_response(199, None, &NONE, b"").is_err());
+    assert!(http::response(199, None, &NONE, b"").is_err());
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn s9110_15_2_endless_interim_responses_end_at_the_limit_of_a_head() {
     let interim = b"HTTP/1.1 102 Processing\r\n\r\n";
     let limit = LimitsConfig::default().max_head;
     let endless = interim.repeat(limit / interim.len() + 1);
-    let error = DialError::Handshake(ResponseError::HeadTooLarge { limit });
+    let error = DialError::Handshake(HeadError::HeadTooLarge { limit }.into());
     assert_eq!(failure_at(&endless), error);
     // In pieces, of which each is over and done with, it is the same.
     let mut dialer = Dialer::new();

@@ -7,7 +7,7 @@ use std::net::TcpListener;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use heartwheel::config::LimitsConfig;
-use heartwheel::proto::http::{HeadLimits, InvalidHead};
+use heartwheel::proto::http::{HeadError, HeadLimits, InvalidHead};
 use heartwheel::proto::message::Message;
 use heartwheel::proto::time::{Micros, Moment};
 use heartwheel::proto::websocket::handshake::{ResponseError, accept_for, parse_response, request};
@@ -308,18 +308,21 @@ fn s4_1_a_response_that_is_not_http_fails() {
         ("HTTP/1.1  101 Switching", "status line"),
         ("ICY 101 OK", "http version"),
     ] {
-        assert_fails(&[with("HTTP", line)], ResponseError::Malformed(part));
+        assert_fails(&[with("HTTP", line)], HeadError::Malformed(part).into());
     }
     let old = with("HTTP", "HTTP/1.0 101 Switching Protocols");
     assert_fails(&[old], ResponseError::HttpVersion);
     let folded = with("Upgrade", " Upgrade: websocket");
-    assert_fails(&[folded], ResponseError::Malformed("header name"));
+    assert_fails(&[folded], HeadError::Malformed("header name").into());
     let names = ["X : y", "X\0: y", "(X): y", ": y", "no colon"];
-    assert_fails(&names.map(and), ResponseError::Malformed("header name"));
+    assert_fails(&names.map(and), HeadError::Malformed("header name").into());
     let values = ["X: a\rb", "X: a\0b", "X: a\u{7f}b"];
-    assert_fails(&values.map(and), ResponseError::Malformed("header value"));
+    assert_fails(
+        &values.map(and),
+        HeadError::Malformed("header value").into(),
+    );
     let bare = SAMPLE.replacen("Upgrade\r\n", "Upgrade\n", 1);
-    assert_fails(&[bare], ResponseError::Malformed("end of line"));
+    assert_fails(&[bare], HeadError::Malformed("end of line").into());
 }
 
 #[test]
@@ -418,10 +421,10 @@ fn s4_1_a_body_that_the_response_announces_is_none() {
 fn s4_1_a_response_beyond_the_limits_fails() {
     let limit = LimitsConfig::default().max_head;
     let long = and(&format!("X: {}", "y".repeat(limit)));
-    assert_fails(&[long], ResponseError::HeadTooLarge { limit });
+    assert_fails(&[long], HeadError::HeadTooLarge { limit }.into());
     let limit = LimitsConfig::default().max_headers;
     let many = and("X: y\r\n".repeat(limit).trim_end());
-    assert_fails(&[many], ResponseError::TooManyHeaders { limit });
+    assert_fails(&[many], HeadError::TooManyHeaders { limit }.into());
 }
 
 #[test]

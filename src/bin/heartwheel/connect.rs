@@ -455,7 +455,7 @@ impl Handler for Session {
         offer: &Offer<'_>,
     ) -> Result<Welcome<()>, Rejection> {
         self.subprotocol = offer
-            .response()
+            .acceptance()
             .and_then(|response| response.subprotocol())
             .map(str::to_owned);
         Ok(Welcome::default())

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use heartwheel::config::WebConfig;
+use heartwheel::proto::http::Visitors;
 use heartwheel::proto::time::Micros;
-use heartwheel::proto::websocket::handshake::Visitors;
 use heartwheel::reactor::{Group, Keepalive};
 use log::LevelFilter;
 

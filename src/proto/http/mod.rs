@@ -1,13 +1,26 @@
-//! HTTP/1.1 heads: fields and their limits, dates, the parts of URIs (RFC 9110, RFC 9112, RFC 3986).
+//! HTTP/1.1 without sockets: heads in and out, and who may come in (RFC 9110, RFC 9112).
+//!
+//! httparse reads the heads; this module judges their form. A head is looked at as a whole: a driver calls
+//! the same `parse` again when more bytes have come, and what lies behind the head's length is left alone.
+//! Between calls there is no state but a [`HeadProgress`], which keeps a head that comes in single bytes
+//! from being parsed as often.
 //!
 //! The law of this layer: it knows bytes, not time, not sockets, and nothing of what an upgrade leads to.
 
 pub(crate) mod head;
-pub(crate) mod progress;
+pub(crate) mod response;
 pub(crate) mod uri;
 
 mod date;
+mod error;
+mod progress;
+mod request;
+mod visitors;
 
 pub use date::{HttpDate, RetryAfter};
+pub use error::HeadError;
 pub use head::{HeadLimits, InvalidHead};
 pub use progress::HeadProgress;
+pub use request::Request;
+pub use response::{Response, error_response, response};
+pub use visitors::{Unwelcome, Visitors};

@@ -14,8 +14,7 @@ use super::head::HeadLimits;
 /// dropped from the input, and counts towards the limit all the same.
 ///
 /// ```
-/// use heartwheel::proto::http::{HeadLimits, HeadProgress};
-/// use heartwheel::proto::websocket::handshake::Request;
+/// use heartwheel::proto::http::{HeadLimits, HeadProgress, Request};
 ///
 /// let (limits, mut progress) = (HeadLimits::default(), HeadProgress::default());
 /// let mut input = b"\r\n\r\nGET / HTTP/1.1\r\nHo".to_vec();
@@ -24,7 +23,7 @@ use super::head::HeadLimits;
 /// input.extend_from_slice(b"st: a\r\n\r\n");
 /// let (request, len) = Request::parse_more(&mut progress, &input, &limits)?.expect("a whole head");
 /// assert_eq!((request.path(), len), ("/", input.len()));
-/// # Ok::<(), heartwheel::proto::websocket::handshake::HandshakeError>(())
+/// # Ok::<(), heartwheel::proto::http::HeadError>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HeadProgress {
@@ -48,7 +47,7 @@ impl HeadProgress {
     }
 
     /// Notes that the last look could not tell what the bytes are: the next ones may.
-    pub(crate) fn look_again(&mut self) {
+    pub(super) fn look_again(&mut self) {
         self.parsed = 0;
     }
 
@@ -58,7 +57,7 @@ impl HeadProgress {
     }
 
     /// Returns the limits for what is left.
-    pub(crate) fn left(&self, limits: &HeadLimits) -> HeadLimits {
+    pub(super) fn left(&self, limits: &HeadLimits) -> HeadLimits {
         HeadLimits {
             max_bytes: limits.max_bytes.saturating_sub(self.gone),
             ..*limits
@@ -66,7 +65,7 @@ impl HeadProgress {
     }
 
     /// Notes that a head, or an empty line, at the front is over; another begins behind it.
-    pub(crate) fn pass(&mut self, len: usize) {
+    pub(super) fn pass(&mut self, len: usize) {
         if len > 0 {
             *self = Self {
                 gone: self.gone + len,
@@ -77,7 +76,7 @@ impl HeadProgress {
     }
 
     /// Says whether the head at the front of `input` is worth a look, and notes that it is taken.
-    pub(crate) fn is_due(&mut self, input: &[u8], limits: &HeadLimits) -> bool {
+    pub(super) fn is_due(&mut self, input: &[u8], limits: &HeadLimits) -> bool {
         let most = self.left(limits).max_bytes;
         if input.is_empty() {
             return most == 0;
@@ -102,7 +101,7 @@ impl HeadProgress {
 
 /// Returns how many bytes at the front are empty lines that nobody needs any more. Two are left: another
 /// protocol's first bytes may begin so.
-pub(crate) fn spent_lines(input: &[u8]) -> usize {
+pub(super) fn spent_lines(input: &[u8]) -> usize {
     empty_lines(input).saturating_sub(b"\r\n\r\n".len())
 }
 

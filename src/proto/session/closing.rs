@@ -4,11 +4,13 @@ use super::buffers::Buffers;
 use super::{Due, Env, Fact, Session, SocketAction};
 use crate::close::{Cause, CloseCode, Evidence, KernelFigures, Phase};
 use crate::error::ProtocolError;
+#[cfg(feature = "websocket")]
+use crate::proto::http;
 use crate::proto::outbox::Parting;
 use crate::proto::policy::Timing;
 use crate::proto::time::{Micros, Moment, Stamp};
 #[cfg(feature = "websocket")]
-use crate::proto::websocket::{close_body, handshake};
+use crate::proto::websocket::close_body;
 use crate::proto::wire::Role;
 
 impl Session {
@@ -289,7 +291,7 @@ impl Session {
     fn refuse_late(&mut self, env: &mut Env, now: Moment, cause: Cause) {
         let body = b"the opening handshake took too long\n";
         let (date, headers) = (env.date(), [("Content-Type", "text/plain")]);
-        let response = handshake::http_response(408, date.as_ref(), &headers, body);
+        let response = http::response(408, date.as_ref(), &headers, body);
         self.refuse(
             env,
             now,

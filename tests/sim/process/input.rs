@@ -1,13 +1,13 @@
 //! Reading: bytes into the ring, frames out of it, and the opening handshake before the first.
 
 use heartwheel::close::{Cause, Phase};
-use heartwheel::proto::http::HeadLimits;
+use heartwheel::proto::http::{self, HeadLimits, Request};
 use heartwheel::proto::pool::Pool;
 use heartwheel::proto::ring::Ring;
 use heartwheel::proto::session::{Env, Event, Session};
 use heartwheel::proto::time::Micros;
 use heartwheel::proto::websocket::handshake::{
-    Request, accept_for, accept_response, http_response, parse_more_response,
+    Upgrade, accept_for, accept_response, parse_more_response,
 };
 use heartwheel::proto::wire::{Payload, Role};
 
@@ -206,14 +206,12 @@ impl Process {
             conn.session.set_head_progress(&mut self.env, progress);
             return None;
         };
-        let upgrade = request
-            .upgrade()
-            .expect("our own client asks for an upgrade");
+        let upgrade = Upgrade::of(&request).expect("our own client asks for an upgrade");
         if self.draining || self.app.refuses() {
             let cause = Cause::Refused;
             self.os
                 .watch(conn.sock, |watch, _| watch.handle_wanted(cause));
-            let response = http_response(503, None, &[("Retry-After", "1")], b"not now\n");
+            let response = http::response(503, None, &[("Retry-After", "1")], b"not now\n");
             let response = response.expect("the head is sound");
             conn.session
                 .refuse(&mut self.env, self.now, cause, "not now", &response);

@@ -5,14 +5,11 @@ use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use httparse::{ParserConfig, Status};
 
-use crate::error::Foreign;
-use crate::proto::http::head::{HeadWriter, Headers, before_bare_line_feed, is_token};
-use crate::proto::http::progress::spent_lines;
+use super::accept::accept_of;
+use crate::proto::http::head::{HeadWriter, Headers, is_token};
 use crate::proto::http::uri::{Authority, is_resource_name};
-use crate::proto::http::{HeadLimits, HeadProgress, InvalidHead, RetryAfter};
-use crate::proto::websocket::handshake::accept::accept_of;
+use crate::proto::http::{HeadError, HeadLimits, HeadProgress, InvalidHead, Response, RetryAfter};
 
 /// Builds the request that opens the handshake (RFC 6455, section 4.1).
 ///
@@ -88,28 +85,12 @@ pub fn parse_response<'a>(
     expected_accept: &[u8; 28],
     offered: &[impl AsRef<str>],
     limits: &HeadLimits,
-) -> Result<Option<(Response<'a>, usize)>, ResponseError> {
-    let mut interim_len = 0;
-    loop {
-        let Some((head, len)) = Head::parse(&limits.cut(input)[interim_len..], limits)? else {
-            return match limits.is_reached_by(input) {
-                true => Err(ResponseError::HeadTooLarge {
-                    limit: limits.max_bytes,
-                }),
-                false => Ok(None),
-            };
-        };
-        let total = interim_len + len;
-        // RFC 9110, 15.2: "A client MUST be able to parse one or more 1xx responses received prior to a
-        // final response, even if the client does not expect one."
-        if is_interim(head.code) {
-            interim_len = total;
-            continue;
-        }
-        head.judge(expected_accept, offered)?;
-        let headers = head.headers;
-        return Ok(Some((Response { headers }, total)));
-    }
+) -> Result<Option<(Acceptance<'a>, usize)>, ResponseError> {
+    let Some((response, len)) = Response::parse(input, limits)? else {
+        return Ok(None);
+    };
+    judge(&response, expected_accept, offered)?;
+    Ok(Some((Acceptance { response }, len)))
 }
 
 /// Parses and judges a response as [`parse_response`] does, of which more has come since the last call. Where
@@ -125,69 +106,30 @@ pub fn parse_more_response<'a>(
     expected_accept: &[u8; 28],
     offered: &[impl AsRef<str>],
     limits: &HeadLimits,
-) -> Result<Option<(Response<'a>, usize)>, ResponseError> {
-    let too_large = ResponseError::HeadTooLarge {
-        limit: limits.max_bytes,
+) -> Result<Option<(Acceptance<'a>, usize)>, ResponseError> {
+    let Some((response, len)) = Response::parse_more(progress, input, limits)? else {
+        return Ok(None);
     };
-    let mut passed = 0;
-    // What comes behind an interim response is a head like the first: worth a look of its own.
-    loop {
-        let input = &input[passed..];
-        let empty = spent_lines(input);
-        progress.pass(empty);
-        passed += empty;
-        let input = &input[empty..];
-        let left = progress.left(limits);
-        if !progress.is_due(input, limits) {
-            return Ok(None);
-        }
-        match Head::parse(left.cut(input), &left)? {
-            None if left.is_reached_by(input) => return Err(too_large),
-            None => {
-                if Foreign::is_undecided(input) {
-                    progress.look_again();
-                }
-                return Ok(None);
-            }
-            Some((head, len)) if is_interim(head.code) => {
-                progress.pass(len);
-                passed += len;
-            }
-            Some((head, len)) => {
-                head.judge(expected_accept, offered)?;
-                let headers = head.headers;
-                return Ok(Some((Response { headers }, passed + len)));
-            }
-        }
-    }
-}
-
-/// Says whether this is the status of a response that another one follows (RFC 9110, section 15.2).
-fn is_interim(code: u16) -> bool {
-    matches!(code, 100 | 102..200)
+    judge(&response, expected_accept, offered)?;
+    Ok(Some((Acceptance { response }, len)))
 }
 
 /// A response that completes the handshake: every rule of RFC 6455, section 4.1, is kept.
 #[derive(Clone, Debug)]
-pub struct Response<'a> {
-    headers: Headers<'a>,
+pub struct Acceptance<'a> {
+    response: Response<'a>,
 }
 
-impl<'a> Response<'a> {
+impl<'a> Acceptance<'a> {
     /// Returns the subprotocol that the server chose, one of those offered.
     pub fn subprotocol(&self) -> Option<&str> {
-        std::str::from_utf8(self.headers.only("sec-websocket-protocol")?).ok()
+        let chosen = self.response.fields().only("sec-websocket-protocol")?;
+        std::str::from_utf8(chosen).ok()
     }
 
-    /// Returns the value of the first header field of that name, ASCII case aside. One that the server
-    /// spread over several lines stands on one, with blanks where it was folded (RFC 9112, section 5.2).
-    pub fn header(&self, name: &str) -> Option<&[u8]> {
-        self.headers.all(name).next()
-    }
-
-    /// Returns all header fields, name and value, in their order.
-    pub fn headers(&self) -> impl Iterator<Item = (&'a str, &[u8])> {
-        self.headers.iter()
+    /// Returns the whole response.
+    pub fn response(&self) -> &Response<'a> {
+        &self.response
     }
 }
 
@@ -195,20 +137,8 @@ impl<'a> Response<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ResponseError {
-    /// Not well-formed HTTP/1; names the part that is at fault.
-    Malformed(&'static str),
-    /// Not HTTP/1 at all, but most likely another protocol.
-    Foreign(Foreign),
-    /// The head is larger than the limit.
-    HeadTooLarge {
-        /// The limit in force, bytes.
-        limit: usize,
-    },
-    /// The head has more header lines than the limit.
-    TooManyHeaders {
-        /// The limit in force, lines.
-        limit: usize,
-    },
+    /// The head is not sound HTTP, or beyond a limit.
+    Head(HeadError),
     /// The server answered with a status other than 101 (RFC 6455, 4.1, item 1).
     Status {
         /// The HTTP status.
@@ -236,10 +166,7 @@ pub enum ResponseError {
 impl fmt::Display for ResponseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Malformed(part) => write!(f, "malformed {part}"),
-            Self::Foreign(protocol) => write!(f, "not a response of http/1: {protocol}"),
-            Self::HeadTooLarge { limit } => write!(f, "response head exceeds {limit} bytes"),
-            Self::TooManyHeaders { limit } => write!(f, "more than {limit} header lines"),
+            Self::Head(error) => error.fmt(f),
             Self::Status {
                 code,
                 retry_after,
@@ -266,127 +193,71 @@ impl fmt::Display for ResponseError {
 
 impl StdError for ResponseError {}
 
-/// A response head whose form is sound.
-struct Head<'a> {
-    code: u16,
-    /// The minor version: 0 for HTTP/1.0, 1 for HTTP/1.1.
-    version: u8,
-    headers: Headers<'a>,
+impl From<HeadError> for ResponseError {
+    fn from(error: HeadError) -> Self {
+        Self::Head(error)
+    }
 }
 
-impl<'a> Head<'a> {
-    fn parse(input: &'a [u8], limits: &HeadLimits) -> Result<Option<(Self, usize)>, ResponseError> {
-        let mut headers = limits.header_storage();
-        let mut parsed = httparse::Response::new(&mut headers);
-        let (head, is_cut) = before_bare_line_feed(input);
-        let foreign = || match Foreign::of(input)? {
-            // Only a poor one.
-            Foreign::HttpResponse => None,
-            protocol => Some(ResponseError::Foreign(protocol)),
-        };
-        // RFC 9112, 5.2: folded fields are taken from servers.
-        let mut parser = ParserConfig::default();
-        parser.allow_obsolete_multiline_headers_in_responses(true);
-        let parsed_head = parser.parse_response(&mut parsed, head);
-        if parsed_head.is_err() && Foreign::is_undecided(input) {
-            return Ok(None);
-        }
-        let status = parsed_head.map_err(|error| match error {
-            httparse::Error::TooManyHeaders => ResponseError::TooManyHeaders {
-                limit: limits.max_headers,
-            },
-            httparse::Error::HeaderName => ResponseError::Malformed("header name"),
-            httparse::Error::HeaderValue => ResponseError::Malformed("header value"),
-            httparse::Error::NewLine => ResponseError::Malformed("end of line"),
-            httparse::Error::Version => {
-                foreign().unwrap_or(ResponseError::Malformed("http version"))
-            }
-            httparse::Error::Status | httparse::Error::Token => {
-                foreign().unwrap_or(ResponseError::Malformed("status line"))
-            }
-        })?;
-        let len = match status {
-            Status::Complete(len) => len,
-            Status::Partial if is_cut => return Err(ResponseError::Malformed("end of line")),
-            Status::Partial => return Ok(None),
-        };
-        let (Some(code), Some(version)) = (parsed.code, parsed.version) else {
-            return Err(ResponseError::Malformed("status line"));
-        };
-        let count = parsed.headers.len();
-        headers.truncate(count);
-        Ok(Some((
-            Self {
-                code,
-                version,
-                headers: Headers::unfold(headers),
-            },
-            len,
-        )))
-    }
-
-    /// Checks the head against section 4.1.
-    fn judge(
-        &self,
-        expected_accept: &[u8; 28],
-        offered: &[impl AsRef<str>],
-    ) -> Result<(), ResponseError> {
-        let Self {
+/// Checks a response against section 4.1.
+fn judge(
+    response: &Response<'_>,
+    expected_accept: &[u8; 28],
+    offered: &[impl AsRef<str>],
+) -> Result<(), ResponseError> {
+    let (code, headers) = (response.status(), response.fields());
+    // 1: "If the status code received from the server is not 101, the client handles the response
+    // per HTTP procedures."
+    if code != 101 {
+        return Err(ResponseError::Status {
             code,
-            version,
-            ref headers,
-        } = *self;
-        // 1: "If the status code received from the server is not 101, the client handles the response
-        // per HTTP procedures."
-        if code != 101 {
-            return Err(ResponseError::Status {
-                code,
-                retry_after: headers.only("retry-after").and_then(RetryAfter::parse),
-                location: location(code, headers),
-            });
-        }
-        if version < 1 {
-            return Err(ResponseError::HttpVersion);
-        }
-        // 2: lacks Upgrade, or it "contains a value that is not an ASCII case-insensitive match for the
-        // value "websocket""
-        let is_websocket = |value: &[u8]| value.eq_ignore_ascii_case(b"websocket");
-        if !headers.only("upgrade").is_some_and(is_websocket) {
-            return Err(ResponseError::Upgrade);
-        }
-        // 3: lacks Connection, or it "doesn't contain a token that is an ASCII case-insensitive match
-        // for the value "Upgrade""
-        if !headers.list_has("connection", "upgrade") || !headers.is_list_of("connection", is_token)
-        {
-            return Err(ResponseError::Connection);
-        }
-        // 4: "a value other than the base64-encoded SHA-1 of the concatenation"; 11.3.3: not twice
-        if headers.only("sec-websocket-accept") != Some(expected_accept) {
-            return Err(ResponseError::Accept);
-        }
-        // 5: "the use of an extension that was not present in the client's handshake"; 9.1: an empty field
-        // is malformed.
-        if headers.all("sec-websocket-extensions").next().is_some() {
-            return Err(ResponseError::Extension);
-        }
-        // Content-Length and Transfer-Encoding say nothing here. RFC 9112, 6.3, item 1: a response of 1xx "is
-        // always terminated by the first empty line after the header fields, regardless of the header
-        // fields present in the message".
-        self.check_subprotocol(offered)
+            retry_after: headers.only("retry-after").and_then(RetryAfter::parse),
+            location: location(code, headers),
+        });
     }
+    if response.minor_version() < 1 {
+        return Err(ResponseError::HttpVersion);
+    }
+    // 2: lacks Upgrade, or it "contains a value that is not an ASCII case-insensitive match for the
+    // value "websocket""
+    let is_websocket = |value: &[u8]| value.eq_ignore_ascii_case(b"websocket");
+    if !headers.only("upgrade").is_some_and(is_websocket) {
+        return Err(ResponseError::Upgrade);
+    }
+    // 3: lacks Connection, or it "doesn't contain a token that is an ASCII case-insensitive match
+    // for the value "Upgrade""
+    if !headers.list_has("connection", "upgrade") || !headers.is_list_of("connection", is_token) {
+        return Err(ResponseError::Connection);
+    }
+    // 4: "a value other than the base64-encoded SHA-1 of the concatenation"; 11.3.3: not twice
+    if headers.only("sec-websocket-accept") != Some(expected_accept) {
+        return Err(ResponseError::Accept);
+    }
+    // 5: "the use of an extension that was not present in the client's handshake"; 9.1: an empty field
+    // is malformed.
+    if headers.all("sec-websocket-extensions").next().is_some() {
+        return Err(ResponseError::Extension);
+    }
+    // Content-Length and Transfer-Encoding say nothing here. RFC 9112, 6.3, item 1: a response of 1xx "is
+    // always terminated by the first empty line after the header fields, regardless of the header
+    // fields present in the message".
+    check_subprotocol(headers, offered)
+}
 
-    /// 6: "the use of a subprotocol that was not present in the client's handshake"; 11.3.4: the field
-    /// "MUST NOT appear more than once in an HTTP response"
-    fn check_subprotocol(&self, offered: &[impl AsRef<str>]) -> Result<(), ResponseError> {
-        let mut values = self.headers.all("sec-websocket-protocol");
-        let Some(value) = values.next() else {
-            return Ok(());
-        };
-        let is_offered = offered.iter().any(|name| name.as_ref().as_bytes() == value);
-        match is_offered && values.next().is_none() {
-            true => Ok(()),
-            false => Err(ResponseError::Subprotocol),
-        }
+/// 6: "the use of a subprotocol that was not present in the client's handshake"; 11.3.4: the field
+/// "MUST NOT appear more than once in an HTTP response"
+fn check_subprotocol(
+    headers: &Headers<'_>,
+    offered: &[impl AsRef<str>],
+) -> Result<(), ResponseError> {
+    let mut values = headers.all("sec-websocket-protocol");
+    let Some(value) = values.next() else {
+        return Ok(());
+    };
+    let is_offered = offered.iter().any(|name| name.as_ref().as_bytes() == value);
+    match is_offered && values.next().is_none() {
+        true => Ok(()),
+        false => Err(ResponseError::Subprotocol),
     }
 }
 

@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::proto::http::HttpDate;
-use crate::proto::websocket::handshake::{Request, accept_response};
+use crate::proto::http::{HttpDate, Request};
+use crate::proto::websocket::handshake::{Upgrade, accept_response};
 
 const NO_NAMES: [&str; 0] = [];
 const NO_HEADERS: [(&str, &str); 0] = [];
@@ -38,7 +38,7 @@ fn and(line: &str) -> Vec<u8> {
     head(&[LINES.as_slice(), &[line]].concat())
 }
 
-fn parse(input: &[u8]) -> Result<Option<(Response<'_>, usize)>, ResponseError> {
+fn parse(input: &[u8]) -> Result<Option<(Acceptance<'_>, usize)>, ResponseError> {
     parse_response(
         input,
         &accept_for(KEY),
@@ -127,8 +127,7 @@ fn the_sample_of_rfc_6455_section_1_2_is_accepted() {
     let input = head(&LINES);
     let (response, _) = parse(&input).unwrap().unwrap();
     assert_eq!(response.subprotocol(), Some("chat"));
-    assert_eq!(response.header("UPGRADE"), Some(b"websocket".as_slice()));
-    assert_eq!(response.headers().count(), 4);
+    assert_eq!(response.response().status(), 101);
 }
 
 #[test]
@@ -213,49 +212,8 @@ fn interim_responses_are_skipped() {
     };
     assert_eq!(judge(&refused), Err(status));
     let endless = interim.repeat(200);
-    let too_large = ResponseError::HeadTooLarge { limit: 8192 };
+    let too_large = ResponseError::from(HeadError::HeadTooLarge { limit: 8192 });
     assert_eq!(parse(&endless).map(drop), Err(too_large));
-}
-
-#[test]
-fn interim_responses_that_drip_are_read_once() {
-    let interim = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
-    let limits = HeadLimits::default();
-    let drip = |input: &[u8]| {
-        let (mut progress, mut held) = (HeadProgress::default(), Vec::new());
-        let mut most = 0;
-        for byte in input {
-            held.push(*byte);
-            most = most.max(held.len());
-            let accept = accept_for(KEY);
-            let found = parse_more_response(&mut progress, &held, &accept, &["chat"], &limits);
-            match found {
-                Ok(None) => drop(held.drain(..progress.take_done())),
-                Ok(Some((response, len))) => {
-                    assert_eq!(len, held.len());
-                    return (Some(Ok(response.subprotocol() == Some("chat"))), most);
-                }
-                Err(error) => return (Some(Err(error)), most),
-            }
-        }
-        (None, most)
-    };
-    let (found, most) = drip(&[interim.repeat(100), head(&LINES)].concat());
-    assert_eq!(found, Some(Ok(true)));
-    assert_eq!(most, head(&LINES).len(), "what was read is gone");
-    // However small the pieces, all of it counts.
-    let (found, most) = drip(&interim.repeat(1_000));
-    assert_eq!(
-        found,
-        Some(Err(ResponseError::HeadTooLarge { limit: 8192 }))
-    );
-    assert!(most <= interim.len());
-    let whole = [interim.repeat(100), head(&LINES)].concat();
-    let (mut progress, accept) = (HeadProgress::default(), accept_for(KEY));
-    let (_, len) = parse_more_response(&mut progress, &whole, &accept, &["chat"], &limits)
-        .unwrap()
-        .unwrap();
-    assert_eq!(len, whole.len());
 }
 
 #[test]
@@ -343,7 +301,7 @@ fn a_folded_field_stands_on_one_line() {
         .unwrap();
     assert_eq!(len, input.len());
     assert_eq!(
-        response.header("x-note"),
+        response.response().header("x-note"),
         Some(&b"one  \t two       three"[..])
     );
     // The value is judged as a whole.
@@ -373,80 +331,11 @@ fn the_subprotocol_is_one_of_those_offered_or_none() {
 }
 
 #[test]
-fn a_head_fed_byte_by_byte_is_whole_at_its_last_byte() {
-    let mut input = head(&LINES);
-    let len = input.len();
-    input.extend_from_slice(b"\x89\x00\r\n\r\n");
-    for cut in 0..len {
-        assert!(parse(&input[..cut]).unwrap().is_none(), "cut at {cut}");
-    }
-    for cut in len..=input.len() {
-        let (_, head_len) = parse(&input[..cut]).unwrap().unwrap();
-        assert_eq!(head_len, len, "frames stay behind");
-    }
-}
-
-#[test]
-fn a_head_beyond_the_limits_is_refused() {
-    let input = head(&LINES);
-    let judge = |max_bytes, max_headers| {
-        let limits = HeadLimits {
-            max_bytes,
-            max_headers,
-        };
-        parse_response(&input, &accept_for(KEY), &["chat"], &limits).map(|found| found.is_some())
-    };
-    let len = input.len();
-    assert_eq!(judge(len, 4), Ok(true));
-    assert_eq!(
-        judge(len - 1, 4),
-        Err(ResponseError::HeadTooLarge { limit: len - 1 })
-    );
-    assert_eq!(
-        judge(len, 3),
-        Err(ResponseError::TooManyHeaders { limit: 3 })
-    );
-}
-
-#[test]
-fn what_is_not_http_is_refused_at_once() {
-    for (answer, protocol) in [
-        (&b"SSH-2.0-OpenSSH\r\n"[..], Foreign::Ssh),
-        (b"\x15\x03\x01\x00\x02\x02\x46", Foreign::Tls),
-    ] {
-        let error = parse(answer).err();
-        assert_eq!(error, Some(ResponseError::Foreign(protocol)));
-    }
-    assert!(matches!(
-        parse(b"HTTP/1.1 1x1 \r\n"),
-        Err(ResponseError::Malformed(_))
-    ));
-    assert!(matches!(
-        judge(&and("A : b")),
-        Err(ResponseError::Malformed(_))
-    ));
-}
-
-#[test]
-fn a_line_feed_alone_ends_no_line() {
-    let input = head(&LINES);
-    let feeds = (0..input.len()).filter(|&at| input[at] == b'\n');
-    for at in feeds {
-        let mut bare = input.clone();
-        bare.remove(at - 1);
-        let malformed = ResponseError::Malformed("end of line");
-        assert_eq!(parse(&bare).map(drop), Err(malformed), "at {at}");
-    }
-    let behind = [&input[..], b"\n\n"].concat();
-    assert!(parse(&behind).unwrap().is_some(), "frames are no lines");
-}
-
-#[test]
 fn our_server_and_our_client_agree() {
     let sent = request("h:1", "/p?q", [9; 16], &["b", "a"], &[("X", "y")]).unwrap();
     let limits = HeadLimits::default();
     let (received, _) = Request::parse(&sent, &limits).unwrap().unwrap();
-    let upgrade = received.upgrade().unwrap();
+    let upgrade = Upgrade::of(&received).unwrap();
     assert_eq!(upgrade.subprotocols(), ["b", "a"]);
     let answer = accept_response(&upgrade, Some("a"), None, &NO_HEADERS).unwrap();
     let accept = accept_for([9; 16]);
@@ -481,7 +370,7 @@ proptest! {
         };
         let (received, len) = Request::parse(&sent, &HeadLimits::default()).unwrap().unwrap();
         prop_assert_eq!((received.target(), len), (path.as_str(), sent.len()));
-        prop_assert_eq!(received.upgrade().map(drop), Ok(()));
+        prop_assert_eq!(Upgrade::of(&received).map(drop), Ok(()));
         let received = received.header("x").unwrap();
         prop_assert_eq!(received.trim_ascii(), value.as_bytes().trim_ascii());
     }

@@ -4,17 +4,16 @@
 use std::error::Error as StdError;
 use std::fmt;
 
-use super::server::Request;
+use super::request::Request;
+use super::uri::{Authority, without_root};
 use crate::config::WebConfig;
 use crate::error::ConfigError;
-use crate::proto::http::uri::{Authority, without_root};
 
 /// The rules of a [`WebConfig`], parsed.
 ///
 /// ```
 /// use heartwheel::config::WebConfig;
-/// use heartwheel::proto::http::HeadLimits;
-/// use heartwheel::proto::websocket::handshake::{Request, Visitors};
+/// use heartwheel::proto::http::{HeadLimits, Request, Visitors};
 ///
 /// let visitors = Visitors::try_from(&WebConfig::default())?;
 /// let head = b"GET / HTTP/1.1\r\nHost: chat.example:9001\r\nOrigin: https://evil.example\r\n\r\n";
@@ -105,7 +104,7 @@ impl Visitors {
         let Some(allowed) = &self.origins else {
             return Ok(());
         };
-        let mut origins = request.values("origin");
+        let mut origins = request.fields().all("origin");
         let Some(origin) = origins.next() else {
             return Ok(());
         };

@@ -1,0 +1,89 @@
+//! What can be wrong with a received head, and the status that answers it.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+use crate::error::Foreign;
+
+/// The rule that a received head broke. Each has the status of its answer, where it is a request's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HeadError {
+    /// Not well-formed HTTP/1; names the part that is at fault.
+    Malformed(&'static str),
+    /// Not HTTP/1 at all, but most likely another protocol.
+    Foreign(Foreign),
+    /// The head is larger than the limit.
+    HeadTooLarge {
+        /// The limit in force, bytes.
+        limit: usize,
+    },
+    /// The target alone goes beyond the limit of a head (RFC 9112, section 3).
+    TargetTooLong {
+        /// The limit in force, bytes.
+        limit: usize,
+    },
+    /// The head has more header lines than the limit.
+    TooManyHeaders {
+        /// The limit in force, lines.
+        limit: usize,
+    },
+    /// The Host header is not there exactly once, or is no authority (RFC 9112, section 3.2).
+    Host,
+}
+
+impl HeadError {
+    /// Returns the HTTP status that answers a request with such a head: 400, 414 or 431.
+    pub const fn status(&self) -> u16 {
+        match self {
+            Self::Malformed(_) | Self::Foreign(_) | Self::Host => 400,
+            Self::TargetTooLong { .. } => 414,
+            Self::HeadTooLarge { .. } | Self::TooManyHeaders { .. } => 431,
+        }
+    }
+
+    /// Says what httparse found, where no other protocol explains it; `first_line` is what its first line is
+    /// called.
+    pub(super) fn of(
+        error: httparse::Error,
+        first_line: &'static str,
+        foreign: Option<Foreign>,
+        max_headers: usize,
+    ) -> Self {
+        let or_foreign = |part| foreign.map_or(Self::Malformed(part), Self::Foreign);
+        match error {
+            httparse::Error::TooManyHeaders => Self::TooManyHeaders { limit: max_headers },
+            httparse::Error::HeaderName => Self::Malformed("header name"),
+            httparse::Error::HeaderValue => Self::Malformed("header value"),
+            httparse::Error::NewLine => Self::Malformed("end of line"),
+            httparse::Error::Version => or_foreign("http version"),
+            httparse::Error::Status | httparse::Error::Token => or_foreign(first_line),
+        }
+    }
+
+    /// Tells a limit by what it was before something that is gone was taken off it.
+    pub(super) fn with_limit(self, limit: usize) -> Self {
+        match self {
+            Self::HeadTooLarge { .. } => Self::HeadTooLarge { limit },
+            Self::TargetTooLong { .. } => Self::TargetTooLong { limit },
+            Self::Malformed(_) | Self::Foreign(_) | Self::TooManyHeaders { .. } | Self::Host => {
+                self
+            }
+        }
+    }
+}
+
+impl fmt::Display for HeadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Malformed(part) => write!(f, "malformed {part}"),
+            Self::Foreign(protocol) => write!(f, "not http/1: {protocol}"),
+            Self::HeadTooLarge { limit } => write!(f, "head exceeds {limit} bytes"),
+            Self::TargetTooLong { limit } => write!(f, "target exceeds {limit} bytes"),
+            Self::TooManyHeaders { limit } => write!(f, "more than {limit} header lines"),
+            Self::Host => f.write_str("host must be given exactly once and be an authority"),
+        }
+    }
+}
+
+impl StdError for HeadError {}
