@@ -432,8 +432,19 @@ impl Outbox {
 
     /// Forgets what is queued and keeps the allocations and the flags.
     fn forget_queued(&mut self, pool: &mut Pool) {
-        self.inline.truncate(0);
+        if !self.frames.is_empty() || !self.obsolete.is_empty() {
+            self.forget_data(pool);
+        }
         self.inline.release(pool);
+        self.unfinished.clear();
+        self.pongs.clear();
+        self.ping.clear();
+        self.close.clear();
+    }
+
+    /// Forgets the data. Heartbeats, which have none, are spared this.
+    fn forget_data(&mut self, pool: &mut Pool) {
+        self.inline.truncate(0);
         self.inline_behind = 0;
         self.frames.clear();
         self.begun = false;
@@ -442,10 +453,6 @@ impl Outbox {
         }
         self.give_obsolete(pool);
         self.large_len = 0;
-        self.unfinished.clear();
-        self.pongs.clear();
-        self.ping.clear();
-        self.close.clear();
     }
 
     fn commit_unfinished(&mut self, left: usize, report: &mut Written) -> usize {
@@ -695,8 +702,10 @@ impl Pongs {
     /// Forgets all and returns how many there were.
     fn clear(&mut self) -> usize {
         let count = self.frames.len();
-        self.bytes.clear();
-        self.frames.clear();
+        if count > 0 {
+            self.bytes.clear();
+            self.frames.clear();
+        }
         count
     }
 }
