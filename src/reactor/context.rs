@@ -183,7 +183,8 @@ impl<'a, D> Context<'a, D> {
         self.core.timers.remove(&id).is_some()
     }
 
-    /// Adds a client, to be dialed at once.
+    /// Adds a client, to be dialed at once. Once a [drain](Self::drain) has begun none is dialed: it is told
+    /// [`ClientEvent::Stopped`](super::ClientEvent::Stopped).
     ///
     /// # Errors
     ///
@@ -301,7 +302,8 @@ impl<'a, D> Context<'a, D> {
         self.core.remote.clone()
     }
 
-    /// Closes every connection with cause `drain`, spread flat over the window; new ones are refused.
+    /// Closes every connection with cause `drain`, spread flat over the window; new ones are refused, and
+    /// no client is dialed any more.
     /// [`Reactor::run`](super::Reactor::run) returns when the last is gone or the window is over.
     pub fn drain(&mut self, window: Duration) {
         self.core.start_drain(window);

@@ -249,7 +249,7 @@ impl<D> Core<D> {
         Ok(id)
     }
 
-    /// Adds a client, to be dialed in the coming turn.
+    /// Adds a client, to be dialed in the coming turn, or, in a drain, to be told that it is stopped.
     pub(super) fn connect(&mut self, config: ClientConfig) -> Result<ClientId, Error> {
         let policy = self.adopt(&config.heartbeat, &config.limits, &config.wire)?;
         #[cfg(feature = "websocket")]
@@ -260,6 +260,9 @@ impl<D> Core<D> {
         }
         let id = self.clients.insert(client);
         self.schedule_dial(id, Micros::ZERO);
+        if self.drain.is_some() {
+            self.stop_dialing(id);
+        }
         Ok(id)
     }
 

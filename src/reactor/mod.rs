@@ -169,7 +169,8 @@ impl<D: Default> Reactor<D> {
         self.core.listen(config)
     }
 
-    /// Adds a client, to be dialed in the next turn.
+    /// Adds a client, to be dialed in the next turn. Once a [drain](Context::drain) has begun none is dialed: it
+    /// is told [`ClientEvent::Stopped`].
     ///
     /// # Errors
     ///
@@ -254,8 +255,9 @@ impl<D: Default> Reactor<D> {
     /// Says whether [`run`](Self::run) would return: stopped or drained, with every end reported. Whoever
     /// turns the loop goes on until then.
     pub fn is_stopped(&self) -> bool {
-        let is_asked = self.core.stopping || self.core.drain.is_some();
-        is_asked && self.core.conns.is_empty()
+        // Clients that a drain keeps from dialing are told of it first.
+        let is_drained = self.core.drain.is_some() && self.core.stopped.is_empty();
+        (self.core.stopping || is_drained) && self.core.conns.is_empty()
     }
 
     /// Returns a context, to send or close outside of a callback. The next turn sees to it.

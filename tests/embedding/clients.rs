@@ -1,6 +1,6 @@
 //! Dialing: both ends in one reactor, reconnecting, own codecs, heartbeats changed while open.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
@@ -86,6 +86,34 @@ fn both_ends_of_every_wire_talk_and_ping_each_other() {
     }
 }
 
+/// It was dialed, and cut when the window was over.
+#[test]
+fn a_client_that_is_added_in_a_drain_is_stopped_at_once() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let (_, addr) = listen(&mut reactor, WireFactory::WebSocket);
+    let mut peer = open_websocket(&mut reactor, &mut recorder, addr);
+    reactor.context().drain(Duration::from_secs(600));
+    drive(&mut reactor, &mut recorder, |_| peer.read(&mut [0]).is_ok());
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = server.local_addr().unwrap();
+    reactor.connect(client(WireFactory::Line, target)).unwrap();
+    drive(&mut reactor, &mut recorder, |seen| !events(seen).is_empty());
+    assert_eq!(events(&recorder), [ClientEvent::Stopped]);
+    assert_eq!(reactor.len(), 1);
+    // One that comes with the last end is told before `run` returns.
+    recorder.react = Some(Box::new(move |cx, seen| {
+        if let Seen::Closed(..) = seen {
+            cx.connect(client(WireFactory::Line, target)).unwrap();
+        }
+    }));
+    peer.write_all(&client_frame(0x88, &[])).unwrap();
+    reactor.run(&mut recorder).unwrap();
+    assert_eq!(
+        events(&recorder),
+        [ClientEvent::Stopped, ClientEvent::Stopped]
+    );
+}
+
 #[test]
 fn a_lost_connection_is_dialed_again_and_a_local_close_is_not() {
     let (mut reactor, mut recorder) = (reactor(), Recorder::default());
@@ -108,7 +136,7 @@ fn a_lost_connection_is_dialed_again_and_a_local_close_is_not() {
         .unwrap();
     reactor.context().disconnect(id);
     drive(&mut reactor, &mut recorder, |_| {
-        std::io::Read::read(&mut &peer, &mut [0; 8]).is_ok_and(|count| count == 0)
+        Read::read(&mut &peer, &mut [0; 8]).is_ok_and(|count| count == 0)
     });
     drop(peer);
     drive(&mut reactor, &mut recorder, |seen| {
