@@ -5,7 +5,7 @@
 
 mod support;
 
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
@@ -408,6 +408,29 @@ fn f24_the_limit_of_descriptors_is_raised_at_the_start_and_told() {
     });
 }
 
+/// Behind a proxy all come from one address, and nobody was told why the last of them were refused.
+#[test]
+fn a_share_of_the_room_that_is_used_up_is_told_once() {
+    let server = Server::start(&[Wire::Line], &["--max-connections", "200"]);
+    let addr = server.addr(Wire::Line);
+    let crowd: Vec<_> = (0..195)
+        .map(|_| TcpStream::connect(addr).unwrap())
+        .collect();
+    let process = server.process();
+    process.wait_for("the last one's refusal", |line| {
+        let last = crowd.last()?.local_addr().ok()?;
+        let event = line.event("rejected")?;
+        (event["peer"] == last.to_string()).then_some(())
+    });
+    process.wait_logged("what to do", |line| {
+        let parts = ["127.0.0.1", " 188 ", " 200", "share_per_address"];
+        let is_told = parts.iter().all(|part| line.text.contains(part));
+        is_told.then_some(())
+    });
+    let log = process.stderr();
+    assert_eq!(log.matches("share_per_address").count(), 1, "{log}");
+}
+
 #[test]
 fn f29_what_keeps_connect_away_is_told_apart() {
     let closed = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -688,7 +711,7 @@ fn a_server_that_drains_takes_no_new_connections() {
     server.process().signal(Signal::TERM);
     assert_eq!(peer.next(), Arrival::Close(Some(1001)));
     // Whether it is refused by the kernel or by the server: it does not open.
-    if let Ok(mut late) = std::net::TcpStream::connect(("127.0.0.1", port)) {
+    if let Ok(mut late) = TcpStream::connect(("127.0.0.1", port)) {
         use std::io::{Read, Write};
         late.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut answer = Vec::new();

@@ -151,6 +151,19 @@ impl<D: Default> Core<D> {
         }
     }
 
+    /// Notes that an address holds all it may while others need room: one log line for each episode.
+    fn note_crowding(&self, key: usize, ip: IpAddr, room: usize) {
+        if !self.group.note_crowding(self.now.at) {
+            return;
+        }
+        let held = self.group.arrivals().addresses.held(ip);
+        log::warn!(
+            "refusing more from {ip} on {}: it holds {held} connections, its share of the room for \
+             {room}; if all come through your own proxy, raise share_per_address or switch it off",
+            self.listeners[key].addr
+        );
+    }
+
     fn admit<H: Handler<Data = D>>(
         &mut self,
         handler: &mut H,
@@ -176,9 +189,20 @@ impl<D: Default> Core<D> {
                 }
             }
             Err(refusal) => {
-                if refusal == Refusal::Full {
-                    let what = "connections are held, all that there is room for";
-                    self.note_shortage(key, format_args!("{room} {what}; newcomers are refused"));
+                match refusal {
+                    Refusal::Full => {
+                        let what = "connections are held, all that there is room for";
+                        self.note_shortage(
+                            key,
+                            format_args!("{room} {what}; newcomers are refused"),
+                        );
+                    }
+                    Refusal::Share => self.note_crowding(key, peer.ip(), room),
+                    Refusal::Draining
+                    | Refusal::Rate
+                    | Refusal::HalfOpen
+                    | Refusal::Open
+                    | Refusal::AddressRate => {}
                 }
                 refusal.tell(&stream, wire.kind(), &self.today());
                 drop(stream);

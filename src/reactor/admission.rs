@@ -224,6 +224,11 @@ pub(super) struct Addresses {
 }
 
 impl Addresses {
+    /// Returns how many connections of an address are counted.
+    pub(super) fn held(&self, ip: IpAddr) -> u32 {
+        self.tallies.of(ip.into()).open
+    }
+
     /// Counts a connection in.
     pub(super) fn enter(&mut self, ip: IpAddr, counted: bool, half_open: bool) {
         if counted || half_open {

@@ -46,8 +46,10 @@ struct Shared {
     start: Start,
     loops: AtomicUsize,
     connections: AtomicUsize,
-    /// When there was last no room for a new connection, in microseconds and one; zero: never.
-    shortage: AtomicU64,
+    /// There is no room for a new connection.
+    shortage: Episode,
+    /// There is none for one more of an address, since others need it.
+    crowding: Episode,
     /// Descriptors that are not connections, as far as known.
     others: AtomicUsize,
     /// A descriptor held so that there is one left to tell others that there is none.
@@ -72,7 +74,8 @@ impl Group {
             start: Start::now(),
             loops: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
-            shortage: AtomicU64::new(0),
+            shortage: Episode::default(),
+            crowding: Episode::default(),
             others: AtomicUsize::new(0),
             reserve: Mutex::new(None),
             arrivals: Mutex::default(),
@@ -126,12 +129,15 @@ impl Group {
         self.shared.connections.fetch_sub(1, Ordering::AcqRel);
     }
 
-    /// Notes that there is no room for a new connection, and says whether that is news: there was some for
-    /// [`CALM`], in every loop. What comes and goes faster is one episode.
+    /// Notes that there is no room for a new connection, and says whether that is news, in every loop.
     pub(super) fn note_shortage(&self, now: Micros) -> bool {
-        let stamp = now.as_micros() + 1;
-        let before = self.shared.shortage.fetch_max(stamp, Ordering::AcqRel);
-        before == 0 || stamp.saturating_sub(before) > CALM.as_micros()
+        self.shared.shortage.note(now)
+    }
+
+    /// Notes that an address holds its share of the room, and says whether that is news: in every loop, and
+    /// whichever address it is.
+    pub(super) fn note_crowding(&self, now: Micros) -> bool {
+        self.shared.crowding.note(now)
     }
 
     /// Sets a descriptor aside, and notes how many there are by now that are not connections: the lowest
@@ -180,6 +186,20 @@ impl Group {
         // A loop that panicked in between has left at most one count behind.
         let arrivals = self.shared.arrivals.lock();
         arrivals.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// When something was last so, in microseconds and one; zero: never.
+#[derive(Debug, Default)]
+struct Episode(AtomicU64);
+
+impl Episode {
+    /// Notes that it is so, and says whether that is news: it was not for [`CALM`]. What comes and goes
+    /// faster is one episode.
+    fn note(&self, now: Micros) -> bool {
+        let stamp = now.as_micros() + 1;
+        let before = self.0.fetch_max(stamp, Ordering::AcqRel);
+        before == 0 || stamp.saturating_sub(before) > CALM.as_micros()
     }
 }
 
