@@ -279,8 +279,8 @@ impl Default for LimitsConfig {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdmissionConfig {
     /// Connections of one address that may be in their opening handshake at once, at most 65 535. The
-    /// oldest of them makes way for one more, so that who only waits does not keep out who goes on.
-    /// `None` switches the limit off. Default 256.
+    /// oldest of them makes way for one more, so that who only waits does not keep out who goes on; one
+    /// whose answer is leaving makes none. `None` switches the limit off. Default 256.
     pub half_open_per_address: Option<u32>,
     /// Percent of the room that one address may hold while it is alone, 1 to 99, loopback included. It
     /// may hold at most so many times what is left for everyone, `p / (100 - p)`: with 94 % one address is

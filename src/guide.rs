@@ -143,7 +143,8 @@ pub mod architecture {
     //! out once they are more than the others, so that each connection costs the same however many there
     //! are, and an open one nothing. The limit is of the group, the queues are each loop's own: where none of
     //! an address's is in this loop nobody has to go, so that it may exceed its limit by one for each other
-    //! loop.
+    //! loop. One that comes to the front while the answer to its plain request is leaving counts no more: it
+    //! is bounded as every goodbye is, and by the share of its address.
     //!
     //! Of a WebSocket request the host and the origin are held against
     //! [`ListenerConfig::web`](crate::reactor::ListenerConfig::web) before the handler sees it; SECURITY.md

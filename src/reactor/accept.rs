@@ -185,7 +185,7 @@ impl<D: Default> Core<D> {
         match self.judge(key, peer, marks, room) {
             Ok(is_crowded) => {
                 if is_crowded {
-                    self.make_way(handler, peer.ip());
+                    self.make_way(handler, key, peer.ip());
                 }
             }
             Err(refusal) => {
@@ -237,24 +237,39 @@ impl<D: Default> Core<D> {
     }
 
     /// Ends the oldest opening handshake of an address, for a newer one takes its place: who only waits
-    /// must not keep out who goes on. Whose bytes only we have not come to yet is read first. Where all of
-    /// them are in other loops nobody has to go; each of those may have one more for that.
-    fn make_way<H: Handler<Data = D>>(&mut self, handler: &mut H, ip: IpAddr) {
-        let today = self.today();
-        let (conns, names) = (&self.conns, self.names);
-        let waits = |id| Self::is_half_open(conns, names, id);
-        let Some(id) = self.waiting.oldest(ip, waits) else {
-            return;
-        };
-        let key = id.index();
-        let conn = &mut self.conns[key];
-        if conn.session.phase() == Phase::Handshaking && conn.has_waiting_bytes() {
-            conn.ready.insert(Ready::Readable);
-            self.read(handler, id);
-            if !Self::is_half_open(&self.conns, self.names, id) {
+    /// must not keep out who goes on. Whose bytes only we have not come to yet is read first, and whose
+    /// answer is leaving counts no more. Where all of them are in other loops nobody has to go; each of
+    /// those may have one more for that.
+    fn make_way<H: Handler<Data = D>>(&mut self, handler: &mut H, listener: usize, ip: IpAddr) {
+        while self.is_crowded(listener, ip) {
+            let (conns, names) = (&self.conns, self.names);
+            let waits = |id| Self::is_half_open(conns, names, id);
+            let Some(id) = self.waiting.oldest(ip, waits) else {
                 return;
+            };
+            let key = id.index();
+            let conn = &mut self.conns[key];
+            if conn.session.phase() == Phase::Handshaking && conn.has_waiting_bytes() {
+                conn.ready.insert(Ready::Readable);
+                self.read(handler, id);
+            }
+            let session = &self.conns[key].session;
+            if session.phase() == Phase::Closing && session.has_output() {
+                // The limits on its goodbye and on the connections of its address bound it.
+                self.leave_half_open(key);
+            } else if Self::is_half_open(&self.conns, self.names, id) {
+                return self.end_half_open(key);
             }
         }
+    }
+
+    fn is_crowded(&self, listener: usize, ip: IpAddr) -> bool {
+        let addresses = &self.group.arrivals().addresses;
+        self.listeners[listener].admission.is_crowded(ip, addresses)
+    }
+
+    fn end_half_open(&mut self, key: usize) {
+        let today = self.today();
         let conn = &mut self.conns[key];
         if conn.session.phase() == Phase::Handshaking {
             Refusal::HalfOpen.tell(&conn.socket, conn.session.wire(), &today);
@@ -483,53 +498,101 @@ mod tests {
     use crate::config::{AdmissionConfig, ReactorConfig};
     use crate::reactor::{Group, ListenerConfig, Reactor, WireFactory};
 
-    /// Counts who opens.
     #[cfg(feature = "websocket")]
-    struct Opened(usize);
-
-    #[cfg(feature = "websocket")]
-    impl Handler for Opened {
-        type Data = ();
-
-        fn on_open(&mut self, _: &mut Context<'_, ()>, _: ConnId) {
-            self.0 += 1;
-        }
-    }
-
-    /// All of them come in one batch, each with its request right behind it.
-    #[cfg(feature = "websocket")]
-    #[test]
-    fn whose_request_lies_unread_makes_no_way() {
+    mod ways {
         use std::io::Write;
-        use std::time::Duration;
+        use std::net::TcpStream as Client;
+        use std::time::{Duration, Instant};
 
-        let mut reactor = Reactor::<()>::new(ReactorConfig::default()).expect("a selector");
-        let config = ListenerConfig {
-            admission: AdmissionConfig {
-                half_open_per_address: Some(2),
-                ..AdmissionConfig::default()
-            },
-            ..ListenerConfig::new(([127, 0, 0, 1], 0).into(), WireFactory::WebSocket)
-        };
-        let listener = reactor.listen(config).expect("a free port");
-        let addr = reactor.local_addr(listener).expect("it listens");
-        let request = format!(
-            "GET / HTTP/1.1\r\nHost: {addr}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-        );
-        let clients = [(); 5].map(|()| {
-            let mut client = std::net::TcpStream::connect(addr).expect("it listens");
+        use super::*;
+
+        /// Counts who opens.
+        struct Opened(usize);
+
+        impl Handler for Opened {
+            type Data = ();
+
+            fn on_open(&mut self, _: &mut Context<'_, ()>, _: ConnId) {
+                self.0 += 1;
+            }
+        }
+
+        /// Listens where an address may have two opening handshakes at once.
+        fn with_two() -> (Reactor, SocketAddr) {
+            let mut reactor = Reactor::new(ReactorConfig::default()).expect("a selector");
+            let config = ListenerConfig {
+                admission: AdmissionConfig {
+                    half_open_per_address: Some(2),
+                    ..AdmissionConfig::default()
+                },
+                ..ListenerConfig::new(([127, 0, 0, 1], 0).into(), WireFactory::WebSocket)
+            };
+            let listener = reactor.listen(config).expect("a free port");
+            let addr = reactor.local_addr(listener).expect("it listens");
+            (reactor, addr)
+        }
+
+        fn dial(addr: SocketAddr, request: &str) -> Client {
+            let mut client = Client::connect(addr).expect("it listens");
             client.write_all(request.as_bytes()).expect("it has room");
             client
-        });
-        let mut opened = Opened(0);
-        for _ in 0..10 {
-            let limit = Some(Duration::from_millis(20));
-            reactor
-                .turn(&mut opened, limit)
-                .expect("the selector works");
         }
-        assert_eq!((opened.0, reactor.stats().rejected), (clients.len(), 0));
+
+        #[track_caller]
+        fn drive(
+            reactor: &mut Reactor,
+            opened: &mut Opened,
+            until: impl Fn(&Reactor, &Opened) -> bool,
+        ) {
+            let deadline = Instant::now() + Duration::from_secs(20);
+            while !until(reactor, opened) {
+                assert!(Instant::now() < deadline, "gave up: {:?}", reactor.stats());
+                let limit = Some(Duration::from_millis(20));
+                reactor.turn(opened, limit).expect("the selector works");
+            }
+        }
+
+        /// All of them come in one batch, each with its request right behind it.
+        #[test]
+        fn whose_request_lies_unread_makes_no_way() {
+            let (mut reactor, addr) = with_two();
+            let request = format!(
+                "GET / HTTP/1.1\r\nHost: {addr}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                 Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+            );
+            let clients = [(); 5].map(|()| dial(addr, &request));
+            let mut opened = Opened(0);
+            drive(&mut reactor, &mut opened, |reactor, opened| {
+                opened.0 as u64 + reactor.stats().rejected == 5
+            });
+            assert_eq!((opened.0, reactor.stats().rejected), (clients.len(), 0));
+        }
+
+        #[test]
+        fn nobody_makes_way_for_the_sake_of_one_that_has_ended() {
+            let (mut reactor, addr) = with_two();
+            let mut opened = Opened(0);
+            let _waits = dial(addr, "GET / HT");
+            drive(&mut reactor, &mut opened, |reactor, _| reactor.len() == 1);
+            let leaves = dial(addr, "");
+            drive(&mut reactor, &mut opened, |reactor, _| reactor.len() == 2);
+            // Its end and a newcomer are seen in one turn.
+            drop(leaves);
+            let ended = |reactor: &Reactor| {
+                let mut conns = reactor.core.conns.iter();
+                conns.any(|(_, conn)| conn.socket.peek(&mut [0]).is_ok_and(|len| len == 0))
+            };
+            let deadline = Instant::now() + Duration::from_secs(20);
+            while !ended(&reactor) {
+                assert!(Instant::now() < deadline, "its end does not come");
+                std::thread::yield_now();
+            }
+            let _comes = dial(addr, "GET");
+            drive(&mut reactor, &mut opened, |reactor, _| {
+                reactor.stats().accepted == 3 && reactor.stats().rejected > 0
+            });
+            assert_eq!((reactor.len(), reactor.stats().rejected), (2, 1));
+        }
     }
 
     /// What has ended and is not reaped yet still holds its memory.

@@ -27,7 +27,7 @@ use super::socket;
 use super::token::{ClientId, ConnId, ListenerId, Names, SourceId, Target};
 use super::wake_timer::WakeTimer;
 use super::{ListenerConfig, TimerId, WireFactory};
-use crate::close::Evidence;
+use crate::close::{Evidence, Phase};
 use crate::config::{HeartbeatConfig, LimitsConfig, ReactorConfig, WireKind};
 use crate::error::{ConfigError, Error};
 use crate::proto::flags::Flags;
@@ -359,11 +359,15 @@ impl<D> Core<D> {
 
     /// Puts a connection on the list to be flushed at the end of the turn.
     pub(super) fn mark_dirty(&mut self, key: usize) {
-        if let Some(conn) = self.conns.get_mut(key)
-            && !conn.marks.has(Mark::Dirty)
-        {
+        let Some(conn) = self.conns.get_mut(key) else {
+            return;
+        };
+        if !conn.marks.has(Mark::Dirty) {
             conn.marks.insert(Mark::Dirty);
             self.dirty.push(key);
+        }
+        if conn.session.phase() == Phase::Closed {
+            self.vacate(key);
         }
     }
 
@@ -396,6 +400,15 @@ impl<D> Core<D> {
         {
             conn.marks.insert(Mark::Doomed);
             self.doomed.push_back(key);
+            self.vacate(key);
+        }
+    }
+
+    /// Takes one that is over out of its address's half-open ones before it is reaped: nobody else has to
+    /// make way for its sake.
+    fn vacate(&mut self, key: usize) {
+        if let Origin::Listener(_) = self.conns[key].origin() {
+            self.leave_half_open(key);
         }
     }
 

@@ -264,6 +264,37 @@ fn f12_silent_handshakes_keep_no_honest_one_of_their_address_out() {
     assert_eq!(reactor.len(), open.len());
 }
 
+/// Others of its address took its place while it was reading.
+#[test]
+fn f12_an_answer_that_is_leaving_makes_no_way() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    recorder.http = Some(HttpAnswer {
+        status: 200,
+        headers: Vec::new(),
+        body: vec![b'x'; LONG],
+    });
+    let mut config = ListenerConfig::new(([127, 0, 0, 1], 0).into(), WireFactory::WebSocket);
+    config.admission.half_open_per_address = Some(3);
+    let (_, addr) = listen_with(&mut reactor, config);
+    let mut reader = dial(addr);
+    reader
+        .write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .unwrap();
+    read_head(&mut reactor, &mut recorder, &mut reader);
+    // The three that it leaves the limit to, and then as many again.
+    let silent: Vec<_> = (0..6).map(|_| dial(addr)).collect();
+    drive(&mut reactor, &mut recorder, |seen| {
+        seen.rejected().len() == 3
+    });
+    let rest = read_at_least(&mut reactor, &mut recorder, &mut reader, LONG);
+    assert_eq!(rest.len(), LONG);
+    assert_eq!(reactor.len(), 4, "the newest three, and the reader");
+    drop(silent);
+}
+
+/// More than socket buffers hold.
+const LONG: usize = 16 * 1024 * 1024;
+
 #[test]
 fn a_peers_close_is_echoed_and_its_reason_reported() {
     let (mut reactor, mut recorder) = (reactor(), Recorder::default());
