@@ -13,7 +13,7 @@ pub mod architecture {
     //! 4  src/reactor/*          mio, sockets, the clock: owns every socket
     //! 3  proto::{session, heartbeat}                                       time -> verdicts
     //! 2  proto::{http, line, binary, websocket, codec, message, outbox}    bytes <-> frames, no time
-    //! 1  proto::{wheel, ring, pool, utf8, backoff, policy}, and assembly, flags, copy: structures, no protocol
+    //! 1  proto::{wheel, ring, pool, utf8, authority, backoff, policy}, and assembly, flags, copy: structures, no protocol
     //! 0  config, error, close, stats, proto::{time, wire}                  vocabulary
     //! ```
     //!

@@ -44,6 +44,7 @@ const LAYERS: [&[&str]; 5] = [
         "proto::wheel",
         "proto::copy",
         "proto::ring",
+        "proto::authority",
         "proto::utf8",
         "proto::pool",
         "proto::backoff",

@@ -4,6 +4,7 @@
 //! out. The reactor is one driver; a simulator, a fuzzer or another event loop is as good.
 
 mod assembly;
+pub mod authority;
 pub mod backoff;
 pub mod binary;
 pub mod codec;

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+#[cfg(feature = "websocket")]
+use std::net::Ipv6Addr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::{Index, IndexMut};
 use std::str::FromStr;
 use std::time::Duration;
@@ -15,6 +17,9 @@ use super::token::{ClientId, ConnId};
 use crate::close::{Cause, Evidence};
 use crate::config::{HeartbeatConfig, LimitsConfig};
 use crate::error::ConfigError;
+#[cfg(feature = "websocket")]
+use crate::proto::authority;
+use crate::proto::authority::Authority;
 use crate::proto::backoff::{Backoff, BackoffPolicy};
 #[cfg(feature = "websocket")]
 use crate::proto::http::{HttpDate, InvalidHead, RetryAfter};
@@ -175,18 +180,20 @@ impl ClientConfig {
         if authority.contains('@') {
             return Err(error("must not carry credentials".into()));
         }
-        let (host, port) = split_port(authority).ok_or_else(|| error("has a bad port".into()))?;
-        let Some(port) = port.or(default_port) else {
+        let named = Authority::parse_local(authority)
+            .ok_or_else(|| error("needs a sound host and port".into()))?;
+        let Some(port) = named.port().or(default_port) else {
             return Err(error(format!(
-                "needs a port, such as {scheme}://{host}:9002"
+                "needs a port, such as {scheme}://{}:9002",
+                named.host()
             )));
         };
-        if host.is_empty() || port == 0 {
-            return Err(error("needs a host and a port other than 0".into()));
+        if port == 0 {
+            return Err(error("needs a port other than 0".into()));
         }
-        let host = match split_interface(host) {
-            Some((ip, interface)) => format!("{ip}%{interface}"),
-            None => host.to_owned(),
+        let host = match named.zone() {
+            Some(zone) => format!("{}%{zone}", named.name()),
+            None => named.name().to_owned(),
         };
         let path = match path.chars().next() {
             None => "/".to_owned(),
@@ -207,16 +214,10 @@ impl ClientConfig {
             return host.clone();
         }
         // The interface of a link-local address is this machine's own business (RFC 6874, section 3).
-        let host = split_interface(&self.host).map_or(self.host.as_str(), |(ip, _)| ip);
-        let host = match IpAddr::from_str(host) {
-            Ok(IpAddr::V6(addr)) => format!("[{addr}]"),
-            Ok(IpAddr::V4(_)) | Err(_) => self.host.clone(),
-        };
-        if self.port == 80 {
-            host
-        } else {
-            format!("{host}:{}", self.port)
-        }
+        let host = authority::split_zone(&self.host).map_or(self.host.as_str(), |(ip, _)| ip);
+        let address = Ipv6Addr::from_str(host).map(|ip| ip.to_string());
+        let port = (self.port != 80).then_some(self.port);
+        authority::join(address.as_deref().unwrap_or(host), port)
     }
 }
 
@@ -251,43 +252,6 @@ impl ClientConfig {
             InvalidHead::Status(_) => unreachable!("a request has no status"),
         }
     }
-}
-
-/// Splits `host:port` or `[v6]:port`; `None` where the port is no number, or what is in brackets no
-/// address of version 6. A colon with nothing behind it names no port (RFC 3986, section 3.2.3).
-fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
-    let (host, port) = match authority.strip_prefix('[') {
-        Some(rest) => {
-            let (host, rest) = rest.split_once(']')?;
-            if split_interface(host).is_none() {
-                Ipv6Addr::from_str(host).ok()?;
-            }
-            match rest.strip_prefix(':') {
-                Some(port) => (host, port),
-                None => (host, rest.is_empty().then_some("")?),
-            }
-        }
-        None => authority.split_once(':').unwrap_or((authority, "")),
-    };
-    // A number may have a sign, a port may not.
-    let is_number = port.bytes().all(|digit| digit.is_ascii_digit());
-    match port {
-        "" => Some((host, None)),
-        port => Some((host, Some(port.parse().ok().filter(|_| is_number)?))),
-    }
-}
-
-/// Takes a link-local address and the interface it is one of apart: `fe80::1%eth0`, or `fe80::1%25eth0` as
-/// URLs write it (RFC 6874, section 2).
-fn split_interface(host: &str) -> Option<(&str, &str)> {
-    let (ip, interface) = host.split_once('%')?;
-    Ipv6Addr::from_str(ip).ok()?;
-    let interface = match interface.strip_prefix("25") {
-        // Not the 25th one.
-        Some(name) if !name.is_empty() => name,
-        _ => interface,
-    };
-    (!interface.is_empty()).then_some((ip, interface))
 }
 
 /// What a client is up to.
@@ -822,6 +786,9 @@ mod tests {
             "tcp://a:",
             "tcp://a:1#x",
             "tcp://u@a:1",
+            "tcp://a b:1",
+            "tcp://a\r\nb:1",
+            "tcp://a,b:1",
         ] {
             assert!(parts(url).is_err(), "{url}");
         }

@@ -1,12 +1,13 @@
 //! What can be typed for a value, and how values are shown.
 
 use std::fmt::Write;
-use std::net::{Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use heartwheel::config::WebConfig;
+use heartwheel::proto::authority::Authority;
 use heartwheel::proto::http::Visitors;
 use heartwheel::proto::time::Micros;
 use heartwheel::reactor::{Group, Keepalive};
@@ -163,10 +164,9 @@ fn sensible(typed: &str, config: &WebConfig) -> Result<String, String> {
 }
 
 /// Takes `[ADDRESS%INTERFACE]:PORT` apart (RFC 4007, section 11).
-fn scoped(typed: &str) -> Option<(Ipv6Addr, &str, u16)> {
-    let (host, port) = typed.strip_prefix('[')?.split_once("]:")?;
-    let (ip, interface) = host.split_once('%')?;
-    Some((ip.parse().ok()?, interface, port.parse().ok()?))
+fn scoped(typed: &str) -> Option<(&str, &str, u16)> {
+    let address = Authority::parse_local(typed)?;
+    Some((address.name(), address.zone()?, address.port()?))
 }
 
 /// Parses the least important level of log records to show.

@@ -5,8 +5,8 @@ use httparse::Status;
 use super::error::HeadError;
 use super::head::{HeadLimits, Headers, before_bare_line_feed};
 use super::progress::{HeadProgress, spent_lines};
-use super::uri::Authority;
 use crate::error::Foreign;
+use crate::proto::authority::Authority;
 
 /// A received HTTP/1 request head.
 ///

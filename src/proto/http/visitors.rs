@@ -5,9 +5,9 @@ use std::error::Error as StdError;
 use std::fmt;
 
 use super::request::Request;
-use super::uri::{Authority, without_root};
 use crate::config::WebConfig;
 use crate::error::ConfigError;
+use crate::proto::authority::{Authority, without_root};
 
 /// The rules of a [`WebConfig`], parsed.
 ///

@@ -7,8 +7,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::accept::accept_of;
+use crate::proto::authority::Authority;
 use crate::proto::http::head::{HeadWriter, Headers, is_token};
-use crate::proto::http::uri::{Authority, is_resource_name};
+use crate::proto::http::uri::is_resource_name;
 use crate::proto::http::{HeadError, HeadLimits, HeadProgress, InvalidHead, Response, RetryAfter};
 
 /// Builds the request that opens the handshake (RFC 6455, section 4.1).

@@ -3,7 +3,8 @@
 use std::error::Error as StdError;
 use std::fmt;
 
-use crate::proto::http::uri::{Authority, Reference, is_resource_name};
+use crate::proto::authority::{self, Authority};
+use crate::proto::http::uri::{Reference, is_resource_name};
 
 /// The address of a WebSocket: what a client dials and asks for.
 ///
@@ -62,9 +63,7 @@ impl Address {
             (self.host.as_str(), is_named.then_some(self.port))
         } else {
             let named = Authority::parse(&authority).ok_or(RedirectError::Invalid)?;
-            let literal = named.host().strip_prefix('[');
-            let literal = literal.and_then(|host| host.strip_suffix(']'));
-            (literal.unwrap_or_else(|| named.host()), named.port())
+            (named.name(), named.port())
         };
         let port = port.unwrap_or_else(|| Self::default_port(secure));
         let mut path = target.path;
@@ -100,17 +99,8 @@ impl Address {
 
     /// Returns the host with its port, unless that is the default one, as a Host field has it.
     pub fn authority(&self) -> String {
-        let Self { host, port, .. } = self;
-        let host = if host.contains(':') {
-            format!("[{host}]")
-        } else {
-            host.clone()
-        };
-        if *port == Self::default_port(self.secure) {
-            host
-        } else {
-            format!("{host}:{port}")
-        }
+        let is_named = self.port != Self::default_port(self.secure);
+        authority::join(&self.host, is_named.then_some(self.port))
     }
 
     const fn default_port(secure: bool) -> u16 {

@@ -5,9 +5,10 @@ use std::fmt;
 
 use super::accept::accept_of;
 use super::extension::is_extension;
+use crate::proto::authority::Authority;
 use crate::proto::http::head::{HeadWriter, Headers, is_protocol, is_token};
 use crate::proto::http::response::refusal;
-use crate::proto::http::uri::{Authority, is_resource_name};
+use crate::proto::http::uri::is_resource_name;
 use crate::proto::http::{HttpDate, InvalidHead, Request};
 use base64::Engine;
 use base64::alphabet;
