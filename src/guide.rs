@@ -9,8 +9,10 @@ pub mod architecture {
     //! Imports point down this list and never up; `tests/layers.rs` holds the sources to it.
     //!
     //! ```text
-    //! 5  src/bin/heartwheel     the program: public API only               feature `cli`
-    //! 4  src/reactor/*          mio, sockets, the clock: owns every socket
+    //! 6  src/bin/heartwheel     the program: public API only               feature `cli`
+    //! 5  reactor                the wait: one mio poll, foreign sources
+    //! 4  event_loop             connections, turn, budgets, admission, clients: over any system
+    //! 3½ sys                    what a loop stands on: the traits; and mio, sockets, clocks, names
     //! 3  proto::{session, heartbeat}                                       time -> verdicts
     //! 2  proto::{http, line, binary, websocket, codec, message, outbox}    bytes <-> frames, no time
     //! 1  proto::{wheel, ring, pool, utf8, authority, backoff, policy}, and assembly, flags, copy: structures, no protocol
@@ -21,10 +23,14 @@ pub mod architecture {
     //! verdicts come out. No sockets, no clock, no log, no threads. The same code runs under the reactor
     //! and on virtual time, where a test holds 100 000 connections for ten minutes in seconds.
     //!
+    //! The loop names neither mio nor a clock. It asks a [`System`](crate::sys::System) for everything: sockets
+    //! to read, write and accept, the time, addresses of names. [`Native`](crate::sys::Native) is that of the
+    //! machine, and the one by default, so that an embedder's types do not mention it.
+    //!
     //! # One turn
     //!
-    //! [`Reactor::turn`](crate::reactor::Reactor::turn) has eight steps, each a function in
-    //! `reactor/turn.rs`:
+    //! [`Reactor::turn`](crate::reactor::Reactor::turn) has eight steps; all but the first are in
+    //! `event_loop/turn.rs`:
     //!
     //! 1. wait, at most until the next deadline;
     //! 2. read the clock: what follows happens then;
@@ -52,7 +58,7 @@ pub mod architecture {
     //! Callbacks only mark: a send fills a queue, a close sets a phase. Nothing is freed and no callback
     //! starts within a callback, so a callback may close anyone, itself included. Only one thing there
     //! makes system calls: a send that its queue has no room for first offers what waits there to the kernel
-    //! (`reactor/output.rs`). What handlers of other connections send is written in step 6, so that the
+    //! (`event_loop/output.rs`). What handlers of other connections send is written in step 6, so that the
     //! queue of a peer that reads may be full only because the turn is not over. A refusal stands until
     //! the next wait, whatever the events of the last one say of room: a connection has at most one refused
     //! write a turn, and `send_queue_full` means that a burst exceeded queue and socket buffer. The work lists are

@@ -66,12 +66,14 @@
 pub mod close;
 pub mod config;
 pub mod error;
+pub mod event_loop;
 pub mod guide;
 pub mod proto;
 pub mod reactor;
 #[cfg(test)]
 mod sizes;
 pub mod stats;
+pub mod sys;
 
 /// Compiles the example that the README shows.
 #[cfg(all(doctest, feature = "websocket"))]

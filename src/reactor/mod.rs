@@ -1,62 +1,28 @@
-//! The loop: one mio poll drives every socket. The law of this layer: mio, sockets and the clock live
-//! here and nowhere else, and every decision about a connection is made by its
-//! [`Session`](crate::proto::session::Session).
+//! One mio poll loop drives every socket. The law of this layer: only the wait is here; what a turn does is
+//! the [`event_loop`](crate::event_loop)'s, and what it asks of the system is [`sys`](crate::sys)'s.
 
-mod accept;
-mod admission;
-mod alarm;
-#[cfg(feature = "websocket")]
-mod calendar;
-mod client;
-mod clock;
-mod conn;
-mod context;
-mod core;
-mod dial;
-mod drain;
-mod entropy;
-mod group;
-mod handler;
-mod history;
-mod kernel;
-mod lanes;
-mod listener;
-mod output;
-mod peers;
-mod remote;
-mod resolver;
-mod socket;
-mod token;
-mod turn;
-#[cfg(feature = "websocket")]
-mod upgrade;
-mod wake_timer;
+mod sources;
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
 
-use mio::event::Source;
-use mio::{Events, Interest, Poll, Waker};
+use mio::{Events, Poll};
 
-pub use client::{ClientConfig, ClientEvent, DialError, ReconnectConfig};
-pub use context::{ConnInfo, Context};
-pub use group::Group;
 #[cfg(feature = "websocket")]
-pub use handler::{Answered, HttpAnswer};
-pub use handler::{Closed, Handler, Offer, Origin, Readiness, Rejected, Rejection, Welcome};
-pub use history::Ended;
-pub use listener::{Keepalive, ListenerConfig, SocketOptions, WireFactory};
-pub use remote::{Remote, RemoteError};
-pub use token::{ClientId, ConnId, ListenerId, SourceId};
+pub use crate::event_loop::{Answered, HttpAnswer};
+pub use crate::event_loop::{
+    ClientConfig, ClientEvent, ClientId, Closed, ConnId, ConnInfo, Context, DialError, Ended,
+    Group, Handler, ListenerConfig, ListenerId, Offer, Origin, Readiness, ReconnectConfig,
+    Rejected, Rejection, Remote, RemoteError, SourceId, TimerId, Turn, Welcome, WireFactory,
+};
+pub use crate::sys::{Keepalive, SocketOptions};
 
-use self::core::{Core, check_room};
 use crate::config::ReactorConfig;
 use crate::error::Error;
-use crate::proto::session::Env;
-use crate::proto::time::Micros;
+use crate::event_loop::EventLoop;
 use crate::stats::Stats;
-use token::Target;
+use crate::sys::{Event, Native, entropy};
 
 /// A loop that holds connections, to be run on its own or turned inside another loop.
 ///
@@ -102,28 +68,7 @@ pub struct Reactor<D = ()> {
     events: Events,
     /// The last wait was interrupted or failed: what is ready was not asked to its end.
     unasked: bool,
-    core: Core<D>,
-}
-
-/// What one turn did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct Turn {
-    /// Events taken from the wait.
-    pub events: usize,
-    /// Timers of connections that were due.
-    pub expired: usize,
-    /// Connections that ended.
-    pub ended: usize,
-    /// How much later than it should the wait ended, plus the time spent in the turn.
-    pub delay: Micros,
-}
-
-/// Names one timer of the embedder's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TimerId {
-    due: Micros,
-    number: u64,
+    pub(crate) core: EventLoop<D>,
 }
 
 impl<D: Default> Reactor<D> {
@@ -144,18 +89,16 @@ impl<D: Default> Reactor<D> {
     /// As [`new`](Self::new), and where the group has [`Group::MOST`] loops.
     pub fn in_group(config: ReactorConfig, group: &Group) -> Result<Self, Error> {
         config.check()?;
-        check_room::<D>(config.max_connections)?;
         let poll = Poll::new().map_err(Error::Poll)?;
         let registry = poll.registry().try_clone().map_err(Error::Poll)?;
-        let waker = Waker::new(&registry, Target::Waker.token()).map_err(Error::Poll)?;
-        let env = Env::new(entropy::source(config.seed));
+        let system = Native::new(registry, group.start()).map_err(Error::Poll)?;
         let events = Events::with_capacity(config.events);
-        let place = (group.clone(), group.join()?);
+        let (waker, entropy) = (system.waker(), entropy(config.seed));
         Ok(Self {
             poll,
             events,
             unasked: false,
-            core: Core::new(config, registry, waker, env, place),
+            core: EventLoop::new(config, system, waker, entropy, group)?,
         })
     }
 
@@ -189,7 +132,7 @@ impl<D: Default> Reactor<D> {
         while !self.is_stopped() {
             self.turn_now(handler, None)?;
         }
-        self.core.stopping = false;
+        self.core.handle_stopped();
         Ok(())
     }
 
@@ -213,18 +156,16 @@ impl<D: Default> Reactor<D> {
         handler: &mut H,
         limit: Option<Duration>,
     ) -> Result<Turn, Error> {
-        if !self.core.unwound {
+        if !self.core.is_unwound() {
             self.wait(limit)?;
         }
-        self.core.unwound = true;
-        Ok(self.core.turn(handler, &self.events))
+        let events = self.events.iter().map(Event::from);
+        Ok(self.core.turn(handler, events, self.events.capacity()))
     }
 
     /// Waits for events. After a turn that a panic cut short, its other events come first.
     fn wait(&mut self, limit: Option<Duration>) -> Result<(), Error> {
         let timeout = self.core.prepare_wait(limit);
-        self.core.taken = 0;
-        self.core.forget_refusals();
         let waited = self.poll.poll(&mut self.events, timeout);
         self.unasked = waited.is_err();
         if let Err(error) = waited {
@@ -244,77 +185,56 @@ impl<D: Default> Reactor<D> {
     /// failed, where a callback panicked, and once the reactor [is stopped](Self::is_stopped).
     pub fn next_timeout(&self) -> Option<Duration> {
         // An outer loop that waits for edges hears no more of events that are ready already.
-        if self.unasked || self.core.taken >= self.events.capacity() {
+        if self.unasked || self.core.taken() >= self.events.capacity() {
             return Some(Duration::ZERO);
         }
-        let now = self.core.clock.now().at;
-        let wake = self.core.next_wake(now);
-        (wake < Micros::MAX).then(|| (wake - now).into())
+        self.core.next_timeout()
     }
 
     /// Says whether [`run`](Self::run) would return: stopped or drained, with every end reported. Whoever
     /// turns the loop goes on until then.
     pub fn is_stopped(&self) -> bool {
-        // Clients that a drain keeps from dialing are told of it first.
-        let is_drained = self.core.drain.is_some() && self.core.stopped.is_empty();
-        (self.core.stopping || is_drained) && self.core.conns.is_empty()
+        self.core.is_stopped()
     }
 
     /// Returns a context, to send or close outside of a callback. The next turn sees to it.
     pub fn context(&mut self) -> Context<'_, D> {
-        self.core.refresh_now();
-        Context::new(&mut self.core)
-    }
-
-    /// Registers a foreign source, edge-triggered; [`Handler::on_source`] hears of it.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Register`] with what the selector said.
-    pub fn register(
-        &mut self,
-        source: &mut impl Source,
-        interest: Interest,
-    ) -> Result<SourceId, Error> {
-        self.core.register_source(source, interest)
+        self.core.context()
     }
 
     /// Returns the handle for other threads.
     pub fn remote(&self) -> Remote {
-        self.core.remote.clone()
+        self.core.remote()
     }
 
     /// Returns the address a listener really has, port and all.
     pub fn local_addr(&self, id: ListenerId) -> Option<SocketAddr> {
-        self.core
-            .listeners
-            .get(id.0 as usize)
-            .map(|listener| listener.addr)
+        self.core.local_addr(id)
     }
 
     /// Returns which loop of its group this is; zero where there is one.
     pub fn shard(&self) -> usize {
-        self.core.names.shard.into()
+        self.core.shard()
     }
 
     /// Returns how many connections there are, in whatever phase.
     pub fn len(&self) -> usize {
-        self.core.conns.len()
+        self.core.len()
     }
 
     /// Says whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.core.conns.is_empty()
+        self.core.is_empty()
     }
 
     /// Returns the last ends, the newest first; see [`ReactorConfig::history`].
     pub fn history(&self) -> impl Iterator<Item = &Ended> {
-        self.core.history.iter()
+        self.core.history()
     }
 
     /// Returns the counters.
     pub fn stats(&self) -> &Stats {
-        self.core.env.stats()
+        self.core.stats()
     }
 }
 

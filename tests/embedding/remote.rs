@@ -72,10 +72,16 @@ fn a_batch_of_commands_costs_one_wake() {
     for word in 0..1_000 {
         remote.notify(word).unwrap();
     }
-    let turn = reactor.turn(&mut recorder, Some(Duration::ZERO)).unwrap();
-    assert_eq!(turn.events, 1);
     let words: Vec<_> = (0..1_000).map(Seen::Notify).collect();
-    assert_eq!(recorder.seen, words);
+    // A busy machine may take more than one turn for them.
+    let (mut events, deadline) = (0, Instant::now() + PATIENCE);
+    while recorder.seen.len() < words.len() {
+        assert!(Instant::now() < deadline, "{:?}", recorder.seen.last());
+        let turn = reactor.turn(&mut recorder, Some(Duration::ZERO)).unwrap();
+        events += turn.events;
+    }
+    assert_eq!((recorder.seen, events), (words, 1));
+    recorder = Recorder::default();
     let turn = reactor.turn(&mut recorder, Some(Duration::ZERO)).unwrap();
     assert_eq!(turn.events, 0);
 }

@@ -7,7 +7,7 @@
     dead_code,
     reason = "the reactor's own, of which a simulated process uses a part"
 )]
-#[path = "../../src/reactor/clock.rs"]
+#[path = "../../src/event_loop/clock.rs"]
 mod clock;
 mod crowd;
 mod dice;

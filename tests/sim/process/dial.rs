@@ -46,14 +46,14 @@ impl Client {
 
 impl Process {
     pub(super) fn schedule_dial(&mut self, client: usize, delay: Micros) {
-        let due = self.clock.now().at + delay;
+        let due = self.os.clocks().0 + delay;
         self.clients[client].state = State::Waiting(due);
         self.dials.insert((due, client));
     }
 
     /// Dials again what has stopped.
     pub(super) fn redial(&mut self) {
-        let now = self.clock.now().at;
+        let now = self.os.clocks().0;
         for client in 0..self.clients.len() {
             if self.clients[client].state == State::Stopped && !self.draining {
                 self.clients[client].model.handle_wanted(now);
@@ -82,7 +82,7 @@ impl Process {
 
     fn dial(&mut self, client: usize) {
         // A wait ends late, and a turn takes time; the rest is for sleeps of the machine.
-        let late = self.clock.delay(self.clock.now().at) + self.last_delay + HELD;
+        let late = self.clock.delay(self.os.clocks().0) + self.last_delay + HELD;
         let share = self.clients[client].model.handle_dial(self.now.at, late);
         self.os.world(|world| world.book.waits.extend(share));
         let target = self.program.targets[client].clone();
@@ -157,7 +157,7 @@ impl Process {
             let one = &mut self.clients[client];
             one.backoff.handle_sleep();
             let is_waiting = matches!(one.state, State::Waiting(_));
-            one.model.handle_sleep(self.clock.now().at, is_waiting);
+            one.model.handle_sleep(self.os.clocks().0, is_waiting);
             match one.state {
                 State::Waiting(due) => {
                     self.dials.remove(&(due, client));

@@ -1,6 +1,6 @@
 //! A process: a loop with its wheel, its sessions and its clock.
 //!
-//! It drives the core as the reactor does (`src/reactor/turn.rs`, step by step and by the same names),
+//! It drives the core as the reactor does (`src/event_loop/turn.rs`, step by step and by the same names),
 //! on simulated sockets; the clock and its count of lateness are the reactor's own. At each point where
 //! a real process may lose the processor, time may pass.
 
@@ -24,7 +24,7 @@ use heartwheel::proto::time::{Micros, Moment};
 use heartwheel::proto::wheel::Wheel;
 use slab::Slab;
 
-use crate::clock::{Clock, Hands};
+use crate::clock::Clock;
 use crate::dice::Dice;
 use crate::model::{Birth, Rules, Speech, Watch};
 use crate::world::tcp::SockId;
@@ -150,8 +150,9 @@ pub(crate) struct Process {
 impl Process {
     pub(crate) fn new(os: Os, program: Program) -> Self {
         let mut dice = os.fork_dice();
-        let clock = Clock::with_hands(program.tick, Hands::Scripted(os.hands()));
-        let now = clock.now();
+        let (now, slept) = os.clocks();
+        let clock = Clock::new(program.tick, slept);
+        let now = clock.moment(now);
         let mut env = Env::new(Box::new(dice.fork()));
         let policy = |env: &mut Env, terms: &Terms| intern(env, terms, program.tick);
         let ports = program
@@ -200,7 +201,7 @@ impl Process {
 
     /// Runs until everything has ended after a drain.
     pub(crate) async fn run(mut self) {
-        self.now = self.clock.begin_turn();
+        self.now = self.clock.begin_turn(self.os.clocks().0);
         if !self.program.ports.is_empty() {
             self.os.listen();
         }
@@ -375,7 +376,7 @@ impl Process {
     }
 
     fn refresh_now(&mut self) {
-        self.set_now(self.clock.now());
+        self.set_now(self.clock.moment(self.os.clocks().0));
     }
 
     fn set_now(&mut self, now: Moment) {

@@ -11,11 +11,12 @@ use crate::world::{Hardship, Token};
 
 impl Process {
     pub(super) async fn turn(&mut self) {
-        let now = self.clock.begin_turn();
+        let (now, slept) = self.os.clocks();
+        let now = self.clock.begin_turn(now);
         self.set_now(now);
         self.forget_refusals();
         let began = self.when();
-        if !self.clients.is_empty() && self.clock.take_sleep().is_some() {
+        if !self.clients.is_empty() && self.clock.take_sleep(slept).is_some() {
             self.os.world(|world| world.meet(Hardship::Sleep));
             self.wake_from_sleep();
         }

@@ -1,7 +1,6 @@
 //! A machine and the process on it: its clock, when it runs, and what has been told to it.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
 
 use heartwheel::close::Cause;
 use heartwheel::config::HeartbeatConfig;
@@ -84,7 +83,7 @@ pub(crate) struct Pace {
 pub(crate) struct Host {
     pub(crate) name: &'static str,
     /// What the process reads as its clocks: core time, and time slept.
-    pub(crate) hands: Arc<Mutex<(Micros, Micros)>>,
+    pub(crate) clocks: (Micros, Micros),
     /// How far the clock has been moved ahead of true time, and how long it stood still.
     pub(crate) ahead: Micros,
     pub(crate) slept: Micros,
@@ -121,7 +120,7 @@ impl Host {
     pub(crate) fn new(name: &'static str, dice: Dice, start: Micros, tick: Micros) -> Self {
         Self {
             name,
-            hands: Arc::new(Mutex::new((start, Micros::ZERO))),
+            clocks: (start, Micros::ZERO),
             ahead: start,
             slept: Micros::ZERO,
             leap: Micros::ZERO,
@@ -287,7 +286,7 @@ impl World {
             one.turned = now;
         }
         one.is_overdue = false;
-        *one.hands.lock().expect("one thread") = (clock, one.slept);
+        one.clocks = (clock, one.slept);
         let is_stalled = one.lateness.is_stalled();
         self.meet_if(is_stalled, Hardship::Stop);
     }

@@ -4,7 +4,6 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io::IoSlice;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
 use heartwheel::close::KernelFigures;
@@ -27,8 +26,9 @@ impl Os {
         Self { world, host }
     }
 
-    pub(crate) fn hands(&self) -> Arc<Mutex<(Micros, Micros)>> {
-        Arc::clone(&self.world.borrow().hosts[self.host].hands)
+    /// Reads the clocks: core time, and time slept.
+    pub(crate) fn clocks(&self) -> (Micros, Micros) {
+        self.world.borrow().hosts[self.host].clocks
     }
 
     pub(crate) fn fork_dice(&self) -> Dice {

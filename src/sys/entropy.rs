@@ -3,7 +3,7 @@
 use crate::proto::session::Entropy;
 
 /// Returns a generator: from the system's randomness, or from a seed where a test fixed one.
-pub(super) fn source(seed: Option<u64>) -> Box<dyn Entropy> {
+pub(crate) fn entropy(seed: Option<u64>) -> Box<dyn Entropy> {
     Box::new(Generator::new(seed))
 }
 

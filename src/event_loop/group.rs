@@ -1,15 +1,12 @@
 //! Several loops of one program that count as one.
 
-use std::fs::File;
-use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::admission::{Addresses, Rates};
-use super::clock::Start;
-use super::socket;
 use crate::error::ConfigError;
 use crate::proto::time::Micros;
+use crate::sys::{Reserve, Start, descriptors};
 
 /// Loops that share their limits: one for each core, say, all listening on the same port.
 ///
@@ -52,8 +49,7 @@ struct Shared {
     crowding: Episode,
     /// Descriptors that are not connections, as far as known.
     others: AtomicUsize,
-    /// A descriptor held so that there is one left to tell others that there is none.
-    reserve: Mutex<Option<File>>,
+    reserve: Mutex<Reserve>,
     arrivals: Mutex<Arrivals>,
 }
 
@@ -77,7 +73,7 @@ impl Group {
             shortage: Episode::default(),
             crowding: Episode::default(),
             others: AtomicUsize::new(0),
-            reserve: Mutex::new(None),
+            reserve: Mutex::default(),
             arrivals: Mutex::default(),
         };
         Self {
@@ -95,7 +91,7 @@ impl Group {
         self.len() == 0
     }
 
-    pub(super) fn start(&self) -> Start {
+    pub(crate) fn start(&self) -> Start {
         self.shared.start
     }
 
@@ -143,14 +139,9 @@ impl Group {
     /// Sets a descriptor aside, and notes how many there are by now that are not connections: the lowest
     /// free number tells, or the one found before.
     pub(super) fn set_aside(&self) {
-        let mut reserve = self.reserve();
-        if reserve.is_none() {
-            *reserve = spare_descriptor();
-        }
-        let Some(next) = spare_descriptor() else {
+        let Some(taken) = self.reserve().set_aside() else {
             return;
         };
-        let taken = usize::try_from(next.as_raw_fd()).unwrap_or(0);
         let others = taken.saturating_sub(self.len());
         self.shared.others.fetch_max(others, Ordering::AcqRel);
     }
@@ -158,7 +149,7 @@ impl Group {
     /// Returns how many connections of at most so many there are descriptors for.
     pub(super) fn room(&self, most: usize) -> usize {
         let others = self.shared.others.load(Ordering::Acquire);
-        socket::descriptors().map_or(most, |limit| {
+        descriptors().map_or(most, |limit| {
             most.min(limit.saturating_sub(others + SPARE).max(1))
         })
     }
@@ -166,17 +157,10 @@ impl Group {
     /// Does what needs a descriptor where there is none left, with the one that is kept for it; `None` if
     /// that is gone too.
     pub(super) fn with_reserve<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
-        let mut reserve = self.reserve();
-        if reserve.is_none() {
-            *reserve = spare_descriptor();
-        }
-        drop(reserve.take()?);
-        let done = work();
-        *reserve = spare_descriptor();
-        Some(done)
+        self.reserve().lend(work)
     }
 
-    fn reserve(&self) -> MutexGuard<'_, Option<File>> {
+    fn reserve(&self) -> MutexGuard<'_, Reserve> {
         let reserve = self.shared.reserve.lock();
         reserve.unwrap_or_else(PoisonError::into_inner)
     }
@@ -201,11 +185,6 @@ impl Episode {
         let before = self.0.fetch_max(stamp, Ordering::AcqRel);
         before == 0 || stamp.saturating_sub(before) > CALM.as_micros()
     }
-}
-
-/// Opens what costs nothing but a descriptor.
-fn spare_descriptor() -> Option<File> {
-    File::open("/dev/null").ok()
 }
 
 /// For how long there must have been room before its end is news again.
@@ -254,10 +233,10 @@ mod tests {
     fn the_descriptor_in_reserve_is_free_for_the_work_and_back_after_it() {
         let group = Group::new();
         group.set_aside();
-        assert!(group.reserve().is_some());
+        assert!(group.reserve().is_there());
         let seen = group.with_reserve(|| group.shared.reserve.try_lock().is_err());
         assert_eq!(seen, Some(true), "one loop at a time");
-        assert!(group.reserve().is_some());
+        assert!(group.reserve().is_there());
         assert!(group.room(5) <= 5);
     }
 

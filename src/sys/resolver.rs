@@ -10,9 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
-use mio::Waker;
-
-use super::token::ClientId;
+use super::system::{Asker, Wake};
 use crate::proto::time::Micros;
 
 /// Threads that look names up, as many as there is work for and at most [`THREADS`].
@@ -21,7 +19,7 @@ use crate::proto::time::Micros;
 /// still to come, is not asked for twice. One that nobody waits for any more when its turn comes is looked
 /// up all the same if those who asked gave up for want of time: what was found is kept for a while, so that
 /// a name behind slow ones is found in the end.
-pub(super) struct Resolver {
+pub(crate) struct Resolver {
     shared: Arc<Shared>,
     answers: Receiver<Answer>,
     /// The answer that is being handed out, one client after the other, so that a panic in between leaves
@@ -33,17 +31,18 @@ pub(super) struct Resolver {
 
 /// What looking up a name came to.
 #[derive(Debug)]
-pub(super) struct Found {
-    pub(super) name: String,
+pub struct Found {
+    /// The name.
+    pub name: String,
     /// None where there are none. Their port is 0.
-    pub(super) addrs: Vec<SocketAddr>,
+    pub addrs: Vec<SocketAddr>,
 }
 
 /// What was found, and who waits for it.
 #[derive(Debug)]
 struct Answer {
     found: Arc<Found>,
-    waiting: Vec<ClientId>,
+    waiting: Vec<Asker>,
 }
 
 type LookUp = dyn Fn(&str) -> Vec<SocketAddr> + Send + Sync;
@@ -54,7 +53,7 @@ struct Shared {
     changed: Condvar,
     look_up: Box<LookUp>,
     answers: Sender<Answer>,
-    waker: Arc<Waker>,
+    waker: Arc<dyn Wake>,
 }
 
 #[derive(Default)]
@@ -62,7 +61,7 @@ struct Work {
     /// Names that no thread has taken yet, the first to come in front.
     queue: VecDeque<String>,
     /// Who waits for each name that is queued or being looked up.
-    waiting: HashMap<String, Vec<ClientId>>,
+    waiting: HashMap<String, Vec<Asker>>,
     threads: usize,
     idle: usize,
     is_over: bool,
@@ -70,11 +69,11 @@ struct Work {
 
 impl Resolver {
     /// Begins without a thread. `waker` wakes the loop when something was found.
-    pub(super) fn new(waker: Arc<Waker>) -> Self {
+    pub(super) fn new(waker: Arc<dyn Wake>) -> Self {
         Self::with(waker, Box::new(system))
     }
 
-    fn with(waker: Arc<Waker>, look_up: Box<LookUp>) -> Self {
+    fn with(waker: Arc<dyn Wake>, look_up: Box<LookUp>) -> Self {
         let (sender, answers) = channel();
         let shared = Arc::new(Shared {
             work: Mutex::default(),
@@ -93,7 +92,7 @@ impl Resolver {
 
     /// Looks names up otherwise than the system does.
     #[cfg(test)]
-    pub(super) fn look_up_by(
+    pub(crate) fn look_up_by(
         &mut self,
         look_up: impl Fn(&str) -> Vec<SocketAddr> + Send + Sync + 'static,
     ) {
@@ -103,7 +102,7 @@ impl Resolver {
 
     /// Says whether every name that was asked for has been looked up.
     #[cfg(test)]
-    pub(super) fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         self.shared.lock().waiting.is_empty()
     }
 
@@ -116,7 +115,7 @@ impl Resolver {
     pub(super) fn ask(
         &mut self,
         name: &str,
-        id: ClientId,
+        id: Asker,
         now: Micros,
     ) -> io::Result<Option<Arc<Found>>> {
         self.late.retain(|(at, _)| now - *at < KEPT_FOR);
@@ -148,7 +147,7 @@ impl Resolver {
 
     /// Takes back what a client asked for, because it is no more. A name that nobody else waits for and
     /// no thread has taken is not looked up.
-    pub(super) fn forget(&self, name: &str, id: ClientId) {
+    pub(super) fn forget(&self, name: &str, id: Asker) {
         let mut work = self.shared.lock();
         let Some(waiting) = work.waiting.get_mut(name) else {
             return;
@@ -161,14 +160,14 @@ impl Resolver {
     }
 
     /// Notes that a client waits no longer, and may ask again: its name keeps its turn.
-    pub(super) fn give_up(&self, name: &str, id: ClientId) {
+    pub(super) fn give_up(&self, name: &str, id: Asker) {
         if let Some(waiting) = self.shared.lock().waiting.get_mut(name) {
             waiting.retain(|other| *other != id);
         }
     }
 
     /// Returns the next client that an answer is for, and the answer.
-    pub(super) fn next(&mut self, now: Micros) -> Option<(ClientId, Arc<Found>)> {
+    pub(super) fn next(&mut self, now: Micros) -> Option<(Asker, Arc<Found>)> {
         loop {
             if let Some(present) = &mut self.present
                 && let Some(id) = present.waiting.pop()
@@ -283,7 +282,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Instant;
 
-    use mio::{Poll, Token};
+    use mio::{Poll, Token, Waker};
 
     use super::*;
 
@@ -348,12 +347,12 @@ mod tests {
     /// Asks for a name that nobody has asked for lately.
     #[track_caller]
     fn ask(resolver: &mut Resolver, name: &str, id: u32) {
-        let known = resolver.ask(name, ClientId(id), Micros::ZERO);
+        let known = resolver.ask(name, Asker(id), Micros::ZERO);
         assert!(known.expect("a thread").is_none());
     }
 
     #[track_caller]
-    fn next(resolver: &mut Resolver) -> ClientId {
+    fn next(resolver: &mut Resolver) -> Asker {
         let mut next = None;
         wait_until(|| {
             next = resolver.next(Micros::ZERO);
@@ -372,7 +371,7 @@ mod tests {
         }
         gate.open("slow");
         for id in 0..3_000 {
-            assert_eq!(next(&mut resolver), ClientId(id));
+            assert_eq!(next(&mut resolver), Asker(id));
         }
         assert_eq!(gate.begun(), ["slow"]);
         assert_eq!(resolver.shared.lock().threads, 1);
@@ -416,13 +415,13 @@ mod tests {
             ask(&mut resolver, "shared", id);
             ask(&mut resolver, "gone", id);
         }
-        resolver.forget("shared", ClientId(100));
+        resolver.forget("shared", Asker(100));
         for id in 100..102 {
-            resolver.forget("gone", ClientId(id));
+            resolver.forget("gone", Asker(id));
         }
         gate.open("slow0");
-        assert_eq!(next(&mut resolver), ClientId(0));
-        assert_eq!(next(&mut resolver), ClientId(101));
+        assert_eq!(next(&mut resolver), Asker(0));
+        assert_eq!(next(&mut resolver), Asker(101));
         wait_until(|| resolver.shared.lock().idle == 1);
         assert!(!gate.begun().contains(&"gone".to_owned()));
         slow.iter().for_each(|name| gate.open(name));
@@ -433,14 +432,14 @@ mod tests {
         let (mut resolver, gate, _poll) = resolver();
         for (round, name) in [(1, "slow1"), (2, "slow2")] {
             ask(&mut resolver, name, 1);
-            resolver.give_up(name, ClientId(1));
+            resolver.give_up(name, Asker(1));
             gate.open(name);
             wait_until(|| {
                 assert!(resolver.next(Micros::ZERO).is_none(), "nobody waits");
                 !resolver.late.is_empty()
             });
             assert_eq!(gate.begun().len(), round);
-            let mut late = |now| resolver.ask(name, ClientId(1), now).expect("a thread");
+            let mut late = |now| resolver.ask(name, Asker(1), now).expect("a thread");
             if round == 1 {
                 let found = late(Micros::from_secs(59));
                 assert_eq!(found.map(|found| found.addrs.len()), Some(1));
@@ -455,7 +454,7 @@ mod tests {
         let (mut resolver, gate, _poll) = resolver();
         ask(&mut resolver, "slow", 1);
         ask(&mut resolver, "quick", 2);
-        assert_eq!(next(&mut resolver), ClientId(2));
+        assert_eq!(next(&mut resolver), Asker(2));
         let shared = Arc::downgrade(&resolver.shared);
         drop(resolver);
         gate.open("slow");

@@ -3,17 +3,14 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use mio::Interest;
-use mio::event::Source;
-
 use super::TimerId;
 use super::client::{ClientConfig, ClientState};
 use super::conn::{Mark, Ready};
-use super::core::Core;
+use super::core::EventLoop;
 use super::handler::Origin;
 use super::history::Ended;
 use super::remote::Remote;
-use super::token::{ClientId, ConnId, SourceId};
+use super::token::{ClientId, ConnId};
 use crate::close::{Cause, CloseCode, Phase, Rtt};
 use crate::config::{HeartbeatConfig, LimitsConfig, WireKind};
 use crate::error::{Error, SendError};
@@ -22,6 +19,7 @@ use crate::proto::policy::Policy;
 use crate::proto::session::{Env, Session};
 use crate::proto::time::{Micros, Moment};
 use crate::stats::Stats;
+use crate::sys::{Native, System};
 
 /// The reactor as a callback sees it.
 ///
@@ -29,8 +27,8 @@ use crate::stats::Stats;
 /// returned. There is one exception: a send that its queue has no room for offers the queue to the kernel
 /// first. A name that is stale finds nothing and changes nothing.
 #[derive(Debug)]
-pub struct Context<'a, D> {
-    core: &'a mut Core<D>,
+pub struct Context<'a, D, S: System = Native> {
+    core: &'a mut EventLoop<D, S>,
 }
 
 /// What is known of one connection.
@@ -57,9 +55,14 @@ pub struct ConnInfo {
     pub queued: usize,
 }
 
-impl<'a, D> Context<'a, D> {
-    pub(super) fn new(core: &'a mut Core<D>) -> Self {
+impl<'a, D, S: System> Context<'a, D, S> {
+    pub(super) fn new(core: &'a mut EventLoop<D, S>) -> Self {
         Self { core }
+    }
+
+    /// Returns the loop, for what only one kind of system has.
+    pub(crate) fn event_loop(&mut self) -> &mut EventLoop<D, S> {
+        self.core
     }
 
     /// Queues a message.
@@ -202,28 +205,6 @@ impl<'a, D> Context<'a, D> {
         }
     }
 
-    /// Registers a foreign source, edge-triggered; [`on_source`](super::Handler::on_source) hears of it.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Register`] with what the selector said.
-    pub fn register(
-        &mut self,
-        source: &mut impl Source,
-        interest: Interest,
-    ) -> Result<SourceId, Error> {
-        self.core.register_source(source, interest)
-    }
-
-    /// Takes a foreign source out again.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Register`] with what the selector said.
-    pub fn deregister(&mut self, source: &mut impl Source, id: SourceId) -> Result<(), Error> {
-        self.core.deregister_source(source, id)
-    }
-
     /// Returns the names of all open connections, in the order of their slots.
     pub fn connections(&self) -> impl Iterator<Item = ConnId> + '_ {
         self.core
@@ -332,9 +313,14 @@ impl<'a, D> Context<'a, D> {
     }
 
     /// Does something to a connection and sees to its consequences at the end of the turn.
-    fn with<R>(&mut self, id: ConnId, act: impl FnOnce(&mut Core<D>, usize) -> R) -> Option<R> {
+    fn with<R>(
+        &mut self,
+        id: ConnId,
+        act: impl FnOnce(&mut EventLoop<D, S>, usize) -> R,
+    ) -> Option<R> {
         self.core.conn(id)?;
         let result = act(self.core, id.index());
+        self.core.probe_cause(id.index());
         // The one whose input is in hand is seen to as soon as the callback has returned.
         if self.core.in_hand != Some(id) {
             self.core.mark_dirty(id.index());

@@ -7,8 +7,8 @@ use mio::Interest;
 use mio::net::{TcpListener, TcpStream};
 
 #[cfg(feature = "sockets")]
-use super::listener::Keepalive;
-use super::listener::SocketOptions;
+use super::options::Keepalive;
+use super::options::SocketOptions;
 use crate::close::Cause;
 
 /// Binds a listener. What Linux lets accepted sockets inherit is set here, once.
@@ -90,31 +90,8 @@ pub(super) fn reset_on_close(stream: &TcpStream) {
     let _ = stream;
 }
 
-/// Returns how many descriptors the process may have, where that is limited and known.
-#[cfg(feature = "sockets")]
-pub(super) fn descriptors() -> Option<usize> {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current?;
-    Some(usize::try_from(limit).unwrap_or(usize::MAX))
-}
-
-/// Nobody tells.
-#[cfg(not(feature = "sockets"))]
-pub(super) fn descriptors() -> Option<usize> {
-    None
-}
-
-/// Says whether a socket could not be had for want of descriptors.
-pub(super) fn lacks_descriptors(errno: i32) -> bool {
-    // ENFILE and EMFILE, which all systems number alike.
-    matches!(errno, 23 | 24)
-}
-
-/// What to do about it.
-pub(super) const MORE_DESCRIPTORS: &str =
-    "raise the limit with `ulimit -n` (a service: LimitNOFILE)";
-
 /// Says whether a socket error is the peer's reset.
-pub(super) fn is_reset(error: &io::Error) -> bool {
+pub(crate) fn is_reset(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::ConnectionReset
@@ -129,7 +106,7 @@ pub(super) fn is_reset(error: &io::Error) -> bool {
 /// The kernel gives such a connection up when nothing it sends is acknowledged: for its own quarter of
 /// an hour, for `TCP_USER_TIMEOUT`, or through all its keepalive probes. It then reports what routers and
 /// firewalls have told it meanwhile (RFC 5461 calls these soft errors), or else a timeout.
-pub(super) fn cause_of(error: &io::Error) -> Cause {
+pub(crate) fn cause_of(error: &io::Error) -> Cause {
     if is_reset(error) {
         return Cause::PeerReset;
     }

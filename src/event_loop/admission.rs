@@ -603,8 +603,8 @@ mod tests {
 
     #[test]
     fn the_oldest_of_an_address_is_found_and_who_left_is_forgotten() {
+        use crate::event_loop::token::Names;
         use crate::proto::heartbeat::Phase;
-        use crate::reactor::token::Names;
 
         let names = Names {
             shard: 0,

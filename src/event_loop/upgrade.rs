@@ -1,9 +1,8 @@
 //! The opening handshake of WebSocket, both sides: heads parsed, the handler asked, answers queued.
 
-use super::calendar;
 use super::client::DialError;
 use super::context::Context;
-use super::core::Core;
+use super::core::EventLoop;
 use super::handler::{Handler, Head, Offer, Origin, Rejection, Welcome};
 use super::token::ConnId;
 use crate::close::{Cause, Phase};
@@ -14,10 +13,11 @@ use crate::proto::websocket::handshake::{
     ResponseError, Upgrade, accept_for, accept_response, error_response, parse_more_response,
 };
 use crate::proto::wire::Role;
+use crate::sys::System;
 
-impl<D: Default> Core<D> {
+impl<D: Default, S: System> EventLoop<D, S> {
     /// Goes on with an opening handshake; says whether the connection opened and frames may follow.
-    pub(super) fn handshake<H: Handler<Data = D>>(
+    pub(super) fn handshake<H: Handler<S, Data = D>>(
         &mut self,
         handler: &mut H,
         id: ConnId,
@@ -27,6 +27,7 @@ impl<D: Default> Core<D> {
             Role::Server => self.serve_handshake(handler, id, ring),
             Role::Client => self.follow_handshake(handler, id, ring),
         }
+        self.probe_cause(id.index());
         let session = &self.conns[id.index()].session;
         match session.phase() {
             Phase::Open => true,
@@ -59,7 +60,7 @@ impl<D: Default> Core<D> {
 
     /// Returns the date that a response is to bear, and keeps it for those that a session makes by itself.
     pub(super) fn date(&mut self) -> Option<HttpDate> {
-        let date = calendar::today(self.env.date());
+        let date = self.system.date(self.env.date());
         self.env.set_date(date);
         date
     }
@@ -72,7 +73,7 @@ impl<D: Default> Core<D> {
             .set_head_progress(&mut self.env, progress);
     }
 
-    fn serve_handshake<H: Handler<Data = D>>(
+    fn serve_handshake<H: Handler<S, Data = D>>(
         &mut self,
         handler: &mut H,
         id: ConnId,
@@ -152,7 +153,7 @@ impl<D: Default> Core<D> {
         self.refuse_with(id, Cause::Refused, &unwelcome.to_string(), &response);
     }
 
-    fn accept_upgrade<H: Handler<Data = D>>(
+    fn accept_upgrade<H: Handler<S, Data = D>>(
         &mut self,
         handler: &mut H,
         id: ConnId,
@@ -174,7 +175,7 @@ impl<D: Default> Core<D> {
         }
     }
 
-    fn answer_http<H: Handler<Data = D>>(
+    fn answer_http<H: Handler<S, Data = D>>(
         &mut self,
         handler: &mut H,
         id: ConnId,
@@ -236,7 +237,7 @@ impl<D: Default> Core<D> {
         self.mark_dirty(id.index());
     }
 
-    fn follow_handshake<H: Handler<Data = D>>(
+    fn follow_handshake<H: Handler<S, Data = D>>(
         &mut self,
         handler: &mut H,
         id: ConnId,

@@ -6,11 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
-use mio::Waker;
-
 use super::token::ConnId;
 use crate::close::CloseCode;
 use crate::proto::message::SharedMessage;
+use crate::sys::Wake;
 
 /// What another thread asks of the loop.
 #[derive(Clone, Debug)]
@@ -44,7 +43,7 @@ impl Command {
 #[derive(Clone)]
 pub struct Remote {
     commands: SyncSender<Command>,
-    waker: Arc<Waker>,
+    waker: Arc<dyn Wake>,
     state: Arc<State>,
 }
 
@@ -95,7 +94,7 @@ pub enum RemoteError {
 }
 
 impl Remote {
-    pub(super) fn new(waker: Arc<Waker>) -> (Self, Inbox) {
+    pub(super) fn new(waker: Arc<dyn Wake>) -> (Self, Inbox) {
         let (sender, receiver) = sync_channel(MOST_COMMANDS);
         let state = Arc::<State>::default();
         let inbox = Inbox {

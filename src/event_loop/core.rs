@@ -1,4 +1,4 @@
-//! The reactor's state, without the poll itself: what a turn works on and a context may mark.
+//! The loop's state: what a turn works on and a context may mark.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hint::black_box;
@@ -6,27 +6,24 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mio::{Interest, Registry, Waker};
 use slab::Slab;
 
 use super::admission::{Admission, Waiting};
-use super::alarm::Alarm;
 use super::client::{Client, ClientConfig, ClientState, Clients, DialError};
 use super::clock::Clock;
 use super::conn::{Conn, Mark, Ready};
+use super::context::Context;
 use super::drain::Drain;
 use super::group::Group;
 use super::handler::Origin;
-use super::history::History;
+use super::history::{Ended, History};
 use super::lanes::Lanes;
 use super::listener::Listener;
+use super::listener::ListenerConfig;
 use super::peers::Peers;
 use super::remote::{Inbox, Remote};
-use super::resolver::Resolver;
-use super::socket;
 use super::token::{ClientId, ConnId, ListenerId, Names, SourceId, Target};
-use super::wake_timer::WakeTimer;
-use super::{ListenerConfig, TimerId, WireFactory};
+use super::{TimerId, WireFactory};
 use crate::close::{Evidence, Phase};
 use crate::config::{HeartbeatConfig, LimitsConfig, ReactorConfig, WireKind};
 use crate::error::{ConfigError, Error};
@@ -35,15 +32,21 @@ use crate::proto::heartbeat;
 #[cfg(feature = "websocket")]
 use crate::proto::http::Visitors;
 use crate::proto::policy::Policy;
-use crate::proto::session::{Env, PolicyId, Session};
+use crate::proto::pool::Pool;
+use crate::proto::session::{Entropy, Env, PolicyId, Session};
 use crate::proto::time::{Micros, Moment};
 use crate::proto::wheel::Wheel;
+use crate::stats::Stats;
+use crate::sys::{Asker, Native, Probe, System, Token, Wake};
 
-/// Everything but the poll and its events.
+/// The loop, on whatever system: everything but the wait.
+///
+/// `D` is what the embedder keeps for each connection. Whoever drives it waits as
+/// [`prepare_wait`](Self::prepare_wait) says, and hands what came to [`turn`](Self::turn).
 #[derive(Debug)]
-pub(super) struct Core<D> {
+pub struct EventLoop<D, S: System = Native> {
     pub(super) config: ReactorConfig,
-    pub(super) registry: Registry,
+    pub(crate) system: S,
     pub(super) env: Env,
     pub(super) clock: Clock,
     /// The time at which what happens now happens.
@@ -51,16 +54,14 @@ pub(super) struct Core<D> {
     /// A callback has run since.
     pub(super) is_behind: bool,
     pub(super) wheel: Wheel,
-    pub(super) conns: Slab<Conn<D>>,
+    pub(super) conns: Slab<Conn<D, S>>,
     pub(super) peers: Peers,
-    pub(super) listeners: Slab<Listener>,
+    pub(super) listeners: Slab<Listener<S::Listener>>,
     pub(super) clients: Clients,
-    /// Ends a wait in which the machine has slept; from the first client on.
-    pub(super) alarm: Option<Alarm>,
+    /// A wait ends where the machine has slept in it; from the first client on.
+    pub(super) watches_sleep: bool,
     /// When the coming wait must end.
     pub(super) wake: Micros,
-    /// Ends waits without a timeout.
-    pub(super) wake_timer: WakeTimer,
     /// Clients that stopped outside of a dial, and are still to be told so.
     pub(super) stopped: Vec<ClientId>,
     /// Clients waiting to be dialed, soonest first.
@@ -110,7 +111,6 @@ pub(super) struct Core<D> {
     pub(super) remote: Remote,
     /// Commands may be left that no wake will announce again.
     pub(super) commanded: bool,
-    pub(super) resolver: Resolver,
     /// Names may have been looked up that no wake will announce again.
     pub(super) looked_up: bool,
     /// Clients whose name is being looked up, by the fair time at which that must be over.
@@ -143,26 +143,36 @@ pub(super) enum News {
     Ended { was_open: bool, evidence: Evidence },
 }
 
-impl<D> Core<D> {
-    pub(super) fn new(
+impl<D, S: System> EventLoop<D, S> {
+    /// Makes a loop without sockets, as one more of a group. `waker` ends its waits for other threads, with
+    /// the event [`Token::WAKE`](crate::sys::Token::WAKE).
+    ///
+    /// # Errors
+    ///
+    /// Names a field that makes no sense, or `group` where that has [`Group::MOST`] loops.
+    pub fn new(
         config: ReactorConfig,
-        registry: Registry,
-        waker: Waker,
-        mut env: Env,
-        (group, shard): (Group, u8),
-    ) -> Self {
+        system: S,
+        waker: Arc<dyn Wake>,
+        entropy: Box<dyn Entropy>,
+        group: &Group,
+    ) -> Result<Self, ConfigError> {
+        config.check()?;
+        check_room::<D, S>(config.max_connections)?;
+        let shard = group.join()?;
+        let group = group.clone();
+        let mut env = Env::new(entropy);
         let tick = Micros::from(config.tick);
         env.pool.put_off_frees();
-        let clock = Clock::new(tick, group.start());
-        let now = clock.now();
+        let clock = Clock::new(tick, system.slept());
+        let now = clock.moment(system.now());
         let mut wheel = Wheel::new(tick, now.at);
         wheel.reserve(config.max_connections);
-        let waker = Arc::new(waker);
-        let (remote, inbox) = Remote::new(Arc::clone(&waker));
+        let (remote, inbox) = Remote::new(waker);
         let [a, b, c, d, ..] = env.random().to_ne_bytes();
         let start = heartbeat::Phase::new(u32::from_ne_bytes([a, b, c, d]));
-        Self {
-            registry,
+        Ok(Self {
+            system,
             clock,
             now,
             is_behind: false,
@@ -171,9 +181,8 @@ impl<D> Core<D> {
             peers: Peers::with_capacity(config.max_connections),
             listeners: Slab::new(),
             clients: Clients::default(),
-            alarm: None,
+            watches_sleep: false,
             wake: Micros::MAX,
-            wake_timer: WakeTimer::new(),
             stopped: Vec::new(),
             dials: BTreeSet::new(),
             lanes: Lanes::default(),
@@ -202,7 +211,6 @@ impl<D> Core<D> {
             inbox,
             remote,
             commanded: false,
-            resolver: Resolver::new(Arc::clone(&waker)),
             looked_up: false,
             look_ups: BTreeSet::new(),
             stopping: false,
@@ -210,11 +218,16 @@ impl<D> Core<D> {
             next_timer: 0,
             env,
             config,
-        }
+        })
     }
 
     /// Opens a listening socket.
-    pub(super) fn listen(&mut self, config: ListenerConfig) -> Result<ListenerId, Error> {
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] names a field that makes no sense, [`Error::Listen`] says what the kernel has
+    /// against the address.
+    pub fn listen(&mut self, config: ListenerConfig) -> Result<ListenerId, Error> {
         let policy = self.adopt(&config.heartbeat, &config.limits, &config.wire)?;
         let admission = Admission::try_from(&config.admission)?;
         #[cfg(feature = "websocket")]
@@ -222,16 +235,12 @@ impl<D> Core<D> {
         config.socket.check()?;
         let addr = config.addr;
         let fail = |source| Error::Listen { addr, source };
-        let mut socket = socket::listen(addr, &config.socket).map_err(fail)?;
-        let addr = socket.local_addr().map_err(fail)?;
+        let listening = self.system.listen(addr, &config.socket);
+        let (mut socket, addr) = listening.map_err(fail)?;
         let entry = self.listeners.vacant_entry();
         let id = ListenerId(u32::try_from(entry.key()).expect("listeners are few"));
-        self.registry
-            .register(
-                &mut socket,
-                Target::Listener(id).token(),
-                Interest::READABLE,
-            )
+        self.system
+            .register_listener(&mut socket, Target::Listener(id).token())
             .map_err(Error::Register)?;
         entry.insert(Listener {
             socket,
@@ -250,13 +259,18 @@ impl<D> Core<D> {
     }
 
     /// Adds a client, to be dialed in the coming turn, or, in a drain, to be told that it is stopped.
-    pub(super) fn connect(&mut self, config: ClientConfig) -> Result<ClientId, Error> {
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] names a field that makes no sense.
+    pub fn connect(&mut self, config: ClientConfig) -> Result<ClientId, Error> {
         let policy = self.adopt(&config.heartbeat, &config.limits, &config.wire)?;
         #[cfg(feature = "websocket")]
         config.check_request()?;
         let client = Client::new(config, policy)?;
-        if self.alarm.is_none() {
-            self.alarm = Some(Alarm::register(&self.registry).map_err(Error::Register)?);
+        if !self.watches_sleep {
+            self.system.watch_for_sleep().map_err(Error::Register)?;
+            self.watches_sleep = true;
         }
         let id = self.clients.insert(client);
         self.schedule_dial(id, Micros::ZERO);
@@ -304,7 +318,7 @@ impl<D> Core<D> {
 
     /// Puts a client on the list of dials.
     pub(super) fn schedule_dial(&mut self, id: ClientId, delay: Micros) {
-        let due = self.clock.now().at + delay;
+        let due = self.system.now() + delay;
         if let Some(client) = self.clients.get_mut(id) {
             client.state = ClientState::Waiting(due);
             self.dials.insert((due, id));
@@ -315,7 +329,7 @@ impl<D> Core<D> {
     /// both directions. Gives the place back where that fails.
     pub(super) fn insert(
         &mut self,
-        mut socket: mio::net::TcpStream,
+        mut socket: S::Socket,
         session: Session,
         peer: SocketAddr,
         origin: Origin,
@@ -327,8 +341,8 @@ impl<D> Core<D> {
         let entry = self.conns.vacant_entry();
         let key = entry.key();
         let id = self.names.of(key, session.heartbeat().phase());
-        self.registry
-            .register(&mut socket, Target::Conn(id).token(), socket::INTEREST)
+        self.system
+            .register(&mut socket, Target::Conn(id).token())
             .inspect_err(|_| self.group.leave())?;
         let peer = self.peers.keep(peer);
         entry.insert(Conn::new(socket, session, peer, origin, marks));
@@ -344,14 +358,14 @@ impl<D> Core<D> {
     }
 
     /// Finds a connection by its name; a stale one finds nothing.
-    pub(super) fn conn(&self, id: ConnId) -> Option<&Conn<D>> {
+    pub(super) fn conn(&self, id: ConnId) -> Option<&Conn<D, S>> {
         let key = id.index();
         let conn = self.conns.get(key)?;
         (conn.id(key, self.names) == id).then_some(conn)
     }
 
     /// Finds a connection by its name, to change it.
-    pub(super) fn conn_mut(&mut self, id: ConnId) -> Option<&mut Conn<D>> {
+    pub(super) fn conn_mut(&mut self, id: ConnId) -> Option<&mut Conn<D, S>> {
         let key = id.index();
         let conn = self.conns.get_mut(key)?;
         (conn.id(key, self.names) == id).then_some(conn)
@@ -368,6 +382,16 @@ impl<D> Core<D> {
         }
         if conn.session.phase() == Phase::Closed {
             self.vacate(key);
+        }
+        self.probe_cause(key);
+    }
+
+    /// Tells who listens why a connection ends, once that is known.
+    pub(super) fn probe_cause(&mut self, key: usize) {
+        if let Some(conn) = self.conns.get(key)
+            && let Some(cause) = conn.session.cause()
+        {
+            self.system.probe(&conn.socket, Probe::Cause(cause));
         }
     }
 
@@ -449,7 +473,7 @@ impl<D> Core<D> {
     }
 
     /// Says whether this is still one that is counted as half-open.
-    pub(super) fn is_half_open(conns: &Slab<Conn<D>>, names: Names, id: ConnId) -> bool {
+    pub(super) fn is_half_open(conns: &Slab<Conn<D, S>>, names: Names, id: ConnId) -> bool {
         let key = id.index();
         conns
             .get(key)
@@ -470,7 +494,7 @@ impl<D> Core<D> {
 
     /// Reads the clock: what follows happens then.
     pub(super) fn refresh_now(&mut self) {
-        self.set_now(self.clock.now());
+        self.set_now(self.clock.moment(self.system.now()));
         self.is_behind = false;
     }
 
@@ -495,7 +519,7 @@ impl<D> Core<D> {
     pub(super) fn set_timer(&mut self, delay: Micros, word: u64) -> TimerId {
         self.next_timer += 1;
         let id = TimerId {
-            due: self.clock.now().at + delay,
+            due: self.system.now() + delay,
             number: self.next_timer,
         };
         self.timers.insert(id, word);
@@ -504,7 +528,7 @@ impl<D> Core<D> {
 
     pub(super) fn start_drain(&mut self, window: Duration) {
         if self.drain.is_none() {
-            let now = self.clock.now().at;
+            let now = self.system.now();
             self.drain = Some(Drain::new(now, window.into(), self.conns.len()));
             for id in self.clients.ids() {
                 self.stop_dialing(id);
@@ -530,7 +554,7 @@ impl<D> Core<D> {
                 client.state = ClientState::Stopped;
                 if let Some(ends) = client.look_up_ends.take() {
                     self.look_ups.remove(&(ends, id));
-                    self.resolver.forget(client.host(), id);
+                    self.system.forget_name(client.host(), Asker(id.0));
                 }
                 self.stopped.push(id);
             }
@@ -583,36 +607,132 @@ impl<D> Core<D> {
         }
         wake
     }
+}
 
-    /// Takes a foreign source in.
-    pub(super) fn register_source(
-        &mut self,
-        source: &mut impl mio::event::Source,
-        interest: Interest,
-    ) -> Result<SourceId, Error> {
-        let entry = self.sources.vacant_entry();
-        let id = SourceId(u32::try_from(entry.key()).expect("sources are few"));
-        self.registry
-            .register(source, Target::Source(id).token(), interest)
-            .map_err(Error::Register)?;
-        entry.insert(());
-        Ok(id)
+/// What a driver sees.
+impl<D, S: System> EventLoop<D, S> {
+    /// Returns a context, to send or close outside of a callback. The next turn sees to it.
+    pub fn context(&mut self) -> Context<'_, D, S> {
+        self.refresh_now();
+        Context::new(self)
+    }
+
+    /// Returns the longest time to wait before the next [`turn`](Self::turn); zero where work was left over,
+    /// `None` where nothing is due but events.
+    pub fn next_timeout(&self) -> Option<Duration> {
+        let now = self.system.now();
+        let wake = self.next_wake(now);
+        (wake < Micros::MAX).then(|| (wake - now).into())
+    }
+
+    /// Says whether the loop is at its end: stopped or drained, with every end reported.
+    pub fn is_stopped(&self) -> bool {
+        // Clients that a drain keeps from dialing are told of it first.
+        let is_drained = self.drain.is_some() && self.stopped.is_empty();
+        (self.stopping || is_drained) && self.conns.is_empty()
+    }
+
+    /// Notes that whoever drives it has heeded [`is_stopped`](Self::is_stopped): it may go on later.
+    pub fn handle_stopped(&mut self) {
+        self.stopping = false;
+    }
+
+    /// Says whether a panic cut the last turn short, so that there are events left of it.
+    pub fn is_unwound(&self) -> bool {
+        self.unwound
+    }
+
+    /// Returns how many events of the last wait were taken up.
+    pub fn taken(&self) -> usize {
+        self.taken
+    }
+
+    /// Returns the handle for other threads.
+    pub fn remote(&self) -> Remote {
+        self.remote.clone()
+    }
+
+    /// Returns the address a listener really has, port and all.
+    pub fn local_addr(&self, id: ListenerId) -> Option<SocketAddr> {
+        self.listeners
+            .get(id.0 as usize)
+            .map(|listener| listener.addr)
+    }
+
+    /// Returns which loop of its group this is; zero where there is one.
+    pub fn shard(&self) -> usize {
+        self.names.shard.into()
+    }
+
+    /// Returns how many connections there are, in whatever phase.
+    pub fn len(&self) -> usize {
+        self.conns.len()
+    }
+
+    /// Says whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.conns.is_empty()
+    }
+
+    /// Returns the last ends, the newest first; see [`ReactorConfig::history`].
+    pub fn history(&self) -> impl Iterator<Item = &Ended> {
+        self.history.iter()
+    }
+
+    /// Returns the counters.
+    pub fn stats(&self) -> &Stats {
+        self.env.stats()
+    }
+
+    /// Returns the pool that connections borrow from.
+    pub fn pool(&self) -> &Pool {
+        self.env.pool()
+    }
+
+    /// Makes room for a foreign source, and returns the token for its events.
+    pub(crate) fn add_source(&mut self) -> (SourceId, Token) {
+        let id = SourceId(u32::try_from(self.sources.insert(())).expect("sources are few"));
+        (id, Target::Source(id).token())
     }
 
     /// Lets a foreign source go.
-    pub(super) fn deregister_source(
-        &mut self,
-        source: &mut impl mio::event::Source,
-        id: SourceId,
-    ) -> Result<(), Error> {
-        self.registry.deregister(source).map_err(Error::Register)?;
+    pub(crate) fn remove_source(&mut self, id: SourceId) {
         self.sources.try_remove(id.0 as usize);
-        Ok(())
+    }
+
+    /// Returns what is held, for who compares it with what ought to be.
+    pub fn inspect(&self) -> impl Iterator<Item = Inspected<'_, S>> {
+        self.conns.iter().map(|(key, conn)| Inspected {
+            id: conn.id(key, self.names),
+            socket: &conn.socket,
+            session: &conn.session,
+            is_welcome: conn.marks.has(Mark::Welcome),
+            is_carried: conn.marks.has(Mark::Carried),
+            is_dirty: conn.marks.has(Mark::Dirty),
+        })
     }
 }
 
+/// One connection, from outside of the loop.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Inspected<'a, S: System> {
+    /// Its name.
+    pub id: ConnId,
+    /// Its socket.
+    pub socket: &'a S::Socket,
+    /// Its session.
+    pub session: &'a Session,
+    /// The handler has welcomed it.
+    pub is_welcome: bool,
+    /// Input is left for the next turn.
+    pub is_carried: bool,
+    /// Output is to be written in the next turn.
+    pub is_dirty: bool,
+}
+
 /// The other loops of the group go on without what this one held.
-impl<D> Drop for Core<D> {
+impl<D, S: System> Drop for EventLoop<D, S> {
     fn drop(&mut self) {
         let keys: Vec<_> = self.conns.iter().map(|(key, _)| key).collect();
         for key in keys {
@@ -624,8 +744,8 @@ impl<D> Drop for Core<D> {
 
 /// Refuses more connections than the system reserves room for, while it can still be refused: slab and
 /// wheel would abort.
-pub(super) fn check_room<D>(connections: usize) -> Result<(), ConfigError> {
-    let each = size_of::<Conn<D>>() + BESIDE;
+fn check_room<D, S: System>(connections: usize) -> Result<(), ConfigError> {
+    let each = size_of::<Conn<D, S>>() + BESIDE;
     let mut room = Vec::<u8>::new();
     let reserved = room.try_reserve_exact(connections.saturating_mul(each));
     // Without this the compiler may leave the reservation out and call it a success.
@@ -727,7 +847,7 @@ mod tests {
         (reactor, peers)
     }
 
-    fn end_each(core: &mut Core<()>, ids: &[ConnId]) {
+    fn end_each(core: &mut EventLoop<()>, ids: &[ConnId]) {
         for id in ids {
             let conn = &mut core.conns[id.index()];
             conn.session
@@ -821,7 +941,6 @@ mod tests {
         use std::sync::{Arc, Mutex};
 
         use crate::close::Cause;
-        use crate::reactor::clock::{Clock, Hands};
 
         const DAY: Micros = Micros::from_secs(24 * 60 * 60);
 
@@ -836,8 +955,9 @@ mod tests {
             });
             let start = (reactor.core.now.at, Micros::ZERO);
             let hands = Arc::new(Mutex::new(start));
-            let tick = Micros::from_millis(10);
-            reactor.core.clock = Clock::with_hands(tick, Hands::Scripted(Arc::clone(&hands)));
+            let scripted = crate::sys::Hands::Scripted(Arc::clone(&hands));
+            *reactor.core.system.hands_mut() = scripted;
+            reactor.core.clock = Clock::new(Micros::from_millis(10), Micros::ZERO);
             let mut living = peers.pop().expect("two came");
             living.set_nonblocking(true).expect("it can be");
             let dead = {
@@ -924,8 +1044,8 @@ mod tests {
 
     #[test]
     fn room_for_more_than_the_address_space_is_refused_by_name() {
-        assert_eq!(check_room::<()>(1_000), Ok(()));
-        let error = check_room::<()>(usize::MAX).expect_err("there is no such machine");
+        assert_eq!(check_room::<(), Native>(1_000), Ok(()));
+        let error = check_room::<(), Native>(usize::MAX).expect_err("there is no such machine");
         assert_eq!(error.field(), "max_connections");
     }
 }

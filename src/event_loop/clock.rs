@@ -1,6 +1,4 @@
-//! The one place that reads the clock, and the count of our own lateness.
-
-use std::time::Instant;
+//! The count of our own lateness. What the clock says is handed in.
 
 use crate::proto::time::{Micros, Moment};
 
@@ -11,7 +9,6 @@ use crate::proto::time::{Micros, Moment};
 /// a loop that is busy for good would otherwise forgive its peers for ever.
 #[derive(Debug)]
 pub(super) struct Clock {
-    hands: Hands,
     /// Lateness of the turns that are over.
     late: Micros,
     /// By when the present wait should end.
@@ -27,14 +24,10 @@ pub(super) struct Clock {
 }
 
 impl Clock {
-    pub(super) fn new(tick: Micros, start: Start) -> Self {
-        Self::with_hands(tick, Hands::System(start.0))
-    }
-
-    pub(super) fn with_hands(tick: Micros, hands: Hands) -> Self {
+    /// Begins to count; `slept` is for how long the machine has slept until now.
+    pub(super) fn new(tick: Micros, slept: Micros) -> Self {
         Self {
-            slept: hands.slept(),
-            hands,
+            slept,
             late: Micros::ZERO,
             should_end: Micros::MAX,
             turn_began: Micros::ZERO,
@@ -62,16 +55,10 @@ impl Clock {
     }
 
     /// Notes that the wait is over.
-    pub(super) fn begin_turn(&mut self) -> Moment {
-        let now = self.hands.at();
+    pub(super) fn begin_turn(&mut self, now: Micros) -> Moment {
         self.turn_began = now;
         self.wait_late = now - self.should_end;
         self.moment(now)
-    }
-
-    /// Reads the clock within a turn.
-    pub(super) fn now(&self) -> Moment {
-        self.moment(self.hands.at())
     }
 
     /// Returns how late this turn is at `now`, whether or not it is enough to count.
@@ -79,9 +66,9 @@ impl Clock {
         self.wait_late + (now - self.turn_began)
     }
 
-    /// Returns for how long the machine has slept since this was last asked, if it has.
-    pub(super) fn take_sleep(&mut self) -> Option<Micros> {
-        let slept = self.hands.slept();
+    /// Returns for how long the machine has slept since this was last asked, if it has; `slept` is how long
+    /// in all.
+    pub(super) fn take_sleep(&mut self, slept: Micros) -> Option<Micros> {
         let span = slept - self.slept;
         self.slept = self.slept.max(slept);
         (span >= LEAST_SLEEP).then_some(span)
@@ -92,14 +79,8 @@ impl Clock {
         self.health.share()
     }
 
-    /// Makes the machine seem to have slept.
-    #[cfg(test)]
-    pub(super) fn pretend_sleep(&mut self, span: Micros) {
-        let (at, slept) = (self.hands.at(), self.hands.slept() + span);
-        self.hands = Hands::Scripted(std::sync::Arc::new(std::sync::Mutex::new((at, slept))));
-    }
-
-    fn moment(&self, at: Micros) -> Moment {
+    /// Returns a moment of the present turn.
+    pub(super) fn moment(&self, at: Micros) -> Moment {
         let delay = self.delay(at);
         Moment {
             at,
@@ -108,67 +89,6 @@ impl Clock {
             stalled: self.wait_late > STALL,
         }
     }
-}
-
-/// When core time began.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Start(Instant);
-
-impl Start {
-    pub(super) fn now() -> Self {
-        Self(Instant::now())
-    }
-}
-
-/// Where time is read from.
-#[derive(Debug)]
-pub(super) enum Hands {
-    /// The system's clocks; core time began then.
-    System(Instant),
-    /// A test's: core time, and the time slept.
-    #[cfg(test)]
-    Scripted(std::sync::Arc<std::sync::Mutex<(Micros, Micros)>>),
-}
-
-impl Hands {
-    fn at(&self) -> Micros {
-        match self {
-            // Rounded down to whole microseconds, as deadlines are rounded up.
-            Self::System(start) => {
-                let elapsed = start.elapsed();
-                Micros::from_secs(elapsed.as_secs()) + Micros::new(elapsed.subsec_micros().into())
-            }
-            #[cfg(test)]
-            Self::Scripted(script) => script.lock().expect("no test panics with it").0,
-        }
-    }
-
-    /// Returns how much longer the machine has been up than awake: the clock that deadlines run on
-    /// stands still while it sleeps, and its peers do not.
-    fn slept(&self) -> Micros {
-        match self {
-            Self::System(_) => system_slept(),
-            #[cfg(test)]
-            Self::Scripted(script) => script.lock().expect("no test panics with it").1,
-        }
-    }
-}
-
-#[cfg(all(feature = "sockets", target_os = "linux"))]
-fn system_slept() -> Micros {
-    use rustix::time::{ClockId, Timespec, clock_gettime};
-
-    let micros = |time: Timespec| {
-        let (secs, nanos) = (time.tv_sec.cast_unsigned(), time.tv_nsec.cast_unsigned());
-        Micros::from_secs(secs) + Micros::new(nanos / 1_000)
-    };
-    let awake = micros(clock_gettime(ClockId::Monotonic));
-    micros(clock_gettime(ClockId::Boottime)) - awake
-}
-
-#[cfg(not(all(feature = "sockets", target_os = "linux")))]
-fn system_slept() -> Micros {
-    Micros::ZERO
 }
 
 /// How much of recent time the loop was late: a mean that forgets with a time constant of ten seconds.
@@ -208,43 +128,42 @@ const HEALTH_WINDOW: Micros = Micros::from_secs(10);
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
-
     use super::*;
 
     /// A clock whose hands the test moves.
     struct Script {
-        hands: Arc<Mutex<(Micros, Micros)>>,
+        now: Micros,
+        slept: Micros,
         clock: Clock,
     }
 
     impl Script {
         fn new() -> Self {
-            let hands = Arc::new(Mutex::new((Micros::ZERO, Micros::ZERO)));
-            let tick = Micros::from_millis(10);
-            let clock = Clock::with_hands(tick, Hands::Scripted(Arc::clone(&hands)));
-            Self { hands, clock }
+            Self {
+                now: Micros::ZERO,
+                slept: Micros::ZERO,
+                clock: Clock::new(Micros::from_millis(10), Micros::ZERO),
+            }
         }
 
         /// Lets time pass, and perhaps sleep.
-        fn pass(&self, millis: u64, slept: u64) {
-            let mut hands = self.hands.lock().unwrap();
-            hands.0 = hands.0 + Micros::from_millis(millis);
-            hands.1 = hands.1 + Micros::from_secs(slept);
-        }
-
-        fn now(&self) -> Micros {
-            self.hands.lock().unwrap().0
+        fn pass(&mut self, millis: u64, slept: u64) {
+            self.now = self.now + Micros::from_millis(millis);
+            self.slept = self.slept + Micros::from_secs(slept);
         }
 
         /// Makes one turn of so long, after a wait that should have taken as long as it did.
         fn turn(&mut self, wait: u64, millis: u64) {
-            let now = self.now();
-            self.clock.end_turn(now, now + Micros::from_millis(wait));
+            let until = self.now + Micros::from_millis(wait);
+            self.clock.end_turn(self.now, until);
             self.pass(wait, 0);
-            self.clock.begin_turn();
+            self.clock.begin_turn(self.now);
             self.pass(millis, 0);
-            self.clock.end_turn(self.now(), Micros::MAX);
+            self.clock.end_turn(self.now, Micros::MAX);
+        }
+
+        fn late(&self) -> Micros {
+            self.clock.moment(self.now).late
         }
     }
 
@@ -252,15 +171,14 @@ mod tests {
     fn f7_a_machine_that_slept_is_noticed_once() {
         let mut script = Script::new();
         script.pass(4, 0);
-        assert_eq!(script.clock.take_sleep(), None);
+        assert_eq!(script.clock.take_sleep(script.slept), None);
         script.pass(4, 600);
-        assert_eq!(script.clock.take_sleep(), Some(Micros::from_secs(600)));
-        assert_eq!(script.clock.take_sleep(), None);
         assert_eq!(
-            script.clock.now().late,
-            Micros::ZERO,
-            "it is nobody's fault"
+            script.clock.take_sleep(script.slept),
+            Some(Micros::from_secs(600))
         );
+        assert_eq!(script.clock.take_sleep(script.slept), None);
+        assert_eq!(script.late(), Micros::ZERO, "it is nobody's fault");
     }
 
     #[test]
@@ -294,19 +212,11 @@ mod tests {
             .clock
             .end_turn(Micros::ZERO, Micros::from_millis(100));
         script.pass(5_100, 0);
-        let moment = script.clock.begin_turn();
+        let moment = script.clock.begin_turn(script.now);
         assert_eq!(moment.late, Micros::from_millis(4_990));
         assert!(moment.stalled);
-        let now = script.now();
-        script.clock.end_turn(now, Micros::MAX);
+        script.clock.end_turn(script.now, Micros::MAX);
         assert_eq!(script.clock.health(), 501);
-        assert_eq!(script.clock.now().late, Micros::from_millis(4_990));
-    }
-
-    #[cfg(all(feature = "sockets", target_os = "linux"))]
-    #[test]
-    fn a_machine_has_slept_no_less_later() {
-        let (before, after) = (system_slept(), system_slept());
-        assert!(after + Micros::from_millis(1) >= before);
+        assert_eq!(script.late(), Micros::from_millis(4_990));
     }
 }

@@ -5,18 +5,18 @@ use std::net::SocketAddr;
 use super::client::{ClientEvent, ClientState, DialError};
 use super::conn::{Mark, Ready};
 use super::context::Context;
-use super::core::{Core, News, Told};
+use super::core::{EventLoop, News, Told};
 use super::handler::{Handler, Origin};
-use super::socket;
 use super::token::{ClientId, ConnId};
 use crate::close::{Cause, Phase};
 use crate::proto::flags::Flags;
 use crate::proto::session::Session;
 use crate::proto::time::Micros;
+use crate::sys::{Asker, Socket, System};
 
-impl<D: Default> Core<D> {
+impl<D: Default, S: System> EventLoop<D, S> {
     /// Begins every dial that is due, and tells who was stopped before its dial.
-    pub(super) fn dial_due<H: Handler<Data = D>>(&mut self, handler: &mut H) {
+    pub(super) fn dial_due<H: Handler<S, Data = D>>(&mut self, handler: &mut H) {
         while let Some(id) = self.stopped.pop() {
             self.clients.remove(id);
             handler.on_client(&mut Context::new(self), id, ClientEvent::Stopped);
@@ -39,11 +39,12 @@ impl<D: Default> Core<D> {
     }
 
     /// Takes up what looking names up has brought.
-    pub(super) fn take_resolved<H: Handler<Data = D>>(&mut self, handler: &mut H) {
+    pub(super) fn take_resolved<H: Handler<S, Data = D>>(&mut self, handler: &mut H) {
         if !self.looked_up {
             return;
         }
-        while let Some((id, found)) = self.resolver.next(self.now.at) {
+        while let Some((Asker(id), found)) = self.system.next_found(self.now.at) {
+            let id = ClientId(id);
             let Some(client) = self.clients.get_mut(id) else {
                 continue;
             };
@@ -60,7 +61,7 @@ impl<D: Default> Core<D> {
     }
 
     /// Goes on with a client whose callback panicked in the last turn.
-    pub(super) fn follow_up<H: Handler<Data = D>>(&mut self, handler: &mut H, told: Told) {
+    pub(super) fn follow_up<H: Handler<S, Data = D>>(&mut self, handler: &mut H, told: Told) {
         let id = told.client;
         match told.news {
             News::Dialing => self.retry(handler, id, None, None),
@@ -74,7 +75,7 @@ impl<D: Default> Core<D> {
     }
 
     /// Calls the handler, so that the client is seen to in the next turn if it panics.
-    fn tell<H: Handler<Data = D>>(
+    fn tell<H: Handler<S, Data = D>>(
         &mut self,
         handler: &mut H,
         client: ClientId,
@@ -86,7 +87,7 @@ impl<D: Default> Core<D> {
         self.told = None;
     }
 
-    fn resolved<H: Handler<Data = D>>(
+    fn resolved<H: Handler<S, Data = D>>(
         &mut self,
         handler: &mut H,
         id: ClientId,
@@ -109,7 +110,7 @@ impl<D: Default> Core<D> {
     }
 
     /// Ends the attempts whose name has not been found in time.
-    fn end_look_ups<H: Handler<Data = D>>(&mut self, handler: &mut H) {
+    fn end_look_ups<H: Handler<S, Data = D>>(&mut self, handler: &mut H) {
         let is_due = |core: &Self| {
             let first = core.look_ups.first();
             first.is_some_and(|(ends, _)| *ends <= core.now.fair())
@@ -124,13 +125,13 @@ impl<D: Default> Core<D> {
         {
             let client = &mut self.clients[id];
             client.look_up_ends = None;
-            self.resolver.give_up(client.host(), id);
+            self.system.give_up_name(client.host(), Asker(id.0));
             self.attempt_failed(handler, id, DialError::Timeout(Cause::ConnectTimeout));
         }
     }
 
     /// Follows up on a client's connection that has ended, opened or not.
-    pub(super) fn client_ended<H: Handler<Data = D>>(
+    pub(super) fn client_ended<H: Handler<S, Data = D>>(
         &mut self,
         handler: &mut H,
         id: ClientId,
@@ -186,7 +187,7 @@ impl<D: Default> Core<D> {
         Context::new(self).ping(id);
     }
 
-    fn begin_attempt<H: Handler<Data = D>>(&mut self, handler: &mut H, id: ClientId) {
+    fn begin_attempt<H: Handler<S, Data = D>>(&mut self, handler: &mut H, id: ClientId) {
         let Some(client) = self.clients.get_mut(id) else {
             return;
         };
@@ -195,14 +196,15 @@ impl<D: Default> Core<D> {
     }
 
     /// Finds out what to dial, and dials it.
-    fn find_address<H: Handler<Data = D>>(&mut self, handler: &mut H, id: ClientId) {
+    fn find_address<H: Handler<S, Data = D>>(&mut self, handler: &mut H, id: ClientId) {
         let client = &mut self.clients[id];
         if let Some(addr) = client.literal() {
             client.addrs = vec![addr];
             return self.dial_next(handler, id);
         }
         client.state = ClientState::Resolving;
-        match self.resolver.ask(client.host(), id, self.now.at) {
+        let asked = self.system.look_up(client.host(), Asker(id.0), self.now.at);
+        match asked {
             Ok(Some(found)) => self.resolved(handler, id, &found.addrs),
             Ok(None) => {
                 let connect = self.env.policy(client.policy).timing.connect;
@@ -216,7 +218,7 @@ impl<D: Default> Core<D> {
 
     /// Goes where the server sends a client, if it may; else returns what its attempt failed with.
     #[cfg(feature = "websocket")]
-    fn follow<H: Handler<Data = D>>(
+    fn follow<H: Handler<S, Data = D>>(
         &mut self,
         handler: &mut H,
         id: ClientId,
@@ -241,7 +243,7 @@ impl<D: Default> Core<D> {
 
     /// Goes where a redirect leads, unless the client was stopped when it heard of that.
     #[cfg(feature = "websocket")]
-    fn go_there<H: Handler<Data = D>>(&mut self, handler: &mut H, id: ClientId) {
+    fn go_there<H: Handler<S, Data = D>>(&mut self, handler: &mut H, id: ClientId) {
         let client = self.clients.get(id);
         if client.is_some_and(|client| client.state == ClientState::Resolving) {
             self.find_address(handler, id);
@@ -249,7 +251,7 @@ impl<D: Default> Core<D> {
     }
 
     #[cfg(not(feature = "websocket"))]
-    fn follow<H: Handler<Data = D>>(
+    fn follow<H: Handler<S, Data = D>>(
         &self,
         _handler: &mut H,
         _id: ClientId,
@@ -259,7 +261,7 @@ impl<D: Default> Core<D> {
     }
 
     /// Dials the next address, or queues for it.
-    fn dial_next<H: Handler<Data = D>>(&mut self, handler: &mut H, id: ClientId) {
+    fn dial_next<H: Handler<S, Data = D>>(&mut self, handler: &mut H, id: ClientId) {
         let client = &mut self.clients[id];
         let next = client.addrs.last().copied();
         match next.filter(|_| client.takes_turns()) {
@@ -273,7 +275,7 @@ impl<D: Default> Core<D> {
 
     /// Dials the next address; says whether it is on its way. If not, what follows from that has been
     /// seen to.
-    fn dial_now<H: Handler<Data = D>>(&mut self, handler: &mut H, id: ClientId) -> bool {
+    fn dial_now<H: Handler<S, Data = D>>(&mut self, handler: &mut H, id: ClientId) -> bool {
         let client = &mut self.clients[id];
         let Some(addr) = client.addrs.pop() else {
             return false;
@@ -290,7 +292,7 @@ impl<D: Default> Core<D> {
             self.attempt_failed(handler, id, DialError::Full);
             return false;
         }
-        let dialed = socket::dial(addr).inspect_err(|_| self.group.leave());
+        let dialed = self.system.dial(addr).inspect_err(|_| self.group.leave());
         let dialed = dialed.and_then(|socket| {
             self.refresh_now();
             let client = &self.clients[id];
@@ -316,7 +318,7 @@ impl<D: Default> Core<D> {
         false
     }
 
-    fn attempt_failed<H: Handler<Data = D>>(
+    fn attempt_failed<H: Handler<S, Data = D>>(
         &mut self,
         handler: &mut H,
         id: ClientId,
@@ -329,7 +331,7 @@ impl<D: Default> Core<D> {
         self.retry(handler, id, Some(&error), None);
     }
 
-    fn retry<H: Handler<Data = D>>(
+    fn retry<H: Handler<S, Data = D>>(
         &mut self,
         handler: &mut H,
         id: ClientId,
@@ -357,20 +359,16 @@ impl<D: Default> Core<D> {
         handler.on_client(&mut Context::new(self), id, event);
     }
 
-    /// Learns what came of a dial: writable, no pending error and a peer address mean connected.
-    pub(super) fn finish_connect<H: Handler<Data = D>>(&mut self, handler: &mut H, id: ConnId) {
+    /// Learns what came of a dial.
+    pub(super) fn finish_connect<H: Handler<S, Data = D>>(&mut self, handler: &mut H, id: ConnId) {
         let now = self.now;
         let Some(conn) = self.conn_mut(id) else {
             return;
         };
-        let outcome = match conn.socket.take_error() {
-            Ok(Some(error)) | Err(error) => Err(error),
-            Ok(None) => conn.socket.peer_addr().map(drop),
-        };
-        match outcome {
-            Ok(()) => self.connected(handler, id),
+        match conn.socket.is_connected() {
+            Ok(true) => self.connected(handler, id),
             // An event is a hint: not connected yet.
-            Err(error) if error.kind() == std::io::ErrorKind::NotConnected => {}
+            Ok(false) => {}
             Err(error) => {
                 conn.session
                     .handle_io_error(now, error.raw_os_error(), false);
@@ -379,7 +377,7 @@ impl<D: Default> Core<D> {
         }
     }
 
-    fn connected<H: Handler<Data = D>>(&mut self, handler: &mut H, id: ConnId) {
+    fn connected<H: Handler<S, Data = D>>(&mut self, handler: &mut H, id: ConnId) {
         let key = id.index();
         let request = self.opening_request(id);
         let conn = &mut self.conns[key];
@@ -419,7 +417,8 @@ mod tests {
 
     use super::*;
     use crate::config::ReactorConfig;
-    use crate::reactor::{ClientConfig, Reactor, WireFactory};
+    use crate::proto::message::Message;
+    use crate::reactor::{ClientConfig, ListenerConfig, Reactor, WireFactory};
 
     /// Keeps what became of a client.
     #[derive(Default)]
@@ -456,7 +455,11 @@ mod tests {
     fn resolved(addrs: &[SocketAddr]) -> (Reactor, ClientId) {
         let mut reactor = Reactor::new(ReactorConfig::default()).expect("a selector");
         let found = addrs.to_vec();
-        reactor.core.resolver.look_up_by(move |_| found.clone());
+        reactor
+            .core
+            .system
+            .resolver_mut()
+            .look_up_by(move |_| found.clone());
         let client = ClientConfig {
             reconnect: None,
             ..ClientConfig::new("two.example", addrs[0].port(), WireFactory::Line)
@@ -487,7 +490,7 @@ mod tests {
         let port = listener.local_addr().expect("a port").port();
         let (let_go, wait) = channel::<()>();
         let wait = Mutex::new(wait);
-        reactor.core.resolver.look_up_by(move |name| {
+        reactor.core.system.resolver_mut().look_up_by(move |name| {
             if name == "slow.example" {
                 // Ends when the sender is gone.
                 wait.lock().expect("nothing panics with it").recv().ok();
@@ -542,7 +545,8 @@ mod tests {
         let mut reactor = Reactor::new(ReactorConfig::default()).expect("a selector");
         reactor
             .core
-            .resolver
+            .system
+            .resolver_mut()
             .look_up_by(|_| vec![([127, 0, 0, 1], 0).into()]);
         let port = closed_port().port();
         let clients = [(); 5].map(|()| {
@@ -569,7 +573,7 @@ mod tests {
         let (mut reactor, id) = resolved(&[closed_port()]);
         let (let_go, wait) = channel::<()>();
         let wait = Mutex::new(wait);
-        reactor.core.resolver.look_up_by(move |_| {
+        reactor.core.system.resolver_mut().look_up_by(move |_| {
             wait.lock().expect("nothing panics with it").recv().ok();
             Vec::new()
         });
@@ -592,7 +596,7 @@ mod tests {
         let counter = Arc::clone(&count);
         let (let_go, wait) = channel::<()>();
         let wait = Mutex::new(wait);
-        reactor.core.resolver.look_up_by(move |_| {
+        reactor.core.system.resolver_mut().look_up_by(move |_| {
             *counter.lock().expect("nothing panics with it") += 1;
             wait.lock().expect("nothing panics with it").recv().ok();
             vec![([127, 0, 0, 1], 0).into()]
@@ -648,7 +652,7 @@ mod tests {
             reactor.turn(&mut log, zero).expect("the selector works");
         }
         // The loop hears of the name and of the other thread in one turn.
-        while !reactor.core.resolver.is_done() {
+        while !reactor.core.system.resolver_mut().is_done() {
             std::thread::yield_now();
         }
         let remote = reactor.remote();
@@ -699,5 +703,77 @@ mod tests {
             reactor.turn(&mut log, limit).expect("the selector works");
         }
         assert_eq!(log.dialed, addrs[..1]);
+    }
+
+    /// Answers the clients of its own reactor.
+    struct Nobody;
+
+    impl Handler for Nobody {
+        type Data = ();
+
+        fn on_message(&mut self, _: &mut Context<'_, ()>, _: ConnId, _: Message<'_>) {}
+    }
+
+    fn turn_until(reactor: &mut Reactor, done: impl Fn(&Reactor) -> bool) {
+        for _ in 0..10_000 {
+            if done(reactor) {
+                return;
+            }
+            let limit = Some(Duration::from_millis(10));
+            reactor.turn(&mut Nobody, limit).expect("the loop turns");
+        }
+        panic!("it never came to be: {:?}", reactor.stats());
+    }
+
+    #[test]
+    fn f7_after_a_sleep_a_client_probes_at_once() {
+        let mut reactor = Reactor::new(ReactorConfig::default()).expect("a loop");
+        let any = ([127, 0, 0, 1], 0).into();
+        let listener = ListenerConfig::new(any, WireFactory::Line);
+        let id = reactor.listen(listener).expect("a free port");
+        let port = reactor.local_addr(id).expect("it is bound").port();
+        let client = ClientConfig::new("127.0.0.1", port, WireFactory::Line);
+        reactor.connect(client).expect("it can be dialed");
+        turn_until(&mut reactor, |reactor| reactor.stats().opened == 2);
+        assert_eq!(reactor.stats().pings_written, 0);
+        reactor
+            .core
+            .system
+            .hands_mut()
+            .pretend_sleep(Micros::from_secs(600));
+        turn_until(&mut reactor, |reactor| reactor.stats().pongs_matched == 1);
+        assert_eq!(reactor.stats().sleeps, 1);
+        assert_eq!(reactor.stats().pings_written, 1, "the server asks nobody");
+    }
+
+    #[test]
+    fn f7_after_a_sleep_a_client_dials_without_the_delays_that_had_added_up() {
+        let mut reactor = Reactor::new(ReactorConfig::default()).expect("a loop");
+        let gone = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = gone.local_addr().expect("it is bound").port();
+        drop(gone);
+        let client = ClientConfig::new("127.0.0.1", port, WireFactory::Line);
+        let id = reactor.connect(client).expect("it can be dialed");
+        turn_until(&mut reactor, |reactor| reactor.stats().rejected == 1);
+        for _ in 0..20 {
+            reactor.core.clients[id].backoff.next_delay(u64::MAX);
+        }
+        let far = Micros::from_secs(60);
+        let ClientState::Waiting(due) = reactor.core.clients[id].state else {
+            panic!("it waits to dial again");
+        };
+        reactor.core.dials.remove(&(due, id));
+        reactor.core.schedule_dial(id, far);
+        reactor
+            .core
+            .system
+            .hands_mut()
+            .pretend_sleep(Micros::from_secs(600));
+        turn_until(&mut reactor, |reactor| reactor.stats().sleeps == 1);
+        let ClientState::Waiting(due) = reactor.core.clients[id].state else {
+            panic!("it waits to dial again");
+        };
+        let now = reactor.core.system.hands_mut().at();
+        assert!(due <= now + Micros::from_millis(500), "{due:?} at {now:?}");
     }
 }

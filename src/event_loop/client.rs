@@ -12,7 +12,6 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::listener::WireFactory;
-use super::socket;
 use super::token::{ClientId, ConnId};
 use crate::close::{Cause, Evidence};
 use crate::config::{HeartbeatConfig, LimitsConfig};
@@ -29,6 +28,7 @@ use crate::proto::time::Micros;
 use crate::proto::websocket::handshake::{
     Address, RedirectError, ResponseError, is_credential, is_redirect, request,
 };
+use crate::sys::{MORE_DESCRIPTORS, lacks_descriptors};
 
 /// How a lost connection is dialed again: after a random time in [`min`, the smaller of `cap` and
 /// `base` · 2^n] at the n-th failure in a row, and after what a server's `Retry-After` asks for, up to a
@@ -442,9 +442,9 @@ impl fmt::Display for DialError {
             Self::Full => f.write_str("as many connections as there may be are held already"),
             Self::Io {
                 errno: Some(errno), ..
-            } if socket::lacks_descriptors(*errno) => {
+            } if lacks_descriptors(*errno) => {
                 let error = io::Error::from_raw_os_error(*errno);
-                write!(f, "{error}; {}", socket::MORE_DESCRIPTORS)
+                write!(f, "{error}; {}", MORE_DESCRIPTORS)
             }
             Self::Io { kind, .. } => write!(f, "{kind}"),
             Self::Timeout(cause) => write!(f, "{cause}"),
@@ -763,7 +763,7 @@ mod tests {
         const EMFILE: i32 = 24;
         let error = DialError::from(&io::Error::from_raw_os_error(EMFILE)).to_string();
         assert!(error.contains("os error 24"), "{error}");
-        assert!(error.ends_with(socket::MORE_DESCRIPTORS), "{error}");
+        assert!(error.ends_with(MORE_DESCRIPTORS), "{error}");
     }
 
     #[test]

@@ -1,13 +1,9 @@
 //! One connection: a socket and its session.
 
-use std::io::{self, IoSlice, Read, Write};
-use std::os::fd::{AsRawFd, RawFd};
-
-use mio::net::TcpStream;
+use std::io::{self, IoSlice};
 
 use super::handler::{Origin, PackedOrigin};
 use super::peers::Peer;
-use super::socket;
 use super::token::{ConnId, Names};
 use crate::close::{Cause, Phase};
 use crate::proto::flags::{Flags, flags};
@@ -15,14 +11,15 @@ use crate::proto::pool::Pool;
 use crate::proto::ring::Ring;
 use crate::proto::session::{Env, Session};
 use crate::proto::time::Moment;
+use crate::sys::{Socket, System, cause_of};
 
 /// A slot of the slab: 128 bytes where the embedder keeps nothing. Readiness is remembered, because an
 /// edge comes only once.
 ///
 /// What can be told from elsewhere is not kept: its name from its slot and phase.
 #[derive(Debug)]
-pub(super) struct Conn<D> {
-    pub(super) socket: TcpStream,
+pub(super) struct Conn<D, S: System> {
+    pub(super) socket: S::Socket,
     pub(super) session: Session,
     /// What the embedder keeps; its default until the connection is [`Mark::Welcome`].
     pub(super) data: D,
@@ -101,9 +98,9 @@ pub(super) enum FlushOutcome {
     Failed(io::Error),
 }
 
-impl<D> Conn<D> {
+impl<D, S: System> Conn<D, S> {
     pub(super) fn new(
-        socket: TcpStream,
+        socket: S::Socket,
         session: Session,
         peer: Peer,
         origin: Origin,
@@ -133,11 +130,11 @@ impl<D> Conn<D> {
     }
 
     /// Touches what a heartbeat will need, wherever in here it lies.
-    pub(super) fn glance(&self) -> (RawFd, bool, Phase, u32) {
-        let Self { socket, ready, .. } = self;
+    pub(super) fn glance(&self) -> (Peer, bool, Phase, u32) {
+        let Self { peer, ready, .. } = self;
         let pings = self.session.heartbeat().next_number();
         (
-            socket.as_raw_fd(),
+            *peer,
             ready.has(Ready::Readable),
             self.session.phase(),
             pings,
@@ -169,7 +166,7 @@ impl<D> Conn<D> {
                 }
                 Ok(count) => {
                     ring.commit(count);
-                    if count < room && SHORT_READ_DRAINS && !self.ready.has(Ready::Doubtful) {
+                    if count < room && S::SHORT_READ_DRAINS && !self.ready.has(Ready::Doubtful) {
                         self.ready.remove(Ready::Readable);
                         return ReadOutcome::Last(count);
                     }
@@ -191,7 +188,7 @@ impl<D> Conn<D> {
     /// Ends the session, whose established socket failed.
     pub(super) fn fail(&mut self, now: Moment, error: &io::Error) {
         let errno = error.raw_os_error();
-        match socket::cause_of(error) {
+        match cause_of(error) {
             Cause::PathDead => self.session.handle_path_error(now, errno),
             cause => {
                 let is_reset = cause == Cause::PeerReset;
@@ -210,18 +207,13 @@ impl<D> Conn<D> {
     pub(super) fn deepen(&mut self, is_deep: bool) {
         if self.ready.has(Ready::Deep) != is_deep {
             self.ready.set(Ready::Deep, is_deep);
-            socket::deepen(&self.socket, is_deep);
+            self.socket.deepen(is_deep);
         }
     }
 
     /// Says whether a write has failed, and what the peer said before is still to be read, which ends it.
     pub(super) fn is_lost(&self) -> bool {
         self.ready.has(Ready::Broken) && self.marks.has(Mark::Carried)
-    }
-
-    /// Looks whether bytes wait in the socket, without taking them.
-    pub(super) fn has_waiting_bytes(&self) -> bool {
-        matches!(self.socket.peek(&mut [0]), Ok(1))
     }
 
     /// Writes what is queued until it is gone or the socket takes no more.
@@ -234,11 +226,7 @@ impl<D> Conn<D> {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let count = self.session.slices(&mut slices);
             let offered: usize = slices[..count].iter().map(|slice| slice.len()).sum();
-            let result = match &slices[..count] {
-                [slice] => self.socket.write(slice),
-                slices => self.socket.write_vectored(slices),
-            };
-            match result {
+            match self.socket.write(&slices[..count]) {
                 Ok(written) => {
                     self.session.handle_written(env, now, written);
                     if written < offered {
@@ -267,34 +255,25 @@ impl<D> Conn<D> {
 /// Slices offered to one vectored write.
 const SLICES: usize = 16;
 
-/// Whether the poller gives another edge for bytes that arrive after a short read.
-const SHORT_READ_DRAINS: bool = cfg!(any(
-    target_os = "linux",
-    target_os = "android",
-    target_os = "macos",
-    target_os = "ios",
-    target_os = "freebsd",
-    target_os = "openbsd",
-    target_os = "netbsd",
-    target_os = "dragonfly"
-));
-
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
+    use std::os::fd::RawFd;
     use std::time::Duration;
+
+    use mio::net::TcpStream;
 
     use super::*;
     use crate::config::{HeartbeatConfig, LimitsConfig, WireKind};
+    use crate::event_loop::peers::Peers;
+    use crate::event_loop::token::ListenerId;
     use crate::proto::heartbeat;
     use crate::proto::policy::Policy;
     use crate::proto::session::Wire;
     use crate::proto::time::Micros;
     use crate::proto::wheel::Wheel;
-    use crate::reactor::entropy;
-    use crate::reactor::peers::Peers;
-    use crate::reactor::token::ListenerId;
     use crate::sizes::sizes;
+    use crate::sys::{Native, entropy};
 
     /// Everything that one idle connection may take in user space.
     const BUDGET: usize = 160;
@@ -303,14 +282,14 @@ mod tests {
     #[expect(dead_code, reason = "only its size is asked for")]
     enum Slot<D> {
         Vacant(usize),
-        Occupied(Conn<D>),
+        Occupied(Conn<D, Native>),
     }
 
-    fn conn() -> Conn<()> {
+    fn conn() -> Conn<(), Native> {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let addr = listener.local_addr().expect("it is bound");
         let socket = std::net::TcpStream::connect(addr).expect("it listens");
-        let mut env = Env::new(entropy::source(Some(1)));
+        let mut env = Env::new(entropy(Some(1)));
         let (heartbeat, limits) = (HeartbeatConfig::tcp(), LimitsConfig::default());
         let tick = Duration::from_millis(10);
         let policy = Policy::new(&heartbeat, &limits, WireKind::Line, tick).expect("the defaults");
@@ -349,11 +328,11 @@ mod tests {
         assert_eq!(sum, 128, "{fields:?}");
         assert_eq!(
             size_of::<Slot<()>>(),
-            size_of::<Conn<()>>(),
+            size_of::<Conn<(), Native>>(),
             "the slab's tag"
         );
         if size_of::<TcpStream>() == size_of::<RawFd>() {
-            assert_eq!(size_of::<Conn<()>>(), sum, "nothing is padding");
+            assert_eq!(size_of::<Conn<(), Native>>(), sum, "nothing is padding");
         }
         let all = sum + Wheel::KEY_BYTES;
         assert_eq!((all, all + Peers::BYTES), (144, BUDGET));
@@ -361,6 +340,9 @@ mod tests {
 
     #[test]
     fn what_the_embedder_keeps_comes_on_top() {
-        assert_eq!(size_of::<Conn<Box<u64>>>(), size_of::<Conn<()>>() + 8);
+        assert_eq!(
+            size_of::<Conn<Box<u64>, Native>>(),
+            size_of::<Conn<(), Native>>() + 8
+        );
     }
 }

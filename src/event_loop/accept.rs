@@ -3,16 +3,13 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
-use mio::net::{TcpListener, TcpStream};
-
 use super::admission::{Refusal, Room};
 use super::conn::{Mark, Ready};
 use super::context::Context;
-use super::core::Core;
+use super::core::EventLoop;
 use super::group::CALM;
 use super::handler::{Handler, Head, Offer, Origin, Rejected};
 use super::history::Ended;
-use super::socket;
 use super::token::{ConnId, ListenerId};
 use crate::close::{Cause, Evidence, Phase};
 use crate::config::WireKind;
@@ -21,10 +18,11 @@ use crate::proto::flags::Flags;
 use crate::proto::http::HttpDate;
 use crate::proto::session::Session;
 use crate::proto::time::Micros;
+use crate::sys::{MORE_DESCRIPTORS, Socket, System, lacks_descriptors};
 
-impl<D: Default> Core<D> {
+impl<D: Default, S: System> EventLoop<D, S> {
     /// Accepts on every listener that may have something waiting.
-    pub(super) fn accept_ready<H: Handler<Data = D>>(&mut self, handler: &mut H) {
+    pub(super) fn accept_ready<H: Handler<S, Data = D>>(&mut self, handler: &mut H) {
         for key in 0..self.listeners.capacity() {
             let Some(listener) = self.listeners.get_mut(key) else {
                 continue;
@@ -63,12 +61,12 @@ impl<D: Default> Core<D> {
         share.clamp(1, budget)
     }
 
-    fn accept_from<H: Handler<Data = D>>(&mut self, handler: &mut H, key: usize) {
+    fn accept_from<H: Handler<S, Data = D>>(&mut self, handler: &mut H, key: usize) {
         let room = self.group.room(self.config.max_connections);
         for _ in 0..self.accept_budget() {
-            match accept(&self.listeners[key].socket) {
+            match accept(&self.system, &self.listeners[key].socket) {
                 Ok((socket, peer)) => self.admit(handler, key, socket, peer, room),
-                Err(error) if error.raw_os_error().is_some_and(socket::lacks_descriptors) => {
+                Err(error) if error.raw_os_error().is_some_and(lacks_descriptors) => {
                     // Linux says so before it looks whether anybody waits.
                     if let Err(error) = self.refuse_by_reserve(handler, key, error)
                         && !self.goes_on_after(key, &error)
@@ -103,7 +101,7 @@ impl<D: Default> Core<D> {
 
     /// Takes one in although there is no descriptor for it, by the one that is kept for this, only to
     /// tell it so.
-    fn refuse_by_reserve<H: Handler<Data = D>>(
+    fn refuse_by_reserve<H: Handler<S, Data = D>>(
         &mut self,
         handler: &mut H,
         key: usize,
@@ -112,8 +110,8 @@ impl<D: Default> Core<D> {
         let today = self.today();
         let listener = &self.listeners[key];
         let refused = self.group.with_reserve(|| -> io::Result<SocketAddr> {
-            let (stream, peer) = accept(&listener.socket)?;
-            Refusal::Full.tell(&stream, listener.wire.kind(), &today);
+            let (mut stream, peer) = accept(&self.system, &listener.socket)?;
+            Refusal::Full.tell(&mut stream, listener.wire.kind(), &today);
             Ok(peer)
         });
         let peer = match refused {
@@ -146,7 +144,7 @@ impl<D: Default> Core<D> {
             log::warn!(
                 "accepting on {} pauses: {what}; {}, or max_connections",
                 listener.addr,
-                socket::MORE_DESCRIPTORS
+                MORE_DESCRIPTORS
             );
         }
     }
@@ -164,11 +162,11 @@ impl<D: Default> Core<D> {
         );
     }
 
-    fn admit<H: Handler<Data = D>>(
+    fn admit<H: Handler<S, Data = D>>(
         &mut self,
         handler: &mut H,
         key: usize,
-        stream: TcpStream,
+        mut stream: S::Socket,
         peer: SocketAddr,
         room: usize,
     ) {
@@ -204,7 +202,7 @@ impl<D: Default> Core<D> {
                     | Refusal::Open
                     | Refusal::AddressRate => {}
                 }
-                refusal.tell(&stream, wire.kind(), &self.today());
+                refusal.tell(&mut stream, wire.kind(), &self.today());
                 drop(stream);
                 self.report_refused(handler, peer, origin, refusal);
                 return;
@@ -240,7 +238,7 @@ impl<D: Default> Core<D> {
     /// must not keep out who goes on. Whose bytes only we have not come to yet is read first, and whose
     /// answer is leaving counts no more. Where all of them are in other loops nobody has to go; each of
     /// those may have one more for that.
-    fn make_way<H: Handler<Data = D>>(&mut self, handler: &mut H, listener: usize, ip: IpAddr) {
+    fn make_way<H: Handler<S, Data = D>>(&mut self, handler: &mut H, listener: usize, ip: IpAddr) {
         while self.is_crowded(listener, ip) {
             let (conns, names) = (&self.conns, self.names);
             let waits = |id| Self::is_half_open(conns, names, id);
@@ -249,7 +247,7 @@ impl<D: Default> Core<D> {
             };
             let key = id.index();
             let conn = &mut self.conns[key];
-            if conn.session.phase() == Phase::Handshaking && conn.has_waiting_bytes() {
+            if conn.session.phase() == Phase::Handshaking && conn.socket.has_waiting_bytes() {
                 conn.ready.insert(Ready::Readable);
                 self.read(handler, id);
             }
@@ -272,7 +270,7 @@ impl<D: Default> Core<D> {
         let today = self.today();
         let conn = &mut self.conns[key];
         if conn.session.phase() == Phase::Handshaking {
-            Refusal::HalfOpen.tell(&conn.socket, conn.session.wire(), &today);
+            Refusal::HalfOpen.tell(&mut conn.socket, conn.session.wire(), &today);
             let reason = Refusal::HalfOpen.reason();
             conn.session.turn_away(&mut self.env, self.now, reason);
             // Many may wait to be reaped, and none needs what it has said.
@@ -321,7 +319,7 @@ impl<D: Default> Core<D> {
     }
 
     /// Offers a connection of a wire without opening handshake to the handler.
-    pub(super) fn offer_plain<H: Handler<Data = D>>(&mut self, handler: &mut H, id: ConnId) {
+    pub(super) fn offer_plain<H: Handler<S, Data = D>>(&mut self, handler: &mut H, id: ConnId) {
         let Some(conn) = self.conn(id) else { return };
         let offer = Offer {
             id,
@@ -351,7 +349,12 @@ impl<D: Default> Core<D> {
     }
 
     /// Lets a connection that is welcome open.
-    pub(super) fn welcome<H: Handler<Data = D>>(&mut self, handler: &mut H, id: ConnId, data: D) {
+    pub(super) fn welcome<H: Handler<S, Data = D>>(
+        &mut self,
+        handler: &mut H,
+        id: ConnId,
+        data: D,
+    ) {
         let key = id.index();
         self.leave_half_open(key);
         let conn = &mut self.conns[key];
@@ -380,7 +383,7 @@ impl<D: Default> Core<D> {
     }
 
     /// Reports a connection that was turned away before it had a slot.
-    fn report_refused<H: Handler<Data = D>>(
+    fn report_refused<H: Handler<S, Data = D>>(
         &mut self,
         handler: &mut H,
         peer: SocketAddr,
@@ -439,8 +442,8 @@ struct Today;
 
 /// Accepts one. Who comes over IPv4 to a listener for both families is the same peer as to any other, in
 /// every limit and record.
-fn accept(socket: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
-    let (stream, mut peer) = socket.accept()?;
+fn accept<S: System>(system: &S, listener: &S::Listener) -> io::Result<(S::Socket, SocketAddr)> {
+    let (stream, mut peer) = system.accept(listener)?;
     peer.set_ip(peer.ip().to_canonical());
     Ok((stream, peer))
 }
@@ -453,25 +456,23 @@ impl Refusal {
     /// Tells a WebSocket client why it is turned away, as far as one write goes; the other wires have no
     /// words for it, and get a reset.
     #[cfg(feature = "websocket")]
-    fn tell(self, mut stream: &TcpStream, wire: WireKind, today: &Today) {
-        use std::io::{Read, Write};
-
+    fn tell<S: Socket>(self, stream: &mut S, wire: WireKind, today: &Today) {
         use crate::proto::http;
 
         if !wire.is_websocket() {
-            socket::reset_on_close(stream);
+            stream.reset_on_close();
             return;
         }
         let body = format!("{}\n", self.reason());
         let headers = [("Retry-After", "1"), ("Content-Type", "text/plain")];
         if let Ok(response) =
             http::response(self.status(), today.as_ref(), &headers, body.as_bytes())
-            && let Err(error) = stream.write(&response)
+            && let Err(error) = stream.write(&[io::IoSlice::new(&response)])
         {
             log::debug!("could not tell a refused connection: {error}");
         }
         // The request may be on its way: ended like this, the answer outlives it.
-        if let Err(error) = stream.shutdown(std::net::Shutdown::Write) {
+        if let Err(error) = stream.shutdown() {
             log::debug!("could not end a refused connection: {error}");
         }
         // Or it is here: left unread, it would make a reset of the end.
@@ -484,8 +485,8 @@ impl Refusal {
     }
 
     #[cfg(not(feature = "websocket"))]
-    fn tell(self, stream: &TcpStream, _wire: WireKind, _today: &Today) {
-        socket::reset_on_close(stream);
+    fn tell<S: Socket>(self, stream: &mut S, _wire: WireKind, _today: &Today) {
+        stream.reset_on_close();
     }
 }
 

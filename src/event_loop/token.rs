@@ -2,9 +2,8 @@
 
 use std::fmt;
 
-use mio::Token;
-
 use crate::proto::heartbeat::Phase;
+use crate::sys::Token;
 
 /// Names one connection of a reactor: slot and generation.
 ///
@@ -107,8 +106,8 @@ pub(super) enum Target {
     Listener(ListenerId),
     Source(SourceId),
     Waker,
-    Alarm,
-    WakeTimer,
+    /// Something of the system's own.
+    System(Token),
 }
 
 impl Target {
@@ -119,9 +118,8 @@ impl Target {
             Self::Conn(id) => (id.generation, 0, id.index()),
             Self::Listener(ListenerId(id)) => (id, 1, 0),
             Self::Source(SourceId(id)) => (id, 2, 0),
-            Self::Waker => (0, 3, 0),
-            Self::Alarm => (0, 4, 0),
-            Self::WakeTimer => (0, 5, 0),
+            Self::Waker => return Token::WAKE,
+            Self::System(token) => return token,
         };
         Token((number as usize) << 32 | kind << SLOT_BITS | slot)
     }
@@ -134,8 +132,7 @@ impl Target {
             1 => Self::Listener(ListenerId(number)),
             2 => Self::Source(SourceId(number)),
             3 => Self::Waker,
-            4 => Self::Alarm,
-            _ => Self::WakeTimer,
+            _ => Self::System(token),
         }
     }
 }
@@ -163,8 +160,8 @@ mod tests {
             Target::Listener(ListenerId(u32::MAX)),
             Target::Source(SourceId(u32::MAX)),
             Target::Waker,
-            Target::Alarm,
-            Target::WakeTimer,
+            Target::System(Token::SYSTEM),
+            Target::System(Token(Token::SYSTEM.0 + 1)),
         ] {
             let shard = match target {
                 Target::Conn(id) => u8::try_from(id.shard()).expect("a shard"),

@@ -1,10 +1,10 @@
 //! Writing: what is queued leaves as far as the kernel takes it, and a refusal stands until the next wait.
 
 use super::conn::{FlushOutcome, Ready};
-use super::core::Core;
-use super::socket;
+use super::core::EventLoop;
+use crate::sys::{System, is_reset};
 
-impl<D> Core<D> {
+impl<D, S: System> EventLoop<D, S> {
     /// Offers the queue of a connection to the kernel, because a message has no room in it: it may be full
     /// only because the turn has not come to its end. Nothing else within a callback makes system calls; this
     /// runs no callback and frees nothing.
@@ -57,18 +57,18 @@ impl<D> Core<D> {
     /// second failure does.
     fn write_failed(&mut self, key: usize, error: &std::io::Error) {
         let conn = &mut self.conns[key];
-        let is_reset = error.kind() == std::io::ErrorKind::ConnectionReset;
+        let was_reset = error.kind() == std::io::ErrorKind::ConnectionReset;
         if conn.ready.has(Ready::Reset) || conn.ready.has(Ready::Eof) || conn.session.is_paused() {
             conn.fail(self.now, error);
             return;
         }
-        if is_reset {
+        if was_reset {
             conn.ready.insert(Ready::Reset);
         }
         conn.ready.insert(Ready::Broken);
         conn.ready.insert(Ready::Readable);
         conn.ready.insert(Ready::Doubtful);
-        if !is_reset && !socket::is_reset(error) {
+        if !was_reset && !is_reset(error) {
             conn.fail(self.now, error);
             return;
         }
@@ -84,9 +84,9 @@ mod tests {
 
     use crate::close::Phase;
     use crate::config::ReactorConfig;
+    use crate::event_loop::conn::Ready;
     use crate::proto::message::Message;
     use crate::proto::session::Due;
-    use crate::reactor::conn::Ready;
     use crate::reactor::{ClientConfig, ConnId, Context, Handler, Reactor, WireFactory};
 
     /// Dials a listener, and turns until the connection is open.

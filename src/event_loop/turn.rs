@@ -4,20 +4,15 @@ use std::hint::black_box;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use mio::event::Event as IoEvent;
-use mio::{Events, Token};
-
 use super::Turn;
 use super::conn::{Conn, Mark, ReadOutcome, Ready};
 use super::context::Context;
-use super::core::{Core, News, Told};
+use super::core::{EventLoop, News, Told};
 #[cfg(feature = "websocket")]
 use super::handler::Answered;
 use super::handler::{Closed, Handler, Origin, Readiness, Rejected};
 use super::history::Ended;
-use super::kernel;
 use super::remote::Command;
-use super::socket;
 use super::token::{ConnId, SourceId, Target};
 use crate::close::{Cause, CloseCode, Evidence, Phase};
 use crate::proto::message::Message;
@@ -25,16 +20,20 @@ use crate::proto::ring::Ring;
 use crate::proto::session::{Due, Event, SocketAction};
 use crate::proto::time::{Micros, Moment};
 use crate::proto::wire::{MessageKind, Payload};
+use crate::sys::{Event as IoEvent, Probe, Ready as IoReady, Socket, System, Token};
 
-impl<D: Default> Core<D> {
+impl<D: Default, S: System> EventLoop<D, S> {
     /// Reads the clock, and looks when the coming wait must end: between turns anything may be asked.
-    pub(super) fn look_ahead(&mut self) {
+    pub fn look_ahead(&mut self) {
         self.refresh_now();
         self.wake = self.next_wake(self.now.at);
     }
 
-    /// Step 1: returns how long to wait from now on.
-    pub(super) fn prepare_wait(&mut self, limit: Option<Duration>) -> Option<Duration> {
+    /// Step 1: returns how long to wait from now on, `None` for as long as nothing comes. Ask after
+    /// [`look_ahead`](Self::look_ahead) or right after a turn; the wait follows at once.
+    pub fn prepare_wait(&mut self, limit: Option<Duration>) -> Option<Duration> {
+        self.taken = 0;
+        self.forget_refusals();
         let (now, wake) = (self.now.at, self.wake);
         if let Some(limit) = limit {
             self.clock.limit_wait(now, limit.into());
@@ -44,32 +43,38 @@ impl<D: Default> Core<D> {
             (Some(due), Some(limit)) => Some(due.min(limit)),
             (Some(due), None) if due.is_zero() => Some(due),
             (Some(due), None) => {
-                let needs_none = self.wake_timer.covers(&self.registry, now, wake);
+                let needs_none = self.system.ends_wait(now, wake);
                 (!needs_none).then_some(due)
             }
             (None, limit) => limit,
         }
     }
 
-    /// Steps 2 to 8, on the events that the wait gave.
-    pub(super) fn turn<H: Handler<Data = D>>(&mut self, handler: &mut H, events: &Events) -> Turn {
-        let now = self.clock.begin_turn();
+    /// Steps 2 to 8, on the events that the wait gave, at most `most` of them. After a turn that a panic
+    /// cut short it must be given the same events again, and goes on with the next one.
+    pub fn turn<H, I>(&mut self, handler: &mut H, events: I, most: usize) -> Turn
+    where
+        H: Handler<S, Data = D>,
+        I: Iterator<Item = IoEvent> + Clone,
+    {
+        self.unwound = true;
+        let now = self.clock.begin_turn(self.system.now());
         self.set_now(now);
         let mut turn = Turn::default();
         self.env.stats.turns += 1;
 
         // Only clients do anything about it; a loop without any saves itself the look.
-        if self.alarm.is_some()
-            && let Some(span) = self.clock.take_sleep()
+        if self.watches_sleep
+            && let Some(span) = self.clock.take_sleep(self.system.slept())
         {
             self.wake_from_sleep(span);
         }
         self.see_to_panics(handler);
         self.reading_ends = self.now.at + EVENTS_SLICE;
-        let mut coming = events.iter().skip(self.taken);
-        for event in events.iter().skip(self.taken) {
+        let mut coming = events.clone().skip(self.taken);
+        for event in events.skip(self.taken) {
             if turn.events.is_multiple_of(FETCHED) {
-                self.fetch(coming.by_ref().take(FETCHED).map(IoEvent::token));
+                self.fetch(coming.by_ref().take(FETCHED).map(|event| event.token));
             }
             // Counted before it is handled: after a panic the next turn goes on with the next event.
             self.taken += 1;
@@ -84,7 +89,7 @@ impl<D: Default> Core<D> {
         self.accept_ready(handler);
 
         self.catch_up();
-        let is_full = self.taken >= events.capacity();
+        let is_full = self.taken >= most;
         let events_done = self.now;
         turn.expired = self.expire(handler, is_full);
         self.run_timers(handler);
@@ -133,7 +138,7 @@ impl<D: Default> Core<D> {
 
     /// Ends the connection whose callback panicked in the last turn: the bytes in hand were lost. A client
     /// whose callback did goes on as if it had returned.
-    fn see_to_panics<H: Handler<Data = D>>(&mut self, handler: &mut H) {
+    fn see_to_panics<H: Handler<S, Data = D>>(&mut self, handler: &mut H) {
         for id in [self.in_hand.take(), self.offered.take()]
             .into_iter()
             .flatten()
@@ -149,7 +154,7 @@ impl<D: Default> Core<D> {
 
     /// Reads on where an earlier budget ended, in turn: at least one connection, more while there is
     /// time. They come after the events, so that who says little does not wait for who says much.
-    fn read_carried<H: Handler<Data = D>>(&mut self, handler: &mut H) {
+    fn read_carried<H: Handler<S, Data = D>>(&mut self, handler: &mut H) {
         let ends = self.now.at + CARRIED_SLICE;
         for _ in 0..self.carried.len() {
             let Some(id) = self.carried.pop_front() else {
@@ -170,26 +175,21 @@ impl<D: Default> Core<D> {
     }
 
     /// Step 3, for one event. A token of another generation, or of nothing, is ignored.
-    fn handle_event<H: Handler<Data = D>>(&mut self, handler: &mut H, event: &IoEvent) {
-        let target = Target::of(event.token(), self.names.shard);
+    fn handle_event<H: Handler<S, Data = D>>(&mut self, handler: &mut H, event: IoEvent) {
+        let target = Target::of(event.token, self.names.shard);
         if !matches!(target, Target::Conn(_)) {
             self.catch_up();
         }
         match target {
-            Target::Conn(id) => self.handle_conn_event(handler, id, event),
+            Target::Conn(id) => self.handle_conn_event(handler, id, event.ready),
             Target::Listener(id) => {
                 if let Some(listener) = self.listeners.get_mut(id.0 as usize) {
                     listener.ready = true;
                 }
             }
-            Target::Source(id) => self.handle_source_event(handler, id, event),
-            // The turn has looked at the clocks already.
-            Target::Alarm => {
-                if let Some(alarm) = &self.alarm {
-                    alarm.acknowledge();
-                }
-            }
-            Target::WakeTimer => self.wake_timer.acknowledge(),
+            Target::Source(id) => self.handle_source_event(handler, id, event.ready),
+            // Where it was about the clocks, the turn has looked at them already.
+            Target::System(token) => self.system.handle_event(token),
             // Only noted: a panic in what follows must not leave the wake unanswered.
             Target::Waker => {
                 self.inbox.acknowledge();
@@ -199,28 +199,28 @@ impl<D: Default> Core<D> {
         }
     }
 
-    fn handle_conn_event<H: Handler<Data = D>>(
+    fn handle_conn_event<H: Handler<S, Data = D>>(
         &mut self,
         handler: &mut H,
         id: ConnId,
-        event: &IoEvent,
+        ready: IoReady,
     ) {
         let Some(conn) = self.conn_mut(id) else {
             return;
         };
         if conn.session.phase() == Phase::Connecting {
-            if event.is_writable() || event.is_error() {
+            if ready.writable || ready.failed {
                 self.catch_up();
                 self.finish_connect(handler, id);
             }
             // The peer may have spoken, and even gone, in the same event: no other edge will say so.
-        } else if event.is_writable() && !conn.ready.has(Ready::Refused) {
+        } else if ready.writable && !conn.ready.has(Ready::Refused) {
             conn.ready.insert(Ready::Writable);
             if conn.session.has_output() {
                 self.mark_dirty(id.index());
             }
         }
-        if event.is_readable() || event.is_read_closed() || event.is_error() {
+        if ready.readable {
             let Some(conn) = self.conn_mut(id) else {
                 return;
             };
@@ -228,7 +228,7 @@ impl<D: Default> Core<D> {
                 return;
             }
             conn.ready.insert(Ready::Readable);
-            if event.is_read_closed() || event.is_error() || event.is_priority() {
+            if ready.doubtful {
                 conn.ready.insert(Ready::Doubtful);
             }
             if conn.marks.has(Mark::Carried) {
@@ -242,16 +242,16 @@ impl<D: Default> Core<D> {
         }
     }
 
-    fn handle_source_event<H: Handler<Data = D>>(
+    fn handle_source_event<H: Handler<S, Data = D>>(
         &mut self,
         handler: &mut H,
         id: SourceId,
-        event: &IoEvent,
+        ready: IoReady,
     ) {
         if self.sources.contains(id.0 as usize) {
             let ready = Readiness {
-                readable: event.is_readable() || event.is_read_closed() || event.is_error(),
-                writable: event.is_writable() || event.is_write_closed() || event.is_error(),
+                readable: ready.readable,
+                writable: ready.writable || ready.write_closed || ready.failed,
             };
             handler.on_source(&mut Context::new(self), id, ready);
             self.refresh_now();
@@ -260,7 +260,7 @@ impl<D: Default> Core<D> {
 
     /// Does what other threads asked for, a bounded part of it in each turn: they may be faster, and to
     /// tell everyone something takes long where there are many.
-    fn take_commands<H: Handler<Data = D>>(&mut self, handler: &mut H) {
+    fn take_commands<H: Handler<S, Data = D>>(&mut self, handler: &mut H) {
         if !self.commanded {
             return;
         }
@@ -296,7 +296,7 @@ impl<D: Default> Core<D> {
     /// Reads a connection until it would block, or until its budget for this turn, bytes or time, is
     /// used up; then writes what that has set off. The clock is read after each read, for a proof of life
     /// is stamped no earlier, and after the callbacks.
-    pub(super) fn read<H: Handler<Data = D>>(&mut self, handler: &mut H, id: ConnId) {
+    pub(super) fn read<H: Handler<S, Data = D>>(&mut self, handler: &mut H, id: ConnId) {
         let key = id.index();
         self.in_hand = Some(id);
         let mut ring = self.conns[key].session.take_input(&mut self.env);
@@ -355,8 +355,13 @@ impl<D: Default> Core<D> {
         if !ring.is_empty() && conn.session.phase() == Phase::Closed {
             ring.consume(ring.len());
         }
+        let is_left =
+            !ring.is_empty() && (conn.marks.has(Mark::Carried) || conn.session.is_paused());
+        self.system.probe(&conn.socket, Probe::Decoded { is_left });
         conn.session.put_input(&mut self.env, ring);
         self.in_hand = None;
+        self.probe_cause(key);
+        let conn = &mut self.conns[key];
         if conn.session.phase() != Phase::Open {
             self.mark_dirty(key);
         } else if conn.session.has_output() || conn.marks.has(Mark::WantsRoom) {
@@ -368,7 +373,7 @@ impl<D: Default> Core<D> {
         }
     }
 
-    fn handle_eof<H: Handler<Data = D>>(&mut self, handler: &mut H, id: ConnId) {
+    fn handle_eof<H: Handler<S, Data = D>>(&mut self, handler: &mut H, id: ConnId) {
         let key = id.index();
         if let Some((kind, payload)) = self.conns[key].session.decode_rest(&mut self.env, self.now)
         {
@@ -388,7 +393,7 @@ impl<D: Default> Core<D> {
 
     /// Decodes what is whole and hands it out, until `ends`. Says whether a callback ran, other than for a
     /// pong, and whether time was over before the input was.
-    fn decode<H: Handler<Data = D>>(
+    fn decode<H: Handler<S, Data = D>>(
         &mut self,
         handler: &mut H,
         id: ConnId,
@@ -442,7 +447,7 @@ impl<D: Default> Core<D> {
         }
     }
 
-    fn deliver<H: Handler<Data = D>>(
+    fn deliver<H: Handler<S, Data = D>>(
         &mut self,
         handler: &mut H,
         id: ConnId,
@@ -468,13 +473,14 @@ impl<D: Default> Core<D> {
     ///
     /// While the last wait filled its buffer, or input was carried over, sockets come first; but not
     /// for ever, and no verdict is spoken without a read on that very socket anyway.
-    fn expire<H: Handler<Data = D>>(&mut self, handler: &mut H, is_full: bool) -> usize {
+    fn expire<H: Handler<S, Data = D>>(&mut self, handler: &mut H, is_full: bool) -> usize {
         if (is_full || !self.carried.is_empty()) && self.deferred < DEFERRED {
             self.deferred += 1;
             return 0;
         }
         self.deferred = 0;
         let budget = self.config.expiry_budget;
+        self.system.probe_expiries(self.now.at, None);
         self.overdue = self.wheel.advance(self.now.at, budget, &mut self.expired);
         let count = self.expired.len();
         self.expired.reverse();
@@ -488,6 +494,7 @@ impl<D: Default> Core<D> {
                 self.fetch_expired();
             }
         }
+        self.system.probe_expiries(self.now.at, Some(!self.overdue));
         count
     }
 
@@ -498,7 +505,7 @@ impl<D: Default> Core<D> {
         }
     }
 
-    pub(super) fn handle_expiry<H: Handler<Data = D>>(&mut self, handler: &mut H, id: ConnId) {
+    pub(super) fn handle_expiry<H: Handler<S, Data = D>>(&mut self, handler: &mut H, id: ConnId) {
         let key = id.index();
         #[cfg(feature = "websocket")]
         if self.conns[key].session.phase() == Phase::Handshaking {
@@ -553,6 +560,7 @@ impl<D: Default> Core<D> {
                     };
                     // What it sent may lie behind the bytes that the budget left unread.
                     if unread && !conn.session.is_silent(&self.env, patient) {
+                        self.system.probe(&conn.socket, Probe::PutOff);
                         break;
                     }
                     // Where output waits, a ping among it perhaps, the verdict is about that too.
@@ -564,9 +572,11 @@ impl<D: Default> Core<D> {
                         break;
                     }
                     if conn.session.is_silent(&self.env, self.now) {
-                        let kernel = kernel::figures(&conn.socket);
+                        self.system.probe(&conn.socket, Probe::Judging);
+                        let kernel = conn.socket.figures();
                         let session = &mut conn.session;
                         if session.spare_slow(&self.env, self.now, kernel.as_ref()) {
+                            self.system.probe(&conn.socket, Probe::Spared);
                             continue;
                         }
                         conn.session.judge(&self.env, self.now, kernel);
@@ -581,11 +591,12 @@ impl<D: Default> Core<D> {
 
     /// Reads until the socket has nothing, whatever was known of it: only then may silence be judged. What
     /// is left there unread, since we pause or have no time for it, speaks for the peer.
-    fn read_once_more<H: Handler<Data = D>>(&mut self, handler: &mut H, id: ConnId) {
+    fn read_once_more<H: Handler<S, Data = D>>(&mut self, handler: &mut H, id: ConnId) {
         let conn = &mut self.conns[id.index()];
         if conn.session.is_paused() {
-            if conn.has_waiting_bytes() || conn.session.has_input() {
+            if conn.socket.has_waiting_bytes() || conn.session.has_input() {
                 conn.session.handle_waiting_bytes(&self.env, self.now);
+                self.system.probe(&conn.socket, Probe::Waiting);
             }
             return;
         }
@@ -597,12 +608,13 @@ impl<D: Default> Core<D> {
         let conn = &mut self.conns[id.index()];
         conn.ready.set(Ready::Doubtful, doubtful);
         // Where the budget was over before the input, the peer is not silent: we are behind.
-        if conn.marks.has(Mark::Carried) && conn.has_waiting_bytes() {
+        if conn.marks.has(Mark::Carried) && conn.socket.has_waiting_bytes() {
             conn.session.handle_waiting_bytes(&self.env, self.now);
+            self.system.probe(&conn.socket, Probe::Waiting);
         }
     }
 
-    fn run_timers<H: Handler<Data = D>>(&mut self, handler: &mut H) {
+    fn run_timers<H: Handler<S, Data = D>>(&mut self, handler: &mut H) {
         let due = self.now.at;
         while let Some(entry) = self.timers.first_entry()
             && entry.key().due <= due
@@ -683,12 +695,13 @@ impl<D: Default> Core<D> {
         if conn.session.phase() != Phase::Connecting {
             self.write(key);
         }
+        self.probe_cause(key);
         let conn = &mut self.conns[key];
         loop {
             match conn.session.socket_action() {
                 SocketAction::Keep => break,
                 SocketAction::ShutdownWrite => {
-                    if let Err(error) = conn.socket.shutdown(std::net::Shutdown::Write) {
+                    if let Err(error) = conn.socket.shutdown() {
                         let peer = self.peers.addr(conn.peer);
                         log::debug!("could not end output to {peer}: {error}");
                     }
@@ -698,10 +711,10 @@ impl<D: Default> Core<D> {
                     return;
                 }
                 SocketAction::Reset => {
-                    if let Some(figures) = kernel::figures(&conn.socket) {
+                    if let Some(figures) = conn.socket.figures() {
                         conn.session.handle_kernel_figures(figures);
                     }
-                    socket::reset_on_close(&conn.socket);
+                    conn.socket.reset_on_close();
                     self.doom(key);
                     return;
                 }
@@ -717,7 +730,7 @@ impl<D: Default> Core<D> {
         self.rearm(key);
     }
 
-    fn report_room<H: Handler<Data = D>>(&mut self, handler: &mut H) {
+    fn report_room<H: Handler<S, Data = D>>(&mut self, handler: &mut H) {
         while let Some(id) = self.roomy.pop() {
             if self
                 .conn(id)
@@ -731,7 +744,7 @@ impl<D: Default> Core<D> {
 
     /// Step 7: frees what is over, and reports each exactly once: at most so many of them, and until
     /// `ends`, since callbacks take time, but one at least. The rest is done in the next turn.
-    fn reap_doomed<H: Handler<Data = D>>(
+    fn reap_doomed<H: Handler<S, Data = D>>(
         &mut self,
         handler: &mut H,
         most: usize,
@@ -767,7 +780,7 @@ impl<D: Default> Core<D> {
     }
 
     #[cfg(feature = "websocket")]
-    fn report_answered<H: Handler<Data = D>>(
+    fn report_answered<H: Handler<S, Data = D>>(
         &mut self,
         handler: &mut H,
         (peer, origin): (SocketAddr, Origin),
@@ -786,7 +799,7 @@ impl<D: Default> Core<D> {
 
     /// Only WebSocket listeners speak HTTP.
     #[cfg(not(feature = "websocket"))]
-    fn report_answered<H: Handler<Data = D>>(
+    fn report_answered<H: Handler<S, Data = D>>(
         &self,
         _handler: &mut H,
         _who: (SocketAddr, Origin),
@@ -796,7 +809,7 @@ impl<D: Default> Core<D> {
     }
 
     /// Ends every connection that is left, since the loop is to stop, and reports each.
-    fn end_all<H: Handler<Data = D>>(&mut self, handler: &mut H) -> usize {
+    fn end_all<H: Handler<S, Data = D>>(&mut self, handler: &mut H) -> usize {
         let mut count = 0;
         for key in 0..self.conns.capacity() {
             if let Some(conn) = self.conns.get_mut(key) {
@@ -814,7 +827,7 @@ impl<D: Default> Core<D> {
         count
     }
 
-    fn reap<H: Handler<Data = D>>(&mut self, handler: &mut H, key: usize) {
+    fn reap<H: Handler<S, Data = D>>(&mut self, handler: &mut H, key: usize) {
         self.wheel.cancel(key);
         self.leave_address(key);
         let mut conn = self.conns.remove(key);
@@ -975,7 +988,7 @@ mod tests {
     }
 
     /// Handles a deadline that is over, though nothing has been read since.
-    fn expire(core: &mut Core<()>, ends: &mut Ends, id: ConnId) {
+    fn expire(core: &mut EventLoop<()>, ends: &mut Ends, id: ConnId) {
         core.set_now(Moment::on_time(core.now.at + Micros::from_secs(60)));
         assert!(
             core.conns[id.index()]

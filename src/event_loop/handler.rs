@@ -12,6 +12,7 @@ use crate::proto::message::Message;
 use crate::proto::time::Micros;
 #[cfg(feature = "websocket")]
 use crate::proto::websocket::handshake::{Acceptance, Upgrade};
+use crate::sys::{Native, System};
 
 /// The embedder's side: what happens when.
 ///
@@ -29,7 +30,7 @@ use crate::proto::websocket::handshake::{Acceptance, Upgrade};
 /// A panic in a callback is the embedder's: it unwinds out of [`turn`](super::Reactor::turn). The
 /// next turn goes on where it left off: a connection whose input, offer or opening was in hand is closed
 /// with code 1011, every other goes on, and so does a client.
-pub trait Handler {
+pub trait Handler<S: System = Native> {
     /// What the embedder keeps for each connection; `()` costs nothing. Until a connection is welcome its
     /// default stands in, which nobody gets to see.
     type Data: Default;
@@ -44,7 +45,7 @@ pub trait Handler {
     /// wires. The connection ends with cause `refused`.
     fn on_accept(
         &mut self,
-        cx: &mut Context<'_, Self::Data>,
+        cx: &mut Context<'_, Self::Data, S>,
         offer: &Offer<'_>,
     ) -> Result<Welcome<Self::Data>, Rejection> {
         let _ = (cx, offer);
@@ -52,40 +53,45 @@ pub trait Handler {
     }
 
     /// A connection is open: messages can be sent and will arrive.
-    fn on_open(&mut self, cx: &mut Context<'_, Self::Data>, id: ConnId) {
+    fn on_open(&mut self, cx: &mut Context<'_, Self::Data, S>, id: ConnId) {
         let _ = (cx, id);
     }
 
     /// A whole message has arrived.
-    fn on_message(&mut self, cx: &mut Context<'_, Self::Data>, id: ConnId, message: Message<'_>) {
+    fn on_message(
+        &mut self,
+        cx: &mut Context<'_, Self::Data, S>,
+        id: ConnId,
+        message: Message<'_>,
+    ) {
         let _ = (cx, id, message);
     }
 
     /// A ping was answered. `rtt` is the round-trip time if that ping was the one being timed: of
     /// several outstanding pings, one is.
-    fn on_pong(&mut self, cx: &mut Context<'_, Self::Data>, id: ConnId, rtt: Option<Micros>) {
+    fn on_pong(&mut self, cx: &mut Context<'_, Self::Data, S>, id: ConnId, rtt: Option<Micros>) {
         let _ = (cx, id, rtt);
     }
 
     /// There is room again after a send that found the queue full.
-    fn on_writable(&mut self, cx: &mut Context<'_, Self::Data>, id: ConnId) {
+    fn on_writable(&mut self, cx: &mut Context<'_, Self::Data, S>, id: ConnId) {
         let _ = (cx, id);
     }
 
     /// A connection that had opened is over; its slot is free already.
-    fn on_close(&mut self, cx: &mut Context<'_, Self::Data>, closed: Closed<'_, Self::Data>) {
+    fn on_close(&mut self, cx: &mut Context<'_, Self::Data, S>, closed: Closed<'_, Self::Data>) {
         let _ = (cx, closed);
     }
 
     /// A connection ended before it opened: refused, timed out, or a dial that failed.
-    fn on_rejected(&mut self, cx: &mut Context<'_, Self::Data>, rejected: Rejected<'_>) {
+    fn on_rejected(&mut self, cx: &mut Context<'_, Self::Data, S>, rejected: Rejected<'_>) {
         let _ = (cx, rejected);
     }
 
     /// A plain HTTP request was answered, by [`on_http`](Self::on_http) or its default, and its connection
     /// is over.
     #[cfg(feature = "websocket")]
-    fn on_answered(&mut self, cx: &mut Context<'_, Self::Data>, answered: Answered<'_>) {
+    fn on_answered(&mut self, cx: &mut Context<'_, Self::Data, S>, answered: Answered<'_>) {
         let _ = (cx, answered);
     }
 
@@ -93,7 +99,7 @@ pub trait Handler {
     #[cfg(feature = "websocket")]
     fn on_http(
         &mut self,
-        cx: &mut Context<'_, Self::Data>,
+        cx: &mut Context<'_, Self::Data, S>,
         id: ConnId,
         request: &Request<'_>,
     ) -> HttpAnswer {
@@ -102,22 +108,22 @@ pub trait Handler {
     }
 
     /// A client changed its state: dials, failed, waits, gave up.
-    fn on_client(&mut self, cx: &mut Context<'_, Self::Data>, id: ClientId, event: ClientEvent) {
+    fn on_client(&mut self, cx: &mut Context<'_, Self::Data, S>, id: ClientId, event: ClientEvent) {
         let _ = (cx, id, event);
     }
 
     /// A timer set with [`Context::set_timer`] is due; `word` is what was given there.
-    fn on_timer(&mut self, cx: &mut Context<'_, Self::Data>, word: u64) {
+    fn on_timer(&mut self, cx: &mut Context<'_, Self::Data, S>, word: u64) {
         let _ = (cx, word);
     }
 
     /// A foreign source is ready. Edge-triggered: act until it would block.
-    fn on_source(&mut self, cx: &mut Context<'_, Self::Data>, id: SourceId, ready: Readiness) {
+    fn on_source(&mut self, cx: &mut Context<'_, Self::Data, S>, id: SourceId, ready: Readiness) {
         let _ = (cx, id, ready);
     }
 
     /// Another thread called [`Remote::notify`](super::Remote::notify) with this word.
-    fn on_notify(&mut self, cx: &mut Context<'_, Self::Data>, word: u64) {
+    fn on_notify(&mut self, cx: &mut Context<'_, Self::Data, S>, word: u64) {
         let _ = (cx, word);
     }
 }

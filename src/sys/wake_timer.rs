@@ -10,6 +10,8 @@ use std::io;
 
 use mio::Registry;
 
+#[cfg(all(feature = "sockets", target_os = "linux"))]
+use super::native::WAKE_TIMER;
 use crate::proto::time::Micros;
 
 /// The timer, and the deadline of the last waits.
@@ -77,13 +79,10 @@ impl WakeTimer {
             timerfd_settime,
         };
 
-        use super::token::Target;
-
         if self.timer.is_none() {
             let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
             let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
-            let token = Target::WakeTimer.token();
-            SourceFd(&timer.as_raw_fd()).register(registry, token, Interest::READABLE)?;
+            SourceFd(&timer.as_raw_fd()).register(registry, WAKE_TIMER, Interest::READABLE)?;
             self.timer = Some(timer);
         }
         let spec = Itimerspec {
@@ -112,8 +111,7 @@ mod tests {
 
     use mio::{Events, Poll};
 
-    use super::super::clock::{Clock, Start};
-    use super::super::token::Target;
+    use super::super::clock::{Hands, Start};
     use super::*;
 
     const NOW: Micros = Micros::from_secs(1);
@@ -127,20 +125,20 @@ mod tests {
     fn many_waits_for_one_deadline_need_no_timeout_any_more() {
         let mut poll = Poll::new().expect("a selector");
         let mut events = Events::with_capacity(4);
-        let clock = Clock::new(Micros::from_millis(10), Start::now());
+        let clock = Hands::System(Start::now());
         let mut timer = WakeTimer::new();
         for _ in 0..3 {
             for wait in 0..ENOUGH_WAITS {
                 assert!(!covers(&mut timer, &poll, WAKE), "{wait}");
             }
-            let set = clock.now().at;
+            let set = clock.at();
             assert!(covers(&mut timer, &poll, WAKE));
             assert!(covers(&mut timer, &poll, WAKE));
             let patience = Some(Duration::from_secs(20));
             poll.poll(&mut events, patience).expect("the wait works");
-            assert!(clock.now().at - set >= WAKE - NOW);
+            assert!(clock.at() - set >= WAKE - NOW);
             let tokens: Vec<_> = events.iter().map(|event| event.token()).collect();
-            assert_eq!(tokens, [Target::WakeTimer.token()]);
+            assert_eq!(tokens, [WAKE_TIMER]);
             timer.acknowledge();
             // Another deadline in between, so that the count begins anew.
             assert!(!covers(&mut timer, &poll, WAKE + NOW));

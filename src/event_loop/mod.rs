@@ -1,0 +1,63 @@
+//! The loop itself, on whatever system. The law of this layer: it knows neither mio nor a clock, and every
+//! decision about a connection is made by its [`Session`](crate::proto::session::Session).
+//!
+//! [`EventLoop`] has everything but the wait: connections and their timers, what is to be read, written and
+//! reaped, who is let in, who is dialed. It stands on a [`System`](crate::sys::System). The
+//! [`Reactor`](crate::reactor::Reactor) runs it on mio; the simulator runs the same code on virtual time.
+
+mod accept;
+mod admission;
+mod client;
+mod clock;
+mod conn;
+mod context;
+mod core;
+mod dial;
+mod drain;
+mod group;
+mod handler;
+mod history;
+mod lanes;
+mod listener;
+mod output;
+mod peers;
+mod remote;
+mod token;
+mod turn;
+#[cfg(feature = "websocket")]
+mod upgrade;
+
+use crate::proto::time::Micros;
+
+pub use self::core::{EventLoop, Inspected};
+pub use client::{ClientConfig, ClientEvent, DialError, ReconnectConfig};
+pub use context::{ConnInfo, Context};
+pub use group::Group;
+#[cfg(feature = "websocket")]
+pub use handler::{Answered, HttpAnswer};
+pub use handler::{Closed, Handler, Offer, Origin, Readiness, Rejected, Rejection, Welcome};
+pub use history::Ended;
+pub use listener::{ListenerConfig, WireFactory};
+pub use remote::{Remote, RemoteError};
+pub use token::{ClientId, ConnId, ListenerId, SourceId};
+
+/// What one turn did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Turn {
+    /// Events taken from the wait.
+    pub events: usize,
+    /// Timers of connections that were due.
+    pub expired: usize,
+    /// Connections that ended.
+    pub ended: usize,
+    /// How much later than it should the wait ended, plus the time spent in the turn.
+    pub delay: Micros,
+}
+
+/// Names one timer of the embedder's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TimerId {
+    due: Micros,
+    number: u64,
+}

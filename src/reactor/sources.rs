@@ -1,0 +1,69 @@
+//! Foreign sources: what else the embedder has in the same poll.
+
+use mio::Interest;
+use mio::event::Source;
+
+use super::Reactor;
+use crate::error::Error;
+use crate::event_loop::{Context, EventLoop, SourceId};
+use crate::sys::Native;
+
+impl<D> Reactor<D> {
+    /// Registers a foreign source, edge-triggered; [`Handler::on_source`] hears of it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Register`] with what the selector said.
+    ///
+    /// [`Handler::on_source`]: crate::event_loop::Handler::on_source
+    pub fn register(
+        &mut self,
+        source: &mut impl Source,
+        interest: Interest,
+    ) -> Result<SourceId, Error> {
+        register(&mut self.core, source, interest)
+    }
+}
+
+impl<D> Context<'_, D, Native> {
+    /// Registers a foreign source, edge-triggered; [`on_source`](crate::event_loop::Handler::on_source) hears
+    /// of it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Register`] with what the selector said.
+    pub fn register(
+        &mut self,
+        source: &mut impl Source,
+        interest: Interest,
+    ) -> Result<SourceId, Error> {
+        register(self.event_loop(), source, interest)
+    }
+
+    /// Takes a foreign source out again.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Register`] with what the selector said.
+    pub fn deregister(&mut self, source: &mut impl Source, id: SourceId) -> Result<(), Error> {
+        let registry = self.event_loop().system.registry();
+        registry.deregister(source).map_err(Error::Register)?;
+        self.event_loop().remove_source(id);
+        Ok(())
+    }
+}
+
+fn register<D>(
+    event_loop: &mut EventLoop<D, Native>,
+    source: &mut impl Source,
+    interest: Interest,
+) -> Result<SourceId, Error> {
+    let (id, token) = event_loop.add_source();
+    let registry = event_loop.system.registry();
+    let registered = registry.register(source, token.into(), interest);
+    registered.map_err(|error| {
+        event_loop.remove_source(id);
+        Error::Register(error)
+    })?;
+    Ok(id)
+}

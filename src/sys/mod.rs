@@ -1,0 +1,30 @@
+//! What a loop stands on, and the operating system's side of it.
+//!
+//! The law of this layer: [`System`] and [`Socket`] say all that a loop may ask for, and nothing here knows
+//! connections, sessions or deadlines. [`Native`] answers with mio and the clocks; a simulator answers with
+//! a world of its own, and runs the same loop.
+
+mod alarm;
+#[cfg(feature = "websocket")]
+mod calendar;
+mod clock;
+mod descriptors;
+mod entropy;
+mod kernel;
+mod native;
+mod options;
+mod resolver;
+mod socket;
+mod system;
+mod wake_timer;
+
+#[cfg(test)]
+pub(crate) use clock::Hands;
+pub(crate) use clock::Start;
+pub(crate) use descriptors::{MORE_DESCRIPTORS, Reserve, descriptors, lacks_descriptors};
+pub(crate) use entropy::entropy;
+pub use native::Native;
+pub use options::{Keepalive, SocketOptions};
+pub use resolver::Found;
+pub(crate) use socket::{cause_of, is_reset};
+pub use system::{Asker, Event, Probe, Ready, Socket, System, Token, Wake};

@@ -1,0 +1,250 @@
+//! The operating system by way of mio.
+
+use std::fmt;
+use std::io::{self, IoSlice, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+use std::sync::Arc;
+
+use mio::net::{TcpListener, TcpStream};
+use mio::{Interest, Registry, Waker};
+
+use super::alarm::Alarm;
+#[cfg(feature = "websocket")]
+use super::calendar;
+use super::clock::{Hands, Start};
+use super::options::SocketOptions;
+use super::resolver::{Found, Resolver};
+use super::system::{Asker, Event, Ready, Socket, System, Token, Wake};
+use super::wake_timer::WakeTimer;
+use super::{kernel, socket};
+use crate::close::KernelFigures;
+#[cfg(feature = "websocket")]
+use crate::proto::http::HttpDate;
+use crate::proto::time::Micros;
+
+/// The operating system: TCP, the monotonic clock, and names as the machine looks them up.
+///
+/// What a [`Reactor`](crate::reactor::Reactor) runs on; nobody else makes one.
+pub struct Native {
+    registry: Registry,
+    hands: Hands,
+    waker: Arc<Waker>,
+    resolver: Resolver,
+    /// Ends a wait in which the machine has slept, once that was asked for.
+    alarm: Option<Alarm>,
+    /// Ends waits without a timeout.
+    wake_timer: WakeTimer,
+}
+
+impl Native {
+    pub(crate) fn new(registry: Registry, start: Start) -> io::Result<Self> {
+        let waker = Arc::new(Waker::new(&registry, Token::WAKE.into())?);
+        Ok(Self {
+            registry,
+            hands: Hands::System(start),
+            resolver: Resolver::new(Arc::clone(&waker) as Arc<dyn Wake>),
+            waker,
+            alarm: None,
+            wake_timer: WakeTimer::new(),
+        })
+    }
+
+    /// Returns what wakes the loop from other threads.
+    pub(crate) fn waker(&self) -> Arc<dyn Wake> {
+        Arc::clone(&self.waker) as Arc<dyn Wake>
+    }
+
+    /// Returns mio's registry, for sources that are not the loop's own.
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    #[cfg(test)]
+    pub(crate) fn hands_mut(&mut self) -> &mut Hands {
+        &mut self.hands
+    }
+
+    #[cfg(test)]
+    pub(crate) fn resolver_mut(&mut self) -> &mut Resolver {
+        &mut self.resolver
+    }
+}
+
+impl fmt::Debug for Native {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Native").finish_non_exhaustive()
+    }
+}
+
+impl System for Native {
+    type Socket = TcpStream;
+    type Listener = TcpListener;
+
+    const SHORT_READ_DRAINS: bool = cfg!(any(
+        target_os = "linux",
+        target_os = "android",
+        target_os = "macos",
+        target_os = "ios",
+        target_os = "freebsd",
+        target_os = "openbsd",
+        target_os = "netbsd",
+        target_os = "dragonfly"
+    ));
+
+    fn now(&self) -> Micros {
+        self.hands.at()
+    }
+
+    fn slept(&self) -> Micros {
+        self.hands.slept()
+    }
+
+    #[cfg(feature = "websocket")]
+    fn date(&self, known: Option<HttpDate>) -> Option<HttpDate> {
+        calendar::today(known)
+    }
+
+    fn listen(
+        &mut self,
+        addr: SocketAddr,
+        options: &SocketOptions,
+    ) -> io::Result<(TcpListener, SocketAddr)> {
+        let listener = socket::listen(addr, options)?;
+        let addr = listener.local_addr()?;
+        Ok((listener, addr))
+    }
+
+    fn register_listener(&mut self, listener: &mut TcpListener, token: Token) -> io::Result<()> {
+        self.registry
+            .register(listener, token.into(), Interest::READABLE)
+    }
+
+    fn accept(&self, listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+        listener.accept()
+    }
+
+    fn dial(&mut self, addr: SocketAddr) -> io::Result<TcpStream> {
+        socket::dial(addr)
+    }
+
+    fn register(&mut self, socket: &mut TcpStream, token: Token) -> io::Result<()> {
+        self.registry
+            .register(socket, token.into(), socket::INTEREST)
+    }
+
+    fn look_up(&mut self, name: &str, asker: Asker, now: Micros) -> io::Result<Option<Arc<Found>>> {
+        self.resolver.ask(name, asker, now)
+    }
+
+    fn next_found(&mut self, now: Micros) -> Option<(Asker, Arc<Found>)> {
+        self.resolver.next(now)
+    }
+
+    fn forget_name(&self, name: &str, asker: Asker) {
+        self.resolver.forget(name, asker);
+    }
+
+    fn give_up_name(&self, name: &str, asker: Asker) {
+        self.resolver.give_up(name, asker);
+    }
+
+    fn watch_for_sleep(&mut self) -> io::Result<()> {
+        if self.alarm.is_none() {
+            self.alarm = Some(Alarm::register(&self.registry)?);
+        }
+        Ok(())
+    }
+
+    fn ends_wait(&mut self, now: Micros, wake: Micros) -> bool {
+        self.wake_timer.covers(&self.registry, now, wake)
+    }
+
+    fn handle_event(&mut self, token: Token) {
+        match token.into() {
+            ALARM => {
+                if let Some(alarm) = &self.alarm {
+                    alarm.acknowledge();
+                }
+            }
+            WAKE_TIMER => self.wake_timer.acknowledge(),
+            _ => {}
+        }
+    }
+}
+
+impl Socket for TcpStream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        Read::read(self, buffer)
+    }
+
+    fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        match slices {
+            [slice] => Write::write(self, slice),
+            slices => self.write_vectored(slices),
+        }
+    }
+
+    fn has_waiting_bytes(&self) -> bool {
+        matches!(self.peek(&mut [0]), Ok(1))
+    }
+
+    /// Writable, no pending error and a peer address mean connected.
+    fn is_connected(&self) -> io::Result<bool> {
+        if let Some(error) = self.take_error()? {
+            return Err(error);
+        }
+        match self.peer_addr() {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn shutdown(&self) -> io::Result<()> {
+        Self::shutdown(self, Shutdown::Write)
+    }
+
+    fn reset_on_close(&mut self) {
+        socket::reset_on_close(self);
+    }
+
+    fn figures(&self) -> Option<KernelFigures> {
+        kernel::figures(self)
+    }
+
+    fn deepen(&mut self, is_deep: bool) {
+        socket::deepen(self, is_deep);
+    }
+}
+
+impl Wake for Waker {
+    fn wake(&self) -> io::Result<()> {
+        Self::wake(self)
+    }
+}
+
+impl From<Token> for mio::Token {
+    fn from(Token(token): Token) -> Self {
+        Self(token)
+    }
+}
+
+impl From<&mio::event::Event> for Event {
+    fn from(event: &mio::event::Event) -> Self {
+        let (is_over, failed) = (event.is_read_closed(), event.is_error());
+        Self {
+            token: Token(event.token().0),
+            ready: Ready {
+                readable: event.is_readable() || is_over || failed,
+                writable: event.is_writable(),
+                doubtful: is_over || failed || event.is_priority(),
+                failed,
+                write_closed: event.is_write_closed(),
+            },
+        }
+    }
+}
+
+/// Tokens of what only this system watches.
+pub(super) const ALARM: mio::Token = mio::Token(Token::SYSTEM.0);
+pub(super) const WAKE_TIMER: mio::Token = mio::Token(Token::SYSTEM.0 + 1);
