@@ -335,6 +335,21 @@ mod tests {
         (resolver, gate, poll)
     }
 
+    /// Names that keep all threads busy.
+    const SLOW: [&str; THREADS] = [
+        "slow0", "slow1", "slow2", "slow3", "slow4", "slow5", "slow6", "slow7",
+    ];
+
+    /// Makes a resolver whose threads look up what is slow, for the clients from zero on.
+    fn busy_resolver() -> (Resolver, Arc<Gate>, Poll) {
+        let (mut resolver, gate, poll) = resolver();
+        for (name, id) in SLOW.into_iter().zip(0..) {
+            ask(&mut resolver, name, id);
+        }
+        wait_until(|| gate.running.load(Ordering::SeqCst) == THREADS);
+        (resolver, gate, poll)
+    }
+
     #[track_caller]
     fn wait_until(mut is_so: impl FnMut() -> bool) {
         let deadline = Instant::now() + Duration::from_secs(20);
@@ -379,14 +394,7 @@ mod tests {
 
     #[test]
     fn thousands_of_names_are_looked_up_by_a_few_threads_in_their_order() {
-        let (mut resolver, gate, _poll) = resolver();
-        let slow = [
-            "slow0", "slow1", "slow2", "slow3", "slow4", "slow5", "slow6", "slow7",
-        ];
-        for (name, id) in slow.into_iter().zip(0..) {
-            ask(&mut resolver, name, id);
-        }
-        wait_until(|| gate.running.load(Ordering::SeqCst) == THREADS);
+        let (mut resolver, gate, _poll) = busy_resolver();
         for id in 0..3_000 {
             ask(&mut resolver, &format!("name{id}"), 100 + id);
         }
@@ -398,19 +406,12 @@ mod tests {
         assert_eq!(gate.most.load(Ordering::SeqCst), THREADS);
         let order: Vec<_> = (0..3_000).map(|id| format!("name{id}")).collect();
         assert_eq!(gate.begun()[THREADS..], order);
-        slow.iter().for_each(|name| gate.open(name));
+        SLOW.iter().for_each(|name| gate.open(name));
     }
 
     #[test]
     fn a_name_that_nobody_waits_for_is_not_looked_up() {
-        let (mut resolver, gate, _poll) = resolver();
-        let slow = [
-            "slow0", "slow1", "slow2", "slow3", "slow4", "slow5", "slow6", "slow7",
-        ];
-        for (name, id) in slow.into_iter().zip(0..) {
-            ask(&mut resolver, name, id);
-        }
-        wait_until(|| gate.running.load(Ordering::SeqCst) == THREADS);
+        let (mut resolver, gate, _poll) = busy_resolver();
         for id in 100..102 {
             ask(&mut resolver, "shared", id);
             ask(&mut resolver, "gone", id);
@@ -424,7 +425,7 @@ mod tests {
         assert_eq!(next(&mut resolver), Asker(101));
         wait_until(|| resolver.shared.lock().idle == 1);
         assert!(!gate.begun().contains(&"gone".to_owned()));
-        slow.iter().for_each(|name| gate.open(name));
+        SLOW.iter().for_each(|name| gate.open(name));
     }
 
     #[test]

@@ -70,6 +70,8 @@
 mod net;
 #[path = "../embedding/support.rs"]
 mod support;
+#[path = "../support/table.rs"]
+mod table;
 
 mod dates;
 mod fields;
@@ -81,31 +83,7 @@ mod upgrades;
 /// The table and the tests name each other.
 #[test]
 fn every_test_stands_in_the_table_and_every_line_of_it_is_a_test() {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/http");
-    let mut tests = Vec::new();
-    for entry in std::fs::read_dir(&folder).unwrap() {
-        let source = std::fs::read_to_string(entry.unwrap().path()).unwrap();
-        let mut lines = source.lines();
-        while let Some(line) = lines.next() {
-            if line == "#[test]" {
-                let name = lines.next().and_then(|line| line.strip_prefix("fn "));
-                let name = name.and_then(|line| line.split_once('('));
-                tests.extend(name.map(|(name, _)| name.to_owned()));
-            }
-        }
-    }
-    tests.retain(|name| name.starts_with("s91"));
-    let main = std::fs::read_to_string(folder.join("main.rs")).unwrap();
-    let cells = main.lines().filter_map(|line| line.strip_prefix("//! | "));
-    let cells = cells.flat_map(|line| line.split('|').map(str::trim));
-    let mut named: Vec<_> = cells
-        .filter(|cell| cell.starts_with("s91"))
-        .map(str::to_owned)
-        .collect();
-    tests.sort_unstable();
-    named.sort_unstable();
-    assert!(tests.len() > 30, "{} tests", tests.len());
-    assert_eq!(named, tests);
+    table::assert_complete("tests/http", "s91", 30);
 }
 
 /// A request to upgrade, with more lines.

@@ -201,6 +201,8 @@ mod net;
 mod peer;
 #[path = "../embedding/support.rs"]
 mod support;
+#[path = "../support/table.rs"]
+mod table;
 mod wire;
 
 mod s10_security;
@@ -223,29 +225,5 @@ mod s9_extensions;
 /// The table and the tests name each other.
 #[test]
 fn every_test_stands_in_the_table_and_every_line_of_it_is_a_test() {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rfc6455");
-    let mut tests = Vec::new();
-    for entry in std::fs::read_dir(&folder).unwrap() {
-        let source = std::fs::read_to_string(entry.unwrap().path()).unwrap();
-        let mut lines = source.lines();
-        while let Some(line) = lines.next() {
-            if line == "#[test]" {
-                let name = lines.next().and_then(|line| line.strip_prefix("fn "));
-                let name = name.and_then(|line| line.split_once('('));
-                tests.extend(name.map(|(name, _)| name.to_owned()));
-            }
-        }
-    }
-    tests.retain(|name| name.starts_with('s'));
-    let main = std::fs::read_to_string(folder.join("main.rs")).unwrap();
-    let cells = main.lines().filter_map(|line| line.strip_prefix("//! | "));
-    let cells = cells.flat_map(|line| line.split('|').map(str::trim));
-    let mut named: Vec<_> = cells
-        .filter(|cell| cell.starts_with('s') && cell.contains('_'))
-        .map(str::to_owned)
-        .collect();
-    tests.sort_unstable();
-    named.sort_unstable();
-    assert!(tests.len() > 100, "{} tests", tests.len());
-    assert_eq!(named, tests);
+    table::assert_complete("tests/rfc6455", "s", 100);
 }

@@ -1,6 +1,6 @@
 //! The log on standard error.
 
-use std::io::{Read, Write};
+use std::io::{PipeReader, Read, Write};
 use std::process::Stdio;
 
 use crate::child::{Lines, Program, eventually, greet, read_port};
@@ -13,32 +13,24 @@ const MANY: usize = 600;
 const OTHERS: usize = 40;
 const MESSAGES: usize = 1_000;
 
+/// Starts a server of lines that logs at `debug`; returns its port, its events, and its standard error,
+/// which nobody reads.
+fn serve(more: &[&str]) -> (Program, u16, Lines, PipeReader) {
+    let (errors, writer) = std::io::pipe().unwrap();
+    let (mut reader, output) = std::io::pipe().unwrap();
+    let args = ["serve", "--json", "--tcp", "127.0.0.1:0", "--log-level"];
+    let args = [&args[..], &["debug"], more].concat();
+    let program = Program::start(&args, [Stdio::null(), output.into(), writer.into()]);
+    let port = read_port(&mut reader);
+    (program, port, Lines::follow(reader), errors)
+}
+
 #[test]
 fn f43_a_log_that_nobody_reads_stops_neither_heartbeats_nor_the_end() {
     for shards in ["1", "2"] {
-        let (errors, writer) = std::io::pipe().unwrap();
-        let (mut reader, output) = std::io::pipe().unwrap();
-        let mut args = vec![
-            "serve",
-            "--json",
-            "--tcp",
-            "127.0.0.1:0",
-            "--shards",
-            shards,
-        ];
-        args.extend([
-            "--log-level",
-            "debug",
-            "--interval",
-            "300ms",
-            "--timeout",
-            "1min",
-        ]);
-        let streams = [Stdio::null(), output.into(), writer.into()];
-        let mut program = Program::start(&args, streams);
-        let port = read_port(&mut reader);
-        let lines = Lines::follow(reader);
-
+        let heartbeat = ["--interval", "300ms", "--timeout", "1min"];
+        let (mut program, port, lines, errors) =
+            serve(&[&["--shards", shards], &heartbeat[..]].concat());
         let mut peer = RawPeer::connect(Wire::Line, port);
         for _ in 0..MANY {
             drop(greet(port));
@@ -65,28 +57,8 @@ fn f43_a_log_that_nobody_reads_stops_neither_heartbeats_nor_the_end() {
 
 #[test]
 fn f43_lines_of_the_log_that_were_dropped_are_counted_and_told_of() {
-    let (errors, writer) = std::io::pipe().unwrap();
-    let (mut reader, output) = std::io::pipe().unwrap();
-    let mut args = vec![
-        "serve",
-        "--json",
-        "--tcp",
-        "127.0.0.1:0",
-        "--mode",
-        "broadcast",
-    ];
-    args.extend([
-        "--log-level",
-        "debug",
-        "--send-queue",
-        "4KiB",
-        "--interval",
-        "off",
-    ]);
-    let mut program = Program::start(&args, [Stdio::null(), output.into(), writer.into()]);
-    let port = read_port(&mut reader);
-    let _events = Lines::follow(reader);
-
+    let args = ["--mode", "broadcast", "--send-queue", "4KiB"];
+    let (mut program, port, _events, errors) = serve(&[&args[..], &["--interval", "off"]].concat());
     // Too long for the queue of any of the others: a line of the log for each of them.
     let _others: Vec<_> = (0..OTHERS).map(|_| greet(port)).collect();
     let mut peer = greet(port);
