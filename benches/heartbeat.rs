@@ -15,6 +15,7 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use heartwheel::config::HeartbeatConfig;
 use heartwheel::proto::heartbeat::{Heartbeat, Phase, PongMatch, Verdict};
+use heartwheel::proto::lateness::Lateness;
 use heartwheel::proto::policy::Timing;
 use heartwheel::proto::time::{Micros, Moment};
 
@@ -31,6 +32,7 @@ fn timing() -> Timing {
 fn heartbeat(c: &mut Criterion) {
     let timing = timing();
     let start = Moment::on_time(Micros::ZERO);
+    let lateness = Lateness::new(Micros::from_millis(10));
     let mut group = c.benchmark_group("heartbeat");
     group.throughput(Throughput::Elements(1));
     group.bench_function("bytes", |b| {
@@ -39,22 +41,22 @@ fn heartbeat(c: &mut Criterion) {
     });
     group.bench_function("nothing_due", |b| {
         let mut heartbeat = Heartbeat::new(&timing, Phase::ZERO, start);
-        b.iter(|| heartbeat.handle_timeout(&timing, black_box(start)));
+        b.iter(|| heartbeat.handle_timeout(&timing, black_box(start), &lateness));
     });
     group.bench_function("beat", |b| {
         let mut heartbeat = Heartbeat::new(&timing, Phase::ZERO, start);
         let mut now = start;
         b.iter(|| {
             now.at = now.at + Micros::from_secs(30);
-            beat(&mut heartbeat, &timing, now)
+            beat(&mut heartbeat, &timing, now, &lateness)
         });
     });
     group.finish();
 }
 
 /// A ping, its answer, and the next deadline.
-fn beat(heartbeat: &mut Heartbeat, timing: &Timing, now: Moment) -> Verdict {
-    let ping = heartbeat.handle_timeout(timing, now);
+fn beat(heartbeat: &mut Heartbeat, timing: &Timing, now: Moment, lateness: &Lateness) -> Verdict {
+    let ping = heartbeat.handle_timeout(timing, now, lateness);
     assert_eq!(ping, Verdict::Ping);
     let number = heartbeat.next_number();
     heartbeat.handle_ping_written(timing, now);
@@ -62,7 +64,7 @@ fn beat(heartbeat: &mut Heartbeat, timing: &Timing, now: Moment) -> Verdict {
     heartbeat.handle_bytes(timing, now);
     let found = heartbeat.handle_pong(timing, now, Some(number));
     assert!(matches!(found, PongMatch::Answer { .. }));
-    heartbeat.handle_timeout(timing, now)
+    heartbeat.handle_timeout(timing, now, lateness)
 }
 
 /// Two beats a minute for each session: few sessions lie in the cache, many do not.

@@ -344,7 +344,9 @@ pub struct Evidence {
     /// Bytes read of a message of the peer's that was not whole when the cause arose; `None` where there
     /// was no such message.
     pub bytes_unfinished: Option<u32>,
-    /// How much the silence deadline had been moved for our own lateness.
+    /// By how much our own lateness had put off the deadline that ended the connection; zero where no
+    /// deadline did that blames the peer. For silence it counts from the timeout after the last proof: what
+    /// a ping of ours was late is in it.
     pub forgiveness: Micros,
     /// How late the loop itself was in its turn when the cause arose.
     pub loop_delay: Micros,

@@ -169,12 +169,29 @@ pub mod architecture {
     //! # Time
     //!
     //! Core time is [`Micros`](crate::proto::time::Micros) since the loop's group began, passed in as a
-    //! [`Moment`](crate::proto::time::Moment), which also says how late the loop has been in all.
+    //! [`Moment`](crate::proto::time::Moment), which also says how late the loop is in its present turn.
     //!
-    //! *Fair time* is time less that lateness. Every deadline that blames a peer (silence, write,
-    //! connect, handshake, close) is stamped and judged in fair time; it is thereby extended by
-    //! exactly what the loop was late since it was armed, and needs no snapshot of its own. The ping
-    //! grid, `app_idle`, lifetimes and user timers are judged in real time.
+    //! What the loop was late must not cost a peer its connection, and must not keep the dead. Each loop
+    //! has one [`Lateness`](crate::proto::lateness::Lateness), which lies beside the sessions and knows no
+    //! clock. It keeps *intervals of lateness*: each runs from when a wait should have ended, or its turn
+    //! began if that was sooner, plus the larger of the tick and 10 ms, to the end of the turn.
+    //!
+    //! - A deadline that blames a peer (silence, write, connect, handshake, close, the total time of a
+    //!   message) is put off by the longest single interval since it was armed. An interval that had begun
+    //!   before counts from then on. For silence that is T - I at most (T where the interval is off), for
+    //!   the others their own length, and six days for all.
+    //! - A deadline that falls into an interval counts from the end of it.
+    //! - Silence is two deadlines, T after the last proof and T - I after a ping was written. Each is put
+    //!   off for what the loop was late since its own beginning, and both must have passed.
+    //! - What counts a peer's rate (floods of pings and pongs, the floor of `slow_peer`) is credited with
+    //!   all of the lateness since then. That is no verdict of death.
+    //! - The ping grid, `app_idle`, lifetimes and user timers are not put off.
+    //!
+    //! The longest one, and not the sum: a loop that is busy for good would find the dead later and later.
+    //! It is enough, since what peers sent meanwhile waits in their sockets, and each is read before it is
+    //! judged. So a loop whose turns take no longer than P finds a dead peer within T, a tick and about 3 P
+    //! however long it has been busy. `forgiveness` in the record of an end tells by how much its deadline
+    //! was put off.
     //!
     //! A machine that sleeps stops that clock and not its peers. Each turn compares it with the boot-time
     //! clock (Linux); where they have come apart by a second, every client probes its peer at once, and one
@@ -189,9 +206,6 @@ pub mod architecture {
     //! at least every ten hours, and moves stamps on before they could wrap. Where time goes on by a day or
     //! more at once, because the process was stopped or nobody turned the loop, every session is told of it
     //! first, from when until when, and moves all its stamps.
-    //!
-    //! The lateness of a turn is how much later than it should the wait ended, plus the time spent in the
-    //! turn; what of it exceeds the larger of the tick and 10 ms counts.
     //!
     //! # Ends
     //!
@@ -280,13 +294,12 @@ pub mod architecture {
     //!
     //! # Where this differs from what one might expect
     //!
-    //! - Of a turn's lateness only what exceeds the larger of the tick and 10 ms counts. Were it the
-    //!   whole, a loop that is busy for good would forgive its peers for ever. A turn keeps its reading
-    //!   below that: 1 ms for the callbacks of one connection, 4 ms for those with events, 4 ms for
+    //! - The first 10 ms of a turn, or its first tick if that is longer, count as on time. A turn keeps its
+    //!   reading below that: 1 ms for the callbacks of one connection, 4 ms for those with events, 4 ms for
     //!   those that earlier turns left over; the latter come last, so that a peer who says little does
     //!   not wait for one who says much.
-    //! - While bytes of a connection are left unread no silence is judged, for up to a second: the proof
-    //!   may lie behind them.
+    //! - While a budget leaves bytes of a connection unread no silence is judged: where any byte is proof,
+    //!   those are, and else the proof may lie behind them, which puts the verdict off by T - I at most.
     //! - A ping that left within a tick (and the slack) of its due time counts from its due time, not
     //!   from its writing: the wheel's rounding is ours to bear, and must not make a verdict later
     //!   where the tick does not divide the interval. It never costs the peer more than half of T - I.

@@ -55,7 +55,9 @@ pub struct Stats {
     pub writes_refused: u64,
     /// Turns of the loop.
     pub turns: u64,
-    /// The loop's own lateness, summed, µs.
+    /// The loop's own lateness, all of it summed, µs; see
+    /// [`Lateness::total`](crate::proto::lateness::Lateness::total). Peers are forgiven the longest single
+    /// interval of it, not this sum.
     pub late_us: u64,
     /// Share of the last ten seconds or so that the loop was not late, thousandths. Below 1000 its
     /// verdicts come later than configured; far below, the machine is too small or a callback too slow.

@@ -48,6 +48,7 @@ const LAYERS: [&[&str]; 7] = [
         "proto::utf8",
         "proto::pool",
         "proto::backoff",
+        "proto::lateness",
         "proto::flags",
         "proto::policy",
         "proto::assembly",

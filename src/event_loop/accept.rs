@@ -410,7 +410,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
             bytes_dropped: 0,
             bytes_unfinished: None,
             forgiveness: Micros::ZERO,
-            loop_delay: self.clock.delay(self.now.at),
+            loop_delay: self.env.lateness.delay(self.now.at),
             kernel: None,
         };
         log::debug!("{peer} was refused, {}: {evidence}", refusal.reason());

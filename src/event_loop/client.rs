@@ -473,7 +473,7 @@ pub(super) struct Client {
     /// What the attempt under way failed with, where the evidence alone would not say it.
     pub(super) error: Option<DialError>,
     pub(super) backoff: Backoff,
-    /// Fair time at which looking its name up must be over, while it is looked up.
+    /// When looking its name up must be over, while it is looked up.
     pub(super) look_up_ends: Option<Micros>,
     /// Where redirects have led this attempt.
     #[cfg(feature = "websocket")]

@@ -263,7 +263,7 @@ impl<'a, D, S: System> Context<'a, D, S> {
 
     /// Returns how late the loop is in this turn so far.
     pub fn loop_delay(&self) -> Micros {
-        self.core.clock.delay(self.core.now.at)
+        self.core.env.lateness.delay(self.core.now.at)
     }
 
     /// Returns the last ends, the newest first; see [`ReactorConfig::history`].

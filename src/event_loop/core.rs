@@ -113,7 +113,7 @@ pub struct EventLoop<D, S: System = Native> {
     pub(super) commanded: bool,
     /// Names may have been looked up that no wake will announce again.
     pub(super) looked_up: bool,
-    /// Clients whose name is being looked up, by the fair time at which that must be over.
+    /// Clients whose name is being looked up, by when that must be over.
     pub(super) look_ups: BTreeSet<(Micros, ClientId)>,
     pub(super) stopping: bool,
     pub(super) names: Names,
@@ -164,8 +164,9 @@ impl<D, S: System> EventLoop<D, S> {
         let mut env = Env::new(entropy);
         let tick = Micros::from(config.tick);
         env.pool.put_off_frees();
-        let clock = Clock::new(tick, system.slept());
-        let now = clock.moment(system.now());
+        env.set_tick(tick);
+        let clock = Clock::new(system.slept());
+        let now = env.lateness.moment(system.now());
         let mut wheel = Wheel::new(tick, now.at);
         wheel.reserve(config.max_connections);
         let (remote, inbox) = Remote::new(waker);
@@ -494,7 +495,7 @@ impl<D, S: System> EventLoop<D, S> {
 
     /// Reads the clock: what follows happens then.
     pub(super) fn refresh_now(&mut self) {
-        self.set_now(self.clock.moment(self.system.now()));
+        self.set_now(self.env.lateness.moment(self.system.now()));
         self.is_behind = false;
     }
 
@@ -587,8 +588,8 @@ impl<D, S: System> EventLoop<D, S> {
         if let Some((due, _)) = self.dials.first() {
             wake = wake.min(*due);
         }
-        if let Some((ends, _)) = self.look_ups.first() {
-            wake = wake.min(now + (*ends - self.now.fair()));
+        if let Some(ends) = self.look_up_ends(now) {
+            wake = wake.min(ends);
         }
         if let Some((timer, _)) = self.timers.first_key_value() {
             wake = wake.min(timer.due);
@@ -606,6 +607,15 @@ impl<D, S: System> EventLoop<D, S> {
             }
         }
         wake
+    }
+
+    /// Returns when the first name has been looked up for too long, of those that are looked up. That is a
+    /// deadline like those of peers: our own lateness puts it off.
+    pub(super) fn look_up_ends(&self, now: Micros) -> Option<Micros> {
+        let (ends, id) = self.look_ups.first()?;
+        let timing = &self.env.policy(self.clients[*id].policy).timing;
+        let span = Micros::from_millis(timing.connect.into());
+        Some(self.env.lateness.judged(*ends, *ends - span, span, now))
     }
 }
 
@@ -957,7 +967,7 @@ mod tests {
             let hands = Arc::new(Mutex::new(start));
             let scripted = crate::sys::Hands::Scripted(Arc::clone(&hands));
             *reactor.core.system.hands_mut() = scripted;
-            reactor.core.clock = Clock::new(Micros::from_millis(10), Micros::ZERO);
+            reactor.core.clock = Clock::new(Micros::ZERO);
             let mut living = peers.pop().expect("two came");
             living.set_nonblocking(true).expect("it can be");
             let dead = {

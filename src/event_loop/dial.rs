@@ -112,8 +112,8 @@ impl<D: Default, S: System> EventLoop<D, S> {
     /// Ends the attempts whose name has not been found in time.
     fn end_look_ups<H: Handler<S, Data = D>>(&mut self, handler: &mut H) {
         let is_due = |core: &Self| {
-            let first = core.look_ups.first();
-            first.is_some_and(|(ends, _)| *ends <= core.now.fair())
+            let now = core.now.at;
+            core.look_up_ends(now).is_some_and(|ends| ends <= now)
         };
         if is_due(self) {
             // What was found is not too late, if only we come to it late.
@@ -208,7 +208,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
             Ok(Some(found)) => self.resolved(handler, id, &found.addrs),
             Ok(None) => {
                 let connect = self.env.policy(client.policy).timing.connect;
-                let ends = self.now.fair() + Micros::from_millis(connect.into());
+                let ends = self.now.at + Micros::from_millis(connect.into());
                 client.look_up_ends = Some(ends);
                 self.look_ups.insert((ends, id));
             }

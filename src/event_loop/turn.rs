@@ -18,7 +18,7 @@ use crate::close::{Cause, CloseCode, Evidence, Phase};
 use crate::proto::message::Message;
 use crate::proto::ring::Ring;
 use crate::proto::session::{Due, Event, SocketAction};
-use crate::proto::time::{Micros, Moment};
+use crate::proto::time::Micros;
 use crate::proto::wire::{MessageKind, Payload};
 use crate::sys::{Event as IoEvent, Probe, Ready as IoReady, Socket, System, Token};
 
@@ -36,7 +36,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         self.forget_refusals();
         let (now, wake) = (self.now.at, self.wake);
         if let Some(limit) = limit {
-            self.clock.limit_wait(now, limit.into());
+            self.env.lateness.limit_wait(now + limit.into());
         }
         let due = (wake < Micros::MAX).then(|| Duration::from(wake - now));
         match (due, limit) {
@@ -58,7 +58,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         I: Iterator<Item = IoEvent> + Clone,
     {
         self.unwound = true;
-        let now = self.clock.begin_turn(self.system.now());
+        let now = self.env.lateness.begin_turn(self.system.now());
         self.set_now(now);
         let mut turn = Turn::default();
         self.env.stats.turns += 1;
@@ -118,11 +118,11 @@ impl<D: Default, S: System> EventLoop<D, S> {
         if turn.expired > 0 || self.now != events_done {
             self.refresh_now();
         }
-        turn.delay = self.clock.delay(self.now.at);
+        turn.delay = self.env.lateness.delay(self.now.at);
         self.wake = self.next_wake(self.now.at);
-        self.now = self.clock.end_turn(self.now.at, self.wake);
-        self.env.stats.late_us = self.now.late.as_micros();
-        self.env.stats.health = self.clock.health();
+        self.now = self.env.lateness.end_turn(self.now.at, self.wake);
+        self.env.stats.late_us = self.env.lateness.total(self.now.at).as_micros();
+        self.env.stats.health = self.env.lateness.health();
         turn
     }
 
@@ -546,7 +546,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
                         break;
                     }
                     if conn.session.is_stalled(&self.env, self.now) {
-                        conn.session.stall(self.now);
+                        conn.session.stall(&self.env, self.now);
                     }
                     self.mark_dirty(key);
                 }
@@ -554,12 +554,8 @@ impl<D: Default, S: System> EventLoop<D, S> {
                     self.read_once_more(handler, id);
                     let unread = self.conns[key].marks.has(Mark::Carried);
                     let conn = &mut self.conns[key];
-                    let patient = Moment {
-                        late: self.now.late + LONGEST_BACKLOG,
-                        ..self.now
-                    };
                     // What it sent may lie behind the bytes that the budget left unread.
-                    if unread && !conn.session.is_silent(&self.env, patient) {
+                    if unread && !conn.session.is_silent_behind_backlog(&self.env, self.now) {
                         self.system.probe(&conn.socket, Probe::PutOff);
                         break;
                     }
@@ -920,9 +916,6 @@ const COMMANDS_SLICE: Micros = Micros::from_millis(2);
 /// Frames decoded between two looks at the clock.
 const LOOK_UP: u32 = 8;
 
-/// For how long a backlog of unread bytes alone speaks for a peer whose proof may lie behind it.
-const LONGEST_BACKLOG: Micros = Micros::from_secs(1);
-
 /// Turns in a row that may put expiries off.
 const DEFERRED: u32 = 8;
 
@@ -933,6 +926,8 @@ mod tests {
 
     use super::*;
     use crate::config::ReactorConfig;
+    use crate::proto::lateness::Lateness;
+    use crate::proto::time::Moment;
     use crate::reactor::{
         ClientConfig, ListenerConfig, Offer, Reactor, Rejection, Welcome, WireFactory,
     };
@@ -989,6 +984,8 @@ mod tests {
 
     /// Handles a deadline that is over, though nothing has been read since.
     fn expire(core: &mut EventLoop<()>, ends: &mut Ends, id: ConnId) {
+        // Whatever the turn before it was late.
+        core.env.lateness = Lateness::new(Micros::from_millis(10));
         core.set_now(Moment::on_time(core.now.at + Micros::from_secs(60)));
         assert!(
             core.conns[id.index()]

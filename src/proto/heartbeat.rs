@@ -2,11 +2,12 @@
 //!
 //! It knows times and no bytes. Pings are due on a fixed grid, phase + k * interval, that traffic
 //! never moves. Proof of life writes a timestamp and touches no timer: the timer learns the truth
-//! when it fires. Everything that blames the peer is measured in fair time, see [`Moment`].
+//! when it fires. What blames the peer is put off for our own lateness, see [`Lateness`].
 
 use crate::close::{Cause, KernelFigures, Rtt};
 use crate::config::{PingWhen, Proof};
 use crate::proto::flags::{Flags, flags};
+use crate::proto::lateness::Lateness;
 use crate::proto::policy::Timing;
 use crate::proto::time::{Fine, Micros, Moment, Stamp};
 
@@ -100,6 +101,7 @@ pub enum PongMatch {
 /// ```
 /// use heartwheel::config::HeartbeatConfig;
 /// use heartwheel::proto::heartbeat::{Heartbeat, Phase, Verdict};
+/// use heartwheel::proto::lateness::Lateness;
 /// use heartwheel::proto::policy::Timing;
 /// use heartwheel::proto::time::{Micros, Moment};
 /// use std::time::Duration;
@@ -107,31 +109,31 @@ pub enum PongMatch {
 /// let config = HeartbeatConfig { ping_slack: Some(Duration::ZERO), ..HeartbeatConfig::tcp() };
 /// let timing = Timing::new(&config, Duration::from_millis(10))?;
 /// let at = |secs| Moment::on_time(Micros::from_secs(secs));
+/// let lateness = Lateness::new(Micros::from_millis(10));
 ///
 /// let mut heartbeat = Heartbeat::new(&timing, Phase::ZERO, at(0));
-/// assert_eq!(heartbeat.handle_timeout(&timing, at(10)), Verdict::Ping);
+/// assert_eq!(heartbeat.handle_timeout(&timing, at(10), &lateness), Verdict::Ping);
 /// heartbeat.handle_ping_written(&timing, at(10));
 /// heartbeat.handle_bytes(&timing, at(11));
-/// assert_eq!(heartbeat.handle_timeout(&timing, at(11)), Verdict::Wait(Micros::from_secs(20)));
+/// let next = heartbeat.handle_timeout(&timing, at(11), &lateness);
+/// assert_eq!(next, Verdict::Wait(Micros::from_secs(20)));
 /// # Ok::<(), heartwheel::error::ConfigError>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct Heartbeat {
     /// When the ping being timed was written; its number is `timed`.
     timed_at: Fine,
-    /// Last proof of life, real time.
+    /// Last proof of life.
     proof: Stamp,
-    /// Last proof of life, fair time.
-    proof_fair: Stamp,
-    /// When the first ping since the last proof was queued or written, fair time; `ask` says which.
+    /// From when the first ping since the last proof counts, which was queued or written; `ask` says which.
     asked_at: Stamp,
-    /// When reading went on after a pause, fair time. Valid while `Fact::Resumed`.
+    /// When reading went on after a pause. Valid while `Fact::Resumed`.
     resumed_at: Stamp,
-    /// Next grid point, real time. Valid with an interval.
+    /// Next grid point. Valid with an interval.
     next_ping: Stamp,
-    /// Last byte read, real time.
+    /// Last byte read.
     last_in: Stamp,
-    /// Last time the kernel accepted a byte, real time.
+    /// Last time the kernel accepted a byte.
     last_out: Stamp,
     phase: Phase,
     pings_due: u32,
@@ -155,7 +157,6 @@ impl Heartbeat {
         let mut heartbeat = Self {
             timed_at: Fine::default(),
             proof: Stamp::new(now.at),
-            proof_fair: Stamp::new(now.fair()),
             asked_at: Stamp::default(),
             resumed_at: Stamp::default(),
             next_ping: Stamp::default(),
@@ -186,7 +187,7 @@ impl Heartbeat {
     pub fn handle_policy(&mut self, timing: &Timing, now: Moment) {
         self.next_ping = self.grid_after(timing, now.at);
         self.facts.insert(Fact::Renewed);
-        self.asked_at = Stamp::new(now.fair());
+        self.asked_at = Stamp::new(now.at);
         self.ask = match timing.interval {
             Some(_) => Ask::No,
             None => Ask::Nobody,
@@ -279,34 +280,29 @@ impl Heartbeat {
     pub fn handle_resume(&mut self, now: Moment) {
         if self.facts.remove(Fact::Paused) {
             self.facts.insert(Fact::Resumed);
-            self.resumed_at = Stamp::new(now.fair());
+            self.resumed_at = Stamp::new(now.at);
         }
     }
 
     /// Notes that time goes on from `before` to `now` at once, by more than stamps reach; see
     /// [`Session::handle_leap`](crate::proto::session::Session::handle_leap).
     pub fn handle_leap(&mut self, before: Moment, now: Moment) {
-        for real in [
+        for stamp in [
             &mut self.proof,
+            &mut self.asked_at,
+            &mut self.resumed_at,
             &mut self.next_ping,
             &mut self.last_in,
             &mut self.last_out,
         ] {
-            real.leap(before.at, now.at);
-        }
-        for fair in [
-            &mut self.proof_fair,
-            &mut self.asked_at,
-            &mut self.resumed_at,
-        ] {
-            fair.leap(before.fair(), now.fair());
+            stamp.leap(before.at, now.at);
         }
     }
 
     /// Decides what is due at `now`. A [`Verdict::Ping`] counts as queued.
-    pub fn handle_timeout(&mut self, timing: &Timing, now: Moment) -> Verdict {
+    pub fn handle_timeout(&mut self, timing: &Timing, now: Moment, lateness: &Lateness) -> Verdict {
         self.refresh(now);
-        if self.is_silent(timing, now) {
+        if self.is_silent(timing, now, lateness) {
             return Verdict::Silent;
         }
         if timing.interval.is_some() && self.next_ping.is_due(now.at) {
@@ -324,7 +320,7 @@ impl Heartbeat {
                 return Verdict::Ping;
             }
         }
-        Verdict::Wait(self.deadline(timing, now))
+        Verdict::Wait(self.deadline(timing, now, lateness))
     }
 
     /// Returns since when a ping is due, exactly where the grid's own stamp is rounded up; `None` where
@@ -344,9 +340,21 @@ impl Heartbeat {
     }
 
     /// Says whether silence has lasted too long.
-    pub fn is_silent(&self, timing: &Timing, now: Moment) -> bool {
-        self.silence_ends(timing, now)
+    pub fn is_silent(&self, timing: &Timing, now: Moment, lateness: &Lateness) -> bool {
+        self.silence_ends(timing, now, lateness)
             .is_some_and(|end| end <= now.at)
+    }
+
+    /// Says the same where the proof may lie behind input that was not read yet, which gives it T - I more.
+    pub(crate) fn is_silent_behind_backlog(
+        &self,
+        timing: &Timing,
+        now: Moment,
+        lateness: &Lateness,
+    ) -> bool {
+        let answer = Micros::from_millis(timing.answer.into());
+        self.silence_ends(timing, now, lateness)
+            .is_some_and(|end| end + answer <= now.at)
     }
 
     /// Gives a silent peer more time where it is slow and not dead: our ping is still in our output or in
@@ -400,12 +408,12 @@ impl Heartbeat {
     }
 
     /// Returns the nearest of the heartbeat's deadlines, [`Micros::MAX`] when there is none.
-    pub fn deadline(&self, timing: &Timing, now: Moment) -> Micros {
+    pub fn deadline(&self, timing: &Timing, now: Moment, lateness: &Lateness) -> Micros {
         let ping = match timing.interval {
             Some(_) => self.next_ping.time(now.at),
             None => Micros::MAX,
         };
-        self.silence_ends(timing, now)
+        self.silence_ends(timing, now, lateness)
             .unwrap_or(Micros::MAX)
             .min(ping)
     }
@@ -440,15 +448,25 @@ impl Heartbeat {
         self.facts.has(Fact::Out).then(|| self.last_out.age(now.at))
     }
 
-    /// Returns the time since the last proof of life. It is no less than its share that counts against the
-    /// peer, whichever of the two stamps was rounded up by more.
+    /// Returns the time since the last proof of life.
     pub fn last_proof(&self, now: Moment) -> Micros {
-        self.proof.age(now.at).max(self.proof_fair.age(now.fair()))
+        self.proof.age(now.at)
     }
 
-    /// Returns how much of that time is our own lateness.
-    pub fn forgiveness(&self, now: Moment) -> Micros {
-        self.last_proof(now) - self.proof_fair.age(now.fair())
+    /// Returns how much later than the timeout a verdict of silence falls, as far as that is our own
+    /// lateness: what a deadline was put off by, and what a ping was late.
+    pub fn forgiveness(&self, timing: &Timing, now: Moment, lateness: &Lateness) -> Micros {
+        let (Some(timeout), Some(end)) = (timing.timeout, self.silence_ends(timing, now, lateness))
+        else {
+            return Micros::ZERO;
+        };
+        let put_off = end - self.proof.plus(timeout).time(now.at);
+        put_off.min(lateness.total_since(self.proof.earliest(now.at), now.at))
+    }
+
+    /// Returns how late the loop was in all since it last read a byte here.
+    pub(crate) fn unread_for(&self, now: Moment, lateness: &Lateness) -> Micros {
+        lateness.total_since(self.last_in.time(now.at), now.at)
     }
 
     /// Says whether the shell does not read at present.
@@ -475,7 +493,6 @@ impl Heartbeat {
 
     fn prove(&mut self, now: Moment) {
         self.proof = Stamp::new(now.at);
-        self.proof_fair = Stamp::new(now.fair());
         self.ask = Ask::No;
         self.facts.remove(Fact::Renewed);
         self.facts.remove(Fact::Resumed);
@@ -526,29 +543,50 @@ impl Heartbeat {
 
     /// Returns when silence has lasted too long, or `None` while no verdict can fall: the timeout is
     /// off, reading is paused for a proof that must be read, or no ping has asked yet.
-    fn silence_ends(&self, timing: &Timing, now: Moment) -> Option<Micros> {
+    ///
+    /// It is up to three deadlines, each put off for our lateness since it was armed: T after the proof,
+    /// T - I after a ping was written, and T - I after reading went on. All must have passed.
+    fn silence_ends(&self, timing: &Timing, now: Moment, lateness: &Lateness) -> Option<Micros> {
         let timeout = timing.timeout?;
         let must_read = timing.proof != Proof::Bytes;
         if self.facts.has(Fact::Paused) && must_read {
             return None;
         }
-        let mut end = self.proof_fair.plus(timeout);
+        let more = match self.ask {
+            Ask::Spared | Ask::Draining => timing.write.unwrap_or(timeout).min(timeout),
+            Ask::No | Ask::Queued | Ask::Moving | Ask::Written | Ask::Nobody => 0,
+        };
+        let most = Micros::from_millis(timing.answer.into());
+        let judged = |deadline: Stamp, armed: Stamp| {
+            let (deadline, armed) = (deadline.time(now.at), armed.earliest(now.at));
+            lateness.judged(deadline, armed, most, now.at)
+        };
+        let mut end = judged(self.proof.plus(timeout).plus(more), self.proof);
         match self.ask {
-            Ask::Queued | Ask::Moving | Ask::Written | Ask::Nobody => {
-                end = end.later(self.asked_at.plus(timing.answer));
-            }
-            Ask::Spared | Ask::Draining => {
-                let more = timing.write.unwrap_or(timeout).min(timeout);
-                end = end.later(self.asked_at.plus(timing.answer)).plus(more);
+            Ask::Queued
+            | Ask::Moving
+            | Ask::Written
+            | Ask::Nobody
+            | Ask::Spared
+            | Ask::Draining => {
+                let answered = self.asked_at.plus(timing.answer).plus(more);
+                end = end.max(judged(answered, self.armed_at(timing)));
             }
             // Before its end this bounds the wait; after it the next ping does.
-            Ask::No if timing.interval.is_some() && end.is_due(now.fair()) => return None,
+            Ask::No if timing.interval.is_some() && end <= now.at => return None,
             Ask::No => {}
         }
         if self.facts.has(Fact::Resumed) && must_read {
-            end = end.later(self.resumed_at.plus(timing.answer));
+            end = end.max(judged(self.resumed_at.plus(timing.answer), self.resumed_at));
         }
-        Some(now.at + end.left(now.fair()))
+        Some(end)
+    }
+
+    /// Returns when the ping that counts from `asked_at` was queued or written.
+    fn armed_at(&self, timing: &Timing) -> Stamp {
+        let interval = timing.interval.filter(|_| self.facts.has(Fact::Renewed));
+        self.asked_at
+            .less(interval.map_or(0, Micros::as_stamp_millis))
     }
 
     /// Returns the first grid point after `now`, rounded to the slack's quantum.
@@ -565,22 +603,21 @@ impl Heartbeat {
             .unwrap_or_else(|| Stamp::new(now + interval))
     }
 
-    /// Returns the fair time from which a first ping counts that is queued or written now.
+    /// Returns from when a first ping counts that is queued or written now.
     ///
     /// The grid promises one within an interval of the last proof. Where rounding alone makes it later
     /// than that, it counts from then: the rounding is ours, not a reason to judge later. But never does
     /// rounding take more than half the time that the peer has to answer.
     fn counts_from(&self, timing: &Timing, now: Moment) -> Stamp {
-        let written = Stamp::new(now.fair());
-        let Some(interval) = timing.interval.map(|interval| interval.as_millis()) else {
+        let written = Stamp::new(now.at);
+        let Some(interval) = timing.interval.map(Micros::as_stamp_millis) else {
             return written;
         };
-        let interval = u32::try_from(interval).unwrap_or(Stamp::REACH);
         if self.facts.has(Fact::Renewed) {
-            // T from the ping, where `silence_ends` adds T - I; `asked_for` takes it off again.
+            // T from the ping, where `silence_ends` adds T - I; `armed_at` takes it off again.
             return written.plus(interval);
         }
-        let promised = self.proof_fair.plus(interval);
+        let promised = self.proof.plus(interval);
         let rounding = timing.on_time.min(timing.answer / 2);
         if written.later(promised.plus(rounding)) == written {
             return written;
@@ -590,13 +627,7 @@ impl Heartbeat {
 
     /// Returns for how long the ping at `asked_at` has been asking.
     fn asked_for(&self, timing: &Timing, now: Moment) -> Micros {
-        let age = self.asked_at.elapsed(now.fair());
-        let interval = timing
-            .interval
-            .filter(|_| self.facts.has(Fact::Renewed))
-            .map_or(0, Micros::as_millis);
-        let age = interval.saturating_add_signed(age.into());
-        Micros::from_millis(age)
+        self.armed_at(timing).age(now.at)
     }
 
     fn proved_within_interval(&self, timing: &Timing, now: Moment) -> bool {
@@ -608,9 +639,8 @@ impl Heartbeat {
     /// Keeps the stamps that are not otherwise renewed within reach.
     fn refresh(&mut self, now: Moment) {
         self.proof.refresh(now.at);
-        self.proof_fair.refresh(now.fair());
-        self.asked_at.refresh(now.fair());
-        self.resumed_at.refresh(now.fair());
+        self.asked_at.refresh(now.at);
+        self.resumed_at.refresh(now.at);
         self.last_in.refresh(now.at);
         self.last_out.refresh(now.at);
     }

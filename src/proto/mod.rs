@@ -13,6 +13,7 @@ pub(crate) mod flags;
 pub mod heartbeat;
 #[cfg(feature = "websocket")]
 pub mod http;
+pub mod lateness;
 pub mod line;
 pub mod message;
 pub mod outbox;

@@ -53,6 +53,11 @@ impl Micros {
         self.0 / 1_000
     }
 
+    /// Returns whole milliseconds as stamps add them, at most as many as they reach.
+    pub(crate) fn as_stamp_millis(self) -> u32 {
+        u32::try_from(self.as_millis()).unwrap_or(Stamp::REACH)
+    }
+
     /// Returns seconds, for people to read.
     pub fn as_secs_f64(self) -> f64 {
         Duration::from(self).as_secs_f64()
@@ -107,17 +112,14 @@ impl fmt::Debug for Micros {
     }
 }
 
-/// A moment as the loop saw it: the time, and how much lateness the loop had to its own name.
+/// A moment as the loop saw it: the time, and how far behind the loop is in its present turn.
 ///
-/// Deadlines that blame a peer are judged in *fair time*: the time less the loop's own lateness. A
-/// deadline armed at one moment and judged at a later one is thereby extended by exactly as much as
-/// the loop was late in between, without any record of its own.
+/// What peers are forgiven for the loop's lateness is known to
+/// [`Lateness`](crate::proto::lateness::Lateness), which also makes the moments of a loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Moment {
     /// Core time.
     pub at: Micros,
-    /// The loop's lateness so far, summed over all its turns.
-    pub late: Micros,
     /// How late the loop is in this turn, whether or not it is enough to count.
     pub delay: Micros,
     /// Whether this very turn comes so late that pings long overdue should be skipped, not sent in
@@ -130,15 +132,9 @@ impl Moment {
     pub const fn on_time(at: Micros) -> Self {
         Self {
             at,
-            late: Micros::ZERO,
             delay: Micros::ZERO,
             stalled: false,
         }
-    }
-
-    /// Returns the time less our own lateness.
-    pub fn fair(&self) -> Micros {
-        self.at - self.late
     }
 }
 
@@ -209,16 +205,21 @@ impl Stamp {
         self.elapsed(now) >= 0
     }
 
-    /// Returns the time left until this stamp, zero when it is due.
-    pub(crate) fn left(self, now: Micros) -> Micros {
-        self.time(now) - now
-    }
-
     /// Returns the stamp as core time, taking it to lie within reach of `now`.
     pub(crate) fn time(self, now: Micros) -> Micros {
         let now_millis = now.as_millis();
         let elapsed = self.elapsed(now);
         Micros::from_millis(now_millis.saturating_add_signed(-i64::from(elapsed)))
+    }
+
+    /// Returns the stamp `millis` sooner.
+    pub(crate) fn less(self, millis: u32) -> Self {
+        Self(self.0.wrapping_sub(millis))
+    }
+
+    /// Returns the earliest time that it may have been made from, for it is rounded up.
+    pub(crate) fn earliest(self, now: Micros) -> Micros {
+        self.time(now) - Micros::new(999)
     }
 
     /// Returns the later of two stamps.
@@ -301,7 +302,6 @@ mod tests {
         assert!(!stamp.is_due(Micros::new(1_999)));
         assert!(stamp.is_due(Micros::new(2_000)));
         assert_eq!(stamp.time(Micros::new(1_500)), Micros::new(2_000));
-        assert_eq!(stamp.left(Micros::new(1_500)), Micros::new(500));
     }
 
     #[test]
@@ -336,7 +336,7 @@ mod tests {
                 assert_eq!(stamp.is_due(now), now >= made, "{leap}");
                 let oldest = Micros::from_millis(Stamp::OLDEST.into());
                 assert_eq!(stamp.age(now), (now - made).min(oldest), "{leap}");
-                assert_eq!(stamp.left(now), made - now, "{leap}");
+                assert_eq!(stamp.time(now) - now, made - now, "{leap}");
                 assert!(!ages || stamp.plus(0).elapsed(now) >= 0);
             }
         }
@@ -358,16 +358,5 @@ mod tests {
     fn a_stamp_grows_older_than_the_longest_deadline() {
         let longest = Micros::from(crate::config::HeartbeatConfig::LONGEST);
         assert!(Micros::from_millis(Stamp::OLDEST.into()) > longest);
-    }
-
-    #[test]
-    fn fair_time_stands_still_while_the_loop_is_late() {
-        let moment = Moment {
-            at: Micros::from_secs(9),
-            late: Micros::from_secs(4),
-            delay: Micros::ZERO,
-            stalled: true,
-        };
-        assert_eq!(moment.fair(), Micros::from_secs(5));
     }
 }

@@ -234,11 +234,12 @@ impl World {
 
     /// Stops the whole process for a while; then one late turn.
     fn stop_for(&mut self, span: Micros) {
-        self.now.at = self.now.at + span;
-        self.now.late = self.now.late + span;
-        self.now.stalled = true;
+        let began = self.now.at;
+        self.env.lateness_mut().end_turn(began, began);
+        self.now = self.env.lateness_mut().begin_turn(began + span);
         self.turn();
-        self.now.stalled = false;
+        let ended = self.now.at;
+        self.now = self.env.lateness_mut().end_turn(ended, Micros::MAX);
     }
 
     /// One turn of the loop: what arrived, then what expired.
@@ -427,7 +428,7 @@ impl World {
         let is_on_grid =
             since <= (slack + TICK).as_micros() || since >= interval - slack.as_micros();
         assert!(
-            self.now.late > Micros::ZERO || is_on_grid,
+            self.env.lateness().total(now) > Micros::ZERO || is_on_grid,
             "{key} pinged {since} µs off its grid"
         );
         if let Some(pings) = &mut self.pings {

@@ -116,14 +116,16 @@ impl Pair {
                 .for_each(|end| end.session.handle_resume(now)),
             44 => {
                 let stop = Micros::from_secs(self.dice.next_u64() % 60);
-                self.now = Moment {
-                    at: now.at + stop,
-                    late: now.late + stop,
-                    delay: Micros::ZERO,
-                    stalled: true,
-                };
+                let ends = now.at + stop;
+                for end in &mut self.ends {
+                    let lateness = end.env.lateness_mut();
+                    lateness.end_turn(now.at, now.at);
+                    self.now = lateness.begin_turn(ends);
+                }
                 self.exchange(most);
-                self.now.stalled = false;
+                for end in &mut self.ends {
+                    self.now = end.env.lateness_mut().end_turn(ends, Micros::MAX);
+                }
             }
             45 if self.dice.below(40) == 0 => self.ends[end].close(now, "that will do"),
             46 if self.dice.below(80) == 0 => self.ends[end].reset = true,

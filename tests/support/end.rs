@@ -206,7 +206,7 @@ impl End {
                 }
                 Due::Changed => {}
                 // What was not taken was refused.
-                Due::Stalled => self.session.stall(now),
+                Due::Stalled => self.session.stall(&self.env, now),
                 Due::Silent => {
                     let waiting = self.pipe.len();
                     if self.session.is_paused() && waiting > 0 {

@@ -10,6 +10,7 @@ use crate::sizes::sizes;
 struct Bench {
     timing: Timing,
     heartbeat: Heartbeat,
+    lateness: Lateness,
 }
 
 impl Bench {
@@ -20,11 +21,27 @@ impl Bench {
     fn with_phase(phase: Phase, opened: Micros, change: impl FnOnce(&mut HeartbeatConfig)) -> Self {
         let timing = timing(change);
         let heartbeat = Heartbeat::new(&timing, phase, Moment::on_time(opened));
-        Self { timing, heartbeat }
+        Self {
+            timing,
+            heartbeat,
+            lateness: Lateness::new(Micros::from_millis(10)),
+        }
     }
 
     fn timeout(&mut self, now: Moment) -> Verdict {
-        self.heartbeat.handle_timeout(&self.timing, now)
+        let lateness = &self.lateness;
+        self.heartbeat.handle_timeout(&self.timing, now, lateness)
+    }
+
+    /// Lets the loop be late for a while, in milliseconds.
+    fn late(&mut self, from: u64, to: u64) {
+        let [from, to] = [from, to].map(Micros::from_millis);
+        self.lateness.be_late(from, to);
+    }
+
+    fn forgiveness(&self, now: Moment) -> Micros {
+        let lateness = &self.lateness;
+        self.heartbeat.forgiveness(&self.timing, now, lateness)
     }
 
     fn written(&mut self, now: Moment) {
@@ -76,13 +93,11 @@ fn us(micros: u64) -> Moment {
     Moment::on_time(Micros::new(micros))
 }
 
-/// A moment of a loop that has been late by so many seconds in all.
-fn late(secs: u64, late: u64) -> Moment {
+/// A moment of a turn that follows a stop of the whole process.
+fn stalled(millis: u64) -> Moment {
     Moment {
-        at: Micros::from_secs(secs),
-        late: Micros::from_secs(late),
-        delay: Micros::ZERO,
-        stalled: false,
+        stalled: true,
+        ..ms(millis)
     }
 }
 
@@ -151,36 +166,25 @@ fn missed_beats_are_skipped_and_not_caught_up() {
 #[test]
 fn after_a_stall_the_next_ping_is_the_next_grid_point() {
     let mut bench = Bench::new(|_| {});
-    let stalled = Moment {
-        stalled: true,
-        ..late(12, 2)
-    };
-    assert_eq!(bench.timeout(stalled), wait(20));
+    bench.late(10_000, 12_000);
+    assert_eq!(bench.timeout(stalled(12_000)), wait(20));
     assert_eq!(bench.heartbeat.pings(), (0, 0, 0));
-    bench.ping(late(20, 2));
+    bench.ping(secs(20));
 }
 
 #[test]
 fn a_ping_that_falls_due_in_the_stalled_turn_itself_is_sent() {
     let mut bench = Bench::new(|_| {});
-    let stalled = Moment {
-        stalled: true,
-        ..ms(10_010)
-    };
-    bench.ping(stalled);
+    bench.ping(stalled(10_010));
 }
 
 #[test]
 fn a_loop_that_is_always_late_still_pings_every_other_time() {
     let mut bench = Bench::new(|config| config.timeout = None);
-    let stalled = |secs| Moment {
-        stalled: true,
-        ..late(secs, secs / 10)
-    };
-    assert_eq!(bench.timeout(stalled(11)), wait(20));
-    bench.ping(stalled(21));
-    assert_eq!(bench.timeout(stalled(31)), wait(40));
-    bench.ping(stalled(41));
+    assert_eq!(bench.timeout(stalled(11_000)), wait(20));
+    bench.ping(stalled(21_000));
+    assert_eq!(bench.timeout(stalled(31_000)), wait(40));
+    bench.ping(stalled(41_000));
 }
 
 #[test]
@@ -246,7 +250,11 @@ fn silence_ends_at_the_timeout_and_never_before() {
         bench.timeout(us(28_000_000)),
         Verdict::Wait(Micros::new(28_001_000))
     );
-    assert!(!bench.heartbeat.is_silent(&bench.timing, us(28_000_999)));
+    assert!(
+        !bench
+            .heartbeat
+            .is_silent(&bench.timing, us(28_000_999), &bench.lateness)
+    );
     assert_eq!(bench.timeout(us(28_001_000)), Verdict::Silent);
 }
 
@@ -257,7 +265,11 @@ fn a_byte_read_before_the_verdict_wins() {
     bench.ping(secs(20));
     assert_eq!(bench.timeout(secs(25)), Verdict::Silent);
     bench.bytes(secs(25));
-    assert!(!bench.heartbeat.is_silent(&bench.timing, secs(25)));
+    assert!(
+        !bench
+            .heartbeat
+            .is_silent(&bench.timing, secs(25), &bench.lateness)
+    );
     assert_eq!(bench.timeout(secs(25)), wait(30));
 }
 
@@ -305,7 +317,9 @@ fn with_both_off_there_is_no_deadline() {
         config.timeout = None;
     });
     assert_eq!(
-        bench.heartbeat.deadline(&bench.timing, secs(5)),
+        bench
+            .heartbeat
+            .deadline(&bench.timing, secs(5), &bench.lateness),
         Micros::MAX
     );
 }
@@ -837,54 +851,123 @@ fn pings_after_the_first_do_not_postpone_the_deadline() {
 // Forgiveness.
 
 #[test]
-fn the_deadline_moves_by_the_loops_own_lateness_since_the_proof() {
+fn silence_is_judged_later_by_the_longest_lateness_since_the_proof() {
     let mut bench = Bench::new(|_| {});
-    bench.bytes(late(5, 3));
-    bench.ping(late(10, 3));
-    bench.ping(late(20, 3));
-    // Late by 4 s more before the verdict: 30 becomes 34.
-    assert_eq!(bench.timeout(late(30, 7)), Verdict::Ping);
-    assert_eq!(bench.timeout(late(33, 7)), wait(34));
+    bench.bytes(secs(5));
+    bench.ping(secs(10));
+    bench.late(11_000, 15_000);
+    bench.late(16_000, 17_500);
+    bench.ping(secs(20));
+    // 30 becomes 34, and not 35.5.
+    assert_eq!(bench.timeout(secs(30)), Verdict::Ping);
+    assert_eq!(bench.timeout(secs(33)), wait(34));
+    assert_eq!(bench.timeout(secs(34)), Verdict::Silent);
+    assert_eq!(bench.forgiveness(secs(34)), Micros::from_secs(4));
+}
+
+#[test]
+fn silence_is_judged_later_by_what_is_left_after_an_interval_of_answers_at_most() {
+    // T - I: 15 s.
+    let mut bench = Bench::new(|config| config.proof = Proof::Message);
+    bench.ping(secs(10));
+    bench.late(10_000, 30_000);
+    assert_eq!(bench.timeout(secs(39)), Verdict::Ping);
+    assert_eq!(bench.timeout(secs(39)), wait(40));
+    // At 25 s it was late until 30 s.
+    bench.ping(secs(40));
+    assert_eq!(bench.timeout(ms(44_999)), wait(45));
+    assert_eq!(bench.timeout(secs(45)), Verdict::Silent);
+    assert_eq!(bench.forgiveness(secs(45)), Micros::from_secs(20));
+}
+
+#[test]
+fn without_an_interval_silence_is_judged_later_by_the_timeout_at_most() {
+    let mut bench = Bench::new(|config| config.interval = None);
+    bench.late(1_000, 60_000);
+    assert_eq!(bench.timeout(secs(60)), wait(85));
+    assert_eq!(bench.timeout(secs(85)), Verdict::Silent);
+}
+
+#[test]
+fn proof_and_ping_are_each_put_off_for_the_lateness_since_their_own_time() {
+    let mut bench = Bench::new(|_| {});
+    bench.bytes(secs(1));
+    // 4 s after the proof, and before the ping that asks.
+    bench.late(2_000, 6_000);
+    assert_eq!(bench.timeout(secs(10)), Verdict::Ping);
+    bench.written(secs(13));
+    // 1 s after both: the proof's deadline goes from 26 to 30, the ping's from 28 to 29.
+    bench.late(14_000, 15_000);
+    bench.ping(secs(20));
+    assert_eq!(bench.timeout(ms(29_999)), wait(30));
+    assert_eq!(bench.timeout(secs(30)), Verdict::Silent);
+
+    // The same with 6 s since the ping: 28 becomes 34, and 26 becomes 32.
+    let mut bench = Bench::new(|_| {});
+    bench.bytes(secs(1));
+    assert_eq!(bench.timeout(secs(10)), Verdict::Ping);
+    bench.written(secs(13));
+    bench.late(14_000, 20_000);
+    bench.ping(secs(20));
+    bench.ping(secs(30));
+    assert_eq!(bench.timeout(ms(33_999)), wait(34));
+    assert_eq!(bench.timeout(secs(34)), Verdict::Silent);
+}
+
+#[test]
+fn a_deadline_of_silence_within_a_stop_counts_from_its_end() {
+    let mut bench = Bench::new(|_| {});
+    bench.ping(secs(10));
+    bench.ping(secs(20));
+    bench.late(21_000, 27_000);
+    assert_eq!(bench.timeout(stalled(27_000)), wait(30));
+    bench.ping(secs(30));
+    assert_eq!(bench.timeout(secs(32)), wait(33));
+    assert_eq!(bench.timeout(secs(33)), Verdict::Silent);
+    assert_eq!(bench.forgiveness(secs(33)), Micros::from_secs(6));
+}
+
+#[test]
+fn a_busy_loop_forgives_the_same_however_long_it_is_busy() {
+    let mut bench = Bench::new(|_| {});
+    for turn in 0..600 {
+        bench.late(turn * 50 + 10, turn * 50 + 50);
+    }
+    bench.ping(secs(10));
+    bench.ping(secs(20));
+    // It falls to the beginning of a turn, which is not late yet.
     assert_eq!(
-        bench.heartbeat.forgiveness(late(33, 7)),
-        Micros::from_secs(4)
+        bench.timeout(secs(25)),
+        Verdict::Wait(Micros::from_millis(25_040))
     );
-    assert_eq!(bench.timeout(late(34, 7)), Verdict::Silent);
+    assert_eq!(bench.timeout(ms(25_040)), Verdict::Silent);
+    assert_eq!(bench.forgiveness(ms(25_040)), Micros::from_millis(40));
 }
 
 #[test]
 fn a_verdict_never_seems_early() {
-    // Of the two times one is just past a whole millisecond, and is rounded up by most of another.
-    let proof = Moment {
-        at: Micros::new(5_000_300),
-        late: Micros::new(500),
-        ..late(5, 0)
-    };
+    // Just past a whole millisecond.
     let mut bench = Bench::new(|_| {});
-    bench.bytes(proof);
-    let later = |secs: u64| Moment {
-        at: proof.at + Micros::from_secs(secs),
-        ..proof
-    };
-    bench.ping(later(5));
-    bench.ping(later(15));
-    let verdict = Moment {
-        at: later(25).at + Micros::new(300),
-        ..proof
-    };
+    bench.bytes(us(5_000_300));
+    bench.ping(us(10_000_300));
+    bench.ping(us(20_000_300));
+    let verdict = us(30_001_000);
+    assert_eq!(bench.timeout(us(30_000_999)), Verdict::Ping);
+    bench.written(us(30_000_999));
     assert_eq!(bench.timeout(verdict), Verdict::Silent);
     assert!(bench.heartbeat.last_proof(verdict) >= Micros::from_secs(25));
-    assert_eq!(bench.heartbeat.forgiveness(verdict), Micros::ZERO);
+    assert_eq!(bench.forgiveness(verdict), Micros::ZERO);
 }
 
 #[test]
 fn lateness_before_the_proof_forgives_nothing() {
     let mut bench = Bench::new(|_| {});
-    bench.bytes(late(5, 3));
-    bench.ping(late(10, 3));
-    bench.ping(late(20, 3));
-    assert_eq!(bench.timeout(late(30, 3)), Verdict::Silent);
-    assert_eq!(bench.heartbeat.forgiveness(late(30, 3)), Micros::ZERO);
+    bench.late(1_000, 4_000);
+    bench.bytes(secs(5));
+    bench.ping(secs(10));
+    bench.ping(secs(20));
+    assert_eq!(bench.timeout(secs(30)), Verdict::Silent);
+    assert_eq!(bench.forgiveness(secs(30)), Micros::ZERO);
 }
 
 #[test]
@@ -892,14 +975,31 @@ fn a_written_ping_is_forgiven_as_well() {
     let mut bench = Bench::new(|config| config.timeout = Some(Duration::from_secs(15)));
     assert_eq!(bench.timeout(secs(10)), Verdict::Ping);
     bench.written(secs(13));
-    assert_eq!(bench.timeout(late(18, 2)), wait(20));
+    bench.late(13_500, 15_500);
+    assert_eq!(bench.timeout(secs(18)), wait(20));
+}
+
+#[test]
+fn reading_that_went_on_is_forgiven_since_then() {
+    let mut bench = Bench::new(|config| config.proof = Proof::Message);
+    bench.ping(secs(10));
+    bench.heartbeat.handle_pause();
+    bench.late(11_000, 14_000);
+    bench.heartbeat.handle_resume(secs(18));
+    bench.ping(secs(20));
+    bench.late(20_000, 21_000);
+    bench.ping(secs(30));
+    // 33 becomes 34; proof and ping are over at 28.
+    assert_eq!(bench.timeout(ms(33_999)), wait(34));
+    assert_eq!(bench.timeout(secs(34)), Verdict::Silent);
 }
 
 #[test]
 fn the_grid_is_not_forgiven() {
     let mut bench = Bench::new(|_| {});
-    assert_eq!(bench.timeout(late(9, 4)), wait(10));
-    bench.ping(late(10, 4));
+    bench.late(1_000, 5_000);
+    assert_eq!(bench.timeout(secs(9)), wait(10));
+    bench.ping(secs(10));
 }
 
 // Reading paused.
@@ -1113,8 +1213,9 @@ fn our_lateness_does_not_hide_bytes_read_after_the_ping() {
     let mut bench = Bench::new(|config| config.proof = Proof::Pong);
     bench.ping(secs(10));
     bench.bytes(secs(11));
-    bench.ping(late(20, 5));
-    assert_eq!(bench.timeout(late(30, 5)), Verdict::Silent);
+    bench.late(12_000, 17_000);
+    bench.ping(secs(20));
+    assert_eq!(bench.timeout(secs(30)), Verdict::Silent);
     assert_eq!(bench.judge(figures(0, 0, 100)), Cause::PongTimeout);
 }
 
@@ -1143,12 +1244,11 @@ fn without_pings_it_is_silent_whatever_the_kernel_says() {
 }
 
 #[test]
-fn a_heartbeat_takes_72_bytes() {
+fn a_heartbeat_takes_68_bytes() {
     let Bench { heartbeat, .. } = Bench::new(|_| {});
     let fields = sizes!(&heartbeat => Heartbeat {
         timed_at,
         proof,
-        proof_fair,
         asked_at,
         resumed_at,
         next_ping,
@@ -1165,7 +1265,7 @@ fn a_heartbeat_takes_72_bytes() {
         facts,
     });
     let sum: usize = fields.iter().map(|(_, size)| size).sum();
-    assert_eq!((sum, size_of::<Heartbeat>()), (72, 72), "{fields:?}");
+    assert_eq!((sum, size_of::<Heartbeat>()), (68, 68), "{fields:?}");
 }
 
 #[test]

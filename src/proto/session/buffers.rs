@@ -25,7 +25,8 @@ pub(super) struct Buffers {
     pub(super) binary: binary::BinaryDecoder,
     /// When the unfinished message at the front of the input began, and the bytes it has brought.
     pub(super) unfinished: Option<Unfinished>,
-    /// Fair time at which output last made progress, or began to wait. Valid while `tx` is not empty.
+    /// When output last made progress, or began to wait. Valid while `tx` is not empty; in a goodbye, when
+    /// its last byte was accepted, as long as the close timeout runs from then.
     pub(super) progress: Stamp,
     /// When the ping that waits was due, if the grid called for it.
     pub(super) ping_due: Option<Micros>,
@@ -41,10 +42,10 @@ pub(super) struct Buffers {
 /// The clock of an unfinished message.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Unfinished {
-    /// Fair time of its first byte.
+    /// When its first byte came.
     pub(super) since: Stamp,
     pub(super) bytes: u64,
-    /// Fair time from which it was known to be long: only then is its rate judged.
+    /// From when it was known to be long: only then is its rate judged.
     pub(super) long_since: Option<Stamp>,
     /// How many of them are of a message; `None` where only a control frame is incomplete.
     pub(super) message: Option<u64>,
@@ -92,8 +93,8 @@ impl Buffers {
         self.line.is_idle() && self.binary.is_idle()
     }
 
-    /// Returns the times in here, all of them fair.
-    pub(super) fn fair_stamps(&mut self) -> impl Iterator<Item = &mut Stamp> {
+    /// Returns the times in here.
+    pub(super) fn stamps(&mut self) -> impl Iterator<Item = &mut Stamp> {
         let unfinished = self.unfinished.as_mut();
         let stamps = unfinished.map(|unfinished| {
             let since = Some(&mut unfinished.since);

@@ -1,13 +1,13 @@
 //! The end: who said goodbye, what is still to be said, and when the socket may go.
 
 use super::buffers::Buffers;
+use super::deadline::Deadline;
 use super::{Due, Env, Fact, Session, SocketAction};
 use crate::close::{Cause, CloseCode, Evidence, KernelFigures, Phase};
 use crate::error::ProtocolError;
 #[cfg(feature = "websocket")]
 use crate::proto::http;
 use crate::proto::outbox::Parting;
-use crate::proto::policy::Timing;
 use crate::proto::time::{Micros, Moment, Stamp};
 #[cfg(feature = "websocket")]
 use crate::proto::websocket::close_body;
@@ -269,12 +269,14 @@ impl Session {
     }
 
     pub(super) fn handle_phase_timeout(&mut self, env: &mut Env, now: Moment, cause: Cause) -> Due {
-        if !self.phase_ends.is_due(now.fair()) {
+        let end = self.phase_deadline(env);
+        if end.judged(env, now) > now.at {
             if self.phase == Phase::Closing && self.is_stalled(env, now) {
                 return Due::Stalled;
             }
             return Due::Wait(self.poll_deadline(env, now));
         }
+        let forgiven = end.forgiven(env, now);
         match self.phase {
             Phase::Handshaking if self.part.role() == Role::Server => {
                 self.refuse_late(env, now, cause);
@@ -284,7 +286,36 @@ impl Session {
                 self.end(now, cause, None);
             }
         }
+        self.note_forgiven(cause, forgiven);
         Due::Changed
+    }
+
+    /// Returns when a phase other than `Open` must be over. In a goodbye that blames nobody it is the total
+    /// time, or the close timeout where that runs.
+    pub(super) fn phase_deadline(&self, env: &Env) -> Deadline {
+        let timing = &env.policy(self.policy).timing;
+        let span = match self.phase {
+            Phase::Connecting => timing.connect,
+            Phase::Handshaking => timing.handshake,
+            Phase::Open | Phase::Closing | Phase::Closed => {
+                let runs = |held: &Buffers| held.progress.plus(timing.close) == self.phase_ends;
+                let is_patient = self.cause().is_some_and(Cause::is_patient);
+                if is_patient && !self.buffers.as_deref().is_some_and(runs) {
+                    timing.close_total
+                } else {
+                    timing.close
+                }
+            }
+        };
+        Deadline::at(self.phase_ends, span)
+    }
+
+    /// Adds to the record of an end for this cause by how much our lateness had put its deadline off.
+    pub(super) fn note_forgiven(&mut self, cause: Cause, forgiven: Micros) {
+        let end = self.buffers.as_mut().and_then(|held| held.end.as_mut());
+        if let Some(end) = end.filter(|end| end.cause == cause) {
+            end.forgiveness = forgiven;
+        }
     }
 
     #[cfg(feature = "websocket")]
@@ -343,9 +374,9 @@ impl Session {
     }
 
     /// Returns when a goodbye ends because the output before it makes no progress.
-    pub(super) fn goodbye_stalls(&self, timing: &Timing, now: Moment) -> Option<Micros> {
+    pub(super) fn goodbye_stalls(&self, env: &Env, now: Moment) -> Option<Micros> {
         let is_patient = self.phase == Phase::Closing && self.cause()?.is_patient();
-        self.write_ends(timing, now).filter(|_| is_patient)
+        self.write_ends(env, now).filter(|_| is_patient)
     }
 
     /// Lets the close timeout run, once the kernel has accepted the last byte.
@@ -353,8 +384,11 @@ impl Session {
         let is_patient = self.cause().is_some_and(Cause::is_patient);
         if self.phase == Phase::Closing && is_patient && !self.has_output() {
             let close = env.policy(self.policy).timing.close;
-            let ends = Stamp::new(now.fair()).plus(close);
-            self.phase_ends = self.phase_ends.earlier(ends);
+            let sent = Stamp::new(now.at);
+            self.phase_ends = self.phase_ends.earlier(sent.plus(close));
+            if let Some(held) = &mut self.buffers {
+                held.progress = sent;
+            }
             self.facts.insert(Fact::Rearm);
         }
     }
@@ -368,7 +402,7 @@ impl Session {
         };
         self.record(now, cause);
         self.phase = Phase::Closing;
-        self.phase_ends = Stamp::new(now.fair()).plus(span);
+        self.phase_ends = Stamp::new(now.at).plus(span);
         self.facts.insert(Fact::Rearm);
     }
 

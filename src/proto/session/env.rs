@@ -5,8 +5,10 @@ use std::fmt;
 use super::buffers::Buffers;
 #[cfg(feature = "websocket")]
 use crate::proto::http::HttpDate;
+use crate::proto::lateness::Lateness;
 use crate::proto::policy::Policy;
 use crate::proto::pool::Pool;
+use crate::proto::time::Micros;
 use crate::stats::Stats;
 
 /// A source of random numbers, handed in because the core owns no randomness.
@@ -22,13 +24,15 @@ pub trait Entropy: fmt::Debug + Send {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PolicyId(u16);
 
-/// The surroundings of a session: policies, buffers to borrow, randomness, counters.
+/// The surroundings of a session: policies, buffers to borrow, randomness, counters, and how late the
+/// loop has been.
 #[derive(Debug)]
 pub struct Env {
     policies: Vec<Policy>,
     pub(crate) pool: Pool,
     pub(crate) entropy: Box<dyn Entropy>,
     pub(crate) stats: Stats,
+    pub(crate) lateness: Lateness,
     /// Where a frame is put together before it is queued.
     pub(super) scratch: Vec<u8>,
     #[expect(
@@ -42,7 +46,7 @@ pub struct Env {
 }
 
 impl Env {
-    /// Makes the surroundings of a loop.
+    /// Makes the surroundings of a loop whose tick is 10 ms or less; see [`set_tick`](Self::set_tick).
     pub fn new(mut entropy: Box<dyn Entropy>) -> Self {
         let token_key = entropy.next_u64();
         Self {
@@ -50,6 +54,7 @@ impl Env {
             pool: Pool::default(),
             entropy,
             stats: Stats::default(),
+            lateness: Lateness::new(Micros::ZERO),
             scratch: Vec::new(),
             spare: Vec::new(),
             token_key,
@@ -85,6 +90,21 @@ impl Env {
     /// Returns a policy.
     pub fn policy(&self, id: PolicyId) -> &Policy {
         &self.policies[usize::from(id.0)]
+    }
+
+    /// Sets the tick of the loop, before its first turn: what is within it is not late.
+    pub fn set_tick(&mut self, tick: Micros) {
+        self.lateness = Lateness::new(tick);
+    }
+
+    /// Returns when the loop was late.
+    pub fn lateness(&self) -> &Lateness {
+        &self.lateness
+    }
+
+    /// Returns the same, to be told of turns.
+    pub fn lateness_mut(&mut self) -> &mut Lateness {
+        &mut self.lateness
     }
 
     /// Returns the counters.

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::buffers::{Buffers, Unfinished};
+use super::deadline::Deadline;
 use super::{Env, Fact, Part, Session, token};
 use crate::close::{Cause, Phase};
 use crate::config::WireKind;
@@ -10,7 +11,6 @@ use crate::error::{Foreign, ProtocolError};
 use crate::proto::codec::Decoded;
 use crate::proto::heartbeat::PongMatch;
 use crate::proto::line;
-use crate::proto::policy::Limits;
 use crate::proto::pool::Pool;
 use crate::proto::ring::Ring;
 use crate::proto::time::{Micros, Moment, Stamp};
@@ -73,7 +73,7 @@ impl Session {
     /// Notes that bytes were read, at the time of the read.
     pub fn handle_bytes(&mut self, env: &mut Env, now: Moment, count: usize) {
         env.stats.bytes_in += count as u64;
-        let late = self.heartbeat.forgiveness(now);
+        let late = self.heartbeat.unread_for(now, &env.lateness);
         if late >= LATE {
             self.give_credit(now, Stamp::new(now.at - late));
         }
@@ -442,7 +442,7 @@ impl Session {
             return;
         };
         let is_long = found.bytes.saturating_add(found.missing) > SHORT_MESSAGE;
-        let stamp = Stamp::new(now.fair());
+        let stamp = Stamp::new(now.at);
         let unfinished = held.unfinished.get_or_insert_with(|| {
             self.facts.insert(Fact::Rearm);
             Unfinished {
@@ -471,24 +471,24 @@ impl Session {
         if let Some(held) = &mut self.buffers
             && let Some(unfinished) = &mut held.unfinished
         {
-            unfinished.since = Stamp::new(now.fair());
+            unfinished.since = Stamp::new(now.at);
             unfinished.long_since = unfinished.long_since.map(|_| unfinished.since);
         }
     }
 
     /// Says whether an unfinished message came too slowly, or took too long in all.
-    pub(super) fn is_slow(&self, limits: &Limits, now: Moment) -> bool {
-        self.slow_check(limits, now)
-            .is_some_and(|end| end <= now.at)
+    pub(super) fn is_slow(&self, env: &Env, now: Moment) -> bool {
+        self.slow_check(env, now).is_some_and(|end| end <= now.at)
     }
 
     /// Returns when an unfinished message will have become too slow if nothing more of it comes: by its
     /// rate, once it is known to be long, or by its total time. A short one costs us little, and may be
-    /// typed by hand.
-    pub(super) fn slow_check(&self, limits: &Limits, now: Moment) -> Option<Micros> {
+    /// typed by hand. The rate is credited with all the time in which we did not read.
+    pub(super) fn slow_check(&self, env: &Env, now: Moment) -> Option<Micros> {
         if self.heartbeat.is_paused() {
             return None;
         }
+        let limits = &env.policy(self.policy).limits;
         let unfinished = self.buffers.as_ref()?.unfinished?;
         let long_since = unfinished.long_since.filter(|_| limits.slow_floor > 0);
         let floor = long_since.map(|since| {
@@ -497,12 +497,11 @@ impl Session {
             let span = u32::try_from(earned)
                 .map_or(longest, |earned| earned.min(longest))
                 .max(limits.slow_grace);
-            since.plus(span).left(now.fair())
+            since.plus(span).time(now.at) + env.lateness.total_since(since.time(now.at), now.at)
         });
         let total = limits.message_timeout;
-        let total = total.map(|total| unfinished.since.plus(total).left(now.fair()));
-        let left = floor.into_iter().chain(total).min()?;
-        Some(now.at + left)
+        let total = total.map(|total| Deadline::after(total, unfinished.since).judged(env, now));
+        floor.into_iter().chain(total).min()
     }
 }
 
@@ -547,7 +546,7 @@ fn name_foreign(part: Part, error: ProtocolError, input: &[u8]) -> ProtocolError
     }
 }
 
-/// Lateness of our own since the last proof that is worth crediting the peer with: it may have sent pings
+/// Lateness of our own since the last byte that is worth crediting the peer with: it may have sent pings
 /// meanwhile that are all read now.
 const LATE: Micros = Micros::from_secs(1);
 

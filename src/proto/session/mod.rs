@@ -8,6 +8,7 @@
 
 mod buffers;
 mod closing;
+mod deadline;
 mod env;
 mod input;
 mod output;
@@ -127,8 +128,8 @@ pub struct Session {
     rare: Option<Box<Rare>>,
     /// When the connection was accepted or dialed.
     began: Fine,
-    /// Fair time at which the phase must be over, whatever may end it before. While open: real time at which reading was paused, or
-    /// went on.
+    /// When the phase must be over, whatever may end it before. While open: when reading was paused, or went
+    /// on.
     phase_ends: Stamp,
     /// When the peer's pings so far are paid for; see [`Session::is_flood`].
     ping_debt: Stamp,
@@ -234,7 +235,7 @@ impl Session {
     ) -> Self {
         let connect = env.policy(policy).timing.connect;
         Self {
-            phase_ends: Stamp::new(now.fair()).plus(connect),
+            phase_ends: Stamp::new(now.at).plus(connect),
             phase: Phase::Connecting,
             part: Part::NewClient,
             ..Self::begin(env, policy, wire, phase, now)
@@ -262,7 +263,7 @@ impl Session {
             buffers: None,
             rare: None,
             began: Fine::new(now.at),
-            phase_ends: Stamp::new(now.fair()).plus(timing.handshake),
+            phase_ends: Stamp::new(now.at).plus(timing.handshake),
             ping_debt: Stamp::new(now.at),
             pong_debt: Stamp::new(now.at),
             policy,
@@ -295,7 +296,7 @@ impl Session {
         if self.wire.is_websocket() {
             self.phase = Phase::Handshaking;
             let handshake = env.policy(self.policy).timing.handshake;
-            self.phase_ends = Stamp::new(now.fair()).plus(handshake);
+            self.phase_ends = Stamp::new(now.at).plus(handshake);
             self.facts.insert(Fact::Rearm);
             self.queue_head(env, now, request);
         } else {
@@ -385,20 +386,17 @@ impl Session {
     pub fn handle_leap(&mut self, before: Moment, now: Moment) {
         self.heartbeat.handle_leap(before, now);
         let rare = self.rare.as_mut().map(|rare| &mut rare.last_message);
-        for real in [&mut self.ping_debt, &mut self.pong_debt]
-            .into_iter()
-            .chain(rare)
+        let held = self.buffers.iter_mut().flat_map(|held| held.stamps());
+        for stamp in [
+            &mut self.ping_debt,
+            &mut self.pong_debt,
+            &mut self.phase_ends,
+        ]
+        .into_iter()
+        .chain(rare)
+        .chain(held)
         {
-            real.leap(before.at, now.at);
-        }
-        match self.phase {
-            Phase::Open => self.phase_ends.leap(before.at, now.at),
-            Phase::Connecting | Phase::Handshaking | Phase::Closing | Phase::Closed => {
-                self.phase_ends.leap(before.fair(), now.fair());
-            }
-        }
-        for fair in self.buffers.iter_mut().flat_map(|held| held.fair_stamps()) {
-            fair.leap(before.fair(), now.fair());
+            stamp.leap(before.at, now.at);
         }
     }
 
@@ -408,12 +406,11 @@ impl Session {
     pub fn is_overdue(&self, env: &Env, now: Moment) -> bool {
         match self.phase {
             Phase::Connecting | Phase::Handshaking | Phase::Closing => {
-                self.phase_ends.is_due(now.fair())
+                self.phase_deadline(env).judged(env, now) <= now.at
             }
             Phase::Open => {
-                let policy = env.policy(self.policy);
-                let idle = self.idle_ends(&policy.timing);
-                self.is_slow(&policy.limits, now) || idle.is_some_and(|end| end.is_due(now.at))
+                let idle = self.idle_ends(&env.policy(self.policy).timing);
+                self.is_slow(env, now) || idle.is_some_and(|end| end.is_due(now.at))
             }
             Phase::Closed => false,
         }
@@ -433,12 +430,11 @@ impl Session {
     }
 
     fn handle_open_timeout(&mut self, env: &mut Env, now: Moment) -> Due {
-        let policy = env.policy(self.policy);
-        let timing = &policy.timing;
         if self.is_stalled(env, now) {
             return Due::Stalled;
         }
-        if self.is_slow(&policy.limits, now) {
+        let timing = &env.policy(self.policy).timing;
+        if self.is_slow(env, now) {
             self.close(env, now, Cause::SlowPeer, None, "message too slow");
             return Due::Changed;
         }
@@ -460,10 +456,7 @@ impl Session {
             return Due::Changed;
         }
         let due = self.heartbeat.ping_due(timing, now.at);
-        match self
-            .heartbeat
-            .handle_timeout(&env.policy(self.policy).timing, now)
-        {
+        match self.heartbeat.handle_timeout(timing, now, &env.lateness) {
             Verdict::Wait(_) => Due::Wait(self.poll_deadline(env, now)),
             Verdict::Silent => Due::Silent,
             Verdict::Ping => {
@@ -483,8 +476,10 @@ impl Session {
             None => (false, false),
         };
         let timing = &env.policy(self.policy).timing;
+        let forgiven = self.heartbeat.forgiveness(timing, now, &env.lateness);
         let cause = self.heartbeat.judge(timing, ping_waiting, queued, kernel);
         self.end(now, cause, kernel);
+        self.note_forgiven(cause, forgiven);
         cause
     }
 
@@ -512,10 +507,9 @@ impl Session {
     /// Says whether output, at `now`, has made no progress for too long; for a shell that has just offered it
     /// once more.
     pub fn is_stalled(&self, env: &Env, now: Moment) -> bool {
-        let timing = &env.policy(self.policy).timing;
         let end = match self.phase {
-            Phase::Open => self.write_ends(timing, now),
-            Phase::Closing => self.goodbye_stalls(timing, now),
+            Phase::Open => self.write_ends(env, now),
+            Phase::Closing => self.goodbye_stalls(env, now),
             Phase::Connecting | Phase::Handshaking | Phase::Closed => None,
         };
         end.is_some_and(|end| end <= now.at)
@@ -523,19 +517,37 @@ impl Session {
 
     /// Ends the session, whose output was offered once more and refused. A goodbye is given up, and keeps
     /// its cause as it does in the end of its time.
-    pub fn stall(&mut self, now: Moment) {
-        match self.phase {
-            Phase::Closing => self.give_up(now, Cause::CloseTimeout),
+    pub fn stall(&mut self, env: &Env, now: Moment) {
+        let end = self.write_deadline(env);
+        let cause = match self.phase {
+            Phase::Closing => {
+                self.give_up(now, Cause::CloseTimeout);
+                Cause::CloseTimeout
+            }
             Phase::Connecting | Phase::Handshaking | Phase::Open | Phase::Closed => {
                 self.end(now, Cause::WriteStalled, None);
+                Cause::WriteStalled
             }
+        };
+        if let Some(end) = end {
+            self.note_forgiven(cause, end.forgiven(env, now));
         }
     }
 
     /// Says whether silence, at `now`, has lasted too long; for a shell that has just read once more.
-    pub fn is_silent(&mut self, env: &Env, now: Moment) -> bool {
+    pub fn is_silent(&self, env: &Env, now: Moment) -> bool {
         let timing = &env.policy(self.policy).timing;
-        self.phase == Phase::Open && self.heartbeat.is_silent(timing, now)
+        self.phase == Phase::Open && self.heartbeat.is_silent(timing, now, &env.lateness)
+    }
+
+    /// Says whether that is so though a budget has left input unread, which the proof may lie behind: that
+    /// puts a verdict off by T - I.
+    pub fn is_silent_behind_backlog(&self, env: &Env, now: Moment) -> bool {
+        let timing = &env.policy(self.policy).timing;
+        self.phase == Phase::Open
+            && self
+                .heartbeat
+                .is_silent_behind_backlog(timing, now, &env.lateness)
     }
 
     /// Notes, while reading is paused or behind, that bytes wait in the socket: proof of life under
@@ -547,20 +559,19 @@ impl Session {
 
     /// Returns the time of the nearest deadline, [`Micros::MAX`] when there is none.
     pub fn poll_deadline(&self, env: &Env, now: Moment) -> Micros {
-        let policy = env.policy(self.policy);
-        match self.phase {
-            Phase::Connecting | Phase::Handshaking => now.at + self.phase_ends.left(now.fair()),
+        let deadline = match self.phase {
+            Phase::Connecting | Phase::Handshaking => self.phase_deadline(env).judged(env, now),
             Phase::Closing => {
-                let end = now.at + self.phase_ends.left(now.fair());
-                let stalls = self.goodbye_stalls(&policy.timing, now);
+                let end = self.phase_deadline(env).judged(env, now);
+                let stalls = self.goodbye_stalls(env, now);
                 stalls.map_or(end, |stalls| stalls.min(end))
             }
             Phase::Open => {
-                let timing = &policy.timing;
+                let timing = &env.policy(self.policy).timing;
                 [
-                    Some(self.heartbeat.deadline(timing, now)),
-                    self.write_ends(timing, now),
-                    self.slow_check(&policy.limits, now),
+                    Some(self.heartbeat.deadline(timing, now, &env.lateness)),
+                    self.write_ends(env, now),
+                    self.slow_check(env, now),
                     self.idle_ends(timing).map(|end| end.time(now.at)),
                     self.lifetime_ends(timing, now),
                     // A visit now and then keeps the stamps within reach.
@@ -572,7 +583,8 @@ impl Session {
                 .unwrap_or(Micros::MAX)
             }
             Phase::Closed => Micros::MAX,
-        }
+        };
+        deadline.max(now.at)
     }
 
     /// Says, once, whether the deadline may have moved to earlier since it was last asked for.
@@ -664,7 +676,7 @@ impl Session {
                 .and_then(|held| held.unfinished)
                 .and_then(|unfinished| unfinished.message)
                 .map(|bytes| u32::try_from(bytes).unwrap_or(u32::MAX)),
-            forgiveness: self.heartbeat.forgiveness(now),
+            forgiveness: Micros::ZERO,
             loop_delay: now.delay,
             kernel: None,
         }
@@ -706,8 +718,8 @@ impl Session {
         }
         self.ping_debt.refresh(now.at);
         self.pong_debt.refresh(now.at);
-        for fair in self.buffers.iter_mut().flat_map(|held| held.fair_stamps()) {
-            fair.refresh(now.fair());
+        for stamp in self.buffers.iter_mut().flat_map(|held| held.stamps()) {
+            stamp.refresh(now.at);
         }
         if self.phase == Phase::Open {
             self.phase_ends.refresh(now.at);

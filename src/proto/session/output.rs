@@ -3,13 +3,13 @@
 use std::io::IoSlice;
 
 use super::buffers::Buffers;
+use super::deadline::Deadline;
 use super::{Env, Fact, Session, token};
 use crate::close::{Cause, Phase};
 use crate::config::{Overflow, WireKind};
 use crate::error::SendError;
 use crate::proto::message::{Encoded, Message, SharedMessage};
 use crate::proto::outbox::{Outbox, Parting};
-use crate::proto::policy::Timing;
 use crate::proto::time::{Micros, Moment, Stamp};
 #[cfg(feature = "websocket")]
 use crate::proto::websocket::{Opcode, encode, encode_header, fragments};
@@ -114,7 +114,7 @@ impl Session {
         let data = held.tx.data_len();
         let written = held.tx.commit(count, &mut env.pool);
         let is_message = held.tx.data_len() < data;
-        held.progress = Stamp::new(now.fair());
+        held.progress = Stamp::new(now.at);
         env.stats.bytes_out += count as u64;
         let was_asked = self.heartbeat.is_asked();
         if written.ping {
@@ -307,9 +307,14 @@ impl Session {
     }
 
     /// Returns when output will have made no progress for too long.
-    pub(super) fn write_ends(&self, timing: &Timing, now: Moment) -> Option<Micros> {
+    pub(super) fn write_ends(&self, env: &Env, now: Moment) -> Option<Micros> {
+        self.write_deadline(env).map(|end| end.judged(env, now))
+    }
+
+    pub(super) fn write_deadline(&self, env: &Env) -> Option<Deadline> {
         let held = self.buffers.as_ref().filter(|held| !held.tx.is_empty())?;
-        Some(now.at + held.progress.plus(timing.write?).left(now.fair()))
+        let span = env.policy(self.policy).timing.write?;
+        Some(Deadline::after(span, held.progress))
     }
 
     /// Returns the borrowed buffers, borrowing them first if need be.
@@ -462,7 +467,7 @@ impl Session {
     fn stamped(&mut self, env: &mut Env, now: Moment) -> &mut Buffers {
         let held = self.held(env);
         if held.tx.is_empty() {
-            held.progress = Stamp::new(now.fair());
+            held.progress = Stamp::new(now.at);
         }
         held
     }

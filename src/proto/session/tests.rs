@@ -123,7 +123,12 @@ impl Bench {
     fn stall(&mut self, now: Moment) {
         assert_eq!(self.due(now), Due::Stalled);
         assert!(self.session.is_stalled(&self.env, now));
-        self.session.stall(now);
+        self.session.stall(&self.env, now);
+    }
+
+    /// Lets the loop be late for some seconds.
+    fn late(&mut self, from: u64, to: u64) {
+        self.env.lateness.be_late(secs(from).at, secs(to).at);
     }
 
     /// Writes all output and returns it.
@@ -321,12 +326,69 @@ fn f11_bytes_do_not_extend_the_handshake_timeout() {
 #[test]
 fn the_handshake_timeout_is_forgiven_for_our_lateness() {
     let mut bench = Bench::accepted(Wire::WebSocket, |_, _| {});
-    let late = |at, late| Moment {
-        late: Micros::from_secs(late),
-        ..secs(at)
+    bench.late(1, 3);
+    bench.late(3, 4);
+    assert_eq!(bench.due(secs(5)), wait(7));
+    assert_eq!(bench.due(secs(7)), Due::Changed);
+    assert_eq!(bench.evidence(secs(7)).forgiveness, Micros::from_secs(2));
+}
+
+#[test]
+fn a_deadline_is_put_off_by_its_own_length_at_most() {
+    for (cause, begin) in [
+        (Cause::ConnectTimeout, Bench::dialed(Wire::WebSocket)),
+        (
+            Cause::HandshakeTimeout,
+            Bench::accepted(Wire::WebSocket, |_, _| {}),
+        ),
+    ] {
+        let mut bench = begin;
+        // At its time, after 5 s, the loop was late.
+        bench.late(1, 61);
+        assert_eq!(bench.due(secs(61)), wait(66));
+        assert_eq!(bench.due(ms(65_999)), wait(66));
+        assert_eq!(bench.due(secs(66)), Due::Changed);
+        assert_eq!(bench.session.cause(), Some(cause));
+    }
+}
+
+#[test]
+fn the_close_timeout_is_forgiven_since_the_last_byte() {
+    let mut bench = Bench::new(Wire::WebSocket);
+    bench.close(secs(1), Cause::LocalClose);
+    bench.late(1, 2);
+    bench.flush(secs(2));
+    // Half a second after the last byte was accepted: 5 becomes 5.5, and not 6.
+    bench.env.lateness.be_late(ms(3_000).at, ms(3_500).at);
+    assert_eq!(bench.due(secs(5)), Due::Wait(ms(5_500).at));
+    assert_eq!(bench.due(ms(5_500)), Due::Changed);
+    assert_eq!(bench.session.cause(), Some(Cause::CloseTimeout));
+}
+
+#[test]
+fn the_total_of_a_message_is_forgiven_once_and_its_rate_in_full() {
+    let slow = |floor| {
+        let mut bench = Bench::with(Wire::Binary, |heartbeat, limits| {
+            heartbeat.timeout = None;
+            heartbeat.interval = None;
+            limits.slow_floor = floor;
+            limits.slow_grace = Duration::from_secs(10);
+            limits.message_timeout = Some(Duration::from_secs(30));
+        });
+        bench.feed(secs(1), &[0, 0, 1, 0, 0, 1, 2, 3]);
+        for second in 2..6 {
+            bench.late(second, second + 1);
+        }
+        bench
     };
-    assert_eq!(bench.due(late(5, 2)), wait(7));
-    assert_eq!(bench.due(late(7, 2)), Due::Changed);
+    let mut bench = slow(0);
+    assert_eq!(bench.due(secs(31)), wait(32));
+    assert_eq!(bench.due(secs(32)), Due::Changed);
+    assert_eq!(bench.session.cause(), Some(Cause::SlowPeer));
+    let mut bench = slow(1_024);
+    assert_eq!(bench.due(secs(11)), wait(15));
+    assert_eq!(bench.due(secs(15)), Due::Changed);
+    assert_eq!(bench.session.cause(), Some(Cause::SlowPeer));
 }
 
 #[test]
@@ -588,10 +650,10 @@ fn the_evidence_tells_what_was_known_at_the_verdict() {
     let ping = bench.ping(secs(10));
     bench.feed(secs(11), &masked(Opcode::Pong, &ping[2..]));
     let late = |at| Moment {
-        late: Micros::from_secs(4),
         delay: Micros::from_millis(7),
         ..secs(at)
     };
+    bench.late(12, 16);
     bench.ping(late(20));
     bench.ping(late(30));
     assert_eq!(bench.due(late(40)), Due::Silent);
@@ -792,12 +854,11 @@ fn progress_of_output_extends_the_write_timeout() {
 fn the_write_timeout_is_forgiven_for_our_lateness() {
     let mut bench = Bench::with(Wire::Raw, |heartbeat, _| heartbeat.timeout = None);
     bench.send(secs(0), Message::binary(b"x")).unwrap();
-    let late = |at| Moment {
-        late: Micros::from_secs(5),
-        ..secs(at)
-    };
-    assert_eq!(bench.due(late(10)), wait(15));
-    assert_eq!(bench.due(late(15)), Due::Stalled);
+    bench.late(1, 6);
+    bench.late(7, 9);
+    assert_eq!(bench.due(secs(10)), wait(15));
+    bench.stall(secs(15));
+    assert_eq!(bench.evidence(secs(15)).forgiveness, Micros::from_secs(5));
 }
 
 #[test]
@@ -1419,13 +1480,10 @@ fn credit_for_a_pause_is_soon_forgotten() {
 #[test]
 fn pings_that_came_while_our_process_was_stopped_are_no_flood() {
     let mut bench = Bench::new(Wire::Binary);
-    // Six seconds, and the first read comes in a later turn than the one that saw the stop.
-    let resumed = Moment {
-        at: Micros::from_secs(10),
-        late: Micros::from_secs(6),
-        delay: Micros::ZERO,
-        stalled: false,
-    };
+    // Six seconds in two pieces, and the first read comes in a later turn than the one that saw the stop.
+    bench.late(1, 4);
+    bench.late(5, 8);
+    let resumed = secs(10);
     bench.feed(resumed, &[1; 400]);
     bench.feed(resumed, &[1; 500]);
     assert_eq!(bench.session.phase(), Phase::Open);
@@ -1687,12 +1745,9 @@ fn app_idle_counts_messages_either_way_and_nothing_else() {
     bench.send(secs(118), Message::text("hi")).unwrap();
     bench.flush(secs(118));
     bench.feed(secs(119), b"\n");
-    let late = Moment {
-        late: Micros::from_secs(50),
-        ..secs(179)
-    };
+    bench.late(120, 170);
     assert_eq!(
-        bench.due(late),
+        bench.due(secs(179)),
         Due::Changed,
         "our lateness does not extend it"
     );
@@ -1840,7 +1895,7 @@ fn an_idle_session_takes_112_bytes() {
         facts,
     });
     let sum: usize = fields.iter().map(|(_, size)| size).sum();
-    assert_eq!((sum, size_of::<Session>()), (112, 112), "{fields:?}");
+    assert_eq!((sum, size_of::<Session>()), (108, 112), "{fields:?}");
     assert!(session.buffers.is_none() && session.rare.is_none());
 }
 
@@ -2078,13 +2133,14 @@ const LEAPS: [u64; 13] = [1, 6, 12, 18, 24, 25, 26, 31, 37, 43, 49, 50, 120];
 /// it, and lets the session know.
 fn leap(bench: &mut Bench, before: Moment, days: u64, is_late: bool) -> Moment {
     let span = Micros::from_secs(days * 24 * 60 * 60);
-    let late = if is_late { span } else { Micros::ZERO };
     let now = Moment {
         at: before.at + span,
-        late: before.late + late,
         delay: Micros::ZERO,
         stalled: is_late,
     };
+    if is_late {
+        bench.env.lateness.be_late(before.at, now.at);
+    }
     assert!(span >= Session::LEAP);
     bench.session.handle_leap(before, now);
     now

@@ -9,9 +9,10 @@ use heartwheel::close::{Cause, Phase};
 use heartwheel::config::{HeartbeatConfig, LimitsConfig, Proof};
 use heartwheel::proto::time::{Micros, Moment};
 
-/// Fair times, if not said otherwise.
 #[derive(Debug)]
 pub(super) struct Law {
+    /// When the loop was late.
+    stops: Vec<(Micros, Micros)>,
     pub(super) phase: Phase,
     phase_since: Micros,
     proof: Micros,
@@ -22,7 +23,7 @@ pub(super) struct Law {
     first_ping_written: Option<Micros>,
     /// The peer was found slow, and given more time, since the last proof.
     is_spared: bool,
-    /// Real time of the last message either way.
+    /// When the last message came or went.
     message: Micros,
     /// When no message can have been unfinished, the last time.
     whole: Micros,
@@ -30,7 +31,7 @@ pub(super) struct Law {
     /// When output was last accepted.
     flushed: Micros,
     cause: Option<Cause>,
-    /// Real time since when the grid is the present one, and pings due by then.
+    /// Since when the grid is the present one, and pings due by then.
     grid_since: Micros,
     grid_pings: u64,
 }
@@ -38,21 +39,43 @@ pub(super) struct Law {
 impl Law {
     pub(super) fn new(phase: Phase, now: Moment) -> Self {
         Self {
+            stops: Vec::new(),
             phase,
-            phase_since: fair(now),
-            proof: fair(now),
+            phase_since: now.at,
+            proof: now.at,
             renewed: None,
             resumed: None,
             first_ping_written: None,
             is_spared: false,
             message: now.at,
-            whole: fair(now),
-            progress: fair(now),
-            flushed: fair(now),
+            whole: now.at,
+            progress: now.at,
+            flushed: now.at,
             cause: None,
             grid_since: now.at,
             grid_pings: 0,
         }
+    }
+
+    /// The loop was late from then to then, which peers are forgiven for.
+    pub(super) fn note_stop(&mut self, from: Micros, to: Micros) {
+        if from < to {
+            self.stops.push((from, to));
+        }
+    }
+
+    /// Says whether a deadline is over that was armed at `since`: later by the longest stop since then, at
+    /// most by `most`, and counted from the end of a stop that it fell into.
+    fn is_over(&self, since: Micros, span: Micros, most: Micros, now: Moment) -> bool {
+        let deadline = since + span;
+        let longest = self.stops.iter().map(|&(from, to)| to - from.max(since));
+        let around = |&&(from, to): &&(Micros, Micros)| from <= deadline && deadline < to;
+        let from = self
+            .stops
+            .iter()
+            .find(around)
+            .map_or(deadline, |stop| stop.1);
+        now.at >= from + longest.max().unwrap_or_default().min(most)
     }
 
     /// Phases go forward only, and the first cause stays but for a goodbye that was not completed.
@@ -65,11 +88,11 @@ impl Law {
         );
         if phase != self.phase {
             self.phase = phase;
-            self.phase_since = fair(now);
+            self.phase_since = now.at;
             if phase == Phase::Open {
                 self.note_proof(now);
                 self.message = now.at;
-                self.whole = fair(now);
+                self.whole = now.at;
                 self.grid_since = now.at;
             }
         }
@@ -97,7 +120,7 @@ impl Law {
 
     pub(super) fn note_message_in(&mut self, times: &HeartbeatConfig, now: Moment) {
         self.message = now.at;
-        self.whole = fair(now);
+        self.whole = now.at;
         if times.proof == Proof::Message {
             self.note_proof(now);
         }
@@ -112,7 +135,7 @@ impl Law {
     }
 
     pub(super) fn note_ping_written(&mut self, now: Moment) {
-        let written = fair(now);
+        let written = now.at;
         if self.first_ping_written.is_none() {
             self.first_ping_written = Some(written);
             // In the kernel's queue it may be given more time anew.
@@ -122,8 +145,8 @@ impl Law {
 
     /// Output was accepted; that of a message puts `app_idle` off.
     pub(super) fn note_written(&mut self, is_message: bool, now: Moment) {
-        self.progress = fair(now);
-        self.flushed = fair(now);
+        self.progress = now.at;
+        self.flushed = now.at;
         if is_message {
             self.message = now.at;
         }
@@ -131,16 +154,16 @@ impl Law {
 
     /// Output began to wait.
     pub(super) fn note_progress(&mut self, now: Moment) {
-        self.progress = fair(now);
+        self.progress = now.at;
     }
 
     pub(super) fn note_resumed(&mut self, now: Moment) {
-        self.resumed = Some(fair(now));
-        self.whole = fair(now);
+        self.resumed = Some(now.at);
+        self.whole = now.at;
     }
 
     pub(super) fn note_policy(&mut self, now: Moment, pings_due: u64) {
-        self.renewed = Some(fair(now));
+        self.renewed = Some(now.at);
         self.first_ping_written = None;
         self.is_spared = false;
         self.grid_since = now.at;
@@ -148,7 +171,7 @@ impl Law {
     }
 
     fn note_proof(&mut self, now: Moment) {
-        self.proof = fair(now);
+        self.proof = now.at;
         self.renewed = None;
         self.resumed = None;
         self.first_ping_written = None;
@@ -184,19 +207,19 @@ impl Law {
         is_paused: bool,
         now: Moment,
     ) {
-        let fair_now = fair(now);
         let timeout = Micros::from(times.timeout.expect("a verdict needs a timeout"));
         let since = self.proof.max(self.renewed.unwrap_or(Micros::ZERO));
+        let most = timeout - times.interval.map(Micros::from).unwrap_or_default();
         assert!(
-            fair_now >= since + timeout,
+            self.is_over(since, timeout, most, now),
             "{cause} {:?} after the proof",
-            fair_now - since
+            now.at - since
         );
         if self.is_spared && times.proof != Proof::Message {
             let timeout = times.timeout.unwrap_or_default();
             let more = Micros::from(times.write_timeout.unwrap_or(timeout).min(timeout));
             assert!(
-                fair_now >= since + Micros::from(timeout) + more,
+                self.is_over(since, Micros::from(timeout) + more, most, now),
                 "spared in vain"
             );
         }
@@ -210,7 +233,7 @@ impl Law {
         let answer = timeout - interval;
         if let Some(resumed) = self.resumed.filter(|_| must_read) {
             assert!(
-                fair_now >= resumed + answer,
+                self.is_over(resumed, answer, answer, now),
                 "{cause} soon after reading again"
             );
         }
@@ -225,9 +248,9 @@ impl Law {
         // A ping that only the wheel and the slack made late counts from its due time.
         let early = Micros::from(TICK + slack(times) * 2 + Duration::from_millis(1));
         assert!(
-            fair_now + early >= written + answer,
+            self.is_over(written - early, answer, answer, now),
             "{cause} {:?} after the ping",
-            fair_now - written
+            now.at - written
         );
     }
 
@@ -240,9 +263,9 @@ impl Law {
         (age, was_paused): (Micros, bool),
         now: Moment,
     ) {
-        let fair_now = fair(now);
         let is_due = |since: Micros, span: Option<Duration>| {
-            fair_now >= since + Micros::from(span.expect("the deadline is on"))
+            let span = Micros::from(span.expect("the deadline is on"));
+            self.is_over(since, span, span, now)
         };
         let phase_over = |span| is_due(self.phase_since, Some(span));
         let is_due = match cause {
@@ -273,7 +296,10 @@ impl Law {
     /// A goodbye is given up. Where nobody is blamed, what is queued leaves first while it makes progress,
     /// and the close timeout runs from the last byte.
     pub(super) fn check_close(&self, times: &HeartbeatConfig, has_output: bool, now: Moment) {
-        let is_over = |since: Micros, span: Duration| fair(now) >= since + Micros::from(span);
+        let is_over = |since: Micros, span: Duration| {
+            let span = Micros::from(span);
+            self.is_over(since, span, span, now)
+        };
         let is_blamed = !matches!(
             self.cause,
             Some(
@@ -310,11 +336,6 @@ fn slack(times: &HeartbeatConfig) -> Duration {
         hundredth.min(Duration::from_millis(50))
     });
     slack + Duration::from_millis(1)
-}
-
-/// The time less our own lateness.
-fn fair(now: Moment) -> Micros {
-    now.at - now.late
 }
 
 fn rank(phase: Phase) -> u8 {

@@ -3,7 +3,7 @@
 use heartwheel::close::{Cause, Evidence, Phase};
 use heartwheel::proto::time::Micros;
 
-use super::lateness::When;
+use super::lateness::{Deadline, Intervals, When};
 use super::pings::ROUNDING;
 use super::silence::Truth;
 use super::watch::{Between, Watch};
@@ -39,7 +39,7 @@ impl Watch {
         self.last_message = Between::exactly(now);
         self.passed = self.passed.max(now.at);
         self.prove(now);
-        self.proof.low = self.before(now);
+        self.proof = Between::in_turn(now);
         // What came with the head is decoded once the application knows of the connection.
         self.is_undecoded |= self.last_in.is_some();
     }
@@ -74,14 +74,15 @@ impl Watch {
                 let Some(write) = self.rules.write else {
                     self.fail(now, "stalled though W is off")
                 };
-                let end = self.progress.low.fair + write;
+                let end = self.earliest(now, self.progress, write);
                 // Behind a write that failed there may still be input, and the reset only behind that.
                 let is_stuck = self.is_blocked || self.failure.is_some();
                 self.demand(now, is_stuck, || "stalled though output flows".into());
-                self.demand(now, now.fair >= end, || "stalled before W".into());
+                self.demand(now, now.at >= end, || "stalled before W".into());
             }
             Cause::SlowPeer => {
-                let is_slow = self.slow_ends().is_some_and(|(low, _)| now.fair >= low);
+                let slow = self.slow_ends(&self.ours.borrow(), now.at);
+                let is_slow = slow.is_some_and(|(low, _)| now.at >= low);
                 self.demand(now, is_slow && !self.is_paused, || "not that slow".into());
             }
             Cause::AppIdle => {
@@ -149,9 +150,14 @@ impl Watch {
     }
 
     fn demand_phase(&self, now: When, phase: Phase, span: Micros) {
-        let end = self.since.low.fair + span;
+        let end = self.earliest(now, self.since, span);
         self.demand(now, self.phase == phase, || format!("in {:?}", self.phase));
-        self.demand(now, now.fair >= end, || "before its time".into());
+        self.demand(now, now.at >= end, || "before its time".into());
+    }
+
+    /// Returns when at the earliest something is late that was to happen so long after another.
+    fn earliest(&self, now: When, armed: Between, span: Micros) -> Micros {
+        Deadline::after(armed.times(), span).earliest(&self.ours.borrow(), now.at)
     }
 
     /// Returns for how long it was held.
@@ -208,33 +214,38 @@ impl Watch {
         if is_over || !is_patient(cause) {
             return;
         }
+        let is_over = |armed, span| now.at >= self.earliest(now, armed, span);
         let stalls = self
             .rules
             .write
-            .is_some_and(|write| now.fair >= self.progress.low.fair + write);
-        let total = now.fair >= self.since.low.fair + self.rules.close_total;
-        let sent =
-            evidence.bytes_dropped == 0 && now.fair >= self.progress.low.fair + self.rules.close;
+            .is_some_and(|write| is_over(self.progress, write));
+        let total = is_over(self.since, self.rules.close_total);
+        let sent = evidence.bytes_dropped == 0 && is_over(self.progress, self.rules.close);
         self.demand(now, stalls || total || sent, || {
             format!("{cause} cuts output that makes progress")
         });
     }
 
-    /// Returns the fair time by when a goodbye is over, whatever the peer does.
-    pub(super) fn goodbye_ends(&self) -> Micros {
-        let since = self.since.high.fair;
+    /// Returns by when a goodbye is over, whatever the peer does.
+    pub(super) fn goodbye_ends(&self, ours: &Intervals, now: Micros) -> Micros {
+        let after = |armed: Between, span| Deadline::after(armed.times(), span).latest(ours, now);
+        let total = after(self.since, self.rules.close_total);
         let Some((cause, _)) = self.cause else {
-            return since + self.rules.close_total;
+            return total;
         };
         if !is_patient(cause) {
-            return since + self.rules.close;
+            return after(self.since, self.rules.close);
         }
-        let total = since + self.rules.close_total;
-        let moved = self.progress.high.fair;
         match self.rules.write {
-            Some(write) if self.is_blocked => total.min(since.max(moved + write)),
+            Some(write) if self.is_blocked => {
+                total.min(after(self.progress, write).max(self.since.high.at))
+            }
             None if self.is_blocked => total,
-            Some(_) | None => total.min(since.max(moved) + self.rules.close),
+            Some(_) | None => {
+                let is_later = self.progress.high.at > self.since.high.at;
+                let sent = if is_later { self.progress } else { self.since };
+                total.min(after(sent, self.rules.close))
+            }
         }
     }
 
@@ -244,12 +255,13 @@ impl Watch {
         match (first, last) {
             (first, last) if first == last => true,
             (Cause::LocalClose | Cause::PeerClosed, Cause::CloseTimeout) => {
-                let close = now.fair >= self.since.low.fair + self.rules.close;
-                let total = now.fair >= self.since.low.fair + self.rules.close_total;
+                // It counts from the last byte, which may have left in the same turn or later.
+                let close = now.at >= self.since.low.at + self.rules.close;
+                let total = now.at >= self.earliest(now, self.since, self.rules.close_total);
                 let stalls = self
                     .rules
                     .write
-                    .is_some_and(|write| now.fair >= self.progress.low.fair + write);
+                    .is_some_and(|write| now.at >= self.earliest(now, self.progress, write));
                 close || total || (stalls && self.is_blocked)
             }
             (Cause::WriteStalled, Cause::PathDead) => true,
@@ -356,16 +368,19 @@ impl Watch {
         };
         let is_true = self.is_undecoded || proofs.iter().any(is_near);
         self.demand(now, is_true, || format!("last proof {told:?}"));
-        let (low, high) = (
-            when.late() - known.high.late(),
-            when.late() - before.low.late(),
-        );
-        let threshold = self.rules.tick.max(Micros::from_millis(10));
-        let held = threshold + self.longest_turn + ROUNDING + ROUNDING;
         let told = evidence.forgiveness;
+        let held = self.longest_turn + ROUNDING + ROUNDING;
+        let is_silence = self.expected == Some(evidence.cause);
+        let (low, high) = match self.forgiven.filter(|_| is_silence) {
+            Some(forgiven) => forgiven,
+            None => (
+                Micros::ZERO,
+                self.ours.borrow().total(self.began.at, now.at),
+            ),
+        };
         let is_true = told <= high + held && told + held >= low;
         self.demand(now, is_true || self.is_undecoded, || {
-            format!("forgiveness {told:?}, and not {low:?}")
+            format!("forgiveness {told:?}, and not {low:?} to {high:?}")
         });
     }
 }

@@ -1,21 +1,20 @@
-//! How late a loop is, as DESIGN words it: "for each turn, how much later than it should the wait ended
-//! or the reading began, plus time spent inside the turn, where that exceeds max(tick, 10 ms)".
+//! How late a loop is, and what peers are forgiven for that, as DESIGN words it: "an interval of lateness
+//! runs from when the wait should have ended (or the turn began) plus max(tick, 10 ms), to the turn's end,
+//! or to now within a turn"; a deadline is judged later by "the longest single one, never the sum".
+
+use std::cell::RefCell;
+use std::rc::Rc;
 
 use heartwheel::proto::time::Micros;
 
-/// A moment on a process's own clock, and in the time that peers are held to: the same, less all that
-/// its loop had been late by then.
+/// A moment on a process's own clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct When {
     pub(crate) at: Micros,
-    pub(crate) fair: Micros,
-}
-
-impl When {
+    /// When its turn began: what happened in the same turn happened no sooner.
+    pub(crate) began: Micros,
     /// How late the loop had been in all.
-    pub(crate) fn late(self) -> Micros {
-        self.at - self.fair
-    }
+    pub(crate) late: Micros,
 }
 
 /// When a turn looked at what had come due.
@@ -28,6 +27,84 @@ pub(crate) struct Look {
     pub(crate) is_whole: bool,
 }
 
+/// All intervals of lateness of one loop, in their order.
+#[derive(Debug)]
+pub(crate) struct Intervals {
+    over: Vec<(Micros, Micros)>,
+    /// Since when the present turn is late, if it is that late already.
+    since: Micros,
+}
+
+impl Intervals {
+    /// The intervals from the latest to the earliest, up to `now`.
+    fn backwards(&self, now: Micros) -> impl Iterator<Item = (Micros, Micros)> {
+        let present = (self.since < now).then_some((self.since, now));
+        present.into_iter().chain(self.over.iter().rev().copied())
+    }
+
+    /// How long each was, of what lies after `since`.
+    fn lengths(&self, since: Micros, now: Micros) -> impl Iterator<Item = Micros> {
+        self.backwards(now)
+            .take_while(move |&(_, end)| end > since)
+            .map(move |(start, end)| end - start.max(since))
+    }
+
+    /// "Intervals are cut at a. L is the longest single one."
+    fn longest(&self, armed: Micros, now: Micros) -> Micros {
+        self.lengths(armed, now).max().unwrap_or(Micros::ZERO)
+    }
+
+    /// How late the loop was in all since then.
+    pub(crate) fn total(&self, since: Micros, now: Micros) -> Micros {
+        self.lengths(since, now)
+            .fold(Micros::ZERO, |sum, len| sum + len)
+    }
+
+    /// "D is judged at D + L; where D falls inside an interval, at that interval's end + L."
+    fn judged(&self, deadline: Micros, armed: Micros, most: Micros, now: Micros) -> Micros {
+        let around = self
+            .backwards(now)
+            .take_while(|&(_, end)| end > deadline)
+            .find(|&(start, _)| start <= deadline);
+        let counts_from = around.map_or(deadline, |(_, end)| end);
+        counts_from + self.longest(armed, now).min(most)
+    }
+}
+
+/// A deadline that blames the peer: when it is over, and when it was armed, each between two times.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deadline {
+    pub(crate) over: (Micros, Micros),
+    pub(crate) armed: (Micros, Micros),
+    /// The most that it is put off by.
+    pub(crate) most: Micros,
+}
+
+impl Deadline {
+    /// A span after something that happened between two times: "its own length" is the most.
+    pub(crate) fn after(armed: (Micros, Micros), span: Micros) -> Self {
+        Self {
+            over: (armed.0 + span, armed.1 + span),
+            armed,
+            most: span,
+        }
+    }
+
+    /// Returns from when on the peer may be blamed, at the earliest.
+    pub(crate) fn earliest(&self, ours: &Intervals, now: Micros) -> Micros {
+        ours.judged(self.over.0, self.armed.1, self.most, now)
+    }
+
+    /// Returns the same at the latest.
+    pub(crate) fn latest(&self, ours: &Intervals, now: Micros) -> Micros {
+        if now < self.over.1 {
+            // How much later is not worth the search.
+            return self.over.1;
+        }
+        ours.judged(self.over.1, self.armed.0, self.most, now)
+    }
+}
+
 /// The count of one loop, kept from outside.
 #[derive(Clone, Debug)]
 pub(crate) struct Lateness {
@@ -36,6 +113,7 @@ pub(crate) struct Lateness {
     should_end: Micros,
     began: Micros,
     wait_late: Micros,
+    pub(crate) intervals: Rc<RefCell<Intervals>>,
 }
 
 impl Lateness {
@@ -46,26 +124,39 @@ impl Lateness {
             should_end: Micros::MAX,
             began: Micros::ZERO,
             wait_late: Micros::ZERO,
+            intervals: Rc::new(RefCell::new(Intervals {
+                over: Vec::new(),
+                since: Micros::MAX,
+            })),
         }
     }
 
     pub(crate) fn begin_turn(&mut self, clock: Micros) {
         self.began = clock;
         self.wait_late = clock - self.should_end;
+        self.intervals.borrow_mut().since = self.should_end.min(clock) + self.threshold();
     }
 
     pub(crate) fn end_turn(&mut self, clock: Micros, should_end: Micros) {
-        self.total = self.when(clock).late();
+        self.total = self.when(clock).late;
+        let mut intervals = self.intervals.borrow_mut();
+        if intervals.since < clock {
+            let since = intervals.since;
+            intervals.over.push((since, clock));
+        }
+        intervals.since = Micros::MAX;
+        drop(intervals);
         self.should_end = should_end.max(clock);
         self.began = clock;
         self.wait_late = Micros::ZERO;
     }
 
     pub(crate) fn when(&self, clock: Micros) -> When {
-        let delay = self.wait_late + (clock - self.began);
+        let since = self.intervals.borrow().since;
         When {
             at: clock,
-            fair: clock - (self.total + (delay - self.threshold())),
+            began: self.began,
+            late: self.total + (clock - since),
         }
     }
 

@@ -13,6 +13,7 @@ mod wakes;
 mod watch;
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use heartwheel::close::{Cause, Evidence};
 use heartwheel::proto::time::Micros;
@@ -100,7 +101,8 @@ impl World {
 
     /// Begins to watch an end.
     pub(crate) fn begin_watch(&mut self, sock: SockId, host: HostId, birth: Birth) {
-        let watch = Watch::new(birth, self.when(host), self.in_turn(host));
+        let ours = Rc::clone(&self.hosts[host].lateness.intervals);
+        let watch = Watch::new(birth, self.when(host), self.in_turn(host), ours);
         self.trace(|| format!("{} begins: {sock:?}", watch.about));
         let known = self.book.watches.insert(sock, (host, watch));
         assert!(known.is_none(), "{sock:?} begins twice");
@@ -159,9 +161,9 @@ impl World {
         }
     }
 
-    /// Notes the cause of an end, which must be true.
-    pub(crate) fn note_cause(&mut self, sock: SockId, host: HostId, cause: Cause) {
-        let now = self.when(host);
+    /// Notes the cause of an end, which must be true at the time `at` of the process's clock.
+    pub(crate) fn note_cause(&mut self, sock: SockId, host: HostId, at: Micros, cause: Cause) {
+        let now = self.hosts[host].lateness.when(at);
         let mut is_fresh = false;
         self.watch(sock, |watch| is_fresh = watch.begin_cause(now, cause));
         if is_fresh {

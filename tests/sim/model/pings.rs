@@ -132,11 +132,11 @@ impl Watch {
         }
     }
 
-    /// Returns the fair times from which a ping counts that is queued or written now: from then, or,
-    /// where rounding alone has made it late, from an interval after the last proof. After another
-    /// policy T counts from the ping, not T - I.
+    /// Returns the times from which a ping counts that is queued or written now: from then, or, where
+    /// rounding alone has made it late, from an interval after the last proof. After another policy T
+    /// counts from the ping, not T - I.
     fn counts_from(&self, from: When, to: When) -> (Micros, Micros) {
-        let (low, high) = (self.before(from).fair, to.fair);
+        let (low, high) = (from.began, to.at);
         let interval = self.rules.interval.unwrap_or(Micros::ZERO);
         if self.changed.is_some() {
             return (low + interval, high + interval);
@@ -150,7 +150,7 @@ impl Watch {
                 promised.min(written)
             }
         };
-        let proofs = [self.proof.low.fair, self.proof.high.fair];
+        let proofs = [self.proof.low.at, self.proof.high.at];
         let lows = proofs.map(|proof| count(low, proof, on_time + ROUNDING));
         let highs = proofs.map(|proof| count(high, proof, on_time - ROUNDING - ROUNDING));
         (lows[0].min(lows[1]), highs[0].max(highs[1]))

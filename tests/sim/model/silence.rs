@@ -1,12 +1,14 @@
 //! Silence: from when it may be judged, by when it must be, and what the verdict has to be.
 
+use std::rc::Rc;
+
 use heartwheel::close::{Cause, KernelFigures, Phase};
 use heartwheel::config::Proof;
 use heartwheel::proto::time::Micros;
 
-use super::lateness::When;
+use super::lateness::{Deadline, Intervals, When};
 use super::pings::ROUNDING;
-use super::watch::{Moves, Watch};
+use super::watch::{Between, Moves, Watch};
 
 /// What the kernel of the simulation knows of a socket, and the code may only guess from figures.
 #[derive(Clone, Copy, Debug)]
@@ -51,49 +53,69 @@ impl Watch {
         self.ask.and_then(|ask| ask.written).map(|(_, place)| place)
     }
 
-    /// Returns the fair times at which silence has lasted too long, at the earliest and the latest;
-    /// none while no verdict may fall.
-    fn silence_ends(&self) -> Option<(Micros, Micros)> {
+    /// Returns the deadlines that must all be over before silence has lasted too long; none while no
+    /// verdict may fall.
+    ///
+    /// "Silence is two deadlines, proof + T and written + (T - I), each with its own a", and a third one
+    /// where we did not read.
+    fn silence(&self) -> Option<Vec<Deadline>> {
         let rules = &self.rules;
         let timeout = rules.timeout?;
         let must_read = rules.proof != Proof::Bytes;
         if self.is_paused && must_read {
             return None;
         }
-        let mut low = self.proof.low.fair + timeout;
-        let mut high = self.proof.high.fair + timeout;
+        let mut deadlines = vec![Deadline::after(self.proof.times(), timeout)];
         if rules.interval.is_some() {
             let ask = self.ask?;
-            low = low.max(ask.counts.0 + rules.answer());
-            high = high.max(ask.counts.1 + rules.answer());
+            // After another policy T counts from the ping.
+            let later = rules.interval.filter(|_| self.changed.is_some());
+            let later = later.unwrap_or_default();
+            deadlines.push(Deadline {
+                over: (ask.counts.0 + rules.answer(), ask.counts.1 + rules.answer()),
+                armed: (ask.counts.0 - later, ask.counts.1 - later),
+                most: rules.answer(),
+            });
             if ask.is_spared {
-                low = low + rules.more();
-                high = high + rules.more();
+                for deadline in &mut deadlines {
+                    deadline.over.0 = deadline.over.0 + rules.more();
+                    deadline.over.1 = deadline.over.1 + rules.more();
+                }
             }
         } else if let Some(changed) = self.changed {
-            low = low.max(self.before(changed).fair + timeout);
-            high = high.max(changed.fair + timeout);
+            deadlines.push(Deadline::after((changed.began, changed.at), timeout));
         }
         if let Some(resumed) = self.resumed
             && must_read
         {
-            low = low.max(self.before(resumed).fair + rules.answer());
-            high = high.max(resumed.fair + rules.answer());
+            deadlines.push(Deadline::after((resumed.began, resumed.at), rules.answer()));
         }
-        Some((low, high))
+        for deadline in &mut deadlines {
+            deadline.most = rules.answer();
+        }
+        Some(deadlines)
     }
 
     /// Works out what a verdict of silence must be that is about to be spoken, and whether it may be.
     pub(crate) fn expect_verdict(&mut self, now: When, truth: &Truth) {
-        let Some((low, _)) = self.silence_ends() else {
+        let Some(silence) = self.silence() else {
             self.fail(now, "judged though no question is out")
         };
-        self.demand(now, now.fair >= low, || {
-            format!("judged early by {:?}", low - now.fair)
+        let ours = Rc::clone(&self.ours);
+        let ours = &*ours.borrow();
+        let early = silence.iter().map(|one| one.earliest(ours, now.at));
+        let low = early.max().unwrap_or_default();
+        self.demand(now, now.at >= low, || {
+            format!("judged early by {:?}", low - now.at)
         });
-        let is_looked_at = !self.is_paused || self.rules.proof == Proof::Bytes;
-        let is_unread = truth.unread > 0 && is_looked_at && now.fair < low + LONGEST_BACKLOG;
-        self.demand(now, !is_unread, || {
+        self.forgiven = Some(self.forgiven_at(now, ours, &silence));
+        // "Bytes that a budget left unread put a verdict off, for proof `message` and `pong` by at most
+        // T - I", and for `bytes` they are proof.
+        let is_patient = match self.rules.proof {
+            Proof::Bytes => true,
+            Proof::Message | Proof::Pong => !self.is_paused && now.at < low + self.rules.answer(),
+        };
+        self.demand(now, truth.unread == 0 || !is_patient, || {
             format!("judged with {} bytes unread", truth.unread)
         });
         self.slow = self.slowness(now, truth);
@@ -136,11 +158,11 @@ impl Watch {
         // After another policy a ping counts from an interval after it was queued or written.
         let later = self.rules.interval.filter(|_| self.changed.is_some());
         let [low, high] = [ask.counts.0, ask.counts.1].map(|at| at - later.unwrap_or_default());
-        let since = ask.written.map_or(high, |(when, _)| when.fair);
-        if acked + ROUNDING + ROUNDING < now.fair - since {
+        let since = ask.written.map_or(high, |(when, _)| when.at);
+        if acked + ROUNDING + ROUNDING < now.at - since {
             return Some(true);
         }
-        let longest = self.before(now).fair.max(now.fair) - low;
+        let longest = now.at - low;
         (acked > longest + self.rules.on_time()).then_some(false)
     }
 
@@ -170,24 +192,28 @@ impl Watch {
     /// Demands that whatever was over when the turn looked has had its consequences.
     pub(crate) fn check_overdue(&mut self, expired: When, is_unread: bool) {
         let held = self.rules.tick + ROUNDING + ROUNDING;
-        let ruled = self.ruled.fair;
-        let over = |end: Micros| expired.fair >= end.max(ruled) + held;
+        let ruled = self.ruled.at;
+        let over = |end: Micros| expired.at >= end.max(ruled) + held;
+        let ours = Rc::clone(&self.ours);
+        let ours = &*ours.borrow();
+        let after =
+            |armed: Between, span| Deadline::after(armed.times(), span).latest(ours, expired.at);
         match self.phase {
             Phase::Closed => return,
             Phase::Connecting => {
-                let end = self.since.high.fair + self.rules.connect;
+                let end = after(self.since, self.rules.connect);
                 self.demand(expired, !over(end), || "the dial takes too long".into());
                 return;
             }
             Phase::Handshaking => {
-                let end = self.since.high.fair + self.rules.handshake;
+                let end = after(self.since, self.rules.handshake);
                 self.demand(expired, !over(end), || {
                     "the handshake takes too long".into()
                 });
                 return;
             }
             Phase::Closing => {
-                let end = self.goodbye_ends();
+                let end = self.goodbye_ends(ours, expired.at);
                 self.demand(expired, !over(end), || "the goodbye takes too long".into());
                 return;
             }
@@ -196,15 +222,17 @@ impl Watch {
         if let Some(write) = self.rules.write
             && self.is_blocked
         {
-            let end = self.progress.high.fair + write;
+            let end = after(self.progress, write);
             self.demand(expired, !over(end), || {
                 "output stands still for longer than W".into()
             });
         }
-        self.check_limits(expired, held);
-        let Some((_, high)) = self.silence_ends() else {
+        self.check_limits(expired, held, ours);
+        let Some(silence) = self.silence() else {
             return;
         };
+        let late = silence.iter().map(|one| one.latest(ours, expired.at));
+        let high = late.max().unwrap_or_default();
         if !over(high) || self.ask.is_some_and(|ask| ask.is_doubtful) {
             return;
         }
@@ -214,17 +242,17 @@ impl Watch {
             return;
         }
         let is_backlog = is_unread || self.is_undecoded;
-        if is_backlog && !over(high + BACKLOG) {
+        if is_backlog && !over(high + self.rules.answer() + BACKLOG) {
             return;
         }
         self.fail(
             expired,
-            format!("a dead peer is still there, {:?} late", expired.fair - high),
+            format!("a dead peer is still there, {:?} late", expired.at - high),
         );
     }
 
     /// Limits of ours, in real time, and the peer's slowness.
-    fn check_limits(&self, expired: When, held: Micros) {
+    fn check_limits(&self, expired: When, held: Micros, ours: &Intervals) {
         if let (Some(idle), false) = (self.rules.app_idle, self.is_paused) {
             let end = (self.last_message.high.at + idle).max(self.ruled.at) + held;
             self.demand(expired, expired.at < end, || "idle for too long".into());
@@ -234,15 +262,16 @@ impl Watch {
             let end = (self.began.at + oldest).max(self.ruled.at) + held;
             self.demand(expired, expired.at < end, || "too old".into());
         }
-        if let (Some(end), false) = (self.slow_ends().map(|ends| ends.1), self.is_paused) {
-            let is_over = expired.fair >= end.max(self.ruled.fair) + held + ROUNDING;
+        let slow = self.slow_ends(ours, expired.at);
+        if let (Some((_, end)), false) = (slow, self.is_paused) {
+            let is_over = expired.at >= end.max(self.ruled.at) + held + ROUNDING;
             self.demand(expired, !is_over, || "a message comes too slowly".into());
         }
     }
 
-    /// Returns the fair times at which the unfinished message is too slow, at the earliest and the
-    /// latest.
-    pub(super) fn slow_ends(&self) -> Option<(Micros, Micros)> {
+    /// Returns the times at which the unfinished message is too slow, at the earliest and the latest. "What
+    /// counts a peer's rate is credited with the whole time in which we did not read."
+    pub(super) fn slow_ends(&self, ours: &Intervals, now: Micros) -> Option<(Micros, Micros)> {
         let unfinished = self.unfinished?;
         let (sure, most) = self.input.unfinished();
         let rules = &self.rules;
@@ -251,23 +280,38 @@ impl Watch {
             Some(Micros::from_millis(earned).max(rules.slow_grace))
         };
         // The rate counts from when the message was known to be long, the total from its beginning.
-        let end = |long: Option<Micros>, begun: Micros, bytes: u64| {
-            let by_rate = long.and_then(|long| Some(long + floor(bytes)?));
-            let by_total = rules.message.map(|total| begun + total);
-            by_rate.into_iter().chain(by_total).min()
+        let by_rate = |long: Option<(Micros, Micros)>, bytes: u64| {
+            let (counts, credit) = long?;
+            Some(counts + floor(bytes)? + ours.total(credit, now))
         };
-        let long = self.long;
+        let by_total = |end: fn(&Deadline, &Intervals, Micros) -> Micros| {
+            let total = rules.message?;
+            let deadline = Deadline::after(unfinished.times(), total);
+            Some(end(&deadline, ours, now))
+        };
+        let long = self.long.map(|long| long.times());
+        let low = by_rate(long, sure).into_iter();
+        let high = by_rate(long.map(|(low, high)| (high, low)), most).into_iter();
         Some((
-            end(
-                long.map(|long| self.before(long.low).fair),
-                self.before(unfinished.low).fair,
-                sure,
-            )?,
-            end(long.map(|long| long.high.fair), unfinished.high.fair, most)?,
+            low.chain(by_total(Deadline::earliest)).min()?,
+            high.chain(by_total(Deadline::latest)).min()?,
         ))
+    }
+
+    /// Returns how much later than the timeout the verdict falls for our lateness, at least and at most.
+    fn forgiven_at(&self, now: When, ours: &Intervals, silence: &[Deadline]) -> (Micros, Micros) {
+        let timeout = self.rules.timeout.unwrap_or_default();
+        let (first, last) = self.proof.times();
+        let early = silence.iter().map(|one| one.earliest(ours, now.at));
+        let late = silence.iter().map(|one| one.latest(ours, now.at));
+        let least = early.max().unwrap_or_default() - (last + timeout);
+        let most = late.max().unwrap_or_default() - (first + timeout);
+        (
+            least.min(ours.total(last, now.at)),
+            most.min(ours.total(first, now.at)),
+        )
     }
 }
 
-/// For how long bytes that nobody has read yet speak for a peer, and may at the most.
-const LONGEST_BACKLOG: Micros = Micros::from_secs(1);
-const BACKLOG: Micros = Micros::from_millis(1_100);
+/// What it may take beyond that until somebody comes to them.
+const BACKLOG: Micros = Micros::from_millis(100);

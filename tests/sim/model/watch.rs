@@ -3,13 +3,15 @@
 //! A [`Watch`] sees the bytes that cross that border and the calls that the application makes. It knows
 //! the promises (DESIGN sections 2, 3 and 6) and nothing of the code. It panics where one is broken.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 use heartwheel::close::{Cause, Phase};
 use heartwheel::config::Proof;
 use heartwheel::proto::time::Micros;
 
-use super::lateness::When;
+use super::lateness::{Intervals, When};
 use super::rules::Rules;
 use super::scanner::{Item, Scanner, Speech};
 use crate::process::codec::STRAY;
@@ -29,12 +31,25 @@ impl Between {
             high: when,
         }
     }
+
+    /// Some time in the turn up to then.
+    pub(super) fn in_turn(when: When) -> Self {
+        Self {
+            low: Watch::before(when),
+            high: when,
+        }
+    }
+
+    /// Returns the two on the clock.
+    pub(super) fn times(self) -> (Micros, Micros) {
+        (self.low.at, self.high.at)
+    }
 }
 
 /// The first ping since the last proof, or since the policy changed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ask {
-    /// Fair times from which it counts, at the earliest and at the latest.
+    /// Times from which it counts, at the earliest and at the latest.
     pub(super) counts: (Micros, Micros),
     /// It has left for the kernel; ends there in the stream.
     pub(super) written: Option<(When, u64)>,
@@ -166,6 +181,10 @@ pub(crate) struct Watch {
     pub(super) cause: Option<(Cause, When)>,
     pub(crate) opens: u32,
     pub(crate) closes: u32,
+    /// How late the loop of its process was.
+    pub(super) ours: Rc<RefCell<Intervals>>,
+    /// What a verdict of silence has been put off by for that, at least and at most.
+    pub(super) forgiven: Option<(Micros, Micros)>,
     found: Vec<Item>,
 }
 
@@ -181,7 +200,12 @@ pub(crate) struct Birth {
 }
 
 impl Watch {
-    pub(crate) fn new(birth: Birth, now: When, in_turn: Micros) -> Self {
+    pub(crate) fn new(
+        birth: Birth,
+        now: When,
+        in_turn: Micros,
+        ours: Rc<RefCell<Intervals>>,
+    ) -> Self {
         let opened = (birth.phase == Phase::Open).then_some(now);
         let mut watch = Self {
             about: birth.about,
@@ -249,12 +273,14 @@ impl Watch {
             cause: None,
             opens: 0,
             closes: 0,
+            ours,
+            forgiven: None,
             found: Vec::new(),
         };
         // The beginning counts as proof; its stamp may be as old as the turn.
-        watch.proof.low = watch.before(now);
-        watch.since.low = watch.before(now);
-        watch.pinged = [watch.before(now).at; 2];
+        watch.proof = Between::in_turn(now);
+        watch.since = Between::in_turn(now);
+        watch.pinged = [now.at - watch.longest_turn; 2];
         watch
     }
 
@@ -346,7 +372,7 @@ impl Watch {
         let Some(last) = self.last_in.filter(|last| now.at - last.at > BURST) else {
             return;
         };
-        let is_ours = self.resumed.is_some() || now.late() - last.late() > BURST;
+        let is_ours = self.resumed.is_some() || now.late - last.late > BURST;
         self.burst = (!is_ours).then_some(0);
     }
 
@@ -477,10 +503,7 @@ impl Watch {
         self.last_out = Some(now);
         self.place += bytes.len() as u64;
         self.is_blocked = false;
-        self.progress = Between {
-            low: self.before(now),
-            high: now,
-        };
+        self.progress = Between::in_turn(now);
         if let Some(ask) = &mut self.ask
             && ask.written.is_none()
         {
@@ -490,10 +513,7 @@ impl Watch {
         self.output.scan(bytes, &mut found);
         let is_data = |item: &Item| matches!(item, Item::Fragment | Item::Message(_));
         if self.output.is_within_data() || found.iter().any(is_data) {
-            self.last_message = Between {
-                low: self.before(now),
-                high: now,
-            };
+            self.last_message = Between::in_turn(now);
         } else {
             // A head, or what an application sends in the shape of a heartbeat, counts as a message.
             let is_perhaps = |item: &Item| match item {
@@ -516,10 +536,7 @@ impl Watch {
     /// Notes that the kernel took less than it was offered.
     pub(crate) fn handle_blocked(&mut self, now: When) {
         if !self.is_blocked && self.last_out.is_none_or(|out| out != now) {
-            self.progress = Between {
-                low: self.before(now),
-                high: now,
-            };
+            self.progress = Between::in_turn(now);
         }
         self.is_blocked = true;
     }
@@ -531,18 +548,14 @@ impl Watch {
 
     /// Notes that the application sent something that is no message to its peer.
     pub(crate) fn handle_stray_sent(&mut self, now: When) {
-        self.last_message = Between {
-            low: self.before(now),
-            high: now,
-        };
+        self.last_message = Between::in_turn(now);
     }
 
-    /// Returns the earliest moment that a stamp of the same turn may bear. What a turn takes beyond a
-    /// few milliseconds counts as late, and does not move fair time.
-    pub(crate) fn before(&self, now: When) -> When {
+    /// Returns the earliest moment that a stamp of the same turn may bear.
+    pub(crate) fn before(now: When) -> When {
         When {
-            at: now.at - self.longest_turn,
-            fair: now.fair - self.rules.tick.max(Micros::from_millis(10)),
+            at: now.began,
+            ..now
         }
     }
 }
@@ -563,12 +576,9 @@ impl Watch {
     pub(crate) fn handle_resume(&mut self, now: When) {
         if std::mem::take(&mut self.is_paused) {
             self.resumed = Some(now);
-            self.last_message = Between {
-                low: self.before(now),
-                high: now,
-            };
+            self.last_message = Between::in_turn(now);
             for began in [&mut self.unfinished, &mut self.long].into_iter().flatten() {
-                *began = Between::exactly(now);
+                *began = Between::in_turn(now);
             }
         }
     }
@@ -595,7 +605,7 @@ impl Watch {
         self.last_waiting = Some(now);
         if self.rules.proof == Proof::Bytes {
             self.prove(now);
-            self.proof.low = self.before(now);
+            self.proof = Between::in_turn(now);
         }
     }
 }

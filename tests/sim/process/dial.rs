@@ -7,7 +7,7 @@ use heartwheel::proto::time::Micros;
 use heartwheel::proto::websocket::handshake::request;
 
 use super::{Process, Target};
-use crate::model::{Redial, Speech};
+use crate::model::{Redial, Speech, Watch};
 use crate::world::Token;
 use crate::world::tcp::Failure;
 
@@ -82,7 +82,7 @@ impl Process {
 
     fn dial(&mut self, client: usize) {
         // A wait ends late, and a turn takes time; the rest is for sleeps of the machine.
-        let late = self.clock.delay(self.os.clocks().0) + self.last_delay + HELD;
+        let late = self.env.lateness().delay(self.os.clocks().0) + self.last_delay + HELD;
         let share = self.clients[client].model.handle_dial(self.now.at, late);
         self.os.world(|world| world.book.waits.extend(share));
         let target = self.program.targets[client].clone();
@@ -127,7 +127,7 @@ impl Process {
         let phase = conn.session.phase();
         self.os.watch(conn.sock, |watch, now| {
             // The code may have read its clock a moment ago.
-            watch.handle_phase(watch.before(now), now, phase)
+            watch.handle_phase(Watch::before(now), now, phase)
         });
         self.mark_dirty(key);
         if self.conns[key].session.phase() == Phase::Open {

@@ -151,9 +151,10 @@ impl Process {
     pub(crate) fn new(os: Os, program: Program) -> Self {
         let mut dice = os.fork_dice();
         let (now, slept) = os.clocks();
-        let clock = Clock::new(program.tick, slept);
-        let now = clock.moment(now);
+        let clock = Clock::new(slept);
         let mut env = Env::new(Box::new(dice.fork()));
+        env.set_tick(program.tick);
+        let now = env.lateness().moment(now);
         let policy = |env: &mut Env, terms: &Terms| intern(env, terms, program.tick);
         let ports = program
             .ports
@@ -201,7 +202,7 @@ impl Process {
 
     /// Runs until everything has ended after a drain.
     pub(crate) async fn run(mut self) {
-        self.now = self.clock.begin_turn(self.os.clocks().0);
+        self.now = self.env.lateness_mut().begin_turn(self.os.clocks().0);
         if !self.program.ports.is_empty() {
             self.os.listen();
         }
@@ -209,9 +210,9 @@ impl Process {
             self.schedule_dial(client, Micros::ZERO);
         }
         loop {
-            self.last_delay = self.clock.delay(self.now.at);
+            self.last_delay = self.env.lateness().delay(self.now.at);
             let until = self.next_wake(self.now.at);
-            self.now = self.clock.end_turn(self.now.at, until);
+            self.now = self.env.lateness_mut().end_turn(self.now.at, until);
             self.os.wait(until).await;
             self.turn().await;
             self.check();
@@ -318,7 +319,7 @@ impl Process {
         {
             let host = self.os.host;
             self.os
-                .world(|world| world.note_cause(conn.sock, host, cause));
+                .world(|world| world.note_cause(conn.sock, host, self.now.at, cause));
         }
     }
 
@@ -376,7 +377,7 @@ impl Process {
     }
 
     fn refresh_now(&mut self) {
-        self.set_now(self.clock.moment(self.os.clocks().0));
+        self.set_now(self.env.lateness().moment(self.os.clocks().0));
     }
 
     fn set_now(&mut self, now: Moment) {

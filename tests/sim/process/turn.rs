@@ -2,7 +2,7 @@
 
 use heartwheel::close::Phase;
 use heartwheel::proto::session::{Due, Session};
-use heartwheel::proto::time::{Micros, Moment};
+use heartwheel::proto::time::Micros;
 
 use super::Process;
 use crate::model::{Look, When};
@@ -12,7 +12,7 @@ use crate::world::{Hardship, Token};
 impl Process {
     pub(super) async fn turn(&mut self) {
         let (now, slept) = self.os.clocks();
-        let now = self.clock.begin_turn(now);
+        let now = self.env.lateness_mut().begin_turn(now);
         self.set_now(now);
         self.forget_refusals();
         let began = self.when();
@@ -221,8 +221,11 @@ impl Process {
 
     async fn handle_expiry(&mut self, key: usize) {
         let session = &self.conns[key].session;
-        if session.phase() == Phase::Connecting && session.is_overdue(&self.env, self.now) {
-            self.finish_connect(key).await;
+        if session.is_overdue(&self.env, self.now) {
+            match session.phase() {
+                Phase::Connecting => self.finish_connect(key).await,
+                _ => self.read_once_more(key).await,
+            }
         }
         for _ in 0..STEPS {
             let conn = &mut self.conns[key];
@@ -246,7 +249,7 @@ impl Process {
                         break;
                     }
                     if conn.session.is_stalled(&self.env, self.now) {
-                        conn.session.stall(self.now);
+                        conn.session.stall(&self.env, self.now);
                     }
                     self.mark_dirty(key);
                 }
@@ -266,11 +269,7 @@ impl Process {
     fn judge(&mut self, key: usize) -> bool {
         let now = self.now;
         let conn = &mut self.conns[key];
-        let patient = Moment {
-            late: now.late + LONGEST_BACKLOG,
-            ..now
-        };
-        if conn.flags.carried && !conn.session.is_silent(&self.env, patient) {
+        if conn.flags.carried && !conn.session.is_silent_behind_backlog(&self.env, now) {
             conn.flags.put_off = true;
             return false;
         }
@@ -316,7 +315,13 @@ impl Process {
         conn.flags.readable = true;
         self.read(key).await;
         self.refresh_now();
-        self.conns[key].flags.ending = ending;
+        let conn = &mut self.conns[key];
+        conn.flags.ending = ending;
+        if conn.flags.carried && self.os.peek(conn.sock) {
+            conn.session.handle_waiting_bytes(&self.env, self.now);
+            self.os
+                .watch(conn.sock, |watch, now| watch.handle_waiting(now));
+        }
     }
 
     async fn reap_doomed(&mut self, most: usize) -> usize {
@@ -357,4 +362,3 @@ const DEFERRED: u32 = 8;
 const OVERLOADED: Micros = Micros::from_millis(250);
 const EVENTS_SLICE: Micros = Micros::from_millis(4);
 const CARRIED_SLICE: Micros = Micros::from_millis(4);
-const LONGEST_BACKLOG: Micros = Micros::from_secs(1);

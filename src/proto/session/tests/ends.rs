@@ -112,7 +112,7 @@ fn drive(kind: WireKind, cause: Cause, is_queued: bool, peer: Peer) -> Outcome {
     for took in 0.. {
         let now = secs(START + took);
         if took > 0 && bench.due(now) == Due::Stalled {
-            bench.session.stall(now);
+            bench.session.stall(&bench.env, now);
         }
         let most = match peer {
             Peer::Reads => usize::MAX,

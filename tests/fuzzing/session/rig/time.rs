@@ -3,7 +3,7 @@
 use heartwheel::close::{Cause, Phase};
 use heartwheel::config::Proof;
 use heartwheel::proto::session::Due;
-use heartwheel::proto::time::{Micros, Moment};
+use heartwheel::proto::time::Micros;
 
 use super::super::law::TICK;
 use super::Rig;
@@ -35,16 +35,15 @@ impl Rig {
 
     /// Holds the loop up: afterwards the socket is read first, as in a turn.
     pub(in super::super) fn stall(&mut self, span: Micros) {
-        self.now = Moment {
-            at: self.now.at + span,
-            late: self.now.late + span,
-            delay: Micros::ZERO,
-            stalled: true,
-        };
+        let began = self.now.at;
+        self.env.lateness_mut().end_turn(began, began);
+        self.now = self.env.lateness_mut().begin_turn(began + span);
+        self.law.note_stop(began + LEAST_LATENESS, self.now.at);
         self.read();
         self.settle();
         self.pass_until(self.now.at);
-        self.now.stalled = false;
+        let ended = self.now.at;
+        self.now = self.env.lateness_mut().end_turn(ended, Micros::MAX);
     }
 
     /// The timer has fired, perhaps for what was due before.
@@ -74,7 +73,7 @@ impl Rig {
                 }
                 Due::Stalled => {
                     assert!(self.session.is_stalled(&self.env, self.now));
-                    self.session.stall(self.now);
+                    self.session.stall(&self.env, self.now);
                     self.check_due(phase, cause, was_paused, false);
                     self.note_output(had_output);
                 }
@@ -134,6 +133,9 @@ impl Rig {
 
 /// Firings of the timer that one passage of time follows.
 const FIRINGS: usize = 64;
+
+/// What is not counted as late.
+const LEAST_LATENESS: Micros = Micros::from_millis(10);
 
 /// Things one session may have due at once.
 const THINGS_DUE: usize = 6;

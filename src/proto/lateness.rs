@@ -1,0 +1,275 @@
+//! When the loop itself was late, and what its peers are forgiven for that.
+//!
+//! An *interval of lateness* runs from when a wait should have ended, or its turn began if that was
+//! sooner, plus the larger of the tick and 10 ms, to the end of the turn. A deadline that blames a peer is
+//! put off by the longest single interval since it was armed, never by their sum: a loop that is busy for
+//! good would forgive the dead without end. What peers sent meanwhile waits in their sockets, which are
+//! read before anybody is judged.
+
+use std::collections::VecDeque;
+
+use crate::proto::time::{Micros, Moment};
+
+/// The intervals of lateness of one loop.
+///
+/// Whoever drives a loop tells it when each turn [begins](Self::begin_turn) and [ends](Self::end_turn);
+/// it knows no clock. It takes at most 50 KiB for each loop, and nothing while the loop is never late.
+///
+/// ```
+/// use heartwheel::proto::lateness::Lateness;
+/// use heartwheel::proto::time::Micros;
+///
+/// let millis = Micros::from_millis;
+/// let mut lateness = Lateness::new(millis(10));
+/// // A turn of 50 ms, of which 10 ms are nobody's concern.
+/// lateness.begin_turn(millis(1_000));
+/// lateness.end_turn(millis(1_050), millis(2_000));
+/// assert_eq!(lateness.longest_since(millis(900), millis(1_500)), millis(40));
+///
+/// // A deadline at 1.2 s, armed at 0.9 s.
+/// let judged = lateness.judged(millis(1_200), millis(900), millis(300), millis(1_500));
+/// assert_eq!(judged, millis(1_240));
+/// ```
+#[derive(Debug)]
+pub struct Lateness {
+    threshold: Micros,
+    /// From when the present turn, or the wait before it, counts as late.
+    late_from: Micros,
+    /// Whether the present turn follows a stop of the whole process.
+    is_stalled: bool,
+    /// All intervals that are over, summed.
+    total: Micros,
+    /// Those longer than all later ones. Invariant: each ends later and is shorter than the one before it.
+    longest: VecDeque<Longest>,
+    /// The latest intervals, all of them, in their order.
+    recent: VecDeque<Interval>,
+    /// When the last one ended that is no longer among them.
+    forgotten: Micros,
+    health: Health,
+}
+
+/// An interval of lateness that is over.
+#[derive(Clone, Copy, Debug)]
+struct Interval {
+    start: Micros,
+    end: Micros,
+    /// How long all before it were, summed.
+    before: Micros,
+}
+
+/// One that none of the later ones is as long as.
+#[derive(Clone, Copy, Debug)]
+struct Longest {
+    end: Micros,
+    len: Micros,
+}
+
+impl Lateness {
+    /// Begins with a loop of this tick that was never late.
+    pub fn new(tick: Micros) -> Self {
+        Self {
+            threshold: tick.max(LEAST),
+            late_from: Micros::MAX,
+            is_stalled: false,
+            total: Micros::ZERO,
+            longest: VecDeque::new(),
+            recent: VecDeque::new(),
+            forgotten: Micros::ZERO,
+            health: Health::default(),
+        }
+    }
+
+    /// Notes that the wait is over and a turn begins, at `now`.
+    pub fn begin_turn(&mut self, now: Micros) -> Moment {
+        self.is_stalled = self.delay(now) > STALL;
+        self.late_from = self.late_from.min(now + self.threshold);
+        self.moment(now)
+    }
+
+    /// Notes that the turn is over at `now`, and that the next wait should end by `should_end`.
+    pub fn end_turn(&mut self, now: Micros, should_end: Micros) -> Moment {
+        let late = now - self.late_from;
+        if late > Micros::ZERO {
+            self.remember(self.late_from, now);
+        }
+        self.health.note(now, late);
+        self.is_stalled = false;
+        self.late_from = should_end.max(now) + self.threshold;
+        self.moment(now)
+    }
+
+    /// Notes that the caller's limit ends the wait by `until`, if that is sooner than
+    /// [`end_turn`](Self::end_turn) said.
+    pub fn limit_wait(&mut self, until: Micros) {
+        self.late_from = self.late_from.min(until + self.threshold);
+    }
+
+    /// Returns `now` as a moment of the present turn.
+    pub fn moment(&self, now: Micros) -> Moment {
+        Moment {
+            at: now,
+            delay: self.delay(now),
+            stalled: self.is_stalled,
+        }
+    }
+
+    /// Returns how late the present turn is at `now`, whether or not it is enough to count.
+    pub fn delay(&self, now: Micros) -> Micros {
+        match self.late_from {
+            Micros::MAX => Micros::ZERO,
+            late_from => (now + self.threshold) - late_from,
+        }
+    }
+
+    /// Returns the longest interval since `armed`, up to `now`; of one that had begun before, what lies
+    /// behind `armed` counts.
+    ///
+    /// It is exact as long as no more than 64 intervals are each longer than all later ones. From then on
+    /// it may be longer than it was by a sixtieth of the longest.
+    pub fn longest_since(&self, armed: Micros, now: Micros) -> Micros {
+        let present = now - self.late_from.max(armed);
+        let first = self.longest.partition_point(|one| one.end <= armed);
+        let mut later = self.longest.range(first..);
+        // It may be cut, and then the next one, which is not, may be longer.
+        let cut = later.next().map(|one| one.len.min(one.end - armed));
+        let whole = later.next().map(|one| one.len);
+        present.max(cut.max(whole).unwrap_or_default())
+    }
+
+    /// Returns how late the loop was in all since `since`, up to `now`.
+    ///
+    /// What counts a peer's rate is credited with this: the time in which nobody read. It is exact for the
+    /// latest 2 048 intervals, and beyond them no less than it was.
+    pub fn total_since(&self, since: Micros, now: Micros) -> Micros {
+        if since < self.forgotten {
+            return self.total(now).min(now - since);
+        }
+        let present = now - self.late_from.max(since);
+        let first = self.recent.partition_point(|one| one.end <= since);
+        let past = self
+            .recent
+            .get(first)
+            .map(|one| self.total - (one.before + (since - one.start)));
+        present + past.unwrap_or_default()
+    }
+
+    /// Returns how late the loop was in all, up to `now`.
+    pub fn total(&self, now: Micros) -> Micros {
+        self.total + (now - self.late_from)
+    }
+
+    /// Returns from when on a peer may be blamed for a deadline that was armed, or last put off, at
+    /// `armed`: later by the longest interval since then, but by no more than `most`. A deadline that fell
+    /// into an interval counts from the end of that.
+    ///
+    /// It never becomes sooner while time goes on, and is never `now` or sooner where the deadline falls
+    /// into the present turn's own lateness.
+    pub fn judged(&self, deadline: Micros, armed: Micros, most: Micros, now: Micros) -> Micros {
+        let longest = self.longest_since(armed, now);
+        if longest == Micros::ZERO {
+            return deadline;
+        }
+        self.on_time_after(deadline, longest, now) + longest.min(most).min(MOST)
+    }
+
+    /// Returns the share of recent time that the loop was not late, in thousandths: a mean that forgets
+    /// with a time constant of ten seconds.
+    pub fn health(&self) -> u32 {
+        self.health.share()
+    }
+
+    /// Returns when the loop was not late first, at `deadline` or after it. Of times that only intervals
+    /// long forgotten could lie around, it is a time by which the longest of them was over.
+    fn on_time_after(&self, deadline: Micros, longest: Micros, now: Micros) -> Micros {
+        if (self.late_from..now).contains(&deadline) {
+            return now;
+        }
+        if deadline < self.forgotten {
+            return (deadline + longest).min(self.forgotten);
+        }
+        let next = self.recent.partition_point(|one| one.end <= deadline);
+        match self.recent.get(next) {
+            Some(one) if one.start <= deadline => one.end,
+            Some(_) | None => deadline,
+        }
+    }
+
+    /// Keeps an interval in mind that is over.
+    fn remember(&mut self, start: Micros, end: Micros) {
+        if self.recent.len() == RECENT
+            && let Some(oldest) = self.recent.pop_front()
+        {
+            self.forgotten = oldest.end;
+        }
+        let before = self.total;
+        self.recent.push_back(Interval { start, end, before });
+        let len = end - start;
+        self.total = self.total + len;
+        while self.longest.back().is_some_and(|one| one.len <= len) {
+            self.longest.pop_back();
+        }
+        self.longest.push_back(Longest { end, len });
+        if self.longest.len() > LONGEST {
+            self.merge();
+        }
+    }
+
+    /// Makes one of the two neighbours whose lengths differ least: as long as the first, and over when the
+    /// second was. So nobody is forgiven for less.
+    fn merge(&mut self) {
+        let less = |place: &usize| self.longest[*place].len - self.longest[place + 1].len;
+        let place = (0..self.longest.len() - 1).min_by_key(less);
+        if let Some(place) = place
+            && let Some(first) = self.longest.remove(place)
+        {
+            self.longest[place].len = first.len;
+        }
+    }
+}
+
+/// How much of recent time the loop was late.
+#[derive(Debug, Default)]
+struct Health {
+    noted: Micros,
+    /// Lateness in the window, µs.
+    late: u64,
+}
+
+impl Health {
+    fn note(&mut self, now: Micros, late: Micros) {
+        if self.late == 0 && late == Micros::ZERO {
+            self.noted = now;
+            return;
+        }
+        let window = u128::from(HEALTH_WINDOW.as_micros());
+        let passed = u128::from((now - self.noted).as_micros()).min(window);
+        let left = u128::from(self.late) * (window - passed) / window;
+        let late = (left + u128::from(late.as_micros())).min(window);
+        self.late = u64::try_from(late).unwrap_or(u64::MAX);
+        self.noted = now;
+    }
+
+    fn share(&self) -> u32 {
+        let late = self.late * 1_000 / HEALTH_WINDOW.as_micros();
+        1_000 - u32::try_from(late).unwrap_or(1_000)
+    }
+}
+
+/// What a turn may take, and a wait be late, without its being counted, where the tick is no longer.
+const LEAST: Micros = Micros::from_millis(10);
+
+/// A wait that ends this much too late has been a stop of the whole process, not a busy turn.
+const STALL: Micros = Micros::from_millis(250);
+
+/// The most that any deadline is put off by: six days, which together with the longest deadline is less
+/// than what times of 32 bits tell apart.
+const MOST: Micros = Micros::from_secs(6 * 24 * 60 * 60);
+
+/// Intervals kept in either list, of 24 and of 16 bytes.
+const RECENT: usize = 2_048;
+const LONGEST: usize = 64;
+
+const HEALTH_WINDOW: Micros = Micros::from_secs(10);
+
+#[cfg(test)]
+mod tests;
