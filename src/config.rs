@@ -100,7 +100,8 @@ pub struct HeartbeatConfig {
     pub write_timeout: Option<Duration>,
     /// Total time for TCP to connect, for a connection we dial. Default 5 s.
     pub connect_timeout: Duration,
-    /// Total time for the opening handshake; arriving bytes do not extend it. Default 5 s.
+    /// Total time for the opening handshake; arriving bytes do not extend it. A plain HTTP request before it
+    /// takes its own: the time begins anew when its answer has left. Default 5 s.
     pub handshake_timeout: Duration,
     /// How long the peer may take to answer our goodbye, from when the kernel accepted its last byte;
     /// arriving bytes do not extend it. Where the peer broke a rule it is the total from then on, output
@@ -226,6 +227,12 @@ pub struct LimitsConfig {
     pub max_head: usize,
     /// Most header fields in a head. Default 64.
     pub max_headers: usize,
+    /// Largest body of a plain HTTP request, bytes. Default 8 KiB; 0: none is read. A longer one is answered
+    /// with 413.
+    pub max_body: usize,
+    /// Most plain HTTP requests answered on one connection, which closes behind the last. Default 100; 1:
+    /// each needs a connection of its own.
+    pub max_requests: u32,
     /// Pings a second from the peer that are tolerated, 1 to 1000; three seconds' worth at once.
     /// `None` switches the limit off. Default 100.
     pub pings_per_second: Option<u32>,
@@ -251,6 +258,8 @@ impl Default for LimitsConfig {
             max_fragment: 64 * 1024,
             max_head: 8 * 1024,
             max_headers: 64,
+            max_body: 8 * 1024,
+            max_requests: 100,
             pings_per_second: Some(100),
             pongs_per_second: Some(100),
             slow_floor: 1024,

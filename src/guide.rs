@@ -216,7 +216,8 @@ pub mod architecture {
     //!   is over, one that has not taken our output: an orderly end would tell it that it has all, and
     //!   the kernel would hold what is left for minutes.
     //! - Our own orderly ends (`local_close`, `drain`, `max_lifetime`, `app_idle`, `replaced`), an answer
-    //!   to an HTTP request, and the end of input on wires without a Close: what is queued leaves first,
+    //!   to an HTTP request, and the end of input on wires without a Close or behind such a request: what
+    //!   is queued leaves first,
     //!   as long as it makes progress. None for the write timeout ends it, and so does `close_total`, or a
     //!   drain's window. The close timeout, for the peer's answer, runs from when the kernel accepted the
     //!   last byte; `close_total` bounds that too.
@@ -316,6 +317,12 @@ pub mod architecture {
     //!   that are given as headers only `Authorization`, `Cookie` and `Proxy-Authorization` are known to be
     //!   such, and are left out at another scheme, host or port.
     //! - Looking up a name has the connect timeout for itself; TCP has it once more, for each address.
+    //! - A connection on which plain HTTP requests were answered is never "rejected", whatever ends it: the
+    //!   record tells the cause. While nothing of another request has come it ends without a word, and not
+    //!   with 408, 429 or 503, which a client could take for the answer to what it is just about to ask.
+    //! - Chunked bodies are refused with 411, as RFC 9112, 6.3, allows. Requests that are sent before the
+    //!   answer to the one before are answered in turn; where the socket does not take an answer, the next
+    //!   one is the last, so that nobody queues more than two.
     //! - A line feed alone ends no line of an HTTP head, though RFC 9112 would allow it, and a Host with a
     //!   comma is refused, though RFC 3986 would not: both are what requests are smuggled with.
     //! - One ping is timed at a time, as TCP times segments (RFC 6298): older tokens need no storage, and

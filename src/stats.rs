@@ -18,7 +18,7 @@ pub struct Stats {
     pub opened: u64,
     /// Connections that ended without having opened: `on_rejected` ran.
     pub rejected: u64,
-    /// Connections on which a plain HTTP request was answered: `on_answered` ran.
+    /// Plain HTTP requests answered; several may come on one connection.
     pub answered: u64,
     /// Pings the grid called for.
     pub pings_due: u64,

@@ -461,7 +461,7 @@ fn the_answer_to_head_is_the_head_of_the_answer_to_get() {
     let (mut reactor, mut recorder) = (reactor(), Recorder::default());
     let (_, addr) = listen_with(&mut reactor, config(WireFactory::WebSocket, None, None));
     let upgrade = String::from_utf8(upgrade_request("/", "")).unwrap();
-    let plain = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    let plain = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
     for (request, method, line, options) in [
         (plain, "GET", "HTTP/1.1 426 ", "close, Upgrade"),
         (upgrade.as_str(), "PUT", "HTTP/1.1 405 ", "close"),

@@ -252,8 +252,8 @@ impl<D: Default, S: System> EventLoop<D, S> {
                 self.read(handler, id);
             }
             let session = &self.conns[key].session;
-            if session.phase() == Phase::Closing && session.has_output() {
-                // The limits on its goodbye and on the connections of its address bound it.
+            if session.has_output() && Self::is_half_open(&self.conns, self.names, id) {
+                // The limits on its answer or goodbye and on the connections of its address bound it.
                 self.leave_half_open(key);
             } else if Self::is_half_open(&self.conns, self.names, id) {
                 return self.end_half_open(key);
@@ -270,7 +270,10 @@ impl<D: Default, S: System> EventLoop<D, S> {
         let today = self.today();
         let conn = &mut self.conns[key];
         if conn.session.phase() == Phase::Handshaking {
-            Refusal::HalfOpen.tell(&mut conn.socket, conn.session.wire(), &today);
+            // Between two requests there is nothing to answer.
+            if !conn.session.is_between_requests() {
+                Refusal::HalfOpen.tell(&mut conn.socket, conn.session.wire(), &today);
+            }
             let reason = Refusal::HalfOpen.reason();
             conn.session.turn_away(&mut self.env, self.now, reason);
             // Many may wait to be reaped, and none needs what it has said.
@@ -457,7 +460,7 @@ impl Refusal {
     /// words for it, and get a reset.
     #[cfg(feature = "websocket")]
     fn tell<S: Socket>(self, stream: &mut S, wire: WireKind, today: &Today) {
-        use crate::proto::http;
+        use crate::proto::http::{self, Persistence};
 
         if !wire.is_websocket() {
             stream.reset_on_close();
@@ -465,9 +468,13 @@ impl Refusal {
         }
         let body = format!("{}\n", self.reason());
         let headers = [("Retry-After", "1"), ("Content-Type", "text/plain")];
-        if let Ok(response) =
-            http::response(self.status(), today.as_ref(), &headers, body.as_bytes())
-            && let Err(error) = stream.write(&[io::IoSlice::new(&response)])
+        if let Ok(response) = http::response(
+            self.status(),
+            Persistence::Close,
+            today.as_ref(),
+            &headers,
+            body.as_bytes(),
+        ) && let Err(error) = stream.write(&[io::IoSlice::new(&response)])
         {
             log::debug!("could not tell a refused connection: {error}");
         }

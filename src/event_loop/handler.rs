@@ -24,7 +24,7 @@ use crate::sys::{Native, System};
 ///
 /// [`on_open`](Self::on_open) and [`on_close`](Self::on_close) pair exactly: one each, in this order,
 /// for every connection that opened. A connection that ends before it opened goes to
-/// [`on_rejected`](Self::on_rejected) instead; one on which a plain HTTP request was answered to
+/// [`on_rejected`](Self::on_rejected) instead; one on which plain HTTP requests were answered to
 /// [`on_answered`](Self::on_answered).
 ///
 /// A panic in a callback is the embedder's: it unwinds out of [`turn`](super::Reactor::turn). The
@@ -88,14 +88,15 @@ pub trait Handler<S: System = Native> {
         let _ = (cx, rejected);
     }
 
-    /// A plain HTTP request was answered, by [`on_http`](Self::on_http) or its default, and its connection
-    /// is over.
+    /// A connection is over on which plain HTTP requests were answered, by [`on_http`](Self::on_http) or its
+    /// default, and which never opened.
     #[cfg(feature = "websocket")]
     fn on_answered(&mut self, cx: &mut Context<'_, Self::Data, S>, answered: Answered<'_>) {
         let _ = (cx, answered);
     }
 
-    /// A plain HTTP request came to a WebSocket listener. Default: 426 Upgrade Required.
+    /// A plain HTTP request came to a WebSocket listener, its body included. Several may come on one
+    /// connection, and an upgrade behind them. Default: 426 Upgrade Required.
     #[cfg(feature = "websocket")]
     fn on_http(
         &mut self,
@@ -255,7 +256,11 @@ impl Rejection {
     }
 }
 
-/// The answer to a plain HTTP request. The connection closes after it.
+/// The answer to a plain HTTP request.
+///
+/// `Content-Length` and `Connection` are written for it. Behind it the connection is kept for another request,
+/// an upgrade perhaps, where the client may send one (RFC 9112, section 9.3), up to
+/// [`max_requests`](crate::config::LimitsConfig::max_requests) in all. Each has the handshake timeout to come.
 #[cfg(feature = "websocket")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpAnswer {
@@ -322,7 +327,7 @@ pub struct Rejected<'a> {
     pub reason: &'a str,
 }
 
-/// A connection that was for a plain HTTP request, and is over.
+/// A connection that was for plain HTTP requests, and is over.
 #[cfg(feature = "websocket")]
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
@@ -331,9 +336,11 @@ pub struct Answered<'a> {
     pub peer: SocketAddr,
     /// Where it came from.
     pub origin: Origin,
-    /// The status of the answer.
+    /// The status of the last answer.
     pub status: u16,
-    /// What was known then. Clean where the answer has left.
+    /// How many requests were answered.
+    pub answers: u32,
+    /// What was known then. Clean where the answers have left and nobody broke off.
     pub evidence: &'a Evidence,
 }
 

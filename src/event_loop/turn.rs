@@ -780,14 +780,14 @@ impl<D: Default, S: System> EventLoop<D, S> {
         &mut self,
         handler: &mut H,
         (peer, origin): (SocketAddr, Origin),
-        status: u16,
+        (status, answers): (u16, u32),
         evidence: &Evidence,
     ) {
-        self.env.stats.answered += 1;
         let answered = Answered {
             peer,
             origin,
             status,
+            answers,
             evidence,
         };
         handler.on_answered(&mut Context::new(self), answered);
@@ -799,7 +799,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         &self,
         _handler: &mut H,
         _who: (SocketAddr, Origin),
-        _status: u16,
+        _answers: (u16, u32),
         _evidence: &Evidence,
     ) {
     }
@@ -833,6 +833,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         let evidence = conn.session.evidence(self.now);
         let reason = conn.session.reason().to_owned();
         let status = conn.session.answered();
+        let answers = conn.session.answers();
         conn.session.discard(&mut self.env);
         // Closing the descriptor takes it out of the selector: nobody else holds it.
         drop(conn.socket);
@@ -863,7 +864,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
             };
             handler.on_close(&mut Context::new(self), closed);
         } else if let Some(status) = status {
-            self.report_answered(handler, (peer, origin), status, &evidence);
+            self.report_answered(handler, (peer, origin), (status, answers), &evidence);
         } else {
             self.env.stats.rejected += 1;
             let rejected = Rejected {

@@ -1,13 +1,18 @@
-//! The opening handshake of WebSocket, both sides: heads parsed, the handler asked, answers queued.
+//! The opening handshake of WebSocket, both sides, and the plain requests before it: heads parsed, the
+//! handler asked, answers queued.
 
 use super::client::DialError;
 use super::context::Context;
 use super::core::EventLoop;
-use super::handler::{Handler, Head, Offer, Origin, Rejection, Welcome};
+use super::handler::{Handler, Head, HttpAnswer, Offer, Origin, Rejection, Welcome};
 use super::token::ConnId;
 use crate::close::{Cause, Phase};
-use crate::proto::http::response::response_to;
-use crate::proto::http::{self, HeadLimits, HeadProgress, HttpDate, Request, Unwelcome, Visitors};
+use crate::proto::http::response::{refusal, response_to};
+use crate::proto::http::{
+    self, Arrival, BodyError, Exchange, HeadLimits, HeadProgress, HttpDate, Persistence, Request,
+    Unwelcome, Visitors,
+};
+use crate::proto::policy::Limits;
 use crate::proto::ring::Ring;
 use crate::proto::websocket::handshake::{
     ResponseError, Upgrade, accept_for, accept_response, error_response, parse_more_response,
@@ -16,22 +21,26 @@ use crate::proto::wire::Role;
 use crate::sys::System;
 
 impl<D: Default, S: System> EventLoop<D, S> {
-    /// Goes on with an opening handshake; says whether the connection opened and frames may follow.
+    /// Goes on with an opening handshake; says whether more may follow: frames, where the connection opened, or
+    /// the request behind one that was answered.
     pub(super) fn handshake<H: Handler<S, Data = D>>(
         &mut self,
         handler: &mut H,
         id: ConnId,
         ring: &mut Ring,
     ) -> bool {
+        let was_answered = self.conns[id.index()].session.exchange().answers();
         match self.conns[id.index()].session.role() {
-            Role::Server => self.serve_handshake(handler, id, ring),
+            Role::Server => self.serve_request(handler, id, ring),
             Role::Client => self.follow_handshake(handler, id, ring),
         }
         self.probe_cause(id.index());
         let session = &self.conns[id.index()].session;
         match session.phase() {
             Phase::Open => true,
-            Phase::Connecting | Phase::Handshaking => false,
+            Phase::Connecting => false,
+            // The next request may be there.
+            Phase::Handshaking => session.exchange().answers() > was_answered,
             // Closed as soon as it was open: what follows is frames, perhaps the peer's Close.
             Phase::Closing if session.was_open() => true,
             Phase::Closing | Phase::Closed => {
@@ -47,11 +56,15 @@ impl<D: Default, S: System> EventLoop<D, S> {
         self.conns[id.index()].session.phase() == Phase::Handshaking
     }
 
-    fn head_limits(&self, id: ConnId) -> HeadLimits {
-        let limits = &self
+    fn limits(&self, id: ConnId) -> &Limits {
+        &self
             .env
             .policy(self.conns[id.index()].session.policy())
-            .limits;
+            .limits
+    }
+
+    fn head_limits(&self, id: ConnId) -> HeadLimits {
+        let limits = self.limits(id);
         HeadLimits {
             max_bytes: limits.max_head,
             max_headers: limits.max_headers,
@@ -73,30 +86,59 @@ impl<D: Default, S: System> EventLoop<D, S> {
             .set_head_progress(&mut self.env, progress);
     }
 
-    fn serve_handshake<H: Handler<S, Data = D>>(
+    /// Waits for the rest of a request, without what is done with in front of it.
+    fn await_request(&mut self, id: ConnId, ring: &mut Ring, mut exchange: Exchange) {
+        ring.consume(exchange.take_done());
+        self.conns[id.index()]
+            .session
+            .set_exchange(&mut self.env, exchange);
+    }
+
+    /// Reads the request at the front, and answers it once it is whole: by an upgrade, or plainly.
+    fn serve_request<H: Handler<S, Data = D>>(
         &mut self,
         handler: &mut H,
         id: ConnId,
         ring: &mut Ring,
     ) {
         let (limits, date) = (self.head_limits(id), self.date());
-        let mut progress = self.conns[id.index()].session.head_progress();
-        let (request, len) =
-            match Request::parse_more(&mut progress, ring.contiguous_mut(), &limits) {
-                Ok(None) => return self.await_head(id, ring, progress),
-                Ok(Some(parsed)) => parsed,
-                Err(error) => {
-                    let response = http::error_response(&error, date.as_ref());
-                    self.refuse_broken(id, &error.to_string(), &response);
-                    return;
-                }
-            };
+        if self.conns[id.index()].session.has_output() {
+            // One answer at a time, as far as the socket takes it.
+            self.write(id.index());
+            if !self.is_handshaking(id) {
+                return;
+            }
+        }
+        let mut exchange = self.conns[id.index()].session.exchange();
+        let input: &[u8] = ring.contiguous_mut();
+        let (mut request, len) = match exchange.head(input, &limits) {
+            Ok(None) => return self.await_request(id, ring, exchange),
+            Ok(Some(parsed)) => parsed,
+            Err(error) => {
+                let response = http::error_response(&error, date.as_ref());
+                self.refuse_broken(id, &error.to_string(), &response);
+                return;
+            }
+        };
         if let Some(Err(unwelcome)) = self.judge_visitor(id, |door| door.check_host(&request)) {
             self.turn_away(id, &request, &unwelcome);
             return;
         }
         if !request.wants_upgrade_to("websocket") {
-            self.answer_http(handler, id, &request);
+            let most = self.limits(id).max_body;
+            match exchange.complete(&mut request, len, input, most) {
+                Ok(Arrival::Whole(total)) => {
+                    self.answer_http(handler, id, &request, &exchange);
+                    ring.consume(total);
+                }
+                Ok(Arrival::Awaited) => self.await_request(id, ring, exchange),
+                Ok(Arrival::Invited) => {
+                    let session = &mut self.conns[id.index()].session;
+                    session.invite_body(&mut self.env, self.now);
+                    self.await_request(id, ring, exchange);
+                }
+                Err(error) => self.refuse_body(id, &request, error),
+            }
             return;
         }
         let upgrade = match Upgrade::of(&request) {
@@ -109,6 +151,11 @@ impl<D: Default, S: System> EventLoop<D, S> {
         };
         if self.drain.is_some() {
             self.reject(id, Rejection::new(503, "going away\n"));
+            return;
+        }
+        if self.conns[id.index()].session.has_output() {
+            // What it asked before it does not take: a ping would go between the answers.
+            self.reject(id, Rejection::new(503, "answers wait to be taken\n"));
             return;
         }
         if let Some(Err(unwelcome)) = self.judge_visitor(id, |door| door.check_origin(&request)) {
@@ -148,7 +195,13 @@ impl<D: Default, S: System> EventLoop<D, S> {
     fn turn_away(&mut self, id: ConnId, request: &Request<'_>, unwelcome: &Unwelcome) {
         let (date, headers) = (self.date(), [("Content-Type", "text/plain")]);
         let body = unwelcome.body().as_bytes();
-        let response = http::response(unwelcome.status(), date.as_ref(), &headers, body);
+        let response = http::response(
+            unwelcome.status(),
+            Persistence::Close,
+            date.as_ref(),
+            &headers,
+            body,
+        );
         let response = response_to(request, response.expect("the head is constant and sound"));
         self.refuse_with(id, Cause::Refused, &unwelcome.to_string(), &response);
     }
@@ -180,20 +233,21 @@ impl<D: Default, S: System> EventLoop<D, S> {
         handler: &mut H,
         id: ConnId,
         request: &Request<'_>,
+        exchange: &Exchange,
     ) {
         let answer = handler.on_http(&mut Context::new(self), id, request);
         self.refresh_now();
         if !self.is_handshaking(id) {
             return;
         }
-        let date = self.date();
-        match http::response(answer.status, date.as_ref(), &answer.headers, &answer.body) {
-            Ok(response) => {
-                let response = response_to(request, response);
-                let session = &mut self.conns[id.index()].session;
-                session.answer(&mut self.env, self.now, answer.status, &response);
-                self.mark_dirty(id.index());
-            }
+        let (date, persistence) = (self.date(), self.persistence(id, request, exchange));
+        let HttpAnswer {
+            status,
+            headers,
+            body,
+        } = answer;
+        match http::response(status, persistence, date.as_ref(), &headers, &body) {
+            Ok(response) => self.answer(id, request, status, persistence, response),
             Err(error) => {
                 log::error!("the handler's answer to {id} cannot be sent: {error}");
                 self.reject(id, Rejection::new(500, "internal error\n"));
@@ -201,24 +255,73 @@ impl<D: Default, S: System> EventLoop<D, S> {
         }
     }
 
+    /// Says whether the connection is kept behind the answer to this request. Not where the answer before it
+    /// has not been taken: nobody queues more than two.
+    fn persistence(&self, id: ConnId, request: &Request<'_>, exchange: &Exchange) -> Persistence {
+        match self.drain.is_some() || self.conns[id.index()].session.has_output() {
+            true => Persistence::Close,
+            false => exchange.persistence(request, self.limits(id).max_requests),
+        }
+    }
+
+    /// Refuses a plain request for its body, which is an answer as any other.
+    fn refuse_body(&mut self, id: ConnId, request: &Request<'_>, error: BodyError) {
+        let status = error.status();
+        let response = refusal(status, error, &[], self.date().as_ref());
+        self.answer(id, request, status, Persistence::Close, response);
+    }
+
+    fn answer(
+        &mut self,
+        id: ConnId,
+        request: &Request<'_>,
+        status: u16,
+        persistence: Persistence,
+        response: Vec<u8>,
+    ) {
+        let response = response_to(request, response);
+        let session = &mut self.conns[id.index()].session;
+        session.answer(&mut self.env, self.now, status, &response, persistence);
+        self.mark_dirty(id.index());
+    }
+
     fn reject(&mut self, id: ConnId, rejection: Rejection) {
         let (date, body) = (self.date(), rejection.body.as_bytes());
-        let response = http::response(rejection.status, date.as_ref(), &rejection.headers, body);
+        let response = http::response(
+            rejection.status,
+            Persistence::Close,
+            date.as_ref(),
+            &rejection.headers,
+            body,
+        );
         let response = response.unwrap_or_else(|error| {
             log::error!("the handler's rejection of {id} cannot be sent: {error}");
             let none: [(&str, &str); 0] = [];
-            http::response(500, date.as_ref(), &none, b"").expect("an empty response is sound")
+            http::response(500, Persistence::Close, date.as_ref(), &none, b"")
+                .expect("an empty response is sound")
         });
         let reason = rejection.body.lines().next().unwrap_or_default();
         self.refuse_with(id, Cause::Refused, reason, &response);
     }
 
-    /// Ends an opening handshake because we are going away: as a server with 503, as a client at once.
+    /// Ends an opening handshake because we are going away: as a server with 503, unless nothing was asked since
+    /// the last answer; as a client at once.
     pub(super) fn end_handshake_for_drain(&mut self, id: ConnId) {
-        match self.conns[id.index()].session.role() {
+        let session = &mut self.conns[id.index()].session;
+        match session.role() {
+            Role::Server if session.is_between_requests() => {
+                session.part(&mut self.env, self.now, Cause::Drain);
+                self.mark_dirty(id.index());
+            }
             Role::Server => {
                 let headers = [("Retry-After", "1"), ("Content-Type", "text/plain")];
-                let response = http::response(503, self.date().as_ref(), &headers, b"going away\n");
+                let response = http::response(
+                    503,
+                    Persistence::Close,
+                    self.date().as_ref(),
+                    &headers,
+                    b"going away\n",
+                );
                 let response = response.expect("the head is constant and sound");
                 self.refuse_with(id, Cause::Drain, "", &response);
             }

@@ -129,6 +129,8 @@ pub(crate) struct Limits {
     pub(crate) max_fragment: usize,
     pub(crate) max_head: usize,
     pub(crate) max_headers: usize,
+    pub(crate) max_body: usize,
+    pub(crate) max_requests: u32,
     /// Milliseconds that one ping of the peer costs.
     pub(crate) ping_cost: Option<u32>,
     /// Milliseconds that one unasked pong costs.
@@ -148,6 +150,10 @@ impl TryFrom<&LimitsConfig> for Limits {
             ("max_fragment", config.max_fragment),
             ("max_head", config.max_head),
             ("max_headers", config.max_headers),
+            (
+                "max_requests",
+                usize::try_from(config.max_requests).unwrap_or(1),
+            ),
         ] {
             if value == 0 {
                 return Err(ConfigError::new(field, "must not be zero"));
@@ -165,6 +171,8 @@ impl TryFrom<&LimitsConfig> for Limits {
             max_fragment: config.max_fragment,
             max_head: config.max_head,
             max_headers: config.max_headers,
+            max_body: config.max_body,
+            max_requests: config.max_requests,
             ping_cost: rate_cost("pings_per_second", config.pings_per_second)?,
             pong_cost: rate_cost("pongs_per_second", config.pongs_per_second)?,
             slow_floor: config.slow_floor,

@@ -27,7 +27,8 @@ pub enum Seen {
     Writable(ConnId),
     Closed(ConnId, Evidence, u32, String),
     Rejected(Evidence, String),
-    Answered(u16, Evidence),
+    /// The status of the last answer, and how many there were.
+    Answered(u16, u32, Evidence),
     Client(ClientId, ClientEvent),
     Timer(u64, Micros),
     Source(SourceId, Readiness),
@@ -44,6 +45,8 @@ pub struct Recorder {
     pub react: Option<React>,
     pub judge: Option<Judge>,
     pub http: Option<HttpAnswer>,
+    /// Plain requests, each with its body: `POST /path`, what followed.
+    pub requests: Vec<(String, Vec<u8>)>,
     pub echo: bool,
 }
 
@@ -91,6 +94,14 @@ impl Recorder {
             _ => None,
         };
         self.seen.iter().filter_map(rejected).collect()
+    }
+
+    pub fn answered(&self) -> Vec<(u16, u32, Evidence)> {
+        let answered = |seen: &Seen| match seen {
+            Seen::Answered(status, answers, evidence) => Some((*status, *answers, *evidence)),
+            _ => None,
+        };
+        self.seen.iter().filter_map(answered).collect()
     }
 
     pub fn messages(&self) -> Vec<Vec<u8>> {
@@ -150,15 +161,18 @@ impl Handler for Recorder {
     }
 
     fn on_answered(&mut self, cx: &mut Context<'_, u32>, answered: Answered<'_>) {
-        self.note(cx, Seen::Answered(answered.status, *answered.evidence));
+        let (status, answers) = (answered.status, answered.answers);
+        self.note(cx, Seen::Answered(status, answers, *answered.evidence));
     }
 
     fn on_http(
         &mut self,
         _cx: &mut Context<'_, u32>,
         _id: ConnId,
-        _request: &Request<'_>,
+        request: &Request<'_>,
     ) -> HttpAnswer {
+        let line = format!("{} {}", request.method(), request.target());
+        self.requests.push((line, request.body().to_vec()));
         self.http
             .clone()
             .unwrap_or_else(HttpAnswer::upgrade_required)

@@ -1,11 +1,12 @@
 //! The opening handshake as the handler sees it, and the limits before it.
 
 use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use heartwheel::close::{Cause, CloseCode, Phase};
 use heartwheel::config::ReactorConfig;
-use heartwheel::reactor::{HttpAnswer, ListenerConfig, Rejection, Welcome, WireFactory};
+use heartwheel::reactor::{HttpAnswer, ListenerConfig, Reactor, Rejection, Welcome, WireFactory};
 
 use crate::support::*;
 
@@ -91,7 +92,7 @@ fn a_subprotocol_that_was_not_offered_is_the_handlers_error() {
 fn a_plain_request_is_answered_by_the_handler_and_by_426_without_one() {
     let (mut reactor, mut recorder) = (reactor(), Recorder::default());
     let (_, addr) = listen(&mut reactor, WireFactory::WebSocket);
-    let request = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let request = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     let mut peer = dial(addr);
     peer.write_all(request).unwrap();
     let head = read_head(&mut reactor, &mut recorder, &mut peer);
@@ -119,13 +120,13 @@ fn a_plain_request_that_was_answered_is_not_rejected() {
     ] {
         recorder.http = answer;
         let mut peer = dial(addr);
-        peer.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            .unwrap();
+        let request = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        peer.write_all(request).unwrap();
         read_at_least(&mut reactor, &mut recorder, &mut peer, usize::MAX);
         drop(peer);
         let before = recorder.seen.len();
         drive(&mut reactor, &mut recorder, |seen| seen.seen.len() > before);
-        let Some(Seen::Answered(told, evidence)) = recorder.seen.last() else {
+        let Some(Seen::Answered(told, 1, evidence)) = recorder.seen.last() else {
             panic!("{:?}", recorder.seen);
         };
         assert_eq!(*told, status);
@@ -262,6 +263,49 @@ fn f12_silent_handshakes_keep_no_honest_one_of_their_address_out() {
         seen.rejected().len() == 320
     });
     assert_eq!(reactor.len(), open.len());
+}
+
+/// Asks once on a connection that is kept behind the answer.
+fn ask_once(reactor: &mut Reactor<u32>, recorder: &mut Recorder, addr: SocketAddr) -> TcpStream {
+    let mut peer = dial(addr);
+    peer.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"endpoint\n") {
+        answer.extend(read_at_least(reactor, recorder, &mut peer, 1));
+    }
+    peer
+}
+
+/// What is said without being asked could be taken for the answer to what is just about to be.
+#[test]
+fn a_kept_connection_that_has_to_go_is_told_nothing() {
+    for by_drain in [true, false] {
+        let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+        let mut config = ListenerConfig::new(([127, 0, 0, 1], 0).into(), WireFactory::WebSocket);
+        config.admission.half_open_per_address = Some(1);
+        let (_, addr) = listen_with(&mut reactor, config);
+        let mut peer = ask_once(&mut reactor, &mut recorder, addr);
+        let newer = (!by_drain).then(|| dial(addr));
+        if by_drain {
+            reactor.context().drain(PATIENCE);
+        }
+        let rest = read_at_least(&mut reactor, &mut recorder, &mut peer, usize::MAX);
+        assert_eq!(rest.escape_ascii().to_string(), "");
+        drop(peer);
+        drive(&mut reactor, &mut recorder, |seen| {
+            !seen.answered().is_empty()
+        });
+        let (status, answers, evidence) = recorder.answered()[0];
+        assert_eq!((status, answers), (426, 1));
+        let (cause, is_clean) = match by_drain {
+            true => (Cause::Drain, true),
+            false => (Cause::Refused, false),
+        };
+        assert_eq!((evidence.cause, evidence.clean), (cause, is_clean));
+        assert!(recorder.rejected().is_empty());
+        drop(newer);
+    }
 }
 
 /// Others of its address took its place while it was reading.

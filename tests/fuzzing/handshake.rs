@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::str;
 
 use arbitrary::{Arbitrary, Unstructured};
-use heartwheel::proto::http::{self, HeadLimits, HttpDate, InvalidHead, Request};
+use heartwheel::proto::http::{self, HeadLimits, HttpDate, InvalidHead, Persistence, Request};
 use heartwheel::proto::websocket::handshake::{
     Upgrade, accept_for, accept_response, error_response, parse_response, request,
 };
@@ -421,7 +421,13 @@ fn check_own_responses(case: &Case<'_>) {
     let date = HttpDate::from_unix(u64::from_ne_bytes(
         *case.key.first_chunk().expect("16 bytes"),
     ));
-    match http::response(case.status, date.as_ref(), &headers, case.body) {
+    match http::response(
+        case.status,
+        Persistence::Close,
+        date.as_ref(),
+        &headers,
+        case.body,
+    ) {
         Ok(response) => {
             assert_eq!(status_of(&response), case.status);
             // One date, of whoever gave it, where there is one.

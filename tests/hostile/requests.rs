@@ -7,7 +7,7 @@ use crate::MIB;
 use crate::attacker::{only_status, read_to_end, write, write_until_ended};
 use crate::support::Wire::WebSocket;
 use crate::support::raw::{handshake, unmasked_frame};
-use crate::victim::Victim;
+use crate::victim::{Ended, Victim};
 
 /// A request that somebody tries to hide behind another one.
 const HIDDEN: &str = "GET /hidden HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\
@@ -38,12 +38,12 @@ const UPGRADES: [(&str, u16); 17] = [
 /// Whole heads that are no sound upgrade.
 const HEADS: [(&str, u16); 13] = [
     (
-        "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 300\r\n\r\n",
-        426,
+        "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 8193\r\n\r\n",
+        413,
     ),
     (
         "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        426,
+        411,
     ),
     (
         "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
@@ -81,7 +81,7 @@ fn no_second_request_is_smuggled_behind_a_first_one() {
             assert_eq!(only_status(&response), *status, "{shown:?}");
             let end = victim.end_without(stream);
             match *status {
-                426 => end.assert_answered(426),
+                411 | 413 => end.assert_answered(*status),
                 _ => end.assert_rejected("protocol_error"),
             }
         }
@@ -115,31 +115,45 @@ fn a_request_behind_an_upgrade_is_a_broken_frame() {
 }
 
 #[test]
-fn bodies_and_pipelines_without_end_get_one_answer() {
-    let begins: [(&str, &[u8]); 3] = [
+fn bodies_without_end_get_one_answer_and_pipelines_a_hundred() {
+    let begins: [(&str, &[u8], u16, usize); 3] = [
         (
             "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000000\r\n\r\n",
             &[b'x'; 1_000],
+            413,
+            1,
         ),
         (
             "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n",
             b"1\r\nx\r\n",
+            411,
+            1,
         ),
-        ("", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"),
+        ("", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", 426, 100),
     ];
     Victim::start(&[WebSocket], &["--close-timeout", "500ms"]).withstands(4 * MIB, |victim| {
         thread::scope(|scope| {
-            for (begin, more) in begins.iter().cycle().take(12) {
-                scope.spawn(|| {
+            for (begin, more, status, most) in begins.iter().cycle().take(12) {
+                scope.spawn(move || {
                     let stream = victim.dial(WebSocket);
                     write(&stream, begin.as_bytes());
                     write_until_ended(&stream, &more.repeat(2_000));
-                    assert_eq!(only_status(&read_to_end(&stream)), 426);
+                    let answers = String::from_utf8(read_to_end(&stream)).unwrap();
+                    let begin = format!("HTTP/1.1 {status} ");
+                    let count = answers.matches(&begin).count();
+                    assert_eq!(count, answers.matches("HTTP/1.").count(), "{answers}");
+                    assert!((1..=*most).contains(&count), "{count} answers");
+                    assert_eq!(answers.matches("Connection: close").count(), 1, "{answers}");
                 });
             }
         });
-        for end in victim.ended(12) {
-            end.assert_answered(426);
+        let ended = victim.ended(12);
+        for (_, _, status, _) in begins {
+            let is_it = |end: &&Ended| end.record.0["status"] == status;
+            assert_eq!(ended.iter().filter(is_it).count(), 4, "{status}");
+        }
+        for end in ended {
+            assert_eq!(end.record.0["event"], "answered", "{}", end.record.0);
         }
     });
 }

@@ -49,7 +49,10 @@ fn s9110_6_6_1_every_response_bears_the_date() {
     assert_dated(&server.turning.read_head(&mut peer), began);
     let too_long = LimitsConfig::default().max_head;
     for (request, status) in [
-        (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(), 426),
+        (
+            b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".to_vec(),
+            426,
+        ),
         (b"GET / HTTP/1.1\r\n\r\n".to_vec(), 400),
         (b"nonsense\r\n\r\n".to_vec(), 400),
         (upgrade("Sec-WebSocket-Key: twice\r\n"), 400),
@@ -68,7 +71,7 @@ fn s9110_6_6_1_every_response_bears_the_date() {
             ..Recorder::default()
         };
         let mut server = Server::with(recorder, |_| {});
-        let answer = server.ask(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        let answer = server.ask(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
         assert!(
             answer.starts_with(&format!("HTTP/1.1 {status} ")),
             "{answer}"
@@ -148,7 +151,7 @@ fn s9110_6_6_1_a_date_of_the_handler_stands_alone() {
         ..Recorder::default()
     };
     let mut server = Server::with(recorder, |_| {});
-    let answer = server.ask(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    let answer = server.ask(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
     assert_eq!(headers(&answer, "Date"), [date]);
 }
 

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use heartwheel::proto::http::{self, HeadLimits, InvalidHead};
+use heartwheel::proto::http::{self, HeadLimits, InvalidHead, Persistence};
 use heartwheel::proto::websocket::handshake::{RedirectError, accept_for, parse_response, request};
 use heartwheel::reactor::{ClientConfig, DialError};
 
@@ -26,7 +26,13 @@ fn s9110_5_3_a_field_with_a_single_value_is_sent_once() {
         ("Date", "DATE"),
         ("Server", "Server"),
     ] {
-        let twice = http::response(200, None, &[(first, "a"), (second, "b")], b"");
+        let twice = http::response(
+            200,
+            Persistence::Close,
+            None,
+            &[(first, "a"), (second, "b")],
+            b"",
+        );
         assert_eq!(twice, Err(InvalidHead::RepeatedHeader(second.into())));
     }
     let (key, none) = ([7; 16], [""; 0]);
@@ -35,7 +41,7 @@ fn s9110_5_3_a_field_with_a_single_value_is_sent_once() {
         assert_eq!(twice, Err(InvalidHead::RepeatedHeader(name.into())));
     }
     let lists = [("Set-Cookie", "a=b"), ("Set-Cookie", "c=d")];
-    assert!(http::response(200, None, &lists, b"").is_ok());
+    assert!(http::response(200, Persistence::Close, None, &lists, b"").is_ok());
 }
 
 #[test]
@@ -46,7 +52,7 @@ fn s9110_5_5_a_value_with_a_control_character_is_refused() {
         assert!(answer.starts_with("HTTP/1.1 400 "), "{value:?}: {answer}");
     }
     for value in ["a\rb", "a\nb", "a\r\n b", "a\0b"] {
-        let sent = http::response(200, None, &[("X", value)], b"");
+        let sent = http::response(200, Persistence::Close, None, &[("X", value)], b"");
         assert_eq!(sent, Err(InvalidHead::HeaderValue("X".into())), "{value:?}");
     }
 }

@@ -1,5 +1,5 @@
 //! HTTP to the letter: every MUST and MUST NOT of RFC 9110 (semantics) and RFC 9112 (HTTP/1.1) that concerns
-//! a server or a client which only ever upgrades to WebSocket, or answers once and closes.
+//! a server or a client which only ever upgrades to WebSocket, or answers plain requests with bodies of a known length.
 //!
 //! What RFC 6455 itself demands of heads is in `tests/rfc6455`. Beside these there are the unit tests of
 //! `src/proto/http`, which go into each part.
@@ -23,6 +23,7 @@
 //! | | a server MUST NOT switch to what was not asked for | s9110_7_8_only_what_was_asked_for_is_switched_to |
 //! | 9110, 8.6 | no Content-Length with 1xx and 204 | s9110_8_6_responses_without_content_announce_none |
 //! | 9110, 9.3.2 | no content in the answer to HEAD | s9110_9_3_2_the_answer_to_head_is_a_head |
+//! | 9110, 10.1.1 | 100 or a final status MUST answer who waits for it | s9110_10_1_1_who_waits_for_word_before_a_body_gets_it_once |
 //! | 9110, 10.2.1; 15.5.6 | 405 MUST name the methods | s9110_15_5_6_405_names_the_methods |
 //! | 9110, 10.2.3 | Retry-After is seconds or a date | s9110_10_2_3_a_client_comes_back_after_the_seconds_or_at_the_date |
 //! | 9110, 15.2 | a client MUST parse interim responses | s9110_15_2_interim_responses_are_read_and_passed_over |
@@ -47,6 +48,14 @@
 //! | | | s9112_5_2_a_folded_field_is_unfolded_in_a_response |
 //! | 9112, 6.1, 6.3 | lengths that contradict themselves MUST be refused, and the connection closed | s9112_6_3_a_length_that_contradicts_itself_is_refused |
 //! | 9112, 6.3, 1 | a response of 1xx ends at its empty line | s9112_6_3_a_101_ends_at_its_empty_line_whatever_it_says_of_a_body |
+//! | 9112, 6.2 | a body MUST be as long as Content-Length says | s9112_6_2_a_body_is_as_long_as_its_head_says |
+//! | 9112, 6.1, 6.3; 9110, 15.5.12, 15.5.14 | 400 MUST, 411, 413 or 501 may answer a body that is not read, and the connection ends | s9112_6_3_a_body_beyond_its_limit_or_of_unknown_length_is_the_last |
+//! | 9112, 9.3 | a connection MUST go on or end as both sides say | s9112_9_3_a_connection_goes_on_unless_a_side_says_otherwise |
+//! | | | s9112_9_3_an_upgrade_may_follow_a_plain_request |
+//! | | | s9112_9_3_a_connection_has_only_so_many_requests |
+//! | 9112, 9.3.2 | pipelined requests MUST be answered in their order | s9112_9_3_2_pipelined_requests_are_answered_in_their_order |
+//! | 9112, 9.5 | a server that no longer waits SHOULD end the connection | s9112_9_5_who_asks_for_nothing_more_is_let_go_in_silence |
+//! | | | s9112_9_5_half_a_second_request_is_answered_with_408 |
 //! | 9112, 9.3, 9.6 | who closes MUST say so, and MUST NOT look at a further request | s9112_9_6_a_response_says_that_it_is_the_last_and_is |
 //!
 //! What does not concern us:
@@ -55,10 +64,8 @@
 //! | --- | --- |
 //! | 9110, 7.3 to 7.7; 9112, 3.2.3 | gateways, proxies and tunnels: we are none |
 //! | 9110, 8, 12, 13, 14; RFC 9111 | representations, negotiation, conditions, ranges, caches: what a handler answers is its own |
-//! | 9110, 10.1.1, 7.8 | a request to upgrade has no content; 10.1.1 lets a server leave 100 out then |
 //! | 9110, 11, 15.5.2, 15.5.8 | a handler that answers 401 or 407 names the scheme itself |
-//! | 9112, 6, 7 | no content is read: where one follows, the connection ends after the answer |
-//! | 9112, 9.3.2, 9.5 | one request a connection, so no pipelines; timeouts are those of the handshake |
+//! | 9112, 7 | transfer codings: 6.3 lets a server refuse a body without Content-Length with 411 |
 #![allow(
     clippy::unwrap_used,
     dead_code,
@@ -74,6 +81,7 @@ mod support;
 mod table;
 
 mod dates;
+mod exchanges;
 mod fields;
 mod messages;
 mod redirects;

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use heartwheel::config::LimitsConfig;
-use heartwheel::proto::http;
+use heartwheel::proto::http::{self, Persistence};
 use heartwheel::reactor::Welcome;
 
 use crate::net::{Dialer, Server, header, response};
@@ -121,7 +121,7 @@ fn s9112_3_2_2_an_absolute_target_is_accepted_whatever_host_says() {
 #[test]
 fn s9112_4_the_status_line_has_its_blank_without_a_reason() {
     let none = [("", ""); 0];
-    let response = http::response(599, None, &none, b"").unwrap();
+    let response = http::response(599, Persistence::Close, None, &none, b"").unwrap();
     assert!(response.starts_with(b"HTTP/1.1 599 \r\n"));
 }
 
@@ -165,7 +165,7 @@ fn s9112_6_3_a_101_ends_at_its_empty_line_whatever_it_says_of_a_body() {
 #[test]
 fn s9112_9_6_a_response_says_that_it_is_the_last_and_is() {
     let mut server = Server::new();
-    let get = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    let get = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
     let answer = server.ask(&[&get[..], &upgrade("")].concat());
     assert!(
         header(&answer, "Connection").starts_with("close"),

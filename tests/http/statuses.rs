@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use heartwheel::config::LimitsConfig;
-use heartwheel::proto::http::{self, HeadError};
+use heartwheel::proto::http::{self, HeadError, Persistence};
 use heartwheel::reactor::{DialError, HttpAnswer};
 
 use crate::net::{Dialer, Server, header, headers, response};
@@ -24,7 +24,7 @@ fn answer(status: u16, body: &str, request: &[u8]) -> String {
 
 #[test]
 fn s9110_8_6_responses_without_content_announce_none() {
-    let get = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    let get = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
     for status in [204, 304] {
         let answer = answer(status, "none of this", get);
         assert!(headers(&answer, "Content-Length").is_empty(), "{answer}");
@@ -37,13 +37,13 @@ fn s9110_8_6_responses_without_content_announce_none() {
     for name in ["Content-Length", "Transfer-Encoding"] {
         assert!(headers(&accepted, name).is_empty(), "{accepted}");
     }
-    assert!(http::response(199, None, &NONE, b"").is_err());
+    assert!(http::response(199, Persistence::Close, None, &NONE, b"").is_err());
 }
 
 #[test]
 fn s9110_9_3_2_the_answer_to_head_is_a_head() {
     for request in [
-        "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(),
+        "HEAD / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".to_owned(),
         String::from_utf8(upgrade(""))
             .unwrap()
             .replace("GET", "HEAD"),
@@ -102,7 +102,11 @@ fn s9110_15_2_endless_interim_responses_end_at_the_limit_of_a_head() {
 
 #[test]
 fn s9110_15_3_6_205_has_no_content() {
-    let answer = answer(205, "none of this", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    let answer = answer(
+        205,
+        "none of this",
+        b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+    );
     assert_eq!(header(&answer, "Content-Length"), "0");
     assert!(answer.ends_with("\r\n\r\n"), "{answer}");
 }
@@ -110,7 +114,7 @@ fn s9110_15_3_6_205_has_no_content() {
 #[test]
 fn s9110_15_5_22_426_names_the_protocol() {
     let mut server = Server::new();
-    let answer = server.ask(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    let answer = server.ask(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
     assert!(
         answer.starts_with("HTTP/1.1 426 Upgrade Required\r\n"),
         "{answer}"

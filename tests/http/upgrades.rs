@@ -36,7 +36,7 @@ fn s9110_7_8_upgrade_comes_with_its_connection_option() {
     assert_eq!(headers(&accepted, "Upgrade"), ["websocket"]);
     assert_eq!(headers(&accepted, "Connection"), ["Upgrade"]);
     for request in [
-        b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(),
+        b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".to_vec(),
         upgrade("Sec-WebSocket-Version: 8\r\n"),
     ] {
         let refused = server.ask(&request);

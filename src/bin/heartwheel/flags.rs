@@ -113,6 +113,14 @@ pub(crate) struct LimitFlags {
     /// Most header lines in it [default: 64]
     #[arg(long, value_name = "N", value_parser = count)]
     max_headers: Option<usize>,
+
+    /// Largest body of a plain HTTP request [default: 8KiB]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    max_body: Option<usize>,
+
+    /// Most plain HTTP requests on one connection [default: 100]
+    #[arg(long, value_name = "N")]
+    max_requests: Option<u32>,
 }
 
 /// What the kernel does by itself.
@@ -347,6 +355,12 @@ impl LimitFlags {
         }
         if let Some(count) = self.max_headers {
             config.max_headers = count;
+        }
+        if let Some(size) = self.max_body {
+            config.max_body = size;
+        }
+        if let Some(count) = self.max_requests {
+            config.max_requests = count;
         }
         config
     }

@@ -725,6 +725,7 @@ impl Handler for Server {
             Record::new("answered")
                 .word("peer", answered.peer)
                 .number("status", answered.status)
+                .number("answers", answered.answers)
                 .evidence(answered.evidence, "")
         });
     }

@@ -46,6 +46,11 @@ impl HeadProgress {
         std::mem::take(&mut self.done)
     }
 
+    /// Returns how many bytes at the front of the input are to go.
+    pub(super) fn done(&self) -> usize {
+        self.done
+    }
+
     /// Notes that the last look could not tell what the bytes are: the next ones may.
     pub(super) fn look_again(&mut self) {
         self.parsed = 0;

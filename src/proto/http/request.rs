@@ -33,6 +33,8 @@ pub struct Request<'a> {
     /// The minor version: 0 for HTTP/1.0, 1 for HTTP/1.1.
     version: u8,
     headers: Headers<'a>,
+    /// Empty until it is there as a whole.
+    body: &'a [u8],
 }
 
 impl<'a> Request<'a> {
@@ -85,6 +87,7 @@ impl<'a> Request<'a> {
             target,
             version,
             headers: Headers::new(headers),
+            body: &[],
         };
         request.check_host()?;
         request.check_body()?;
@@ -162,6 +165,15 @@ impl<'a> Request<'a> {
     /// Returns all header lines, name and value, in their order.
     pub fn headers(&self) -> impl Iterator<Item = (&'a str, &[u8])> {
         self.headers.iter()
+    }
+
+    /// Returns the body, where it was read: see [`Exchange::complete`](super::Exchange::complete).
+    pub fn body(&self) -> &'a [u8] {
+        self.body
+    }
+
+    pub(super) fn set_body(&mut self, body: &'a [u8]) {
+        self.body = body;
     }
 
     /// Returns the header fields, to be read as lists or single values.

@@ -7,6 +7,7 @@ use httparse::{ParserConfig, Status};
 use super::date::HttpDate;
 use super::error::HeadError;
 use super::head::{HeadLimits, HeadWriter, Headers, InvalidHead, before_bare_line_feed};
+use super::persistence::Persistence;
 use super::progress::{HeadProgress, spent_lines};
 use super::request::Request;
 use crate::error::Foreign;
@@ -178,8 +179,8 @@ fn is_interim(status: u16) -> bool {
     matches!(status, 100 | 102..200)
 }
 
-/// Builds a plain HTTP response that ends the connection: with `Content-Length` and
-/// `Connection: close`, which also names an `Upgrade` header where one is given.
+/// Builds a plain HTTP response: with `Content-Length`, and a `Connection` field that says whether the
+/// connection goes on, where that is not understood, and names an `Upgrade` header where one is given.
 ///
 /// `date` is what the wall clock says: RFC 9110, section 6.6.1, has a server with a clock send it, one
 /// without a clock not. It is left out where `headers` name one.
@@ -193,19 +194,21 @@ fn is_interim(status: u16) -> bool {
 /// function writes itself.
 ///
 /// ```
-/// use heartwheel::proto::http::response;
+/// use heartwheel::proto::http::{Persistence, response};
 ///
-/// let full = response(503, None, &[("Retry-After", "5")], b"full\n")?;
+/// let close = Persistence::Close;
+/// let full = response(503, close, None, &[("Retry-After", "5")], b"full\n")?;
 /// assert_eq!(
 ///     full,
 ///     b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 5\r\nConnection: close\r\n\
 ///       Retry-After: 5\r\n\r\nfull\n"
 /// );
-/// assert!(response(200, None, &[("X", "a\r\nSet-Cookie: forged")], b"").is_err());
+/// assert!(response(200, close, None, &[("X", "a\r\nSet-Cookie: forged")], b"").is_err());
 /// # Ok::<(), heartwheel::proto::http::InvalidHead>(())
 /// ```
 pub fn response(
     status: u16,
+    persistence: Persistence,
     date: Option<&HttpDate>,
     headers: &[(impl AsRef<str>, impl AsRef<str>)],
     body: &[u8],
@@ -222,7 +225,7 @@ pub fn response(
     };
     let mut names = headers.iter().map(|(name, _)| name.as_ref());
     let upgrades = names.any(|name| name.eq_ignore_ascii_case("upgrade"));
-    let mut head = final_head(status, body.map(<[u8]>::len), upgrades);
+    let mut head = final_head(status, persistence, body.map(<[u8]>::len), upgrades);
     head.date(date, headers);
     head.foreign(headers, &RESERVED_IN_FINAL)?;
     Ok(with_body(head, body.unwrap_or_default()))
@@ -243,7 +246,7 @@ pub(crate) fn refusal(
 ) -> Vec<u8> {
     let body = format!("{reason}\n");
     let upgrades = fields.iter().any(|(name, _)| *name == "Upgrade");
-    let mut head = final_head(status, Some(body.len()), upgrades);
+    let mut head = final_head(status, Persistence::Close, Some(body.len()), upgrades);
     head.date(date, fields);
     head.own("Content-Type", b"text/plain; charset=utf-8");
     for (name, value) in fields {
@@ -262,19 +265,20 @@ pub(crate) fn response_to(request: &Request<'_>, mut response: Vec<u8>) -> Vec<u
     response
 }
 
-/// Begins a response that ends the connection.
-fn final_head(status: u16, body_len: Option<usize>, upgrades: bool) -> HeadWriter {
+/// Begins a final response.
+fn final_head(
+    status: u16,
+    persistence: Persistence,
+    body_len: Option<usize>,
+    upgrades: bool,
+) -> HeadWriter {
     let mut head = HeadWriter::new(format_args!("HTTP/1.1 {status} {}", reason_phrase(status)));
     if let Some(len) = body_len {
         head.own("Content-Length", len.to_string().as_bytes());
     }
-    // RFC 9110, 7.8: who sends Upgrade "MUST also send an "Upgrade" connection option"
-    let options: &[u8] = if upgrades {
-        b"close, Upgrade"
-    } else {
-        b"close"
-    };
-    head.own("Connection", options);
+    if let Some(options) = persistence.options(upgrades) {
+        head.own("Connection", options.as_bytes());
+    }
     head
 }
 
@@ -303,6 +307,7 @@ const fn reason_phrase(status: u16) -> &'static str {
         405 => "Method Not Allowed",
         408 => "Request Timeout",
         409 => "Conflict",
+        411 => "Length Required",
         413 => "Content Too Large",
         414 => "URI Too Long",
         421 => "Misdirected Request",

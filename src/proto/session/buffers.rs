@@ -3,7 +3,7 @@
 use crate::close::Evidence;
 use crate::config::WireKind;
 #[cfg(feature = "websocket")]
-use crate::proto::http::HeadProgress;
+use crate::proto::http::{Exchange, HeadProgress};
 use crate::proto::outbox::Outbox;
 use crate::proto::pool::Pool;
 use crate::proto::ring::Ring;
@@ -18,9 +18,12 @@ pub(super) struct Buffers {
     pub(super) tx: Outbox,
     #[cfg(feature = "websocket")]
     pub(super) websocket: crate::proto::websocket::Decoder,
-    /// How far the opening head has been looked at.
+    /// How far the head of the server's answer has been looked at.
     #[cfg(feature = "websocket")]
     pub(super) head: HeadProgress,
+    /// How far the requests are: plain ones, and the one to upgrade.
+    #[cfg(feature = "websocket")]
+    pub(super) exchange: Exchange,
     pub(super) line: line::LineDecoder,
     pub(super) binary: binary::BinaryDecoder,
     /// When the unfinished message at the front of the input began, and the bytes it has brought.
@@ -32,7 +35,7 @@ pub(super) struct Buffers {
     pub(super) ping_due: Option<Micros>,
     /// The record of the end, once its cause is known.
     pub(super) end: Option<Evidence>,
-    /// The status of what answered a plain HTTP request.
+    /// The status of what answered the last plain HTTP request.
     pub(super) answered: Option<u16>,
     /// What the peer's Close frame gave as its reason, or why its handshake was refused, or the rule that
     /// it broke.
@@ -75,13 +78,23 @@ impl Buffers {
             && self.decoders_are_idle()
     }
 
-    /// Says whether no part of an opening head has been read: what is gone of it still counts.
+    /// Says whether no part of an opening head has been read, and no request answered: what is gone of them
+    /// still counts.
     fn has_no_head(&self) -> bool {
         #[cfg(feature = "websocket")]
-        let is_fresh = self.head.is_fresh();
+        let is_fresh = self.head.is_fresh() && self.exchange == Exchange::default();
         #[cfg(not(feature = "websocket"))]
         let is_fresh = true;
         is_fresh
+    }
+
+    /// Says whether nothing of a request has come.
+    pub(super) fn is_between_requests(&self) -> bool {
+        #[cfg(feature = "websocket")]
+        if !self.exchange.is_between() {
+            return false;
+        }
+        self.rx.is_empty()
     }
 
     /// Says whether no decoder is within a message.
@@ -169,6 +182,7 @@ impl Buffers {
         {
             self.websocket.release(pool);
             self.head = HeadProgress::default();
+            self.exchange = Exchange::default();
         }
         self.line.discard(pool);
         self.binary.discard(pool);

@@ -6,7 +6,7 @@ use super::{Due, Env, Fact, Session, SocketAction};
 use crate::close::{Cause, CloseCode, Evidence, KernelFigures, Phase};
 use crate::error::ProtocolError;
 #[cfg(feature = "websocket")]
-use crate::proto::http;
+use crate::proto::http::{self, Persistence};
 use crate::proto::outbox::Parting;
 use crate::proto::time::{Micros, Moment, Stamp};
 #[cfg(feature = "websocket")]
@@ -90,16 +90,60 @@ impl Session {
         self.facts.insert(Fact::Discarding);
     }
 
-    /// Ends the opening handshake with the answer to a request that asks for no upgrade. Nothing is wrong
-    /// with that: the record tells [`answered`](Self::answered).
-    pub fn answer(&mut self, env: &mut Env, now: Moment, status: u16, response: &[u8]) {
-        self.refuse(env, now, Cause::LocalClose, "", response);
-        self.held(env).answered = Some(status);
+    /// Answers a request that asks for no upgrade. Nothing is wrong with that: the record tells
+    /// [`answered`](Self::answered). Where the connection is to be kept, another request may follow, for which
+    /// the time of an opening handshake begins anew once the answer has left; else it ends.
+    #[cfg(feature = "websocket")]
+    pub fn answer(
+        &mut self,
+        env: &mut Env,
+        now: Moment,
+        status: u16,
+        response: &[u8],
+        persistence: Persistence,
+    ) {
+        if persistence.keeps() {
+            assert_eq!(self.phase, Phase::Handshaking, "a request is answered");
+            let total = env.policy(self.policy).timing.close_total;
+            self.phase_ends = Stamp::new(now.at).plus(total);
+            self.facts.insert(Fact::Rearm);
+            self.queue_head(env, now, response);
+        } else {
+            self.refuse(env, now, Cause::LocalClose, "", response);
+        }
+        env.stats.answered += 1;
+        let held = self.held(env);
+        held.exchange.answered();
+        held.answered = Some(status);
     }
 
-    /// Returns the status of the answer to a plain HTTP request, if that is what the session was for.
+    /// Returns the status of the last answer to a plain HTTP request, if the session was for such.
     pub fn answered(&self) -> Option<u16> {
         self.buffers.as_ref()?.answered
+    }
+
+    /// Returns how many plain HTTP requests were answered.
+    pub fn answers(&self) -> u32 {
+        #[cfg(feature = "websocket")]
+        let answers = self.exchange().answers();
+        #[cfg(not(feature = "websocket"))]
+        let answers = 0;
+        answers
+    }
+
+    /// Says whether a plain HTTP request was answered, and nothing of another one has come.
+    pub fn is_between_requests(&self) -> bool {
+        let is_kept = self.phase == Phase::Handshaking && self.answered().is_some();
+        is_kept
+            && self
+                .buffers
+                .as_ref()
+                .is_none_or(|held| held.is_between_requests())
+    }
+
+    /// Ends a connection that is kept for another plain HTTP request, with nothing to say.
+    pub fn part(&mut self, env: &mut Env, now: Moment, cause: Cause) {
+        self.refuse(env, now, cause, "", &[]);
     }
 
     /// Ends the session at once because it is not welcome any more; `reason` is for the record.
@@ -121,6 +165,11 @@ impl Session {
     pub fn handle_eof(&mut self, env: &Env, now: Moment) {
         self.facts.insert(Fact::Eof);
         match self.phase {
+            // What it asked for is answered; that has to leave yet.
+            Phase::Handshaking if self.answered().is_some() => {
+                self.begin_end(env, now, Cause::PeerEof);
+                self.facts.insert(Fact::Discarding);
+            }
             Phase::Connecting | Phase::Handshaking => self.end(now, Cause::PeerEof, None),
             Phase::Open if self.wire.is_websocket() => self.end(now, Cause::PeerEof, None),
             Phase::Open => {
@@ -271,13 +320,20 @@ impl Session {
     pub(super) fn handle_phase_timeout(&mut self, env: &mut Env, now: Moment, cause: Cause) -> Due {
         let end = self.phase_deadline(env);
         if end.judged(env, now) > now.at {
-            if self.phase == Phase::Closing && self.is_stalled(env, now) {
+            if self.is_stalled(env, now) {
                 return Due::Stalled;
             }
             return Due::Wait(self.poll_deadline(env, now));
         }
         let forgiven = end.forgiven(env, now);
         match self.phase {
+            // An answer was taken, but too slowly.
+            Phase::Handshaking if self.answered().is_some() && self.has_output() => {
+                self.end(now, Cause::CloseTimeout, None);
+            }
+            Phase::Handshaking if self.is_between_requests() => {
+                self.part(env, now, Cause::LocalClose);
+            }
             Phase::Handshaking if self.part.role() == Role::Server => {
                 self.refuse_late(env, now, cause);
             }
@@ -296,6 +352,10 @@ impl Session {
         let timing = &env.policy(self.policy).timing;
         let span = match self.phase {
             Phase::Connecting => timing.connect,
+            // An answer that a connection is kept behind has the time of a goodbye to leave.
+            Phase::Handshaking if self.answered().is_some() && self.has_output() => {
+                timing.close_total
+            }
             Phase::Handshaking => timing.handshake,
             Phase::Open | Phase::Closing | Phase::Closed => {
                 let runs = |held: &Buffers| held.progress.plus(timing.close) == self.phase_ends;
@@ -322,7 +382,7 @@ impl Session {
     fn refuse_late(&mut self, env: &mut Env, now: Moment, cause: Cause) {
         let body = b"the opening handshake took too long\n";
         let (date, headers) = (env.date(), [("Content-Type", "text/plain")]);
-        let response = http::response(408, date.as_ref(), &headers, body);
+        let response = http::response(408, Persistence::Close, date.as_ref(), &headers, body);
         self.refuse(
             env,
             now,
@@ -354,10 +414,7 @@ impl Session {
         if end.is_cut() {
             return false;
         }
-        if self.answered().is_some() {
-            return !self.has_output();
-        }
-        if self.wire.is_websocket() {
+        if self.wire.is_websocket() && self.answered().is_none() {
             return self.facts.has(Fact::CloseSent) && self.facts.has(Fact::CloseReceived);
         }
         let is_goodbye =
@@ -379,8 +436,20 @@ impl Session {
         self.write_ends(env, now).filter(|_| is_patient)
     }
 
-    /// Lets the close timeout run, once the kernel has accepted the last byte.
+    /// Returns when an answer that the connection is kept behind makes no progress.
+    pub(super) fn answer_stalls(&self, env: &Env, now: Moment) -> Option<Micros> {
+        self.answered().and_then(|_| self.write_ends(env, now))
+    }
+
+    /// Lets the close timeout run, or the time for another request, once the kernel has accepted the last byte.
     pub(super) fn await_answer(&mut self, env: &Env, now: Moment) {
+        let is_kept = self.phase == Phase::Handshaking && self.answered().is_some();
+        if is_kept && !self.has_output() {
+            let handshake = env.policy(self.policy).timing.handshake;
+            let ends = Stamp::new(now.at).plus(handshake);
+            self.phase_ends = self.phase_ends.earlier(ends);
+            self.facts.insert(Fact::Rearm);
+        }
         let is_patient = self.cause().is_some_and(Cause::is_patient);
         if self.phase == Phase::Closing && is_patient && !self.has_output() {
             let close = env.policy(self.policy).timing.close;

@@ -63,7 +63,9 @@ impl Session {
         match (self.wire, self.phase) {
             (WireKind::Own, _) => limits.max_message.saturating_add(MOST_HEADER),
             #[cfg(feature = "websocket")]
-            (WireKind::WebSocket, Phase::Connecting | Phase::Handshaking) => limits.max_head + 1,
+            (WireKind::WebSocket, Phase::Connecting | Phase::Handshaking) => {
+                limits.max_head.max(self.exchange().awaited()) + 1
+            }
             #[cfg(feature = "websocket")]
             (WireKind::WebSocket, Phase::Open | Phase::Closing | Phase::Closed) => LARGEST_RING,
             (WireKind::Line | WireKind::Binary | WireKind::Raw, _) => LARGEST_RING,

@@ -25,7 +25,7 @@ use crate::proto::codec::Codec;
 use crate::proto::flags::{Flags, flags};
 use crate::proto::heartbeat::{self, Heartbeat, Verdict};
 #[cfg(feature = "websocket")]
-use crate::proto::http::HeadProgress;
+use crate::proto::http::{CONTINUE, Exchange, HeadProgress};
 use crate::proto::policy::Timing;
 use crate::proto::time::{Fine, Micros, Moment, Stamp};
 use crate::proto::wire::Role;
@@ -116,6 +116,8 @@ pub enum SocketAction {
 ///       v                             v                    v                               v timed out
 ///     Closed                       Closed                Closed                          Closed
 /// ```
+///
+/// While it is handshaking, a server may answer plain HTTP requests; see [`answer`](Self::answer).
 ///
 /// An idle open session owns no buffer: what it borrows, it gives back in
 /// [`release`](Self::release).
@@ -312,6 +314,25 @@ impl Session {
         self.open(env, now);
     }
 
+    /// Returns how far a server is with the requests before the one to upgrade, and with that.
+    #[cfg(feature = "websocket")]
+    pub fn exchange(&self) -> Exchange {
+        let held = self.buffers.as_ref();
+        held.map(|held| held.exchange).unwrap_or_default()
+    }
+
+    /// Notes how far a server is with a request that is not whole.
+    #[cfg(feature = "websocket")]
+    pub fn set_exchange(&mut self, env: &mut Env, exchange: Exchange) {
+        self.held(env).exchange = exchange;
+    }
+
+    /// Tells a client that waits for it to go on with the body of its request.
+    #[cfg(feature = "websocket")]
+    pub fn invite_body(&mut self, env: &mut Env, now: Moment) {
+        self.queue_head(env, now, CONTINUE);
+    }
+
     /// Returns how far the opening head has been looked at.
     #[cfg(feature = "websocket")]
     pub fn head_progress(&self) -> HeadProgress {
@@ -330,6 +351,8 @@ impl Session {
         #[cfg(feature = "websocket")]
         if let Some(held) = &mut self.buffers {
             held.head = HeadProgress::default();
+            held.exchange = Exchange::default();
+            held.answered = None;
         }
         // Reading may be paused since before.
         self.phase_ends = Stamp::new(now.at);
@@ -509,8 +532,9 @@ impl Session {
     pub fn is_stalled(&self, env: &Env, now: Moment) -> bool {
         let end = match self.phase {
             Phase::Open => self.write_ends(env, now),
+            Phase::Handshaking => self.answer_stalls(env, now),
             Phase::Closing => self.goodbye_stalls(env, now),
-            Phase::Connecting | Phase::Handshaking | Phase::Closed => None,
+            Phase::Connecting | Phase::Closed => None,
         };
         end.is_some_and(|end| end <= now.at)
     }
@@ -560,7 +584,12 @@ impl Session {
     /// Returns the time of the nearest deadline, [`Micros::MAX`] when there is none.
     pub fn poll_deadline(&self, env: &Env, now: Moment) -> Micros {
         let deadline = match self.phase {
-            Phase::Connecting | Phase::Handshaking => self.phase_deadline(env).judged(env, now),
+            Phase::Connecting => self.phase_deadline(env).judged(env, now),
+            Phase::Handshaking => {
+                let end = self.phase_deadline(env).judged(env, now);
+                let stalls = self.answer_stalls(env, now);
+                stalls.map_or(end, |stalls| stalls.min(end))
+            }
             Phase::Closing => {
                 let end = self.phase_deadline(env).judged(env, now);
                 let stalls = self.goodbye_stalls(env, now);

@@ -16,6 +16,7 @@ use crate::proto::wire::{EncodeError, MessageKind, Payload};
 use crate::sizes::sizes;
 
 mod ends;
+mod plain;
 
 #[derive(Debug)]
 struct SplitMix(u64);

@@ -268,6 +268,8 @@ impl Sizes {
             max_fragment: [64 * 1024, 1, 100, 5_000][usize::from(self.fragment % 4)],
             max_head: 512,
             max_headers: 64,
+            max_body: 512,
+            max_requests: 3,
             pings_per_second: rate(0),
             pongs_per_second: rate(2),
             slow_floor: [1024, 0, 1][slow(0)],

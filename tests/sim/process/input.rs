@@ -1,7 +1,7 @@
 //! Reading: bytes into the ring, frames out of it, and the opening handshake before the first.
 
 use heartwheel::close::{Cause, Phase};
-use heartwheel::proto::http::{self, HeadLimits, Request};
+use heartwheel::proto::http::{self, HeadLimits, Persistence, Request};
 use heartwheel::proto::pool::Pool;
 use heartwheel::proto::ring::Ring;
 use heartwheel::proto::session::{Env, Event, Session};
@@ -211,7 +211,13 @@ impl Process {
             let cause = Cause::Refused;
             self.os
                 .watch(conn.sock, |watch, _| watch.handle_wanted(cause));
-            let response = http::response(503, None, &[("Retry-After", "1")], b"not now\n");
+            let response = http::response(
+                503,
+                Persistence::Close,
+                None,
+                &[("Retry-After", "1")],
+                b"not now\n",
+            );
             let response = response.expect("the head is sound");
             conn.session
                 .refuse(&mut self.env, self.now, cause, "not now", &response);

@@ -138,7 +138,7 @@ fn interim_responses_that_drip_are_read_once() {
 fn a_field_with_a_single_value_stands_once() {
     let twice = |name: &str| {
         let headers = [(name, "a"), ("X", "b"), (&name.to_uppercase(), "c")];
-        response(302, None, &headers, b"")
+        response(302, Persistence::Close, None, &headers, b"")
     };
     for name in ["Location", "Date", "Retry-After", "Content-Type"] {
         let repeated = InvalidHead::RepeatedHeader(name.to_uppercase());
@@ -149,32 +149,61 @@ fn a_field_with_a_single_value_stands_once() {
 
 #[test]
 fn a_plain_response_is_final_and_cannot_be_split() {
-    let fine = response(200, None, &[("Content-Type", "text/plain")], b"fine").unwrap();
+    let fine = response(
+        200,
+        Persistence::Close,
+        None,
+        &[("Content-Type", "text/plain")],
+        b"fine",
+    )
+    .unwrap();
     let expected = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\
         Content-Type: text/plain\r\n\r\nfine";
     assert_eq!(String::from_utf8(fine).unwrap(), expected);
-    let upgrade = response(426, None, &[("upgrade", "websocket")], b"").unwrap();
+    let upgrade = response(
+        426,
+        Persistence::Close,
+        None,
+        &[("upgrade", "websocket")],
+        b"",
+    )
+    .unwrap();
     let expected = "HTTP/1.1 426 Upgrade Required\r\nContent-Length: 0\r\n\
         Connection: close, Upgrade\r\nupgrade: websocket\r\n\r\n";
     assert_eq!(String::from_utf8(upgrade).unwrap(), expected);
     for status in [204, 304] {
-        let empty = String::from_utf8(response(status, None, &NO_HEADERS, b"x").unwrap()).unwrap();
+        let empty = String::from_utf8(
+            response(status, Persistence::Close, None, &NO_HEADERS, b"x").unwrap(),
+        )
+        .unwrap();
         assert!(!empty.contains("Content-Length") && empty.ends_with("close\r\n\r\n"));
     }
-    let unnamed = response(599, None, &NO_HEADERS, b"").unwrap();
+    let unnamed = response(599, Persistence::Close, None, &NO_HEADERS, b"").unwrap();
     assert!(unnamed.starts_with(b"HTTP/1.1 599 \r\n"));
     for status in [0, 101, 199, 600] {
         assert_eq!(
-            response(status, None, &NO_HEADERS, b""),
+            response(status, Persistence::Close, None, &NO_HEADERS, b""),
             Err(InvalidHead::Status(status))
         );
     }
-    let split = response(200, None, &[("Location", "/\r\n\r\n<script>")], b"");
+    let split = response(
+        200,
+        Persistence::Close,
+        None,
+        &[("Location", "/\r\n\r\n<script>")],
+        b"",
+    );
     assert_eq!(split, Err(InvalidHead::HeaderValue("Location".to_owned())));
     for name in RESERVED_IN_FINAL {
         let reserved = InvalidHead::ReservedHeader(name.to_lowercase());
         assert_eq!(
-            response(200, None, &[(name.to_lowercase(), "x")], b""),
+            response(
+                200,
+                Persistence::Close,
+                None,
+                &[(name.to_lowercase(), "x")],
+                b""
+            ),
             Err(reserved)
         );
     }
@@ -191,15 +220,15 @@ fn a_response_bears_the_date_that_it_is_given_or_one_of_its_own() {
     };
     let date = date.as_ref();
     for dated in [
-        response(200, date, &NO_HEADERS, b"").unwrap(),
-        response(503, date, &[("Retry-After", "1")], b"").unwrap(),
+        response(200, Persistence::Close, date, &NO_HEADERS, b"").unwrap(),
+        response(503, Persistence::Close, date, &[("Retry-After", "1")], b"").unwrap(),
         error_response(&HeadError::Host, date),
     ] {
         assert_eq!(dates(dated), ["Sun, 06 Nov 1994 08:49:37 GMT"]);
     }
     for undated in [
-        response(200, None, &NO_HEADERS, b"").unwrap(),
-        response(200, date, &given, b"").unwrap(),
+        response(200, Persistence::Close, None, &NO_HEADERS, b"").unwrap(),
+        response(200, Persistence::Close, date, &given, b"").unwrap(),
         error_response(&HeadError::Host, None),
     ] {
         assert!(dates(undated).is_empty());
