@@ -182,7 +182,8 @@ pub mod architecture {
     //!   the others their own length, and six days for all.
     //! - A deadline that falls into an interval counts from the end of it.
     //! - Silence is two deadlines, T after the last proof and T - I after a ping was written. Each is put
-    //!   off for what the loop was late since its own beginning, and both must have passed.
+    //!   off for what the loop was late since its own beginning, and both must have passed. Reading that
+    //!   went on after a pause is a third one, where the proof must be read.
     //! - What counts a peer's rate (floods of pings and pongs, the floor of `slow_peer`) is credited with
     //!   all of the lateness since then. That is no verdict of death.
     //! - The ping grid, `app_idle`, lifetimes and user timers are not put off.
@@ -304,6 +305,9 @@ pub mod architecture {
     //! - A ping that left within a tick (and the slack) of its due time counts from its due time, not
     //!   from its writing: the wheel's rounding is ours to bear, and must not make a verdict later
     //!   where the tick does not divide the interval. It never costs the peer more than half of T - I.
+    //! - A ping that our own lateness made late is forgiven once. The deadline of the proof is put off for
+    //!   that lateness already, so T - I after the ping is a deadline too, but is not put off again: a busy
+    //!   loop would find the dead a turn later.
     //! - Slack rounds due times to multiples of twice the slack, so that pings of many connections share
     //!   a wake-up without any of them knowing of the others.
     //! - After a stop of the whole process, pings long overdue are passed over once, so that they stay

@@ -545,7 +545,9 @@ impl Heartbeat {
     /// off, reading is paused for a proof that must be read, or no ping has asked yet.
     ///
     /// It is up to three deadlines, each put off for our lateness since it was armed: T after the proof,
-    /// T - I after a ping was written, and T - I after reading went on. All must have passed.
+    /// T - I after a ping was written, and T - I after reading went on. All must have passed. Where it was
+    /// our lateness that made the ping late, that is in the first one already, and the second is not put
+    /// off again.
     fn silence_ends(&self, timing: &Timing, now: Moment, lateness: &Lateness) -> Option<Micros> {
         let timeout = timing.timeout?;
         let must_read = timing.proof != Proof::Bytes;
@@ -570,7 +572,11 @@ impl Heartbeat {
             | Ask::Spared
             | Ask::Draining => {
                 let answered = self.asked_at.plus(timing.answer).plus(more);
-                end = end.max(judged(answered, self.armed_at(timing)));
+                end = end.max(if self.was_held_up(timing, now, lateness) {
+                    answered.time(now.at)
+                } else {
+                    judged(answered, self.armed_at(timing))
+                });
             }
             // Before its end this bounds the wait; after it the next ping does.
             Ask::No if timing.interval.is_some() && end <= now.at => return None,
@@ -580,6 +586,24 @@ impl Heartbeat {
             end = end.max(judged(self.resumed_at.plus(timing.answer), self.resumed_at));
         }
         Some(end)
+    }
+
+    /// Says whether the first ping since the proof was late for no more than our own lateness: the grid
+    /// promises it within an interval of the proof. Rounding and what does not count as late may add to it.
+    fn was_held_up(&self, timing: &Timing, now: Moment, lateness: &Lateness) -> bool {
+        let is_renewed = self.facts.has(Fact::Renewed);
+        let Some(interval) = timing.interval.filter(|_| !is_renewed) else {
+            return false;
+        };
+        let promised = self.proof.plus(interval.as_stamp_millis()).time(now.at);
+        let asked = self.asked_at.time(now.at);
+        let rounding = Micros::from_millis(timing.on_time.into()).max(lateness.threshold());
+        let late = asked - promised;
+        late <= rounding
+            || late
+                <= rounding
+                    + rounding
+                    + (lateness.total_since(promised, now.at) - lateness.total_since(asked, now.at))
     }
 
     /// Returns when the ping that counts from `asked_at` was queued or written.

@@ -113,6 +113,12 @@ impl Lateness {
         }
     }
 
+    /// Returns what a turn may take, and a wait be late, without its being counted: the larger of the tick
+    /// and 10 ms.
+    pub fn threshold(&self) -> Micros {
+        self.threshold
+    }
+
     /// Returns how late the present turn is at `now`, whether or not it is enough to count.
     pub fn delay(&self, now: Micros) -> Micros {
         match self.late_from {

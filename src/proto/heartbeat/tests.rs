@@ -915,6 +915,39 @@ fn proof_and_ping_are_each_put_off_for_the_lateness_since_their_own_time() {
 }
 
 #[test]
+fn a_ping_that_our_lateness_made_late_is_forgiven_once() {
+    let mut bench = Bench::new(|_| {});
+    // Due at 10 s.
+    bench.late(10_000, 10_500);
+    bench.ping(ms(10_500));
+    bench.ping(secs(20));
+    bench.late(24_800, 25_200);
+    // The proof's deadline goes from 25 to 25.7; the ping's is at 25.5, and would be at 25.9.
+    assert_eq!(bench.timeout(ms(25_699)), Verdict::Wait(ms(25_700).at));
+    assert_eq!(bench.timeout(ms(25_700)), Verdict::Silent);
+    assert_eq!(bench.forgiveness(ms(25_700)), Micros::from_millis(700));
+}
+
+#[test]
+fn a_ping_has_what_is_left_of_the_timeout_to_be_answered_whatever_made_it_late() {
+    for late in [40, 400, 4_000, 14_000] {
+        let mut bench = Bench::new(|_| {});
+        for turn in 0..late / 40 {
+            bench.late(10_000 + turn * 40 + 10, 10_000 + turn * 40 + 40);
+        }
+        bench.ping(ms(10_000 + late));
+        let written = bench.heartbeat.pings().1;
+        let mut now = 10_000 + late;
+        while bench.timeout(ms(now)) != Verdict::Silent {
+            now += 1;
+        }
+        assert_eq!(written, 1, "one asks");
+        assert!(now >= 25_000 + late - 20, "{late}: {now}");
+        assert!(now <= 25_000 + late + 40, "{late}: {now}");
+    }
+}
+
+#[test]
 fn a_deadline_of_silence_within_a_stop_counts_from_its_end() {
     let mut bench = Bench::new(|_| {});
     bench.ping(secs(10));

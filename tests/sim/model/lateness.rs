@@ -78,6 +78,8 @@ pub(crate) struct Deadline {
     pub(crate) armed: (Micros, Micros),
     /// The most that it is put off by.
     pub(crate) most: Micros,
+    /// Whether it is not put off at all, perhaps and for certain.
+    pub(crate) is_bare: (bool, bool),
 }
 
 impl Deadline {
@@ -87,18 +89,22 @@ impl Deadline {
             over: (armed.0 + span, armed.1 + span),
             armed,
             most: span,
+            is_bare: (false, false),
         }
     }
 
     /// Returns from when on the peer may be blamed, at the earliest.
     pub(crate) fn earliest(&self, ours: &Intervals, now: Micros) -> Micros {
+        if self.is_bare.0 {
+            return self.over.0;
+        }
         ours.judged(self.over.0, self.armed.1, self.most, now)
     }
 
     /// Returns the same at the latest.
     pub(crate) fn latest(&self, ours: &Intervals, now: Micros) -> Micros {
-        if now < self.over.1 {
-            // How much later is not worth the search.
+        if now < self.over.1 || self.is_bare.1 {
+            // How much later it is before its time is not worth the search.
             return self.over.1;
         }
         ours.judged(self.over.1, self.armed.0, self.most, now)
@@ -113,6 +119,8 @@ pub(crate) struct Lateness {
     should_end: Micros,
     began: Micros,
     wait_late: Micros,
+    /// The longest turn, with what its wait was late.
+    pub(crate) longest_turn: Micros,
     pub(crate) intervals: Rc<RefCell<Intervals>>,
 }
 
@@ -124,6 +132,7 @@ impl Lateness {
             should_end: Micros::MAX,
             began: Micros::ZERO,
             wait_late: Micros::ZERO,
+            longest_turn: Micros::ZERO,
             intervals: Rc::new(RefCell::new(Intervals {
                 over: Vec::new(),
                 since: Micros::MAX,
@@ -139,6 +148,8 @@ impl Lateness {
 
     pub(crate) fn end_turn(&mut self, clock: Micros, should_end: Micros) {
         self.total = self.when(clock).late;
+        let turn = self.wait_late + self.in_turn(clock);
+        self.longest_turn = self.longest_turn.max(turn);
         let mut intervals = self.intervals.borrow_mut();
         if intervals.since < clock {
             let since = intervals.since;

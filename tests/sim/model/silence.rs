@@ -58,7 +58,7 @@ impl Watch {
     ///
     /// "Silence is two deadlines, proof + T and written + (T - I), each with its own a", and a third one
     /// where we did not read.
-    fn silence(&self) -> Option<Vec<Deadline>> {
+    fn silence(&self, ours: &Intervals, now: Micros) -> Option<Vec<Deadline>> {
         let rules = &self.rules;
         let timeout = rules.timeout?;
         let must_read = rules.proof != Proof::Bytes;
@@ -75,6 +75,7 @@ impl Watch {
                 over: (ask.counts.0 + rules.answer(), ask.counts.1 + rules.answer()),
                 armed: (ask.counts.0 - later, ask.counts.1 - later),
                 most: rules.answer(),
+                is_bare: self.was_held_up(ask.counts, ours, now),
             });
             if ask.is_spared {
                 for deadline in &mut deadlines {
@@ -96,13 +97,31 @@ impl Watch {
         Some(deadlines)
     }
 
+    /// Says whether the ping that asks was late for our own lateness alone, perhaps and for certain. The
+    /// deadline of the proof is put off for that already; both together would be a turn more than F51 has.
+    fn was_held_up(&self, counts: (Micros, Micros), ours: &Intervals, now: Micros) -> (bool, bool) {
+        let Some(interval) = self.rules.interval.filter(|_| self.changed.is_none()) else {
+            return (false, false);
+        };
+        let (first, last) = self.proof.times();
+        let rounding = self.rules.widest() + ROUNDING;
+        let rounding = rounding.max(self.rules.tick.max(Micros::from_millis(10)));
+        let between = |from, to| ours.total(from, now) - ours.total(to, now);
+        let perhaps = (counts.0 - (last + interval))
+            <= between(first + interval, counts.1) + rounding + rounding + ROUNDING + ROUNDING;
+        let late = counts.1 - (first + interval);
+        let surely = late + ROUNDING + ROUNDING
+            <= between(last + interval, counts.0) + rounding + rounding - ROUNDING - ROUNDING;
+        (perhaps, surely)
+    }
+
     /// Works out what a verdict of silence must be that is about to be spoken, and whether it may be.
     pub(crate) fn expect_verdict(&mut self, now: When, truth: &Truth) {
-        let Some(silence) = self.silence() else {
-            self.fail(now, "judged though no question is out")
-        };
         let ours = Rc::clone(&self.ours);
         let ours = &*ours.borrow();
+        let Some(silence) = self.silence(ours, now.at) else {
+            self.fail(now, "judged though no question is out")
+        };
         let early = silence.iter().map(|one| one.earliest(ours, now.at));
         let low = early.max().unwrap_or_default();
         self.demand(now, now.at >= low, || {
@@ -207,7 +226,7 @@ impl Watch {
             }
             Phase::Handshaking => {
                 let end = after(self.since, self.rules.handshake);
-                self.demand(expired, !over(end), || {
+                self.demand(expired, !over(end) || is_unread, || {
                     "the handshake takes too long".into()
                 });
                 return;
@@ -228,7 +247,7 @@ impl Watch {
             });
         }
         self.check_limits(expired, held, ours);
-        let Some(silence) = self.silence() else {
+        let Some(silence) = self.silence(ours, expired.at) else {
             return;
         };
         let late = silence.iter().map(|one| one.latest(ours, expired.at));
