@@ -519,6 +519,12 @@ impl<D: Default, S: System> EventLoop<D, S> {
                 self.read_once_more(handler, id);
             }
         }
+        let conn = &self.conns[key];
+        if conn.session.phase() == Phase::Handshaking && conn.marks.has(Mark::Carried) {
+            // The budget left a part of its head unread, which has a limit.
+            self.wheel.schedule(key, self.now.at);
+            return;
+        }
         for _ in 0..STEPS {
             let conn = &mut self.conns[key];
             if conn.marks.has(Mark::Doomed) {

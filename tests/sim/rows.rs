@@ -100,6 +100,7 @@ fn host(ports: Vec<Terms>, targets: Vec<Target>) -> HostPlan {
             wake: Micros::ZERO,
             breath_odds: 0,
             breath: Micros::ZERO,
+            busy: None,
         },
         has_figures: true,
         program: Program {
@@ -267,6 +268,72 @@ fn f5_a_slow_handler_is_nobody_elses_fault() {
     assert_eq!(ends_of(&sim, SERVER).len(), 0);
     let late = sim.world().when(SERVER).late;
     assert!(late > Micros::from_secs(100), "late by {late:?} in all");
+}
+
+#[test]
+fn f51_a_saturated_loop_finds_the_dead_in_time_however_long_it_is_busy() {
+    for speech in SPEECHES {
+        for minutes in [1, 30] {
+            let mut script = script(speech, beats(), answers(), 4);
+            for client in &mut script.hosts[CLIENT..] {
+                let target = client.program.targets[0].clone();
+                client.program.targets = vec![target; 5];
+            }
+            let busy = (Micros::from_millis(50), Micros::from_millis(150));
+            script.hosts[SERVER].pace.busy = Some(busy);
+            let mut sim = script.begin(false);
+            sim.run_to(Micros::from_secs(minutes * 60));
+            cut(&mut sim, 3);
+            sim.run_to(Micros::from_secs(minutes * 60 + 120));
+            let (ends, longest) = (ends_of(&sim, SERVER), longest_turn(&sim));
+            assert!(longest >= Micros::from_millis(140), "{longest:?}");
+            assert_eq!(ends.len(), 5, "{speech:?}");
+            for end in ends {
+                assert_eq!(
+                    end.sock.link % 20 / 5,
+                    3,
+                    "only the dead end: {:?}",
+                    end.sock
+                );
+                let silence = end.evidence.last_proof.expect("it was open");
+                let latest = TIMEOUT + TICK + longest.saturating_mul(3) + ROUNDING;
+                assert!(silence >= TIMEOUT, "{silence:?}");
+                assert!(
+                    silence <= latest,
+                    "{silence:?} of {latest:?}, {minutes} min"
+                );
+            }
+        }
+    }
+}
+
+/// Returns the longest turn of the server, with what its wait was late.
+fn longest_turn(sim: &Sim) -> Micros {
+    sim.world().hosts[SERVER].lateness.longest_turn
+}
+
+#[test]
+fn a_stop_is_forgiven_once_by_a_saturated_loop_too() {
+    let mut script = script(Speech::Line, beats(), answers(), 4);
+    let busy = (Micros::from_millis(50), Micros::from_millis(60));
+    script.hosts[SERVER].pace.busy = Some(busy);
+    let mut sim = script.begin(false);
+    sim.run_to(Micros::from_secs(60));
+    cut(&mut sim, 3);
+    sim.run_to(Micros::from_secs(75));
+    sim.act(Act::Stop(SERVER));
+    sim.run_to(Micros::from_secs(80));
+    sim.act(Act::Resume(SERVER));
+    sim.run_to(Micros::from_secs(200));
+    let silence = only_end_of(&sim, SERVER)
+        .evidence
+        .last_proof
+        .expect("it was open");
+    let (least, most) = (
+        TIMEOUT + Micros::from_millis(4_900),
+        Micros::from_millis(5_500),
+    );
+    assert!(silence >= least && silence <= TIMEOUT + most, "{silence:?}");
 }
 
 /// A server held up for three timeouts: whoever answered stays, and the one that is dead goes.

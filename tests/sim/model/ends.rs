@@ -44,8 +44,9 @@ impl Watch {
         self.is_undecoded |= self.last_in.is_some();
     }
 
-    /// Notes that there is a cause; says whether it was not known before.
-    pub(crate) fn begin_cause(&mut self, now: When, cause: Cause) -> bool {
+    /// Notes that there is a cause; says whether it was not known before. `unread`: bytes that wait in its
+    /// socket and have not been looked for in this turn.
+    pub(crate) fn begin_cause(&mut self, now: When, cause: Cause, unread: usize) -> bool {
         if let Some((known, _)) = self.cause {
             self.demand(now, self.may_become(now, known, cause), || {
                 format!("{cause} after {known}")
@@ -58,6 +59,11 @@ impl Watch {
         self.passed_at_end = [self.settled, [self.last_in, self.last_out]];
         self.proof_at_end = [self.proof_before, self.proof];
         self.demand_true(now, cause);
+        // "Spoken only after a read on that very socket, in this turn, returned would-block."
+        let must_look = cause == Cause::HandshakeTimeout;
+        self.demand(now, unread == 0 || !must_look, || {
+            format!("{cause} with {unread} bytes unread")
+        });
         true
     }
 
@@ -78,6 +84,9 @@ impl Watch {
                 // Behind a write that failed there may still be input, and the reset only behind that.
                 let is_stuck = self.is_blocked || self.failure.is_some();
                 self.demand(now, is_stuck, || "stalled though output flows".into());
+                // "A write verdict only after a write in this turn was refused."
+                let is_tried = self.refused == Some(now.began) || self.failure.is_some();
+                self.demand(now, is_tried, || "stalled, and no write was tried".into());
                 self.demand(now, now.at >= end, || "stalled before W".into());
             }
             Cause::SlowPeer => {

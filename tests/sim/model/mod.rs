@@ -165,7 +165,10 @@ impl World {
     pub(crate) fn note_cause(&mut self, sock: SockId, host: HostId, at: Micros, cause: Cause) {
         let now = self.hosts[host].lateness.when(at);
         let mut is_fresh = false;
-        self.watch(sock, |watch| is_fresh = watch.begin_cause(now, cause));
+        let unread = self.truth(sock).unread;
+        self.watch(sock, |watch| {
+            is_fresh = watch.begin_cause(now, cause, unread);
+        });
         if is_fresh {
             self.trace(|| format!("{sock:?} {cause}"));
             self.demand_trouble(sock, cause);

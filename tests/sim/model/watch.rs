@@ -151,6 +151,8 @@ pub(crate) struct Watch {
     /// When a message last made progress, either way.
     pub(super) last_message: Between,
     pub(super) is_blocked: bool,
+    /// When the turn began in which a write was refused last.
+    pub(super) refused: Option<Micros>,
     /// When output last moved, or began to wait.
     pub(super) progress: Between,
     pub(super) place: u64,
@@ -254,6 +256,7 @@ impl Watch {
             last_out: None,
             last_message: Between::exactly(now),
             is_blocked: false,
+            refused: None,
             progress: Between::exactly(now),
             place: 0,
             unfinished: None,
@@ -539,6 +542,7 @@ impl Watch {
             self.progress = Between::in_turn(now);
         }
         self.is_blocked = true;
+        self.refused = Some(now.began);
     }
 
     pub(crate) fn handle_sent(&mut self, now: When) {

@@ -38,6 +38,7 @@ impl Process {
         self.accept_ready().await;
 
         self.os.breathe().await;
+        self.refresh_now();
         let look = self.expire(is_full).await;
 
         self.dial_due();
@@ -226,6 +227,10 @@ impl Process {
                 Phase::Connecting => self.finish_connect(key).await,
                 _ => self.read_once_more(key).await,
             }
+        }
+        let conn = &self.conns[key];
+        if conn.session.phase() == Phase::Handshaking && conn.flags.carried {
+            return self.schedule(key, self.now.at);
         }
         for _ in 0..STEPS {
             let conn = &mut self.conns[key];

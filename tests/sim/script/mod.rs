@@ -50,6 +50,10 @@ impl Script {
                 .collect();
             hosts.push(host(&mut dice, Vec::new(), targets));
         }
+        if dice.one_in(6) {
+            let busy = dice.pick(&[(20, 30), (50, 60), (50, 250)]);
+            hosts[0].pace.busy = Some((Micros::from_millis(busy.0), Micros::from_millis(busy.1)));
+        }
         let curtain = dice.millis(60_000, 400_000);
         let mut script = Self {
             seed,
@@ -150,6 +154,7 @@ fn host(dice: &mut Dice, ports: Vec<Terms>, targets: Vec<Target>) -> HostPlan {
             wake: Micros::new(dice.pick(&[0, 100, 100, 5_000, 30_000])),
             breath_odds: dice.pick(&[0, 0, 1_000, 50, 8]),
             breath: Micros::new(dice.pick(&[200, 3_000, 40_000])),
+            busy: None,
         },
         has_figures: !dice.one_in(4),
         program: Program {

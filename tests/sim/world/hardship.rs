@@ -27,6 +27,8 @@ pub(crate) enum Hardship {
     Stop,
     /// A turn lasted longer than what is not counted as late.
     LongTurn,
+    /// So did one of a process that always has something to do.
+    Saturation,
     /// A process noticed that its machine had slept.
     Sleep,
     /// A clock was moved ahead.
@@ -54,7 +56,7 @@ pub(crate) enum Hardship {
 
 impl Hardship {
     /// What a few hundred worlds meet for certain; the rest is for rows.
-    pub(crate) const EXPECTED: [Self; 23] = [
+    pub(crate) const EXPECTED: [Self; 24] = [
         Self::LongDelay,
         Self::PacketLost,
         Self::NobodyThere,
@@ -66,6 +68,7 @@ impl Hardship {
         Self::EndOfInput,
         Self::Stop,
         Self::LongTurn,
+        Self::Saturation,
         Self::Sleep,
         Self::ClockJump,
         Self::Kill,

@@ -77,6 +77,9 @@ pub(crate) struct Pace {
     /// One in so many pauses for breath takes time, up to `breath`. Zero: none does.
     pub(crate) breath_odds: u64,
     pub(crate) breath: Micros,
+    /// It always has something to do: no wait lasts, and each turn takes so long at least, between two
+    /// spans.
+    pub(crate) busy: Option<(Micros, Micros)>,
 }
 
 #[derive(Debug)]
@@ -110,6 +113,8 @@ pub(crate) struct Host {
     /// Whether its kernel tells figures of a socket.
     pub(crate) has_figures: bool,
     pub(crate) dice: Dice,
+    /// How long the present turn has still to work.
+    pub(super) owes: Micros,
     /// True time at which the present turn began.
     pub(crate) turned: Micros,
     /// The lateness that the model sees.
@@ -139,10 +144,12 @@ impl Host {
                 wake: Micros::ZERO,
                 breath_odds: 0,
                 breath: Micros::ZERO,
+                busy: None,
             },
             has_alarm: false,
             has_figures: true,
             dice,
+            owes: Micros::ZERO,
             turned: Micros::ZERO,
             lateness: Lateness::new(tick),
         }
@@ -212,7 +219,12 @@ impl World {
         one.lateness.end_turn(clock, until);
         one.doing = Doing::Waiting(until);
         one.wake_at = None;
+        if let Some((low, high)) = one.pace.busy {
+            one.owes = one.dice.span(low, high);
+        }
+        let is_busy = one.pace.busy.is_some();
         self.meet_if(is_long, Hardship::LongTurn);
+        self.meet_if(is_long && is_busy, Hardship::Saturation);
         self.leap(host);
         self.settle_wake(host);
     }
@@ -238,7 +250,7 @@ impl World {
         let Doing::Waiting(until) = one.doing else {
             return;
         };
-        let due = if one.has_news() {
+        let due = if one.has_news() || one.pace.busy.is_some() {
             now
         } else {
             one.true_time(until)

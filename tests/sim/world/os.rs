@@ -52,10 +52,14 @@ impl Os {
         let span = {
             let host = &mut self.world.borrow_mut().hosts[self.host];
             let pace = host.pace;
-            if pace.breath_odds == 0 || !host.dice.one_in(pace.breath_odds) {
+            let owed = std::mem::take(&mut host.owes);
+            if owed > Micros::ZERO {
+                owed
+            } else if pace.breath_odds == 0 || !host.dice.one_in(pace.breath_odds) {
                 return;
+            } else {
+                host.dice.span(Micros::ZERO, pace.breath)
             }
-            host.dice.span(Micros::ZERO, pace.breath)
         };
         self.work(span).await;
     }
