@@ -13,6 +13,8 @@ mod departures;
 #[cfg(all(target_os = "linux", feature = "cli"))]
 mod large;
 #[cfg(all(target_os = "linux", feature = "cli"))]
+mod saturation;
+#[cfg(all(target_os = "linux", feature = "cli"))]
 mod times;
 
 #[cfg(all(target_os = "linux", feature = "cli"))]

@@ -1,0 +1,229 @@
+//! A loop that is busy for good: everyone hears what a few say without pause.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use heartwheel::close::Evidence;
+use heartwheel::config::{HeartbeatConfig, LimitsConfig, ReactorConfig};
+use heartwheel::proto::message::{Message, SharedMessage};
+use heartwheel::proto::time::Micros;
+use heartwheel::reactor::{Closed, ConnId, Context, Handler, ListenerConfig, Reactor, WireFactory};
+use mio::{Events, Interest, Poll, Token};
+
+use super::support::PATIENCE;
+use super::support::crowd::raise_descriptor_limit;
+
+const READERS: usize = 800;
+const SENDERS: usize = 4;
+const DEAD: usize = 20;
+
+const INTERVAL: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(3);
+const TICK: Duration = Duration::from_millis(10);
+/// Both stamps of a span are in whole milliseconds.
+const ROUNDING: Duration = Duration::from_millis(2);
+
+/// For how long the loop is saturated before anybody falls silent.
+const BUSY: Duration = Duration::from_secs(6);
+
+/// Sends to everyone what it hears.
+#[derive(Default)]
+struct Room {
+    opened: Vec<ConnId>,
+    closed: Vec<(ConnId, Evidence)>,
+    /// The longest turn, with what its wait was late.
+    longest: Micros,
+}
+
+impl Handler for Room {
+    type Data = ();
+
+    fn on_open(&mut self, _cx: &mut Context<'_, ()>, id: ConnId) {
+        self.opened.push(id);
+    }
+
+    fn on_message(&mut self, cx: &mut Context<'_, ()>, _id: ConnId, message: Message<'_>) {
+        cx.broadcast(&SharedMessage::new(message));
+    }
+
+    fn on_close(&mut self, _cx: &mut Context<'_, ()>, closed: Closed<'_, ()>) {
+        self.closed.push((closed.id, *closed.evidence));
+    }
+}
+
+impl Room {
+    /// Turns the loop until something is so.
+    fn drive(&mut self, reactor: &mut Reactor<()>, is_so: impl Fn(&Self) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !is_so(self) {
+            let turn = reactor.turn(self, Some(TICK)).unwrap();
+            self.longest = self.longest.max(turn.delay);
+            let (opened, closed) = (self.opened.len(), self.closed.len());
+            assert!(
+                Instant::now() < deadline,
+                "{opened} opened, {closed} closed"
+            );
+        }
+    }
+}
+
+/// Peers of one thread, which read all that comes and answer pings while they are well.
+struct Peers {
+    is_well: Arc<AtomicBool>,
+    is_over: Arc<AtomicBool>,
+    /// The longest time between two looks at their sockets, µs.
+    held_up: Arc<AtomicU64>,
+}
+
+impl Peers {
+    fn connect(addr: SocketAddr, count: usize) -> Self {
+        let peers = Self {
+            is_well: Arc::new(AtomicBool::new(true)),
+            is_over: Arc::default(),
+            held_up: Arc::default(),
+        };
+        let shared = Self {
+            is_well: Arc::clone(&peers.is_well),
+            is_over: Arc::clone(&peers.is_over),
+            held_up: Arc::clone(&peers.held_up),
+        };
+        let connect = move |_| TcpStream::connect(addr).unwrap();
+        thread::spawn(move || shared.hold((0..count).map(connect).collect()));
+        peers
+    }
+
+    fn hold(&self, streams: Vec<TcpStream>) {
+        let mut poll = Poll::new().unwrap();
+        let mut streams: Vec<_> = streams
+            .into_iter()
+            .map(|stream| {
+                stream.set_nonblocking(true).unwrap();
+                mio::net::TcpStream::from_std(stream)
+            })
+            .collect();
+        for (index, stream) in streams.iter_mut().enumerate() {
+            let registry = poll.registry();
+            registry
+                .register(stream, Token(index), Interest::READABLE)
+                .unwrap();
+        }
+        let mut events = Events::with_capacity(1_024);
+        let mut looked = Instant::now();
+        while !self.is_over.load(Ordering::Relaxed) {
+            poll.poll(&mut events, Some(TICK)).unwrap();
+            for event in &events {
+                self.answer(&mut streams[event.token().0]);
+            }
+            let took = looked.elapsed().as_micros().try_into().unwrap();
+            self.held_up.fetch_max(took, Ordering::Relaxed);
+            looked = Instant::now();
+        }
+    }
+
+    fn answer(&self, stream: &mut mio::net::TcpStream) {
+        let mut chunk = [0; 16 * 1_024];
+        loop {
+            let count = match stream.read(&mut chunk) {
+                Ok(0) => return,
+                Ok(count) => count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(_) => return,
+            };
+            // Only a ping has this letter.
+            let pings = chunk[..count].iter().filter(|&&byte| byte == b'P').count();
+            if self.is_well.load(Ordering::Relaxed) {
+                stream.write_all(&b"PONG\n".repeat(pings)).ok();
+            }
+        }
+    }
+
+    fn held_up(&self) -> Duration {
+        Duration::from_micros(self.held_up.load(Ordering::Relaxed))
+    }
+}
+
+impl Drop for Peers {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Says the same for ever, and reads what others say.
+fn speak(addr: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(addr).unwrap();
+    let (mut reader, mut writer) = (stream.try_clone().unwrap(), stream.try_clone().unwrap());
+    thread::spawn(move || {
+        let mut chunk = [0; 64 * 1_024];
+        while matches!(reader.read(&mut chunk), Ok(1..)) {}
+    });
+    thread::spawn(move || {
+        let mut line = [b'x'; 200];
+        line[199] = b'\n';
+        while writer.write_all(&line).is_ok() {}
+    });
+    stream
+}
+
+fn listener() -> ListenerConfig {
+    let mut config = ListenerConfig::new("127.0.0.1:0".parse().unwrap(), WireFactory::Line);
+    config.heartbeat = HeartbeatConfig {
+        interval: Some(INTERVAL),
+        timeout: Some(TIMEOUT),
+        ping_slack: Some(Duration::ZERO),
+        // Who reads slowly is not what this is about.
+        write_timeout: None,
+        ..HeartbeatConfig::tcp()
+    };
+    config.limits = LimitsConfig {
+        send_queue: Some(64 * 1_024),
+        ..LimitsConfig::default()
+    };
+    config
+}
+
+#[test]
+fn f51_a_room_that_never_rests_keeps_the_living_and_finds_the_dead_in_time() {
+    raise_descriptor_limit(2 * (READERS + SENDERS + DEAD));
+    let mut reactor = Reactor::<()>::new(ReactorConfig::default()).unwrap();
+    let listener = reactor.listen(listener()).unwrap();
+    let addr = reactor.local_addr(listener).unwrap();
+    let mut room = Room::default();
+    let readers = Peers::connect(addr, READERS);
+    room.drive(&mut reactor, |room| room.opened.len() == READERS);
+    let dying = Peers::connect(addr, DEAD);
+    room.drive(&mut reactor, |room| room.opened.len() == READERS + DEAD);
+    let dead = room.opened[READERS..].to_vec();
+    let speaking: Vec<_> = (0..SENDERS).map(|_| speak(addr)).collect();
+
+    room.longest = Micros::ZERO;
+    let (began, late) = (Instant::now(), reactor.stats().late_us);
+    room.drive(&mut reactor, |_| began.elapsed() >= BUSY);
+    dying.is_well.store(false, Ordering::Relaxed);
+    let is_found = |room: &Room, id| room.closed.iter().any(|closed| closed.0 == id);
+    room.drive(&mut reactor, |room| {
+        dead.iter().all(|&id| is_found(room, id))
+    });
+
+    let late = Duration::from_micros(reactor.stats().late_us - late);
+    let longest = Duration::from(room.longest);
+    assert!(late > TIMEOUT, "the loop was late by {late:?} only");
+    let latest = TIMEOUT + TICK + 3 * longest + ROUNDING;
+    for (id, evidence) in &room.closed {
+        // Whoever did not get to its sockets for so long has not answered.
+        let is_excused = readers.held_up() + 3 * longest > TIMEOUT - INTERVAL;
+        assert!(dead.contains(id) || is_excused, "{id} was well: {evidence}");
+        if dead.contains(id) {
+            let silence = Duration::from(evidence.last_proof.unwrap());
+            assert!(silence >= TIMEOUT, "early: {silence:?}");
+            assert!(silence <= latest, "{silence:?} of {latest:?}: {evidence}");
+        }
+    }
+    eprintln!("turns of up to {longest:?}, late by {late:?} in all");
+    for stream in speaking {
+        stream.shutdown(Shutdown::Both).ok();
+    }
+}
