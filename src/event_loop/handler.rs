@@ -342,6 +342,8 @@ pub struct Answered<'a> {
     pub answers: u32,
     /// What was known then. Clean where the answers have left and nobody broke off.
     pub evidence: &'a Evidence,
+    /// Which rule the request broke that ended it, or what turned it away, in words of ours; else empty.
+    pub reason: &'a str,
 }
 
 /// What a foreign source is ready for.

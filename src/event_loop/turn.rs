@@ -787,7 +787,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         handler: &mut H,
         (peer, origin): (SocketAddr, Origin),
         (status, answers): (u16, u32),
-        evidence: &Evidence,
+        (evidence, reason): (&Evidence, &str),
     ) {
         let answered = Answered {
             peer,
@@ -795,6 +795,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
             status,
             answers,
             evidence,
+            reason,
         };
         handler.on_answered(&mut Context::new(self), answered);
     }
@@ -806,7 +807,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         _handler: &mut H,
         _who: (SocketAddr, Origin),
         _answers: (u16, u32),
-        _evidence: &Evidence,
+        _why: (&Evidence, &str),
     ) {
     }
 
@@ -870,7 +871,8 @@ impl<D: Default, S: System> EventLoop<D, S> {
             };
             handler.on_close(&mut Context::new(self), closed);
         } else if let Some(status) = status {
-            self.report_answered(handler, (peer, origin), (status, answers), &evidence);
+            let (answers, why) = ((status, answers), (&evidence, reason.as_str()));
+            self.report_answered(handler, (peer, origin), answers, why);
         } else {
             self.env.stats.rejected += 1;
             let rejected = Rejected {

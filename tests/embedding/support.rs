@@ -27,8 +27,8 @@ pub enum Seen {
     Writable(ConnId),
     Closed(ConnId, Evidence, u32, String),
     Rejected(Evidence, String),
-    /// The status of the last answer, and how many there were.
-    Answered(u16, u32, Evidence),
+    /// The status of the last answer, how many there were, and the reason of the end.
+    Answered(u16, u32, Evidence, String),
     Client(ClientId, ClientEvent),
     Timer(u64, Micros),
     Source(SourceId, Readiness),
@@ -98,7 +98,7 @@ impl Recorder {
 
     pub fn answered(&self) -> Vec<(u16, u32, Evidence)> {
         let answered = |seen: &Seen| match seen {
-            Seen::Answered(status, answers, evidence) => Some((*status, *answers, *evidence)),
+            Seen::Answered(status, answers, evidence, _) => Some((*status, *answers, *evidence)),
             _ => None,
         };
         self.seen.iter().filter_map(answered).collect()
@@ -162,7 +162,8 @@ impl Handler for Recorder {
 
     fn on_answered(&mut self, cx: &mut Context<'_, u32>, answered: Answered<'_>) {
         let (status, answers) = (answered.status, answered.answers);
-        self.note(cx, Seen::Answered(status, answers, *answered.evidence));
+        let (evidence, reason) = (*answered.evidence, answered.reason.to_owned());
+        self.note(cx, Seen::Answered(status, answers, evidence, reason));
     }
 
     fn on_http(

@@ -126,7 +126,7 @@ fn a_plain_request_that_was_answered_is_not_rejected() {
         drop(peer);
         let before = recorder.seen.len();
         drive(&mut reactor, &mut recorder, |seen| seen.seen.len() > before);
-        let Some(Seen::Answered(told, 1, evidence)) = recorder.seen.last() else {
+        let Some(Seen::Answered(told, 1, evidence, _)) = recorder.seen.last() else {
             panic!("{:?}", recorder.seen);
         };
         assert_eq!(*told, status);
@@ -275,6 +275,33 @@ fn ask_once(reactor: &mut Reactor<u32>, recorder: &mut Recorder, addr: SocketAdd
         answer.extend(read_at_least(reactor, recorder, &mut peer, 1));
     }
     peer
+}
+
+#[test]
+fn a_bad_request_behind_a_good_one_is_told_with_its_rule() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let (_, addr) = listen(&mut reactor, WireFactory::WebSocket);
+    let mut peer = ask_once(&mut reactor, &mut recorder, addr);
+    peer.write_all(b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n")
+        .unwrap();
+    let answer = read_at_least(&mut reactor, &mut recorder, &mut peer, usize::MAX);
+    assert!(answer.starts_with(b"HTTP/1.1 400 "), "{answer:?}");
+    drop(peer);
+    drive(&mut reactor, &mut recorder, |seen| {
+        !seen.answered().is_empty()
+    });
+    let Some(Seen::Answered(426, 1, evidence, reason)) = recorder.seen.last() else {
+        panic!("{:?}", recorder.seen);
+    };
+    assert_eq!(
+        (evidence.cause, evidence.clean),
+        (Cause::ProtocolError, false)
+    );
+    assert_eq!(
+        reason,
+        "host must be given exactly once and be an authority"
+    );
+    assert_eq!(reactor.stats().rejected, 0);
 }
 
 /// What is said without being asked could be taken for the answer to what is just about to be.

@@ -11,6 +11,7 @@ use heartwheel::proto::websocket::handshake::{
 use tungstenite::handshake::derive_accept_key;
 
 use super::dice::Dice;
+use super::exchange::check_exchange;
 
 /// Arbitrary bytes as a request, or as what to build one from.
 pub fn handshake_server(data: &[u8]) {
@@ -62,6 +63,7 @@ fn check_request(input: &[u8], limits: &HeadLimits, seed: u64) {
         Request::parse(input, limits).map(|found| found.map(|(request, len)| (seen(&request), len)))
     };
     check_cuts(input, limits, seed, parse);
+    check_exchange(input, limits, seed);
     let Ok(Some((request, len))) = Request::parse(input, limits) else {
         return;
     };

@@ -6,6 +6,7 @@
 
 mod binary;
 mod dice;
+mod exchange;
 mod feed;
 mod handshake;
 mod line;

@@ -140,6 +140,31 @@ fn s9112_9_3_2_pipelined_requests_are_answered_in_their_order() {
     }
 }
 
+/// More than the buffers of sockets hold.
+const LONG: usize = 16 * 1024 * 1024;
+
+#[test]
+fn s9112_9_3_2_who_does_not_take_an_answer_gets_one_more() {
+    for (second, line) in [
+        (GET.to_vec(), "HTTP/1.1 200 "),
+        (upgrade(""), "HTTP/1.1 503 "),
+    ] {
+        let mut server = server();
+        server.turning.recorder.http = Some(HttpAnswer::text(200, "x".repeat(LONG)));
+        let mut peer = server.dial();
+        peer.write_all(&[GET, &second, GET].concat()).unwrap();
+        let (answers, ended) = server.turning.read_to_end(&mut peer);
+        let answers = String::from_utf8(answers).unwrap();
+        let (_, last) = answers.split_once("\r\n\r\n").unwrap();
+        let last = last.trim_start_matches('x');
+        assert!(last.starts_with(line), "{}", &last[..last.len().min(200)]);
+        assert_eq!(header(last, "Connection"), "close");
+        assert_eq!(answers.matches("HTTP/1.1").count(), 2);
+        assert_eq!(ended, Ended::Fin);
+        assert!(server.turning.recorder.opened().is_empty());
+    }
+}
+
 #[test]
 fn s9112_9_3_a_connection_has_only_so_many_requests() {
     let mut server = healthy(|config| config.limits.max_requests = 3);

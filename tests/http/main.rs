@@ -54,6 +54,7 @@
 //! | | | s9112_9_3_an_upgrade_may_follow_a_plain_request |
 //! | | | s9112_9_3_a_connection_has_only_so_many_requests |
 //! | 9112, 9.3.2 | pipelined requests MUST be answered in their order | s9112_9_3_2_pipelined_requests_are_answered_in_their_order |
+//! | | | s9112_9_3_2_who_does_not_take_an_answer_gets_one_more |
 //! | 9112, 9.5 | a server that no longer waits SHOULD end the connection | s9112_9_5_who_asks_for_nothing_more_is_let_go_in_silence |
 //! | | | s9112_9_5_half_a_second_request_is_answered_with_408 |
 //! | 9112, 9.3, 9.6 | who closes MUST say so, and MUST NOT look at a further request | s9112_9_6_a_response_says_that_it_is_the_last_and_is |

@@ -726,7 +726,7 @@ impl Handler for Server {
                 .word("peer", answered.peer)
                 .number("status", answered.status)
                 .number("answers", answered.answers)
-                .evidence(answered.evidence, "")
+                .evidence(answered.evidence, answered.reason)
         });
     }
 
