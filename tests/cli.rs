@@ -643,6 +643,23 @@ fn a_hangup_that_is_ignored_at_the_start_stays_so() {
     assert_eq!(server.finish()["connections"], 1);
 }
 
+/// It ends the wait of a loop that has nothing to do; so does a stop.
+#[test]
+fn a_signal_that_means_nothing_ends_no_loop() {
+    let server = Server::start(&[Wire::Line], &["--interval", "off", "--timeout", "off"]);
+    let mut peer = RawPeer::connect(Wire::Line, server.port(Wire::Line));
+    for round in 0..5 {
+        let word = format!("round {round}");
+        peer.send_text(&word);
+        assert_eq!(peer.next(), Arrival::Message(word.into_bytes()));
+        server.process().signal(Signal::XFSZ);
+        server.process().stop();
+        server.process().resume();
+    }
+    drop(peer);
+    assert_eq!(server.finish()["connections"], 1);
+}
+
 #[test]
 fn a_hangup_is_no_second_signal() {
     let mut server = Server::start(&[Wire::WebSocket], &["--close-timeout", "50s"]);

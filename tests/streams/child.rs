@@ -138,6 +138,11 @@ impl Lines {
         }
     }
 
+    /// Returns the lines that have come and were not asked for.
+    pub(crate) fn so_far(&self) -> Vec<String> {
+        self.0.try_iter().collect()
+    }
+
     /// Waits for an event, which must be whole.
     pub(crate) fn next_event(&self) -> Option<Value> {
         let line = self.next()?;

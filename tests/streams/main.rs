@@ -10,6 +10,8 @@ mod events;
 mod input;
 mod log;
 mod messages;
+#[cfg(target_os = "linux")]
+mod terminal;
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -187,12 +187,75 @@ const UNREACHABLE: u8 = 3;
 
 #[cfg(test)]
 mod tests {
+    use std::env;
+    use std::io::{self, ErrorKind, Read};
+    use std::process::{Command, Stdio};
+
     use clap::CommandFactory;
 
     use super::*;
 
+    /// Set in the process that panics.
+    const PANICS: &str = "HEARTWHEEL_TEST_PANICS";
+
+    /// What it exits with then.
+    const WENT_ON: i32 = 7;
+
     #[test]
     fn the_flags_are_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn f43_a_panic_is_told_on_standard_error_and_waits_for_no_reader() {
+        if env::var_os(PANICS).is_some() {
+            panic::set_hook(Box::new(tell_panic));
+            let worker = thread::Builder::new().name("worker".into());
+            let worker = worker.spawn(|| panic!("first \x1b[2J\nsecond"));
+            worker.expect("a thread").join().expect_err("it panics");
+            std::process::exit(WENT_ON);
+        }
+        let (mut reader, writer) = io::pipe().expect("a pipe");
+        assert_eq!(panic_into(writer), Some(WENT_ON));
+        let mut said = String::new();
+        reader.read_to_string(&mut said).expect("text");
+        let lines: Vec<_> = said.lines().collect();
+        assert!(
+            lines[0].starts_with("thread 'worker' panicked at "),
+            "{said}"
+        );
+        assert_eq!(lines[1..], ["first \\u{1b}[2J", "second"]);
+        // Nobody reads any more, and there is no room.
+        let (reader, mut writer) = io::pipe().expect("a pipe");
+        rustix::io::ioctl_fionbio(&writer, true).expect("a pipe");
+        let full = io::copy(&mut io::repeat(b'x'), &mut writer).expect_err("it is full");
+        assert_eq!(full.kind(), ErrorKind::WouldBlock);
+        rustix::io::ioctl_fionbio(&writer, false).expect("a pipe");
+        assert_eq!(panic_into(writer), Some(WENT_ON));
+        drop(reader);
+    }
+
+    /// Runs the test above in a process of its own that panics and says so here; returns its exit code.
+    fn panic_into(errors: io::PipeWriter) -> Option<i32> {
+        let test = "tests::f43_a_panic_is_told_on_standard_error_and_waits_for_no_reader";
+        let mut child = Command::new(env::current_exe().expect("this program"))
+            .args(["--exact", test, "--nocapture"])
+            .env(PANICS, "1")
+            .env_remove("RUST_BACKTRACE")
+            .stdout(Stdio::null())
+            .stderr(errors)
+            .spawn()
+            .expect("this program");
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            if let Some(status) = child.try_wait().expect("a child") {
+                return status.code();
+            }
+            if Instant::now() > deadline {
+                child.kill().expect("a child");
+                return child.wait().expect("a child").code();
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
     }
 }
