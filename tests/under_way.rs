@@ -31,7 +31,7 @@ const LASTS: Duration = Duration::from_millis(4_500);
 /// Between two pieces of a message.
 const PACE: Duration = Duration::from_millis(25);
 
-/// Read at each step.
+/// Read or written at each step: a message of a MiB has more of them than there are steps.
 const PIECE: usize = 4 * 1024;
 
 /// Connects with a small window.
@@ -101,7 +101,7 @@ fn f53_an_upload_that_takes_longer_than_app_idle_arrives() {
         at_a_pace(|pacer| {
             let mut peer = RawPeer::connect(wire, server.port(wire));
             let bytes = message(wire, &vec![b'x'; MIB]);
-            let mut pieces = bytes.chunks(16 * 1024);
+            let mut pieces = bytes.chunks(PIECE);
             while pacer.step()
                 && let Some(piece) = pieces.next()
                 && peer.stream().write_all(piece).is_ok()
@@ -130,6 +130,12 @@ fn f53_a_download_that_takes_longer_than_app_idle_arrives() {
             }
             match peer.next_answering() {
                 Arrival::Message(echo) if echo.len() == LARGE => {}
+                other => return Err(format!("{wire:?}: {other:.60?}")),
+            }
+            // It would have arrived even if its end had begun.
+            peer.send_text("more");
+            match peer.next_answering() {
+                Arrival::Message(echo) if echo == b"more" => {}
                 other => return Err(format!("{wire:?}: {other:.60?}")),
             }
             // Then it is idle indeed.

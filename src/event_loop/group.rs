@@ -238,6 +238,11 @@ mod tests {
         assert_eq!(seen, Some(true), "one loop at a time");
         assert!(group.reserve().is_there());
         assert!(group.room(5) <= 5);
+        if let Some(limit) = descriptors() {
+            let others = group.shared.others.load(Ordering::Acquire);
+            assert!(others >= 3, "standard streams at least: {others}");
+            assert_eq!(group.room(usize::MAX), limit - others - SPARE);
+        }
     }
 
     #[test]

@@ -358,6 +358,12 @@ fn a_stop_reports_every_connection_once_however_it_is_asked_for() {
         drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 2);
         let open = open_websocket(&mut reactor, &mut recorder, websocket);
         stop(&mut reactor, &mut recorder);
+        let deadline = Instant::now() + PATIENCE;
+        while !reactor.is_stopped() {
+            assert!(Instant::now() < deadline, "it does not end");
+            let limit = Some(Duration::from_millis(20));
+            reactor.turn(&mut recorder, limit).unwrap();
+        }
         reactor.run(&mut recorder).unwrap();
 
         let mut opened = recorder.opened();
