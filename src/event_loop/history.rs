@@ -22,7 +22,7 @@ pub struct Ended {
     pub origin: Origin,
     /// Whether it ever opened.
     pub was_open: bool,
-    /// The status of the answer, where it was for a plain HTTP request.
+    /// The status of the last answer, where it was for plain HTTP requests.
     pub status: Option<u16>,
     /// Why it ended, and what was known then.
     pub evidence: Evidence,

@@ -5,6 +5,7 @@ use std::error::Error as StdError;
 use std::fmt;
 
 use super::request::Request;
+use super::uri::is_scheme;
 use crate::config::WebConfig;
 use crate::error::ConfigError;
 use crate::proto::authority::{Authority, without_root};
@@ -183,13 +184,7 @@ impl Page {
             return Some(Self::Opaque);
         }
         let (scheme, authority) = text.split_once("://")?;
-        let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
-        if !scheme.starts_with(|first: char| first.is_ascii_alphabetic())
-            || !scheme.bytes().all(is_part)
-        {
-            return None;
-        }
-        let authority = Authority::parse(authority)?;
+        let authority = Authority::parse(authority).filter(|_| is_scheme(scheme))?;
         let scheme = scheme.to_ascii_lowercase();
         Some(Self::Of {
             host: authority.host().to_ascii_lowercase(),
