@@ -13,7 +13,8 @@ use crate::proto::time::{Micros, Moment};
 /// The intervals of lateness of one loop.
 ///
 /// Whoever drives a loop tells it when each turn [begins](Self::begin_turn) and [ends](Self::end_turn);
-/// it knows no clock. It takes at most 50 KiB for each loop, and nothing while the loop is never late.
+/// it knows no clock. It takes 50 KiB for each loop, reserved in the beginning, so that a late turn allocates
+/// nothing. A loop that is never late does not touch them.
 ///
 /// ```
 /// use heartwheel::proto::lateness::Lateness;
@@ -72,8 +73,8 @@ impl Lateness {
             late_from: Micros::MAX,
             is_stalled: false,
             total: Micros::ZERO,
-            longest: VecDeque::new(),
-            recent: VecDeque::new(),
+            longest: VecDeque::with_capacity(LONGEST + 1),
+            recent: VecDeque::with_capacity(RECENT),
             forgotten: Micros::ZERO,
             health: Health::default(),
         }

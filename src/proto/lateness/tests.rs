@@ -329,10 +329,12 @@ fn what_is_forgotten_is_forgiven() {
 }
 
 #[test]
-fn a_loop_that_is_busy_for_good_keeps_what_it_needs_and_no_more() {
+fn a_loop_that_is_busy_for_good_takes_what_was_reserved_and_no_more() {
+    let fresh = Lateness::new(TICK);
     let (lateness, ..) = play(3, 100_000, 50_000);
-    assert!(lateness.longest.capacity() <= 2 * LONGEST);
-    assert!(lateness.recent.capacity() <= RECENT);
+    assert_eq!(lateness.recent.len(), RECENT);
+    assert_eq!(lateness.longest.capacity(), fresh.longest.capacity());
+    assert_eq!(lateness.recent.capacity(), fresh.recent.capacity());
     assert_eq!(size_of::<Interval>() * RECENT, 48 * 1024);
 }
 
