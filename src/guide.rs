@@ -338,7 +338,8 @@ pub mod liveness {
     //!
     //! With interval I and timeout T, a peer is judged silent when no proof of life came for T, and not
     //! before a ping had T - I to be answered. The verdict is never early, and late by at most a tick
-    //! plus the loop's own measured delay. Before it is spoken, that very socket is read once more, as before
+    //! plus what the loop itself was late: three of its longest turns, however long it has been busy.
+    //! Before it is spoken, that very socket is read once more, as before
     //! a verdict on a handshake, a goodbye, a slow message or none for too long. A verdict about output is
     //! spoken only after the kernel has refused a write in this turn.
     //!
