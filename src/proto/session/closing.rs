@@ -21,8 +21,8 @@ impl Session {
     /// Messages queued before go first. For an orderly end they do so while they make progress, for the
     /// write timeout and `close_total` at most, and the close timeout runs from when the last byte was
     /// accepted. Where the peer is blamed, the Close overtakes them once the socket refuses output, they
-    /// are dropped, and the close timeout is a total. Before the session is open, and a second time, this
-    /// ends it at once or does nothing.
+    /// are dropped, and the close timeout is a total. Before the session is open this ends it at once, behind
+    /// what answers a plain HTTP request; a second time it does nothing.
     pub fn close(
         &mut self,
         env: &mut Env,
@@ -32,6 +32,8 @@ impl Session {
         reason: &str,
     ) {
         match self.phase {
+            // What was asked before is answered; that leaves first.
+            Phase::Handshaking if self.answered().is_some() => self.part(env, now, cause),
             Phase::Connecting | Phase::Handshaking => self.end(now, cause, None),
             Phase::Closing | Phase::Closed => {}
             Phase::Open => {
@@ -141,7 +143,7 @@ impl Session {
                 .is_none_or(|held| held.is_between_requests())
     }
 
-    /// Ends a connection that is kept for another plain HTTP request, with nothing to say.
+    /// Ends a connection that is kept for another plain HTTP request, with nothing more to say.
     pub fn part(&mut self, env: &mut Env, now: Moment, cause: Cause) {
         self.refuse(env, now, cause, "", &[]);
     }

@@ -126,6 +126,18 @@ fn an_end_behind_a_request_does_not_cost_its_answer() {
 }
 
 #[test]
+fn a_close_behind_a_request_does_not_cost_its_answer() {
+    let mut bench = answered();
+    bench.close(secs(2), Cause::LocalClose);
+    assert_eq!(bench.session.socket_action(), SocketAction::Keep);
+    assert_eq!(bench.flush(secs(8)), ANSWER);
+    assert_eq!(bench.session.socket_action(), SocketAction::ShutdownWrite);
+    bench.session.handle_eof(&bench.env, secs(9));
+    let end = bench.end(secs(9), SocketAction::Close);
+    assert_eq!(end, (Cause::LocalClose, true));
+}
+
+#[test]
 fn a_connection_that_opens_is_no_plain_one_any_more() {
     let mut bench = answered();
     bench.flush(secs(1));
