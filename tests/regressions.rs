@@ -703,7 +703,7 @@ fn a_request_names_one_origin() {
     let build = |headers| request("a", "/", [0; 16], &[""; 0], headers);
     assert!(build(&origins[..2]).is_ok());
     let repeated = InvalidHead::RepeatedHeader("origin".to_owned());
-    assert_eq!(build(&origins), Err(repeated));
+    assert_eq!(build(&origins), Err(repeated.into()));
 }
 
 /// A client of TLS on a wire of lines sent text that was not UTF-8, or none at all for a minute; on the

@@ -26,7 +26,7 @@ use crate::proto::session::PolicyId;
 use crate::proto::time::Micros;
 #[cfg(feature = "websocket")]
 use crate::proto::websocket::handshake::{
-    Address, RedirectError, ResponseError, is_credential, is_redirect, request,
+    Address, InvalidHandshake, RedirectError, ResponseError, is_credential, is_redirect, request,
 };
 use crate::sys::{MORE_DESCRIPTORS, lacks_descriptors};
 
@@ -239,13 +239,16 @@ impl ClientConfig {
     }
 
     /// Returns the field that holds what makes no head.
-    fn field_of(&self, error: &InvalidHead) -> &'static str {
+    fn field_of(&self, error: &InvalidHandshake) -> &'static str {
+        let error = match error {
+            InvalidHandshake::Head(error) => error,
+            InvalidHandshake::Subprotocol(_) => return "subprotocols",
+        };
         match error {
             InvalidHead::HeaderName(_)
             | InvalidHead::HeaderValue(_)
             | InvalidHead::ReservedHeader(_)
             | InvalidHead::RepeatedHeader(_) => "headers",
-            InvalidHead::Subprotocol(_) => "subprotocols",
             InvalidHead::Host(_) if self.host_header.is_some() => "host_header",
             InvalidHead::Host(_) => "host",
             InvalidHead::Path(_) => "path",
@@ -644,7 +647,7 @@ impl Client {
 #[cfg(feature = "websocket")]
 impl Client {
     /// Builds the request that opens a connection.
-    pub(super) fn request(&self) -> Result<Vec<u8>, InvalidHead> {
+    pub(super) fn request(&self) -> Result<Vec<u8>, InvalidHandshake> {
         let config = &self.config;
         let (host, path) = match &self.detour {
             None => (config.authority(), &config.path),

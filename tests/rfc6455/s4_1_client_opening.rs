@@ -7,10 +7,12 @@ use std::net::TcpListener;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use heartwheel::config::LimitsConfig;
-use heartwheel::proto::http::{HeadError, HeadLimits, InvalidHead};
+use heartwheel::proto::http::{HeadError, HeadLimits};
 use heartwheel::proto::message::Message;
 use heartwheel::proto::time::{Micros, Moment};
-use heartwheel::proto::websocket::handshake::{ResponseError, accept_for, parse_response, request};
+use heartwheel::proto::websocket::handshake::{
+    InvalidHandshake, ResponseError, accept_for, parse_response, request,
+};
 use heartwheel::proto::wire::Role;
 use heartwheel::reactor::{ClientEvent, DialError, ReconnectConfig};
 
@@ -164,10 +166,10 @@ fn s4_1_subprotocols_are_unique_tokens() {
     for name in [
         "", " ", "a b", "a,b", "a/b", "(a)", "a\"", "a:b", "a=b", "é", "a\r\nb", "\u{7f}",
     ] {
-        let invalid = InvalidHead::Subprotocol(name.to_owned());
+        let invalid = InvalidHandshake::Subprotocol(name.to_owned());
         assert_eq!(offer(&["x", name]), Err(invalid), "{name:?}");
     }
-    let repeated = InvalidHead::Subprotocol("a".into());
+    let repeated = InvalidHandshake::Subprotocol("a".into());
     assert_eq!(offer(&["a", "b", "a"]), Err(repeated));
 }
 

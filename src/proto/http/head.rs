@@ -140,8 +140,6 @@ pub enum InvalidHead {
     ReservedHeader(String),
     /// A header that has a single value, and may stand in a head once only.
     RepeatedHeader(String),
-    /// A subprotocol that is not a token, is offered twice, or was not offered.
-    Subprotocol(String),
     /// A status that cannot be the final one of a response: below 200 or above 599.
     Status(u16),
     /// A host that is not an authority: a name or address, and perhaps a port.
@@ -161,12 +159,6 @@ impl fmt::Display for InvalidHead {
                 write!(f, "header {name:?} is written by the handshake itself")
             }
             Self::RepeatedHeader(name) => write!(f, "header {name:?} is given twice"),
-            Self::Subprotocol(name) => {
-                write!(
-                    f,
-                    "subprotocol {name:?} is not a token, repeated or not offered"
-                )
-            }
             Self::Status(status) => write!(f, "status {status} is not within 200 to 599"),
             Self::Host(host) => write!(f, "host {host:?} is not a name or address with a port"),
             Self::Path(path) => {

@@ -7,6 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::accept::accept_of;
+use super::invalid::InvalidHandshake;
 use crate::proto::authority::Authority;
 use crate::proto::http::head::{HeadWriter, Headers, is_token};
 use crate::proto::http::uri::is_resource_name;
@@ -20,7 +21,7 @@ use crate::proto::http::{HeadError, HeadLimits, HeadProgress, InvalidHead, Respo
 ///
 /// # Errors
 ///
-/// [`InvalidHead`] if a part is unsound, could forge another line, or is written by the handshake
+/// [`InvalidHandshake`] if a part is unsound, could forge another line, or is written by the handshake
 /// itself.
 ///
 /// ```
@@ -30,7 +31,7 @@ use crate::proto::http::{HeadError, HeadLimits, HeadProgress, InvalidHead, Respo
 /// let head = request("example.com:9001", "/chat?room=1", [7; 16], &["v2", "v1"], &headers)?;
 /// assert!(head.starts_with(b"GET /chat?room=1 HTTP/1.1\r\nHost: example.com:9001\r\n"));
 /// assert!(request("example.com\r\nX: forged", "/", [7; 16], &["v1"], &headers).is_err());
-/// # Ok::<(), heartwheel::proto::http::InvalidHead>(())
+/// # Ok::<(), heartwheel::proto::websocket::handshake::InvalidHandshake>(())
 /// ```
 pub fn request(
     host: &str,
@@ -38,12 +39,12 @@ pub fn request(
     key: [u8; 16],
     subprotocols: &[impl AsRef<str>],
     headers: &[(impl AsRef<str>, impl AsRef<str>)],
-) -> Result<Vec<u8>, InvalidHead> {
+) -> Result<Vec<u8>, InvalidHandshake> {
     if Authority::parse(host).is_none() {
-        return Err(InvalidHead::Host(host.to_owned()));
+        return Err(InvalidHead::Host(host.to_owned()).into());
     }
     if !is_resource_name(path) {
-        return Err(InvalidHead::Path(path.to_owned()));
+        return Err(InvalidHead::Path(path.to_owned()).into());
     }
     let mut head = HeadWriter::new(format_args!("GET {path} HTTP/1.1"));
     head.own("Host", host.as_bytes());
@@ -271,11 +272,11 @@ fn location(code: u16, headers: &Headers<'_>) -> Option<String> {
 }
 
 /// Builds the list of subprotocols: tokens, "and MUST all be unique strings" (section 4.1, item 10).
-fn offer(subprotocols: &[impl AsRef<str>]) -> Result<String, InvalidHead> {
+fn offer(subprotocols: &[impl AsRef<str>]) -> Result<String, InvalidHandshake> {
     let mut names: Vec<&str> = Vec::with_capacity(subprotocols.len());
     for name in subprotocols.iter().map(AsRef::as_ref) {
         if !is_token(name.as_bytes()) || names.contains(&name) {
-            return Err(InvalidHead::Subprotocol(name.to_owned()));
+            return Err(InvalidHandshake::Subprotocol(name.to_owned()));
         }
         names.push(name);
     }

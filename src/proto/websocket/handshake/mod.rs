@@ -29,11 +29,13 @@
 mod accept;
 mod client;
 mod extension;
+mod invalid;
 mod redirect;
 mod server;
 
 pub use client::{
     Acceptance, ResponseError, accept_for, parse_more_response, parse_response, request,
 };
+pub use invalid::InvalidHandshake;
 pub use redirect::{Address, RedirectError, is_credential, is_redirect};
 pub use server::{HandshakeError, Upgrade, accept_response, error_response};

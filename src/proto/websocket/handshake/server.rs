@@ -5,11 +5,12 @@ use std::fmt;
 
 use super::accept::accept_of;
 use super::extension::is_extension;
+use super::invalid::InvalidHandshake;
 use crate::proto::authority::Authority;
 use crate::proto::http::head::{HeadWriter, Headers, is_protocol, is_token};
 use crate::proto::http::response::refusal;
 use crate::proto::http::uri::is_resource_name;
-use crate::proto::http::{HttpDate, InvalidHead, Request};
+use crate::proto::http::{HttpDate, Request};
 use base64::Engine;
 use base64::alphabet;
 use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
@@ -101,14 +102,14 @@ impl<'a> Upgrade<'a> {
 ///
 /// # Errors
 ///
-/// [`InvalidHead`] if the subprotocol was not offered, or a header is unsound or written by the
+/// [`InvalidHandshake`] if the subprotocol was not offered, or a header is unsound or written by the
 /// handshake itself.
 pub fn accept_response(
     upgrade: &Upgrade<'_>,
     subprotocol: Option<&str>,
     date: Option<&HttpDate>,
     headers: &[(impl AsRef<str>, impl AsRef<str>)],
-) -> Result<Vec<u8>, InvalidHead> {
+) -> Result<Vec<u8>, InvalidHandshake> {
     let mut head = HeadWriter::new(format_args!("HTTP/1.1 101 Switching Protocols"));
     head.date(date, headers);
     head.own("Upgrade", b"websocket");
@@ -116,7 +117,7 @@ pub fn accept_response(
     head.own("Sec-WebSocket-Accept", &upgrade.accept);
     if let Some(chosen) = subprotocol {
         if !upgrade.subprotocols.contains(&chosen) {
-            return Err(InvalidHead::Subprotocol(chosen.to_owned()));
+            return Err(InvalidHandshake::Subprotocol(chosen.to_owned()));
         }
         head.own("Sec-WebSocket-Protocol", chosen.as_bytes());
     }

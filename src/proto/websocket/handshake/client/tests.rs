@@ -98,26 +98,32 @@ fn nothing_in_a_request_can_forge_a_line() {
         "::1",
         "h:x",
     ] {
-        assert_eq!(build(host, "/"), Err(InvalidHead::Host(host.to_owned())));
+        assert_eq!(
+            build(host, "/"),
+            Err(InvalidHead::Host(host.to_owned()).into())
+        );
     }
     for path in [
         "", "a", "/a b", "/\r\n", "/é", "/#a", "/\x7f", "*", "/<", "/%",
     ] {
-        assert_eq!(build("h", path), Err(InvalidHead::Path(path.to_owned())));
+        assert_eq!(
+            build("h", path),
+            Err(InvalidHead::Path(path.to_owned()).into())
+        );
     }
     for name in ["", "a b", "a,b", "a\r\n", "é"] {
-        let invalid = Err(InvalidHead::Subprotocol(name.to_owned()));
+        let invalid = Err(InvalidHandshake::Subprotocol(name.to_owned()));
         assert_eq!(request("h", "/", KEY, &[name], &NO_HEADERS), invalid);
     }
-    let repeated = Err(InvalidHead::Subprotocol("a".to_owned()));
+    let repeated = Err(InvalidHandshake::Subprotocol("a".to_owned()));
     assert_eq!(
         request("h", "/", KEY, &["a", "b", "a"], &NO_HEADERS),
         repeated
     );
     let forged = request("h", "/", KEY, &NO_NAMES, &[("A", "b\nX: y")]);
-    assert_eq!(forged, Err(InvalidHead::HeaderValue("A".to_owned())));
+    assert_eq!(forged, Err(InvalidHead::HeaderValue("A".to_owned()).into()));
     for name in RESERVED {
-        let reserved = Err(InvalidHead::ReservedHeader(name.to_owned()));
+        let reserved = Err(InvalidHead::ReservedHeader(name.to_owned()).into());
         assert_eq!(request("h", "/", KEY, &NO_NAMES, &[(name, "x")]), reserved);
     }
 }

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::proto::http::HeadLimits;
+use crate::proto::http::{HeadLimits, InvalidHead};
 
 const NO_HEADERS: [(&str, &str); 0] = [];
 
@@ -354,13 +354,13 @@ fn accepting_takes_only_what_was_offered_and_sound_headers() {
     let input = head(&LINES);
     let request = parse(&input);
     let upgrade = Upgrade::of(&request).unwrap();
-    let not_offered = InvalidHead::Subprotocol("Chat".to_owned());
+    let not_offered = InvalidHandshake::Subprotocol("Chat".to_owned());
     assert_eq!(
         accept_response(&upgrade, Some("Chat"), None, &NO_HEADERS),
         Err(not_offered)
     );
     for name in RESERVED_IN_ACCEPT {
-        let reserved = InvalidHead::ReservedHeader(name.to_owned());
+        let reserved = InvalidHead::ReservedHeader(name.to_owned()).into();
         assert_eq!(
             accept_response(&upgrade, None, None, &[(name, "x")]),
             Err(reserved)
@@ -369,7 +369,7 @@ fn accepting_takes_only_what_was_offered_and_sound_headers() {
     let forged = accept_response(&upgrade, None, None, &[("Set-Cookie", "a=b\r\nX: y")]);
     assert_eq!(
         forged,
-        Err(InvalidHead::HeaderValue("Set-Cookie".to_owned()))
+        Err(InvalidHead::HeaderValue("Set-Cookie".to_owned()).into())
     );
     let response = accept_response(&upgrade, None, None, &[("Set-Cookie", "a=b")]).unwrap();
     assert!(response.ends_with(b"=\r\nSet-Cookie: a=b\r\n\r\n"));
