@@ -245,16 +245,15 @@ impl Watch {
         if !is_patient(cause) {
             return after(self.since, self.rules.close);
         }
+        let is_later = self.progress.high.at > self.since.high.at;
+        let moved = if is_later { self.progress } else { self.since };
         match self.rules.write {
             Some(write) if self.is_blocked => {
                 total.min(after(self.progress, write).max(self.since.high.at))
             }
-            None if self.is_blocked => total,
-            Some(_) | None => {
-                let is_later = self.progress.high.at > self.since.high.at;
-                let sent = if is_later { self.progress } else { self.since };
-                total.min(after(sent, self.rules.close))
-            }
+            // What is behind a write that failed will never leave; the reset lies behind unread input.
+            Some(_) | None if self.is_blocked || self.failure.is_some() => total,
+            Some(_) | None => total.min(after(moved, self.rules.close)),
         }
     }
 

@@ -7,6 +7,8 @@ use std::rc::Rc;
 
 use heartwheel::proto::time::Micros;
 
+use super::pings::ROUNDING;
+
 /// A moment on a process's own clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct When {
@@ -107,7 +109,8 @@ impl Deadline {
             // How much later it is before its time is not worth the search.
             return self.over.1;
         }
-        ours.judged(self.over.1, self.armed.0, self.most, now)
+        // Times are kept in whole milliseconds, rounded up, which may be within the next interval.
+        ours.judged(self.over.1 + ROUNDING, self.armed.0, self.most, now)
     }
 }
 
