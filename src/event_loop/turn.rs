@@ -1013,6 +1013,24 @@ mod tests {
     }
 
     #[test]
+    fn a_request_of_which_a_budget_leaves_a_part_unread_is_in_time() {
+        let (mut reactor, id, peer) = accepted(|_| {});
+        reactor.core.config.read_budget = 64;
+        shake_hands(&peer);
+        // A clock that stays where it is, a minute later.
+        let later = reactor.core.now.at + Micros::from_secs(60);
+        let hands = std::sync::Mutex::new((later, Micros::ZERO)).into();
+        *reactor.core.system.hands_mut() = crate::sys::Hands::Scripted(hands);
+        reactor.core.env.lateness = Lateness::new(Micros::from_millis(10));
+        reactor.core.refresh_now();
+        let core = &mut reactor.core;
+        for phase in [Phase::Handshaking, Phase::Handshaking, Phase::Open] {
+            core.handle_expiry(&mut Ends::default(), id);
+            assert_eq!(core.conns[id.index()].session.phase(), phase);
+        }
+    }
+
+    #[test]
     fn a_goodbye_that_lies_unread_is_in_time() {
         let (mut reactor, id, mut peer) = opened(|_| {});
         let mut ends = Ends::default();

@@ -2127,6 +2127,18 @@ fn a_ping_by_hand_is_never_late() {
     assert!(bench.env.stats().ping_lateness.is_empty());
 }
 
+#[test]
+fn unread_input_puts_a_verdict_of_silence_off_by_t_less_i() {
+    let mut bench = Bench::new(Wire::Line);
+    bench.ping(secs(10));
+    bench.ping(secs(20));
+    assert_eq!(bench.due(secs(25)), Due::Silent);
+    let is_over = |bench: &Bench, now| bench.session.is_silent_behind_backlog(&bench.env, now);
+    assert!(!is_over(&bench, secs(25)));
+    assert!(!is_over(&bench, ms(39_999)));
+    assert!(is_over(&bench, secs(40)));
+}
+
 // Time that goes on by days at once.
 
 /// Spans around those that a stamp of 32 bits takes for another, in days.
