@@ -307,6 +307,40 @@ fn f51_a_saturated_loop_finds_the_dead_in_time_however_long_it_is_busy() {
     }
 }
 
+#[test]
+fn a_request_that_waits_behind_the_events_of_others_is_in_time() {
+    let server = HeartbeatConfig {
+        handshake_timeout: Duration::from_secs(2),
+        ..beats()
+    };
+    let mut script = script(Speech::WebSocket, server, answers(), 4);
+    script.hosts[SERVER].program.events = 1;
+    for client in &mut script.hosts[CLIENT..] {
+        let target = client.program.targets[0].clone();
+        client.program.targets = vec![target; 5];
+    }
+    let late = CLIENT + 3;
+    let mut sim = script.begin(false);
+    // Connected, and stopped before they could ask; the server is stopped while it waits for that.
+    sim.run_to(Micros::from_millis(7));
+    sim.act(Act::Stop(late));
+    sim.run_to(Micros::from_millis(1_980));
+    sim.act(Act::Stop(SERVER));
+    sim.act(Act::Resume(late));
+    for client in CLIENT..late {
+        for which in 0..5 {
+            let size = 10;
+            sim.act(Act::Command(client, Command::Send { which, size }));
+        }
+    }
+    sim.run_to(Micros::from_secs(3));
+    sim.act(Act::Resume(SERVER));
+    sim.run_to(Micros::from_secs(20));
+    let ends = ends_of(&sim, SERVER);
+    assert!(ends.is_empty(), "{ends:?}");
+    assert_eq!(sim.world().book.held_by(SERVER).count(), 20);
+}
+
 /// Returns the longest turn of the server, with what its wait was late.
 fn longest_turn(sim: &Sim) -> Micros {
     sim.world().hosts[SERVER].lateness.longest_turn
