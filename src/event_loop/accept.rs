@@ -316,7 +316,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
             .judge(peer.ip(), now, &mut arrivals.addresses, paid, room)
             .inspect_err(|_| self.group.leave())?;
         let (counted, half_open) = (marks.has(Mark::Counted), marks.has(Mark::HalfOpen));
-        arrivals.addresses.enter(peer.ip(), counted, half_open);
+        arrivals.addresses.enter(peer.ip(), now, counted, half_open);
         let admission = &self.listeners[key].admission;
         Ok(half_open && admission.is_crowded(peer.ip(), &arrivals.addresses))
     }

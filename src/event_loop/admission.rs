@@ -230,9 +230,9 @@ impl Addresses {
     }
 
     /// Counts a connection in.
-    pub(super) fn enter(&mut self, ip: IpAddr, counted: bool, half_open: bool) {
+    pub(super) fn enter(&mut self, ip: IpAddr, now: Micros, counted: bool, half_open: bool) {
         if counted || half_open {
-            let tally = self.tallies.of_mut(ip.into());
+            let tally = self.tallies.of_mut(ip.into(), now);
             tally.open += u32::from(counted);
             tally.half_open += u16::from(half_open);
         }
@@ -260,7 +260,7 @@ impl Addresses {
     fn pay(&mut self, ip: IpAddr, now: Micros, rate: Rate) -> Result<(), Refusal> {
         self.sweep(now);
         let source = Source::from(ip);
-        let tally = self.tallies.of_mut(source);
+        let tally = self.tallies.of_mut(source, now);
         let mut paid = tally.paid_until(now);
         let is_paid = rate.take(&mut paid, now);
         tally.paid = Fine::new(paid);
@@ -334,10 +334,13 @@ impl Tallies {
         shard.get(&source).copied().unwrap_or_default()
     }
 
-    /// Returns what is counted for an address, to count on.
-    fn of_mut(&mut self, source: Source) -> &mut Tally {
+    /// Returns what is counted for an address, to count on. Whoever is new has paid.
+    fn of_mut(&mut self, source: Source, now: Micros) -> &mut Tally {
         let shard = self.shard_of(source);
-        self.shards[shard].entry(source).or_default()
+        self.shards[shard].entry(source).or_insert_with(|| Tally {
+            paid: Fine::new(now),
+            ..Tally::default()
+        })
     }
 
     /// Returns what is counted for an address if anything is.
@@ -516,7 +519,7 @@ mod tests {
         now: Micros,
     ) -> Result<(), Refusal> {
         admission.judge(ip, now, addresses, &mut Micros::ZERO.clone(), ROOMY)?;
-        addresses.enter(ip, admission.counts(ip), false);
+        addresses.enter(ip, now, admission.counts(ip), false);
         Ok(())
     }
 
@@ -576,7 +579,7 @@ mod tests {
                         .is_ok()
                 {
                     assert!(admission.counts(ip));
-                    counts.enter(ip, true, false);
+                    counts.enter(ip, Micros::ZERO, true, false);
                     held[usize::from(last)] += 1;
                     is_full = false;
                 }
@@ -832,7 +835,7 @@ mod tests {
     #[test]
     fn an_address_takes_at_most_48_bytes() {
         let mut addresses = Addresses::default();
-        let tally = *addresses.tallies.of_mut(PEER.into());
+        let tally = *addresses.tallies.of_mut(PEER.into(), Micros::ZERO);
         let fields = sizes!(&tally => Tally { open, half_open, paid });
         let sum: usize = fields.iter().map(|(_, size)| size).sum();
         let entry = size_of::<(Source, Tally)>();
@@ -842,7 +845,12 @@ mod tests {
             let mut addresses = Addresses::default();
             let memory = allocation_counter::measure(|| {
                 for number in 0..count {
-                    addresses.enter(IpAddr::from(u32::to_be_bytes(number)), true, false);
+                    addresses.enter(
+                        IpAddr::from(u32::to_be_bytes(number)),
+                        Micros::ZERO,
+                        true,
+                        false,
+                    );
                 }
             });
             let bytes = memory.bytes_current.unsigned_abs();
@@ -862,7 +870,7 @@ mod tests {
         };
         let (mut before, mut jump) = (0, 0);
         for number in 0..200_000 {
-            addresses.enter(source(number), true, false);
+            addresses.enter(source(number), Micros::ZERO, true, false);
             let after = places(&addresses);
             if number > 50_000 {
                 jump = jump.max((after - before) * 100 / before);
