@@ -529,7 +529,10 @@ impl Clients {
     }
 
     pub(super) fn ids(&self) -> Vec<ClientId> {
-        self.by_id.keys().copied().collect()
+        // In their order, so that a seed gives the same run each time.
+        let mut ids: Vec<_> = self.by_id.keys().copied().collect();
+        ids.sort_unstable();
+        ids
     }
 }
 

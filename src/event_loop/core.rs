@@ -31,6 +31,7 @@ use crate::proto::flags::Flags;
 use crate::proto::heartbeat;
 #[cfg(feature = "websocket")]
 use crate::proto::http::Visitors;
+use crate::proto::lateness::Lateness;
 use crate::proto::policy::Policy;
 use crate::proto::pool::Pool;
 use crate::proto::session::{Entropy, Env, PolicyId, Session};
@@ -692,6 +693,16 @@ impl<D, S: System> EventLoop<D, S> {
     /// Returns the counters.
     pub fn stats(&self) -> &Stats {
         self.env.stats()
+    }
+
+    /// Returns when the loop was late.
+    pub fn lateness(&self) -> &Lateness {
+        self.env.lateness()
+    }
+
+    /// Returns the timers of connections, by slot.
+    pub fn wheel(&self) -> &Wheel {
+        &self.wheel
     }
 
     /// Returns the pool that connections borrow from.

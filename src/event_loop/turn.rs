@@ -27,6 +27,8 @@ impl<D: Default, S: System> EventLoop<D, S> {
     pub fn look_ahead(&mut self) {
         self.refresh_now();
         self.wake = self.next_wake(self.now.at);
+        let (now, wake) = (self.now.at, self.wake);
+        self.env.lateness_mut().look_ahead(now, wake);
     }
 
     /// Step 1: returns how long to wait from now on, `None` for as long as nothing comes. Ask after
@@ -561,13 +563,18 @@ impl<D: Default, S: System> EventLoop<D, S> {
                     let unread = self.conns[key].marks.has(Mark::Carried);
                     let conn = &mut self.conns[key];
                     // What it sent may lie behind the bytes that the budget left unread.
-                    if unread && !conn.session.is_silent_behind_backlog(&self.env, self.now) {
-                        self.system.probe(&conn.socket, Probe::PutOff);
+                    let is_put_off =
+                        unread && !conn.session.is_silent_behind_backlog(&self.env, self.now);
+                    let probe = Probe::Silent { is_put_off };
+                    self.system.probe(&conn.socket, probe);
+                    if is_put_off {
                         break;
                     }
                     // Where output waits, a ping among it perhaps, the verdict is about that too.
                     if conn.session.has_output() && conn.session.is_silent(&self.env, self.now) {
                         self.write_anyway(key);
+                        // It may have left altogether, and its buffers go back.
+                        self.mark_dirty(key);
                     }
                     let conn = &mut self.conns[key];
                     if conn.is_lost() {

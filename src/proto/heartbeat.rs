@@ -53,7 +53,7 @@ impl Phase {
     }
 
     /// Returns the fraction, which tells connections apart.
-    pub(crate) const fn fraction(self) -> u32 {
+    pub const fn fraction(self) -> u32 {
         self.0
     }
 }

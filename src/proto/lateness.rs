@@ -99,6 +99,14 @@ impl Lateness {
         self.moment(now)
     }
 
+    /// Notes, at `now` before a wait, that it should end by `should_end`, whatever was so at the end of the
+    /// turn: between turns anything may be asked for, and taken back. Who is late by now stays so.
+    pub fn look_ahead(&mut self, now: Micros, should_end: Micros) {
+        if now + self.threshold < self.late_from {
+            self.late_from = should_end.max(now) + self.threshold;
+        }
+    }
+
     /// Notes that the caller's limit ends the wait by `until`, if that is sooner than
     /// [`end_turn`](Self::end_turn) said.
     pub fn limit_wait(&mut self, until: Micros) {

@@ -251,12 +251,15 @@ pub enum Probe {
         /// The budget was over before the input, or reading is paused.
         is_left: bool,
     },
-    /// Silence is about to be judged, after a read that found nothing.
+    /// A peer seems silent, after one more read.
+    Silent {
+        /// The verdict waits for bytes that a budget left unread.
+        is_put_off: bool,
+    },
+    /// Its silence is about to be judged.
     Judging,
     /// The judgement: the peer is slow, and has more time.
     Spared,
     /// Bytes wait unread, and count as if they were read.
     Waiting,
-    /// A verdict waits for bytes that a budget left unread.
-    PutOff,
 }

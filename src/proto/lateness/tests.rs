@@ -67,6 +67,21 @@ fn the_limit_of_the_caller_is_when_the_wait_should_end() {
 }
 
 #[test]
+fn what_was_asked_for_between_two_turns_is_due_then() {
+    let mut lateness = Lateness::new(TICK);
+    lateness.look_ahead(ms(0), ms(5));
+    assert_eq!(lateness.begin_turn(ms(115)).delay, ms(110));
+    // Nothing of what was due then is, any more.
+    lateness.end_turn(ms(115), ms(200));
+    lateness.look_ahead(ms(115), ms(500));
+    assert_eq!(lateness.begin_turn(ms(500)).delay, ms(0));
+    // Who looks too late is late.
+    lateness.end_turn(ms(500), ms(510));
+    lateness.look_ahead(ms(1_520), Micros::MAX);
+    assert_eq!(lateness.begin_turn(ms(1_520)).delay, ms(1_010));
+}
+
+#[test]
 fn within_a_turn_the_interval_reaches_up_to_now() {
     let mut lateness = Lateness::new(TICK);
     lateness.begin_turn(ms(1_000));
