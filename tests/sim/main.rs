@@ -3,12 +3,6 @@
 #![cfg(feature = "websocket")]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-#[allow(
-    dead_code,
-    reason = "the reactor's own, of which a simulated process uses a part"
-)]
-#[path = "../../src/event_loop/clock.rs"]
-mod clock;
 mod crowd;
 mod dice;
 #[path = "../support/end.rs"]
@@ -20,6 +14,3 @@ mod rows;
 mod script;
 mod seeds;
 mod world;
-
-/// For the clock, which finds core time here as it does in the library.
-use heartwheel::proto;

@@ -137,9 +137,10 @@ impl Watch {
             | Cause::Replaced
             | Cause::Refused
             | Cause::SendQueueFull => {
-                self.demand(now, self.wanted.contains(&cause), || {
-                    format!("nobody asked for {cause}")
-                });
+                let is_asked_for = [&self.wanted, &self.allowed]
+                    .iter()
+                    .any(|causes| causes.contains(&cause));
+                self.demand(now, is_asked_for, || format!("nobody asked for {cause}"));
             }
             Cause::PingFlood | Cause::PongFlood if self.is_swamped() => {}
             // Both sides are ours, and keep to the rules.

@@ -15,7 +15,7 @@ mod watch;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use heartwheel::close::{Cause, Evidence};
+use heartwheel::close::{Cause, Evidence, Phase};
 use heartwheel::proto::time::Micros;
 
 use crate::world::tcp::SockId;
@@ -97,6 +97,42 @@ impl World {
     pub(crate) fn when(&self, host: HostId) -> When {
         let host = &self.hosts[host];
         host.lateness.when(host.clock(self.now))
+    }
+
+    /// Notes that the application asks a peer for a sign of life.
+    pub(crate) fn note_ping(&mut self, sock: SockId) {
+        let now = self.when(self.end(sock).host);
+        self.watch(sock, |watch| {
+            if watch.phase == Phase::Open && watch.has_pings() {
+                watch.handle_ping_wanted(now);
+            }
+        });
+    }
+
+    /// Notes that a process asks the peers of all its clients, for its machine has slept.
+    pub(crate) fn note_probes(&mut self, host: HostId) {
+        let held: Vec<_> = self.book.held_by(host).collect();
+        for sock in held.into_iter().filter(|sock| sock.side == 0) {
+            self.note_ping(sock);
+        }
+    }
+
+    /// Notes that a process says goodbye to everybody. Whoever comes now is turned away.
+    pub(crate) fn allow_drain(&mut self, host: HostId) {
+        let held: Vec<_> = self.book.held_by(host).collect();
+        for sock in held {
+            self.watch(sock, |watch| {
+                watch.handle_allowed(Cause::Drain);
+                watch.handle_allowed(Cause::Refused);
+            });
+            self.allow_refusal(sock.peer());
+        }
+        self.hosts[host].is_draining = true;
+    }
+
+    /// Notes that an end may be turned away.
+    pub(crate) fn allow_refusal(&mut self, sock: SockId) {
+        self.watch(sock, |watch| watch.handle_allowed(Cause::Refused));
     }
 
     /// Begins to watch an end.

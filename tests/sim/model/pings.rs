@@ -4,9 +4,15 @@ use heartwheel::config::PingWhen;
 use heartwheel::proto::time::Micros;
 
 use super::lateness::{Look, When};
+use super::scanner::Speech;
 use super::watch::{Ask, Moves, Sent, Watch};
 
 impl Watch {
+    /// Says whether its wire has pings.
+    pub(crate) fn has_pings(&self) -> bool {
+        self.speech != Speech::Raw
+    }
+
     /// Notes that the application wants a ping now.
     pub(crate) fn handle_ping_wanted(&mut self, now: When) {
         self.asked_for += u32::from(!self.is_ping_waiting);

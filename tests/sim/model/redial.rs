@@ -64,6 +64,11 @@ impl Redial {
         self.window = (now, now);
     }
 
+    /// Notes when the loop has been told of that.
+    pub(crate) fn handle_told(&mut self, now: Micros) {
+        self.window.1 = now;
+    }
+
     fn wait(&mut self, now: Micros) {
         let BackoffPolicy { min, base, cap, .. } = self.policy;
         let doubled = base.saturating_mul(1u64.checked_shl(self.failures).unwrap_or(u64::MAX));

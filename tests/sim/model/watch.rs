@@ -82,7 +82,7 @@ pub(crate) struct Watch {
     pub(crate) about: String,
     pub(super) rules: Rules,
     pub(super) speech: Speech,
-    pub(super) fraction: u32,
+    pub(crate) fraction: u32,
     /// A stamp may be older than what it stands for by the time spent in its turn, such as a slow
     /// callback, or a stop in the middle of it: the longest so far.
     pub(crate) longest_turn: Micros,
@@ -176,6 +176,10 @@ pub(crate) struct Watch {
     pub(super) is_closed_by_peer: bool,
     /// Ends that the application asked for.
     pub(super) wanted: Vec<Cause>,
+    /// Ends that may come of what the application, or the peer's, has done.
+    pub(super) allowed: Vec<Cause>,
+    /// A verdict waits for what a budget left unread.
+    pub(crate) is_put_off: bool,
     /// What a verdict must be, worked out just before it is spoken.
     pub(super) expected: Option<Cause>,
     /// Whether the peer is slow rather than dead, as far as that is certain.
@@ -196,7 +200,6 @@ pub(crate) struct Birth {
     pub(crate) about: String,
     pub(crate) rules: Rules,
     pub(crate) speech: Speech,
-    pub(crate) fraction: u32,
     pub(crate) shortest: Micros,
     pub(crate) phase: Phase,
 }
@@ -213,7 +216,7 @@ impl Watch {
             about: birth.about,
             rules: birth.rules,
             speech: birth.speech,
-            fraction: birth.fraction,
+            fraction: 0,
             longest_turn: in_turn,
             shortest: birth.shortest,
             began: now,
@@ -271,6 +274,8 @@ impl Watch {
             failure: None,
             is_closed_by_peer: false,
             wanted: Vec::new(),
+            allowed: Vec::new(),
+            is_put_off: false,
             expected: None,
             slow: None,
             cause: None,
@@ -290,6 +295,14 @@ impl Watch {
     /// Says whether a call on the socket has failed: what it has to say for itself may lie behind input.
     pub(crate) fn has_failed(&self) -> bool {
         self.failure.is_some()
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.is_paused
+    }
+
+    pub(crate) fn is_eof(&self) -> bool {
+        self.is_eof
     }
 
     pub(crate) fn note_shortest(&mut self, shortest: Micros) {
@@ -602,6 +615,18 @@ impl Watch {
     /// Notes that the application wants an end for this cause.
     pub(crate) fn handle_wanted(&mut self, cause: Cause) {
         self.wanted.push(cause);
+    }
+
+    /// Notes that it may end for this cause, and need not.
+    pub(crate) fn handle_allowed(&mut self, cause: Cause) {
+        self.allowed.push(cause);
+    }
+
+    /// Takes one of those back.
+    pub(crate) fn forget_allowed(&mut self, cause: Cause) {
+        if let Some(place) = self.allowed.iter().position(|other| *other == cause) {
+            self.allowed.swap_remove(place);
+        }
     }
 
     /// Notes that bytes wait unread while reading is paused: they are as good as read.

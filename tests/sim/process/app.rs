@@ -1,16 +1,28 @@
 //! The application: what it does by itself, and what a script asks of it.
 
-use heartwheel::close::{Cause, Phase};
-use heartwheel::config::{HeartbeatConfig, Proof, WireKind};
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use heartwheel::close::{Cause, CloseCode};
+use heartwheel::config::{HeartbeatConfig, Proof};
 use heartwheel::error::SendError;
+use heartwheel::event_loop::{Context, Handler};
 use heartwheel::proto::message::Message;
 use heartwheel::proto::time::Micros;
+use heartwheel::reactor::{
+    ClientEvent, ClientId, Closed, ConnId, Offer, Origin, Rejected, Rejection, Welcome,
+};
+use heartwheel::sys::Token;
 
+use super::clients::{self, Clients};
 use super::codec::STRAY;
-use super::{Process, Terms, intern};
+use super::system::Simulated;
+use super::{Program, Terms};
 use crate::dice::Dice;
 use crate::model::{Rules, Speech};
-use crate::world::{Command, Hardship};
+use crate::world::tcp::SockId;
+use crate::world::{Command, Hardship, Os};
 
 /// Habits of an application.
 #[derive(Clone, Copy, Debug)]
@@ -37,258 +49,372 @@ impl Manner {
     };
 }
 
-pub(super) struct App {
-    manner: Manner,
+pub(super) struct App<'y> {
+    os: Os<'y>,
+    program: Rc<Program>,
+    clients: Rc<RefCell<Clients>>,
     dice: Dice,
+    is_draining: bool,
+    /// How late the last turn was in the end.
+    last_delay: Micros,
+    /// The largest message of this turn: sent, received or begun by who has ended.
+    largest: usize,
 }
 
-impl App {
-    pub(super) fn new(manner: Manner, dice: Dice) -> Self {
-        Self { manner, dice }
-    }
+type Cx<'a, 'y> = Context<'a, u64, Simulated<'y>>;
 
-    pub(super) fn refuses(&mut self) -> bool {
-        self.manner.refuse_odds > 0 && self.dice.one_in(self.manner.refuse_odds)
-    }
-
-    /// How long the present callback takes.
-    fn lasts(&mut self) -> Micros {
-        if self.manner.slow_odds == 0 || !self.dice.one_in(self.manner.slow_odds) {
-            return Micros::ZERO;
+impl<'y> App<'y> {
+    pub(super) fn new(
+        os: Os<'y>,
+        program: Rc<Program>,
+        clients: Rc<RefCell<Clients>>,
+        dice: Dice,
+    ) -> Self {
+        Self {
+            os,
+            program,
+            clients,
+            dice,
+            is_draining: false,
+            last_delay: Micros::ZERO,
+            largest: 0,
         }
-        self.dice.span(Micros::ZERO, self.manner.longest)
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.is_draining
+    }
+
+    pub(super) fn handle_turn(&mut self, delay: Micros) {
+        self.last_delay = delay;
+    }
+
+    pub(super) fn take_largest(&mut self) -> usize {
+        std::mem::take(&mut self.largest)
+    }
+
+    /// Dials every target that is not dialed any more.
+    pub(super) fn dial_stopped(&self, cx: &mut Cx<'_, 'y>) {
+        let woken = self.clients.borrow_mut().wake_stopped(self.os.clocks().0);
+        for number in woken {
+            let config = clients::config(number, &self.program.targets[number]);
+            let id = cx.connect(config).expect("a script's terms make sense");
+            let now = self.os.clocks().0;
+            self.clients.borrow_mut().handle_added(number, id, now);
+        }
+    }
+
+    /// Notes that the loop begins to turn.
+    pub(super) fn handle_begun(&self) {
+        let now = self.os.clocks().0;
+        self.clients.borrow_mut().handle_begun(now);
+    }
+
+    fn refuses(&mut self) -> bool {
+        let odds = self.program.manner.refuse_odds;
+        odds > 0 && self.dice.one_in(odds)
+    }
+
+    /// Spends the time that the present callback takes.
+    fn take_time(&mut self) {
+        let manner = self.program.manner;
+        if manner.slow_odds > 0 && self.dice.one_in(manner.slow_odds) {
+            let span = self.dice.span(Micros::ZERO, manner.longest);
+            if span > Micros::ZERO {
+                self.os.work(span);
+            }
+        }
+    }
+
+    fn sock(&self, id: ConnId) -> SockId {
+        self.os.sock(token_of(id)).expect("the loop holds it")
+    }
+
+    /// What a connection speaks, and under which rules it began.
+    fn terms(&self, cx: &Cx<'_, 'y>, id: ConnId) -> Terms {
+        let info = cx.info(id).expect("it is open");
+        match info.origin {
+            Origin::Client(client) => {
+                let number = self.clients.borrow().number(client);
+                self.program.targets[number].terms.clone()
+            }
+            Origin::Listener(_) => {
+                let sock = self.sock(id);
+                let port = self.os.world(|world| world.links[sock.link].port);
+                self.program.ports[port].clone()
+            }
+        }
+    }
+
+    fn ended(&mut self, origin: Origin, evidence: &heartwheel::close::Evidence, was_open: bool) {
+        // The loop has just closed it.
+        let (sock, with_reset) = self.os.take_closed();
+        let host = self.os.host;
+        let unfinished = self.os.world(|world| {
+            let watch = world.book.watch(sock)?;
+            let unfinished = watch.unfinished();
+            world.note_end(sock, host, evidence, was_open, with_reset);
+            Some(unfinished)
+        });
+        assert!(
+            unfinished.is_some() || evidence.cause == Cause::Refused,
+            "{sock:?}: {evidence}"
+        );
+        // Who was turned away before it had a place was not watched.
+        self.largest = self.largest.max(unfinished.unwrap_or(0));
+        if let Origin::Client(client) = origin {
+            let cause = evidence.cause;
+            let ended = if was_open { cause } else { Cause::IoError };
+            self.clients.borrow_mut().handle_ended(client, ended);
+        }
+        self.take_time();
     }
 }
 
 /// Callbacks.
-impl Process {
-    pub(super) async fn on_open(&mut self, _key: usize) {
-        self.take_time().await;
+impl<'y> Handler<Simulated<'y>> for App<'y> {
+    type Data = u64;
+
+    fn on_accept(
+        &mut self,
+        _cx: &mut Cx<'_, 'y>,
+        offer: &Offer<'_>,
+    ) -> Result<Welcome<u64>, Rejection> {
+        if offer.upgrade().is_some() && self.refuses() {
+            let sock = self.sock(offer.id);
+            self.os.world(|world| {
+                world.watch(sock, |watch| watch.handle_wanted(Cause::Refused));
+                world.watch(sock.peer(), |watch| watch.handle_allowed(Cause::Refused));
+            });
+            return Err(Rejection::new(503, "not now"));
+        }
+        Ok(Welcome::with(0))
     }
 
-    pub(super) async fn on_pong(&mut self) {
-        self.take_time().await;
+    fn on_open(&mut self, cx: &mut Cx<'_, 'y>, id: ConnId) {
+        self.os.watch(self.sock(id), |watch, now| {
+            watch.handle_opened(now);
+            watch.handle_open(now);
+        });
+        if let Some(Origin::Client(client)) = cx.info(id).map(|info| info.origin) {
+            self.clients.borrow_mut().handle_open(client, cx.now());
+        }
+        self.take_time();
     }
 
-    pub(super) async fn on_close(&mut self) {
-        self.take_time().await;
-    }
-
-    pub(super) async fn on_message(&mut self, key: usize, bytes: &[u8]) {
-        let conn = &mut self.conns[key];
+    fn on_message(&mut self, cx: &mut Cx<'_, 'y>, id: ConnId, message: Message<'_>) {
+        let bytes = message.data();
+        let sock = self.sock(id);
         self.os
-            .watch(conn.sock, |watch, now| watch.handle_delivered(now, bytes));
-        let terms = self.terms(key);
-        if terms.speech != Speech::Raw && !self.conns[key].flags.eof {
-            check_message(self.conns[key].heard, bytes);
+            .watch(sock, |watch, now| watch.handle_delivered(now, bytes));
+        let terms = self.terms(cx, id);
+        let heard = cx.data_mut(id).expect("it is welcome");
+        let is_eof = self
+            .os
+            .world(|world| world.book.watch(sock).is_some_and(|watch| watch.is_eof()));
+        if terms.speech != Speech::Raw && !is_eof {
+            check_message(*heard, bytes);
         }
-        self.conns[key].heard += 1;
-        self.note_large(bytes.len());
+        *heard += 1;
+        self.largest = self.largest.max(bytes.len());
         let is_answer = terms.speech == Speech::Raw || bytes.starts_with(b"echo");
-        if self.app.manner.echoes && !is_answer {
-            self.send(key, bytes.len(), true);
+        if self.program.manner.echoes && !is_answer {
+            self.send(cx, id, bytes.len(), true);
         }
-        let odds = self.app.manner.close_odds;
-        if odds > 0 && self.app.dice.one_in(odds) {
-            let which = self.app.dice.below(1 << 32);
-            self.close(which, Cause::LocalClose);
+        let odds = self.program.manner.close_odds;
+        if odds > 0 && self.dice.one_in(odds) {
+            let which = self.dice.below(1 << 32);
+            self.close(cx, which, Cause::LocalClose);
         }
-        self.take_time().await;
+        self.take_time();
     }
 
-    async fn take_time(&mut self) {
-        let span = self.app.lasts();
-        if span > Micros::ZERO {
-            self.os.work(span).await;
+    fn on_pong(&mut self, _cx: &mut Cx<'_, 'y>, _id: ConnId, _rtt: Option<Micros>) {
+        self.take_time();
+    }
+
+    fn on_close(&mut self, _cx: &mut Cx<'_, 'y>, closed: Closed<'_, u64>) {
+        self.ended(closed.origin, closed.evidence, true);
+    }
+
+    fn on_rejected(&mut self, _cx: &mut Cx<'_, 'y>, rejected: Rejected<'_>) {
+        self.ended(rejected.origin, rejected.evidence, false);
+    }
+
+    fn on_client(&mut self, cx: &mut Cx<'_, 'y>, id: ClientId, event: ClientEvent) {
+        let (mut clients, now) = (self.clients.borrow_mut(), cx.now());
+        match event {
+            ClientEvent::Dialing { .. } => {
+                // A wait ends late, and a turn takes time; the rest is for sleeps of the machine.
+                let late = cx.loop_delay() + self.last_delay + HELD;
+                let share = clients.handle_dial(id, now, late);
+                self.os.world(|world| world.book.waits.extend(share));
+            }
+            ClientEvent::Waiting { .. } => clients.handle_end(id, now, true, self.is_draining),
+            ClientEvent::Stopped => clients.handle_end(id, now, false, self.is_draining),
+            _ => {}
+        }
+    }
+
+    fn on_notify(&mut self, cx: &mut Cx<'_, 'y>, _word: u64) {
+        self.os.work_off();
+        while let Some(command) = self.os.take_command() {
+            self.obey(cx, command);
         }
     }
 }
 
 /// Commands.
-impl Process {
-    pub(super) fn obey(&mut self, command: Command) {
+impl<'y> App<'y> {
+    fn obey(&mut self, cx: &mut Cx<'_, 'y>, command: Command) {
         match command {
             Command::Send { which, size } => {
-                if let Some(key) = self.pick(which) {
-                    self.send(key, size, false);
+                if let Some(id) = pick(cx, which) {
+                    self.send(cx, id, size, false);
                 }
             }
             Command::Burst { which, size, count } => {
-                if let Some(key) = self.pick(which) {
+                if let Some(id) = pick(cx, which) {
                     for _ in 0..count {
-                        self.send(key, size, false);
+                        self.send(cx, id, size, false);
                     }
                 }
             }
-            Command::Close { which, cause } => self.close(which, cause),
+            Command::Close { which, cause } => self.close(cx, which, cause),
             Command::Ping { which } => {
-                if let Some(key) = self.pick(which) {
-                    self.ping(key);
+                if let Some(id) = pick(cx, which) {
+                    self.ping(cx, id);
                 }
             }
             Command::Stray { which } => {
-                if let Some(key) = self.pick(which) {
-                    self.stray(key);
+                if let Some(id) = pick(cx, which) {
+                    self.stray(cx, id);
                 }
             }
             Command::Pause { which } => {
-                if let Some(key) = self.pick(which) {
-                    let conn = &mut self.conns[key];
-                    conn.session.handle_pause(self.now);
-                    self.os.watch(conn.sock, |watch, _| watch.handle_pause());
-                    self.mark_dirty(key);
+                if let Some(id) = pick(cx, which) {
+                    self.os
+                        .watch(self.sock(id), |watch, _| watch.handle_pause());
+                    cx.pause(id);
                 }
             }
-            Command::Resume => self.resume_all(),
+            Command::Resume => self.resume_all(cx),
             Command::Policy { which, heartbeat } => {
-                if let Some(key) = self.pick(which) {
-                    let terms = Terms {
-                        heartbeat: *heartbeat,
-                        ..self.terms(key)
-                    };
-                    if terms.speech != Speech::Raw || fits_raw(&terms.heartbeat) {
-                        self.change_policy(key, &terms);
-                    }
+                if let Some(id) = pick(cx, which) {
+                    self.change_policy(cx, id, &heartbeat);
                 }
             }
-            Command::Redial => self.redial(),
-            Command::Drain => self.drain(),
+            Command::Redial => {
+                if !self.is_draining {
+                    self.dial_stopped(cx);
+                }
+            }
+            Command::Drain => self.drain(cx),
         }
     }
 
-    /// Picks one of the open connections.
-    fn pick(&self, which: u64) -> Option<usize> {
-        let open: Vec<_> = self
-            .conns
-            .iter()
-            .filter(|(_, conn)| conn.session.phase() == Phase::Open && conn.is_welcome)
-            .map(|(key, _)| key)
-            .collect();
-        let place = which.checked_rem(open.len() as u64)?;
-        open.get(usize::try_from(place).ok()?).copied()
-    }
-
-    fn terms(&self, key: usize) -> Terms {
-        let conn = &self.conns[key];
-        match conn.client {
-            Some(client) => self.program.targets[client].terms.clone(),
-            None => self.os.world(|world| {
-                let port = world.links[conn.sock.link].port;
-                self.program.ports[port].clone()
+    fn send(&mut self, cx: &mut Cx<'_, 'y>, id: ConnId, size: usize, is_echo: bool) {
+        let Some(sock) = self.os.sock(token_of(id)) else {
+            return;
+        };
+        let number = self
+            .os
+            .world(|world| world.book.watch(sock).map_or(0, |watch| watch.sent));
+        let text = message(number, size, is_echo);
+        let limit = self.terms(cx, id).limits.send_queue;
+        self.largest = self.largest.max(text.len());
+        // Where there is no room that may be the end of it.
+        self.os
+            .watch(sock, |watch, _| watch.handle_allowed(Cause::SendQueueFull));
+        match cx.send(id, Message::text(&text)) {
+            Ok(()) => self.os.watch(sock, |watch, now| {
+                watch.forget_allowed(Cause::SendQueueFull);
+                watch.handle_sent(now);
+            }),
+            Err(SendError::Full { .. }) => {
+                self.os.world(|world| world.meet(Hardship::FullQueue));
+                let is_large = limit.is_some_and(|limit| text.len() > limit);
+                assert!(
+                    is_large || self.os.is_refused(sock),
+                    "{id} is full, and the kernel was not asked"
+                );
+            }
+            // The connection is closing, or its wire cannot carry so much.
+            Err(_) => self.os.watch(sock, |watch, _| {
+                watch.forget_allowed(Cause::SendQueueFull);
             }),
         }
     }
 
-    fn send(&mut self, key: usize, size: usize, is_echo: bool) {
-        let conn = &mut self.conns[key];
-        let number = self
-            .os
-            .world(|world| world.book.watch(conn.sock).map_or(0, |watch| watch.sent));
-        let text = message(number, size, is_echo);
-        if conn.session.is_full_for(&self.env, Message::text(&text)) {
-            self.offer(key);
-            if self.conns[key].flags.broken {
-                self.mark_dirty(key);
-                return;
-            }
+    /// Sends a pong that answers nothing. Only a codec of ours lets an application do that.
+    fn stray(&self, cx: &mut Cx<'_, 'y>, id: ConnId) {
+        if self.terms(cx, id).speech == Speech::Own && cx.send(id, Message::binary(STRAY)).is_ok() {
+            self.os
+                .watch(self.sock(id), |watch, now| watch.handle_stray_sent(now));
         }
-        let conn = &mut self.conns[key];
-        let was_paused = conn.session.is_paused();
-        let sent = conn
-            .session
-            .send(&mut self.env, self.now, Message::text(&text));
-        match sent {
-            Ok(()) => self
-                .os
-                .watch(conn.sock, |watch, now| watch.handle_sent(now)),
-            Err(SendError::Full { .. }) => {
-                let limit = self.terms(key).limits.send_queue;
-                let is_large = limit.is_some_and(|limit| text.len() > limit);
-                assert!(
-                    self.conns[key].flags.refused || is_large,
-                    "#{key} is full, and the kernel was not asked"
-                );
-                let (conn, full) = (&self.conns[key], Cause::SendQueueFull);
-                self.os
-                    .watch(conn.sock, |watch, _| watch.handle_wanted(full));
-            }
-            // The connection is closing, or its wire cannot carry so much.
-            Err(_) => {}
-        }
-        self.mark_dirty(key);
-        self.read_goodbye(key, was_paused);
     }
 
-    /// Sends a pong that answers nothing. Only a codec of ours lets an application do that.
-    fn stray(&mut self, key: usize) {
-        let conn = &mut self.conns[key];
-        if conn.session.wire() != WireKind::Own {
+    fn ping(&self, cx: &mut Cx<'_, 'y>, id: ConnId) {
+        let sock = self.sock(id);
+        self.os.world(|world| world.note_ping(sock));
+        cx.ping(id);
+    }
+
+    fn close(&self, cx: &mut Cx<'_, 'y>, which: u64, cause: Cause) {
+        let Some(id) = pick(cx, which) else { return };
+        self.os
+            .watch(self.sock(id), |watch, _| watch.handle_wanted(cause));
+        match cause {
+            Cause::Replaced => cx.replace(id),
+            _ => cx.close(id, CloseCode::NORMAL, "enough"),
+        }
+    }
+
+    fn resume_all(&self, cx: &mut Cx<'_, 'y>) {
+        for (token, sock) in self.os.paused() {
+            cx.resume(ConnId::from_u64(token.0 as u64));
+            self.os.watch(sock, |watch, now| watch.handle_resume(now));
+        }
+    }
+
+    fn change_policy(&self, cx: &mut Cx<'_, 'y>, id: ConnId, heartbeat: &HeartbeatConfig) {
+        let terms = self.terms(cx, id);
+        if terms.speech == Speech::Raw && !fits_raw(heartbeat) {
             return;
         }
-        let sent = conn
-            .session
-            .send(&mut self.env, self.now, Message::binary(STRAY));
-        if sent.is_ok() {
-            self.os
-                .watch(conn.sock, |watch, now| watch.handle_stray_sent(now));
-            self.mark_dirty(key);
-        }
-    }
-
-    fn close(&mut self, which: u64, cause: Cause) {
-        if let Some(key) = self.pick(which) {
-            self.close_conn(key, cause);
-        }
-    }
-
-    fn close_conn(&mut self, key: usize, cause: Cause) {
-        let conn = &mut self.conns[key];
-        self.os
-            .watch(conn.sock, |watch, _| watch.handle_wanted(cause));
-        let was_paused = conn.session.is_paused();
-        conn.session
-            .close(&mut self.env, self.now, cause, None, "enough");
-        self.mark_dirty(key);
-        self.read_goodbye(key, was_paused);
-    }
-
-    fn resume_all(&mut self) {
-        let keys: Vec<_> = self.conns.iter().map(|(key, _)| key).collect();
-        for key in keys {
-            let conn = &mut self.conns[key];
-            if conn.session.is_paused() {
-                conn.session.handle_resume(self.now);
-                conn.flags.readable = true;
-                self.os
-                    .watch(conn.sock, |watch, now| watch.handle_resume(now));
-                self.carry(key);
-                self.mark_dirty(key);
-            }
-        }
-    }
-
-    fn change_policy(&mut self, key: usize, terms: &Terms) {
-        let tick = self.program.tick;
-        let policy = intern(&mut self.env, terms, tick);
         self.os.world(|world| world.meet(Hardship::OtherPolicy));
-        let conn = &mut self.conns[key];
-        conn.session.set_policy(&self.env, self.now, policy);
-        let rules = Rules::new(&terms.heartbeat, &terms.limits, tick);
+        cx.set_heartbeat(id, heartbeat)
+            .expect("a script's terms make sense");
+        let rules = Rules::new(heartbeat, &terms.limits, self.program.tick);
         self.os
-            .watch(conn.sock, |watch, now| watch.handle_policy(now, rules));
-        self.mark_dirty(key);
+            .watch(self.sock(id), |watch, now| watch.handle_policy(now, rules));
     }
 
     /// Says goodbye to everybody.
-    fn drain(&mut self) {
-        self.draining = true;
-        self.stop_dialing();
-        let keys: Vec<_> = self.conns.iter().map(|(key, _)| key).collect();
-        for key in keys {
-            self.close_conn(key, Cause::Drain);
-        }
+    fn drain(&mut self, cx: &mut Cx<'_, 'y>) {
+        self.is_draining = true;
+        self.os.allow_drain();
+        cx.drain(WINDOW);
     }
 }
+
+/// Picks one of the open connections.
+fn pick(cx: &Cx<'_, '_>, which: u64) -> Option<ConnId> {
+    let open: Vec<_> = cx.connections().collect();
+    let place = which.checked_rem(open.len() as u64)?;
+    open.get(usize::try_from(place).ok()?).copied()
+}
+
+/// Returns the token that a connection's name is.
+fn token_of(id: ConnId) -> Token {
+    Token(usize::try_from(id.as_u64()).expect("a name is a token"))
+}
+
+/// What a dial may be late beyond its loop: a turn, and the reading of its clock.
+const HELD: Micros = Micros::from_secs(1);
+
+/// Longer than a world lasts after it: whoever is let go has all the time that its own limits give.
+const WINDOW: Duration = Duration::from_secs(600);
 
 /// A message that tells its own number and length.
 fn message(number: u64, size: usize, is_echo: bool) -> String {

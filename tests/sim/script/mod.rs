@@ -4,6 +4,8 @@
 mod acts;
 mod terms;
 
+use std::rc::Rc;
+
 use heartwheel::proto::backoff::BackoffPolicy;
 use heartwheel::proto::time::Micros;
 
@@ -82,10 +84,8 @@ impl Script {
         }
         let mut sim = Sim::new(world);
         for plan in &self.hosts {
-            let program = plan.program.clone();
-            sim.add_process(Box::new(move |os| {
-                Box::pin(Process::new(os, program.clone()).run())
-            }));
+            let program = Rc::new(plan.program.clone());
+            sim.add_process(Rc::new(move |os| Process::new(os, &program).run()));
         }
         for host in 0..self.hosts.len() {
             sim.start(host);
@@ -162,7 +162,6 @@ fn host(dice: &mut Dice, ports: Vec<Terms>, targets: Vec<Target>) -> HostPlan {
             ports,
             targets,
             manner: manner(dice),
-            wheel_slots: dice.pick(&[16, 256, 2_048]),
             events: dice.pick(&[1, 2, 1_024, 1_024]),
             expiries: dice.pick(&[1, 2, 4_096, 4_096]),
             read: dice.pick(&[100, 4_096, 256 * 1_024]),

@@ -1,25 +1,18 @@
 //! A machine and the process on it: its clock, when it runs, and what has been told to it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use heartwheel::close::Cause;
 use heartwheel::config::HeartbeatConfig;
 use heartwheel::proto::time::Micros;
 
 use super::tcp::{Ready, SockId};
-use super::{Event, Hardship, World};
+use super::{Event, Hardship, Token, World};
 use crate::dice::Dice;
-use crate::model::Lateness;
+use crate::model::{Lateness, Look, When};
 
 /// Which host.
 pub(crate) type HostId = usize;
-
-/// What a process calls a socket towards the poll: slot and generation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Token {
-    pub(crate) key: usize,
-    pub(crate) generation: u32,
-}
 
 /// What the application on a host is asked to do. `which` picks one of its open connections.
 #[derive(Clone, Debug)]
@@ -87,6 +80,13 @@ pub(crate) struct Host {
     pub(crate) name: &'static str,
     /// What the process reads as its clocks: core time, and time slept.
     pub(crate) clocks: (Micros, Micros),
+    /// Something was read, and the process has not looked at its clock since. Time that it loses in between
+    /// makes what it read younger, which is right and cannot be seen from here.
+    pub(super) is_unstamped: bool,
+    /// A wait is over, and the process has not looked at its clock since.
+    is_woken: bool,
+    /// What the clock showed when the process last looked.
+    pub(crate) known: Micros,
     /// How far the clock has been moved ahead of true time, and how long it stood still.
     pub(crate) ahead: Micros,
     pub(crate) slept: Micros,
@@ -115,6 +115,21 @@ pub(crate) struct Host {
     pub(crate) dice: Dice,
     /// How long the present turn has still to work.
     pub(super) owes: Micros,
+    /// Sockets by their tokens, and ports by those of their listeners.
+    pub(crate) socks: BTreeMap<Token, SockId>,
+    pub(crate) ports: BTreeMap<usize, Token>,
+    /// Slots that have been used.
+    pub(crate) slots: usize,
+    /// Sockets with a write that was refused since the last wait.
+    pub(crate) refused: BTreeSet<SockId>,
+    /// The socket that was closed last, and whether with a reset.
+    pub(crate) closed: Option<(SockId, bool)>,
+    /// The one whose silence is being judged.
+    pub(crate) judging: Option<SockId>,
+    /// When the present turn began to look at what was due, and what came of that.
+    pub(crate) look_began: When,
+    pub(crate) look: Option<Look>,
+    pub(crate) is_draining: bool,
     /// True time at which the present turn began.
     pub(crate) turned: Micros,
     /// The lateness that the model sees.
@@ -126,6 +141,9 @@ impl Host {
         Self {
             name,
             clocks: (start, Micros::ZERO),
+            known: start,
+            is_unstamped: false,
+            is_woken: false,
             ahead: start,
             slept: Micros::ZERO,
             leap: Micros::ZERO,
@@ -150,6 +168,15 @@ impl Host {
             has_figures: true,
             dice,
             owes: Micros::ZERO,
+            socks: BTreeMap::new(),
+            ports: BTreeMap::new(),
+            slots: 0,
+            refused: BTreeSet::new(),
+            closed: None,
+            judging: None,
+            look_began: When::default(),
+            look: None,
+            is_draining: false,
             turned: Micros::ZERO,
             lateness: Lateness::new(tick),
         }
@@ -178,6 +205,25 @@ impl Host {
         }
     }
 
+    /// Forgets what only the process knew.
+    fn forget_process(&mut self) {
+        self.ready.clear();
+        self.socks.clear();
+        self.ports.clear();
+        self.refused.clear();
+        self.slots = 0;
+        self.judging = None;
+        self.look = None;
+        self.is_draining = false;
+    }
+
+    /// Tells the poll that somebody waits to be accepted on a port.
+    pub(super) fn note_arrival(&mut self, port: usize) {
+        if let Some(&token) = self.ports.get(&port) {
+            self.note(token, Ready::default());
+        }
+    }
+
     fn can_run(&self) -> bool {
         self.has_kernel() && !self.is_stopped
     }
@@ -195,6 +241,14 @@ impl Host {
             let other = self.dice.index(place + 1);
             self.ready.swap(place, other);
         }
+        // What a script asks for is asked for in the same turn.
+        if let Some(place) = self
+            .ready
+            .iter()
+            .position(|&(token, _)| token == Token::WAKE)
+        {
+            self.ready.swap(0, place);
+        }
         let count = most.min(self.ready.len());
         self.ready.drain(..count).collect()
     }
@@ -205,7 +259,7 @@ impl Host {
     }
 
     fn has_news(&self) -> bool {
-        !self.ready.is_empty() || !self.commands.is_empty() || !self.backlog.is_empty()
+        !self.ready.is_empty()
     }
 }
 
@@ -216,11 +270,14 @@ impl World {
         let one = &mut self.hosts[host];
         let clock = one.clock(now);
         let is_long = one.lateness.in_turn(clock) > one.lateness.threshold();
-        one.lateness.end_turn(clock, until);
+        // What passes behind the last look at the clock is a part of the wait for all that anybody knows.
+        one.lateness.end_turn(one.known, until);
         one.doing = Doing::Waiting(until);
+        one.refused.clear();
         one.wake_at = None;
         if let Some((low, high)) = one.pace.busy {
             one.owes = one.dice.span(low, high);
+            one.note(Token::WAKE, Ready::default());
         }
         let is_busy = one.pace.busy.is_some();
         self.meet_if(is_long, Hardship::LongTurn);
@@ -250,7 +307,7 @@ impl World {
         let Doing::Waiting(until) = one.doing else {
             return;
         };
-        let due = if one.has_news() || one.pace.busy.is_some() {
+        let due = if one.has_news() {
             now
         } else {
             one.true_time(until)
@@ -294,13 +351,25 @@ impl World {
         let one = &mut self.hosts[host];
         let clock = one.clock(now);
         if matches!(one.doing, Doing::Waiting(_)) {
-            one.lateness.begin_turn(clock);
+            one.is_woken = true;
             one.turned = now;
         }
         one.is_overdue = false;
         one.clocks = (clock, one.slept);
-        let is_stalled = one.lateness.is_stalled();
-        self.meet_if(is_stalled, Hardship::Stop);
+    }
+
+    /// Reads a clock for a loop, which knows of no later time until it reads it again. The first time is the
+    /// beginning of its turn, for all that anybody knows.
+    pub(super) fn look_at_the_clock(&mut self, host: HostId) -> Micros {
+        let one = &mut self.hosts[host];
+        one.known = one.clocks.0;
+        one.is_unstamped = false;
+        if std::mem::take(&mut one.is_woken) {
+            one.lateness.begin_turn(one.known);
+            let is_stalled = one.lateness.is_stalled();
+            self.meet_if(is_stalled, Hardship::Stop);
+        }
+        self.hosts[host].known
     }
 
     /// Starts the process anew.
@@ -319,8 +388,8 @@ impl World {
         one.doing = Doing::Nothing;
         one.listens = false;
         one.is_stopped = false;
-        one.ready.clear();
         one.commands.clear();
+        one.forget_process();
         self.book.forget(host);
         self.close_all(host);
     }
@@ -330,7 +399,7 @@ impl World {
         if !is_on {
             self.hosts[host].doing = Doing::Nothing;
             self.hosts[host].listens = false;
-            self.hosts[host].ready.clear();
+            self.hosts[host].forget_process();
             self.book.forget(host);
             self.forget_all(host);
         }
@@ -396,6 +465,7 @@ impl World {
     pub(crate) fn command(&mut self, host: HostId, command: Command) {
         if self.hosts[host].is_alive() {
             self.hosts[host].commands.push_back(command);
+            self.hosts[host].note(Token::WAKE, Ready::default());
             self.nudge(host);
         }
     }

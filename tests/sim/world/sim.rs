@@ -1,10 +1,9 @@
 //! The world and its processes together: what runs them, and what a script may do to them.
 
 use std::cell::{Ref, RefCell, RefMut};
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
 
+use corosensei::{Coroutine, CoroutineResult, Yielder};
 use heartwheel::proto::time::Micros;
 
 use super::{Command, Event, Hardship, HostId, Os, World};
@@ -40,15 +39,16 @@ pub(crate) enum Act {
     Command(HostId, Command),
 }
 
-type Task = Pin<Box<dyn Future<Output = ()>>>;
+/// A process with a stack of its own: it is left wherever it asks the system for something.
+type Task = Coroutine<(), (), ()>;
 
-/// Makes a host's process.
-pub(crate) type Starter = Box<dyn Fn(Os) -> Task>;
+/// Runs a host's process.
+pub(crate) type Program = Rc<dyn Fn(Os<'_>)>;
 
 /// A world that runs.
 pub(crate) struct Sim {
     world: Rc<RefCell<World>>,
-    starters: Vec<Starter>,
+    programs: Vec<Program>,
     tasks: Vec<Option<Task>>,
     acts: Vec<Act>,
 }
@@ -57,15 +57,15 @@ impl Sim {
     pub(crate) fn new(world: World) -> Self {
         Self {
             world: Rc::new(RefCell::new(world)),
-            starters: Vec::new(),
+            programs: Vec::new(),
             tasks: Vec::new(),
             acts: Vec::new(),
         }
     }
 
     /// Says what runs on the next host.
-    pub(crate) fn add_process(&mut self, starter: Starter) {
-        self.starters.push(starter);
+    pub(crate) fn add_process(&mut self, program: Program) {
+        self.programs.push(program);
         self.tasks.push(None);
     }
 
@@ -88,7 +88,7 @@ impl Sim {
                 Event::Wake(host, wake) => {
                     let goes_on = self.world_mut().handle_wake(host, wake);
                     if goes_on {
-                        self.poll(host);
+                        self.resume(host);
                     }
                 }
                 Event::Act(number) => {
@@ -150,9 +150,10 @@ impl Sim {
             return;
         }
         self.world_mut().start(host);
-        let os = Os::new(Rc::clone(&self.world), host);
-        self.tasks[host] = Some((self.starters[host])(os));
-        self.poll(host);
+        let (world, program) = (Rc::clone(&self.world), Rc::clone(&self.programs[host]));
+        let run = move |yielder: &Yielder<(), ()>, ()| program(Os::new(world, host, yielder));
+        self.tasks[host] = Some(Coroutine::new(run));
+        self.resume(host);
     }
 
     pub(crate) fn world(&self) -> Ref<'_, World> {
@@ -163,10 +164,9 @@ impl Sim {
         self.world.borrow_mut()
     }
 
-    fn poll(&mut self, host: HostId) {
-        let mut cx = Context::from_waker(Waker::noop());
+    fn resume(&mut self, host: HostId) {
         if let Some(task) = &mut self.tasks[host]
-            && let Poll::Ready(()) = task.as_mut().poll(&mut cx)
+            && let CoroutineResult::Return(()) = task.resume(())
         {
             self.tasks[host] = None;
         }

@@ -78,6 +78,7 @@ impl World {
         end.is_held = true;
         let host = end.host;
         self.hosts[host].backlog.push_back((to, port));
+        self.hosts[host].note_arrival(port);
         self.nudge(host);
     }
 

@@ -177,6 +177,11 @@ impl End {
             && self.end.saturating_sub(self.acked) * 3 <= self.capacity * 2
     }
 
+    /// Says whether the process holds a descriptor.
+    pub(crate) fn is_held(&self) -> bool {
+        self.is_held
+    }
+
     pub(crate) fn token(&self) -> Option<Token> {
         self.token
     }
