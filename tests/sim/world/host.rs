@@ -242,10 +242,9 @@ impl Host {
             self.ready.swap(place, other);
         }
         // What a script asks for is asked for in the same turn.
-        if let Some(place) = self
-            .ready
-            .iter()
-            .position(|&(token, _)| token == Token::WAKE)
+        let is_wake = |&(token, _): &(Token, Ready)| token == Token::WAKE;
+        if !self.commands.is_empty()
+            && let Some(place) = self.ready.iter().position(is_wake)
         {
             self.ready.swap(0, place);
         }
