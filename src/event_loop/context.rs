@@ -285,12 +285,12 @@ impl<'a, D, S: System> Context<'a, D, S> {
 
     /// Closes every connection with cause `drain`, spread flat over the window; new ones are refused, and
     /// no client is dialed any more.
-    /// [`Reactor::run`](super::Reactor::run) returns when the last is gone or the window is over.
+    /// [`Reactor::run`](crate::reactor::Reactor::run) returns when the last is gone or the window is over.
     pub fn drain(&mut self, window: Duration) {
         self.core.start_drain(window);
     }
 
-    /// Makes [`Reactor::run`](super::Reactor::run) return after this turn. At its end every connection
+    /// Makes [`Reactor::run`](crate::reactor::Reactor::run) return after this turn. At its end every connection
     /// that is left is closed as it is, and reported as any other: the cause is `local_close`.
     pub fn stop(&mut self) {
         self.core.stopping = true;

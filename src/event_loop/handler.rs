@@ -27,7 +27,7 @@ use crate::sys::{Native, System};
 /// [`on_rejected`](Self::on_rejected) instead; one on which plain HTTP requests were answered to
 /// [`on_answered`](Self::on_answered).
 ///
-/// A panic in a callback is the embedder's: it unwinds out of [`turn`](super::Reactor::turn). The
+/// A panic in a callback is the embedder's: it unwinds out of [`turn`](crate::reactor::Reactor::turn). The
 /// next turn goes on where it left off: a connection whose input, offer or opening was in hand is closed
 /// with code 1011, every other goes on, and so does a client.
 pub trait Handler<S: System = Native> {

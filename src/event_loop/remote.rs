@@ -145,7 +145,7 @@ impl Remote {
         self.queue(Command::Notify(word))
     }
 
-    /// Makes [`Reactor::run`](super::Reactor::run) return after its present turn.
+    /// Makes [`Reactor::run`](crate::reactor::Reactor::run) return after its present turn.
     ///
     /// # Errors
     ///
