@@ -382,10 +382,11 @@ impl Watch {
         let is_silence = self.expected == Some(evidence.cause);
         let (low, high) = match self.forgiven.filter(|_| is_silence) {
             Some(forgiven) => forgiven,
-            None => (
-                Micros::ZERO,
-                self.ours.borrow().total(self.began.at, now.at),
-            ),
+            // One that fell into an interval counts from its end, and then that counts once more.
+            None => {
+                let late = self.ours.borrow().total(self.began.at, now.at);
+                (Micros::ZERO, late + late)
+            }
         };
         let is_true = told <= high + held && told + held >= low;
         self.demand(now, is_true || self.is_undecoded, || {

@@ -63,7 +63,7 @@ impl Watch {
             }
             return;
         }
-        if !look.is_whole {
+        if !look.is_whole || self.is_broken() {
             return;
         }
         let is_stalled = std::mem::take(&mut self.is_stalled);

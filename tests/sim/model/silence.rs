@@ -238,10 +238,11 @@ impl Watch {
             }
             Phase::Open => {}
         }
-        // Behind a write that failed, what came before the reset is read first.
+        if self.is_broken() {
+            return;
+        }
         if let Some(write) = self.rules.write
             && self.is_blocked
-            && self.failure.is_none()
         {
             let end = after(self.progress, write);
             self.demand(expired, !over(end), || {

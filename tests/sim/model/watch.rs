@@ -305,6 +305,12 @@ impl Watch {
         self.is_eof
     }
 
+    /// Says whether a write has failed that others wait behind. What came before the reset is read first then,
+    /// whatever else is due.
+    pub(super) fn is_broken(&self) -> bool {
+        self.is_blocked && self.failure.is_some()
+    }
+
     pub(crate) fn note_shortest(&mut self, shortest: Micros) {
         self.shortest = self.shortest.min(shortest);
     }
