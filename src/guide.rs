@@ -37,8 +37,8 @@ pub mod architecture {
     //! 3. events: sockets, commands of other threads, what earlier turns left unread, then listeners,
     //!    each within a budget of bytes, numbers or time; what a connection's own input makes its
     //!    callbacks queue for it leaves as soon as that input is handled;
-    //! 4. expiries: the wheel's due keys are collected first and handled then; put off, for eight turns
-    //!    at most, while the wait filled its event buffer or unread input is carried over. A ping leaves
+    //! 4. expiries: the wheel's due keys are collected first and handled then; put off, for one turn in a
+    //!    row at most, while the wait filled its event buffer or unread input is carried over. A ping leaves
     //!    when it is found due, so that all of a tick share one set of buffers. After the keys come the
     //!    embedder's timers and the closes that a drain has due;
     //! 5. dials that are due;
