@@ -212,17 +212,19 @@ fn f51_a_room_that_never_rests_keeps_the_living_and_finds_the_dead_in_time() {
     let longest = Duration::from(room.longest);
     assert!(late > TIMEOUT, "the loop was late by {late:?} only");
     let latest = TIMEOUT + TICK + 3 * longest + ROUNDING;
+    let mut slowest = Duration::ZERO;
     for (id, evidence) in &room.closed {
         // Whoever did not get to its sockets for so long has not answered.
         let is_excused = readers.held_up() + 3 * longest > TIMEOUT - INTERVAL;
         assert!(dead.contains(id) || is_excused, "{id} was well: {evidence}");
         if dead.contains(id) {
             let silence = Duration::from(evidence.last_proof.unwrap());
+            slowest = slowest.max(silence);
             assert!(silence >= TIMEOUT, "early: {silence:?}");
             assert!(silence <= latest, "{silence:?} of {latest:?}: {evidence}");
         }
     }
-    eprintln!("turns of up to {longest:?}, late by {late:?} in all");
+    eprintln!("found after {slowest:?}, with turns of up to {longest:?}; {late:?} late in all");
     for stream in speaking {
         stream.shutdown(Shutdown::Both).ok();
     }
