@@ -67,7 +67,7 @@ impl Table {
     fn insert(&mut self, now: Moment) {
         self.phase = self.phase.next();
         let (policy, wire) = (self.policy, Wire::WebSocket);
-        let mut session = Session::accepted(&self.env, policy, wire, self.phase, now);
+        let mut session = Session::accepted(&mut self.env, policy, wire, self.phase, now);
         session.handle_handshake(&mut self.env, now, b"");
         let deadline = session.poll_deadline(&self.env, now);
         let key = self.conns.insert(Conn {

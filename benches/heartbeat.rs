@@ -1,5 +1,5 @@
 //! The boring path of time: a byte that comes, a visit with nothing due, a whole beat; of the heartbeat
-//! machine alone, and of sessions with their wheel.
+//! machine alone, and of sessions with their wheel; and a heartbeat that is set, beside few and many others.
 #![allow(
     missing_docs,
     reason = "the macros of criterion make undocumented items"
@@ -13,10 +13,11 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use heartwheel::config::HeartbeatConfig;
+use heartwheel::config::{HeartbeatConfig, LimitsConfig, WireKind};
 use heartwheel::proto::heartbeat::{Heartbeat, Phase, PongMatch, Verdict};
 use heartwheel::proto::lateness::Lateness;
-use heartwheel::proto::policy::Timing;
+use heartwheel::proto::policy::{Policy, Timing};
+use heartwheel::proto::session::{Entropy, Env, Session, Wire};
 use heartwheel::proto::time::{Micros, Moment};
 
 use world::World;
@@ -85,9 +86,54 @@ fn session(c: &mut Criterion) {
     group.finish();
 }
 
+/// Heartbeats of one connection, each another than the last, beside so many that are in use.
+fn policy(c: &mut Criterion) {
+    let mut group = c.benchmark_group("policy");
+    group.throughput(Throughput::Elements(1));
+    for known in [1, 65_000] {
+        group.bench_function(BenchmarkId::new("set", known), |b| {
+            let mut env = Env::new(Box::new(Zero));
+            let first = env.intern(numbered(0)).unwrap();
+            for number in 1..known {
+                env.intern(numbered(number)).unwrap();
+            }
+            let now = Moment::on_time(Micros::ZERO);
+            let mut session = Session::accepted(&mut env, first, Wire::Line, Phase::ZERO, now);
+            let mut own = [known, known + 1].map(numbered).into_iter().cycle();
+            b.iter(|| {
+                session
+                    .set_policy(&mut env, now, own.next().unwrap())
+                    .unwrap()
+            });
+            session.discard(&mut env);
+            assert_eq!(env.policy_count() as u64, known);
+        });
+    }
+    group.finish();
+}
+
+/// One of many policies that differ.
+fn numbered(number: u64) -> Policy {
+    let config = HeartbeatConfig {
+        app_idle: Some(Duration::from_millis(1 + number)),
+        ..HeartbeatConfig::tcp()
+    };
+    let (limits, tick) = (LimitsConfig::default(), Duration::from_millis(10));
+    Policy::new(&config, &limits, WireKind::Line, tick).unwrap()
+}
+
+#[derive(Debug)]
+struct Zero;
+
+impl Entropy for Zero {
+    fn next_u64(&mut self) -> u64 {
+        0
+    }
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(10);
-    targets = heartbeat, session
+    targets = heartbeat, session, policy
 }
 criterion_main!(benches);

@@ -180,7 +180,7 @@ fn assert_beats_allocate_nothing(wire: Wire, pong: impl Fn([u8; 4]) -> [u8; 10],
     let mut env = Env::new(Box::new(Seven));
     let policy = env.intern(policy).expect("one policy fits");
     let mut now = Moment::on_time(Micros::from_secs(5));
-    let mut session = Session::accepted(&env, policy, wire, Phase::ZERO, now);
+    let mut session = Session::accepted(&mut env, policy, wire, Phase::ZERO, now);
     if !session.was_open() {
         session.handle_handshake(&mut env, now, b"");
     }

@@ -41,7 +41,7 @@ fn surroundings(count: usize) -> (Env, Vec<Session>) {
     let policy = Policy::new(&HeartbeatConfig::tcp(), &limits, wire.kind(), tick).unwrap();
     let mut env = Env::new(Box::new(Seven));
     let policy = env.intern(policy).unwrap();
-    let session = |_| Session::accepted(&env, policy, Wire::Binary, Phase::ZERO, NOW);
+    let session = |_| Session::accepted(&mut env, policy, Wire::Binary, Phase::ZERO, NOW);
     let sessions = (0..count).map(session).collect();
     (env, sessions)
 }

@@ -209,7 +209,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
             }
         }
         let phase = self.next_phase();
-        let session = Session::accepted(&self.env, policy, wire, phase, self.now);
+        let session = Session::accepted(&mut self.env, policy, wire, phase, self.now);
         let is_open = session.phase() == Phase::Open;
         let id = match self.insert(stream, session, peer, origin, marks) {
             Ok(id) => id,

@@ -516,8 +516,8 @@ impl Clients {
         id
     }
 
-    pub(super) fn remove(&mut self, id: ClientId) {
-        self.by_id.remove(&id);
+    pub(super) fn remove(&mut self, id: ClientId) -> Option<Client> {
+        self.by_id.remove(&id)
     }
 
     pub(super) fn get(&self, id: ClientId) -> Option<&Client> {

@@ -295,7 +295,7 @@ mod tests {
         let policy = Policy::new(&heartbeat, &limits, WireKind::Line, tick).expect("the defaults");
         let policy = env.intern(policy).expect("it is the first");
         let now = Moment::on_time(Micros::ZERO);
-        let session = Session::accepted(&env, policy, Wire::Line, heartbeat::Phase::ZERO, now);
+        let session = Session::accepted(&mut env, policy, Wire::Line, heartbeat::Phase::ZERO, now);
         Conn::new(
             TcpStream::from_std(socket),
             session,

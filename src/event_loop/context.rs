@@ -149,11 +149,14 @@ impl<'a, D, S: System> Context<'a, D, S> {
     }
 
     /// Changes the heartbeat of one connection; silence counts from now, the phase is scaled. A limit on the
-    /// time without a message that was off counts from now, too.
+    /// time without a message that was off counts from now, too. It costs the same however many different
+    /// heartbeats are in use; one that no connection, listener or client uses any more is forgotten.
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] if the heartbeat makes no sense for its wire. A stale name is no error.
+    /// [`Error::Config`] if the heartbeat makes no sense for its wire, or would be one of more than 65 536
+    /// different ones, counted with the limits they go with; nothing has changed then. A stale name is no
+    /// error.
     pub fn set_heartbeat(&mut self, id: ConnId, heartbeat: &HeartbeatConfig) -> Result<(), Error> {
         let Some(conn) = self.core.conn(id) else {
             return Ok(());
@@ -166,13 +169,13 @@ impl<'a, D, S: System> Context<'a, D, S> {
             conn.session.wire(),
             conn.session.has_pings(),
         )?;
-        let policy = self.core.intern(Policy { limits, ..asked })?;
+        let policy = Policy { limits, ..asked };
+        let mut changed = Ok(());
         self.with(id, |core, key| {
-            core.conns[key]
-                .session
-                .set_policy(&core.env, core.now, policy);
+            let session = &mut core.conns[key].session;
+            changed = session.set_policy(&mut core.env, core.now, policy);
         });
-        Ok(())
+        Ok(changed?)
     }
 
     /// Sets a timer; [`on_timer`](super::Handler::on_timer) gets the word back, never early, late by at

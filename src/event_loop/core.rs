@@ -230,20 +230,23 @@ impl<D, S: System> EventLoop<D, S> {
     /// [`Error::Config`] names a field that makes no sense, [`Error::Listen`] says what the kernel has
     /// against the address.
     pub fn listen(&mut self, config: ListenerConfig) -> Result<ListenerId, Error> {
-        let policy = self.adopt(&config.heartbeat, &config.limits, &config.wire)?;
         let admission = Admission::try_from(&config.admission)?;
         #[cfg(feature = "websocket")]
         let visitors = Visitors::try_from(&config.web)?;
         config.socket.check()?;
+        let policy = self.adopt(&config.heartbeat, &config.limits, &config.wire)?;
         let addr = config.addr;
         let fail = |source| Error::Listen { addr, source };
-        let listening = self.system.listen(addr, &config.socket);
-        let (mut socket, addr) = listening.map_err(fail)?;
+        let listening = self.system.listen(addr, &config.socket).map_err(fail);
         let entry = self.listeners.vacant_entry();
         let id = ListenerId(u32::try_from(entry.key()).expect("listeners are few"));
-        self.system
-            .register_listener(&mut socket, Target::Listener(id).token())
-            .map_err(Error::Register)?;
+        let registered = listening.and_then(|(mut socket, addr)| {
+            self.system
+                .register_listener(&mut socket, Target::Listener(id).token())
+                .map_err(Error::Register)?;
+            Ok((socket, addr))
+        });
+        let (socket, addr) = registered.inspect_err(|_| self.env.release(policy))?;
         entry.insert(Listener {
             socket,
             addr,
@@ -266,12 +269,15 @@ impl<D, S: System> EventLoop<D, S> {
     ///
     /// [`Error::Config`] names a field that makes no sense.
     pub fn connect(&mut self, config: ClientConfig) -> Result<ClientId, Error> {
-        let policy = self.adopt(&config.heartbeat, &config.limits, &config.wire)?;
         #[cfg(feature = "websocket")]
         config.check_request()?;
-        let client = Client::new(config, policy)?;
+        let policy = self.adopt(&config.heartbeat, &config.limits, &config.wire)?;
+        let client = Client::new(config, policy).inspect_err(|_| self.env.release(policy))?;
         if !self.watches_sleep {
-            self.system.watch_for_sleep().map_err(Error::Register)?;
+            self.system
+                .watch_for_sleep()
+                .inspect_err(|_| self.env.release(policy))
+                .map_err(Error::Register)?;
             self.watches_sleep = true;
         }
         let id = self.clients.insert(client);
@@ -282,7 +288,15 @@ impl<D, S: System> EventLoop<D, S> {
         Ok(id)
     }
 
-    /// Parses what is configured for wires to come, and keeps it for their sessions.
+    /// Forgets a client that is not dialed any more.
+    pub(super) fn forget_client(&mut self, id: ClientId) {
+        if let Some(client) = self.clients.remove(id) {
+            self.env.release(client.policy);
+        }
+    }
+
+    /// Parses what is configured for wires to come, and keeps it for their sessions. Whoever uses it gives
+    /// it back.
     fn adopt(
         &mut self,
         heartbeat: &HeartbeatConfig,
@@ -291,7 +305,7 @@ impl<D, S: System> EventLoop<D, S> {
     ) -> Result<PolicyId, ConfigError> {
         let wire = factory.make();
         let policy = self.policy(heartbeat, limits, wire.kind(), wire.has_pings())?;
-        self.intern(policy)
+        self.env.intern(policy)
     }
 
     /// Parses what is configured for a wire, which must have pings if they are asked for.
@@ -312,12 +326,6 @@ impl<D, S: System> EventLoop<D, S> {
         Ok(policy)
     }
 
-    pub(super) fn intern(&mut self, policy: Policy) -> Result<PolicyId, ConfigError> {
-        self.env.intern(policy).ok_or_else(|| {
-            ConfigError::new("heartbeat", "is one of more than 65536 different ones")
-        })
-    }
-
     /// Puts a client on the list of dials.
     pub(super) fn schedule_dial(&mut self, id: ClientId, delay: Micros) {
         let due = self.system.now() + delay;
@@ -332,7 +340,7 @@ impl<D, S: System> EventLoop<D, S> {
     pub(super) fn insert(
         &mut self,
         mut socket: S::Socket,
-        session: Session,
+        mut session: Session,
         peer: SocketAddr,
         origin: Origin,
         marks: Flags<Mark>,
@@ -345,7 +353,10 @@ impl<D, S: System> EventLoop<D, S> {
         let id = self.names.of(key, session.heartbeat().phase());
         self.system
             .register(&mut socket, Target::Conn(id).token())
-            .inspect_err(|_| self.group.leave())?;
+            .inspect_err(|_| {
+                session.discard(&mut self.env);
+                self.group.leave();
+            })?;
         let peer = self.peers.keep(peer);
         entry.insert(Conn::new(socket, session, peer, origin, marks));
         self.rearm(key);
@@ -866,6 +877,56 @@ mod tests {
             });
         }
         (reactor, peers)
+    }
+
+    /// A heartbeat that differs from others by its number.
+    fn numbered(number: u64) -> HeartbeatConfig {
+        HeartbeatConfig {
+            app_idle: Some(Duration::from_secs(1_000 + number)),
+            ..HeartbeatConfig::tcp()
+        }
+    }
+
+    #[test]
+    fn clients_and_connections_that_are_gone_give_their_policies_back() {
+        let (mut reactor, peers) = with_peers(ReactorConfig::default(), 3, |_| {});
+        assert_eq!(reactor.core.env.policy_count(), 1, "the listener's");
+        let ids: Vec<_> = reactor.context().connections().collect();
+        for (number, id) in (1..).zip(ids) {
+            let changed = reactor.context().set_heartbeat(id, &numbered(number));
+            changed.expect("there is room");
+        }
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("it is bound").port();
+        let config = ClientConfig {
+            heartbeat: numbered(4),
+            reconnect: None,
+            ..ClientConfig::new("127.0.0.1", port, WireFactory::Line)
+        };
+        reactor.connect(config).expect("a sound configuration");
+        assert_eq!(reactor.core.env.policy_count(), 5);
+        let mut ends = Ends::default();
+        turn_until(&mut reactor, &mut ends, |reactor, _| {
+            reactor.stats().opened == 4
+        });
+        drop((peers, listener.accept().expect("it was dialed")));
+        turn_until(&mut reactor, &mut ends, |_, ends| ends.0.len() == 4);
+        assert_eq!(reactor.core.env.policy_count(), 1, "the listener's");
+        assert!(reactor.core.clients.ids().is_empty());
+    }
+
+    #[test]
+    fn what_could_not_be_added_gives_its_policy_back() {
+        let mut reactor: Reactor<()> = Reactor::new(ReactorConfig::default()).expect("a selector");
+        let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let addr = taken.local_addr().expect("it is bound");
+        let listening = reactor.listen(ListenerConfig::new(addr, WireFactory::Line));
+        listening.expect_err("somebody listens there");
+        let mut config = ClientConfig::new("127.0.0.1", addr.port(), WireFactory::Line);
+        let reconnect = config.reconnect.get_or_insert_default();
+        reconnect.min = Duration::ZERO;
+        reactor.connect(config).expect_err("it is zero");
+        assert_eq!(reactor.core.env.policy_count(), 0);
     }
 
     fn end_each(core: &mut EventLoop<()>, ids: &[ConnId]) {

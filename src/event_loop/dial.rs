@@ -18,7 +18,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
     /// Begins every dial that is due, and tells who was stopped before its dial.
     pub(super) fn dial_due<H: Handler<S, Data = D>>(&mut self, handler: &mut H) {
         while let Some(id) = self.stopped.pop() {
-            self.clients.remove(id);
+            self.forget_client(id);
             handler.on_client(&mut Context::new(self), id, ClientEvent::Stopped);
         }
         self.end_look_ups(handler);
@@ -298,7 +298,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
             let client = &self.clients[id];
             let (policy, wire) = (client.policy, client.config.wire.make());
             let phase = self.next_phase();
-            let session = Session::dialed(&self.env, policy, wire, phase, self.now);
+            let session = Session::dialed(&mut self.env, policy, wire, phase, self.now);
             let mut marks = Flags::NONE;
             marks.set(Mark::HalfOpen, self.clients[id].takes_turns());
             self.insert(socket, session, addr, Origin::Client(id), marks)
@@ -352,7 +352,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
                 ClientEvent::Waiting { delay }
             }
             None => {
-                self.clients.remove(id);
+                self.forget_client(id);
                 ClientEvent::Stopped
             }
         };

@@ -7,7 +7,7 @@ use crate::error::ConfigError;
 use crate::proto::time::{Micros, Stamp};
 
 /// Everything a session needs to know of its listener's or client's configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Policy {
     /// Heartbeat and deadlines.
     pub(crate) timing: Timing,
@@ -45,7 +45,7 @@ impl Policy {
 }
 
 /// The heartbeat of a policy; spans in whole milliseconds, rounded up.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Timing {
     /// The grid's pitch; whole milliseconds.
     pub(crate) interval: Option<Micros>,
@@ -121,7 +121,7 @@ impl Timing {
 }
 
 /// The sizes and rates of a policy.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Limits {
     pub(crate) max_message: usize,
     pub(crate) send_queue: usize,

@@ -385,6 +385,20 @@ fn the_heartbeat_of_one_open_connection_can_be_changed() {
     assert_eq!(recorder.closed()[0].0, first);
 }
 
+#[test]
+fn any_number_of_heartbeats_may_come_one_after_another() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let (_, addr) = listen(&mut reactor, WireFactory::Line);
+    let _peer = dial(addr);
+    drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 1);
+    let id = recorder.opened()[0];
+    for number in 0..200_000 {
+        let own = heartbeat(Some(60_000), Some(120_000 + number));
+        let changed = reactor.context().set_heartbeat(id, &own);
+        changed.unwrap_or_else(|error| panic!("number {number}: {error}"));
+    }
+}
+
 /// Length in one byte, then the payload; length 255 is a ping, 254 a pong, 253 goodbye.
 #[derive(Debug)]
 struct Short;

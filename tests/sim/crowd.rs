@@ -881,12 +881,14 @@ fn f36_many_take_another_policy_and_nobody_who_answers_ends() {
     assert!(world.conns.iter().all(|conn| conn.end.is_none()));
 
     // As many at once as a turn has time for, so that the last ones change a fifth of a second later.
-    let (policy, mut changed) = (world.kinds[quick].1, Vec::new());
+    let mut changed = Vec::new();
     for piece in 0..COUNT / PIECE {
         world.run_to(change + TICK.saturating_mul(piece as u64));
         for key in piece * PIECE..(piece + 1) * PIECE {
             let conn = &mut world.conns[key];
-            conn.session.set_policy(&world.env, world.now, policy);
+            let policy = world.env.policy(world.kinds[quick].1).clone();
+            let result = conn.session.set_policy(&mut world.env, world.now, policy);
+            result.unwrap();
             conn.kind = quick;
             changed.push(world.now.at);
             world.rearm(key);

@@ -68,8 +68,8 @@ impl End {
         let phase = Phase::new(u32::from_be_bytes([a, b, c, d]));
         let now = Moment::default();
         let session = match role {
-            Role::Client => Session::dialed(&env, policy, wire, phase, now),
-            Role::Server => Session::accepted(&env, policy, wire, phase, now),
+            Role::Client => Session::dialed(&mut env, policy, wire, phase, now),
+            Role::Server => Session::accepted(&mut env, policy, wire, phase, now),
         };
         Self {
             env,

@@ -3,6 +3,8 @@
 use std::fmt;
 
 use super::buffers::Buffers;
+use super::policies::{Policies, PolicyId};
+use crate::error::ConfigError;
 #[cfg(feature = "websocket")]
 use crate::proto::http::HttpDate;
 use crate::proto::lateness::Lateness;
@@ -20,15 +22,11 @@ pub trait Entropy: fmt::Debug + Send {
     fn next_u64(&mut self) -> u64;
 }
 
-/// Which of the environment's policies a session follows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct PolicyId(u16);
-
 /// The surroundings of a session: policies, buffers to borrow, randomness, counters, and how late the
 /// loop has been.
 #[derive(Debug)]
 pub struct Env {
-    policies: Vec<Policy>,
+    pub(super) policies: Policies,
     pub(crate) pool: Pool,
     pub(crate) entropy: Box<dyn Entropy>,
     pub(crate) stats: Stats,
@@ -50,7 +48,7 @@ impl Env {
     pub fn new(mut entropy: Box<dyn Entropy>) -> Self {
         let token_key = entropy.next_u64();
         Self {
-            policies: Vec::new(),
+            policies: Policies::default(),
             pool: Pool::default(),
             entropy,
             stats: Stats::default(),
@@ -76,20 +74,38 @@ impl Env {
         self.date
     }
 
-    /// Adds a policy, or finds the one that is equal. `None` once 65 536 different ones are in use.
-    pub fn intern(&mut self, policy: Policy) -> Option<PolicyId> {
-        let place = self.policies.iter().position(|known| *known == policy);
-        let place = place.unwrap_or(self.policies.len());
-        let id = u16::try_from(place).ok().map(PolicyId)?;
-        if place == self.policies.len() {
-            self.policies.push(policy);
-        }
-        Some(id)
+    /// Adds a policy, or finds the one that is equal, for sessions to come. It is kept until whoever called
+    /// this [gives it back](Self::release) and no session follows it: each of those is a user of its own.
+    ///
+    /// # Errors
+    ///
+    /// Names `heartbeat` where 65 536 different policies are in use; nothing has changed then.
+    pub fn intern(&mut self, policy: Policy) -> Result<PolicyId, ConfigError> {
+        self.policies.intern(policy)
+    }
+
+    /// Gives back a policy that [`intern`](Self::intern) returned, once for each time; its number may go
+    /// to another one then.
+    ///
+    /// # Panics
+    ///
+    /// If nobody uses it.
+    pub fn release(&mut self, id: PolicyId) {
+        self.policies.release(id);
     }
 
     /// Returns a policy.
+    ///
+    /// # Panics
+    ///
+    /// If nobody uses it.
     pub fn policy(&self, id: PolicyId) -> &Policy {
-        &self.policies[usize::from(id.0)]
+        self.policies.get(id)
+    }
+
+    /// Returns how many different policies are in use.
+    pub fn policy_count(&self) -> usize {
+        self.policies.len()
     }
 
     /// Sets the tick of the loop, before its first turn: what is within it is not late.

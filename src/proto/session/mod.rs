@@ -12,21 +12,24 @@ mod deadline;
 mod env;
 mod input;
 mod output;
+mod policies;
 mod token;
 
-pub use env::{Entropy, Env, PolicyId};
+pub use env::{Entropy, Env};
 pub use input::Event;
+pub use policies::PolicyId;
 
 use std::fmt;
 
 use crate::close::{Cause, Evidence, KernelFigures, Phase};
 use crate::config::WireKind;
+use crate::error::ConfigError;
 use crate::proto::codec::Codec;
 use crate::proto::flags::{Flags, flags};
 use crate::proto::heartbeat::{self, Heartbeat, Verdict};
 #[cfg(feature = "websocket")]
 use crate::proto::http::{CONTINUE, Exchange, HeadProgress};
-use crate::proto::policy::Timing;
+use crate::proto::policy::{Policy, Timing};
 use crate::proto::time::{Fine, Micros, Moment, Stamp};
 use crate::proto::wire::Role;
 use buffers::Buffers;
@@ -137,7 +140,9 @@ pub struct Session {
     ping_debt: Stamp,
     /// The same for unasked pongs.
     pong_debt: Stamp,
+    /// Given back in [`Session::discard`], once.
     policy: PolicyId,
+    holds_policy: bool,
     phase: Phase,
     part: Part,
     wire: WireKind,
@@ -212,9 +217,9 @@ impl Session {
     pub const LEAP: Micros = Micros::from_secs(24 * 60 * 60);
 
     /// Begins a session on a connection that was accepted. WebSocket waits for the opening handshake,
-    /// every other wire is open at once.
+    /// every other wire is open at once. It uses the policy until it is [discarded](Self::discard).
     pub fn accepted(
-        env: &Env,
+        env: &mut Env,
         policy: PolicyId,
         wire: Wire,
         phase: heartbeat::Phase,
@@ -227,9 +232,10 @@ impl Session {
         session
     }
 
-    /// Begins a session on a connection that is being dialed.
+    /// Begins a session on a connection that is being dialed. It uses the policy until it is
+    /// [discarded](Self::discard).
     pub fn dialed(
-        env: &Env,
+        env: &mut Env,
         policy: PolicyId,
         wire: Wire,
         phase: heartbeat::Phase,
@@ -246,12 +252,13 @@ impl Session {
 
     /// Begins as a server before its handshake.
     fn begin(
-        env: &Env,
+        env: &mut Env,
         policy: PolicyId,
         wire: Wire,
         phase: heartbeat::Phase,
         now: Moment,
     ) -> Self {
+        env.policies.retain(policy);
         let timing = &env.policy(policy).timing;
         let kind = wire.kind();
         let codec = match wire {
@@ -269,6 +276,7 @@ impl Session {
             ping_debt: Stamp::new(now.at),
             pong_debt: Stamp::new(now.at),
             policy,
+            holds_policy: true,
             phase: Phase::Handshaking,
             part: Part::NewServer,
             wire: kind,
@@ -364,17 +372,27 @@ impl Session {
     }
 
     /// Changes the heartbeat of an open connection; see [`Heartbeat::handle_policy`]. A limit on the time
-    /// without a message that was off counts from now.
-    pub fn set_policy(&mut self, env: &Env, now: Moment, policy: PolicyId) {
+    /// without a message that was off counts from now. The policy before is given back.
+    ///
+    /// # Errors
+    ///
+    /// Names `heartbeat` where 65 536 different policies would be in use and more; nothing has changed then.
+    pub fn set_policy(
+        &mut self,
+        env: &mut Env,
+        now: Moment,
+        policy: Policy,
+    ) -> Result<(), ConfigError> {
         let was_limited = env.policy(self.policy).timing.app_idle.is_some();
-        let timing = &env.policy(policy).timing;
-        self.policy = policy;
+        self.policy = env.policies.exchange(self.policy, policy)?;
+        let timing = &env.policy(self.policy).timing;
         self.heartbeat.handle_policy(timing, now);
         self.keep_rare(timing, now, None);
         if !was_limited {
             self.note_message(now);
         }
         self.facts.insert(Fact::Rearm);
+        Ok(())
     }
 
     /// Notes that the shell stopped reading on purpose.
@@ -642,7 +660,7 @@ impl Session {
             .map_or_else(|| self.wire.has_pings(), |codec| codec.has_pings())
     }
 
-    /// Returns the policy in force.
+    /// Returns the policy in force, which is there until the session is [discarded](Self::discard).
     pub fn policy(&self) -> PolicyId {
         self.policy
     }

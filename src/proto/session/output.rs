@@ -181,8 +181,12 @@ impl Session {
         self.buffers.is_none()
     }
 
-    /// Gives everything back, at the end of the connection.
+    /// Gives everything back, its policy too, at the end of the connection: whoever drives a session calls
+    /// this at last, and asks it nothing that needs the policy from then on.
     pub fn discard(&mut self, env: &mut Env) {
+        if std::mem::take(&mut self.holds_policy) {
+            env.policies.release(self.policy);
+        }
         if let Some(buffers) = self.buffers.take() {
             env.give_buffers(buffers);
         }

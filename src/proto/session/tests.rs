@@ -62,14 +62,14 @@ impl Bench {
     }
 
     fn accepted(wire: Wire, change: impl FnOnce(&mut HeartbeatConfig, &mut LimitsConfig)) -> Self {
-        let (env, policy) = surroundings(&wire, change);
-        let session = Session::accepted(&env, policy, wire, heartbeat::Phase::ZERO, secs(0));
+        let (mut env, policy) = surroundings(&wire, change);
+        let session = Session::accepted(&mut env, policy, wire, heartbeat::Phase::ZERO, secs(0));
         Self { env, session }
     }
 
     fn dialed(wire: Wire) -> Self {
-        let (env, policy) = surroundings(&wire, |_, _| {});
-        let session = Session::dialed(&env, policy, wire, heartbeat::Phase::ZERO, secs(0));
+        let (mut env, policy) = surroundings(&wire, |_, _| {});
+        let session = Session::dialed(&mut env, policy, wire, heartbeat::Phase::ZERO, secs(0));
         Self { env, session }
     }
 
@@ -81,9 +81,14 @@ impl Bench {
         bench
     }
 
-    fn policy(&mut self, change: impl FnOnce(&mut HeartbeatConfig, &mut LimitsConfig)) -> PolicyId {
+    /// Changes the policy of the session.
+    fn set_policy(
+        &mut self,
+        now: Moment,
+        change: impl FnOnce(&mut HeartbeatConfig, &mut LimitsConfig),
+    ) {
         let policy = policy(self.session.wire(), change);
-        self.env.intern(policy).unwrap()
+        self.session.set_policy(&mut self.env, now, policy).unwrap();
     }
 
     /// Reads `bytes` as the shell does, in one piece.
@@ -1792,7 +1797,7 @@ fn f32_a_lifetime_ends_within_a_tenth_either_way_by_the_phase() {
             heartbeat.timeout = None;
         });
         let phase = heartbeat::Phase::new(fraction);
-        let mut session = Session::accepted(&env, policy, Wire::Line, phase, secs(0));
+        let mut session = Session::accepted(&mut env, policy, Wire::Line, phase, secs(0));
         assert_eq!(
             session.poll_deadline(&env, secs(0)).as_millis() / 1_000,
             end
@@ -1813,11 +1818,10 @@ fn f32_a_lifetime_ends_within_a_tenth_either_way_by_the_phase() {
 fn f36_another_policy_takes_effect_at_once() {
     let mut bench = Bench::new(Wire::Line);
     bench.ping(secs(10));
-    let faster = bench.policy(|heartbeat, _| {
+    bench.set_policy(secs(13), |heartbeat, _| {
         heartbeat.interval = Some(Duration::from_secs(2));
         heartbeat.timeout = Some(Duration::from_secs(5));
     });
-    bench.session.set_policy(&bench.env, secs(13), faster);
     assert!(bench.session.take_rearm());
     for at in [14, 16, 18] {
         bench.ping(secs(at));
@@ -1892,13 +1896,14 @@ fn an_idle_session_takes_112_bytes() {
         ping_debt,
         pong_debt,
         policy,
+        holds_policy,
         phase,
         part,
         wire,
         facts,
     });
     let sum: usize = fields.iter().map(|(_, size)| size).sum();
-    assert_eq!((sum, size_of::<Session>()), (108, 112), "{fields:?}");
+    assert_eq!((sum, size_of::<Session>()), (109, 112), "{fields:?}");
     assert!(session.buffers.is_none() && session.rare.is_none());
 }
 
@@ -1918,9 +1923,9 @@ fn a_limit_on_idleness_that_was_off_counts_from_when_it_is_set() {
     let mut bench = Bench::new(Wire::Line);
     bench.feed(secs(1), b"hello\n");
     let idle = Some(Duration::from_secs(20));
-    let policy = bench.policy(|heartbeat, _| heartbeat.app_idle = idle);
     bench.feed(secs(5), b"PING\n");
-    bench.session.set_policy(&bench.env, secs(5), policy);
+    bench.set_policy(secs(5), |heartbeat, _| heartbeat.app_idle = idle);
+    let policy = bench.session.policy();
     assert_eq!(
         bench.session.idle_ends(&bench.env.policy(policy).timing),
         Some(Stamp::new(secs(25).at))
@@ -1935,12 +1940,59 @@ fn a_limit_on_idleness_that_was_off_counts_from_when_it_is_set() {
 #[test]
 fn equal_policies_are_kept_once() {
     let (mut env, policy_id) = surroundings(&Wire::Line, |_, _| {});
-    assert_eq!(
-        env.intern(policy(WireKind::Line, |_, _| {})),
-        Some(policy_id)
-    );
+    let same = policy(WireKind::Line, |_, _| {});
+    assert_eq!(env.intern(same).unwrap(), policy_id);
     let other = policy(WireKind::Line, |heartbeat, _| heartbeat.proof = Proof::Pong);
-    assert_ne!(env.intern(other), Some(policy_id));
+    assert_ne!(env.intern(other).unwrap(), policy_id);
+    assert_eq!(env.policy_count(), 2);
+}
+
+#[test]
+fn nothing_is_left_of_a_policy_when_all_sessions_are_gone() {
+    let (mut env, listened) = surroundings(&Wire::Line, |_, _| {});
+    let begin = |env: &mut Env, phase| Session::accepted(env, listened, Wire::Line, phase, secs(0));
+    let mut sessions: Vec<_> = (0..3)
+        .map(|number| begin(&mut env, heartbeat::Phase::new(number)))
+        .collect();
+    env.release(listened);
+    assert_eq!(env.policy_count(), 1, "its sessions use it still");
+    for (session, millis) in sessions.iter_mut().zip(1..) {
+        let own = policy(WireKind::Line, |heartbeat, _| {
+            heartbeat.app_idle = Some(Duration::from_millis(millis));
+        });
+        session.set_policy(&mut env, secs(1), own).unwrap();
+    }
+    assert_eq!(env.policy_count(), 3, "each has its own");
+    for (session, left) in sessions.iter_mut().zip([2, 1, 0]) {
+        session.discard(&mut env);
+        assert_eq!(env.policy_count(), left);
+        session.discard(&mut env);
+        assert_eq!(env.policy_count(), left, "given back once");
+    }
+}
+
+#[test]
+fn a_policy_that_finds_no_room_changes_nothing() {
+    let mut bench = Bench::new(Wire::Line);
+    bench.ping(secs(10));
+    let numbered = |number| {
+        policy(WireKind::Line, |heartbeat, _| {
+            heartbeat.app_idle = Some(Duration::from_millis(number));
+        })
+    };
+    for number in 1..65_536 {
+        bench.env.intern(numbered(number)).unwrap();
+    }
+    bench.session.take_rearm();
+    let before = format!("{:?}", bench.session);
+    let (session, env) = (&mut bench.session, &mut bench.env);
+    // The one of its listener, which holds it too.
+    let error = session.set_policy(env, secs(11), numbered(65_536));
+    assert_eq!(error.unwrap_err().field(), "heartbeat");
+    assert_eq!(format!("{session:?}"), before);
+    assert_eq!(env.policy_count(), 65_536);
+    session.set_policy(env, secs(11), numbered(7)).unwrap();
+    assert!(session.take_rearm());
 }
 
 // A wire of the embedder's own: four bytes a frame, "ping", "pong" and "bye." among them.
@@ -2086,10 +2138,10 @@ fn under_message_proof_a_whole_fragment_is_life_and_half_a_one_is_not() {
 #[test]
 fn the_lateness_of_a_ping_runs_from_its_due_time_to_its_writing() {
     let lateness = |change: fn(&mut HeartbeatConfig), handled: u64, written: u64| {
-        let (env, policy) = surroundings(&Wire::Line, |heartbeat, _| change(heartbeat));
+        let (mut env, policy) = surroundings(&Wire::Line, |heartbeat, _| change(heartbeat));
         // A phase of 44.4 ms.
         let phase = heartbeat::Phase::new(0x0123_4567);
-        let session = Session::accepted(&env, policy, Wire::Line, phase, secs(0));
+        let session = Session::accepted(&mut env, policy, Wire::Line, phase, secs(0));
         let mut bench = Bench { env, session };
         let now = |micros| Moment::on_time(Micros::new(micros));
         let due = bench.session.handle_timeout(&mut bench.env, now(handled));
@@ -2312,8 +2364,7 @@ fn output_that_waits_for_weeks_is_not_taken_for_new() {
         };
         now = Moment::on_time(deadline);
     }
-    let policy = bench.policy(|heartbeat, _| off(heartbeat));
-    bench.session.set_policy(&bench.env, now, policy);
+    bench.set_policy(now, |heartbeat, _| off(heartbeat));
     bench.stall(now);
     assert_eq!(bench.session.cause(), Some(Cause::WriteStalled));
 }

@@ -81,9 +81,9 @@ impl Rig {
         let phase = heartbeat::Phase::new(plan.phase);
         let id = policies[0].0;
         let session = if plan.is_dialed {
-            Session::dialed(&env, id, wire, phase, now)
+            Session::dialed(&mut env, id, wire, phase, now)
         } else {
-            Session::accepted(&env, id, wire, phase, now)
+            Session::accepted(&mut env, id, wire, phase, now)
         };
         let role = session.role();
         let mut rig = Self {
@@ -354,7 +354,10 @@ impl Rig {
         }
         let is_first = self.session.policy() == self.policies[0].0;
         let id = self.policies[usize::from(is_first)].0;
-        self.session.set_policy(&self.env, self.now, id);
+        let policy = self.env.policy(id).clone();
+        let changed = self.session.set_policy(&mut self.env, self.now, policy);
+        changed.expect("it is known");
+        assert_eq!(self.session.policy(), id);
         let pings_due = self.env.stats().pings_due;
         self.law.note_policy(self.now, pings_due);
     }
