@@ -381,7 +381,7 @@ fn a_paused_connection_hears_the_goodbye_when_it_closes() {
         let mut reactor = reactor();
         let mut config = config(WireFactory::WebSocket, None, None);
         config.heartbeat.close_timeout = PATIENCE * 2;
-        config.heartbeat.app_idle = (!by_drain).then_some(Duration::from_millis(200));
+        config.heartbeat.max_lifetime = (!by_drain).then_some(Duration::from_millis(200));
         let (_, addr) = listen_with(&mut reactor, config);
         let mut peer = open_websocket(&mut reactor, &mut recorder, addr);
         peer.write_all(&client_frame(0x88, &1001u16.to_be_bytes()))
