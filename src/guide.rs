@@ -9,10 +9,10 @@ pub mod architecture {
     //! Imports point down this list and never up; `tests/layers.rs` holds the sources to it.
     //!
     //! ```text
-    //! 6  src/bin/heartwheel     the program: public API only               feature `cli`
-    //! 5  reactor                the wait: one mio poll, foreign sources
-    //! 4  event_loop             connections, turn, budgets, admission, clients: over any system
-    //! 3½ sys                    what a loop stands on: the traits; and mio, sockets, clocks, names
+    //! 7  src/bin/heartwheel     the program: public API only               feature `cli`
+    //! 6  reactor                the wait: one mio poll, foreign sources
+    //! 5  event_loop             connections, turn, budgets, admission, clients: over any system
+    //! 4  sys                    what a loop stands on: the traits; and mio, sockets, clocks, names
     //! 3  proto::{session, heartbeat}                                       time -> verdicts
     //! 2  proto::{http, line, binary, websocket, codec, message, outbox}    bytes <-> frames, no time
     //! 1  proto::{wheel, ring, pool, utf8, authority, backoff, policy}, and assembly, flags, copy: structures, no protocol
@@ -25,7 +25,54 @@ pub mod architecture {
     //!
     //! The loop names neither mio nor a clock. It asks a [`System`](crate::sys::System) for everything: sockets
     //! to read, write and accept, the time, addresses of names. [`Native`](crate::sys::Native) is that of the
-    //! machine, and the one by default, so that an embedder's types do not mention it.
+    //! machine, and the one by default, so that an embedder's types do not mention it. The simulator has
+    //! another, over a network on virtual time, and gives each process a stack of its own: wherever the loop
+    //! asks for something, time may pass, packets may arrive, and the process may be stopped or killed. So
+    //! what `tests/sim` judges is the loop that runs in production. It hears what was decided by way of
+    //! [`Probe`](crate::sys::Probe)s, which are nothing at all where nobody listens.
+    //!
+    //! # The way of a byte
+    //!
+    //! From a peer that sends a message to the answer of a handler, one function below the other where one
+    //! calls the other:
+    //!
+    //! ```text
+    //! reactor      Reactor::turn            waits, and hands the events on
+    //! event_loop   EventLoop::turn          goes through them
+    //!                handle_conn_event      finds the connection, notes what is ready
+    //!                read                   until it would block, or its budget is over
+    //! sys              Socket::read         into the ring
+    //! proto            Session::handle_bytes    a proof of life, perhaps
+    //!                  decode
+    //! proto              Session::decode    a frame: message, ping, pong, close
+    //!                    Handler::on_message
+    //!                      Context::send
+    //! proto                  Session::send  a frame into the queue
+    //!                settle_input           the ring goes back
+    //!                  flush
+    //! sys                Socket::write
+    //! proto              Session::handle_written
+    //! ```
+    //!
+    //! # The way of an expiry
+    //!
+    //! ```text
+    //! event_loop   EventLoop::turn
+    //!                expire
+    //! proto            Wheel::advance           the keys that are due
+    //!                  handle_expiry            one of them
+    //! proto              Session::is_overdue    something is to be judged: look first
+    //!                    read_once_more
+    //! proto              Session::handle_timeout    what is really due:
+    //!                                           a ping: flush
+    //!                                           silence: read_once_more, Socket::figures, Session::judge
+    //!                                           output that stands still: write, Session::stall
+    //!                                           nothing yet: Wheel::schedule
+    //!                flush_dirty
+    //! proto            Session::socket_action   keep, end the output, close, reset
+    //!                reap_doomed
+    //!                  Handler::on_close        once, with the evidence
+    //! ```
     //!
     //! # One turn
     //!
