@@ -259,7 +259,7 @@ impl<'a, D, S: System> Context<'a, D, S> {
     }
 
     /// Returns the time at which this callback happens. A send that offered a full queue to the kernel has
-    /// read the clock anew.
+    /// read the clock anew, and so has whatever is counted from now: a timer, a client, a drain.
     pub fn now(&self) -> Micros {
         self.core.now.at
     }

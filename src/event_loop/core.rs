@@ -328,7 +328,7 @@ impl<D, S: System> EventLoop<D, S> {
 
     /// Puts a client on the list of dials.
     pub(super) fn schedule_dial(&mut self, id: ClientId, delay: Micros) {
-        let due = self.system.now() + delay;
+        let due = self.read_clock() + delay;
         if let Some(client) = self.clients.get_mut(id) {
             client.state = ClientState::Waiting(due);
             self.dials.insert((due, id));
@@ -511,6 +511,14 @@ impl<D, S: System> EventLoop<D, S> {
         self.is_behind = false;
     }
 
+    /// Reads the clock for somebody who goes on at once, a callback perhaps. The loop knows no earlier time
+    /// than the latest that it was told: what passed until then belongs to this turn.
+    fn read_clock(&mut self) -> Micros {
+        self.refresh_now();
+        self.is_behind = true;
+        self.now.at
+    }
+
     /// Goes on to a moment. Sessions must know before anything else where it lies days ahead: the process
     /// was stopped, or nobody called it.
     pub(super) fn set_now(&mut self, now: Moment) {
@@ -532,7 +540,7 @@ impl<D, S: System> EventLoop<D, S> {
     pub(super) fn set_timer(&mut self, delay: Micros, word: u64) -> TimerId {
         self.next_timer += 1;
         let id = TimerId {
-            due: self.system.now() + delay,
+            due: self.read_clock() + delay,
             number: self.next_timer,
         };
         self.timers.insert(id, word);
@@ -541,7 +549,7 @@ impl<D, S: System> EventLoop<D, S> {
 
     pub(super) fn start_drain(&mut self, window: Duration) {
         if self.drain.is_none() {
-            let now = self.system.now();
+            let now = self.read_clock();
             self.drain = Some(Drain::new(now, window.into(), self.conns.len()));
             for id in self.clients.ids() {
                 self.stop_dialing(id);
