@@ -22,7 +22,7 @@ use super::listener::Listener;
 use super::listener::ListenerConfig;
 use super::peers::Peers;
 use super::remote::{Inbox, Remote};
-use super::token::{ClientId, ConnId, ListenerId, Names, SourceId, Target};
+use super::token::{ClientId, ConnId, ListenerId, Names, SourceId, Sources, Target};
 use super::{TimerId, WireFactory};
 use crate::close::{Evidence, Phase};
 use crate::config::{HeartbeatConfig, LimitsConfig, ReactorConfig, WireKind};
@@ -69,7 +69,7 @@ pub struct EventLoop<D, S: System = Native> {
     pub(super) dials: BTreeSet<(Micros, ClientId)>,
     /// Opening handshakes of clients, one at a time for each address.
     pub(super) lanes: Lanes,
-    pub(super) sources: Slab<()>,
+    pub(super) sources: Sources,
     pub(super) timers: BTreeMap<TimerId, u64>,
     /// What it has in common with the other loops of its group.
     pub(super) group: Group,
@@ -188,7 +188,7 @@ impl<D, S: System> EventLoop<D, S> {
             stopped: Vec::new(),
             dials: BTreeSet::new(),
             lanes: Lanes::default(),
-            sources: Slab::new(),
+            sources: Sources::default(),
             timers: BTreeMap::new(),
             group,
             waiting: Waiting::default(),
@@ -731,13 +731,18 @@ impl<D, S: System> EventLoop<D, S> {
 
     /// Makes room for a foreign source, and returns the token for its events.
     pub(crate) fn add_source(&mut self) -> (SourceId, Token) {
-        let id = SourceId(u32::try_from(self.sources.insert(())).expect("sources are few"));
+        let id = self.sources.insert();
         (id, Target::Source(id).token())
+    }
+
+    /// Says whether a foreign source of this name is registered.
+    pub(crate) fn has_source(&self, id: SourceId) -> bool {
+        self.sources.contains(id)
     }
 
     /// Lets a foreign source go.
     pub(crate) fn remove_source(&mut self, id: SourceId) {
-        self.sources.try_remove(id.0 as usize);
+        self.sources.remove(id);
     }
 
     /// Returns what is held, for who compares it with what ought to be.

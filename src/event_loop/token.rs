@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use slab::Slab;
+
 use crate::proto::heartbeat::Phase;
 use crate::sys::Token;
 
@@ -95,9 +97,43 @@ pub struct ListenerId(pub(super) u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientId(pub(super) u32);
 
-/// Names one foreign source of a reactor.
+/// Names one foreign source of a reactor: slot and generation. A name kept too long finds nothing, until
+/// exactly 2^32 later sources, or a multiple of that, have been registered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SourceId(pub(super) u32);
+pub struct SourceId {
+    slot: u32,
+    generation: u32,
+}
+
+/// The foreign sources that are registered, each with a generation of its own.
+#[derive(Debug, Default)]
+pub(super) struct Sources {
+    generations: Slab<u32>,
+    last: u32,
+}
+
+impl Sources {
+    pub(super) fn insert(&mut self) -> SourceId {
+        self.last = self.last.wrapping_add(1);
+        let slot = self.generations.insert(self.last);
+        assert!(slot <= SLOTS as usize, "sources are few");
+        SourceId {
+            slot: slot as u32,
+            generation: self.last,
+        }
+    }
+
+    pub(super) fn contains(&self, id: SourceId) -> bool {
+        self.generations.get(id.slot as usize) == Some(&id.generation)
+    }
+
+    /// Lets one go, unless it is gone.
+    pub(super) fn remove(&mut self, id: SourceId) {
+        if self.contains(id) {
+            self.generations.remove(id.slot as usize);
+        }
+    }
+}
 
 /// What a token stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,7 +153,7 @@ impl Target {
         let (number, kind, slot) = match self {
             Self::Conn(id) => (id.generation, 0, id.index()),
             Self::Listener(ListenerId(id)) => (id, 1, 0),
-            Self::Source(SourceId(id)) => (id, 2, 0),
+            Self::Source(id) => (id.generation, 2, id.slot as usize),
             Self::Waker => return Token::WAKE,
             Self::System(token) => return token,
         };
@@ -130,7 +166,10 @@ impl Target {
         match (token.0 as u32) >> SLOT_BITS {
             0 => Self::Conn(ConnId::new(shard, token.0 & SLOTS as usize, number)),
             1 => Self::Listener(ListenerId(number)),
-            2 => Self::Source(SourceId(number)),
+            2 => Self::Source(SourceId {
+                slot: token.0 as u32 & SLOTS,
+                generation: number,
+            }),
             3 => Self::Waker,
             _ => Self::System(token),
         }
@@ -158,7 +197,10 @@ mod tests {
             Target::Conn(ConnId::new(0, 0, 0)),
             Target::Conn(ConnId::new(63, SLOTS as usize, u32::MAX)),
             Target::Listener(ListenerId(u32::MAX)),
-            Target::Source(SourceId(u32::MAX)),
+            Target::Source(SourceId {
+                slot: SLOTS,
+                generation: u32::MAX,
+            }),
             Target::Waker,
             Target::System(Token::SYSTEM),
             Target::System(Token(Token::SYSTEM.0 + 1)),
@@ -186,6 +228,23 @@ mod tests {
             names.of(17, start.after(u32::MAX).next()),
             names.of(17, start)
         );
+    }
+
+    #[test]
+    fn the_name_of_a_source_that_is_gone_finds_nothing() {
+        let mut sources = Sources {
+            last: u32::MAX - 1,
+            ..Sources::default()
+        };
+        let first = sources.insert();
+        sources.remove(first);
+        let second = sources.insert();
+        assert_eq!((first.slot, second.slot), (0, 0), "slots are used again");
+        assert!(sources.contains(second) && !sources.contains(first));
+        sources.remove(first);
+        assert!(sources.contains(second), "not taken out by another's name");
+        sources.remove(second);
+        assert!(!sources.contains(second) && sources.generations.is_empty());
     }
 
     #[test]

@@ -250,7 +250,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         id: SourceId,
         ready: IoReady,
     ) {
-        if self.sources.contains(id.0 as usize) {
+        if self.sources.contains(id) {
             let ready = Readiness {
                 readable: ready.readable,
                 writable: ready.writable || ready.write_closed || ready.failed,

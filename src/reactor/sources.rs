@@ -1,5 +1,7 @@
 //! Foreign sources: what else the embedder has in the same poll.
 
+use std::io;
+
 use mio::Interest;
 use mio::event::Source;
 
@@ -40,12 +42,21 @@ impl<D> Context<'_, D, Native> {
         register(self.event_loop(), source, interest)
     }
 
-    /// Takes a foreign source out again.
+    /// Takes a foreign source out again, by the name that it got; nothing that it may still be ready for in
+    /// this turn is told of.
     ///
     /// # Errors
     ///
-    /// [`Error::Register`] with what the selector said.
+    /// [`Error::Register`] with what the selector said, or of the kind [`NotFound`](io::ErrorKind::NotFound)
+    /// where no source has this name any more: nothing has changed then.
     pub fn deregister(&mut self, source: &mut impl Source, id: SourceId) -> Result<(), Error> {
+        if !self.event_loop().has_source(id) {
+            let words = "no source has this name any more";
+            return Err(Error::Register(io::Error::new(
+                io::ErrorKind::NotFound,
+                words,
+            )));
+        }
         let registry = self.event_loop().system.registry();
         registry.deregister(source).map_err(Error::Register)?;
         self.event_loop().remove_source(id);

@@ -1,12 +1,13 @@
 //! Open and close pair exactly; data, timers, foreign sources; callbacks that close each other.
 
 use std::cell::RefCell;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
 use heartwheel::close::{Cause, CloseCode};
+use heartwheel::error::Error;
 use heartwheel::proto::message::Message;
 use heartwheel::reactor::{
     ClientConfig, ConnId, Context, Handler, Origin, Reactor, Rejection, TimerId, WireFactory,
@@ -179,6 +180,61 @@ fn a_foreign_source_is_heard_until_it_is_let_go() {
     theirs.write_all(b"x").unwrap();
     drive_for(&mut reactor, &mut recorder, Duration::from_millis(50));
     assert_eq!(recorder.seen.len(), count);
+}
+
+/// The slot of a source that was let go is the next one's; a name kept too long took that one out.
+#[test]
+fn the_name_of_a_source_that_was_let_go_finds_nothing() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let (mut gone, _far) = mio::net::UnixStream::pair().unwrap();
+    let (mut ours, mut theirs) = mio::net::UnixStream::pair().unwrap();
+    let stale = reactor.register(&mut gone, Interest::READABLE).unwrap();
+    reactor.context().deregister(&mut gone, stale).unwrap();
+    let id = reactor.register(&mut ours, Interest::READABLE).unwrap();
+    assert_ne!(id, stale);
+    for source in [&mut gone, &mut ours] {
+        let error = reactor.context().deregister(source, stale).unwrap_err();
+        let Error::Register(error) = error else {
+            panic!("{error}");
+        };
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+    }
+    theirs.write_all(b"x").unwrap();
+    drive(&mut reactor, &mut recorder, |seen| {
+        let is_ours = |seen: &Seen| matches!(seen, Seen::Source(it, _) if *it == id);
+        seen.seen.iter().any(is_ours)
+    });
+    reactor.context().deregister(&mut ours, id).unwrap();
+}
+
+/// Two sources are ready in one wait. The first to be told of lets the other go and has a third come, which
+/// gets its slot: what was meant for the other is not the third's.
+#[test]
+fn what_a_source_was_ready_for_is_not_told_of_the_next_in_its_slot() {
+    let mut reactor = reactor();
+    let (mut third, _far) = mio::net::UnixStream::pair().unwrap();
+    let (mut sources, mut peers) = (Vec::new(), Vec::new());
+    for _ in 0..2 {
+        let (mut ours, mut theirs) = mio::net::UnixStream::pair().unwrap();
+        let id = reactor.register(&mut ours, Interest::READABLE).unwrap();
+        theirs.write_all(b"x").unwrap();
+        sources.push((id, ours));
+        peers.push(theirs);
+    }
+    let mut is_first = true;
+    let mut recorder = Recorder::reacting(move |cx, seen| {
+        if let Seen::Source(told, _) = seen
+            && std::mem::take(&mut is_first)
+        {
+            let mut others = sources.iter_mut().filter(|(id, _)| id != told);
+            let (id, source) = others.next().expect("there are two");
+            cx.deregister(source, *id).unwrap();
+            cx.register(&mut third, Interest::READABLE).unwrap();
+        }
+    });
+    drive(&mut reactor, &mut recorder, |seen| !seen.seen.is_empty());
+    drive_for(&mut reactor, &mut recorder, Duration::from_millis(50));
+    assert_eq!(recorder.seen.len(), 1, "{:?}", recorder.seen);
 }
 
 #[test]
