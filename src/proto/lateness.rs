@@ -175,11 +175,15 @@ impl Lateness {
 
     /// Returns from when on a peer may be blamed for a deadline that was armed, or last put off, at
     /// `armed`: later by the longest interval since then, but by no more than `most`. A deadline that fell
-    /// into an interval counts from the end of that.
+    /// into an interval counts from the end of that. Before its time it is the deadline itself: nobody is
+    /// blamed yet, and what is to be forgiven is not known.
     ///
     /// It never becomes sooner while time goes on, and is never `now` or sooner where the deadline falls
     /// into the present turn's own lateness.
     pub fn judged(&self, deadline: Micros, armed: Micros, most: Micros, now: Micros) -> Micros {
+        if now < deadline {
+            return deadline;
+        }
         let longest = self.longest_since(armed, now);
         if longest == Micros::ZERO {
             return deadline;
