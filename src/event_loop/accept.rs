@@ -8,8 +8,9 @@ use super::conn::{Mark, Ready};
 use super::context::Context;
 use super::core::EventLoop;
 use super::group::CALM;
-use super::handler::{Handler, Head, Offer, Origin, Rejected};
+use super::handler::{Handler, Head, Offer, Rejected};
 use super::history::Ended;
+use super::origin::Origin;
 use super::token::{ConnId, ListenerId};
 use crate::close::{Cause, Evidence, Phase};
 use crate::config::WireKind;
@@ -613,7 +614,7 @@ mod tests {
             .expect("a free port");
         let core = &mut reactor.core;
         assert_eq!(core.accept_budget(), core.config.accept_budget);
-        core.doomed.push_back(0);
+        core.doomed.push(&mut Flags::NONE.with(Mark::Counted), 0);
         for (reaped, budget) in [(0, 1), (20, 10), (10_000, core.config.accept_budget)] {
             core.reaped = reaped;
             assert_eq!(core.accept_budget(), budget, "{reaped} were reaped");

@@ -2,7 +2,7 @@
 
 use std::io::{self, IoSlice};
 
-use super::handler::{Origin, PackedOrigin};
+use super::origin::{Origin, PackedOrigin};
 use super::peers::Peer;
 use super::token::{ConnId, Names};
 use crate::close::{Cause, Phase};
@@ -92,8 +92,10 @@ pub(super) enum ReadOutcome {
 /// What flushing came to.
 #[derive(Debug)]
 pub(super) enum FlushOutcome {
-    /// Everything is written, or the socket takes no more for now.
+    /// Everything is written, or nothing was offered: the socket is known to have no room.
     Done,
+    /// The socket takes no more for now.
+    Refused,
     /// The socket failed.
     Failed(io::Error),
 }
@@ -230,10 +232,12 @@ impl<D, S: System> Conn<D, S> {
                 Ok(written) => {
                     self.session.handle_written(env, now, written);
                     if written < offered {
-                        self.handle_refusal(env);
+                        return self.handle_refusal(env);
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.handle_refusal(env),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return self.handle_refusal(env);
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     self.ready.remove(Ready::Writable);
@@ -244,11 +248,11 @@ impl<D, S: System> Conn<D, S> {
         FlushOutcome::Done
     }
 
-    fn handle_refusal(&mut self, env: &mut Env) {
+    fn handle_refusal(&mut self, env: &mut Env) -> FlushOutcome {
         self.ready.remove(Ready::Writable);
-        self.ready.insert(Ready::Refused);
         self.session.handle_blocked();
         env.stats.writes_refused += 1;
+        FlushOutcome::Refused
     }
 }
 

@@ -3,13 +3,13 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::TimerId;
 use super::client::{ClientConfig, ClientState};
 use super::conn::{Mark, Ready};
 use super::core::EventLoop;
-use super::handler::Origin;
 use super::history::Ended;
+use super::origin::Origin;
 use super::remote::Remote;
+use super::timers::TimerId;
 use super::token::{ClientId, ConnId};
 use crate::close::{Cause, CloseCode, Phase, Rtt};
 use crate::config::{HeartbeatConfig, LimitsConfig, WireKind};
@@ -53,6 +53,14 @@ pub struct ConnInfo {
     pub pings: (u32, u32, u32),
     /// Bytes of messages queued in user space.
     pub queued: usize,
+}
+
+impl<D, S: System> EventLoop<D, S> {
+    /// Returns a context, to send or close outside of a callback. The next turn sees to it.
+    pub fn context(&mut self) -> Context<'_, D, S> {
+        self.refresh_now();
+        Context::new(self)
+    }
 }
 
 impl<'a, D, S: System> Context<'a, D, S> {
@@ -181,12 +189,13 @@ impl<'a, D, S: System> Context<'a, D, S> {
     /// Sets a timer; [`on_timer`](super::Handler::on_timer) gets the word back, never early, late by at
     /// most the loop's delay and the poller's millisecond.
     pub fn set_timer(&mut self, delay: Duration, word: u64) -> TimerId {
-        self.core.set_timer(delay.into(), word)
+        let due = self.core.read_clock() + delay.into();
+        self.core.timers.set(due, word)
     }
 
     /// Cancels a timer; says whether it was still to come.
     pub fn cancel_timer(&mut self, id: TimerId) -> bool {
-        self.core.timers.remove(&id).is_some()
+        self.core.timers.cancel(id)
     }
 
     /// Adds a client, to be dialed at once. Once a [drain](Self::drain) has begun none is dialed: it is told

@@ -1,6 +1,6 @@
 //! The loop's state: what a turn works on and a context may mark.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::hint::black_box;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,18 +12,17 @@ use super::admission::{Admission, Waiting};
 use super::client::{Client, ClientConfig, ClientState, Clients, DialError};
 use super::clock::Clock;
 use super::conn::{Conn, Mark, Ready};
-use super::context::Context;
 use super::drain::Drain;
 use super::group::Group;
-use super::handler::Origin;
 use super::history::{Ended, History};
 use super::lanes::Lanes;
-use super::listener::Listener;
-use super::listener::ListenerConfig;
+use super::listener::{Listener, ListenerConfig, WireFactory};
+use super::origin::Origin;
 use super::peers::Peers;
 use super::remote::{Inbox, Remote};
+use super::timers::Timers;
 use super::token::{ClientId, ConnId, ListenerId, Names, SourceId, Sources, Target};
-use super::{TimerId, WireFactory};
+use super::work::WorkList;
 use crate::close::{Evidence, Phase};
 use crate::config::{HeartbeatConfig, LimitsConfig, ReactorConfig, WireKind};
 use crate::error::{ConfigError, Error};
@@ -70,21 +69,21 @@ pub struct EventLoop<D, S: System = Native> {
     /// Opening handshakes of clients, one at a time for each address.
     pub(super) lanes: Lanes,
     pub(super) sources: Sources,
-    pub(super) timers: BTreeMap<TimerId, u64>,
+    pub(super) timers: Timers,
     /// What it has in common with the other loops of its group.
     pub(super) group: Group,
     /// Half-open connections, by their address.
     pub(super) waiting: Waiting,
     /// Connections with output to flush, or a phase that changed.
-    pub(super) dirty: Vec<usize>,
+    pub(super) dirty: WorkList<Mark, usize>,
     /// Connections with a write that was refused since the last wait.
-    pub(super) refused: Vec<usize>,
+    pub(super) refused: WorkList<Ready, usize>,
     /// Connections whose socket is to be closed, the first to end in front.
-    pub(super) doomed: VecDeque<usize>,
+    pub(super) doomed: WorkList<Mark, usize>,
     /// How many the last turn has reaped.
     pub(super) reaped: usize,
     /// Connections with input left that no edge will announce again.
-    pub(super) carried: VecDeque<ConnId>,
+    pub(super) carried: WorkList<Mark, ConnId>,
     /// When reading stops in this turn, and what is left is carried over.
     pub(super) reading_ends: Micros,
     /// The connection whose input is being handled. Set at the beginning of a turn, it says that the
@@ -120,7 +119,6 @@ pub struct EventLoop<D, S: System = Native> {
     pub(super) names: Names,
     /// Phase of the next connection.
     phase: heartbeat::Phase,
-    next_timer: u64,
 }
 
 /// What is still to be seen to for a client once the callback returns that hears of it.
@@ -189,15 +187,15 @@ impl<D, S: System> EventLoop<D, S> {
             dials: BTreeSet::new(),
             lanes: Lanes::default(),
             sources: Sources::default(),
-            timers: BTreeMap::new(),
+            timers: Timers::default(),
             group,
             waiting: Waiting::default(),
             names: Names { shard, start },
-            dirty: Vec::new(),
-            refused: Vec::new(),
-            doomed: VecDeque::new(),
+            dirty: WorkList::new(Mark::Dirty),
+            refused: WorkList::new(Ready::Refused),
+            doomed: WorkList::new(Mark::Doomed),
             reaped: 0,
-            carried: VecDeque::with_capacity(config.events),
+            carried: WorkList::with_capacity(Mark::Carried, config.events),
             reading_ends: Micros::ZERO,
             in_hand: None,
             offered: None,
@@ -217,7 +215,6 @@ impl<D, S: System> EventLoop<D, S> {
             look_ups: BTreeSet::new(),
             stopping: false,
             phase: start,
-            next_timer: 0,
             env,
             config,
         })
@@ -389,10 +386,7 @@ impl<D, S: System> EventLoop<D, S> {
         let Some(conn) = self.conns.get_mut(key) else {
             return;
         };
-        if !conn.marks.has(Mark::Dirty) {
-            conn.marks.insert(Mark::Dirty);
-            self.dirty.push(key);
-        }
+        self.dirty.push(&mut conn.marks, key);
         if conn.session.phase() == Phase::Closed {
             self.vacate(key);
         }
@@ -410,11 +404,9 @@ impl<D, S: System> EventLoop<D, S> {
 
     /// Puts a connection on the list to be read first thing in the next turn.
     pub(super) fn carry(&mut self, key: usize) {
-        if let Some(conn) = self.conns.get_mut(key)
-            && !conn.marks.has(Mark::Carried)
-        {
-            conn.marks.insert(Mark::Carried);
-            self.carried.push_back(conn.id(key, self.names));
+        if let Some(conn) = self.conns.get_mut(key) {
+            let id = conn.id(key, self.names);
+            self.carried.push(&mut conn.marks, id);
         }
     }
 
@@ -433,10 +425,8 @@ impl<D, S: System> EventLoop<D, S> {
     /// Puts a connection on the list to be reaped.
     pub(super) fn doom(&mut self, key: usize) {
         if let Some(conn) = self.conns.get_mut(key)
-            && !conn.marks.has(Mark::Doomed)
+            && self.doomed.push(&mut conn.marks, key)
         {
-            conn.marks.insert(Mark::Doomed);
-            self.doomed.push_back(key);
             self.vacate(key);
         }
     }
@@ -513,7 +503,7 @@ impl<D, S: System> EventLoop<D, S> {
 
     /// Reads the clock for somebody who goes on at once, a callback perhaps. The loop knows no earlier time
     /// than the latest that it was told: what passed until then belongs to this turn.
-    fn read_clock(&mut self) -> Micros {
+    pub(super) fn read_clock(&mut self) -> Micros {
         self.refresh_now();
         self.is_behind = true;
         self.now.at
@@ -535,16 +525,6 @@ impl<D, S: System> EventLoop<D, S> {
         if self.is_behind {
             self.refresh_now();
         }
-    }
-
-    pub(super) fn set_timer(&mut self, delay: Micros, word: u64) -> TimerId {
-        self.next_timer += 1;
-        let id = TimerId {
-            due: self.read_clock() + delay,
-            number: self.next_timer,
-        };
-        self.timers.insert(id, word);
-        id
     }
 
     pub(super) fn start_drain(&mut self, window: Duration) {
@@ -611,8 +591,8 @@ impl<D, S: System> EventLoop<D, S> {
         if let Some(ends) = self.look_up_ends(now) {
             wake = wake.min(ends);
         }
-        if let Some((timer, _)) = self.timers.first_key_value() {
-            wake = wake.min(timer.due);
+        if let Some(due) = self.timers.first_due() {
+            wake = wake.min(due);
         }
         if let Some(drain) = &self.drain
             && !self.conns.is_empty()
@@ -641,12 +621,6 @@ impl<D, S: System> EventLoop<D, S> {
 
 /// What a driver sees.
 impl<D, S: System> EventLoop<D, S> {
-    /// Returns a context, to send or close outside of a callback. The next turn sees to it.
-    pub fn context(&mut self) -> Context<'_, D, S> {
-        self.refresh_now();
-        Context::new(self)
-    }
-
     /// Returns the longest time to wait before the next [`turn`](Self::turn); zero where work was left over,
     /// `None` where nothing is due but events.
     pub fn next_timeout(&self) -> Option<Duration> {
@@ -975,7 +949,7 @@ mod tests {
         while ends.0.len() < COUNT {
             assert_eq!(reactor.next_timeout(), Some(Duration::ZERO), "{turns}");
             // What is due to those that wait to be reaped must not change how they ended.
-            for &key in &reactor.core.doomed {
+            for &key in reactor.core.doomed.iter() {
                 reactor.core.wheel.schedule(key, Micros::ZERO);
             }
             let before = ends.0.len();

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use super::handler::Origin;
+use super::origin::Origin;
 use super::token::ConnId;
 use crate::close::Evidence;
 use crate::proto::time::Micros;

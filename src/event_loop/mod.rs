@@ -19,15 +19,16 @@ mod handler;
 mod history;
 mod lanes;
 mod listener;
+mod origin;
 mod output;
 mod peers;
 mod remote;
+mod timers;
 mod token;
 mod turn;
 #[cfg(feature = "websocket")]
 mod upgrade;
-
-use crate::proto::time::Micros;
+mod work;
 
 pub use self::core::{EventLoop, Inspected};
 pub use client::{ClientConfig, ClientEvent, DialError, ReconnectConfig};
@@ -35,29 +36,11 @@ pub use context::{ConnInfo, Context};
 pub use group::Group;
 #[cfg(feature = "websocket")]
 pub use handler::{Answered, HttpAnswer};
-pub use handler::{Closed, Handler, Offer, Origin, Readiness, Rejected, Rejection, Welcome};
+pub use handler::{Closed, Handler, Offer, Readiness, Rejected, Rejection, Welcome};
 pub use history::Ended;
 pub use listener::{ListenerConfig, WireFactory};
+pub use origin::Origin;
 pub use remote::{Remote, RemoteError};
+pub use timers::TimerId;
 pub use token::{ClientId, ConnId, ListenerId, SourceId};
-
-/// What one turn did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct Turn {
-    /// Events taken from the wait.
-    pub events: usize,
-    /// Timers of connections that were due.
-    pub expired: usize,
-    /// Connections that ended.
-    pub ended: usize,
-    /// How much later than it should the wait ended, plus the time spent in the turn.
-    pub delay: Micros,
-}
-
-/// Names one timer of the embedder's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TimerId {
-    due: Micros,
-    number: u64,
-}
+pub use turn::Turn;

@@ -34,22 +34,21 @@ impl<D, S: System> EventLoop<D, S> {
     /// the connection is only marked.
     pub(super) fn write(&mut self, key: usize) {
         let conn = &mut self.conns[key];
-        let was_refused = conn.ready.has(Ready::Refused);
-        let outcome = conn.flush(&mut self.env, self.now);
-        if !was_refused && conn.ready.has(Ready::Refused) {
-            self.refused.push(key);
-        }
-        if let FlushOutcome::Failed(error) = outcome {
-            self.write_failed(key, &error);
+        match conn.flush(&mut self.env, self.now) {
+            FlushOutcome::Done => {}
+            FlushOutcome::Refused => {
+                self.refused.push(&mut conn.ready, key);
+            }
+            FlushOutcome::Failed(error) => self.write_failed(key, &error),
         }
     }
 
     /// Lets refused writes be tried again, before a wait.
     pub(super) fn forget_refusals(&mut self) {
-        for key in self.refused.drain(..) {
-            if let Some(conn) = self.conns.get_mut(key) {
-                conn.ready.remove(Ready::Refused);
-            }
+        while !self.refused.is_empty() {
+            let conns = &mut self.conns;
+            self.refused
+                .pop(|key| conns.get_mut(key).map(|conn| &mut conn.ready));
         }
     }
 

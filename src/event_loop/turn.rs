@@ -4,14 +4,14 @@ use std::hint::black_box;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::Turn;
 use super::conn::{Conn, Mark, ReadOutcome, Ready};
 use super::context::Context;
 use super::core::{EventLoop, News, Told};
 #[cfg(feature = "websocket")]
 use super::handler::Answered;
-use super::handler::{Closed, Handler, Origin, Readiness, Rejected};
+use super::handler::{Closed, Handler, Readiness, Rejected};
 use super::history::Ended;
+use super::origin::Origin;
 use super::remote::Command;
 use super::token::{ConnId, SourceId, Target};
 use crate::close::{Cause, CloseCode, Evidence, Phase};
@@ -21,6 +21,20 @@ use crate::proto::session::{Due, Event, SocketAction};
 use crate::proto::time::Micros;
 use crate::proto::wire::{MessageKind, Payload};
 use crate::sys::{Event as IoEvent, Probe, Ready as IoReady, Socket, System, Token};
+
+/// What one turn did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Turn {
+    /// Events taken from the wait.
+    pub events: usize,
+    /// Timers of connections that were due.
+    pub expired: usize,
+    /// Connections that ended.
+    pub ended: usize,
+    /// How much later than it should the wait ended, plus the time spent in the turn.
+    pub delay: Micros,
+}
 
 impl<D: Default, S: System> EventLoop<D, S> {
     /// Reads the clock, and looks when the coming wait must end: between turns anything may be asked.
@@ -159,19 +173,21 @@ impl<D: Default, S: System> EventLoop<D, S> {
     fn read_carried<H: Handler<S, Data = D>>(&mut self, handler: &mut H) {
         let ends = self.now.at + CARRIED_SLICE;
         for _ in 0..self.carried.len() {
-            let Some(id) = self.carried.pop_front() else {
-                return;
+            let (conns, names) = (&mut self.conns, self.names);
+            let next = self.carried.pop(|id| {
+                let conn = conns.get_mut(id.index())?;
+                (conn.id(id.index(), names) == id).then_some(&mut conn.marks)
+            });
+            let Some((id, Some(marks))) = next else {
+                continue;
             };
-            if let Some(conn) = self.conn_mut(id) {
-                conn.marks.remove(Mark::Carried);
-                if conn.marks.has(Mark::Doomed) {
-                    continue;
-                }
-                self.read(handler, id);
-                self.catch_up();
-                if self.now.at >= ends {
-                    return;
-                }
+            if marks.has(Mark::Doomed) {
+                continue;
+            }
+            self.read(handler, id);
+            self.catch_up();
+            if self.now.at >= ends {
+                return;
             }
         }
     }
@@ -626,10 +642,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
 
     fn run_timers<H: Handler<S, Data = D>>(&mut self, handler: &mut H) {
         let due = self.now.at;
-        while let Some(entry) = self.timers.first_entry()
-            && entry.key().due <= due
-        {
-            let word = entry.remove();
+        while let Some(word) = self.timers.take_due(due) {
             handler.on_timer(&mut Context::new(self), word);
             self.refresh_now();
         }
@@ -685,20 +698,21 @@ impl<D: Default, S: System> EventLoop<D, S> {
 
     /// Step 6: writes what was queued, and lets the sockets go that are done.
     fn flush_dirty(&mut self) {
-        let mut dirty = std::mem::take(&mut self.dirty);
-        for key in dirty.drain(..) {
-            self.flush(key);
+        // What is marked meanwhile is flushed in the next pass.
+        for _ in 0..self.dirty.len() {
+            let conns = &mut self.conns;
+            let next = self.dirty.pop(|key| Some(&mut conns.get_mut(key)?.marks));
+            if let Some((key, Some(_))) = next {
+                self.flush(key);
+            }
         }
-        // What was marked meanwhile is flushed in the next pass.
-        dirty.append(&mut self.dirty);
-        self.dirty = dirty;
     }
 
     fn flush(&mut self, key: usize) {
         let Some(conn) = self.conns.get_mut(key) else {
             return;
         };
-        conn.marks.remove(Mark::Dirty);
+        self.dirty.withdraw(&mut conn.marks);
         if conn.marks.has(Mark::Doomed) {
             return;
         }
@@ -763,7 +777,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         let mut count = 0;
         while count < most
             && (count == 0 || self.now.at < ends)
-            && let Some(key) = self.doomed.pop_front()
+            && let Some(key) = self.pop_doomed()
         {
             count += 1;
             self.reap(handler, key);
@@ -772,6 +786,12 @@ impl<D: Default, S: System> EventLoop<D, S> {
             self.wake_paused_listeners();
         }
         count
+    }
+
+    fn pop_doomed(&mut self) -> Option<usize> {
+        let conns = &mut self.conns;
+        let next = self.doomed.pop(|key| Some(&mut conns.get_mut(key)?.marks));
+        next.map(|(key, _)| key)
     }
 
     /// Frees large buffers that nobody needs any more, piece by piece while there is time.

@@ -4,7 +4,8 @@
 use super::client::DialError;
 use super::context::Context;
 use super::core::EventLoop;
-use super::handler::{Handler, Head, HttpAnswer, Offer, Origin, Rejection, Welcome};
+use super::handler::{Handler, Head, HttpAnswer, Offer, Rejection, Welcome};
+use super::origin::Origin;
 use super::token::ConnId;
 use crate::close::{Cause, Phase};
 use crate::proto::http::response::{refusal, response_to};
