@@ -331,9 +331,9 @@ impl<D: Default, S: System> EventLoop<D, S> {
             origin: conn.origin(),
             head: Head::None(std::marker::PhantomData),
         };
-        self.offered = Some(id);
+        self.in_hand.begin_offer(id);
         let answer = handler.on_accept(&mut Context::new(self), &offer);
-        self.offered = None;
+        self.in_hand.end_offer();
         if self
             .conn(id)
             .is_none_or(|conn| conn.session.phase() != Phase::Open)
@@ -370,9 +370,9 @@ impl<D: Default, S: System> EventLoop<D, S> {
             self.clients[client].backoff.handle_open(now);
         }
         self.mark_dirty(key);
-        self.offered = Some(id);
+        self.in_hand.begin_offer(id);
         handler.on_open(&mut Context::new(self), id);
-        self.offered = None;
+        self.in_hand.end_offer();
         self.refresh_now();
     }
 

@@ -292,7 +292,7 @@ impl<'a, D, S: System> Context<'a, D, S> {
 
     /// Returns the handle for other threads.
     pub fn remote(&self) -> Remote {
-        self.core.remote.clone()
+        self.core.inbox.remote().clone()
     }
 
     /// Closes every connection with cause `drain`, spread flat over the window; new ones are refused, and
@@ -334,7 +334,7 @@ impl<'a, D, S: System> Context<'a, D, S> {
         let result = act(self.core, id.index());
         self.core.probe_cause(id.index());
         // The one whose input is in hand is seen to as soon as the callback has returned.
-        if self.core.in_hand != Some(id) {
+        if !self.core.in_hand.is_input_of(id) {
             self.core.mark_dirty(id.index());
         }
         Some(result)

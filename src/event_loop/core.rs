@@ -9,12 +9,14 @@ use std::time::Duration;
 use slab::Slab;
 
 use super::admission::{Admission, Waiting};
-use super::client::{Client, ClientConfig, ClientState, Clients, DialError};
+use super::client::{Client, ClientConfig, ClientState, Clients};
 use super::clock::Clock;
 use super::conn::{Conn, Mark, Ready};
 use super::drain::Drain;
+use super::expiries::Expiries;
 use super::group::Group;
 use super::history::{Ended, History};
+use super::in_hand::InHand;
 use super::lanes::Lanes;
 use super::listener::{Listener, ListenerConfig, WireFactory};
 use super::origin::Origin;
@@ -23,7 +25,7 @@ use super::remote::{Inbox, Remote};
 use super::timers::Timers;
 use super::token::{ClientId, ConnId, ListenerId, Names, SourceId, Sources, Target};
 use super::work::WorkList;
-use crate::close::{Evidence, Phase};
+use crate::close::Phase;
 use crate::config::{HeartbeatConfig, LimitsConfig, ReactorConfig, WireKind};
 use crate::error::{ConfigError, Error};
 use crate::proto::flags::Flags;
@@ -86,31 +88,18 @@ pub struct EventLoop<D, S: System = Native> {
     pub(super) carried: WorkList<Mark, ConnId>,
     /// When reading stops in this turn, and what is left is carried over.
     pub(super) reading_ends: Micros,
-    /// The connection whose input is being handled. Set at the beginning of a turn, it says that the
-    /// handler panicked then, and what was in hand is lost.
-    pub(super) in_hand: Option<ConnId>,
-    /// The connection that is being offered to the handler or opened, outside of its input; as above.
-    pub(super) offered: Option<ConnId>,
-    /// The client that a callback is told of, or told of the end of its connection; as above.
-    pub(super) told: Option<Told>,
+    /// What callbacks are about, and a panic would lose.
+    pub(super) in_hand: InHand,
     /// Events of the last wait that were taken up.
     pub(super) taken: usize,
     /// A turn has begun to handle its events and not come to their end.
     pub(super) unwound: bool,
     /// Connections that have room again after a full queue.
     pub(super) roomy: Vec<ConnId>,
-    /// Keys that the wheel found due and nobody has handled yet.
-    pub(super) expired: Vec<usize>,
-    /// The wheel has more that is due.
-    pub(super) overdue: bool,
-    /// Turns in a row that put expiries off.
-    pub(super) deferred: u32,
+    pub(super) expiries: Expiries,
     pub(super) drain: Option<Drain>,
     pub(super) history: History,
     pub(super) inbox: Inbox,
-    pub(super) remote: Remote,
-    /// Commands may be left that no wake will announce again.
-    pub(super) commanded: bool,
     /// Names may have been looked up that no wake will announce again.
     pub(super) looked_up: bool,
     /// Clients whose name is being looked up, by when that must be over.
@@ -119,27 +108,6 @@ pub struct EventLoop<D, S: System = Native> {
     pub(super) names: Names,
     /// Phase of the next connection.
     phase: heartbeat::Phase,
-}
-
-/// What is still to be seen to for a client once the callback returns that hears of it.
-#[derive(Debug)]
-pub(super) struct Told {
-    pub(super) client: ClientId,
-    pub(super) news: News,
-}
-
-/// What a client's callback hears of.
-#[derive(Debug)]
-pub(super) enum News {
-    /// An address is about to be dialed.
-    Dialing,
-    /// The server sends it elsewhere.
-    #[cfg(feature = "websocket")]
-    Redirected,
-    /// An attempt failed with this.
-    Failed(DialError),
-    /// Its connection ended, opened or not.
-    Ended { was_open: bool, evidence: Evidence },
 }
 
 impl<D, S: System> EventLoop<D, S> {
@@ -168,7 +136,6 @@ impl<D, S: System> EventLoop<D, S> {
         let now = env.lateness.moment(system.now());
         let mut wheel = Wheel::new(tick, now.at);
         wheel.reserve(config.max_connections);
-        let (remote, inbox) = Remote::new(waker);
         let [a, b, c, d, ..] = env.random().to_ne_bytes();
         let start = heartbeat::Phase::new(u32::from_ne_bytes([a, b, c, d]));
         Ok(Self {
@@ -197,20 +164,14 @@ impl<D, S: System> EventLoop<D, S> {
             reaped: 0,
             carried: WorkList::with_capacity(Mark::Carried, config.events),
             reading_ends: Micros::ZERO,
-            in_hand: None,
-            offered: None,
-            told: None,
+            in_hand: InHand::default(),
             taken: 0,
             unwound: false,
             roomy: Vec::new(),
-            expired: Vec::with_capacity(config.expiry_budget.min(config.max_connections)),
-            overdue: false,
-            deferred: 0,
+            expiries: Expiries::with_capacity(config.expiry_budget.min(config.max_connections)),
             drain: None,
             history: History::new(config.history),
-            inbox,
-            remote,
-            commanded: false,
+            inbox: Inbox::new(waker),
             looked_up: false,
             look_ups: BTreeSet::new(),
             stopping: false,
@@ -570,14 +531,11 @@ impl<D, S: System> EventLoop<D, S> {
             || !self.doomed.is_empty()
             || self.env.pool.has_waste()
             || !self.roomy.is_empty()
-            || self.overdue
-            || !self.expired.is_empty()
-            || self.in_hand.is_some()
-            || self.offered.is_some()
-            || self.told.is_some()
+            || !self.expiries.is_empty()
+            || !self.in_hand.is_empty()
             || !self.stopped.is_empty()
             || self.lanes.first_ready().is_some()
-            || self.commanded
+            || self.inbox.may_hold()
             || self.looked_up
             || self.unwound
             || self.stopping
@@ -653,7 +611,7 @@ impl<D, S: System> EventLoop<D, S> {
 
     /// Returns the handle for other threads.
     pub fn remote(&self) -> Remote {
-        self.remote.clone()
+        self.inbox.remote().clone()
     }
 
     /// Returns the address a listener really has, port and all.

@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use super::client::{ClientEvent, ClientState, DialError};
 use super::conn::{Mark, Ready};
 use super::context::Context;
-use super::core::{EventLoop, News, Told};
+use super::core::EventLoop;
 use super::handler::Handler;
+use super::in_hand::{News, Told};
 use super::origin::Origin;
 use super::token::{ClientId, ConnId};
 use crate::close::{Cause, Phase};
@@ -83,9 +84,9 @@ impl<D: Default, S: System> EventLoop<D, S> {
         event: ClientEvent,
         news: News,
     ) {
-        self.told = Some(Told { client, news });
+        self.in_hand.begin_telling(client, news);
         handler.on_client(&mut Context::new(self), client, event);
-        self.told = None;
+        self.in_hand.end_telling();
     }
 
     fn resolved<H: Handler<S, Data = D>>(

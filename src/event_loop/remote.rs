@@ -52,6 +52,10 @@ pub struct Remote {
 pub(super) struct Inbox {
     commands: Receiver<Command>,
     state: Arc<State>,
+    /// The other end, to be given away.
+    remote: Remote,
+    /// Commands may be left that no wake will announce again.
+    may_hold: bool,
 }
 
 /// What both ends look at.
@@ -94,21 +98,6 @@ pub enum RemoteError {
 }
 
 impl Remote {
-    pub(super) fn new(waker: Arc<dyn Wake>) -> (Self, Inbox) {
-        let (sender, receiver) = sync_channel(MOST_COMMANDS);
-        let state = Arc::<State>::default();
-        let inbox = Inbox {
-            commands: receiver,
-            state: Arc::clone(&state),
-        };
-        let remote = Self {
-            commands: sender,
-            waker,
-            state,
-        };
-        (remote, inbox)
-    }
-
     /// Sends a message to one connection.
     ///
     /// # Errors
@@ -184,14 +173,43 @@ impl fmt::Debug for Remote {
 }
 
 impl Inbox {
+    pub(super) fn new(waker: Arc<dyn Wake>) -> Self {
+        let (sender, receiver) = sync_channel(MOST_COMMANDS);
+        let state = Arc::<State>::default();
+        Self {
+            commands: receiver,
+            state: Arc::clone(&state),
+            remote: Remote {
+                commands: sender,
+                waker,
+                state,
+            },
+            may_hold: false,
+        }
+    }
+
+    /// Returns the handle for other threads.
+    pub(super) fn remote(&self) -> &Remote {
+        &self.remote
+    }
+
+    /// Says whether commands may be left: a wake came, and they have not been taken to their end since.
+    pub(super) fn may_hold(&self) -> bool {
+        self.may_hold
+    }
+
     /// Answers a wake: what is queued after this wakes again.
-    pub(super) fn acknowledge(&self) {
+    pub(super) fn acknowledge(&mut self) {
+        self.may_hold = true;
         self.state.woken.store(false, Ordering::Release);
     }
 
     /// Takes the next command.
-    pub(super) fn next(&self) -> Option<Command> {
-        let command = self.commands.try_recv().ok()?;
+    pub(super) fn next(&mut self) -> Option<Command> {
+        let Ok(command) = self.commands.try_recv() else {
+            self.may_hold = false;
+            return None;
+        };
         self.state.leave(command.weight());
         Some(command)
     }

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use super::conn::{Conn, Mark, ReadOutcome, Ready};
 use super::context::Context;
-use super::core::{EventLoop, News, Told};
+use super::core::EventLoop;
 #[cfg(feature = "websocket")]
 use super::handler::Answered;
 use super::handler::{Closed, Handler, Readiness, Rejected};
 use super::history::Ended;
+use super::in_hand::News;
 use super::origin::Origin;
 use super::remote::Command;
 use super::token::{ConnId, SourceId, Target};
@@ -155,15 +156,12 @@ impl<D: Default, S: System> EventLoop<D, S> {
     /// Ends the connection whose callback panicked in the last turn: the bytes in hand were lost. A client
     /// whose callback did goes on as if it had returned.
     fn see_to_panics<H: Handler<S, Data = D>>(&mut self, handler: &mut H) {
-        for id in [self.in_hand.take(), self.offered.take()]
-            .into_iter()
-            .flatten()
-        {
+        for id in self.in_hand.take_conns().into_iter().flatten() {
             let code = Some(CloseCode::INTERNAL_ERROR);
             let mut cx = Context::new(self);
             cx.close_for(id, Cause::LocalClose, code, "internal error");
         }
-        if let Some(told) = self.told.take() {
+        if let Some(told) = self.in_hand.take_told() {
             self.follow_up(handler, told);
         }
     }
@@ -212,7 +210,6 @@ impl<D: Default, S: System> EventLoop<D, S> {
             Target::Waker => {
                 self.inbox.acknowledge();
                 self.looked_up = true;
-                self.commanded = true;
             }
         }
     }
@@ -279,7 +276,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
     /// Does what other threads asked for, a bounded part of it in each turn: they may be faster, and to
     /// tell everyone something takes long where there are many.
     fn take_commands<H: Handler<S, Data = D>>(&mut self, handler: &mut H) {
-        if !self.commanded {
+        if !self.inbox.may_hold() {
             return;
         }
         let ends = self.now.at + COMMANDS_SLICE;
@@ -289,7 +286,6 @@ impl<D: Default, S: System> EventLoop<D, S> {
                 return;
             }
             let Some(command) = self.inbox.next() else {
-                self.commanded = false;
                 break;
             };
             self.is_behind = matches!(command, Command::Broadcast(_) | Command::Notify(_));
@@ -316,7 +312,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
     /// is stamped no earlier, and after the callbacks.
     pub(super) fn read<H: Handler<S, Data = D>>(&mut self, handler: &mut H, id: ConnId) {
         let key = id.index();
-        self.in_hand = Some(id);
+        self.in_hand.begin_input(id);
         let mut ring = self.conns[key].session.take_input(&mut self.env);
         let mut budget = self.config.read_budget;
         let ends = self.now.at + CONN_SLICE;
@@ -377,7 +373,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
             !ring.is_empty() && (conn.marks.has(Mark::Carried) || conn.session.is_paused());
         self.system.probe(&conn.socket, Probe::Decoded { is_left });
         conn.session.put_input(&mut self.env, ring);
-        self.in_hand = None;
+        self.in_hand.end_input();
         self.probe_cause(key);
         let conn = &mut self.conns[key];
         if conn.session.phase() != Phase::Open {
@@ -493,33 +489,31 @@ impl<D: Default, S: System> EventLoop<D, S> {
     /// in a row, for a busy loop would find the dead later by as many turns. No verdict is spoken without a
     /// read on that very socket anyway.
     fn expire<H: Handler<S, Data = D>>(&mut self, handler: &mut H, is_full: bool) -> usize {
-        if (is_full || !self.carried.is_empty()) && self.deferred < DEFERRED {
-            self.deferred += 1;
+        let is_pressed = is_full || !self.carried.is_empty();
+        if self.expiries.put_off(is_pressed) {
             return 0;
         }
-        self.deferred = 0;
         let budget = self.config.expiry_budget;
         self.system.probe_expiries(self.now.at, None);
-        self.overdue = self.wheel.advance(self.now.at, budget, &mut self.expired);
-        let count = self.expired.len();
-        self.expired.reverse();
+        let count = self.expiries.collect(&mut self.wheel, self.now.at, budget);
         self.fetch_expired();
-        while let Some(key) = self.expired.pop() {
+        while let Some(key) = self.expiries.pop() {
             if let Some(conn) = self.conns.get(key) {
                 self.handle_expiry(handler, conn.id(key, self.names));
             }
-            if self.expired.len().is_multiple_of(FETCHED) {
+            if self.expiries.len().is_multiple_of(FETCHED) {
                 self.refresh_now();
                 self.fetch_expired();
             }
         }
-        self.system.probe_expiries(self.now.at, Some(!self.overdue));
+        self.system
+            .probe_expiries(self.now.at, Some(!self.expiries.has_more()));
         count
     }
 
     /// Does for connections that are due what [`fetch`](Self::fetch) does for those with events.
     fn fetch_expired(&self) {
-        for &key in self.expired.iter().rev().take(FETCHED) {
+        for key in self.expiries.coming().take(FETCHED) {
             black_box(self.conns.get(key).map(Conn::glance));
         }
     }
@@ -886,7 +880,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         });
         if let Origin::Client(client) = origin {
             let news = News::Ended { was_open, evidence };
-            self.told = Some(Told { client, news });
+            self.in_hand.begin_telling(client, news);
         }
         if was_open {
             let closed = Closed {
@@ -911,7 +905,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
             };
             handler.on_rejected(&mut Context::new(self), rejected);
         }
-        self.told = None;
+        self.in_hand.end_telling();
         self.refresh_now();
         if let Origin::Client(client) = origin {
             self.client_ended(handler, client, was_open, &evidence);
@@ -952,9 +946,6 @@ const COMMANDS_SLICE: Micros = Micros::from_millis(2);
 
 /// Frames decoded between two looks at the clock.
 const LOOK_UP: u32 = 8;
-
-/// Turns in a row that may put expiries off.
-const DEFERRED: u32 = 1;
 
 #[cfg(all(test, feature = "websocket"))]
 mod tests {
