@@ -28,13 +28,18 @@ impl Redial {
         self.opened = Some(now);
     }
 
-    /// Notes the end of an attempt or of a connection; `again`: it is to dial once more.
-    pub(crate) fn handle_end(&mut self, now: Micros, again: bool) {
+    /// Notes the end of a connection. Where it was stable only for who looks at the clock a moment later,
+    /// either will do.
+    pub(crate) fn handle_close(&mut self, now: Micros) {
         if let Some(opened) = self.opened.take()
             && now - opened >= self.policy.stable
         {
             self.failures = 0;
         }
+    }
+
+    /// Notes that an attempt or a connection is over; `again`: it is to dial once more.
+    pub(crate) fn handle_end(&mut self, now: Micros, again: bool) {
         if again {
             self.wait(now);
         }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use heartwheel::close::{Cause, CloseCode};
+use heartwheel::close::{Cause, CloseCode, Evidence};
 use heartwheel::config::{HeartbeatConfig, Proof};
 use heartwheel::error::SendError;
 use heartwheel::event_loop::{Context, Handler};
@@ -146,7 +146,7 @@ impl<'y> App<'y> {
         }
     }
 
-    fn ended(&mut self, origin: Origin, evidence: &heartwheel::close::Evidence, was_open: bool) {
+    fn ended(&mut self, now: Micros, origin: Origin, evidence: &Evidence, was_open: bool) {
         // The loop has just closed it.
         let (sock, with_reset) = self.os.take_closed();
         let host = self.os.host;
@@ -165,7 +165,7 @@ impl<'y> App<'y> {
         if let Origin::Client(client) = origin {
             let cause = evidence.cause;
             let ended = if was_open { cause } else { Cause::IoError };
-            self.clients.borrow_mut().handle_ended(client, ended);
+            self.clients.borrow_mut().handle_ended(client, now, ended);
         }
         self.take_time();
     }
@@ -233,12 +233,12 @@ impl<'y> Handler<Simulated<'y>> for App<'y> {
         self.take_time();
     }
 
-    fn on_close(&mut self, _cx: &mut Cx<'_, 'y>, closed: Closed<'_, u64>) {
-        self.ended(closed.origin, closed.evidence, true);
+    fn on_close(&mut self, cx: &mut Cx<'_, 'y>, closed: Closed<'_, u64>) {
+        self.ended(cx.now(), closed.origin, closed.evidence, true);
     }
 
-    fn on_rejected(&mut self, _cx: &mut Cx<'_, 'y>, rejected: Rejected<'_>) {
-        self.ended(rejected.origin, rejected.evidence, false);
+    fn on_rejected(&mut self, cx: &mut Cx<'_, 'y>, rejected: Rejected<'_>) {
+        self.ended(cx.now(), rejected.origin, rejected.evidence, false);
     }
 
     fn on_client(&mut self, cx: &mut Cx<'_, 'y>, id: ClientId, event: ClientEvent) {

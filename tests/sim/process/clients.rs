@@ -71,8 +71,10 @@ impl Clients {
     }
 
     /// Notes why a connection ended.
-    pub(super) fn handle_ended(&mut self, id: ClientId, cause: Cause) {
-        self.of(id).ended = Some(cause);
+    pub(super) fn handle_ended(&mut self, id: ClientId, now: Micros, cause: Cause) {
+        let client = self.of(id);
+        client.ended = Some(cause);
+        client.model.handle_close(now);
     }
 
     /// Notes a dial; returns the share of its wait, as the model has it.
