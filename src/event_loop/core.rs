@@ -10,7 +10,6 @@ use slab::Slab;
 
 use super::admission::{Admission, Waiting};
 use super::client::{Client, ClientConfig, ClientState, Clients};
-use super::clock::Clock;
 use super::conn::{Conn, Mark, Ready};
 use super::drain::Drain;
 use super::expiries::Expiries;
@@ -22,6 +21,7 @@ use super::listener::{Listener, ListenerConfig, WireFactory};
 use super::origin::Origin;
 use super::peers::Peers;
 use super::remote::{Inbox, Remote};
+use super::sleep::Sleep;
 use super::timers::Timers;
 use super::token::{ClientId, ConnId, ListenerId, Names, SourceId, Sources, Target};
 use super::work::WorkList;
@@ -50,7 +50,7 @@ pub struct EventLoop<D, S: System = Native> {
     pub(super) config: ReactorConfig,
     pub(crate) system: S,
     pub(super) env: Env,
-    pub(super) clock: Clock,
+    pub(super) sleep: Sleep,
     /// The time at which what happens now happens.
     pub(super) now: Moment,
     /// A callback has run since.
@@ -132,7 +132,7 @@ impl<D, S: System> EventLoop<D, S> {
         let tick = Micros::from(config.tick);
         env.pool.put_off_frees();
         env.set_tick(tick);
-        let clock = Clock::new(system.slept());
+        let sleep = Sleep::new(system.slept());
         let now = env.lateness.moment(system.now());
         let mut wheel = Wheel::new(tick, now.at);
         wheel.reserve(config.max_connections);
@@ -140,7 +140,7 @@ impl<D, S: System> EventLoop<D, S> {
         let start = heartbeat::Phase::new(u32::from_ne_bytes([a, b, c, d]));
         Ok(Self {
             system,
-            clock,
+            sleep,
             now,
             is_behind: false,
             wheel,
@@ -984,7 +984,7 @@ mod tests {
             let hands = Arc::new(Mutex::new(start));
             let scripted = crate::sys::Hands::Scripted(Arc::clone(&hands));
             *reactor.core.system.hands_mut() = scripted;
-            reactor.core.clock = Clock::new(Micros::ZERO);
+            reactor.core.sleep = Sleep::new(Micros::ZERO);
             let mut living = peers.pop().expect("two came");
             living.set_nonblocking(true).expect("it can be");
             let dead = {

@@ -8,7 +8,6 @@
 mod accept;
 mod admission;
 mod client;
-mod clock;
 mod conn;
 mod context;
 mod core;
@@ -25,6 +24,7 @@ mod origin;
 mod output;
 mod peers;
 mod remote;
+mod sleep;
 mod timers;
 mod token;
 mod turn;

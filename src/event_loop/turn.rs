@@ -82,7 +82,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
 
         // Only clients do anything about it; a loop without any saves itself the look.
         if self.watches_sleep
-            && let Some(span) = self.clock.take_sleep(self.system.slept())
+            && let Some(span) = self.sleep.take(self.system.slept())
         {
             self.wake_from_sleep(span);
         }

@@ -5,12 +5,12 @@ use crate::proto::time::Micros;
 
 /// How long the machine has slept.
 #[derive(Debug)]
-pub(super) struct Clock {
+pub(super) struct Sleep {
     /// As far as it was noticed.
     slept: Micros,
 }
 
-impl Clock {
+impl Sleep {
     /// Begins to look; `slept` is for how long the machine has slept until now.
     pub(super) fn new(slept: Micros) -> Self {
         Self { slept }
@@ -18,7 +18,7 @@ impl Clock {
 
     /// Returns for how long the machine has slept since this was last asked, if it has; `slept` is how long
     /// in all.
-    pub(super) fn take_sleep(&mut self, slept: Micros) -> Option<Micros> {
+    pub(super) fn take(&mut self, slept: Micros) -> Option<Micros> {
         let span = slept - self.slept;
         self.slept = self.slept.max(slept);
         (span >= LEAST_SLEEP).then_some(span)
@@ -34,10 +34,10 @@ mod tests {
 
     #[test]
     fn f7_a_machine_that_slept_is_noticed_once() {
-        let mut clock = Clock::new(Micros::ZERO);
-        assert_eq!(clock.take_sleep(Micros::ZERO), None);
+        let mut sleep = Sleep::new(Micros::ZERO);
+        assert_eq!(sleep.take(Micros::ZERO), None);
         let slept = Micros::from_secs(600);
-        assert_eq!(clock.take_sleep(slept), Some(slept));
-        assert_eq!(clock.take_sleep(slept), None);
+        assert_eq!(sleep.take(slept), Some(slept));
+        assert_eq!(sleep.take(slept), None);
     }
 }
