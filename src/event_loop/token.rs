@@ -177,7 +177,7 @@ impl Target {
 }
 
 /// Bits of a slot's number, and the largest.
-pub(super) const SLOT_BITS: u32 = 26;
+pub(super) const SLOT_BITS: u32 = Token::SLOT_BITS;
 const SLOTS: u32 = (1 << SLOT_BITS) - 1;
 
 const _: () = assert!(

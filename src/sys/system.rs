@@ -206,10 +206,12 @@ pub trait Wake: Send + Sync {
 pub struct Token(pub usize);
 
 impl Token {
+    /// Bits of a slot's number in a token. Above them stands what it is about.
+    pub const SLOT_BITS: u32 = 26;
     /// The first of the tokens that a loop gives to nobody, so that its system may use them.
-    pub const SYSTEM: Self = Self(4 << 26);
+    pub const SYSTEM: Self = Self(4 << Self::SLOT_BITS);
     /// Tells a loop that another thread has woken it.
-    pub const WAKE: Self = Self(3 << 26);
+    pub const WAKE: Self = Self(3 << Self::SLOT_BITS);
 }
 
 /// Who asks for a name: a number of the loop's.

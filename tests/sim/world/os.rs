@@ -324,7 +324,7 @@ impl<'y> Os<'y> {
 
 /// Returns the slot that a connection's token names.
 fn slot_of(token: Token) -> usize {
-    token.0 & ((1 << 26) - 1)
+    token.0 & ((1 << Token::SLOT_BITS) - 1)
 }
 
 impl World {
