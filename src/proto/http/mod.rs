@@ -19,6 +19,8 @@ mod exchange;
 mod persistence;
 mod progress;
 mod request;
+#[cfg(test)]
+pub(crate) mod samples;
 mod visitors;
 
 pub use body::BodyError;

@@ -3,32 +3,11 @@
 use proptest::prelude::*;
 
 use super::*;
-
-/// A request as a browser sends it.
-const LINES: [&str; 8] = [
-    "GET /chat HTTP/1.1",
-    "Host: server.example.com",
-    "Upgrade: websocket",
-    "Connection: Upgrade",
-    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
-    "Origin: http://example.com",
-    "Sec-WebSocket-Protocol: chat, superchat",
-    "Sec-WebSocket-Version: 13",
-];
-
-fn head(lines: &[&str]) -> Vec<u8> {
-    format!("{}\r\n\r\n", lines.join("\r\n")).into_bytes()
-}
+use crate::proto::http::samples::{REQUEST as LINES, head, replaced};
 
 /// The sample request with the line that begins like `old` replaced; an empty `new` leaves it out.
 fn with(old: &str, new: &str) -> Vec<u8> {
-    let mut lines = LINES.to_vec();
-    let at = lines.iter().position(|line| line.starts_with(old)).unwrap();
-    match new.is_empty() {
-        true => drop(lines.remove(at)),
-        false => lines[at] = new,
-    }
-    head(&lines)
+    replaced(&LINES, old, new)
 }
 
 /// The sample request with one more line.

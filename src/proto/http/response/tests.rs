@@ -3,21 +3,9 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::proto::http::samples::{RESPONSE as LINES, head};
 
 const NO_HEADERS: [(&str, &str); 0] = [];
-
-/// The lines of the response in RFC 6455, section 1.2.
-const LINES: [&str; 5] = [
-    "HTTP/1.1 101 Switching Protocols",
-    "Upgrade: websocket",
-    "Connection: Upgrade",
-    "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=",
-    "Sec-WebSocket-Protocol: chat",
-];
-
-fn head(lines: &[&str]) -> Vec<u8> {
-    format!("{}\r\n\r\n", lines.join("\r\n")).into_bytes()
-}
 
 fn parse(input: &[u8]) -> Result<Option<(Response<'_>, usize)>, HeadError> {
     Response::parse(input, &HeadLimits::default())

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::proto::http::samples::{RESPONSE as LINES, head, replaced};
 use crate::proto::http::{HttpDate, Request};
 use crate::proto::websocket::handshake::{Upgrade, accept_response};
 
@@ -10,28 +11,9 @@ const NO_NAMES: [&str; 0] = [];
 const NO_HEADERS: [(&str, &str); 0] = [];
 const KEY: [u8; 16] = *b"the sample nonce";
 
-/// The lines of the response in RFC 6455, section 1.2.
-const LINES: [&str; 5] = [
-    "HTTP/1.1 101 Switching Protocols",
-    "Upgrade: websocket",
-    "Connection: Upgrade",
-    "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=",
-    "Sec-WebSocket-Protocol: chat",
-];
-
-fn head(lines: &[&str]) -> Vec<u8> {
-    format!("{}\r\n\r\n", lines.join("\r\n")).into_bytes()
-}
-
 /// The sample response with the line that begins like `old` replaced; an empty `new` leaves it out.
 fn with(old: &str, new: &str) -> Vec<u8> {
-    let mut lines = LINES.to_vec();
-    let at = lines.iter().position(|line| line.starts_with(old)).unwrap();
-    match new.is_empty() {
-        true => drop(lines.remove(at)),
-        false => lines[at] = new,
-    }
-    head(&lines)
+    replaced(&LINES, old, new)
 }
 
 fn and(line: &str) -> Vec<u8> {
