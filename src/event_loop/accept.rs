@@ -252,13 +252,14 @@ impl<D: Default, S: System> EventLoop<D, S> {
                 conn.ready.insert(Ready::Readable);
                 self.read(handler, id);
             }
-            let session = &self.conns[key].session;
-            if session.has_output() && Self::is_half_open(&self.conns, self.names, id) {
-                // The limits on its answer or goodbye and on the connections of its address bound it.
-                self.leave_half_open(key);
-            } else if Self::is_half_open(&self.conns, self.names, id) {
+            if !Self::is_half_open(&self.conns, self.names, id) {
+                continue;
+            }
+            if !self.conns[key].session.has_output() {
                 return self.end_half_open(key);
             }
+            // The limits on its answer or goodbye and on the connections of its address bound it.
+            self.leave_half_open(key);
         }
     }
 

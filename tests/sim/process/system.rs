@@ -36,26 +36,20 @@ impl<'y> Simulated<'y> {
     }
 
     fn endpoint(&self, sock: SockId, target: Option<usize>) -> Endpoint<'y> {
-        let terms = match target {
-            Some(target) => &self.program.targets[target].terms,
-            None => &self.program.ports[self.os.world(|world| world.links[sock.link].port)],
-        };
         Endpoint {
             os: self.os.clone(),
             sock,
             target,
-            speech: terms.speech,
+            speech: self.terms(sock, target).speech,
             resets: false,
         }
     }
 
-    fn terms(&self, endpoint: &Endpoint<'y>) -> &Terms {
-        match endpoint.target {
+    /// What an end speaks, and under which rules it begins.
+    fn terms(&self, sock: SockId, target: Option<usize>) -> &Terms {
+        match target {
             Some(target) => &self.program.targets[target].terms,
-            None => {
-                let port = self.os.world(|world| world.links[endpoint.sock.link].port);
-                &self.program.ports[port]
-            }
+            None => &self.program.ports[self.os.world(|world| world.links[sock.link].port)],
         }
     }
 
@@ -119,7 +113,7 @@ impl<'y> System for Simulated<'y> {
 
     fn register(&mut self, endpoint: &mut Endpoint<'y>, token: Token) -> io::Result<()> {
         let (sock, host) = (endpoint.sock, self.os.host);
-        let terms = self.terms(endpoint);
+        let terms = self.terms(sock, endpoint.target);
         let (speech, tick) = (terms.speech, self.program.tick);
         let rules = Rules::new(&terms.heartbeat, &terms.limits, tick);
         let phase = match (endpoint.target, speech) {
