@@ -413,9 +413,7 @@ fn f24_the_limit_of_descriptors_is_raised_at_the_start_and_told() {
 fn a_share_of_the_room_that_is_used_up_is_told_once() {
     let server = Server::start(&[Wire::Line], &["--max-connections", "200"]);
     let addr = server.addr(Wire::Line);
-    let crowd: Vec<_> = (0..195)
-        .map(|_| TcpStream::connect(addr).unwrap())
-        .collect();
+    let crowd: Vec<_> = (0..195).map(|_| support::raw::dial(addr)).collect();
     let process = server.process();
     process.wait_for("the last one's refusal", |line| {
         let last = crowd.last()?.local_addr().ok()?;

@@ -12,7 +12,7 @@ use crate::probe::{Talk, delayed, on_processor};
 use crate::support::PATIENCE;
 use crate::support::Wire::{self, Line, WebSocket};
 use crate::support::program::Server;
-use crate::support::raw::{Arrival, RawPeer, handshake};
+use crate::support::raw::{Arrival, RawPeer, dial, handshake};
 use crate::victim::Victim;
 use crate::{MIB, WIRES};
 
@@ -294,7 +294,7 @@ fn f24_beats_stay_on_time_and_a_place_is_taken_soon_after_a_close() {
 
 /// Connects, and returns the connection if it is let in: then its ping is answered.
 fn newcomer(port: u16) -> Option<TcpStream> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let mut stream = dial((Ipv4Addr::LOCALHOST, port).into());
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     // It may have been told already that there is no room.
     let _over = stream.write_all(b"PING\n");

@@ -4,6 +4,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use socket2::{Domain, Socket, Type};
+
 use super::{PATIENCE, Wire};
 
 /// The mask of all frames: any does (RFC 6455, section 5.3, asks for an unpredictable one to protect
@@ -21,6 +23,25 @@ pub(crate) enum Arrival {
     /// The end of input.
     Eof,
     Reset,
+}
+
+/// Connects to a server that may refuse.
+///
+/// A reset that comes before the dial is over is told by the dial itself: here the connection is
+/// returned as ended, so that a refusal looks the same however soon it comes.
+pub(crate) fn dial(addr: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None).unwrap();
+    finish_dial(socket, addr)
+}
+
+/// The same over a socket whose options are set.
+pub(crate) fn finish_dial(socket: Socket, addr: SocketAddr) -> TcpStream {
+    match socket.connect(&addr.into()) {
+        Err(error) if error.kind() != ErrorKind::ConnectionReset => {
+            panic!("no connection: {error}")
+        }
+        Ok(()) | Err(_) => socket.into(),
+    }
 }
 
 /// Lets peers send a text each, and checks that all others hear it, and nothing before it.
