@@ -7,10 +7,10 @@ use super::admission::{Refusal, Room};
 use super::conn::{Mark, Ready};
 use super::context::Context;
 use super::core::EventLoop;
+use super::endpoint::Endpoint;
 use super::group::CALM;
 use super::handler::{Handler, Head, Offer, Rejected};
 use super::history::Ended;
-use super::origin::Origin;
 use super::token::{ConnId, ListenerId};
 use crate::close::{Cause, Evidence, Phase};
 use crate::config::WireKind;
@@ -121,8 +121,8 @@ impl<D: Default, S: System> EventLoop<D, S> {
         };
         self.note_shortage(key, format_args!("{error}; newcomers are refused"));
         self.env.stats.accepted += 1;
-        let origin = Origin::Listener(listener_id(key));
-        self.report_refused(handler, peer, origin, Refusal::Full);
+        let endpoint = Endpoint::Listener(listener_id(key));
+        self.report_refused(handler, peer, endpoint, Refusal::Full);
         Ok(())
     }
 
@@ -173,7 +173,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
     ) {
         self.env.stats.accepted += 1;
         let listener = &self.listeners[key];
-        let origin = Origin::Listener(listener_id(key));
+        let endpoint = Endpoint::Listener(listener_id(key));
         let wire = listener.wire.make();
         let policy = listener.policy;
         let counted = listener.admission.counts(peer.ip());
@@ -205,14 +205,14 @@ impl<D: Default, S: System> EventLoop<D, S> {
                 }
                 refusal.tell(&mut stream, wire.kind(), &self.today());
                 drop(stream);
-                self.report_refused(handler, peer, origin, refusal);
+                self.report_refused(handler, peer, endpoint, refusal);
                 return;
             }
         }
         let phase = self.next_phase();
         let session = Session::accepted(&mut self.env, policy, wire, phase, self.now);
         let is_open = session.phase() == Phase::Open;
-        let id = match self.insert(stream, session, peer, origin, marks) {
+        let id = match self.insert(stream, session, peer, endpoint, marks) {
             Ok(id) => id,
             Err(error) => {
                 log::warn!("could not register a connection from {peer}: {error}");
@@ -329,7 +329,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         let offer = Offer {
             id,
             peer: self.peers.addr(conn.peer),
-            origin: conn.origin(),
+            endpoint: conn.endpoint(),
             head: Head::None(std::marker::PhantomData),
         };
         self.in_hand.begin_offer(id);
@@ -366,7 +366,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         conn.data = data;
         conn.marks.insert(Mark::Welcome);
         self.env.stats.opened += 1;
-        if let Origin::Client(client) = self.conns[key].origin() {
+        if let Endpoint::Client(client) = self.conns[key].endpoint() {
             let now = self.now.at;
             self.clients[client].backoff.handle_open(now);
         }
@@ -392,7 +392,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         &mut self,
         handler: &mut H,
         peer: SocketAddr,
-        origin: Origin,
+        endpoint: Endpoint,
         refusal: Refusal,
     ) {
         self.env.stats.rejected += 1;
@@ -423,14 +423,14 @@ impl<D: Default, S: System> EventLoop<D, S> {
             at: self.now.at,
             id: None,
             peer,
-            origin,
+            endpoint,
             was_open: false,
             status: None,
             evidence,
         });
         let rejected = Rejected {
             peer,
-            origin,
+            endpoint,
             evidence: &evidence,
             reason: refusal.reason(),
         };

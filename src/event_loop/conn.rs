@@ -2,7 +2,7 @@
 
 use std::io::{self, IoSlice};
 
-use super::origin::{Origin, PackedOrigin};
+use super::endpoint::{Endpoint, PackedEndpoint};
 use super::peers::Peer;
 use super::token::{ConnId, Names};
 use crate::close::{Cause, Phase};
@@ -24,7 +24,7 @@ pub(super) struct Conn<D, S: System> {
     /// What the embedder keeps; its default until the connection is [`Mark::Welcome`].
     pub(super) data: D,
     pub(super) peer: Peer,
-    origin: PackedOrigin,
+    endpoint: PackedEndpoint,
     pub(super) ready: Flags<Ready>,
     pub(super) marks: Flags<Mark>,
 }
@@ -105,7 +105,7 @@ impl<D, S: System> Conn<D, S> {
         socket: S::Socket,
         session: Session,
         peer: Peer,
-        origin: Origin,
+        endpoint: Endpoint,
         marks: Flags<Mark>,
     ) -> Self
     where
@@ -116,7 +116,7 @@ impl<D, S: System> Conn<D, S> {
             session,
             data: D::default(),
             peer,
-            origin: origin.into(),
+            endpoint: endpoint.into(),
             ready: Flags::NONE,
             marks,
         }
@@ -127,8 +127,8 @@ impl<D, S: System> Conn<D, S> {
         names.of(key, self.session.heartbeat().phase())
     }
 
-    pub(super) fn origin(&self) -> Origin {
-        self.origin.into()
+    pub(super) fn endpoint(&self) -> Endpoint {
+        self.endpoint.into()
     }
 
     /// Touches what a heartbeat will need, wherever in here it lies.
@@ -304,7 +304,7 @@ mod tests {
             TcpStream::from_std(socket),
             session,
             Peers::with_capacity(0).keep(addr),
-            Origin::Listener(ListenerId(0)),
+            Endpoint::Listener(ListenerId(0)),
             Flags::NONE,
         )
     }
@@ -317,7 +317,7 @@ mod tests {
             session,
             data,
             peer,
-            origin,
+            endpoint,
             ready,
             marks,
         });

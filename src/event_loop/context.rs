@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::client::{ClientConfig, ClientState};
 use super::conn::{Mark, Ready};
 use super::core::EventLoop;
+use super::endpoint::Endpoint;
 use super::history::Ended;
-use super::origin::Origin;
 use super::remote::Remote;
 use super::timers::TimerId;
 use super::token::{ClientId, ConnId};
@@ -37,8 +37,8 @@ pub struct Context<'a, D, S: System = Native> {
 pub struct ConnInfo {
     /// The peer's address; see [`Offer::peer`](super::Offer::peer).
     pub peer: SocketAddr,
-    /// Where it came from.
-    pub origin: Origin,
+    /// Our listener or client that it belongs to.
+    pub endpoint: Endpoint,
     /// What it speaks.
     pub wire: WireKind,
     /// How far it has come.
@@ -256,7 +256,7 @@ impl<'a, D, S: System> Context<'a, D, S> {
         let heartbeat = conn.session.heartbeat();
         Some(ConnInfo {
             peer: self.core.peers.addr(conn.peer),
-            origin: conn.origin(),
+            endpoint: conn.endpoint(),
             wire: conn.session.wire(),
             phase: conn.session.phase(),
             age: conn.session.age(self.core.now),

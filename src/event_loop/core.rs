@@ -12,13 +12,13 @@ use super::admission::{Admission, Waiting};
 use super::client::{Client, ClientConfig, ClientState, Clients};
 use super::conn::{Conn, Mark, Ready};
 use super::drain::Drain;
+use super::endpoint::Endpoint;
 use super::expiries::Expiries;
 use super::group::Group;
 use super::history::{Ended, History};
 use super::in_hand::InHand;
 use super::lanes::Lanes;
 use super::listener::{Listener, ListenerConfig, WireFactory};
-use super::origin::Origin;
 use super::peers::Peers;
 use super::remote::{Inbox, Remote};
 use super::sleep::Sleep;
@@ -300,7 +300,7 @@ impl<D, S: System> EventLoop<D, S> {
         mut socket: S::Socket,
         mut session: Session,
         peer: SocketAddr,
-        origin: Origin,
+        endpoint: Endpoint,
         marks: Flags<Mark>,
     ) -> std::io::Result<ConnId>
     where
@@ -316,7 +316,7 @@ impl<D, S: System> EventLoop<D, S> {
                 self.group.leave();
             })?;
         let peer = self.peers.keep(peer);
-        entry.insert(Conn::new(socket, session, peer, origin, marks));
+        entry.insert(Conn::new(socket, session, peer, endpoint, marks));
         self.rearm(key);
         Ok(id)
     }
@@ -395,7 +395,7 @@ impl<D, S: System> EventLoop<D, S> {
     /// Takes one that is over out of its address's half-open ones before it is reaped: nobody else has to
     /// make way for its sake.
     fn vacate(&mut self, key: usize) {
-        if let Origin::Listener(_) = self.conns[key].origin() {
+        if let Endpoint::Listener(_) = self.conns[key].endpoint() {
             self.leave_half_open(key);
         }
     }
@@ -424,15 +424,15 @@ impl<D, S: System> EventLoop<D, S> {
             return;
         }
         let peer = self.peers.addr(conn.peer);
-        match conn.origin() {
-            Origin::Listener(_) => {
+        match conn.endpoint() {
+            Endpoint::Listener(_) => {
                 let addresses = &mut self.group.arrivals().addresses;
                 addresses.leave_half_open(peer.ip(), self.now.at);
                 let (conns, names) = (&self.conns, self.names);
                 self.waiting
                     .leave(peer.ip(), |id| Self::is_half_open(conns, names, id));
             }
-            Origin::Client(_) => self.lanes.leave(peer),
+            Endpoint::Client(_) => self.lanes.leave(peer),
         }
     }
 

@@ -6,9 +6,9 @@ use super::client::{ClientEvent, ClientState, DialError};
 use super::conn::{Mark, Ready};
 use super::context::Context;
 use super::core::EventLoop;
+use super::endpoint::Endpoint;
 use super::handler::Handler;
 use super::in_hand::{News, Told};
-use super::origin::Origin;
 use super::token::{ClientId, ConnId};
 use crate::close::{Cause, Phase};
 use crate::proto::flags::Flags;
@@ -303,7 +303,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
             let session = Session::dialed(&mut self.env, policy, wire, phase, self.now);
             let mut marks = Flags::NONE;
             marks.set(Mark::HalfOpen, self.clients[id].takes_turns());
-            self.insert(socket, session, addr, Origin::Client(id), marks)
+            self.insert(socket, session, addr, Endpoint::Client(id), marks)
         });
         match dialed {
             Ok(conn) => {

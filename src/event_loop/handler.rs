@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::client::ClientEvent;
 use super::context::Context;
-use super::origin::Origin;
+use super::endpoint::Endpoint;
 use super::token::{ClientId, ConnId, SourceId};
 use crate::close::Evidence;
 #[cfg(feature = "websocket")]
@@ -138,8 +138,8 @@ pub struct Offer<'a> {
     /// The peer's address. One that came over IPv4 is an IPv4 address whatever the listener, also where
     /// the kernel has it as IPv6 (`::ffff:192.0.2.1`); one that was dialed is as it was asked for.
     pub peer: SocketAddr,
-    /// Where it came from.
-    pub origin: Origin,
+    /// Our listener or client that it belongs to.
+    pub endpoint: Endpoint,
     #[cfg_attr(
         not(feature = "websocket"),
         expect(dead_code, reason = "only HTTP has heads")
@@ -267,8 +267,8 @@ pub struct Closed<'a, D> {
     pub id: ConnId,
     /// The peer's address; see [`Offer::peer`].
     pub peer: SocketAddr,
-    /// Where it came from.
-    pub origin: Origin,
+    /// Our listener or client that it belongs to.
+    pub endpoint: Endpoint,
     /// What the embedder kept for it.
     pub data: D,
     /// Why it ended, and what was known then.
@@ -284,8 +284,8 @@ pub struct Closed<'a, D> {
 pub struct Rejected<'a> {
     /// The peer's address; see [`Offer::peer`].
     pub peer: SocketAddr,
-    /// Where it came from.
-    pub origin: Origin,
+    /// Our listener or client that it belongs to.
+    pub endpoint: Endpoint,
     /// Why it ended, and what was known then.
     pub evidence: &'a Evidence,
     /// Which limit or rule turned it away, in words of ours; empty where the cause says it all.
@@ -299,8 +299,8 @@ pub struct Rejected<'a> {
 pub struct Answered<'a> {
     /// The peer's address; see [`Offer::peer`].
     pub peer: SocketAddr,
-    /// Where it came from.
-    pub origin: Origin,
+    /// Our listener or client that it belongs to.
+    pub endpoint: Endpoint,
     /// The status of the last answer.
     pub status: u16,
     /// How many requests were answered.

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use super::origin::Origin;
+use super::endpoint::Endpoint;
 use super::token::ConnId;
 use crate::close::Evidence;
 use crate::proto::time::Micros;
@@ -18,8 +18,8 @@ pub struct Ended {
     pub id: Option<ConnId>,
     /// The peer's address; see [`Offer::peer`](super::Offer::peer).
     pub peer: SocketAddr,
-    /// Where it came from.
-    pub origin: Origin,
+    /// Our listener or client that it belongs to.
+    pub endpoint: Endpoint,
     /// Whether it ever opened.
     pub was_open: bool,
     /// The status of the last answer, where it was for plain HTTP requests.

@@ -7,12 +7,12 @@ use std::time::Duration;
 use super::conn::{Conn, Mark, ReadOutcome, Ready};
 use super::context::Context;
 use super::core::EventLoop;
+use super::endpoint::Endpoint;
 #[cfg(feature = "websocket")]
 use super::handler::Answered;
 use super::handler::{Closed, Handler, Readiness, Rejected};
 use super::history::Ended;
 use super::in_hand::News;
-use super::origin::Origin;
 use super::remote::Command;
 use super::token::{ConnId, SourceId, Target};
 use crate::close::{Cause, CloseCode, Evidence, Phase};
@@ -807,13 +807,13 @@ impl<D: Default, S: System> EventLoop<D, S> {
     fn report_answered<H: Handler<S, Data = D>>(
         &mut self,
         handler: &mut H,
-        (peer, origin): (SocketAddr, Origin),
+        (peer, endpoint): (SocketAddr, Endpoint),
         (status, answers): (u16, u32),
         (evidence, reason): (&Evidence, &str),
     ) {
         let answered = Answered {
             peer,
-            origin,
+            endpoint,
             status,
             answers,
             evidence,
@@ -827,7 +827,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
     fn report_answered<H: Handler<S, Data = D>>(
         &self,
         _handler: &mut H,
-        _who: (SocketAddr, Origin),
+        _who: (SocketAddr, Endpoint),
         _answers: (u16, u32),
         _why: (&Evidence, &str),
     ) {
@@ -857,7 +857,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         self.leave_address(key);
         let mut conn = self.conns.remove(key);
         let id = conn.id(key, self.names);
-        let (peer, origin) = (self.peers.forget(conn.peer), conn.origin());
+        let (peer, endpoint) = (self.peers.forget(conn.peer), conn.endpoint());
         self.group.leave();
         let evidence = conn.session.evidence(self.now);
         let reason = conn.session.reason().to_owned();
@@ -873,12 +873,12 @@ impl<D: Default, S: System> EventLoop<D, S> {
             at: self.now.at,
             id: Some(id),
             peer,
-            origin,
+            endpoint,
             was_open,
             status,
             evidence,
         });
-        if let Origin::Client(client) = origin {
+        if let Endpoint::Client(client) = endpoint {
             let news = News::Ended { was_open, evidence };
             self.in_hand.begin_telling(client, news);
         }
@@ -886,7 +886,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
             let closed = Closed {
                 id,
                 peer,
-                origin,
+                endpoint,
                 data: conn.data,
                 evidence: &evidence,
                 reason: &reason,
@@ -894,12 +894,12 @@ impl<D: Default, S: System> EventLoop<D, S> {
             handler.on_close(&mut Context::new(self), closed);
         } else if let Some(status) = status {
             let (answers, why) = ((status, answers), (&evidence, reason.as_str()));
-            self.report_answered(handler, (peer, origin), answers, why);
+            self.report_answered(handler, (peer, endpoint), answers, why);
         } else {
             self.env.stats.rejected += 1;
             let rejected = Rejected {
                 peer,
-                origin,
+                endpoint,
                 evidence: &evidence,
                 reason: &reason,
             };
@@ -907,7 +907,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         }
         self.in_hand.end_telling();
         self.refresh_now();
-        if let Origin::Client(client) = origin {
+        if let Endpoint::Client(client) = endpoint {
             self.client_ended(handler, client, was_open, &evidence);
         }
     }

@@ -4,8 +4,8 @@
 use super::client::DialError;
 use super::context::Context;
 use super::core::EventLoop;
+use super::endpoint::Endpoint;
 use super::handler::{Handler, Head, HttpAnswer, Offer, Rejection, Welcome};
-use super::origin::Origin;
 use super::token::ConnId;
 use crate::close::{Cause, Phase};
 use crate::proto::http::response::{refusal, response_to};
@@ -164,11 +164,11 @@ impl<D: Default, S: System> EventLoop<D, S> {
             return;
         }
         let conn = &self.conns[id.index()];
-        let (peer, origin) = (self.peers.addr(conn.peer), conn.origin());
+        let (peer, endpoint) = (self.peers.addr(conn.peer), conn.endpoint());
         let offer = Offer {
             id,
             peer,
-            origin,
+            endpoint,
             head: Head::Request(&upgrade),
         };
         let answer = handler.on_accept(&mut Context::new(self), &offer);
@@ -186,7 +186,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
 
     /// Asks the rules of the connection's listener, if that is still there.
     fn judge_visitor<T>(&self, id: ConnId, question: impl FnOnce(&Visitors) -> T) -> Option<T> {
-        let Origin::Listener(listener) = self.conns[id.index()].origin() else {
+        let Endpoint::Listener(listener) = self.conns[id.index()].endpoint() else {
             return None;
         };
         let listener = self.listeners.get(listener.0 as usize)?;
@@ -349,8 +349,8 @@ impl<D: Default, S: System> EventLoop<D, S> {
     ) {
         let limits = self.head_limits(id);
         let conn = &self.conns[id.index()];
-        let (peer, origin) = (self.peers.addr(conn.peer), conn.origin());
-        let Origin::Client(client_id) = origin else {
+        let (peer, endpoint) = (self.peers.addr(conn.peer), conn.endpoint());
+        let Endpoint::Client(client_id) = endpoint else {
             return;
         };
         let client = &self.clients[client_id];
@@ -383,7 +383,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         let offer = Offer {
             id,
             peer,
-            origin,
+            endpoint,
             head: Head::Response(&response),
         };
         let answer = handler.on_accept(&mut Context::new(self), &offer);
@@ -409,7 +409,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
 
     /// Returns the request that opens a client's connection, with a fresh nonce.
     pub(super) fn opening_request(&mut self, id: ConnId) -> Vec<u8> {
-        let Origin::Client(client_id) = self.conns[id.index()].origin() else {
+        let Endpoint::Client(client_id) = self.conns[id.index()].endpoint() else {
             return Vec::new();
         };
         let mut key = [0; 16];

@@ -13,7 +13,7 @@ use mio::{Events, Poll};
 pub use crate::event_loop::{Answered, HttpAnswer};
 pub use crate::event_loop::{
     ClientConfig, ClientEvent, ClientId, Closed, ConnId, ConnInfo, Context, DialError, Ended,
-    Group, Handler, ListenerConfig, ListenerId, Offer, Origin, Readiness, ReconnectConfig,
+    Endpoint, Group, Handler, ListenerConfig, ListenerId, Offer, Readiness, ReconnectConfig,
     Rejected, Rejection, Remote, RemoteError, SourceId, TimerId, Turn, Welcome, WireFactory,
 };
 pub use crate::sys::{Keepalive, SocketOptions};

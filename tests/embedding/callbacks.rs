@@ -10,7 +10,7 @@ use heartwheel::close::{Cause, CloseCode};
 use heartwheel::error::Error;
 use heartwheel::proto::message::Message;
 use heartwheel::reactor::{
-    ClientConfig, ConnId, Context, Handler, Origin, Reactor, Rejection, TimerId, WireFactory,
+    ClientConfig, ConnId, Context, Endpoint, Handler, Reactor, Rejection, TimerId, WireFactory,
 };
 use mio::Interest;
 
@@ -419,7 +419,7 @@ fn a_context_can_ping_dial_and_replace_from_within_a_callback() {
     let mut opened = Vec::new();
     let mut recorder = Recorder::reacting(move |cx, seen| match seen {
         // The same identity again: the newer connection takes the place of the older one.
-        Seen::Open(id) if matches!(cx.info(*id).unwrap().origin, Origin::Listener(_)) => {
+        Seen::Open(id) if matches!(cx.info(*id).unwrap().endpoint, Endpoint::Listener(_)) => {
             if let Some(older) = opened.pop() {
                 cx.replace(older);
             }

@@ -52,12 +52,12 @@ fn both_ends_of_every_wire_talk_and_ping_each_other() {
         let mut recorder = Recorder::reacting(|cx, seen| {
             // The dialing end greets; the other end echoes once.
             if let Seen::Open(id) = seen
-                && let heartwheel::reactor::Origin::Client(_) = cx.info(*id).unwrap().origin
+                && let heartwheel::reactor::Endpoint::Client(_) = cx.info(*id).unwrap().endpoint
             {
                 cx.send(*id, Message::text("hello")).unwrap();
             }
             if let Seen::Message(id, data) = seen
-                && let heartwheel::reactor::Origin::Listener(_) = cx.info(*id).unwrap().origin
+                && let heartwheel::reactor::Endpoint::Listener(_) = cx.info(*id).unwrap().endpoint
             {
                 cx.send(*id, Message::text(std::str::from_utf8(data).unwrap()))
                     .unwrap();

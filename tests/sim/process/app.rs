@@ -11,7 +11,7 @@ use heartwheel::event_loop::{Context, Handler};
 use heartwheel::proto::message::Message;
 use heartwheel::proto::time::Micros;
 use heartwheel::reactor::{
-    ClientEvent, ClientId, Closed, ConnId, Offer, Origin, Rejected, Rejection, Welcome,
+    ClientEvent, ClientId, Closed, ConnId, Endpoint, Offer, Rejected, Rejection, Welcome,
 };
 use heartwheel::sys::Token;
 
@@ -133,12 +133,12 @@ impl<'y> App<'y> {
     /// What a connection speaks, and under which rules it began.
     fn terms(&self, cx: &Cx<'_, 'y>, id: ConnId) -> Terms {
         let info = cx.info(id).expect("it is open");
-        match info.origin {
-            Origin::Client(client) => {
+        match info.endpoint {
+            Endpoint::Client(client) => {
                 let number = self.clients.borrow().number(client);
                 self.program.targets[number].terms.clone()
             }
-            Origin::Listener(_) => {
+            Endpoint::Listener(_) => {
                 let sock = self.sock(id);
                 let port = self.os.world(|world| world.links[sock.link].port);
                 self.program.ports[port].clone()
@@ -146,7 +146,7 @@ impl<'y> App<'y> {
         }
     }
 
-    fn ended(&mut self, now: Micros, origin: Origin, evidence: &Evidence, was_open: bool) {
+    fn ended(&mut self, now: Micros, endpoint: Endpoint, evidence: &Evidence, was_open: bool) {
         // The loop has just closed it.
         let (sock, with_reset) = self.os.take_closed();
         let host = self.os.host;
@@ -162,7 +162,7 @@ impl<'y> App<'y> {
         );
         // Who was turned away before it had a place was not watched.
         self.largest = self.largest.max(unfinished.unwrap_or(0));
-        if let Origin::Client(client) = origin {
+        if let Endpoint::Client(client) = endpoint {
             let cause = evidence.cause;
             let ended = if was_open { cause } else { Cause::IoError };
             self.clients.borrow_mut().handle_ended(client, now, ended);
@@ -196,7 +196,7 @@ impl<'y> Handler<Simulated<'y>> for App<'y> {
             watch.handle_opened(now);
             watch.handle_open(now);
         });
-        if let Some(Origin::Client(client)) = cx.info(id).map(|info| info.origin) {
+        if let Some(Endpoint::Client(client)) = cx.info(id).map(|info| info.endpoint) {
             self.clients.borrow_mut().handle_open(client, cx.now());
         }
         self.take_time();
@@ -234,11 +234,11 @@ impl<'y> Handler<Simulated<'y>> for App<'y> {
     }
 
     fn on_close(&mut self, cx: &mut Cx<'_, 'y>, closed: Closed<'_, u64>) {
-        self.ended(cx.now(), closed.origin, closed.evidence, true);
+        self.ended(cx.now(), closed.endpoint, closed.evidence, true);
     }
 
     fn on_rejected(&mut self, cx: &mut Cx<'_, 'y>, rejected: Rejected<'_>) {
-        self.ended(cx.now(), rejected.origin, rejected.evidence, false);
+        self.ended(cx.now(), rejected.endpoint, rejected.evidence, false);
     }
 
     fn on_client(&mut self, cx: &mut Cx<'_, 'y>, id: ClientId, event: ClientEvent) {
