@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use criterion::{Criterion, SamplingMode, Throughput, criterion_group};
 use heartwheel::config::{HeartbeatConfig, LimitsConfig, ReactorConfig, WireKind};
-use heartwheel::proto::heartbeat::Phase;
+use heartwheel::proto::heartbeat::PingPhase;
 use heartwheel::proto::policy::Policy;
 use heartwheel::proto::session::{Entropy, Env, PolicyId, Session, Wire};
 use heartwheel::proto::time::{Micros, Moment};
@@ -38,7 +38,7 @@ struct Table {
     policy: PolicyId,
     conns: Slab<Conn>,
     wheel: Wheel,
-    phase: Phase,
+    phase: PingPhase,
 }
 
 impl Table {
@@ -54,7 +54,7 @@ impl Table {
             policy,
             conns: Slab::new(),
             wheel: Wheel::new(TICK.into(), Micros::ZERO),
-            phase: Phase::ZERO,
+            phase: PingPhase::ZERO,
         };
         if plan == Plan::Reserved {
             table.conns = Slab::with_capacity(CONNECTIONS);

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use heartwheel::config::{HeartbeatConfig, LimitsConfig, WireKind};
-use heartwheel::proto::heartbeat::{Heartbeat, Phase, PongMatch, Verdict};
+use heartwheel::proto::heartbeat::{Heartbeat, PingPhase, PongMatch, Verdict};
 use heartwheel::proto::lateness::Lateness;
 use heartwheel::proto::policy::{Policy, Timing};
 use heartwheel::proto::session::{Entropy, Env, Session, Wire};
@@ -37,15 +37,15 @@ fn heartbeat(c: &mut Criterion) {
     let mut group = c.benchmark_group("heartbeat");
     group.throughput(Throughput::Elements(1));
     group.bench_function("bytes", |b| {
-        let mut heartbeat = Heartbeat::new(&timing, Phase::ZERO, start);
+        let mut heartbeat = Heartbeat::new(&timing, PingPhase::ZERO, start);
         b.iter(|| heartbeat.handle_bytes(&timing, black_box(start)));
     });
     group.bench_function("nothing_due", |b| {
-        let mut heartbeat = Heartbeat::new(&timing, Phase::ZERO, start);
+        let mut heartbeat = Heartbeat::new(&timing, PingPhase::ZERO, start);
         b.iter(|| heartbeat.handle_timeout(&timing, black_box(start), &lateness));
     });
     group.bench_function("beat", |b| {
-        let mut heartbeat = Heartbeat::new(&timing, Phase::ZERO, start);
+        let mut heartbeat = Heartbeat::new(&timing, PingPhase::ZERO, start);
         let mut now = start;
         b.iter(|| {
             now.at = now.at + Micros::from_secs(30);
@@ -98,7 +98,7 @@ fn policy(c: &mut Criterion) {
                 env.intern(numbered(number)).unwrap();
             }
             let now = Moment::on_time(Micros::ZERO);
-            let mut session = Session::accepted(&mut env, first, Wire::Line, Phase::ZERO, now);
+            let mut session = Session::accepted(&mut env, first, Wire::Line, PingPhase::ZERO, now);
             let mut own = [known, known + 1].map(numbered).into_iter().cycle();
             b.iter(|| {
                 session

@@ -11,7 +11,7 @@ use std::hint::black_box;
 use std::io::IoSlice;
 
 use heartwheel::config::{HeartbeatConfig, LimitsConfig};
-use heartwheel::proto::heartbeat::Phase;
+use heartwheel::proto::heartbeat::PingPhase;
 use heartwheel::proto::message::Message;
 use heartwheel::proto::outbox::{Outbox, Parting};
 use heartwheel::proto::policy::Policy;
@@ -180,7 +180,7 @@ fn assert_beats_allocate_nothing(wire: Wire, pong: impl Fn([u8; 4]) -> [u8; 10],
     let mut env = Env::new(Box::new(Seven));
     let policy = env.intern(policy).expect("one policy fits");
     let mut now = Moment::on_time(Micros::from_secs(5));
-    let mut session = Session::accepted(&mut env, policy, wire, Phase::ZERO, now);
+    let mut session = Session::accepted(&mut env, policy, wire, PingPhase::ZERO, now);
     if !session.was_open() {
         session.handle_handshake(&mut env, now, b"");
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use allocation_counter::measure;
 use heartwheel::config::{HeartbeatConfig, LimitsConfig};
 use heartwheel::error::SendError;
-use heartwheel::proto::heartbeat::Phase;
+use heartwheel::proto::heartbeat::PingPhase;
 use heartwheel::proto::message::{Message, SharedMessage};
 use heartwheel::proto::policy::Policy;
 use heartwheel::proto::session::{Entropy, Env, Session, Wire};
@@ -41,7 +41,7 @@ fn surroundings(count: usize) -> (Env, Vec<Session>) {
     let policy = Policy::new(&HeartbeatConfig::tcp(), &limits, wire.kind(), tick).unwrap();
     let mut env = Env::new(Box::new(Seven));
     let policy = env.intern(policy).unwrap();
-    let session = |_| Session::accepted(&mut env, policy, Wire::Binary, Phase::ZERO, NOW);
+    let session = |_| Session::accepted(&mut env, policy, Wire::Binary, PingPhase::ZERO, NOW);
     let sessions = (0..count).map(session).collect();
     (env, sessions)
 }

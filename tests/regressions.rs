@@ -14,7 +14,7 @@ use heartwheel::close::{Cause, CloseCode};
 use heartwheel::config::{HeartbeatConfig, LimitsConfig, ReactorConfig, WireKind};
 use heartwheel::error::{ProtocolError, SendError};
 use heartwheel::proto::codec::{Codec, Decoded};
-use heartwheel::proto::heartbeat::Phase;
+use heartwheel::proto::heartbeat::PingPhase;
 use heartwheel::proto::http::{HeadLimits, InvalidHead, Request};
 use heartwheel::proto::message::{Message, SharedMessage};
 use heartwheel::proto::policy::Policy;
@@ -562,7 +562,7 @@ fn a_ping_by_hand_moves_the_timer_to_its_own_deadline() {
     };
     let (mut env, policy) = surroundings(&heartbeat);
     // Pings are due at 62, 162 and 262, which the slack makes 80, 160 and 280.
-    let phase = Phase::new((0.62 * f64::from(u32::MAX)) as u32);
+    let phase = PingPhase::new((0.62 * f64::from(u32::MAX)) as u32);
     let mut session = Session::accepted(&mut env, policy, Wire::Line, phase, at(0));
     for due in [80, 160] {
         assert_eq!(session.handle_timeout(&mut env, at(due)), Due::Changed);
@@ -588,7 +588,7 @@ fn a_first_ping_after_weeks_of_silence_is_no_flood() {
         ..HeartbeatConfig::tcp()
     };
     let (mut env, policy) = surroundings(&heartbeat);
-    let mut session = Session::accepted(&mut env, policy, Wire::Line, Phase::ZERO, at(0));
+    let mut session = Session::accepted(&mut env, policy, Wire::Line, PingPhase::ZERO, at(0));
     let mut now = at(0);
     for _ in 0..100 {
         now.at = session.poll_deadline(&env, now) + Micros::from_millis(10);
@@ -614,7 +614,7 @@ fn a_ping_that_leaves_at_last_moves_the_timer_back() {
         ..HeartbeatConfig::tcp()
     };
     let (mut env, policy) = surroundings(&heartbeat);
-    let mut session = Session::accepted(&mut env, policy, Wire::Line, Phase::ZERO, at(0));
+    let mut session = Session::accepted(&mut env, policy, Wire::Line, PingPhase::ZERO, at(0));
     assert_eq!(session.handle_timeout(&mut env, at(200)), Due::Changed);
     session.handle_written(&mut env, at(210), 1);
     session.handle_blocked();
@@ -660,7 +660,7 @@ fn a_payload_that_ends_before_it_begins_is_an_error_of_the_codec() {
     for says in saying {
         let (mut env, policy) = surroundings(&HeartbeatConfig::tcp());
         let wire = Wire::Own(Box::new(Box::new(Backwards(says))));
-        let mut session = Session::accepted(&mut env, policy, wire, Phase::ZERO, at(0));
+        let mut session = Session::accepted(&mut env, policy, wire, PingPhase::ZERO, at(0));
         session.decode(&mut env, at(1), &mut [0; 4]);
         assert_eq!(session.cause(), Some(Cause::ProtocolError));
     }

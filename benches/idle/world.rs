@@ -6,7 +6,7 @@ use std::io::IoSlice;
 use std::time::Duration;
 
 use heartwheel::config::{HeartbeatConfig, LimitsConfig};
-use heartwheel::proto::heartbeat::Phase;
+use heartwheel::proto::heartbeat::PingPhase;
 use heartwheel::proto::policy::Policy;
 use heartwheel::proto::session::{Due, Entropy, Env, Event, Session, Wire};
 use heartwheel::proto::time::{Micros, Moment};
@@ -40,7 +40,7 @@ impl World {
             expired: Vec::new(),
         };
         world.wheel.reserve(count);
-        let mut phase = Phase::ZERO;
+        let mut phase = PingPhase::ZERO;
         for key in 0..count {
             let (env, now) = (&mut world.env, world.now);
             let mut session = Session::accepted(env, policy, Wire::WebSocket, phase, now);

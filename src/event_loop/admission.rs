@@ -607,13 +607,15 @@ mod tests {
     #[test]
     fn the_oldest_of_an_address_is_found_and_who_left_is_forgotten() {
         use crate::event_loop::token::Names;
-        use crate::proto::heartbeat::Phase;
+        use crate::proto::heartbeat::PingPhase;
 
         let names = Names {
             shard: 0,
-            start: Phase::ZERO,
+            start: PingPhase::ZERO,
         };
-        let ids: Vec<_> = (0..1_000).map(|slot| names.of(slot, Phase::ZERO)).collect();
+        let ids: Vec<_> = (0..1_000)
+            .map(|slot| names.of(slot, PingPhase::ZERO))
+            .collect();
         let mut waiting = Waiting::default();
         waiting.enter(LOOPBACK, ids[0]);
         assert_eq!(waiting.oldest(PEER, |_| true), None);

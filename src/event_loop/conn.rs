@@ -271,7 +271,7 @@ mod tests {
     use crate::config::{HeartbeatConfig, LimitsConfig, WireKind};
     use crate::event_loop::peers::Peers;
     use crate::event_loop::token::ListenerId;
-    use crate::proto::heartbeat;
+    use crate::proto::heartbeat::PingPhase;
     use crate::proto::policy::Policy;
     use crate::proto::session::Wire;
     use crate::proto::time::Micros;
@@ -299,7 +299,7 @@ mod tests {
         let policy = Policy::new(&heartbeat, &limits, WireKind::Line, tick).expect("the defaults");
         let policy = env.intern(policy).expect("it is the first");
         let now = Moment::on_time(Micros::ZERO);
-        let session = Session::accepted(&mut env, policy, Wire::Line, heartbeat::Phase::ZERO, now);
+        let session = Session::accepted(&mut env, policy, Wire::Line, PingPhase::ZERO, now);
         Conn::new(
             TcpStream::from_std(socket),
             session,

@@ -29,7 +29,7 @@ use crate::close::Phase;
 use crate::config::{HeartbeatConfig, LimitsConfig, ReactorConfig, WireKind};
 use crate::error::{ConfigError, Error};
 use crate::proto::flags::Flags;
-use crate::proto::heartbeat;
+use crate::proto::heartbeat::PingPhase;
 #[cfg(feature = "websocket")]
 use crate::proto::http::Visitors;
 use crate::proto::lateness::Lateness;
@@ -107,7 +107,7 @@ pub struct EventLoop<D, S: System = Native> {
     pub(super) stopping: bool,
     pub(super) names: Names,
     /// Phase of the next connection.
-    phase: heartbeat::Phase,
+    phase: PingPhase,
 }
 
 impl<D, S: System> EventLoop<D, S> {
@@ -137,7 +137,7 @@ impl<D, S: System> EventLoop<D, S> {
         let mut wheel = Wheel::new(tick, now.at);
         wheel.reserve(config.max_connections);
         let [a, b, c, d, ..] = env.random().to_ne_bytes();
-        let start = heartbeat::Phase::new(u32::from_ne_bytes([a, b, c, d]));
+        let start = PingPhase::new(u32::from_ne_bytes([a, b, c, d]));
         Ok(Self {
             system,
             sleep,
@@ -322,7 +322,7 @@ impl<D, S: System> EventLoop<D, S> {
     }
 
     /// Returns the next phase of the golden-ratio sequence.
-    pub(super) fn next_phase(&mut self) -> heartbeat::Phase {
+    pub(super) fn next_phase(&mut self) -> PingPhase {
         let phase = self.phase;
         self.phase = phase.next();
         phase

@@ -4,7 +4,7 @@ use std::fmt;
 
 use slab::Slab;
 
-use crate::proto::heartbeat::Phase;
+use crate::proto::heartbeat::PingPhase;
 use crate::sys::Token;
 
 /// Names one connection of a reactor: slot and generation.
@@ -80,11 +80,11 @@ pub(super) struct Names {
     /// The loop's number among those of its group.
     pub(super) shard: u8,
     /// The phase of the first connection of all.
-    pub(super) start: Phase,
+    pub(super) start: PingPhase,
 }
 
 impl Names {
-    pub(super) fn of(self, key: usize, phase: Phase) -> ConnId {
+    pub(super) fn of(self, key: usize, phase: PingPhase) -> ConnId {
         ConnId::new(self.shard, key, phase.steps_from(self.start))
     }
 }
@@ -215,7 +215,7 @@ mod tests {
 
     #[test]
     fn a_generation_comes_back_after_all_others_of_32_bits() {
-        let start = Phase::new(0x1234_5678);
+        let start = PingPhase::new(0x1234_5678);
         let names = Names { shard: 3, start };
         for generation in (0..32).map(|bit| 1 << bit).chain([0, u32::MAX]) {
             let id = names.of(17, start.after(generation));

@@ -17,9 +17,9 @@ use crate::proto::time::{Fine, Micros, Moment, Stamp};
 /// holds nearly the mean number of pings however many connections there are. A fraction, not a time:
 /// with another interval the pings stay spread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Phase(u32);
+pub struct PingPhase(u32);
 
-impl Phase {
+impl PingPhase {
     /// The beginning of the interval.
     pub const ZERO: Self = Self(0);
 
@@ -100,7 +100,7 @@ pub enum PongMatch {
 ///
 /// ```
 /// use heartwheel::config::HeartbeatConfig;
-/// use heartwheel::proto::heartbeat::{Heartbeat, Phase, Verdict};
+/// use heartwheel::proto::heartbeat::{Heartbeat, PingPhase, Verdict};
 /// use heartwheel::proto::lateness::Lateness;
 /// use heartwheel::proto::policy::Timing;
 /// use heartwheel::proto::time::{Micros, Moment};
@@ -111,7 +111,7 @@ pub enum PongMatch {
 /// let at = |secs| Moment::on_time(Micros::from_secs(secs));
 /// let lateness = Lateness::new(Micros::from_millis(10));
 ///
-/// let mut heartbeat = Heartbeat::new(&timing, Phase::ZERO, at(0));
+/// let mut heartbeat = Heartbeat::new(&timing, PingPhase::ZERO, at(0));
 /// assert_eq!(heartbeat.handle_timeout(&timing, at(10), &lateness), Verdict::Ping);
 /// heartbeat.handle_ping_written(&timing, at(10));
 /// heartbeat.handle_bytes(&timing, at(11));
@@ -135,7 +135,7 @@ pub struct Heartbeat {
     last_in: Stamp,
     /// Last time the kernel accepted a byte.
     last_out: Stamp,
-    phase: Phase,
+    phase: PingPhase,
     pings_due: u32,
     /// Number of the newest ping written; pings are numbered from 1.
     pings_written: u32,
@@ -153,7 +153,7 @@ pub struct Heartbeat {
 
 impl Heartbeat {
     /// Starts the heartbeat of a connection that has just opened, which is proof of life.
-    pub fn new(timing: &Timing, phase: Phase, now: Moment) -> Self {
+    pub fn new(timing: &Timing, phase: PingPhase, now: Moment) -> Self {
         let mut heartbeat = Self {
             timed_at: Fine::default(),
             proof: Stamp::new(now.at),
@@ -424,7 +424,7 @@ impl Heartbeat {
     }
 
     /// Returns the phase.
-    pub fn phase(&self) -> Phase {
+    pub fn phase(&self) -> PingPhase {
         self.phase
     }
 

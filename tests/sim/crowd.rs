@@ -8,9 +8,9 @@ use std::collections::BinaryHeap;
 use std::io::IoSlice;
 use std::time::Duration;
 
-use heartwheel::close::{Cause, Phase as Stage};
+use heartwheel::close::{Cause, Phase};
 use heartwheel::config::{HeartbeatConfig, LimitsConfig, PingWhen, Proof};
-use heartwheel::proto::heartbeat::Phase;
+use heartwheel::proto::heartbeat::PingPhase;
 use heartwheel::proto::message::Message;
 use heartwheel::proto::policy::Policy;
 use heartwheel::proto::pool::Pool;
@@ -146,7 +146,7 @@ struct World {
     network: BinaryHeap<Reverse<(Micros, usize, Delivery)>>,
     dice: Dice,
     now: Moment,
-    phase: Phase,
+    phase: PingPhase,
     fraction: u32,
     expired: Vec<usize>,
     scratch: Vec<u8>,
@@ -173,7 +173,7 @@ impl World {
             network: BinaryHeap::new(),
             dice: Dice::new(!seed),
             now: Moment::on_time(start),
-            phase: Phase::new(0x1234_5678),
+            phase: PingPhase::new(0x1234_5678),
             fraction: 0x1234_5678,
             expired: Vec::new(),
             scratch: Vec::new(),
@@ -192,7 +192,7 @@ impl World {
         if role == Role::Client {
             session.handle_connected(env, now, b"");
         }
-        if session.phase() == Stage::Handshaking {
+        if session.phase() == Phase::Handshaking {
             session.handle_handshake(env, now, b"");
         }
         let key = self.conns.len();
@@ -362,7 +362,7 @@ impl World {
             }
         }
         session.put_input(env, input);
-        assert_eq!(session.phase(), Stage::Open, "{conn:?}", conn = conn.script);
+        assert_eq!(session.phase(), Phase::Open, "{conn:?}", conn = conn.script);
         self.rearm(key);
     }
 
@@ -479,7 +479,7 @@ impl World {
 
     fn reap(&mut self, key: usize, cause: Cause) {
         let conn = &mut self.conns[key];
-        assert_eq!(conn.session.phase(), Stage::Closed);
+        assert_eq!(conn.session.phase(), Phase::Closed);
         let evidence = conn.session.evidence(self.now);
         assert_eq!(evidence.cause, cause);
         conn.session.discard(&mut self.env);

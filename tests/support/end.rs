@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::time::Duration;
 
-use heartwheel::close::{Cause, Phase as Stage};
+use heartwheel::close::{Cause, Phase};
 use heartwheel::config::{HeartbeatConfig, LimitsConfig};
-use heartwheel::proto::heartbeat::Phase;
+use heartwheel::proto::heartbeat::PingPhase;
 use heartwheel::proto::message::Message;
 use heartwheel::proto::policy::Policy;
 use heartwheel::proto::session::{Due, Entropy, Env, Event, Session, SocketAction, Wire};
@@ -65,7 +65,7 @@ impl End {
         let mut env = Env::new(Box::new(Dice(seed)));
         let policy = env.intern(policy).unwrap();
         let [.., a, b, c, d] = seed.to_be_bytes();
-        let phase = Phase::new(u32::from_be_bytes([a, b, c, d]));
+        let phase = PingPhase::new(u32::from_be_bytes([a, b, c, d]));
         let now = Moment::default();
         let session = match role {
             Role::Client => Session::dialed(&mut env, policy, wire, phase, now),
@@ -88,10 +88,10 @@ impl End {
     /// Opens at time zero, with the heads of the handshake left out.
     pub(crate) fn open(mut self) -> Self {
         let now = Moment::default();
-        if self.session.phase() == Stage::Connecting {
+        if self.session.phase() == Phase::Connecting {
             self.session.handle_connected(&mut self.env, now, b"");
         }
-        if self.session.phase() == Stage::Handshaking {
+        if self.session.phase() == Phase::Handshaking {
             self.session.handle_handshake(&mut self.env, now, b"");
         }
         self
@@ -229,7 +229,7 @@ impl End {
         }
         let action = self.session.socket_action();
         if matches!(action, SocketAction::Close | SocketAction::Reset) {
-            assert_eq!(self.session.phase(), Stage::Closed);
+            assert_eq!(self.session.phase(), Phase::Closed);
             let evidence = self.session.evidence(now);
             assert!(evidence.pings_answered <= evidence.pings_written);
             self.session.discard(&mut self.env);

@@ -15,10 +15,14 @@ struct Bench {
 
 impl Bench {
     fn new(change: impl FnOnce(&mut HeartbeatConfig)) -> Self {
-        Self::with_phase(Phase::ZERO, Micros::ZERO, change)
+        Self::with_phase(PingPhase::ZERO, Micros::ZERO, change)
     }
 
-    fn with_phase(phase: Phase, opened: Micros, change: impl FnOnce(&mut HeartbeatConfig)) -> Self {
+    fn with_phase(
+        phase: PingPhase,
+        opened: Micros,
+        change: impl FnOnce(&mut HeartbeatConfig),
+    ) -> Self {
         let timing = timing(change);
         let heartbeat = Heartbeat::new(&timing, phase, Moment::on_time(opened));
         Self {
@@ -118,7 +122,7 @@ fn figures(unacked: u32, retransmits: u32, window: u32) -> Option<KernelFigures>
 
 #[test]
 fn pings_are_due_at_phase_plus_whole_intervals() {
-    let quarter = Phase::new(1 << 30);
+    let quarter = PingPhase::new(1 << 30);
     let mut bench = Bench::with_phase(quarter, Micros::from_secs(1), |_| {});
     for due in [2_500, 12_500, 22_500, 32_500] {
         assert_eq!(
@@ -189,7 +193,7 @@ fn a_loop_that_is_always_late_still_pings_every_other_time() {
 
 #[test]
 fn slack_moves_pings_to_a_common_quantum_and_never_adds_up() {
-    let mut bench = Bench::with_phase(Phase::new(0x0123_4567), Micros::ZERO, |config| {
+    let mut bench = Bench::with_phase(PingPhase::new(0x0123_4567), Micros::ZERO, |config| {
         config.ping_slack = Some(Duration::from_millis(50));
     });
     // The phase is 44.4 ms, quantised to multiples of 100 ms.
@@ -207,7 +211,7 @@ fn slack_moves_pings_to_a_common_quantum_and_never_adds_up() {
 fn golden_phases_keep_every_window_within_a_twentieth_of_the_mean() {
     for count in [20_000u32, 100_000] {
         for start in [0, 0x5EED_CAFE] {
-            let mut phase = Phase::new(start);
+            let mut phase = PingPhase::new(start);
             let mut bins = [0u32; 100];
             for _ in 0..count {
                 let place = phase.of(Micros::from_secs(10)).as_millis() / 100;
@@ -227,7 +231,7 @@ fn golden_phases_keep_every_window_within_a_twentieth_of_the_mean() {
 
 #[test]
 fn f36_another_interval_scales_the_phase() {
-    let half = Phase::new(1 << 31);
+    let half = PingPhase::new(1 << 31);
     let mut bench = Bench::with_phase(half, Micros::ZERO, |_| {});
     assert_eq!(bench.timeout(secs(1)), wait(5));
     bench.timing = timing(|config| {
@@ -338,7 +342,7 @@ fn f41_our_own_writes_are_no_proof_of_life() {
 
 #[test]
 fn the_first_proof_is_the_opening() {
-    let mut bench = Bench::with_phase(Phase::ZERO, Micros::from_secs(3), |_| {});
+    let mut bench = Bench::with_phase(PingPhase::ZERO, Micros::from_secs(3), |_| {});
     bench.heartbeat.handle_open(&bench.timing, secs(7));
     bench.ping(secs(10));
     bench.ping(secs(20));
@@ -368,7 +372,7 @@ fn the_longest_timeout_ends_too() {
 #[test]
 fn f47_nothing_happens_when_milliseconds_pass_two_to_the_32() {
     let wrap = 1u64 << 32;
-    let mut bench = Bench::with_phase(Phase::ZERO, Micros::from_millis(wrap - 15_000), |_| {});
+    let mut bench = Bench::with_phase(PingPhase::ZERO, Micros::from_millis(wrap - 15_000), |_| {});
     // The grid is 4 294 960 s, 4 294 970 s, ...; the wrap lies at 4 294 967.296 s.
     bench.ping(secs(4_294_960));
     bench.bytes(secs(4_294_961));
@@ -384,7 +388,7 @@ fn rounding_takes_no_more_than_half_the_time_to_answer() {
     // Pings share wake-ups 4.8 s apart: this one comes 14.3 s after the last proof, though the grid
     // promises one within 10 s.
     let opened = Micros::from_millis(110_500);
-    let mut bench = Bench::with_phase(Phase::new(1 << 30), opened, |config| {
+    let mut bench = Bench::with_phase(PingPhase::new(1 << 30), opened, |config| {
         config.ping_slack = Some(Duration::from_millis(2_400));
         config.timeout = Some(Duration::from_millis(10_500));
     });
@@ -823,7 +827,7 @@ fn the_wheels_rounding_does_not_move_the_deadline() {
 
 #[test]
 fn the_slack_does_not_move_the_deadline() {
-    let mut bench = Bench::with_phase(Phase::ZERO, Micros::ZERO, |config| {
+    let mut bench = Bench::with_phase(PingPhase::ZERO, Micros::ZERO, |config| {
         config.interval = Some(Duration::from_millis(1_030));
         config.timeout = Some(Duration::from_millis(1_300));
         config.ping_slack = Some(Duration::from_millis(50));
@@ -1303,7 +1307,7 @@ fn a_heartbeat_takes_68_bytes() {
 
 #[test]
 fn a_phase_tells_how_many_steps_it_is_from_the_start() {
-    let start = Phase::new(0xDEAD_BEEF);
+    let start = PingPhase::new(0xDEAD_BEEF);
     let mut phase = start;
     for steps in 0..10_000 {
         assert_eq!(phase.steps_from(start), steps);

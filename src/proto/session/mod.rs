@@ -26,7 +26,7 @@ use crate::config::WireKind;
 use crate::error::ConfigError;
 use crate::proto::codec::Codec;
 use crate::proto::flags::{Flags, flags};
-use crate::proto::heartbeat::{self, Heartbeat, Verdict};
+use crate::proto::heartbeat::{Heartbeat, PingPhase, Verdict};
 #[cfg(feature = "websocket")]
 use crate::proto::http::{CONTINUE, Exchange, HeadProgress};
 use crate::proto::policy::{Policy, Timing};
@@ -222,7 +222,7 @@ impl Session {
         env: &mut Env,
         policy: PolicyId,
         wire: Wire,
-        phase: heartbeat::Phase,
+        phase: PingPhase,
         now: Moment,
     ) -> Self {
         let mut session = Self::begin(env, policy, wire, phase, now);
@@ -238,7 +238,7 @@ impl Session {
         env: &mut Env,
         policy: PolicyId,
         wire: Wire,
-        phase: heartbeat::Phase,
+        phase: PingPhase,
         now: Moment,
     ) -> Self {
         let connect = env.policy(policy).timing.connect;
@@ -251,13 +251,7 @@ impl Session {
     }
 
     /// Begins as a server before its handshake.
-    fn begin(
-        env: &mut Env,
-        policy: PolicyId,
-        wire: Wire,
-        phase: heartbeat::Phase,
-        now: Moment,
-    ) -> Self {
+    fn begin(env: &mut Env, policy: PolicyId, wire: Wire, phase: PingPhase, now: Moment) -> Self {
         env.policies.retain(policy);
         let timing = &env.policy(policy).timing;
         let kind = wire.kind();

@@ -63,13 +63,13 @@ impl Bench {
 
     fn accepted(wire: Wire, change: impl FnOnce(&mut HeartbeatConfig, &mut LimitsConfig)) -> Self {
         let (mut env, policy) = surroundings(&wire, change);
-        let session = Session::accepted(&mut env, policy, wire, heartbeat::Phase::ZERO, secs(0));
+        let session = Session::accepted(&mut env, policy, wire, PingPhase::ZERO, secs(0));
         Self { env, session }
     }
 
     fn dialed(wire: Wire) -> Self {
         let (mut env, policy) = surroundings(&wire, |_, _| {});
-        let session = Session::dialed(&mut env, policy, wire, heartbeat::Phase::ZERO, secs(0));
+        let session = Session::dialed(&mut env, policy, wire, PingPhase::ZERO, secs(0));
         Self { env, session }
     }
 
@@ -1796,7 +1796,7 @@ fn f32_a_lifetime_ends_within_a_tenth_either_way_by_the_phase() {
             heartbeat.interval = None;
             heartbeat.timeout = None;
         });
-        let phase = heartbeat::Phase::new(fraction);
+        let phase = PingPhase::new(fraction);
         let mut session = Session::accepted(&mut env, policy, Wire::Line, phase, secs(0));
         assert_eq!(
             session.poll_deadline(&env, secs(0)).as_millis() / 1_000,
@@ -1952,7 +1952,7 @@ fn nothing_is_left_of_a_policy_when_all_sessions_are_gone() {
     let (mut env, listened) = surroundings(&Wire::Line, |_, _| {});
     let begin = |env: &mut Env, phase| Session::accepted(env, listened, Wire::Line, phase, secs(0));
     let mut sessions: Vec<_> = (0..3)
-        .map(|number| begin(&mut env, heartbeat::Phase::new(number)))
+        .map(|number| begin(&mut env, PingPhase::new(number)))
         .collect();
     env.release(listened);
     assert_eq!(env.policy_count(), 1, "its sessions use it still");
@@ -2140,7 +2140,7 @@ fn the_lateness_of_a_ping_runs_from_its_due_time_to_its_writing() {
     let lateness = |change: fn(&mut HeartbeatConfig), handled: u64, written: u64| {
         let (mut env, policy) = surroundings(&Wire::Line, |heartbeat, _| change(heartbeat));
         // A phase of 44.4 ms.
-        let phase = heartbeat::Phase::new(0x0123_4567);
+        let phase = PingPhase::new(0x0123_4567);
         let session = Session::accepted(&mut env, policy, Wire::Line, phase, secs(0));
         let mut bench = Bench { env, session };
         let now = |micros| Moment::on_time(Micros::new(micros));

@@ -5,7 +5,7 @@ use std::io::IoSlice;
 use heartwheel::close::{Cause, CloseCode, KernelFigures, Phase};
 use heartwheel::config::{HeartbeatConfig, LimitsConfig, Overflow};
 use heartwheel::error::SendError;
-use heartwheel::proto::heartbeat;
+use heartwheel::proto::heartbeat::PingPhase;
 use heartwheel::proto::message::{Message, SharedMessage};
 use heartwheel::proto::policy::Policy;
 use heartwheel::proto::pool::Pool;
@@ -78,7 +78,7 @@ impl Rig {
             }
         };
         let now = Moment::default();
-        let phase = heartbeat::Phase::new(plan.phase);
+        let phase = PingPhase::new(plan.phase);
         let id = policies[0].0;
         let session = if plan.is_dialed {
             Session::dialed(&mut env, id, wire, phase, now)
