@@ -211,7 +211,7 @@ pub mod architecture {
     //! `max_connections` is an atomic count, the table of addresses and the rates of new connections lie
     //! under one mutex. Nothing is shared on the way of a message or a ping. A name carries its loop's
     //! number. `heartwheel serve --shards N` is such a group: its loops tell each other of broadcasts
-    //! and of the wish to end through [`Remote`](crate::reactor::Remote), and write to one journal.
+    //! and of the wish to end through [`LoopHandle`](crate::reactor::LoopHandle), and write to one journal.
     //!
     //! # Time
     //!

@@ -421,9 +421,9 @@ fn frames_behind_the_request_count_though_it_closes_at_once() {
 fn commands_of_other_threads_are_taken_in_portions() {
     let mut recorder = Recorder::default();
     let mut reactor = reactor();
-    let remote = reactor.remote();
+    let handle = reactor.handle();
     for word in 0..5_000 {
-        remote.notify(word).unwrap();
+        handle.notify(word).unwrap();
     }
     reactor.turn(&mut recorder, None).unwrap();
     assert!((1..5_000).contains(&recorder.seen.len()));

@@ -7,8 +7,8 @@ use super::client::{ClientConfig, ClientState};
 use super::conn::{Mark, Ready};
 use super::core::EventLoop;
 use super::endpoint::Endpoint;
+use super::handle::LoopHandle;
 use super::history::Ended;
-use super::remote::Remote;
 use super::timers::TimerId;
 use super::token::{ClientId, ConnId};
 use crate::close::{Cause, CloseCode, Phase, Rtt};
@@ -291,8 +291,8 @@ impl<'a, D, S: System> Context<'a, D, S> {
     }
 
     /// Returns the handle for other threads.
-    pub fn remote(&self) -> Remote {
-        self.core.inbox.remote().clone()
+    pub fn handle(&self) -> LoopHandle {
+        self.core.inbox.handle().clone()
     }
 
     /// Closes every connection with cause `drain`, spread flat over the window; new ones are refused, and

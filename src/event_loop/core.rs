@@ -15,12 +15,12 @@ use super::drain::Drain;
 use super::endpoint::Endpoint;
 use super::expiries::Expiries;
 use super::group::Group;
+use super::handle::{Inbox, LoopHandle};
 use super::history::{Ended, History};
 use super::in_hand::InHand;
 use super::lanes::Lanes;
 use super::listener::{Listener, ListenerConfig, WireFactory};
 use super::peers::Peers;
-use super::remote::{Inbox, Remote};
 use super::sleep::Sleep;
 use super::timers::Timers;
 use super::token::{ClientId, ConnId, ListenerId, Names, SourceId, Sources, Target};
@@ -610,8 +610,8 @@ impl<D, S: System> EventLoop<D, S> {
     }
 
     /// Returns the handle for other threads.
-    pub fn remote(&self) -> Remote {
-        self.inbox.remote().clone()
+    pub fn handle(&self) -> LoopHandle {
+        self.inbox.handle().clone()
     }
 
     /// Returns the address a listener really has, port and all.

@@ -657,8 +657,8 @@ mod tests {
         while !reactor.core.system.resolver_mut().is_done() {
             std::thread::yield_now();
         }
-        let remote = reactor.remote();
-        remote.notify(1).expect("there is room");
+        let handle = reactor.handle();
+        handle.notify(1).expect("there is room");
         let mut fragile = Fragile::default();
         for notified in 1..=3 {
             for _ in 0..1_000 {
@@ -672,7 +672,7 @@ mod tests {
                 }
             }
             assert_eq!((fragile.notified, fragile.dials), (notified, 1));
-            remote.notify(1).expect("there is room");
+            handle.notify(1).expect("there is room");
         }
     }
 

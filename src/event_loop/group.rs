@@ -15,7 +15,7 @@ use crate::sys::{Reserve, Start, descriptors};
 /// connections (those of the listener of the same number in every loop, so give all loops the same
 /// listeners in the same order). Each loop has a number, its shard, which its [`ConnId`]s carry, so
 /// that no two connections of a group have the same name. Counters are summed up with
-/// [`Stats::merge`](crate::stats::Stats::merge), and a [`Remote`] of each loop reaches the others.
+/// [`Stats::merge`](crate::stats::Stats::merge), and a [`LoopHandle`] of each loop reaches the others.
 ///
 /// ```
 /// use heartwheel::config::ReactorConfig;
@@ -31,7 +31,7 @@ use crate::sys::{Reserve, Start, descriptors};
 /// ```
 ///
 /// [`ConnId`]: super::ConnId
-/// [`Remote`]: super::Remote
+/// [`LoopHandle`]: super::LoopHandle
 #[derive(Clone, Debug)]
 pub struct Group {
     shared: Arc<Shared>,

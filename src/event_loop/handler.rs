@@ -124,7 +124,7 @@ pub trait Handler<S: System = Native> {
         let _ = (cx, id, ready);
     }
 
-    /// Another thread called [`Remote::notify`](super::Remote::notify) with this word.
+    /// Another thread called [`LoopHandle::notify`](super::LoopHandle::notify) with this word.
     fn on_notify(&mut self, cx: &mut Context<'_, Self::Data, S>, word: u64) {
         let _ = (cx, word);
     }

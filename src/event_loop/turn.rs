@@ -8,12 +8,12 @@ use super::conn::{Conn, Mark, ReadOutcome, Ready};
 use super::context::Context;
 use super::core::EventLoop;
 use super::endpoint::Endpoint;
+use super::handle::Command;
 #[cfg(feature = "websocket")]
 use super::handler::Answered;
 use super::handler::{Closed, Handler, Readiness, Rejected};
 use super::history::Ended;
 use super::in_hand::News;
-use super::remote::Command;
 use super::token::{ConnId, SourceId, Target};
 use crate::close::{Cause, CloseCode, Evidence, Phase};
 use crate::proto::message::Message;

@@ -13,8 +13,8 @@ use mio::{Events, Poll};
 pub use crate::event_loop::{Answered, HttpAnswer};
 pub use crate::event_loop::{
     ClientConfig, ClientEvent, ClientId, Closed, ConnId, ConnInfo, Context, DialError, Ended,
-    Endpoint, Group, Handler, ListenerConfig, ListenerId, Offer, Readiness, ReconnectConfig,
-    Rejected, Rejection, Remote, RemoteError, SourceId, TimerId, Turn, Welcome, WireFactory,
+    Endpoint, Group, HandleError, Handler, ListenerConfig, ListenerId, LoopHandle, Offer,
+    Readiness, ReconnectConfig, Rejected, Rejection, SourceId, TimerId, Turn, Welcome, WireFactory,
 };
 pub use crate::sys::{Keepalive, SocketOptions};
 
@@ -27,7 +27,7 @@ use crate::sys::{Event, Native, entropy};
 /// A loop that holds connections, to be run on its own or turned inside another loop.
 ///
 /// `D` is what the embedder keeps for each connection. Single-threaded: it may be moved to another
-/// thread, not shared; [`remote`](Self::remote) is the way in from elsewhere.
+/// thread, not shared; [`handle`](Self::handle) is the way in from elsewhere.
 ///
 /// # Inside another loop
 ///
@@ -122,7 +122,7 @@ impl<D: Default> Reactor<D> {
         self.core.connect(config)
     }
 
-    /// Runs turns until [`Context::stop`], [`Remote::stop`], or the end of a drain.
+    /// Runs turns until [`Context::stop`], [`LoopHandle::stop`], or the end of a drain.
     ///
     /// # Errors
     ///
@@ -203,8 +203,8 @@ impl<D: Default> Reactor<D> {
     }
 
     /// Returns the handle for other threads.
-    pub fn remote(&self) -> Remote {
-        self.core.remote()
+    pub fn handle(&self) -> LoopHandle {
+        self.core.handle()
     }
 
     /// Returns the address a listener really has, port and all.

@@ -437,14 +437,14 @@ fn a_context_can_ping_dial_and_replace_from_within_a_callback() {
         }
         _ => {}
     });
-    let remote = reactor.remote();
-    remote.notify(1).unwrap();
+    let handle = reactor.handle();
+    handle.notify(1).unwrap();
     drive(&mut reactor, &mut recorder, |seen| {
         seen.seen
             .iter()
             .any(|seen| matches!(seen, Seen::Pong(_, Some(_))))
     });
-    remote.notify(2).unwrap();
+    handle.notify(2).unwrap();
     drive(&mut reactor, &mut recorder, |seen| seen.closed().len() == 2);
     let causes: Vec<_> = recorder.closed().iter().map(|(_, end)| end.cause).collect();
     assert!(

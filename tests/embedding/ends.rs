@@ -346,10 +346,10 @@ fn a_stop_reports_every_connection_once_however_it_is_asked_for() {
     type Stop = fn(&mut heartwheel::reactor::Reactor<u32>, &mut Recorder);
     let in_a_callback: Stop = |reactor, recorder| {
         recorder.react = Some(Box::new(|cx, _| cx.stop()));
-        reactor.remote().notify(1).unwrap();
+        reactor.handle().notify(1).unwrap();
     };
     let between_turns: Stop = |reactor, _| reactor.context().stop();
-    let from_elsewhere: Stop = |reactor, _| reactor.remote().stop().unwrap();
+    let from_elsewhere: Stop = |reactor, _| reactor.handle().stop().unwrap();
     for stop in [in_a_callback, between_turns, from_elsewhere] {
         let (mut reactor, mut recorder) = (reactor(), Recorder::default());
         let (_, line) = listen(&mut reactor, WireFactory::Line);

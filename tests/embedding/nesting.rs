@@ -344,7 +344,7 @@ mod edges {
         let (mut reactor, mut outer, addr) = nested(small);
         let mut recorder = Recorder::default();
         for word in 0..MANY {
-            reactor.remote().notify(word as u64).unwrap();
+            reactor.handle().notify(word as u64).unwrap();
         }
         let peers: Vec<_> = (0..50).map(|_| dial(addr)).collect();
         outer.obey(&mut reactor, &mut recorder, |seen| {
@@ -353,7 +353,7 @@ mod edges {
         // Between turns they come one by one, each with a wake of its own.
         for word in 0..20 {
             let before = recorder.seen.len();
-            reactor.remote().notify(word).unwrap();
+            reactor.handle().notify(word).unwrap();
             outer.obey(&mut reactor, &mut recorder, |seen| seen.seen.len() > before);
         }
     }
@@ -439,7 +439,7 @@ mod edges {
             seen.opened().len() == 60
         });
         for _ in 0..60 {
-            reactor.remote().notify(1).unwrap();
+            reactor.handle().notify(1).unwrap();
         }
         say(&mut peers, b"hello\n");
         // What panics is not recorded; each of the others is.
@@ -452,7 +452,7 @@ mod edges {
         });
         // Remotes are still heard.
         let before = recorder.seen.len();
-        reactor.remote().notify(2).unwrap();
+        reactor.handle().notify(2).unwrap();
         outer.obey(&mut reactor, &mut recorder, |seen| seen.seen.len() > before);
     }
 
@@ -493,8 +493,8 @@ mod edges {
             seen.seen.iter().filter(is_second).count() == 1
         });
         assert_eq!(panics.get(), 2);
-        // It was while names were taken in, as a remote's words are: those are still heard.
-        reactor.remote().notify(1).unwrap();
+        // It was while names were taken in, as the words of other threads are: those are still heard.
+        reactor.handle().notify(1).unwrap();
         outer.obey(&mut reactor, &mut recorder, |seen| {
             seen.seen.contains(&Seen::Notify(1))
         });

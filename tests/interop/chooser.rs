@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 
 use heartwheel::config::{ReactorConfig, WebConfig};
 use heartwheel::reactor::{
-    Context, Handler, ListenerConfig, Offer, Reactor, Rejection, Remote, Welcome, WireFactory,
+    Context, Handler, ListenerConfig, LoopHandle, Offer, Reactor, Rejection, Welcome, WireFactory,
 };
 
 use crate::support::PATIENCE;
@@ -24,7 +24,7 @@ pub(crate) struct Offered {
 pub(crate) struct Chooser {
     url: String,
     offers: Receiver<Offered>,
-    remote: Remote,
+    handle: LoopHandle,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -45,14 +45,14 @@ impl Chooser {
                 })
                 .unwrap();
             let url = format!("ws://{}", reactor.local_addr(id).unwrap());
-            begun.send((url, reactor.remote())).unwrap();
+            begun.send((url, reactor.handle())).unwrap();
             reactor.run(&mut Choice { tell }).unwrap();
         });
-        let (url, remote) = when_begun.recv_timeout(PATIENCE).unwrap();
+        let (url, handle) = when_begun.recv_timeout(PATIENCE).unwrap();
         Self {
             url,
             offers,
-            remote,
+            handle,
             thread: Some(thread),
         }
     }
@@ -70,7 +70,7 @@ impl Chooser {
 impl Drop for Chooser {
     fn drop(&mut self) {
         // Gone already if it panicked, which the join tells.
-        let _gone = self.remote.stop();
+        let _gone = self.handle.stop();
         let ended = self.thread.take().map(JoinHandle::join);
         assert!(matches!(ended, Some(Ok(()))) || thread::panicking());
     }

@@ -12,8 +12,8 @@ use heartwheel::proto::message::Message;
 use heartwheel::proto::time::Micros;
 use heartwheel::proto::websocket::handshake::RedirectError;
 use heartwheel::reactor::{
-    ClientConfig, ClientEvent, ClientId, Closed, ConnId, Context, DialError, Handler, Offer,
-    Reactor, Readiness, Rejection, Remote, RemoteError, SourceId, Welcome,
+    ClientConfig, ClientEvent, ClientId, Closed, ConnId, Context, DialError, HandleError, Handler,
+    LoopHandle, Offer, Reactor, Readiness, Rejection, SourceId, Welcome,
 };
 use heartwheel::stats::Stats;
 use log::LevelFilter;
@@ -109,18 +109,18 @@ pub(crate) fn run(args: &ConnectArgs) -> Result<ExitCode, Failure> {
     output.say(&format!("{}: {}", escape(&args.url), in_words(&heartbeat)));
     output.flush();
 
-    let remote = reactor.remote();
+    let handle = reactor.handle();
     let mut session = Session {
         output,
         signals,
         client,
         conn: None,
         is_paused: false,
-        remote: reactor.remote(),
+        handle: reactor.handle(),
         is_whole: args.whole,
         input: Input::start(longest, move || {
             // Full means that the loop has been told already.
-            remote.notify(TYPED) != Err(RemoteError::Gone)
+            handle.notify(TYPED) != Err(HandleError::Gone)
         })?,
         wire,
         pings: heartbeat.interval.is_some(),
@@ -134,10 +134,10 @@ pub(crate) fn run(args: &ConnectArgs) -> Result<ExitCode, Failure> {
         is_unsent: false,
         ending: Ending::No,
     };
-    let remote = reactor.remote();
+    let handle = reactor.handle();
     session.output.stream().wake_when_left(move || {
         // Full means that the loop is called anyway, and gone that it is over.
-        remote.notify(LEFT).ok();
+        handle.notify(LEFT).ok();
     });
     let began = Instant::now();
     let is_kept = |_: &Reactor<_>, _: &_| false;
@@ -247,7 +247,7 @@ struct Session {
     conn: Option<ConnId>,
     /// Whether nothing is read until our own reader has caught up.
     is_paused: bool,
-    remote: Remote,
+    handle: LoopHandle,
     /// Whether texts are never cut.
     is_whole: bool,
     input: Input,
@@ -327,10 +327,10 @@ impl Session {
             self.is_paused = true;
             cx.pause(id);
             self.output.flush();
-            let remote = self.remote.clone();
+            let handle = self.handle.clone();
             // Full means that the loop is called anyway, and gone that nobody waits.
             self.output.stream().wake_when_drained(move || {
-                remote.notify(CAUGHT_UP).ok();
+                handle.notify(CAUGHT_UP).ok();
             });
         }
     }

@@ -5,14 +5,14 @@ use std::thread;
 
 use heartwheel::error::Error;
 use heartwheel::proto::message::SharedMessage;
-use heartwheel::reactor::{Reactor, Remote, RemoteError};
+use heartwheel::reactor::{HandleError, LoopHandle, Reactor};
 use heartwheel::stats::Stats;
 
 use crate::Failure;
 
 /// The other loops of the program, as one of them reaches them.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Siblings(Vec<Remote>);
+pub(crate) struct Siblings(Vec<LoopHandle>);
 
 impl Siblings {
     /// Returns the others of each loop.
@@ -20,7 +20,7 @@ impl Siblings {
         let others = |this: usize| {
             let numbered = reactors.iter().enumerate();
             let others = numbered.filter(move |(number, _)| *number != this);
-            Self(others.map(|(_, reactor)| reactor.remote()).collect())
+            Self(others.map(|(_, reactor)| reactor.handle()).collect())
         };
         (0..reactors.len()).map(others).collect()
     }
@@ -28,9 +28,9 @@ impl Siblings {
     /// Sends a message to every connection of the others; returns those that have no room for it yet.
     #[must_use]
     pub(crate) fn broadcast(&self, message: &SharedMessage) -> Self {
-        let is_full = |remote: &&Remote| {
+        let is_full = |handle: &&LoopHandle| {
             // One that is gone has no connections left.
-            remote.broadcast(message.clone()) == Err(RemoteError::Full)
+            handle.broadcast(message.clone()) == Err(HandleError::Full)
         };
         Self(self.0.iter().filter(is_full).cloned().collect())
     }
@@ -41,19 +41,19 @@ impl Siblings {
 
     /// Has the others' `on_notify` called with this word.
     pub(crate) fn notify(&self, word: u64) {
-        self.each("a word", |remote| remote.notify(word));
+        self.each("a word", |handle| handle.notify(word));
     }
 
     fn stop(&self) {
-        self.each("a stop", Remote::stop);
+        self.each("a stop", LoopHandle::stop);
     }
 
-    fn each(&self, what: &str, call: impl Fn(&Remote) -> Result<(), RemoteError>) {
-        for remote in &self.0 {
-            match call(remote) {
+    fn each(&self, what: &str, call: impl Fn(&LoopHandle) -> Result<(), HandleError>) {
+        for handle in &self.0 {
+            match call(handle) {
                 // Its connections are all gone, and it with them.
-                Ok(()) | Err(RemoteError::Gone) => {}
-                Err(RemoteError::Full) => log::warn!("a shard is too busy for {what}"),
+                Ok(()) | Err(HandleError::Gone) => {}
+                Err(HandleError::Full) => log::warn!("a shard is too busy for {what}"),
             }
         }
     }

@@ -143,7 +143,7 @@ impl<'y> Process<'y> {
             let until = longest.map_or(Micros::MAX, |longest| now + longest.into());
             let events = self.os.wait(until, self.program.events);
             if events.iter().any(|event| event.token == Token::WAKE) {
-                let told = self.event_loop.remote().notify(0);
+                let told = self.event_loop.handle().notify(0);
                 told.expect("there is room for one word");
             }
             let began = self.when();

@@ -1,4 +1,4 @@
-//! The way in for other threads.
+//! What other threads hold of a loop.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -41,7 +41,7 @@ impl Command {
 /// did not. What happens to a message after it was queued (the connection may be gone) is the loop's
 /// business, as for a send inside it.
 #[derive(Clone)]
-pub struct Remote {
+pub struct LoopHandle {
     commands: SyncSender<Command>,
     waker: Arc<dyn Wake>,
     state: Arc<State>,
@@ -53,7 +53,7 @@ pub(super) struct Inbox {
     commands: Receiver<Command>,
     state: Arc<State>,
     /// The other end, to be given away.
-    remote: Remote,
+    handle: LoopHandle,
     /// Commands may be left that no wake will announce again.
     may_hold: bool,
 }
@@ -90,20 +90,20 @@ impl State {
 
 /// Why a call from another thread was not queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RemoteError {
+pub enum HandleError {
     /// The queue is full; try again later.
     Full,
     /// The reactor is gone.
     Gone,
 }
 
-impl Remote {
+impl LoopHandle {
     /// Sends a message to one connection.
     ///
     /// # Errors
     ///
-    /// [`RemoteError`], with nothing queued.
-    pub fn send(&self, id: ConnId, message: SharedMessage) -> Result<(), RemoteError> {
+    /// [`HandleError`], with nothing queued.
+    pub fn send(&self, id: ConnId, message: SharedMessage) -> Result<(), HandleError> {
         self.queue(Command::Send(id, message))
     }
 
@@ -111,8 +111,8 @@ impl Remote {
     ///
     /// # Errors
     ///
-    /// [`RemoteError`], with nothing queued.
-    pub fn broadcast(&self, message: SharedMessage) -> Result<(), RemoteError> {
+    /// [`HandleError`], with nothing queued.
+    pub fn broadcast(&self, message: SharedMessage) -> Result<(), HandleError> {
         self.queue(Command::Broadcast(message))
     }
 
@@ -120,8 +120,8 @@ impl Remote {
     ///
     /// # Errors
     ///
-    /// [`RemoteError`], with nothing queued.
-    pub fn close(&self, id: ConnId, code: CloseCode, reason: &str) -> Result<(), RemoteError> {
+    /// [`HandleError`], with nothing queued.
+    pub fn close(&self, id: ConnId, code: CloseCode, reason: &str) -> Result<(), HandleError> {
         self.queue(Command::Close(id, code, reason.to_owned()))
     }
 
@@ -129,8 +129,8 @@ impl Remote {
     ///
     /// # Errors
     ///
-    /// [`RemoteError`], with nothing queued.
-    pub fn notify(&self, word: u64) -> Result<(), RemoteError> {
+    /// [`HandleError`], with nothing queued.
+    pub fn notify(&self, word: u64) -> Result<(), HandleError> {
         self.queue(Command::Notify(word))
     }
 
@@ -138,21 +138,21 @@ impl Remote {
     ///
     /// # Errors
     ///
-    /// [`RemoteError`], with nothing queued.
-    pub fn stop(&self) -> Result<(), RemoteError> {
+    /// [`HandleError`], with nothing queued.
+    pub fn stop(&self) -> Result<(), HandleError> {
         self.queue(Command::Stop)
     }
 
-    fn queue(&self, command: Command) -> Result<(), RemoteError> {
+    fn queue(&self, command: Command) -> Result<(), HandleError> {
         let weight = command.weight();
         if !self.state.enter(weight) {
-            return Err(RemoteError::Full);
+            return Err(HandleError::Full);
         }
         self.commands.try_send(command).map_err(|error| {
             self.state.leave(weight);
             match error {
-                TrySendError::Full(_) => RemoteError::Full,
-                TrySendError::Disconnected(_) => RemoteError::Gone,
+                TrySendError::Full(_) => HandleError::Full,
+                TrySendError::Disconnected(_) => HandleError::Gone,
             }
         })?;
         if !self.state.woken.swap(true, Ordering::AcqRel)
@@ -166,9 +166,9 @@ impl Remote {
     }
 }
 
-impl fmt::Debug for Remote {
+impl fmt::Debug for LoopHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Remote").finish_non_exhaustive()
+        f.debug_struct("LoopHandle").finish_non_exhaustive()
     }
 }
 
@@ -179,7 +179,7 @@ impl Inbox {
         Self {
             commands: receiver,
             state: Arc::clone(&state),
-            remote: Remote {
+            handle: LoopHandle {
                 commands: sender,
                 waker,
                 state,
@@ -189,8 +189,8 @@ impl Inbox {
     }
 
     /// Returns the handle for other threads.
-    pub(super) fn remote(&self) -> &Remote {
-        &self.remote
+    pub(super) fn handle(&self) -> &LoopHandle {
+        &self.handle
     }
 
     /// Says whether commands may be left: a wake came, and they have not been taken to their end since.
@@ -222,7 +222,7 @@ impl Drop for Inbox {
     }
 }
 
-impl fmt::Display for RemoteError {
+impl fmt::Display for HandleError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Full => f.write_str("the reactor's queue is full"),
@@ -231,7 +231,7 @@ impl fmt::Display for RemoteError {
     }
 }
 
-impl StdError for RemoteError {}
+impl StdError for HandleError {}
 
 /// Commands that may wait for the loop.
 const MOST_COMMANDS: usize = 64 * 1024;

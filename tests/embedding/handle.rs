@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use heartwheel::close::{Cause, CloseCode};
 use heartwheel::config::ReactorConfig;
 use heartwheel::proto::message::{Message, SharedMessage};
-use heartwheel::reactor::{Context, Handler, RemoteError, WireFactory};
+use heartwheel::reactor::{Context, HandleError, Handler, WireFactory};
 
 use crate::support::*;
 
@@ -18,17 +18,17 @@ fn another_thread_can_send_broadcast_notify_and_close() {
     let mut peers = [dial(addr), dial(addr)];
     drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 2);
     let ids = recorder.opened();
-    let remote = reactor.remote();
+    let handle = reactor.handle();
     let sent = ids.clone();
     thread::spawn(move || {
-        remote
+        handle
             .send(sent[0], SharedMessage::new(Message::text("for you")))
             .unwrap();
-        remote
+        handle
             .broadcast(SharedMessage::new(Message::text("for all")))
             .unwrap();
-        remote.notify(42).unwrap();
-        remote.close(sent[1], CloseCode::NORMAL, "enough").unwrap();
+        handle.notify(42).unwrap();
+        handle.close(sent[1], CloseCode::NORMAL, "enough").unwrap();
     })
     .join()
     .unwrap();
@@ -52,11 +52,11 @@ fn another_thread_can_send_broadcast_notify_and_close() {
 #[test]
 fn a_wake_ends_a_wait_without_a_limit() {
     let (mut reactor, mut recorder) = (reactor(), Recorder::default());
-    let remote = reactor.remote();
+    let handle = reactor.handle();
     let (tell, told) = std::sync::mpsc::channel();
     let waker = thread::spawn(move || {
         told.recv().unwrap();
-        remote.stop().unwrap();
+        handle.stop().unwrap();
     });
     tell.send(()).unwrap();
     let began = Instant::now();
@@ -68,9 +68,9 @@ fn a_wake_ends_a_wait_without_a_limit() {
 #[test]
 fn a_batch_of_commands_costs_one_wake() {
     let (mut reactor, mut recorder) = (reactor(), Recorder::default());
-    let remote = reactor.remote();
+    let handle = reactor.handle();
     for word in 0..1_000 {
-        remote.notify(word).unwrap();
+        handle.notify(word).unwrap();
     }
     let words: Vec<_> = (0..1_000).map(Seen::Notify).collect();
     // A busy machine may take more than one turn for them.
@@ -92,39 +92,39 @@ fn a_full_queue_and_a_gone_reactor_are_told_apart() {
         max_connections: 1,
         ..ReactorConfig::default()
     });
-    let remote = reactor.remote();
-    let full = (0..1_000_000).find_map(|word| remote.notify(word).err());
-    assert_eq!(full, Some(RemoteError::Full));
+    let handle = reactor.handle();
+    let full = (0..1_000_000).find_map(|word| handle.notify(word).err());
+    assert_eq!(full, Some(HandleError::Full));
     drop(reactor);
-    assert_eq!(remote.notify(0), Err(RemoteError::Gone));
+    assert_eq!(handle.notify(0), Err(HandleError::Gone));
 }
 
 #[test]
 fn messages_are_bounded_by_their_bytes_and_leave_room_for_other_calls() {
     let reactor = reactor();
-    let remote = reactor.remote();
+    let handle = reactor.handle();
     let message = SharedMessage::new(Message::binary(&[0; 1 << 20]));
     let (mut count, mut full) = (0, None);
     while full.is_none() && count < 1_000 {
-        full = remote.broadcast(message.clone()).err();
+        full = handle.broadcast(message.clone()).err();
         count += 1;
     }
-    assert_eq!(full, Some(RemoteError::Full));
+    assert_eq!(full, Some(HandleError::Full));
     assert!(count <= 16, "{count} MiB");
-    assert_eq!(remote.notify(0), Ok(()));
-    assert_eq!(remote.stop(), Ok(()));
+    assert_eq!(handle.notify(0), Ok(()));
+    assert_eq!(handle.stop(), Ok(()));
     drop(reactor);
-    assert_eq!(remote.broadcast(message), Err(RemoteError::Gone));
+    assert_eq!(handle.broadcast(message), Err(HandleError::Gone));
 }
 
 #[test]
 fn a_message_of_any_size_is_queued_where_nothing_else_is() {
     let (mut reactor, mut recorder) = (reactor(), Recorder::default());
-    let remote = reactor.remote();
+    let handle = reactor.handle();
     let message = SharedMessage::new(Message::binary(&vec![0; 20 << 20]));
     for _ in 0..3 {
-        assert_eq!(remote.broadcast(message.clone()), Ok(()));
-        assert_eq!(remote.broadcast(message.clone()), Err(RemoteError::Full));
+        assert_eq!(handle.broadcast(message.clone()), Ok(()));
+        assert_eq!(handle.broadcast(message.clone()), Err(HandleError::Full));
         reactor.turn(&mut recorder, Some(Duration::ZERO)).unwrap();
     }
 }
@@ -146,9 +146,9 @@ fn calls_that_take_long_are_spread_over_turns() {
     }
 
     let (mut reactor, mut slow) = (reactor(), Slow::default());
-    let remote = reactor.remote();
+    let handle = reactor.handle();
     for word in 0..3 {
-        remote.notify(word).unwrap();
+        handle.notify(word).unwrap();
     }
     for turns in 1..=3 {
         reactor.turn(&mut slow, None).unwrap();
