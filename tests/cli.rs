@@ -413,7 +413,7 @@ fn f24_the_limit_of_descriptors_is_raised_at_the_start_and_told() {
 fn a_share_of_the_room_that_is_used_up_is_told_once() {
     let server = Server::start(&[Wire::Line], &["--max-connections", "200"]);
     let addr = server.addr(Wire::Line);
-    let crowd: Vec<_> = (0..195).map(|_| support::raw::dial(addr)).collect();
+    let crowd: Vec<_> = (0..195).map(|_| support::raw::knock(addr)).collect();
     let process = server.process();
     process.wait_for("the last one's refusal", |line| {
         let last = crowd.last()?.local_addr().ok()?;
@@ -730,7 +730,7 @@ fn a_server_that_drains_takes_no_new_connections() {
         use std::io::{Read, Write};
         late.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut answer = Vec::new();
-        let _reset = late.write_all(&support::raw::handshake(port));
+        let _reset = late.write_all(&support::bytes::upgrade_request("/", ""));
         let _reset = late.read_to_end(&mut answer);
         let answer = String::from_utf8_lossy(&answer);
         assert!(

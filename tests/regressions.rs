@@ -1,8 +1,7 @@
 //! Every bug that was found becomes a test here, with one line on what went wrong.
 #![cfg(all(feature = "websocket", feature = "sockets"))]
-#![allow(clippy::unwrap_used, dead_code, unreachable_pub)]
+#![allow(clippy::unwrap_used)]
 
-#[path = "embedding/support.rs"]
 mod support;
 
 use std::io::{IoSlice, Read, Write};
@@ -27,7 +26,10 @@ use heartwheel::reactor::{
     Reactor, Rejected, Rejection, Welcome, WireFactory,
 };
 
-use support::*;
+use support::PATIENCE;
+use support::bytes::*;
+use support::recorder::*;
+use support::turning::*;
 
 fn config(wire: WireFactory, interval: Option<u64>, timeout: Option<u64>) -> ListenerConfig {
     let mut config = ListenerConfig::new(([127, 0, 0, 1], 0).into(), wire);
@@ -58,7 +60,7 @@ fn a_loop_that_is_always_busy_still_finds_the_dead() {
         &mut reactor,
         config(WireFactory::Line, Some(100), Some(300)),
     );
-    let _silent = dial(addr);
+    let _silent = connect_peer(addr);
     drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 1);
     reactor.context().set_timer(Duration::ZERO, 0);
     drive(&mut reactor, &mut recorder, |seen| seen.closed().len() == 1);
@@ -80,7 +82,7 @@ fn many_tiny_messages_do_not_make_long_turns() {
     let (_, addr) = listen_with(&mut reactor, config(WireFactory::Line, None, None));
     let peers: Vec<_> = (0..8)
         .map(|_| {
-            let mut peer = dial(addr);
+            let mut peer = connect_peer(addr);
             peer.write_all(&b"a\n".repeat(30_000)).unwrap();
             peer
         })
@@ -108,7 +110,7 @@ fn messages_left_over_by_a_turn_arrive_in_the_next_ones() {
     }
     let mut reactor = reactor();
     let (_, addr) = listen_with(&mut reactor, config(WireFactory::Line, None, None));
-    let mut peer = dial(addr);
+    let mut peer = connect_peer(addr);
     peer.write_all(&b"a\n".repeat(1_000)).unwrap();
     let (mut slow, began) = (Slow(0), Instant::now());
     while slow.0 < 1_000 {
@@ -127,7 +129,7 @@ fn what_lies_behind_an_urgent_byte_is_read() {
     let mut reactor = reactor();
     let (_, addr) = listen_with(&mut reactor, config(WireFactory::Line, None, None));
     let mut recorder = Recorder::echoing();
-    let mut peer = dial(addr);
+    let mut peer = connect_peer(addr);
     for round in 1..=3 {
         peer.write_all(b"hel").unwrap();
         send(&peer, b"l", SendFlags::OOB).unwrap();
@@ -167,7 +169,7 @@ fn messages_that_are_all_bookkeeping_fill_the_queue_too() {
         let mut config = config(WireFactory::Line, None, None);
         config.limits.send_queue = Some(1_024);
         let (_, addr) = listen_with(&mut reactor, config);
-        let _peer = dial(addr);
+        let _peer = connect_peer(addr);
         drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 1);
     }
 }
@@ -185,7 +187,7 @@ fn no_room_is_promised_to_a_message_that_never_fits() {
     let mut config = config(WireFactory::Binary, None, None);
     config.limits.send_queue = Some(1_024);
     let (_, addr) = listen_with(&mut reactor, config);
-    let _peer = dial(addr);
+    let _peer = connect_peer(addr);
     drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 1);
     drive_for(&mut reactor, &mut recorder, Duration::from_millis(50));
     let writable = |seen: &&Seen| matches!(seen, Seen::Writable(_));
@@ -241,7 +243,7 @@ fn a_connection_may_be_closed_while_it_is_judged() {
         let mut config = config(wire, None, None);
         config.heartbeat.close_timeout = Duration::from_millis(100);
         let (_, addr) = listen_with(&mut reactor, config);
-        let mut peer = dial(addr);
+        let mut peer = connect_peer(addr);
         peer.write_all(&request).unwrap();
         let began = Instant::now();
         while closer.rejected.is_empty() {
@@ -284,7 +286,7 @@ fn an_own_codec_that_wants_too_much_is_told_so() {
         config.heartbeat.close_timeout = Duration::from_millis(100);
         config.limits.max_message = max_message;
         let (_, addr) = listen_with(&mut reactor, config);
-        let mut peer = dial(addr);
+        let mut peer = connect_peer(addr);
         peer.write_all(&vec![0; 200_000]).unwrap();
         drive(&mut reactor, &mut recorder, |seen| seen.closed().len() == 1);
         assert_eq!(recorder.closed()[0].1.cause, Cause::MessageTooBig);
@@ -304,7 +306,7 @@ fn a_low_floor_does_not_turn_against_a_large_message() {
         ..LimitsConfig::default()
     };
     let (_, addr) = listen_with(&mut reactor, config);
-    let mut peer = dial(addr);
+    let mut peer = connect_peer(addr);
     peer.set_nonblocking(true).unwrap();
     let mut bytes = vec![0; 5 + 3_000_000];
     bytes[1..5].copy_from_slice(&4_000_000u32.to_be_bytes());
@@ -355,7 +357,7 @@ fn output_that_can_never_leave_is_not_waited_for() {
     config.heartbeat.close_timeout = PATIENCE * 2;
     config.heartbeat.write_timeout = None;
     let (_, addr) = listen_with(&mut reactor, config);
-    let mut peer = dial(addr);
+    let mut peer = connect_peer(addr);
     let mut chunk = [0; 1_000];
     drive(&mut reactor, &mut recorder, |_| {
         peer.read(&mut chunk).is_ok()
@@ -384,7 +386,7 @@ fn a_paused_connection_hears_the_goodbye_when_it_closes() {
         config.heartbeat.max_lifetime = (!by_drain).then_some(Duration::from_millis(200));
         let (_, addr) = listen_with(&mut reactor, config);
         let mut peer = open_websocket(&mut reactor, &mut recorder, addr);
-        peer.write_all(&client_frame(0x88, &1001u16.to_be_bytes()))
+        peer.write_all(&masked_frame(0x88, &1001u16.to_be_bytes()))
             .unwrap();
         drive_for(&mut reactor, &mut recorder, Duration::from_millis(50));
         if by_drain {
@@ -407,9 +409,9 @@ fn frames_behind_the_request_count_though_it_closes_at_once() {
     let mut config = config(WireFactory::WebSocket, None, None);
     config.heartbeat.close_timeout = PATIENCE * 2;
     let (_, addr) = listen_with(&mut reactor, config);
-    let mut peer = dial(addr);
+    let mut peer = connect_peer(addr);
     let mut bytes = upgrade_request("/", "");
-    bytes.extend(client_frame(0x88, &1001u16.to_be_bytes()));
+    bytes.extend(masked_frame(0x88, &1001u16.to_be_bytes()));
     peer.write_all(&bytes).unwrap();
     drive(&mut reactor, &mut recorder, |seen| seen.closed().len() == 1);
     assert!(recorder.closed()[0].1.clean);
@@ -467,7 +469,7 @@ fn the_answer_to_head_is_the_head_of_the_answer_to_get() {
         (upgrade.as_str(), "PUT", "HTTP/1.1 405 ", "close"),
     ] {
         let [whole, head] = [method, "HEAD"].map(|method| {
-            let mut peer = dial(addr);
+            let mut peer = connect_peer(addr);
             let request = request.replacen("GET", method, 1);
             peer.write_all(request.as_bytes()).unwrap();
             let answer = read_at_least(&mut reactor, &mut recorder, &mut peer, usize::MAX);
@@ -509,8 +511,8 @@ fn a_ping_right_before_a_goodbye_has_its_pong() {
     let config = config(WireFactory::WebSocket, None, None);
     let (_, addr) = listen_with(&mut reactor, config);
     let mut peer = open_websocket(&mut reactor, &mut recorder, addr);
-    let mut bytes = client_frame(0x89, b"last");
-    bytes.extend(client_frame(0x88, &1000u16.to_be_bytes()));
+    let mut bytes = masked_frame(0x89, b"last");
+    bytes.extend(masked_frame(0x88, &1000u16.to_be_bytes()));
     peer.write_all(&bytes).unwrap();
     drive(&mut reactor, &mut recorder, |seen| seen.closed().len() == 1);
     let mut answer = Vec::new();
@@ -686,7 +688,7 @@ fn a_close_goes_before_what_waits_though_the_socket_has_just_made_room() {
         arrived += count;
     }
     // Opcode 3 is reserved.
-    peer.write_all(&client_frame(0x83, b"")).unwrap();
+    peer.write_all(&masked_frame(0x83, b"")).unwrap();
     arrived += read_at_least(&mut reactor, &mut recorder, &mut peer, usize::MAX).len();
     assert!(arrived < WAITING / 2, "{arrived} bytes before the end");
     drop(peer);
@@ -740,7 +742,7 @@ fn other_protocols_are_named_on_wires_without_handshake() {
         let (mut reactor, mut recorder) = (reactor(), Recorder::default());
         let wire_has_lines = matches!(wire, WireFactory::Line);
         let (_, addr) = listen_with(&mut reactor, config(wire, None, None));
-        let mut peer = dial(addr);
+        let mut peer = connect_peer(addr);
         let (start, rest) = match wire_has_lines {
             true => bytes.split_at(2),
             false => bytes.split_at(0),
@@ -789,7 +791,7 @@ fn lines_about_other_protocols_are_messages() {
     let mut reactor = reactor();
     let (_, addr) = listen_with(&mut reactor, config(WireFactory::Line, None, None));
     let mut recorder = Recorder::default();
-    let mut peer = dial(addr);
+    let mut peer = connect_peer(addr);
     let lines = ["hello", "GET / HTTP/1.1", "HTTP/1.1 200 OK", "\x16\x03\x01"];
     for line in lines {
         writeln!(peer, "{line}").unwrap();

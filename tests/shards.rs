@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use support::program::{Server, start};
-use support::raw::{Arrival, RawPeer, assert_broadcast_from, dial};
+use support::raw::{Arrival, RawPeer, assert_broadcast_from, knock};
 use support::{PATIENCE, Wire};
 
 const SHARDS: [&str; 2] = ["--shards", "3"];
@@ -117,7 +117,7 @@ fn a_sender_waits_for_loops_that_do_not_keep_up_with_its_broadcasts() {
 /// Dials at once, so often, and returns the connections that get an echo: the others are reset.
 fn let_in(server: &Server, count: usize) -> Vec<TcpStream> {
     let addr = server.addr(Wire::Line);
-    let mut dialed: Vec<_> = (0..count).map(|_| dial(addr)).collect();
+    let mut dialed: Vec<_> = (0..count).map(|_| knock(addr)).collect();
     let is_answered = |mut stream: &TcpStream| {
         let mut answer = [0; 3];
         stream.set_read_timeout(Some(PATIENCE)).is_ok()

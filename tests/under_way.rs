@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use socket2::{Domain, Socket, Type};
+use support::bytes::{masked_header, message};
 use support::program::{Server, start};
-use support::raw::{Arrival, RawPeer, masked_header, message};
+use support::raw::{Arrival, RawPeer};
 use support::record::Record;
 use support::{PATIENCE, Wire};
 

@@ -9,7 +9,9 @@ use heartwheel::config::{AdmissionConfig, ReactorConfig};
 use heartwheel::reactor::{ListenerConfig, Reactor, Welcome, WireFactory};
 use socket2::{Domain, Socket, Type};
 
-use crate::support::*;
+use crate::support::bytes::*;
+use crate::support::recorder::*;
+use crate::support::turning::*;
 
 fn listen_admitting(
     reactor: &mut Reactor<u32>,
@@ -74,11 +76,11 @@ fn an_address_holds_no_more_connections_than_its_limit() {
         ..AdmissionConfig::default()
     };
     let addr = listen_admitting(&mut reactor, WireFactory::Line, admission);
-    let first = dial(addr);
-    let _second = dial(addr);
+    let first = connect_peer(addr);
+    let _second = connect_peer(addr);
     drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 2);
 
-    let mut third = dial(addr);
+    let mut third = connect_peer(addr);
     let is_reset = read_end(&mut reactor, &mut recorder, &mut third);
     assert!(is_reset, "a wire without words for it");
     assert_eq!(recorder.rejected()[0].cause, Cause::Refused);
@@ -92,7 +94,7 @@ fn an_address_holds_no_more_connections_than_its_limit() {
 
     drop(first);
     drive(&mut reactor, &mut recorder, |seen| seen.closed().len() == 1);
-    let _fourth = dial(addr);
+    let _fourth = connect_peer(addr);
     drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 4);
 }
 
@@ -107,7 +109,7 @@ fn an_address_leaves_room_for_others() {
     let admission = AdmissionConfig::default();
     let lines = listen_admitting(&mut reactor, WireFactory::Line, admission.clone());
     let websockets = listen_admitting(&mut reactor, WireFactory::WebSocket, admission);
-    let crowd: Vec<_> = (0..250).map(|_| dial(lines)).collect();
+    let crowd: Vec<_> = (0..250).map(|_| connect_peer(lines)).collect();
     drive(&mut reactor, &mut recorder, |seen| {
         seen.opened().len() + seen.rejected().len() == crowd.len()
     });
@@ -115,7 +117,7 @@ fn an_address_leaves_room_for_others() {
     let told = "too many connections from your address: others need room";
     assert!(reasons(&recorder).iter().all(|reason| *reason == told));
     // It counts over all listeners, and says so where there are words for it.
-    let mut same = dial(websockets);
+    let mut same = connect_peer(websockets);
     let head = read_head(&mut reactor, &mut recorder, &mut same);
     assert!(head.starts_with("HTTP/1.1 429 "), "{head}");
     assert!(head.contains("Retry-After: "), "{head}");
@@ -137,7 +139,7 @@ fn who_comes_when_all_is_full_is_told_503_whether_it_has_asked_or_not() {
     let (_, addr) = listen(&mut reactor, WireFactory::WebSocket);
     let _first = open_websocket(&mut reactor, &mut recorder, addr);
     for request in [&b""[..], &upgrade_request("/", "")] {
-        let mut late = dial(addr);
+        let mut late = connect_peer(addr);
         std::io::Write::write_all(&mut late, request).unwrap();
         let head = read_head(&mut reactor, &mut recorder, &mut late);
         assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
@@ -157,7 +159,7 @@ fn an_address_beyond_its_rate_is_answered_429_and_another_is_not() {
         ..AdmissionConfig::default()
     };
     let addr = listen_admitting(&mut reactor, WireFactory::WebSocket, admission);
-    let mut peers: Vec<_> = (0..4).map(|_| dial(addr)).collect();
+    let mut peers: Vec<_> = (0..4).map(|_| connect_peer(addr)).collect();
     let head = read_head(&mut reactor, &mut recorder, &mut peers[3]);
     assert!(head.starts_with("HTTP/1.1 429 "), "{head}");
     assert!(head.contains("Retry-After: "), "{head}");
@@ -192,7 +194,7 @@ fn a_peer_over_ipv4_is_the_same_to_a_listener_for_both_families() {
     let ipv4 = listen_admitting(&mut reactor, WireFactory::Line, admission.clone());
     let both = listen_admitting_at(mapped, &mut reactor, WireFactory::Line, admission);
     let both = SocketAddr::from((Ipv4Addr::LOCALHOST, both.port()));
-    let (first, second) = (dial(ipv4), dial(both));
+    let (first, second) = (connect_peer(ipv4), connect_peer(both));
     drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 2);
     let [first_addr, second_addr] = [&first, &second].map(|peer| peer.local_addr().unwrap());
     let mut offered = offered.take();
@@ -201,7 +203,7 @@ fn a_peer_over_ipv4_is_the_same_to_a_listener_for_both_families() {
     expected.sort();
     assert_eq!(offered, expected);
 
-    let mut third = dial(both);
+    let mut third = connect_peer(both);
     read_end(&mut reactor, &mut recorder, &mut third);
     assert_eq!(
         reasons(&recorder),
@@ -225,7 +227,7 @@ fn loopback_is_exempt_over_ipv4_from_a_listener_for_both_families() {
     };
     let both = listen_admitting_at(mapped, &mut reactor, WireFactory::Line, admission);
     let both = SocketAddr::from((Ipv4Addr::LOCALHOST, both.port()));
-    let _peers = [dial(both), dial(both)];
+    let _peers = [connect_peer(both), connect_peer(both)];
     drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 2);
 }
 
@@ -239,7 +241,7 @@ fn a_turn_accepts_no_more_than_its_budget_and_those_who_wait_come_next() {
     let mut recorder = Recorder::default();
     let config = ListenerConfig::new(([127, 0, 0, 1], 0).into(), WireFactory::Line);
     let (_, addr) = listen_with(&mut reactor, config);
-    let peers: Vec<_> = (0..3 * BUDGET).map(|_| dial(addr)).collect();
+    let peers: Vec<_> = (0..3 * BUDGET).map(|_| connect_peer(addr)).collect();
     let mut open = 0;
     drive(&mut reactor, &mut recorder, |seen| {
         let before = std::mem::replace(&mut open, seen.opened().len());
@@ -256,7 +258,7 @@ fn a_listener_beyond_its_rate_answers_503() {
         ..AdmissionConfig::default()
     };
     let addr = listen_admitting(&mut reactor, WireFactory::WebSocket, admission);
-    let _peers = [dial_from([127, 0, 0, 2], addr), dial(addr)];
+    let _peers = [dial_from([127, 0, 0, 2], addr), connect_peer(addr)];
     let mut third = dial_from([127, 0, 0, 3], addr);
     let head = read_head(&mut reactor, &mut recorder, &mut third);
     assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
@@ -281,7 +283,7 @@ fn limits_that_make_no_sense_are_refused_by_name() {
 fn a_broken_handshake_is_reported_with_the_rule_it_broke() {
     let (mut reactor, mut recorder) = (reactor(), Recorder::default());
     let (_, addr) = listen(&mut reactor, WireFactory::WebSocket);
-    let mut peer = dial(addr);
+    let mut peer = connect_peer(addr);
     let request = upgrade_request("/", "Content-Length: 3\r\n");
     std::io::Write::write_all(&mut peer, &request).unwrap();
     read_at_least(&mut reactor, &mut recorder, &mut peer, usize::MAX);

@@ -14,14 +14,16 @@ use heartwheel::reactor::{
 };
 use mio::Interest;
 
-use crate::support::*;
+use crate::support::PATIENCE;
+use crate::support::recorder::*;
+use crate::support::turning::*;
 
 #[test]
 fn open_and_close_pair_exactly_and_bring_the_data_back() {
     let (mut reactor, mut recorder) = (reactor(), Recorder::echoing());
     let (_, addr) = listen(&mut reactor, WireFactory::Line);
     for round in 1..=3 {
-        let mut peer = dial(addr);
+        let mut peer = connect_peer(addr);
         peer.write_all(b"hello\n").unwrap();
         let echoed = read_at_least(&mut reactor, &mut recorder, &mut peer, 6);
         assert_eq!(echoed, b"hello\n");
@@ -65,7 +67,7 @@ fn data_can_be_read_and_changed_from_any_callback() {
     });
     let mut reactor = reactor();
     let (_, addr) = listen(&mut reactor, WireFactory::Line);
-    let mut peer = dial(addr);
+    let mut peer = connect_peer(addr);
     peer.write_all(b"one\ntwo\n").unwrap();
     drive(&mut reactor, &mut recorder, |seen| {
         seen.messages().len() == 2
@@ -82,7 +84,7 @@ fn a_connection_of_a_plain_wire_can_be_turned_away() {
     };
     let mut reactor = reactor();
     let (_, addr) = listen(&mut reactor, WireFactory::Binary);
-    let mut peer = dial(addr);
+    let mut peer = connect_peer(addr);
     read_end(&mut reactor, &mut recorder, &mut peer);
     drive(&mut reactor, &mut recorder, |seen| {
         !seen.rejected().is_empty()
@@ -250,7 +252,7 @@ fn f39_a_callback_that_closes_others_and_itself_closes_each_once() {
     });
     let mut reactor = reactor();
     let (_, addr) = listen(&mut reactor, WireFactory::Line);
-    let mut peers: Vec<_> = (0..8).map(|_| dial(addr)).collect();
+    let mut peers: Vec<_> = (0..8).map(|_| connect_peer(addr)).collect();
     drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 8);
     // Two of them speak in the same batch, so that one closes the other before its event is seen.
     peers[3].write_all(b"close\n").unwrap();
@@ -286,7 +288,7 @@ fn f39_a_close_callback_that_closes_the_next_one_skips_nobody() {
     });
     let mut reactor = reactor();
     let (_, addr) = listen(&mut reactor, WireFactory::Line);
-    let mut peers: Vec<_> = (0..16).map(|_| dial(addr)).collect();
+    let mut peers: Vec<_> = (0..16).map(|_| connect_peer(addr)).collect();
     drive(&mut reactor, &mut recorder, |seen| {
         seen.opened().len() == 16
     });
@@ -311,12 +313,12 @@ fn f39_a_close_callback_that_closes_the_next_one_skips_nobody() {
 fn f23_a_name_kept_too_long_finds_nothing_though_its_slot_is_used_again() {
     let (mut reactor, mut recorder) = (reactor(), Recorder::echoing());
     let (_, addr) = listen(&mut reactor, WireFactory::Line);
-    let first = dial(addr);
+    let first = connect_peer(addr);
     drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 1);
     let stale = recorder.opened()[0];
     drop(first);
     drive(&mut reactor, &mut recorder, |seen| seen.closed().len() == 1);
-    let mut second = dial(addr);
+    let mut second = connect_peer(addr);
     drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 2);
     let fresh = recorder.opened()[1];
     assert_ne!(stale, fresh);
@@ -340,7 +342,7 @@ fn f23_a_name_kept_too_long_finds_nothing_though_its_slot_is_used_again() {
 fn the_connections_are_listed_in_the_order_of_their_slots() {
     let (mut reactor, mut recorder) = (reactor(), Recorder::default());
     let (_, addr) = listen(&mut reactor, WireFactory::Line);
-    let _peers: Vec<_> = (0..5).map(|_| dial(addr)).collect();
+    let _peers: Vec<_> = (0..5).map(|_| connect_peer(addr)).collect();
     drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 5);
     let listed: Vec<_> = reactor.context().connections().collect();
     assert_eq!(listed, recorder.opened());
@@ -376,7 +378,7 @@ fn a_panic_in_a_handler_costs_that_connection_and_no_other() {
     let addr = reactor.local_addr(id).unwrap();
     let ends = Rc::new(RefCell::new(Vec::new()));
     let mut handler = Fragile(Rc::clone(&ends));
-    let (mut bad, mut good) = (dial(addr), dial(addr));
+    let (mut bad, mut good) = (connect_peer(addr), connect_peer(addr));
     bad.write_all(b"boom\n").unwrap();
     let deadline = std::time::Instant::now() + PATIENCE;
     let mut panics = 0;

@@ -15,7 +15,10 @@ use heartwheel::reactor::{
     ClientConfig, ClientEvent, DialError, ListenerConfig, ReconnectConfig, Rejection, WireFactory,
 };
 
-use crate::support::*;
+use crate::support::bytes::*;
+use crate::support::recorder::*;
+use crate::support::silence::silence_cause;
+use crate::support::turning::*;
 
 fn client(wire: WireFactory, addr: SocketAddr) -> ClientConfig {
     let mut config = ClientConfig::new(addr.ip().to_string(), addr.port(), wire);
@@ -106,7 +109,7 @@ fn a_client_that_is_added_in_a_drain_is_stopped_at_once() {
             cx.connect(client(WireFactory::Line, target)).unwrap();
         }
     }));
-    peer.write_all(&client_frame(0x88, &[])).unwrap();
+    peer.write_all(&masked_frame(0x88, &[])).unwrap();
     reactor.run(&mut recorder).unwrap();
     assert_eq!(
         events(&recorder),
@@ -370,7 +373,7 @@ fn a_client_may_name_another_host_than_it_dials() {
 fn the_heartbeat_of_one_open_connection_can_be_changed() {
     let (mut reactor, mut recorder) = (reactor(), Recorder::default());
     let (_, addr) = listen(&mut reactor, WireFactory::Line);
-    let _peers = [dial(addr), dial(addr)];
+    let _peers = [connect_peer(addr), connect_peer(addr)];
     drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 2);
     let [first, second] = recorder.opened()[..] else {
         panic!()
@@ -389,7 +392,7 @@ fn the_heartbeat_of_one_open_connection_can_be_changed() {
 fn any_number_of_heartbeats_may_come_one_after_another() {
     let (mut reactor, mut recorder) = (reactor(), Recorder::default());
     let (_, addr) = listen(&mut reactor, WireFactory::Line);
-    let _peer = dial(addr);
+    let _peer = connect_peer(addr);
     drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 1);
     let id = recorder.opened()[0];
     for number in 0..200_000 {
@@ -472,7 +475,7 @@ fn an_own_codec_gets_heartbeats_causes_and_goodbyes() {
     config.heartbeat = heartbeat(Some(100), Some(400));
     let (_, addr) = listen_with(&mut reactor, config);
 
-    let mut peer = dial(addr);
+    let mut peer = connect_peer(addr);
     peer.write_all(b"\x02hi\xff").unwrap();
     let read = read_at_least(&mut reactor, &mut recorder, &mut peer, 5);
     // The pong, our ping when it is due, and the echo, which either may overtake.
@@ -496,11 +499,11 @@ fn an_own_codec_gets_heartbeats_causes_and_goodbyes() {
     drop(peer);
     drive(&mut reactor, &mut recorder, |seen| seen.closed().len() == 1);
 
-    let mut goodbye = dial(addr);
+    let mut goodbye = connect_peer(addr);
     goodbye.write_all(b"\xfd").unwrap();
-    let mut broken = dial(addr);
+    let mut broken = connect_peer(addr);
     broken.write_all(b"\xfc").unwrap();
-    let _silent = dial(addr);
+    let _silent = connect_peer(addr);
     drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 4);
     read_end(&mut reactor, &mut recorder, &mut goodbye);
     read_end(&mut reactor, &mut recorder, &mut broken);
@@ -547,7 +550,7 @@ fn a_frame_of_an_own_codec_may_be_longer_than_every_buffer() {
     let mut config = ListenerConfig::new(([127, 0, 0, 1], 0).into(), wire);
     config.heartbeat.interval = None;
     let (_, addr) = listen_with(&mut reactor, config);
-    let mut peer = dial(addr);
+    let mut peer = connect_peer(addr);
     let mut frame = vec![0; 300_000];
     frame.push(1);
     let writing = std::thread::spawn(move || {
@@ -600,7 +603,7 @@ fn a_dial_beyond_the_limit_of_connections_fails_and_is_tried_again() {
         ..ReactorConfig::default()
     });
     let (_, addr) = listen(&mut reactor, WireFactory::Line);
-    let first = dial(addr);
+    let first = connect_peer(addr);
     drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 1);
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
     reactor
@@ -619,7 +622,7 @@ fn a_dial_beyond_the_limit_of_connections_fails_and_is_tried_again() {
 fn pings_cannot_be_switched_on_where_the_wire_has_none() {
     let (mut reactor, mut recorder) = (reactor(), Recorder::default());
     let (_, addr) = listen(&mut reactor, WireFactory::Raw);
-    let _peer = dial(addr);
+    let _peer = connect_peer(addr);
     drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 1);
     let id = recorder.opened()[0];
     let error = reactor

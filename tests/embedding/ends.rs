@@ -8,7 +8,11 @@ use heartwheel::close::Cause;
 use heartwheel::reactor::{ListenerConfig, WireFactory};
 use socket2::SockRef;
 
-use crate::support::*;
+use crate::support::PATIENCE;
+use crate::support::bytes::*;
+use crate::support::recorder::*;
+use crate::support::silence::silence_cause;
+use crate::support::turning::*;
 
 /// Late by at most a tick and the reported delay, and what a loaded machine adds.
 const SPARE: Duration = Duration::from_millis(250);
@@ -30,7 +34,7 @@ fn a_silent_peer_is_closed_never_early_and_told_by_a_reset() {
         let (mut reactor, mut recorder) = (reactor(), Recorder::default());
         let timeout = Duration::from_millis(500);
         let (_, addr) = listen_with(&mut reactor, config(wire, interval, Some(500)));
-        let mut peer = dial(addr);
+        let mut peer = connect_peer(addr);
         drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 1);
         // A byte that every wire takes for the beginning of something.
         let wrote = Instant::now();
@@ -60,7 +64,7 @@ fn a_silent_peer_is_closed_never_early_and_told_by_a_reset() {
 fn f48_a_client_that_pings_and_then_falls_silent_is_silent_at_t() {
     let (mut reactor, mut recorder) = (reactor(), Recorder::default());
     let (_, addr) = listen_with(&mut reactor, config(WireFactory::Line, None, Some(400)));
-    let mut peer = dial(addr);
+    let mut peer = connect_peer(addr);
     let mut last = Instant::now();
     for _ in 0..5 {
         peer.write_all(b"PING\n").unwrap();
@@ -87,7 +91,7 @@ fn a_peer_whose_bytes_we_are_behind_with_is_not_silent() {
     });
     let mut reactor = reactor();
     let (_, addr) = listen_with(&mut reactor, config(WireFactory::Line, Some(40), Some(100)));
-    let mut peer = dial(addr);
+    let mut peer = connect_peer(addr);
     // More than a buffer holds: the rest waits in the socket while what has been read is handled.
     peer.write_all(&b"x\n".repeat(100_000)).unwrap();
     drive_for(&mut reactor, &mut recorder, Duration::from_millis(1_500));
@@ -111,7 +115,7 @@ fn f5_a_slow_handler_is_not_blamed_on_peers_that_answer() {
     );
     let peers: Vec<_> = (0..4)
         .map(|_| {
-            let mut peer = dial(addr);
+            let mut peer = connect_peer(addr);
             std::thread::spawn(move || {
                 let mut chunk = [0; 64];
                 loop {
@@ -150,7 +154,7 @@ fn f5_a_slow_handler_is_not_blamed_on_peers_that_answer() {
 fn f50_data_and_fin_before_the_wait_are_delivered_and_then_the_end() {
     let (mut reactor, mut recorder) = (reactor(), Recorder::default());
     let (_, addr) = listen(&mut reactor, WireFactory::Line);
-    let mut peer = dial(addr);
+    let mut peer = connect_peer(addr);
     drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 1);
     peer.write_all(b"last\n").unwrap();
     peer.shutdown(Shutdown::Write).unwrap();
@@ -168,7 +172,7 @@ fn f50_data_and_fin_before_the_wait_are_delivered_and_then_the_end() {
 fn f50_the_whole_life_of_a_peer_before_the_first_turn_is_seen() {
     let (mut reactor, mut recorder) = (reactor(), Recorder::echoing());
     let (_, addr) = listen(&mut reactor, WireFactory::Line);
-    let mut peer = dial(addr);
+    let mut peer = connect_peer(addr);
     peer.write_all(b"one\ntwo\nthree").unwrap();
     peer.shutdown(Shutdown::Write).unwrap();
     drive(&mut reactor, &mut recorder, |seen| seen.closed().len() == 1);
@@ -186,7 +190,7 @@ fn f50_the_whole_life_of_a_peer_before_the_first_turn_is_seen() {
 fn f22_f50_data_and_reset_before_the_wait_are_data_and_then_the_reset() {
     let (mut reactor, mut recorder) = (reactor(), Recorder::default());
     let (_, addr) = listen(&mut reactor, WireFactory::Line);
-    let mut peer = dial(addr);
+    let mut peer = connect_peer(addr);
     drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 1);
     peer.write_all(b"last\n").unwrap();
     SockRef::from(&peer)
@@ -228,7 +232,7 @@ fn f20_a_close_that_is_never_answered_times_out_though_the_peer_talks() {
         .close(id, heartwheel::close::CloseCode::GOING_AWAY, "");
     let began = Instant::now();
     drive(&mut reactor, &mut recorder, |seen| {
-        let _ = peer.write_all(&client_frame(0x81, b"still talking"));
+        let _ = peer.write_all(&masked_frame(0x81, b"still talking"));
         seen.closed().len() == 1
     });
     assert!(began.elapsed() >= Duration::from_millis(300));
@@ -279,14 +283,14 @@ fn a_drain_says_1001_to_everyone_refuses_the_late_and_ends_the_run() {
         .map(|_| open_websocket(&mut reactor, &mut recorder, addr))
         .collect();
     reactor.context().drain(Duration::from_secs(8));
-    let mut late = dial(addr);
+    let mut late = connect_peer(addr);
     let began = Instant::now();
     let head = read_head(&mut reactor, &mut recorder, &mut late);
     assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
     for peer in &mut peers {
         let read = read_at_least(&mut reactor, &mut recorder, peer, 4);
         assert_eq!(read[..4], [0x88, 12, 0x03, 0xe9], "{read:?}");
-        peer.write_all(&client_frame(0x88, b"\x03\xe9")).unwrap();
+        peer.write_all(&masked_frame(0x88, b"\x03\xe9")).unwrap();
     }
     reactor.run(&mut recorder).unwrap();
     assert!(
@@ -320,7 +324,7 @@ fn an_unanswered_drain_ends_with_its_window_and_is_not_clean() {
 fn a_drain_answers_a_handshake_under_way_with_503() {
     let (mut reactor, mut recorder) = (reactor(), Recorder::default());
     let (_, addr) = listen(&mut reactor, WireFactory::WebSocket);
-    let mut peer = dial(addr);
+    let mut peer = connect_peer(addr);
     peer.write_all(b"GET / HTTP/1.1\r\n").unwrap();
     let deadline = Instant::now() + PATIENCE;
     while reactor.is_empty() {
@@ -354,7 +358,11 @@ fn a_stop_reports_every_connection_once_however_it_is_asked_for() {
         let (mut reactor, mut recorder) = (reactor(), Recorder::default());
         let (_, line) = listen(&mut reactor, WireFactory::Line);
         let (_, websocket) = listen(&mut reactor, WireFactory::WebSocket);
-        let peers = [dial(line), dial(line), dial(websocket)];
+        let peers = [
+            connect_peer(line),
+            connect_peer(line),
+            connect_peer(websocket),
+        ];
         drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 2);
         let open = open_websocket(&mut reactor, &mut recorder, websocket);
         stop(&mut reactor, &mut recorder);

@@ -9,13 +9,15 @@ use heartwheel::config::ReactorConfig;
 use heartwheel::proto::message::{Message, SharedMessage};
 use heartwheel::reactor::{Context, HandleError, Handler, WireFactory};
 
-use crate::support::*;
+use crate::support::PATIENCE;
+use crate::support::recorder::*;
+use crate::support::turning::*;
 
 #[test]
 fn another_thread_can_send_broadcast_notify_and_close() {
     let (mut reactor, mut recorder) = (reactor(), Recorder::default());
     let (_, addr) = listen(&mut reactor, WireFactory::Line);
-    let mut peers = [dial(addr), dial(addr)];
+    let mut peers = [connect_peer(addr), connect_peer(addr)];
     drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 2);
     let ids = recorder.opened();
     let handle = reactor.handle();

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use heartwheel::reactor::{ListenerConfig, SocketOptions, WireFactory};
 
-use crate::support::*;
+use crate::support::PATIENCE;
+use crate::support::recorder::*;
+use crate::support::turning::*;
 
 /// More than the 128 that mio asks for; both ends of one take two descriptors once accepted.
 const BURST: usize = 300;
@@ -54,7 +56,7 @@ fn two_reactors_share_a_port_where_both_ask_for_it() {
     assert!(third.listen(shared(addr, false)).is_err());
 
     let (mut ours, mut theirs) = (Recorder::default(), Recorder::default());
-    let peers: Vec<_> = (0..8).map(|_| dial(addr)).collect();
+    let peers: Vec<_> = (0..8).map(|_| connect_peer(addr)).collect();
     drive(&mut first, &mut ours, |ours| {
         second
             .turn(&mut theirs, Some(Duration::from_millis(5)))

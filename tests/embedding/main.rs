@@ -1,7 +1,8 @@
 //! The embedding surface: what a handler sees, what a context does, and how a reactor nests inside
 //! another loop. Real loopback sockets; the peer is plain std code in the same thread.
-#![allow(clippy::unwrap_used, unreachable_pub)]
+#![allow(clippy::unwrap_used)]
 
+#[path = "../support/mod.rs"]
 mod support;
 
 mod admission;

@@ -7,7 +7,10 @@ use std::time::{Duration, Instant};
 
 use heartwheel::reactor::{ListenerConfig, Reactor, WireFactory};
 
-use crate::support::*;
+use crate::support::PATIENCE;
+use crate::support::recorder::*;
+use crate::support::silence::silence_cause;
+use crate::support::turning::*;
 
 /// An echo and a silent death, both driven by nothing but the foreign loop's `sleep`.
 fn prove(mut sleep: impl FnMut(&Reactor<u32>, Option<Duration>)) {
@@ -16,7 +19,7 @@ fn prove(mut sleep: impl FnMut(&Reactor<u32>, Option<Duration>)) {
     config.heartbeat = heartbeat(Some(100), Some(300));
     let (_, addr) = listen_with(&mut reactor, config);
     assert_eq!(reactor.next_timeout(), None, "nothing is due");
-    let mut peer = dial(addr);
+    let mut peer = connect_peer(addr);
     peer.write_all(b"hello\n").unwrap();
     let wrote = Instant::now();
     let deadline = wrote + PATIENCE;
@@ -133,7 +136,9 @@ mod edges {
     use rustix::event::epoll;
     use rustix::time::Timespec;
 
-    use crate::support::*;
+    use crate::support::PATIENCE;
+    use crate::support::recorder::*;
+    use crate::support::turning::*;
 
     /// A foreign loop on epoll that hears of each edge once.
     struct Outer {
@@ -249,7 +254,7 @@ mod edges {
         while peers.len() < count {
             // No more than the backlog takes while nobody accepts.
             let more = 500.min(count - peers.len());
-            peers.extend((0..more).map(|_| dial(addr)));
+            peers.extend((0..more).map(|_| connect_peer(addr)));
             outer.obey(&mut reactor, &mut recorder, |seen| {
                 seen.opened().len() == peers.len()
             });
@@ -288,7 +293,7 @@ mod edges {
     fn a_wait_that_is_just_full_is_followed_by_one_that_finds_nothing() {
         let (mut reactor, mut outer, addr) = nested(config(4));
         let mut recorder = Recorder::echoing();
-        let mut peers: Vec<_> = (0..4).map(|_| dial(addr)).collect();
+        let mut peers: Vec<_> = (0..4).map(|_| connect_peer(addr)).collect();
         outer.obey(&mut reactor, &mut recorder, |seen| seen.opened().len() == 4);
         while reactor.next_timeout() == Some(Duration::ZERO) {
             reactor.turn(&mut recorder, Some(Duration::ZERO)).unwrap();
@@ -309,7 +314,7 @@ mod edges {
         };
         let (mut reactor, mut outer, addr) = nested(small);
         let mut recorder = Recorder::default();
-        let mut peers: Vec<_> = (0..20).map(|_| dial(addr)).collect();
+        let mut peers: Vec<_> = (0..20).map(|_| connect_peer(addr)).collect();
         say(&mut peers, &b"a line of sixteen\n".repeat(4_000));
         outer.obey(&mut reactor, &mut recorder, |seen| {
             seen.seen.len() == 20 * 4_001
@@ -324,8 +329,8 @@ mod edges {
         let (_, addr) = listen_with(&mut reactor, listener);
         let mut outer = Outer::new(&reactor);
         let mut recorder = Recorder::default();
-        let silent = dial(addr);
-        let mut peers: Vec<_> = (0..40).map(|_| dial(addr)).collect();
+        let silent = connect_peer(addr);
+        let mut peers: Vec<_> = (0..40).map(|_| connect_peer(addr)).collect();
         outer.obey(&mut reactor, &mut recorder, |seen| {
             say(&mut peers, b"hello\n");
             !seen.closed().is_empty()
@@ -346,7 +351,7 @@ mod edges {
         for word in 0..MANY {
             reactor.handle().notify(word as u64).unwrap();
         }
-        let peers: Vec<_> = (0..50).map(|_| dial(addr)).collect();
+        let peers: Vec<_> = (0..50).map(|_| connect_peer(addr)).collect();
         outer.obey(&mut reactor, &mut recorder, |seen| {
             seen.seen.len() == MANY + peers.len()
         });
@@ -405,7 +410,7 @@ mod edges {
                     .for_each(|next| cx.close(next, CloseCode::NORMAL, ""));
             }
         });
-        let mut peers: Vec<_> = (0..30).map(|_| dial(addr)).collect();
+        let mut peers: Vec<_> = (0..30).map(|_| connect_peer(addr)).collect();
         outer.obey(&mut reactor, &mut recorder, |seen| {
             seen.opened().len() == 30
         });
@@ -434,7 +439,7 @@ mod edges {
                 }
             }
         });
-        let mut peers: Vec<_> = (0..60).map(|_| dial(addr)).collect();
+        let mut peers: Vec<_> = (0..60).map(|_| connect_peer(addr)).collect();
         outer.obey(&mut reactor, &mut recorder, |seen| {
             seen.opened().len() == 60
         });
@@ -516,7 +521,7 @@ mod edges {
             }
             Ok(heartwheel::reactor::Welcome::with(7))
         }));
-        let mut peer = dial(addr);
+        let mut peer = connect_peer(addr);
         outer.obey(&mut reactor, &mut recorder, |seen| {
             peer.set_nonblocking(true).unwrap();
             if matches!(peer.read(&mut [0; 16]), Ok(0)) {
@@ -532,7 +537,7 @@ mod edges {
     fn what_is_asked_for_between_turns() {
         let (mut reactor, mut outer, addr) = nested(config(4));
         let mut recorder = Recorder::default();
-        let mut peer = dial(addr);
+        let mut peer = connect_peer(addr);
         outer.obey(&mut reactor, &mut recorder, |seen| seen.opened().len() == 1);
         let id = recorder.opened()[0];
         reactor.context().pause(id);
@@ -569,7 +574,7 @@ mod edges {
     fn a_deadline_that_waits_of_its_own_had_given_to_a_timer() {
         let (mut reactor, mut outer, addr) = nested(config(4));
         let mut recorder = Recorder::default();
-        let mut peer = dial(addr);
+        let mut peer = connect_peer(addr);
         outer.obey(&mut reactor, &mut recorder, |seen| seen.opened().len() == 1);
         let set = Instant::now();
         reactor.context().set_timer(Duration::from_millis(300), 5);
@@ -605,7 +610,7 @@ mod edges {
             .unwrap();
         let (mut reactor, _, addr) = nested(config(4));
         let mut recorder = Recorder::echoing();
-        let mut peers: Vec<_> = (0..200).map(|_| dial(addr)).collect();
+        let mut peers: Vec<_> = (0..200).map(|_| connect_peer(addr)).collect();
         runtime.block_on(async {
             let fd = reactor.as_fd().try_clone_to_owned().unwrap();
             let watched = AsyncFd::new(fd).unwrap();

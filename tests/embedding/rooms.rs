@@ -12,7 +12,9 @@ use heartwheel::error::SendError;
 use heartwheel::proto::message::{Message, SharedMessage};
 use heartwheel::reactor::{ConnId, Context, ListenerConfig, Reactor, WireFactory};
 
-use crate::support::*;
+use crate::support::PATIENCE;
+use crate::support::recorder::*;
+use crate::support::turning::*;
 
 /// What each member says.
 const SAID: usize = 8 * 1024;
@@ -78,7 +80,7 @@ fn everyone_speaks(members: usize, queue: usize, overflow: Overflow, at_once: bo
     });
     let mut reactor = reactor();
     let (_, addr) = listen_with(&mut reactor, room(queue, overflow));
-    let mut peers: Vec<_> = (0..members).map(|_| dial(addr)).collect();
+    let mut peers: Vec<_> = (0..members).map(|_| connect_peer(addr)).collect();
     drive(&mut reactor, &mut recorder, |seen| {
         seen.opened().len() == members
     });
@@ -138,7 +140,7 @@ fn when_one_speaks(
     });
     let mut reactor = reactor();
     let (_, addr) = listen_with(&mut reactor, config);
-    let peers = [dial(addr), dial(addr)];
+    let peers = [connect_peer(addr), connect_peer(addr)];
     drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 2);
     (reactor, recorder, peers)
 }
@@ -299,7 +301,7 @@ fn an_offer_runs_no_callback_and_frees_nothing() {
     });
     let mut reactor = reactor();
     let (_, addr) = listen_with(&mut reactor, room(64 * 1024, Overflow::Close));
-    let (mut peer, other) = (dial(addr), dial(addr));
+    let (mut peer, other) = (connect_peer(addr), connect_peer(addr));
     drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 2);
     *gone.borrow_mut() = Some(other);
     peer.write_all(&frame(b"go")).unwrap();

@@ -11,7 +11,11 @@ use heartwheel::error::SendError;
 use heartwheel::proto::message::{Message, SharedMessage};
 use heartwheel::reactor::{ListenerConfig, WireFactory};
 
-use crate::support::*;
+use crate::support::PATIENCE;
+use crate::support::bytes::*;
+use crate::support::recorder::*;
+use crate::support::silence::silence_cause;
+use crate::support::turning::*;
 
 fn small_queue(overflow: Overflow) -> ListenerConfig {
     let mut config = ListenerConfig::new(([127, 0, 0, 1], 0).into(), WireFactory::Binary);
@@ -28,7 +32,7 @@ fn small_queue(overflow: Overflow) -> ListenerConfig {
 fn a_full_queue_says_so_and_reports_room_once_it_is_empty_again() {
     let (mut reactor, mut recorder) = (reactor(), Recorder::default());
     let (_, addr) = listen_with(&mut reactor, small_queue(Overflow::Drop));
-    let mut peer = dial(addr);
+    let mut peer = connect_peer(addr);
     drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 1);
     let id = recorder.opened()[0];
     let block = vec![1; 16 * 1024];
@@ -58,7 +62,7 @@ fn a_full_queue_says_so_and_reports_room_once_it_is_empty_again() {
 fn an_answer_leaves_before_the_next_connection_is_read() {
     let mut reactor = reactor();
     let (_, addr) = listen(&mut reactor, WireFactory::Line);
-    let peers = [dial(addr), dial(addr)];
+    let peers = [connect_peer(addr), connect_peer(addr)];
     let theirs = peers.each_ref().map(|peer| peer.try_clone().unwrap());
     let (answered, seen_answered) = channel();
     let mut recorder = Recorder::reacting(move |_, seen| {
@@ -84,7 +88,7 @@ fn an_answer_leaves_before_the_next_connection_is_read() {
 fn a_full_queue_closes_the_connection_where_that_is_the_policy() {
     let (mut reactor, mut recorder) = (reactor(), Recorder::default());
     let (_, addr) = listen_with(&mut reactor, small_queue(Overflow::Close));
-    let _peer = dial(addr);
+    let _peer = connect_peer(addr);
     drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 1);
     let id = recorder.opened()[0];
     let block = vec![1; 16 * 1024];
@@ -101,7 +105,7 @@ fn a_full_queue_closes_a_paused_connection_whose_peer_has_said_goodbye_already()
     let mut config = small_queue(Overflow::Close);
     config.heartbeat.close_timeout = Duration::from_secs(1_000);
     let (_, addr) = listen_with(&mut reactor, config);
-    let peer = dial(addr);
+    let peer = connect_peer(addr);
     drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 1);
     let id = recorder.opened()[0];
     reactor.context().pause(id);
@@ -122,9 +126,9 @@ fn a_broadcast_reaches_every_wire_in_its_own_framing() {
     let (_, binary) = listen(&mut reactor, WireFactory::Binary);
     let (_, websocket) = listen(&mut reactor, WireFactory::WebSocket);
     let (_, raw) = listen(&mut reactor, WireFactory::Raw);
-    let mut line = dial(line);
-    let mut binary = dial(binary);
-    let mut raw = dial(raw);
+    let mut line = connect_peer(line);
+    let mut binary = connect_peer(binary);
+    let mut raw = connect_peer(raw);
     let mut websocket = open_websocket(&mut reactor, &mut recorder, websocket);
     drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 4);
     let news = SharedMessage::new(Message::text("hi"));
@@ -140,7 +144,7 @@ fn a_broadcast_reaches_every_wire_in_its_own_framing() {
 fn a_message_larger_than_every_buffer_is_echoed_whole() {
     let (mut reactor, mut recorder) = (reactor(), Recorder::echoing());
     let (_, addr) = listen(&mut reactor, WireFactory::Binary);
-    let mut peer = dial(addr);
+    let mut peer = connect_peer(addr);
     let payload: Vec<u8> = (0..1 << 20).map(|n: u32| n.to_le_bytes()[1]).collect();
     let mut frame = vec![0];
     frame.extend(u32::try_from(payload.len()).unwrap().to_be_bytes());
@@ -159,7 +163,7 @@ fn f49_paused_reading_with_bytes_waiting_is_not_silence() {
     let mut config = ListenerConfig::new(([127, 0, 0, 1], 0).into(), WireFactory::Line);
     config.heartbeat = heartbeat(Some(100), Some(250));
     let (_, addr) = listen_with(&mut reactor, config);
-    let mut peer = dial(addr);
+    let mut peer = connect_peer(addr);
     drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 1);
     let id = recorder.opened()[0];
     reactor.context().pause(id);
@@ -179,7 +183,7 @@ fn paused_reading_without_bytes_waiting_is_judged_all_the_same() {
     let mut config = ListenerConfig::new(([127, 0, 0, 1], 0).into(), WireFactory::Line);
     config.heartbeat = heartbeat(Some(100), Some(250));
     let (_, addr) = listen_with(&mut reactor, config);
-    let _peer = dial(addr);
+    let _peer = connect_peer(addr);
     drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 1);
     let id = recorder.opened()[0];
     reactor.context().pause(id);
@@ -195,7 +199,7 @@ fn f4_a_peer_that_reads_nothing_is_write_stalled_at_w_not_a_pong_timeout() {
     config.heartbeat = heartbeat(Some(200), Some(5_000));
     config.heartbeat.write_timeout = Some(Duration::from_millis(400));
     let (_, addr) = listen_with(&mut reactor, config);
-    let peer = dial(addr);
+    let peer = connect_peer(addr);
     drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 1);
     let id = recorder.opened()[0];
     let block = vec![1; 256 * 1024];
@@ -235,7 +239,7 @@ fn what_was_sent_before_a_close_arrives_before_it() {
     let mut peer = open_websocket(&mut reactor, &mut recorder, addr);
     let read = read_at_least(&mut reactor, &mut recorder, &mut peer, 19);
     assert_eq!(read, b"\x81\x0alast words\x88\x05\x03\xe8bye");
-    peer.write_all(&client_frame(0x88, b"\x03\xe8")).unwrap();
+    peer.write_all(&masked_frame(0x88, b"\x03\xe8")).unwrap();
     assert_eq!(peer.read(&mut [0; 16]).unwrap_or(0), 0);
     drive(&mut reactor, &mut recorder, |seen| seen.closed().len() == 1);
     let evidence = recorder.closed()[0].1;

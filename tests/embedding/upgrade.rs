@@ -8,7 +8,10 @@ use heartwheel::close::{Cause, CloseCode, Phase};
 use heartwheel::config::ReactorConfig;
 use heartwheel::reactor::{HttpAnswer, ListenerConfig, Reactor, Rejection, Welcome, WireFactory};
 
-use crate::support::*;
+use crate::support::PATIENCE;
+use crate::support::bytes::*;
+use crate::support::recorder::*;
+use crate::support::turning::*;
 
 #[test]
 fn the_handler_sees_the_request_and_chooses_the_subprotocol() {
@@ -29,7 +32,7 @@ fn the_handler_sees_the_request_and_chooses_the_subprotocol() {
     };
     let mut reactor = reactor();
     let (_, addr) = listen(&mut reactor, WireFactory::WebSocket);
-    let mut peer = dial(addr);
+    let mut peer = connect_peer(addr);
     let extra = "X-User: ada\r\nSec-WebSocket-Protocol: v2, v1\r\n";
     peer.write_all(&upgrade_request("/chat?room=1", extra))
         .unwrap();
@@ -51,7 +54,7 @@ fn a_rejection_at_the_upgrade_is_answered_with_its_status() {
     };
     let mut reactor = reactor();
     let (_, addr) = listen(&mut reactor, WireFactory::WebSocket);
-    let mut peer = dial(addr);
+    let mut peer = connect_peer(addr);
     peer.write_all(&upgrade_request("/", "")).unwrap();
     let answer = read_at_least(&mut reactor, &mut recorder, &mut peer, usize::MAX);
     let answer = String::from_utf8(answer).unwrap();
@@ -82,7 +85,7 @@ fn a_subprotocol_that_was_not_offered_is_the_handlers_error() {
     };
     let mut reactor = reactor();
     let (_, addr) = listen(&mut reactor, WireFactory::WebSocket);
-    let mut peer = dial(addr);
+    let mut peer = connect_peer(addr);
     peer.write_all(&upgrade_request("/", "")).unwrap();
     let head = read_head(&mut reactor, &mut recorder, &mut peer);
     assert!(head.starts_with("HTTP/1.1 500 "), "{head}");
@@ -93,14 +96,14 @@ fn a_plain_request_is_answered_by_the_handler_and_by_426_without_one() {
     let (mut reactor, mut recorder) = (reactor(), Recorder::default());
     let (_, addr) = listen(&mut reactor, WireFactory::WebSocket);
     let request = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-    let mut peer = dial(addr);
+    let mut peer = connect_peer(addr);
     peer.write_all(request).unwrap();
     let head = read_head(&mut reactor, &mut recorder, &mut peer);
     assert!(head.starts_with("HTTP/1.1 426 "), "{head}");
     assert!(head.contains("Upgrade: websocket\r\n"), "{head}");
 
     recorder.http = Some(HttpAnswer::text(200, "all is well\n"));
-    let mut peer = dial(addr);
+    let mut peer = connect_peer(addr);
     peer.write_all(request).unwrap();
     let answer = read_at_least(&mut reactor, &mut recorder, &mut peer, usize::MAX);
     let answer = String::from_utf8(answer).unwrap();
@@ -119,7 +122,7 @@ fn a_plain_request_that_was_answered_is_not_rejected() {
         (Some(HttpAnswer::text(503, "not yet\n")), 503),
     ] {
         recorder.http = answer;
-        let mut peer = dial(addr);
+        let mut peer = connect_peer(addr);
         let request = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
         peer.write_all(request).unwrap();
         read_at_least(&mut reactor, &mut recorder, &mut peer, usize::MAX);
@@ -142,9 +145,9 @@ fn a_plain_request_that_was_answered_is_not_rejected() {
 fn frames_sent_right_behind_the_request_are_not_lost() {
     let (mut reactor, mut recorder) = (reactor(), Recorder::echoing());
     let (_, addr) = listen(&mut reactor, WireFactory::WebSocket);
-    let mut peer = dial(addr);
+    let mut peer = connect_peer(addr);
     let mut bytes = upgrade_request("/", "");
-    bytes.extend(client_frame(0x81, b"eager"));
+    bytes.extend(masked_frame(0x81, b"eager"));
     peer.write_all(&bytes).unwrap();
     let head = read_head(&mut reactor, &mut recorder, &mut peer);
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
@@ -158,7 +161,7 @@ fn f11_a_dripped_handshake_ends_at_the_total_limit_with_408() {
     let mut config = ListenerConfig::new(([127, 0, 0, 1], 0).into(), WireFactory::WebSocket);
     config.heartbeat.handshake_timeout = Duration::from_millis(300);
     let (_, addr) = listen_with(&mut reactor, config);
-    let mut peer = dial(addr);
+    let mut peer = connect_peer(addr);
     let began = Instant::now();
     let mut answer = Vec::new();
     let mut drip = upgrade_request("/", "").into_iter();
@@ -200,14 +203,14 @@ fn a_connection_beyond_the_limit_is_refused_with_503_and_the_rest_stay() {
     let (_, addr) = listen(&mut reactor, WireFactory::WebSocket);
     let mut first = open_websocket(&mut reactor, &mut recorder, addr);
     let _second = open_websocket(&mut reactor, &mut recorder, addr);
-    let mut third = dial(addr);
+    let mut third = connect_peer(addr);
     let head = read_head(&mut reactor, &mut recorder, &mut third);
     assert!(
         head.starts_with("HTTP/1.1 503 ") && head.contains("Retry-After: "),
         "{head}"
     );
     assert_eq!(recorder.rejected()[0].cause, Cause::Refused);
-    first.write_all(&client_frame(0x81, b"ok")).unwrap();
+    first.write_all(&masked_frame(0x81, b"ok")).unwrap();
     assert_eq!(
         read_at_least(&mut reactor, &mut recorder, &mut first, 4),
         b"\x81\x02ok"
@@ -220,9 +223,9 @@ fn f12_half_open_connections_of_one_address_are_limited_and_forgotten() {
     let mut config = ListenerConfig::new(([127, 0, 0, 1], 0).into(), WireFactory::WebSocket);
     config.admission.half_open_per_address = Some(3);
     let (_, addr) = listen_with(&mut reactor, config);
-    let mut half: Vec<_> = (0..3).map(|_| dial(addr)).collect();
+    let mut half: Vec<_> = (0..3).map(|_| connect_peer(addr)).collect();
     drive(&mut reactor, &mut recorder, |_| true);
-    half.push(dial(addr));
+    half.push(connect_peer(addr));
     // The oldest makes way.
     let head = read_head(&mut reactor, &mut recorder, &mut half[0]);
     assert!(head.starts_with("HTTP/1.1 429 "), "{head}");
@@ -253,7 +256,7 @@ fn f12_silent_handshakes_keep_no_honest_one_of_their_address_out() {
     let mut open = Vec::new();
     for _ in 0..40 {
         // Renewed faster than they run out.
-        silent.extend((0..8).map(|_| dial(addr)));
+        silent.extend((0..8).map(|_| connect_peer(addr)));
         open.push(open_websocket(&mut reactor, &mut recorder, addr));
         assert!(reactor.len() <= open.len() + 10);
     }
@@ -267,7 +270,7 @@ fn f12_silent_handshakes_keep_no_honest_one_of_their_address_out() {
 
 /// Asks once on a connection that is kept behind the answer.
 fn ask_once(reactor: &mut Reactor<u32>, recorder: &mut Recorder, addr: SocketAddr) -> TcpStream {
-    let mut peer = dial(addr);
+    let mut peer = connect_peer(addr);
     peer.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         .unwrap();
     let mut answer = Vec::new();
@@ -313,7 +316,7 @@ fn a_kept_connection_that_has_to_go_is_told_nothing() {
         config.admission.half_open_per_address = Some(1);
         let (_, addr) = listen_with(&mut reactor, config);
         let mut peer = ask_once(&mut reactor, &mut recorder, addr);
-        let newer = (!by_drain).then(|| dial(addr));
+        let newer = (!by_drain).then(|| connect_peer(addr));
         if by_drain {
             reactor.context().drain(PATIENCE);
         }
@@ -347,13 +350,13 @@ fn f12_an_answer_that_is_leaving_makes_no_way() {
     let mut config = ListenerConfig::new(([127, 0, 0, 1], 0).into(), WireFactory::WebSocket);
     config.admission.half_open_per_address = Some(3);
     let (_, addr) = listen_with(&mut reactor, config);
-    let mut reader = dial(addr);
+    let mut reader = connect_peer(addr);
     reader
         .write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         .unwrap();
     read_head(&mut reactor, &mut recorder, &mut reader);
     // The three that it leaves the limit to, and then as many again.
-    let silent: Vec<_> = (0..6).map(|_| dial(addr)).collect();
+    let silent: Vec<_> = (0..6).map(|_| connect_peer(addr)).collect();
     drive(&mut reactor, &mut recorder, |seen| {
         seen.rejected().len() == 3
     });
@@ -371,7 +374,7 @@ fn a_peers_close_is_echoed_and_its_reason_reported() {
     let (mut reactor, mut recorder) = (reactor(), Recorder::default());
     let (_, addr) = listen(&mut reactor, WireFactory::WebSocket);
     let mut peer = open_websocket(&mut reactor, &mut recorder, addr);
-    peer.write_all(&client_frame(0x88, b"\x0f\xa0done here"))
+    peer.write_all(&masked_frame(0x88, b"\x0f\xa0done here"))
         .unwrap();
     let read = read_at_least(&mut reactor, &mut recorder, &mut peer, usize::MAX);
     assert_eq!(read, b"\x88\x02\x0f\xa0");

@@ -7,7 +7,9 @@ use heartwheel::close::{Cause, Phase};
 use heartwheel::config::WebConfig;
 use heartwheel::reactor::{HttpAnswer, ListenerConfig, Reactor, Welcome, WireFactory};
 
-use crate::support::*;
+use crate::support::bytes::*;
+use crate::support::recorder::*;
+use crate::support::turning::*;
 
 fn listen_for(reactor: &mut Reactor<u32>, web: WebConfig) -> SocketAddr {
     let config = ListenerConfig {
@@ -24,7 +26,7 @@ fn ask(
     addr: SocketAddr,
     request: &[u8],
 ) -> String {
-    let mut peer = dial(addr);
+    let mut peer = connect_peer(addr);
     peer.write_all(request).unwrap();
     read_head(reactor, recorder, &mut peer)
 }
@@ -176,7 +178,7 @@ fn a_request_to_a_listener_for_lines_is_a_broken_rule_and_no_message() {
     let (mut reactor, mut recorder) = (reactor(), Recorder::default());
     recorder.judge = Some(Box::new(|_| Ok(Welcome::with(0))));
     let (_, addr) = listen(&mut reactor, WireFactory::Line);
-    let mut peer = dial(addr);
+    let mut peer = connect_peer(addr);
     peer.write_all(b"POST / HTTP/1.1\r\nHost: a\r\n\r\nsay this\n")
         .unwrap();
     read_end(&mut reactor, &mut recorder, &mut peer);

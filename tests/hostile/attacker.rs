@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::support::PATIENCE;
-use crate::support::raw::{Arrival, RawPeer, finish_dial};
+use crate::support::raw::{Arrival, RawPeer, finish_knock};
 
 /// Connects from this address of the machine, with deadlines for whatever follows.
 pub(crate) fn connect(from: Ipv4Addr, port: u16) -> TcpStream {
@@ -26,7 +26,7 @@ fn dial(from: Ipv4Addr, port: u16, receive: Option<usize>) -> TcpStream {
     }
     socket.bind(&SocketAddr::from((from, 0)).into()).unwrap();
     let server = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let stream = finish_dial(socket, server);
+    let stream = finish_knock(socket, server);
     stream.set_nodelay(true).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.set_write_timeout(Some(PATIENCE)).unwrap();

@@ -10,8 +10,9 @@ use rustix::process::Signal;
 
 use crate::attacker::{assert_echo, write, write_until_ended};
 use crate::support::Wire::{self, WebSocket};
+use crate::support::bytes::{masked_frame, message, ping, pong};
 use crate::support::program::Server;
-use crate::support::raw::{Arrival, RawPeer, masked_frame, message, ping, pong};
+use crate::support::raw::{Arrival, RawPeer};
 use crate::victim::{Victim, finish, unasked};
 use crate::{MIB, WIRES};
 

@@ -5,7 +5,8 @@ use std::thread;
 
 use crate::attacker::{assert_echo, only_status, read_to_end, reset, write};
 use crate::support::Wire::{self, Binary, Line, WebSocket};
-use crate::support::raw::{Arrival, RawPeer, handshake, masked_frame, message};
+use crate::support::bytes::{masked_frame, message, upgrade_request};
+use crate::support::raw::{Arrival, RawPeer};
 use crate::victim::Victim;
 use crate::{MIB, WIRES};
 
@@ -59,7 +60,7 @@ impl Stage {
         };
         let bytes = match self {
             Self::Connected | Self::Open => Vec::new(),
-            Self::MidHead => handshake(1)[..80].to_vec(),
+            Self::MidHead => upgrade_request("/", "")[..80].to_vec(),
             Self::MidFrame => message(wire, b"unfinished")[..8].to_vec(),
             Self::BetweenFragments => masked_frame(0x01, b"first"),
             Self::OutputQueued => message(wire, &vec![b'q'; QUEUED]),

@@ -11,8 +11,9 @@ use crate::attacker::{assert_echo, connect, only_status, read_to_end, reset, wri
 use crate::probe::{Talk, delayed, on_processor};
 use crate::support::PATIENCE;
 use crate::support::Wire::{self, Line, WebSocket};
+use crate::support::bytes::upgrade_request;
 use crate::support::program::Server;
-use crate::support::raw::{Arrival, RawPeer, dial, handshake};
+use crate::support::raw::{Arrival, RawPeer, knock};
 use crate::victim::Victim;
 use crate::{MIB, WIRES};
 
@@ -60,7 +61,7 @@ fn connections_of_one_address_beyond_its_share_are_refused_and_no_others() {
 fn handshakes_of_one_address_beyond_its_rate_are_refused_and_no_others() {
     let args = ["--limit-loopback", "--handshakes-per-address", "100"];
     Victim::start(&[WebSocket, Line], &args).withstands(4 * MIB, |victim| {
-        let request = handshake(victim.port(WebSocket));
+        let request = upgrade_request("/", "");
         let began = Instant::now();
         let streams: Vec<_> = (0..1_000)
             .map(|_| {
@@ -114,10 +115,10 @@ fn come_and_go(victim: &Victim, wire: Wire, number: usize) {
         1 => reset(stream),
         2 => stream.write_all(b"PING\nhello").unwrap(),
         3 => {
-            stream.write_all(&handshake(1)).unwrap();
+            stream.write_all(&upgrade_request("/", "")).unwrap();
             reset(stream);
         }
-        _ => stream.write_all(&handshake(1)).unwrap(),
+        _ => stream.write_all(&upgrade_request("/", "")).unwrap(),
     }
 }
 
@@ -294,7 +295,7 @@ fn f24_beats_stay_on_time_and_a_place_is_taken_soon_after_a_close() {
 
 /// Connects, and returns the connection if it is let in: then its ping is answered.
 fn newcomer(port: u16) -> Option<TcpStream> {
-    let mut stream = dial((Ipv4Addr::LOCALHOST, port).into());
+    let mut stream = knock((Ipv4Addr::LOCALHOST, port).into());
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     // It may have been told already that there is no room.
     let _over = stream.write_all(b"PING\n");

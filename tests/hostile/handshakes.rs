@@ -8,15 +8,18 @@ use std::time::Duration;
 use crate::MIB;
 use crate::attacker::{assert_echo, connect, only_status, read_to_end, write, write_until_ended};
 use crate::support::Wire::WebSocket;
-use crate::support::raw::{Arrival, RawPeer, handshake};
+use crate::support::bytes::upgrade_request;
+use crate::support::raw::{Arrival, RawPeer};
 use crate::victim::Victim;
 
 #[test]
 fn f11_dripped_and_silent_handshakes_end_at_the_total_limit() {
     let args = ["--handshake-timeout", "1s", "--close-timeout", "500ms"];
     Victim::start(&[WebSocket], &args).withstands(4 * MIB, |victim| {
-        let port = victim.port(WebSocket);
-        let one_byte: Vec<_> = handshake(port).into_iter().map(|byte| vec![byte]).collect();
+        let one_byte: Vec<_> = upgrade_request("/", "")
+            .into_iter()
+            .map(|byte| vec![byte])
+            .collect();
         // A plain request, as slow clients that wear out web servers send it.
         let mut lines = vec![b"GET / HTTP/1.1\r\n".to_vec()];
         lines.resize(one_byte.len(), b"X-Patience: a\r\n".to_vec());
@@ -99,7 +102,7 @@ fn heads_without_end_are_refused() {
 fn the_limits_of_a_head_are_configuration() {
     let args = ["--max-head", "1KiB", "--max-headers", "8"];
     Victim::start(&[WebSocket], &args).withstands(4 * MIB, |victim| {
-        let sound = handshake(victim.port(WebSocket));
+        let sound = upgrade_request("/", "");
         let with = |lines: &str| {
             let end = sound.len() - 2;
             [&sound[..end], lines.as_bytes(), b"\r\n"].concat()
@@ -145,7 +148,7 @@ fn f12_half_handshakes_of_one_address_are_capped_and_touch_no_other() {
     let args = ["--handshake-timeout", "5m"];
     Victim::start(&[WebSocket], &args).withstands(8 * MIB, |victim| {
         let port = victim.port(WebSocket);
-        let half = &handshake(port)[..60];
+        let half = &upgrade_request("/", "")[..60];
         let streams: Vec<_> = (0..2_000)
             .map(|_| {
                 let stream = victim.dial(WebSocket);

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use crate::attacker::{assert_echo, write, write_until_ended};
 use crate::support::Wire::{self, Binary, Line, WebSocket};
-use crate::support::raw::{Arrival, masked_frame, masked_header, message};
+use crate::support::bytes::{masked_frame, masked_header, message};
+use crate::support::raw::Arrival;
 use crate::victim::Victim;
 use crate::{MIB, WIRES};
 

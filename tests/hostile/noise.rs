@@ -8,7 +8,7 @@ use rand::{RngExt, SeedableRng};
 
 use crate::attacker::{connect, read_to_end, write};
 use crate::support::Wire::{self, WebSocket};
-use crate::support::raw::{handshake, masked_frame, unmasked_frame};
+use crate::support::bytes::{masked_frame, unmasked_frame, upgrade_request};
 use crate::victim::Victim;
 use crate::{MIB, WIRES};
 
@@ -126,7 +126,7 @@ fn every_single_bit_of_a_session_may_be_wrong() {
 #[test]
 fn every_single_bit_of_a_handshake_may_be_wrong() {
     Victim::start(&[WebSocket], &[]).withstands(4 * MIB, |victim| {
-        let request = handshake(victim.port(WebSocket));
+        let request = upgrade_request("/", "");
         thread::scope(|scope| {
             for half in 0..2 {
                 let request = &request;

@@ -7,9 +7,9 @@ use rustix::process::Signal;
 
 use crate::attacker::{connect, read_to_end};
 use crate::support::Wire::WebSocket;
+use crate::support::bytes::{masked_frame, upgrade_request};
 use crate::support::process::Process;
 use crate::support::program::start;
-use crate::support::raw::{handshake, masked_frame};
 use crate::victim::{Victim, assert_printable};
 use crate::{MIB, WIRES};
 
@@ -32,7 +32,7 @@ fn say_it_all(ports: [u16; 3]) {
         let mut reason = nasty.to_owned();
         reason.truncate(123);
         let close = [&1000u16.to_be_bytes()[..], reason.as_bytes()].concat();
-        let upgrade = handshake(websocket);
+        let upgrade = upgrade_request("/", "");
         let with_header = |header: &str| {
             let end = upgrade.len() - 2;
             [&upgrade[..end], header.as_bytes(), b"\r\n\r\n"].concat()

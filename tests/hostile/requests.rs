@@ -6,7 +6,7 @@ use std::thread;
 use crate::MIB;
 use crate::attacker::{only_status, read_to_end, write, write_until_ended};
 use crate::support::Wire::WebSocket;
-use crate::support::raw::{handshake, unmasked_frame};
+use crate::support::bytes::{unmasked_frame, upgrade_request};
 use crate::victim::{Ended, Victim};
 
 /// A request that somebody tries to hide behind another one.
@@ -63,7 +63,7 @@ const HEADS: [(&str, u16); 13] = [
 
 #[test]
 fn no_second_request_is_smuggled_behind_a_first_one() {
-    let sound = handshake(1);
+    let sound = upgrade_request("/", "");
     let line_end = sound.windows(2).position(|pair| pair == b"\r\n").unwrap() + 2;
     let (request_line, rest) = sound.split_at(line_end);
     let mut cases: Vec<(Vec<u8>, u16)> = UPGRADES
@@ -91,7 +91,7 @@ fn no_second_request_is_smuggled_behind_a_first_one() {
 #[test]
 fn a_request_behind_an_upgrade_is_a_broken_frame() {
     Victim::start(&[WebSocket], &[]).withstands(4 * MIB, |victim| {
-        let mut request = handshake(victim.port(WebSocket));
+        let mut request = upgrade_request("/", "");
         // Without a body, as a proxy may add it.
         let end = request.len() - 2;
         request.splice(end..end, *b"Content-Length: 0\r\n");

@@ -14,9 +14,10 @@ use serde_json::Value;
 use crate::MIB;
 use crate::attacker::{assert_echo, connect, connect_narrow};
 use crate::probe::{Probe, Talk};
+use crate::support::bytes::message;
 use crate::support::process::{Line, Process};
 use crate::support::program::Server;
-use crate::support::raw::{RawPeer, message};
+use crate::support::raw::RawPeer;
 use crate::support::record::Record;
 use crate::support::{PATIENCE, Wire};
 

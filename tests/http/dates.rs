@@ -9,8 +9,9 @@ use heartwheel::proto::http::HttpDate;
 use heartwheel::proto::time::Micros;
 use heartwheel::reactor::{ClientEvent, HttpAnswer, ReconnectConfig, Rejection};
 
-use crate::net::{Dialer, Ended, Server, header, headers};
-use crate::support::Recorder;
+use crate::support::head::{header, headers};
+use crate::support::recorder::Recorder;
+use crate::support::sides::{Acceptor, Dialer, Ended};
 use crate::upgrade;
 
 fn now() -> u64 {
@@ -43,7 +44,7 @@ fn s9110_5_6_7_dates_are_read_in_three_forms_and_sent_in_one() {
 #[test]
 fn s9110_6_6_1_every_response_bears_the_date() {
     let began = now();
-    let mut server = Server::new();
+    let mut server = Acceptor::new();
     let mut peer = server.dial();
     peer.write_all(&upgrade("")).unwrap();
     assert_dated(&server.turning.read_head(&mut peer), began);
@@ -70,7 +71,7 @@ fn s9110_6_6_1_every_response_bears_the_date() {
             http: Some(HttpAnswer::text(status, "plain\n")),
             ..Recorder::default()
         };
-        let mut server = Server::with(recorder, |_| {});
+        let mut server = Acceptor::with(recorder, |_| {});
         let answer = server.ask(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
         assert!(
             answer.starts_with(&format!("HTTP/1.1 {status} ")),
@@ -82,14 +83,14 @@ fn s9110_6_6_1_every_response_bears_the_date() {
         judge: Some(Box::new(|_| Err(Rejection::new(403, "no\n")))),
         ..Recorder::default()
     };
-    let mut server = Server::with(recorder, |_| {});
+    let mut server = Acceptor::with(recorder, |_| {});
     assert_dated(&server.ask(&upgrade("")), began);
 }
 
 #[test]
 fn s9110_6_6_1_a_refusal_before_the_request_bears_it_too() {
     let began = now();
-    let mut server = Server::with(Recorder::default(), |config| {
+    let mut server = Acceptor::with(Recorder::default(), |config| {
         config.admission = AdmissionConfig {
             half_open_per_address: Some(1),
             ..AdmissionConfig::default()
@@ -106,7 +107,7 @@ fn s9110_6_6_1_a_refusal_before_the_request_bears_it_too() {
     );
     assert_dated(&answer, began);
     // And a handshake that a drain ends.
-    let mut server = Server::new();
+    let mut server = Acceptor::new();
     let mut peer = server.dial();
     peer.write_all(b"GET / HT").unwrap();
     let came = server.turning.reactor.stats().bytes_in + 8;
@@ -127,7 +128,7 @@ fn s9110_6_6_1_a_refusal_before_the_request_bears_it_too() {
 #[test]
 fn s9110_6_6_1_a_request_that_came_too_late_is_answered_with_it() {
     let began = now();
-    let mut server = Server::with(Recorder::default(), |config| {
+    let mut server = Acceptor::with(Recorder::default(), |config| {
         config.heartbeat.handshake_timeout = Duration::from_millis(50);
     });
     let mut peer = server.dial();
@@ -150,7 +151,7 @@ fn s9110_6_6_1_a_date_of_the_handler_stands_alone() {
         http: Some(answer),
         ..Recorder::default()
     };
-    let mut server = Server::with(recorder, |_| {});
+    let mut server = Acceptor::with(recorder, |_| {});
     let answer = server.ask(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
     assert_eq!(headers(&answer, "Date"), [date]);
 }

@@ -7,28 +7,29 @@ use std::time::Duration;
 use heartwheel::close::Cause;
 use heartwheel::reactor::HttpAnswer;
 
-use crate::net::{Ended, Server, header, headers};
-use crate::support::Recorder;
+use crate::support::head::{header, headers};
+use crate::support::recorder::Recorder;
+use crate::support::sides::{Acceptor, Ended};
 use crate::upgrade;
 
 const GET: &[u8] = b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n";
 
 /// A server that answers plain requests with 200.
-fn server() -> Server {
+fn server() -> Acceptor {
     healthy(|_| {})
 }
 
-fn healthy(change: impl FnOnce(&mut heartwheel::reactor::ListenerConfig)) -> Server {
+fn healthy(change: impl FnOnce(&mut heartwheel::reactor::ListenerConfig)) -> Acceptor {
     let recorder = Recorder {
         http: Some(HttpAnswer::text(200, "fine\n")),
         ..Recorder::default()
     };
-    Server::with(recorder, change)
+    Acceptor::with(recorder, change)
 }
 
 /// Sends a request and reads one answer to it, head and body.
 #[track_caller]
-fn ask(server: &mut Server, peer: &mut TcpStream, request: &[u8]) -> String {
+fn ask(server: &mut Acceptor, peer: &mut TcpStream, request: &[u8]) -> String {
     peer.write_all(request).unwrap();
     let head = server.turning.read_head(peer);
     let length: usize = header(&head, "Content-Length").parse().unwrap();
@@ -145,7 +146,7 @@ const LONG: usize = 16 * 1024 * 1024;
 
 /// Reads until the end, in each turn as much as there is.
 #[track_caller]
-fn read_all(server: &mut Server, peer: &mut TcpStream) -> Vec<u8> {
+fn read_all(server: &mut Acceptor, peer: &mut TcpStream) -> Vec<u8> {
     let (mut bytes, mut chunk) = (Vec::new(), vec![0; 1024 * 1024]);
     server.turning.drive(|_| {
         loop {

@@ -6,7 +6,8 @@ use heartwheel::proto::http::{self, HeadLimits, InvalidHead, Persistence};
 use heartwheel::proto::websocket::handshake::{RedirectError, accept_for, parse_response, request};
 use heartwheel::reactor::{ClientConfig, DialError};
 
-use crate::net::{Dialer, Server, header, response};
+use crate::support::head::{header, response};
+use crate::support::sides::{Acceptor, Dialer};
 use crate::{failure_at, upgrade};
 
 #[test]
@@ -47,7 +48,7 @@ fn s9110_5_3_a_field_with_a_single_value_is_sent_once() {
 
 #[test]
 fn s9110_5_5_a_value_with_a_control_character_is_refused() {
-    let mut server = Server::new();
+    let mut server = Acceptor::new();
     for value in ["a\rb", "a\0b", "a\u{b}b", "a\u{7f}b"] {
         let answer = server.ask(&upgrade(&format!("X: {value}\r\n")));
         assert!(answer.starts_with("HTTP/1.1 400 "), "{value:?}: {answer}");
@@ -60,7 +61,7 @@ fn s9110_5_5_a_value_with_a_control_character_is_refused() {
 
 #[test]
 fn s9110_5_6_1_empty_elements_of_lists_mean_nothing() {
-    let mut server = Server::new();
+    let mut server = Acceptor::new();
     let mut peer = server.dial();
     let lists = "Upgrade: , ,\r\nConnection: ,keep-alive,,\r\nSec-WebSocket-Protocol: ,a, ,b,\r\n";
     peer.write_all(&upgrade(lists)).unwrap();
@@ -75,7 +76,7 @@ fn s9110_5_6_1_empty_elements_of_lists_mean_nothing() {
 
 #[test]
 fn s9112_5_1_a_blank_before_the_colon_is_refused() {
-    let mut server = Server::new();
+    let mut server = Acceptor::new();
     for line in [
         "X : y",
         "X\t: y",
@@ -89,7 +90,7 @@ fn s9112_5_1_a_blank_before_the_colon_is_refused() {
 
 #[test]
 fn s9112_5_2_a_folded_field_is_refused_in_a_request() {
-    let mut server = Server::new();
+    let mut server = Acceptor::new();
     for line in ["X: y\r\n z", "X: y\r\n\tz", "X:\r\n y", "X: y\r\n \r\n z"] {
         let answer = server.ask(&upgrade(&format!("{line}\r\n")));
         assert!(answer.starts_with("HTTP/1.1 400 "), "{line:?}: {answer}");

@@ -67,19 +67,10 @@
 //! | 9110, 8, 12, 13, 14; RFC 9111 | representations, negotiation, conditions, ranges, caches: what a handler answers is its own |
 //! | 9110, 11, 15.5.2, 15.5.8 | a handler that answers 401 or 407 names the scheme itself |
 //! | 9112, 7 | transfer codings: 6.3 lets a server refuse a body without Content-Length with 411 |
-#![allow(
-    clippy::unwrap_used,
-    dead_code,
-    unreachable_pub,
-    reason = "tests, and helpers that others share"
-)]
+#![allow(clippy::unwrap_used, reason = "a test")]
 
-#[path = "../rfc6455/net.rs"]
-mod net;
-#[path = "../embedding/support.rs"]
+#[path = "../support/mod.rs"]
 mod support;
-#[path = "../support/table.rs"]
-mod table;
 
 mod dates;
 mod exchanges;
@@ -92,12 +83,12 @@ mod upgrades;
 /// The table and the tests name each other.
 #[test]
 fn every_test_stands_in_the_table_and_every_line_of_it_is_a_test() {
-    table::assert_complete("tests/http", "s91", 30);
+    support::table::assert_complete("tests/http", "s91", 30);
 }
 
 /// A request to upgrade, with more lines.
 fn upgrade(more: &str) -> Vec<u8> {
-    support::upgrade_request("/", more)
+    support::bytes::upgrade_request("/", more)
 }
 
 /// What a client of ours fails with at this answer, dialing once.
@@ -107,7 +98,7 @@ fn failure_at(answer: &[u8]) -> heartwheel::reactor::DialError {
 
     use heartwheel::reactor::ClientEvent;
 
-    let mut dialer = net::Dialer::new();
+    let mut dialer = support::sides::Dialer::new();
     let (mut peer, _) = dialer.accept();
     peer.write_all(answer).unwrap();
     dialer.turning.drive(|seen| seen.rejected().len() == 1);

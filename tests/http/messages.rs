@@ -6,12 +6,13 @@ use heartwheel::config::LimitsConfig;
 use heartwheel::proto::http::{self, Persistence};
 use heartwheel::reactor::Welcome;
 
-use crate::net::{Dialer, Server, header, response};
-use crate::support::Recorder;
+use crate::support::head::{header, response};
+use crate::support::recorder::Recorder;
+use crate::support::sides::{Acceptor, Dialer};
 use crate::upgrade;
 
 #[track_caller]
-fn assert_answered(server: &mut Server, request: &[u8], status: u16) {
+fn assert_answered(server: &mut Acceptor, request: &[u8], status: u16) {
     let mut peer = server.dial();
     peer.write_all(request).unwrap();
     let answer = server.turning.read_head(&mut peer);
@@ -25,7 +26,7 @@ fn assert_answered(server: &mut Server, request: &[u8], status: u16) {
 
 #[test]
 fn s9112_2_2_empty_lines_before_a_request_are_ignored() {
-    let mut server = Server::new();
+    let mut server = Acceptor::new();
     for count in [1, 2, 100] {
         let request = ["\r\n".repeat(count).as_bytes(), &upgrade("")].concat();
         assert_answered(&mut server, &request, 101);
@@ -34,7 +35,7 @@ fn s9112_2_2_empty_lines_before_a_request_are_ignored() {
 
 #[test]
 fn s9112_2_2_bare_line_ends_and_blanks_before_the_first_field_are_refused() {
-    let mut server = Server::new();
+    let mut server = Acceptor::new();
     let request = String::from_utf8(upgrade("")).unwrap();
     for (old, new) in [
         ("HTTP/1.1\r\nHost", "HTTP/1.1\rHost"),
@@ -51,7 +52,7 @@ fn s9112_2_2_bare_line_ends_and_blanks_before_the_first_field_are_refused() {
 
 #[test]
 fn s9112_2_2_a_head_of_single_bytes_is_read_and_its_limit_holds() {
-    let mut server = Server::new();
+    let mut server = Acceptor::new();
     let limit = LimitsConfig::default().max_head;
     let fill = limit - upgrade("X: \r\n").len();
     for (more, status) in [(fill, 101), (fill + 1, 431)] {
@@ -72,7 +73,7 @@ fn s9112_2_2_a_head_of_single_bytes_is_read_and_its_limit_holds() {
 
 #[test]
 fn s9112_3_a_target_that_is_too_long_is_answered_with_414() {
-    let mut server = Server::new();
+    let mut server = Acceptor::new();
     let long = "x".repeat(LimitsConfig::default().max_head);
     let request = String::from_utf8(upgrade("")).unwrap();
     let request = request.replacen("GET /", &format!("GET /{long}"), 1);
@@ -81,7 +82,7 @@ fn s9112_3_a_target_that_is_too_long_is_answered_with_414() {
 
 #[test]
 fn s9112_3_2_a_request_names_one_sound_host() {
-    let mut server = Server::new();
+    let mut server = Acceptor::new();
     for (host, status) in [
         ("Host: a:9001", 101),
         ("", 400),
@@ -107,7 +108,7 @@ fn s9112_3_2_2_an_absolute_target_is_accepted_whatever_host_says() {
         })),
         ..Recorder::default()
     };
-    let mut server = Server::with(recorder, |_| {});
+    let mut server = Acceptor::with(recorder, |_| {});
     let request = String::from_utf8(upgrade("")).unwrap();
     for scheme in ["http", "https", "ws"] {
         let line = format!("GET {scheme}://other.example:81/chat HTTP/1.1");
@@ -127,7 +128,7 @@ fn s9112_4_the_status_line_has_its_blank_without_a_reason() {
 
 #[test]
 fn s9112_6_3_a_length_that_contradicts_itself_is_refused() {
-    let mut server = Server::new();
+    let mut server = Acceptor::new();
     for lines in [
         "Content-Length: 1\r\nContent-Length: 2",
         "Content-Length: -1",
@@ -164,7 +165,7 @@ fn s9112_6_3_a_101_ends_at_its_empty_line_whatever_it_says_of_a_body() {
 
 #[test]
 fn s9112_9_6_a_response_says_that_it_is_the_last_and_is() {
-    let mut server = Server::new();
+    let mut server = Acceptor::new();
     let get = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
     let answer = server.ask(&[&get[..], &upgrade("")].concat());
     assert!(

@@ -7,8 +7,9 @@ use heartwheel::proto::websocket::handshake::{RedirectError, ResponseError};
 use heartwheel::reactor::{ClientEvent, DialError, ReconnectConfig};
 
 use crate::failure_at;
-use crate::net::{Dialer, header, headers, response};
-use crate::support::{Recorder, Seen};
+use crate::support::head::{header, headers, response};
+use crate::support::recorder::{Recorder, Seen};
+use crate::support::sides::Dialer;
 
 const STATUSES: [u16; 5] = [301, 302, 303, 307, 308];
 

@@ -6,8 +6,9 @@ use heartwheel::config::LimitsConfig;
 use heartwheel::proto::http::{self, HeadError, Persistence};
 use heartwheel::reactor::{DialError, HttpAnswer};
 
-use crate::net::{Dialer, Server, header, headers, response};
-use crate::support::Recorder;
+use crate::support::head::{header, headers, response};
+use crate::support::recorder::Recorder;
+use crate::support::sides::{Acceptor, Dialer};
 use crate::{failure_at, upgrade};
 
 const NONE: [(&str, &str); 0] = [];
@@ -19,7 +20,7 @@ fn answer(status: u16, body: &str, request: &[u8]) -> String {
         http: Some(HttpAnswer::text(status, body)),
         ..Recorder::default()
     };
-    Server::with(recorder, |_| {}).ask(request)
+    Acceptor::with(recorder, |_| {}).ask(request)
 }
 
 #[test]
@@ -30,7 +31,7 @@ fn s9110_8_6_responses_without_content_announce_none() {
         assert!(headers(&answer, "Content-Length").is_empty(), "{answer}");
         assert!(answer.ends_with("\r\n\r\n"), "{answer}");
     }
-    let mut server = Server::new();
+    let mut server = Acceptor::new();
     let mut peer = server.dial();
     peer.write_all(&upgrade("")).unwrap();
     let accepted = server.turning.read_head(&mut peer);
@@ -57,7 +58,7 @@ fn s9110_9_3_2_the_answer_to_head_is_a_head() {
 
 #[test]
 fn s9110_15_5_6_405_names_the_methods() {
-    let mut server = Server::new();
+    let mut server = Acceptor::new();
     let request = String::from_utf8(upgrade(""))
         .unwrap()
         .replace("GET", "PUT");
@@ -113,7 +114,7 @@ fn s9110_15_3_6_205_has_no_content() {
 
 #[test]
 fn s9110_15_5_22_426_names_the_protocol() {
-    let mut server = Server::new();
+    let mut server = Acceptor::new();
     let answer = server.ask(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
     assert!(
         answer.starts_with("HTTP/1.1 426 Upgrade Required\r\n"),

@@ -2,8 +2,9 @@
 
 use std::io::Write;
 
-use crate::net::{Dialer, Server, header, headers};
-use crate::support::Recorder;
+use crate::support::head::{header, headers};
+use crate::support::recorder::Recorder;
+use crate::support::sides::{Acceptor, Dialer};
 use crate::upgrade;
 
 #[test]
@@ -29,7 +30,7 @@ fn s9110_7_8_upgrade_comes_with_its_connection_option() {
     let (_peer, request) = dialer.accept();
     assert_eq!(headers(&request, "Upgrade"), ["websocket"]);
     assert_eq!(headers(&request, "Connection"), ["Upgrade"]);
-    let mut server = Server::new();
+    let mut server = Acceptor::new();
     let mut peer = server.dial();
     peer.write_all(&upgrade("")).unwrap();
     let accepted = server.turning.read_head(&mut peer);
@@ -52,7 +53,7 @@ fn s9110_7_8_upgrade_is_ignored_in_http_1_0() {
         http: Some(heartwheel::reactor::HttpAnswer::text(200, "plain\n")),
         ..Recorder::default()
     };
-    let mut server = Server::with(recorder, |_| {});
+    let mut server = Acceptor::with(recorder, |_| {});
     let request = String::from_utf8(upgrade("")).unwrap();
     let answer = server.ask(request.replace("HTTP/1.1", "HTTP/1.0").as_bytes());
     assert!(
@@ -64,7 +65,7 @@ fn s9110_7_8_upgrade_is_ignored_in_http_1_0() {
 
 #[test]
 fn s9110_7_8_only_what_was_asked_for_is_switched_to() {
-    let mut server = Server::new();
+    let mut server = Acceptor::new();
     for (asked, status) in [("h2c", 426), ("h2c, websocket", 101), ("websocket/13", 426)] {
         let request = String::from_utf8(upgrade("")).unwrap();
         let request = request.replace("Upgrade: websocket", &format!("Upgrade: {asked}"));

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use super::Scene;
 use super::support::Wire;
+use super::support::bytes::masked_frame;
 use super::support::netns::BURST;
-use super::support::raw::{Arrival, RawPeer, masked_frame};
+use super::support::raw::{Arrival, RawPeer};
 
 /// Bytes of a fragment, and of a message on wires that have no fragments.
 const PIECE: usize = 16 << 10;

@@ -188,21 +188,11 @@
 //! - 4.1 speaks of "the remote host (IP address) identified by /host/ and port /port/" and then of "the same
 //!   IP address": connections are serialized by address and port, as browsers do it.
 //! - An HTTP/1.2 would be "1.1 or higher"; there is none, and HTTP/2 has an opening handshake of its own.
-#![allow(
-    clippy::unwrap_used,
-    dead_code,
-    unreachable_pub,
-    reason = "tests, and helpers that others share"
-)]
+#![allow(clippy::unwrap_used, reason = "a test")]
 
-#[path = "../support/end.rs"]
-mod end;
-mod net;
 mod peer;
-#[path = "../embedding/support.rs"]
+#[path = "../support/mod.rs"]
 mod support;
-#[path = "../support/table.rs"]
-mod table;
 mod wire;
 
 mod s10_security;
@@ -225,5 +215,5 @@ mod s9_extensions;
 /// The table and the tests name each other.
 #[test]
 fn every_test_stands_in_the_table_and_every_line_of_it_is_a_test() {
-    table::assert_complete("tests/rfc6455", "s", 100);
+    support::table::assert_complete("tests/rfc6455", "s", 100);
 }

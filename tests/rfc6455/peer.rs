@@ -7,7 +7,7 @@ use heartwheel::proto::session::{SocketAction, Wire};
 use heartwheel::proto::time::Moment;
 use heartwheel::proto::wire::{MessageKind, Role};
 
-use crate::end::End;
+use crate::support::end::End;
 use crate::wire::{self, CLOSE, FIN, Frame, PING, TEXT, frame};
 
 pub(crate) const BOTH: [Role; 2] = [Role::Server, Role::Client];

@@ -7,9 +7,10 @@ use heartwheel::config::{LimitsConfig, WebConfig};
 use heartwheel::proto::message::Message;
 use heartwheel::proto::wire::Role;
 
-use crate::net::{Ended, Server};
 use crate::peer::{BOTH, Peer, binary};
-use crate::support::{Recorder, upgrade_request};
+use crate::support::bytes::upgrade_request;
+use crate::support::recorder::Recorder;
+use crate::support::sides::{Acceptor, Ended};
 use crate::wire::{BINARY, CONTINUATION, FIN, PING, TEXT, frame, frames};
 
 fn limits(max_message: usize) -> LimitsConfig {
@@ -41,7 +42,7 @@ fn s10_3_a_frame_under_way_is_not_changed_by_what_the_application_does() {
 
 #[test]
 fn s10_2_a_page_of_another_origin_is_answered_403() {
-    let mut server = Server::with(Recorder::default(), |config| {
+    let mut server = Acceptor::with(Recorder::default(), |config| {
         config.web = WebConfig::default();
     });
     let request = |origin: &str| upgrade_request("/", &format!("Origin: {origin}\r\n"));
@@ -113,7 +114,7 @@ fn s10_7_invalid_data_is_told_by_a_code_that_fits() {
         (FIN | 8, b"\xff", 1002),
         (FIN | 8, b"\x03\xe8\xff", 1007),
     ] {
-        let mut server = Server::with(Recorder::default(), |config| {
+        let mut server = Acceptor::with(Recorder::default(), |config| {
             config.limits.max_message = 1_000;
         });
         let mut peer = server.open();
@@ -130,7 +131,7 @@ fn s10_7_invalid_data_is_told_by_a_code_that_fits() {
 
 #[test]
 fn s10_7_invalid_data_in_the_handshake_is_told_by_a_status() {
-    let mut server = Server::new();
+    let mut server = Acceptor::new();
     for bytes in [
         &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..],
         b"SSH-2.0-OpenSSH_9.6\r\n",

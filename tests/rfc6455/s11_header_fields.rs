@@ -2,14 +2,15 @@
 
 use std::io::Write;
 
-use crate::net::{Dialer, Server, headers, response};
-use crate::support::upgrade_request;
+use crate::support::bytes::upgrade_request;
+use crate::support::head::{headers, response};
+use crate::support::sides::{Acceptor, Dialer};
 
 const KEY: &str = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
 #[track_caller]
 fn assert_request(more: &str, is_accepted: bool) {
-    let mut server = Server::new();
+    let mut server = Acceptor::new();
     let mut peer = server.dial();
     peer.write_all(&upgrade_request("/", more)).unwrap();
     let answer = server.turning.read_head(&mut peer);
@@ -23,11 +24,11 @@ fn assert_request(more: &str, is_accepted: bool) {
 
 #[track_caller]
 fn assert_response(more: impl Fn(&str) -> String, is_accepted: bool) {
-    let mut dialer = Dialer::with(crate::support::Recorder::default(), |config| {
+    let mut dialer = Dialer::with(crate::support::recorder::Recorder::default(), |config| {
         config.subprotocols = vec!["a".into(), "b".into()];
     });
     let (mut peer, request) = dialer.accept();
-    let accept = crate::net::accept_value(&request);
+    let accept = crate::support::head::accept_value(&request);
     let more = more(&format!("Sec-WebSocket-Accept: {accept}\r\n"));
     peer.write_all(&response(&request, &more)).unwrap();
     dialer
@@ -87,7 +88,7 @@ fn s11_3_5_the_version_stands_once_in_a_request_and_in_a_refusal() {
     ] {
         assert_request(line, false);
     }
-    let mut server = Server::new();
+    let mut server = Acceptor::new();
     let answer = server.ask(&upgrade_request("/", "Sec-WebSocket-Version: 8\r\n"));
     assert_eq!(headers(&answer, "Sec-WebSocket-Version"), ["13"]);
 }

@@ -3,8 +3,9 @@
 use heartwheel::proto::websocket::handshake::request;
 use heartwheel::reactor::ClientConfig;
 
-use crate::net::{Dialer, Server, header};
-use crate::support::upgrade_request;
+use crate::support::bytes::upgrade_request;
+use crate::support::head::header;
+use crate::support::sides::{Acceptor, Dialer};
 
 const NO_NAMES: [&str; 0] = [];
 const NO_HEADERS: [(&str, &str); 0] = [];
@@ -59,7 +60,7 @@ fn s3_fragments_must_not_be_used() {
         assert!(ClientConfig::from_url(url).is_err(), "{url}");
     }
     assert!(!builds("h", "/a#b"));
-    let mut server = Server::new();
+    let mut server = Acceptor::new();
     for target in ["/#", "/a#b", "/a?b#c", "http://localhost/#b"] {
         let answer = server.ask(&upgrade_request(target, ""));
         assert!(answer.starts_with("HTTP/1.1 400 "), "{target}: {answer}");

@@ -16,9 +16,10 @@ use heartwheel::proto::websocket::handshake::{
 use heartwheel::proto::wire::Role;
 use heartwheel::reactor::{ClientEvent, DialError, ReconnectConfig};
 
-use crate::net::{Dialer, Ended, header, headers, response};
 use crate::peer::Peer;
-use crate::support::Recorder;
+use crate::support::head::{header, headers, response};
+use crate::support::recorder::Recorder;
+use crate::support::sides::{Dialer, Ended};
 use crate::wire::{FIN, TEXT, plain};
 
 const NO_NAMES: [&str; 0] = [];
@@ -84,7 +85,7 @@ fn assert_fails(responses: &[String], error: ResponseError) {
             });
         }
         let (mut peer, request) = dialer.accept();
-        let accept = crate::net::accept_value(&request);
+        let accept = crate::support::head::accept_value(&request);
         let text = text.replace("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", &accept);
         peer.write_all(text.as_bytes()).unwrap();
         peer.write_all(&plain(FIN | TEXT, b"not read")).unwrap();

@@ -9,8 +9,9 @@ use heartwheel::proto::message::Message;
 use heartwheel::proto::wire::Role;
 use heartwheel::reactor::{Rejection, Welcome};
 
-use crate::net::{Server, accept_value, header, headers};
-use crate::support::{Recorder, Seen};
+use crate::support::head::{accept_value, header, headers};
+use crate::support::recorder::{Recorder, Seen};
+use crate::support::sides::Acceptor;
 use crate::wire::{FIN, PING, TEXT, frame};
 
 /// The handshake of section 1.2.
@@ -45,7 +46,7 @@ fn and(line: &str) -> String {
 }
 
 /// A server that tells how often its handler was asked.
-fn server() -> (Server, Rc<Cell<usize>>) {
+fn server() -> (Acceptor, Rc<Cell<usize>>) {
     let asked = Rc::new(Cell::new(0));
     let counter = Rc::clone(&asked);
     let recorder = Recorder {
@@ -55,7 +56,7 @@ fn server() -> (Server, Rc<Cell<usize>>) {
         })),
         ..Recorder::default()
     };
-    (Server::with(recorder, |_| {}), asked)
+    (Acceptor::with(recorder, |_| {}), asked)
 }
 
 /// Claims that each request is answered by this status, without the handler, and by the end of the
@@ -340,7 +341,7 @@ fn s4_2_1_an_origin_is_no_must_and_is_shown_to_the_handler() {
             })),
             ..Recorder::default()
         };
-        let mut server = Server::with(recorder, |_| {});
+        let mut server = Acceptor::with(recorder, |_| {});
         let mut peer = server.dial();
         peer.write_all(with("Origin", line).as_bytes()).unwrap();
         let answer = server.turning.read_head(&mut peer);
@@ -525,7 +526,7 @@ fn s4_2_1_a_request_may_arrive_in_any_two_pieces() {
 
 #[test]
 fn s4_2_1_frames_in_the_segment_of_the_request_are_read() {
-    let mut server = Server::with(Recorder::echoing(), |_| {});
+    let mut server = Acceptor::with(Recorder::echoing(), |_| {});
     let mut peer = server.dial();
     let mut bytes = head(&LINES).into_bytes();
     bytes.extend(frame(Role::Server, FIN | TEXT, b"one"));
@@ -544,7 +545,7 @@ fn s4_2_1_frames_in_the_segment_of_the_request_are_read() {
 
 #[test]
 fn s4_2_2_the_response_is_101_with_upgrade_connection_and_accept() {
-    let mut server = Server::new();
+    let mut server = Acceptor::new();
     let mut peer = server.dial();
     let request = with(
         "Sec-WebSocket-Key",
@@ -591,7 +592,7 @@ fn s4_2_2_the_subprotocol_is_one_of_those_offered_or_none() {
             })),
             ..Recorder::default()
         };
-        let mut server = Server::with(recorder, |_| {});
+        let mut server = Acceptor::with(recorder, |_| {});
         let mut peer = server.dial();
         peer.write_all(with("Sec-WebSocket-Protocol", offered).as_bytes())
             .unwrap();
@@ -612,7 +613,7 @@ fn s4_2_2_extensions_are_declined_by_leaving_the_field_out() {
         "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits",
         "Sec-WebSocket-Extensions: foo, bar; baz=2\r\nSec-WebSocket-Extensions: x; y=\"z\"",
     ] {
-        let mut server = Server::new();
+        let mut server = Acceptor::new();
         let mut peer = server.dial();
         peer.write_all(and(line).as_bytes()).unwrap();
         let answer = server.turning.read_head(&mut peer);
@@ -632,7 +633,7 @@ fn s4_2_2_who_is_not_welcome_is_answered_with_the_status_that_fits() {
             judge: Some(Box::new(move |_| Err(Rejection::new(status, why)))),
             ..Recorder::default()
         };
-        let mut server = Server::with(recorder, |_| {});
+        let mut server = Acceptor::with(recorder, |_| {});
         let answer = server.ask(head(&LINES).as_bytes());
         assert!(
             answer.starts_with(&format!("HTTP/1.1 {status} ")),
@@ -650,7 +651,7 @@ fn s4_2_2_the_server_may_speak_right_behind_its_response() {
             cx.send(*id, Message::text("welcome")).unwrap();
         }
     });
-    let mut server = Server::with(recorder, |_| {});
+    let mut server = Acceptor::with(recorder, |_| {});
     let mut peer = server.open();
     assert_eq!(server.turning.read(&mut peer, 9), b"\x81\x07welcome");
 }

@@ -1,7 +1,8 @@
 //! Section 4.4: more than one version of the protocol.
 
-use crate::net::{Server, header};
-use crate::support::upgrade_request;
+use crate::support::bytes::upgrade_request;
+use crate::support::head::header;
+use crate::support::sides::Acceptor;
 
 fn request(version: &str) -> Vec<u8> {
     let sample = String::from_utf8(upgrade_request("/", "")).unwrap();
@@ -13,7 +14,7 @@ fn request(version: &str) -> Vec<u8> {
 
 #[test]
 fn s4_4_another_version_is_answered_with_the_one_we_speak() {
-    let mut server = Server::new();
+    let mut server = Acceptor::new();
     for version in [
         "",
         "Sec-WebSocket-Version:\r\n",
@@ -40,7 +41,7 @@ fn s4_4_another_version_is_answered_with_the_one_we_speak() {
 
 #[test]
 fn s4_4_a_client_that_comes_again_with_our_version_is_accepted() {
-    let mut server = Server::new();
+    let mut server = Acceptor::new();
     let refused = server.ask(&request("Sec-WebSocket-Version: 25\r\n"));
     let ours = header(&refused, "Sec-WebSocket-Version");
     let again = request(&format!("Sec-WebSocket-Version: {ours}\r\n"));
@@ -53,6 +54,6 @@ fn s4_4_a_client_that_comes_again_with_our_version_is_accepted() {
 #[test]
 fn s4_4_the_version_stands_there_once() {
     let twice = "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Version: 13\r\n";
-    let answer = Server::new().ask(&request(twice));
+    let answer = Acceptor::new().ask(&request(twice));
     assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
 }

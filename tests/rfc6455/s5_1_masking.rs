@@ -4,9 +4,9 @@ use heartwheel::proto::message::{Message, SharedMessage};
 use heartwheel::proto::session::SocketAction;
 use heartwheel::proto::wire::Role;
 
-use crate::end::End;
-use crate::net::{Dialer, Ended, Server};
 use crate::peer::{BOTH, Peer};
+use crate::support::end::End;
+use crate::support::sides::{Acceptor, Dialer, Ended};
 use crate::wire::{CLOSE, CONTINUATION, FIN, MASK, OPCODES, PING, PONG, TEXT, masked, plain};
 
 /// Has an endpoint send every kind of frame there is, and returns the opcodes that came.
@@ -96,7 +96,7 @@ fn s5_1_the_mask_bit_is_judged_before_anything_behind_it() {
 
 #[test]
 fn s5_1_tcp_is_closed_upon_a_frame_that_is_masked_wrongly() {
-    let mut server = Server::new();
+    let mut server = Acceptor::new();
     let mut peer = server.open();
     std::io::Write::write_all(&mut peer, &plain(FIN | TEXT, b"bare")).unwrap();
     let (bytes, ended) = server.turning.read_to_end(&mut peer);

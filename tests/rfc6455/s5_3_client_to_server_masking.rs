@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use heartwheel::proto::message::Message;
 use heartwheel::proto::wire::Role;
 
-use crate::net::Dialer;
 use crate::peer::{Peer, binary};
+use crate::support::sides::Dialer;
 use crate::wire::{BINARY, FIN, PING, frames, masked, plain};
 
 #[test]

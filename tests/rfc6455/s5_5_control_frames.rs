@@ -5,8 +5,8 @@ use heartwheel::proto::message::{Message, SharedMessage};
 use heartwheel::proto::session::SocketAction;
 use heartwheel::proto::wire::Role;
 
-use crate::end::End;
 use crate::peer::{BOTH, Peer, assert_frames_fail};
+use crate::support::end::End;
 use crate::wire::{BINARY, CLOSE, CONTINUATION, CONTROLS, FIN, PING, PONG, TEXT, close, frame};
 
 #[test]

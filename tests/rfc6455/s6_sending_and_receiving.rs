@@ -6,8 +6,8 @@ use heartwheel::proto::message::Message;
 use heartwheel::proto::time::Moment;
 use heartwheel::proto::wire::Role;
 
-use crate::end::End;
 use crate::peer::{BOTH, Peer, binary, text};
+use crate::support::end::End;
 use crate::wire::{BINARY, CONTINUATION, FIN, PING, TEXT, close, frame};
 
 #[test]

@@ -13,22 +13,22 @@ use heartwheel::proto::websocket::{Decoder, Item};
 use heartwheel::proto::wire::Role;
 use heartwheel::reactor::{ClientEvent, ReconnectConfig};
 
-use crate::net::{Dialer, Ended, Server};
 use crate::peer::{BOTH, Peer, assert_frames_fail};
-use crate::support::{Recorder, Seen};
+use crate::support::recorder::{Recorder, Seen};
+use crate::support::sides::{Acceptor, Dialer, Ended};
 use crate::wire::{BINARY, CLOSE, CONTINUATION, FIN, PING, TEXT, close, frame, frames};
 
 #[test]
 fn s7_1_1_the_server_ends_tcp_first() {
     // The peer's Close, then ours: either way the peer reads the end without having ended anything.
-    let mut server = Server::new();
+    let mut server = Acceptor::new();
     let mut peer = server.open();
     peer.write_all(&close(Role::Server, 1000, "")).unwrap();
     let (bytes, ended) = server.turning.read_to_end(&mut peer);
     assert_eq!((&bytes[..], ended), (&b"\x88\x02\x03\xe8"[..], Ended::Fin));
     assert!(server.turning.evidence().clean);
 
-    let mut server = Server::new();
+    let mut server = Acceptor::new();
     let mut peer = server.open();
     server.turning.close(1001, "");
     assert_eq!(server.turning.read(&mut peer, 4), b"\x88\x02\x03\xe9");
@@ -102,7 +102,7 @@ fn s7_1_1_bytes_behind_a_close_are_discarded() {
 #[test]
 fn s7_1_1_the_answer_arrives_though_the_peer_talks_on_behind_its_close() {
     for count in [1, 100, 2_000] {
-        let mut server = Server::with(Recorder::echoing(), |_| {});
+        let mut server = Acceptor::with(Recorder::echoing(), |_| {});
         let mut peer = server.open();
         let message = vec![7; 60_000];
         let mut bytes = frame(Role::Server, FIN | BINARY, &message);
@@ -122,7 +122,7 @@ fn s7_1_1_the_answer_arrives_though_the_peer_talks_on_behind_its_close() {
 
 #[test]
 fn s7_1_1_a_peer_that_ends_its_direction_behind_its_close_reads_the_answer() {
-    let mut server = Server::new();
+    let mut server = Acceptor::new();
     let mut peer = server.open();
     peer.write_all(&close(Role::Server, 1000, "")).unwrap();
     peer.shutdown(Shutdown::Write).unwrap();
@@ -227,7 +227,7 @@ fn s7_1_6_the_reason_is_that_of_the_first_close_received() {
         empty.frame(FIN | CLOSE, b"");
         assert_eq!(empty.end.session.reason(), "");
     }
-    let mut server = Server::new();
+    let mut server = Acceptor::new();
     let mut peer = server.open();
     peer.write_all(&close(Role::Server, 1000, "bye")).unwrap();
     server.turning.evidence();
@@ -242,7 +242,7 @@ fn s7_1_7_what_fails_sends_a_close_and_looks_at_nothing_more() {
     // `assert_failed` sends more, an answer to the Close among it.
     assert_frames_fail(&[(FIN | 0xB, b"")], 1002);
     assert_frames_fail(&[(FIN | TEXT, b"\xff")], 1007);
-    let mut server = Server::with(Recorder::echoing(), |_| {});
+    let mut server = Acceptor::with(Recorder::echoing(), |_| {});
     let mut peer = server.open();
     let mut bytes = frame(Role::Server, FIN | TEXT, b"good");
     bytes.extend(frame(Role::Server, FIN | 0xB, b""));
@@ -318,7 +318,7 @@ fn s7_2_2_a_server_may_close_whenever_it_wishes() {
         (1011, "oops"),
         (4999, "ours"),
     ] {
-        let mut server = Server::new();
+        let mut server = Acceptor::new();
         let mut peer = server.open();
         server.turning.close(code, reason);
         peer.write_all(&close(Role::Server, code, "")).unwrap();
@@ -426,13 +426,13 @@ fn s7_4_1_codes_1005_1006_and_1015_are_never_sent() {
         for &cause in Cause::ALL {
             let mut peer = Peer::new(role);
             let now = peer.now;
-            let crate::end::End { session, env, .. } = &mut peer.end;
+            let crate::support::end::End { session, env, .. } = &mut peer.end;
             session.close(env, now, cause, None, "by cause");
             let sent = peer.frames()[0].code();
             assert!(sent.is_some_and(may_be_sent), "{cause}: {sent:?}");
         }
     }
-    let mut server = Server::new();
+    let mut server = Acceptor::new();
     let mut peer = server.open();
     server.turning.close(1006, "");
     let sent = frames(&server.turning.read(&mut peer, 4));
@@ -442,7 +442,7 @@ fn s7_4_1_codes_1005_1006_and_1015_are_never_sent() {
 #[test]
 fn s7_crossing_closes_end_clean_at_both_ends() {
     let recorder = Recorder::default();
-    let mut server = Server::with(recorder, |_| {});
+    let mut server = Acceptor::with(recorder, |_| {});
     let mut peer = server.open();
     // Both are on their way before either is read.
     server.turning.close(1001, "ours");
@@ -518,7 +518,7 @@ fn s7_what_was_sent_before_the_close_arrives_before_it() {
             cx.close(*id, CloseCode::NORMAL, "that was all");
         }
     });
-    let mut server = Server::with(recorder, |_| {});
+    let mut server = Acceptor::with(recorder, |_| {});
     let mut peer = server.open();
     peer.write_all(&frame(Role::Server, FIN | TEXT, b"go"))
         .unwrap();

@@ -2,8 +2,9 @@
 
 use std::io::Write;
 
-use crate::net::{Dialer, Server, headers, response};
-use crate::support::upgrade_request;
+use crate::support::bytes::upgrade_request;
+use crate::support::head::{headers, response};
+use crate::support::sides::{Acceptor, Dialer};
 
 /// Values that keep to the grammar of section 9.1, its examples among them.
 const SOUND: [&str; 10] = [
@@ -46,7 +47,7 @@ fn request(value: &str) -> Vec<u8> {
 
 #[test]
 fn s9_1_a_server_fails_at_extensions_that_do_not_conform() {
-    let mut server = Server::new();
+    let mut server = Acceptor::new();
     for value in MALFORMED {
         let answer = server.ask(&request(value));
         assert!(answer.starts_with("HTTP/1.1 400 "), "{value:?}: {answer}");
@@ -59,7 +60,7 @@ fn s9_1_a_server_fails_at_extensions_that_do_not_conform() {
 
 #[test]
 fn s9_1_a_server_accepts_none_of_those_that_do() {
-    let mut server = Server::new();
+    let mut server = Acceptor::new();
     for value in SOUND {
         let mut peer = server.dial();
         peer.write_all(&request(value)).unwrap();

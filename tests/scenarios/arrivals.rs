@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::support::Wire::{self, Binary, Line, WebSocket};
+use crate::support::bytes::message;
 use crate::support::crowd::Crowd;
 use crate::support::process;
 use crate::support::program::Server;
-use crate::support::raw::{RawPeer, message};
+use crate::support::raw::RawPeer;
 
 /// Lets so many come as fast as they can, and checks that all are there and stay.
 pub(crate) fn rush_in(count: usize) {

@@ -12,8 +12,8 @@ use socket2::SockRef;
 
 use crate::support::PATIENCE;
 use crate::support::Wire::{self, Binary, Line, WebSocket};
+use crate::support::bytes::{masked_frame, message, ping, upgrade_request};
 use crate::support::program::Server;
-use crate::support::raw::{handshake, masked_frame, message, ping};
 
 /// What a process holds.
 #[derive(Clone, Copy, Debug)]
@@ -123,7 +123,7 @@ fn come_and_go(wire: Wire, port: u16, number: usize) -> Option<TcpStream> {
         return None;
     }
     if wire == WebSocket {
-        let request = handshake(port);
+        let request = upgrade_request("/", "");
         if way == 1 {
             stream.write_all(&request[..20]).unwrap();
             return None;
@@ -197,8 +197,10 @@ mod in_process {
     use heartwheel::reactor::{ListenerConfig, Reactor, WireFactory};
     use socket2::SockRef;
 
-    use crate::embedding::{
-        Recorder, client_frame, dial, drive, heartbeat, listen_with, open_websocket, reactor,
+    use crate::support::bytes::masked_frame;
+    use crate::support::recorder::Recorder;
+    use crate::support::turning::{
+        connect_peer, drive, heartbeat, listen_with, open_websocket, reactor,
     };
 
     /// Returns how many descriptors its selector watches.
@@ -223,14 +225,14 @@ mod in_process {
         let mut ended = 0;
         for _ in 0..ROUNDS {
             let mut closes = open_websocket(&mut reactor, &mut recorder, web);
-            closes.write_all(&client_frame(0x88, &[3, 0xE8])).unwrap();
+            closes.write_all(&masked_frame(0x88, &[3, 0xE8])).unwrap();
             let breaks = open_websocket(&mut reactor, &mut recorder, web);
             (&breaks).write_all(&[0xFF; 8]).unwrap();
-            let leaves = dial(line);
+            let leaves = connect_peer(line);
             leaves.shutdown(Shutdown::Write).unwrap();
-            let resets = dial(line);
-            let half = dial(web);
-            let silent = dial(line);
+            let resets = connect_peer(line);
+            let half = connect_peer(web);
+            let silent = connect_peer(line);
             ended += 6;
             // The silent one is open once it is pinged, and is given up; the others end by themselves.
             drive(&mut reactor, &mut recorder, |seen| {

@@ -10,10 +10,11 @@ use socket2::{Domain, Socket, Type};
 
 use crate::support::PATIENCE;
 use crate::support::Wire::{self, WebSocket};
+use crate::support::bytes::{message, upgrade_request};
 use crate::support::crowd::Crowd;
 use crate::support::process::Line;
 use crate::support::program::Server;
-use crate::support::raw::{Arrival, RawPeer, handshake, message};
+use crate::support::raw::{Arrival, RawPeer};
 use crate::support::record::Record;
 
 /// Lets so many go over a window, and checks everything but how evenly they went: a busy machine can
@@ -92,7 +93,7 @@ fn let_go(count: usize, window: Duration) -> Vec<usize> {
 fn assert_turned_away(addr: SocketAddr) {
     let mut late = TcpStream::connect(addr).unwrap();
     late.set_read_timeout(Some(PATIENCE)).unwrap();
-    late.write_all(&handshake(addr.port())).unwrap();
+    late.write_all(&upgrade_request("/", "")).unwrap();
     let mut answer = Vec::new();
     late.read_to_end(&mut answer).unwrap();
     let answer = String::from_utf8_lossy(&answer);

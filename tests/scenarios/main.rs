@@ -18,10 +18,6 @@ mod saturation;
 mod times;
 
 #[cfg(all(target_os = "linux", feature = "cli"))]
-#[allow(dead_code, unreachable_pub, reason = "others use the rest")]
-#[path = "../embedding/support.rs"]
-mod embedding;
-#[cfg(all(target_os = "linux", feature = "cli"))]
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -9,8 +9,11 @@ use heartwheel::reactor::{
     ClientConfig, Keepalive, ListenerConfig, Reactor, ReconnectConfig, WireFactory,
 };
 
-use crate::embedding::{Recorder, dial, drive, listen, reactor, reactor_with};
 use crate::support::program::start;
+use crate::support::recorder::Recorder;
+use crate::support::turning::{
+    connect_peer, drive, drive_for, listen, listen_with, reactor, reactor_with,
+};
 
 /// Longer than anything accepts, and as long as can be written down.
 const HUGE: [Duration; 2] = [
@@ -108,7 +111,7 @@ fn f37_times_that_make_no_sense_are_refused_by_field_with_the_reason() {
     let (mut reactor, mut recorder) = (reactor(), Recorder::default());
     let any: SocketAddr = ([127, 0, 0, 1], 0).into();
     let (_, addr) = listen(&mut reactor, WireFactory::Line);
-    let _peer = dial(addr);
+    let _peer = connect_peer(addr);
     drive(&mut reactor, &mut recorder, |seen| {
         !seen.opened().is_empty()
     });
@@ -191,7 +194,7 @@ fn f37_the_longest_times_never_come() {
         max_lifetime: longest,
         ..HeartbeatConfig::tcp()
     };
-    let (_, addr) = crate::embedding::listen_with(&mut reactor, config);
+    let (_, addr) = listen_with(&mut reactor, config);
     let mut client = ClientConfig::new("127.0.0.1", addr.port(), WireFactory::Line);
     client.reconnect = Some(ReconnectConfig {
         cap: Duration::MAX,
@@ -201,7 +204,7 @@ fn f37_the_longest_times_never_come() {
     reactor.connect(client).unwrap();
     let timer = reactor.context().set_timer(Duration::MAX, 1);
     drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 2);
-    crate::embedding::drive_for(&mut reactor, &mut recorder, Duration::from_millis(100));
+    drive_for(&mut reactor, &mut recorder, Duration::from_millis(100));
     assert!(recorder.closed().is_empty());
     assert!(reactor.context().cancel_timer(timer), "it has fired");
     let wake = reactor.next_timeout().expect("pings are due one day");

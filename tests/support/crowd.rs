@@ -12,7 +12,8 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::raw::{RawPeer, masked_frame, unmasked_frame};
+use super::bytes::{masked_frame, unmasked_frame};
+use super::raw::RawPeer;
 use super::{PATIENCE, Wire};
 
 /// Clients that answer pings, held by one thread.

@@ -1,18 +1,32 @@
-//! What the tests that run the program share: processes, the program itself, clients written by
-//! others, and peers that write their own bytes.
+//! What tests on real sockets share: a loop of ours in the test's own thread (`turning`, `recorder`,
+//! `sides`), the program as a process (`program`, `record`), clients and servers written by others
+//! (`peers`, `tools`), and peers that write their own bytes (`raw`, `bytes`, `crowd`).
+//!
+//! `end` and `table` need none of this and are taken alone where nothing else is wanted.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub(crate) mod bytes;
 #[cfg(target_os = "linux")]
 pub(crate) mod crowd;
-#[cfg(target_os = "linux")]
+pub(crate) mod end;
+pub(crate) mod head;
+#[cfg(all(target_os = "linux", feature = "cli"))]
 pub(crate) mod netns;
+#[cfg(unix)]
 pub(crate) mod peers;
 pub(crate) mod place;
+#[cfg(unix)]
 pub(crate) mod process;
+#[cfg(feature = "cli")]
 pub(crate) mod program;
 pub(crate) mod raw;
 pub(crate) mod record;
+pub(crate) mod recorder;
+pub(crate) mod sides;
+pub(crate) mod silence;
+pub(crate) mod table;
 pub(crate) mod tools;
+pub(crate) mod turning;
 
 use std::time::Duration;
 

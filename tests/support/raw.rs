@@ -6,11 +6,10 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
 
+use super::bytes::{
+    handshake_end, masked_frame, message, ping, pong, unmasked_frame, upgrade_request,
+};
 use super::{PATIENCE, Wire};
-
-/// The mask of all frames: any does (RFC 6455, section 5.3, asks for an unpredictable one to protect
-/// intermediaries, and there is none here).
-const MASK: [u8; 4] = [0x12, 0x34, 0x56, 0x78];
 
 /// What arrives.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,13 +28,13 @@ pub(crate) enum Arrival {
 ///
 /// A reset that comes before the dial is over is told by the dial itself: here the connection is
 /// returned as ended, so that a refusal looks the same however soon it comes.
-pub(crate) fn dial(addr: SocketAddr) -> TcpStream {
+pub(crate) fn knock(addr: SocketAddr) -> TcpStream {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None).unwrap();
-    finish_dial(socket, addr)
+    finish_knock(socket, addr)
 }
 
 /// The same over a socket whose options are set.
-pub(crate) fn finish_dial(socket: Socket, addr: SocketAddr) -> TcpStream {
+pub(crate) fn finish_knock(socket: Socket, addr: SocketAddr) -> TcpStream {
     match socket.connect(&addr.into()) {
         Err(error) if error.kind() != ErrorKind::ConnectionReset => {
             panic!("no connection: {error}")
@@ -86,7 +85,6 @@ impl RawPeer {
     /// Shakes hands over a connection where the wire does.
     pub(crate) fn over(stream: TcpStream, wire: Wire) -> Self {
         stream.set_nodelay(true).unwrap();
-        let port = stream.peer_addr().unwrap().port();
         let mut peer = Self {
             stream,
             wire,
@@ -97,7 +95,7 @@ impl RawPeer {
             longest_frame: 0,
         };
         if wire == Wire::WebSocket {
-            peer.write(&handshake(port));
+            peer.write(&upgrade_request("/", ""));
             let rest = peer.read_until(handshake_end);
             peer.rx.drain(..rest);
         }
@@ -325,96 +323,4 @@ impl RawPeer {
             },
         }
     }
-}
-
-/// Returns an opening handshake with the key of RFC 6455, section 1.3.
-pub(crate) fn handshake(port: u16) -> Vec<u8> {
-    format!(
-        "GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-    )
-    .into_bytes()
-}
-
-/// Returns where the server's half of the handshake ends, once it is complete.
-pub(crate) fn handshake_end(rx: &[u8]) -> Option<usize> {
-    let end = rx.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
-    let head = String::from_utf8_lossy(&rx[..end]);
-    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
-    // The answer to that key, as the section prints it.
-    assert!(head.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{head}");
-    Some(end)
-}
-
-/// Returns the first byte of a server's frame and where its payload lies, once it is complete.
-pub(crate) fn unmasked_frame(rx: &[u8]) -> Option<(u8, std::ops::Range<usize>)> {
-    let (&first, &second) = (rx.first()?, rx.get(1)?);
-    assert_eq!(second & 0x80, 0, "a server must not mask");
-    let (start, len) = match second {
-        127 => (10, u64::from_be_bytes(*rx[2..].first_chunk()?)),
-        126 => (4, u64::from(u16::from_be_bytes(*rx[2..].first_chunk()?))),
-        len => (2, u64::from(len)),
-    };
-    let end = start + usize::try_from(len).unwrap();
-    (rx.len() >= end).then_some((first, start..end))
-}
-
-/// Returns a text as a client writes it.
-pub(crate) fn message(wire: Wire, payload: &[u8]) -> Vec<u8> {
-    match wire {
-        Wire::WebSocket => masked_frame(0x81, payload),
-        Wire::Line => [payload, b"\n"].concat(),
-        Wire::Binary => {
-            let len = u32::try_from(payload.len()).unwrap();
-            [&[0], &len.to_be_bytes()[..], payload].concat()
-        }
-    }
-}
-
-/// Returns a ping as a client writes it.
-pub(crate) fn ping(wire: Wire, token: &[u8]) -> Vec<u8> {
-    match wire {
-        Wire::WebSocket => masked_frame(0x89, token),
-        Wire::Line => b"PING\n".to_vec(),
-        Wire::Binary => vec![1],
-    }
-}
-
-/// Returns a pong as a client writes it.
-pub(crate) fn pong(wire: Wire, token: &[u8]) -> Vec<u8> {
-    match wire {
-        Wire::WebSocket => masked_frame(0x8A, token),
-        Wire::Line => b"PONG\n".to_vec(),
-        Wire::Binary => vec![2],
-    }
-}
-
-/// Returns a client's frame.
-pub(crate) fn masked_frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = masked_header(first, payload.len() as u64);
-    bytes.extend(
-        payload
-            .iter()
-            .zip(MASK.iter().cycle())
-            .map(|(byte, mask)| byte ^ mask),
-    );
-    bytes
-}
-
-/// Returns the header of a client's frame that declares this length, whatever follows.
-pub(crate) fn masked_header(first: u8, len: u64) -> Vec<u8> {
-    let mut bytes = vec![first];
-    match (u8::try_from(len), u16::try_from(len)) {
-        (Ok(len @ ..126), _) => bytes.push(0x80 | len),
-        (_, Ok(len)) => {
-            bytes.push(0x80 | 126);
-            bytes.extend(len.to_be_bytes());
-        }
-        (_, Err(_)) => {
-            bytes.push(0x80 | 127);
-            bytes.extend(len.to_be_bytes());
-        }
-    }
-    bytes.extend(MASK);
-    bytes
 }

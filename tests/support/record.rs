@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use heartwheel::close::KernelFigures;
 use serde_json::Value;
+
+use super::silence::cause_by_table;
 
 /// A `closed` event.
 #[derive(Clone, Debug)]
@@ -32,6 +35,24 @@ impl Record {
         Duration::from_micros(self.count(&format!("{key}_us")))
     }
 
+    /// Returns what the kernel said of the socket, where the record has it.
+    fn kernel(&self) -> Option<KernelFigures> {
+        let figure = |key: &str| {
+            let value = self.0[key]
+                .as_u64()
+                .or_else(|| self.0["kernel"][key].as_u64());
+            value.map(|value| u32::try_from(value).unwrap())
+        };
+        Some(KernelFigures {
+            unacked: figure("unacked")?,
+            retransmits: figure("retransmits")?,
+            window: figure("window")?,
+            unsent: figure("unsent")?,
+            mss: figure("mss")?,
+            ..KernelFigures::default()
+        })
+    }
+
     /// Returns how late a verdict may come: a tick, what the server itself reports of its delay, and
     /// 250 ms.
     pub(crate) fn allowance(&self, tick: Duration) -> Duration {
@@ -51,7 +72,13 @@ impl Record {
     /// Checks that silence ended it with the right cause, not early and not late by the server's own
     /// account.
     pub(crate) fn assert_silence(&self, timeout: Duration, tick: Duration) {
-        assert_eq!(self.cause(), expected_silence_cause(self), "{}", self.0);
+        let kernel = self.kernel();
+        let cause = cause_by_table(
+            self.count("pings_due"),
+            self.count("queued"),
+            kernel.as_ref(),
+        );
+        assert_eq!(self.cause(), cause.label(), "{}", self.0);
         assert!(!self.is_clean(), "{}", self.0);
         let silence = self.time("last_proof");
         assert!(
@@ -65,40 +92,5 @@ impl Record {
             "late: {silence:?}, latest {latest:?}: {}",
             self.0
         );
-    }
-}
-
-/// Returns the cause that a silent peer ends with, by the table of causes: what the kernel's figures
-/// say decides, where the record has them.
-///
-/// For a peer that sent no bytes since the ping in question.
-pub(crate) fn expected_silence_cause(record: &Record) -> &'static str {
-    let figure = |key: &str| {
-        record.0[key]
-            .as_u64()
-            .or_else(|| record.0["kernel"][key].as_u64())
-    };
-    if record.count("pings_due") == 0 {
-        return "silent";
-    }
-    let (Some(unacked), Some(retransmits), Some(window), Some(unsent), Some(mss)) = (
-        figure("unacked"),
-        figure("retransmits"),
-        figure("window"),
-        figure("unsent"),
-        figure("mss"),
-    ) else {
-        return "pong_timeout";
-    };
-    let is_waiting = unacked > 0 || unsent > 0;
-    let is_small = unacked == 0 && window < unsent.min(mss);
-    if (is_waiting || record.count("queued") > 0) && (window == 0 || is_small) {
-        "write_stalled"
-    } else if is_waiting && retransmits > 0 {
-        "path_dead"
-    } else if !is_waiting {
-        "peer_unresponsive"
-    } else {
-        "pong_timeout"
     }
 }

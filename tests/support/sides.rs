@@ -1,4 +1,5 @@
-//! Real sockets: a server of ours with raw clients, and a client of ours with a raw server.
+//! Both sides of a connection on real sockets: a server of ours with raw clients, and a client of ours
+//! with a raw server.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -8,9 +9,14 @@ use heartwheel::close::Evidence;
 use heartwheel::reactor::{
     ClientConfig, ClientEvent, ListenerConfig, ListenerId, Reactor, WireFactory,
 };
-use tungstenite::handshake::derive_accept_key;
 
-use crate::support::{self, PATIENCE, Recorder, Seen, drive, heartbeat};
+use super::PATIENCE;
+use super::head::response;
+use super::recorder::{Recorder, Seen};
+use super::turning::{
+    connect_peer, drive, drive_for, heartbeat, listen_with, open_websocket, reactor, read_at_least,
+    read_head, ready,
+};
 
 /// How a connection ended, as the other side sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,8 +33,10 @@ pub(crate) struct Loop {
 
 impl Loop {
     fn new(recorder: Recorder) -> Self {
-        let reactor = support::reactor();
-        Self { reactor, recorder }
+        Self {
+            reactor: reactor(),
+            recorder,
+        }
     }
 
     #[track_caller]
@@ -45,18 +53,18 @@ impl Loop {
     /// Turns for a moment, when what is claimed is that nothing happens.
     pub(crate) fn idle(&mut self) {
         let moment = Duration::from_millis(100);
-        support::drive_for(&mut self.reactor, &mut self.recorder, moment);
+        drive_for(&mut self.reactor, &mut self.recorder, moment);
     }
 
     #[track_caller]
     pub(crate) fn read(&mut self, peer: &mut TcpStream, count: usize) -> Vec<u8> {
         let (reactor, recorder) = (&mut self.reactor, &mut self.recorder);
-        support::read_at_least(reactor, recorder, peer, count)
+        read_at_least(reactor, recorder, peer, count)
     }
 
     #[track_caller]
     pub(crate) fn read_head(&mut self, peer: &mut TcpStream) -> String {
-        support::read_head(&mut self.reactor, &mut self.recorder, peer)
+        read_head(&mut self.reactor, &mut self.recorder, peer)
     }
 
     /// Reads until the connection ends.
@@ -96,12 +104,12 @@ impl Loop {
 }
 
 /// A server of ours.
-pub(crate) struct Server {
+pub(crate) struct Acceptor {
     pub(crate) turning: Loop,
     addr: SocketAddr,
 }
 
-impl Server {
+impl Acceptor {
     pub(crate) fn new() -> Self {
         Self::with(Recorder::default(), |_| {})
     }
@@ -115,20 +123,20 @@ impl Server {
         // The sample request of section 1.2 comes from a page of another host.
         config.web.any_origin = true;
         change(&mut config);
-        let listened: (ListenerId, _) = support::listen_with(&mut turning.reactor, config);
+        let listened: (ListenerId, _) = listen_with(&mut turning.reactor, config);
         let (_, addr) = listened;
         Self { turning, addr }
     }
 
     pub(crate) fn dial(&self) -> TcpStream {
-        support::dial(self.addr)
+        connect_peer(self.addr)
     }
 
     /// Opens a connection, with its handshake behind it.
     #[track_caller]
     pub(crate) fn open(&mut self) -> TcpStream {
         let Loop { reactor, recorder } = &mut self.turning;
-        support::open_websocket(reactor, recorder, self.addr)
+        open_websocket(reactor, recorder, self.addr)
     }
 
     /// Sends a request and returns all of the answer.
@@ -182,10 +190,7 @@ impl Dialer {
     /// Accepts a connection, if one has come.
     pub(crate) fn try_accept(&self) -> Option<TcpStream> {
         let (peer, _) = self.listener.accept().ok()?;
-        peer.set_read_timeout(Some(Duration::from_millis(10)))
-            .unwrap();
-        peer.set_nodelay(true).unwrap();
-        Some(peer)
+        Some(ready(peer))
     }
 
     /// Accepts the next connection, and returns it with its request.
@@ -197,10 +202,7 @@ impl Dialer {
             peer = listener.accept().ok();
             peer.is_some()
         });
-        let (mut peer, _) = peer.unwrap();
-        peer.set_read_timeout(Some(Duration::from_millis(10)))
-            .unwrap();
-        peer.set_nodelay(true).unwrap();
+        let mut peer = ready(peer.unwrap().0);
         let request = self.turning.read_head(&mut peer);
         (peer, request)
     }
@@ -228,39 +230,4 @@ impl Dialer {
             .filter_map(event)
             .collect()
     }
-}
-
-/// Returns the value of the only header of that name.
-#[track_caller]
-pub(crate) fn header<'a>(head: &'a str, name: &str) -> &'a str {
-    let values = headers(head, name);
-    let [value] = values[..] else {
-        panic!("{name} is there {} times in {head}", values.len());
-    };
-    value
-}
-
-/// Returns the values of all headers of that name.
-pub(crate) fn headers<'a>(head: &'a str, name: &str) -> Vec<&'a str> {
-    let lines = head.lines().skip(1).take_while(|line| !line.is_empty());
-    let pairs = lines.filter_map(|line| line.split_once(':'));
-    pairs
-        .filter(|(other, _)| other.eq_ignore_ascii_case(name))
-        .map(|(_, value)| value.trim())
-        .collect()
-}
-
-/// Returns the value that accepts the key of this request, as an independent implementation has it.
-pub(crate) fn accept_value(request: &str) -> String {
-    derive_accept_key(header(request, "Sec-WebSocket-Key").as_bytes())
-}
-
-/// Returns a response that accepts this request, with more header lines.
-pub(crate) fn response(request: &str, more: &str) -> Vec<u8> {
-    let accept = accept_value(request);
-    format!(
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Accept: {accept}\r\n{more}\r\n"
-    )
-    .into_bytes()
 }

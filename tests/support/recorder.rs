@@ -1,0 +1,190 @@
+//! A handler that records what it is told.
+
+use heartwheel::close::Evidence;
+use heartwheel::error::SendError;
+use heartwheel::proto::http::Request;
+use heartwheel::proto::message::Message;
+use heartwheel::proto::time::Micros;
+use heartwheel::reactor::{
+    Answered, ClientEvent, ClientId, Closed, ConnId, Context, Handler, HttpAnswer, Offer,
+    Readiness, Rejected, Rejection, SourceId, Welcome,
+};
+
+/// What a callback was told.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Seen {
+    Open(ConnId),
+    Message(ConnId, Vec<u8>),
+    Pong(ConnId, Option<Micros>),
+    Writable(ConnId),
+    Closed(ConnId, Evidence, u32, String),
+    Rejected(Evidence, String),
+    /// The status of the last answer, how many there were, and the reason of the end.
+    Answered(u16, u32, Evidence, String),
+    Client(ClientId, ClientEvent),
+    Timer(u64, Micros),
+    Source(SourceId, Readiness),
+    Notify(u64),
+}
+
+type React = Box<dyn FnMut(&mut Context<'_, u32>, &Seen)>;
+type Judge = Box<dyn FnMut(&Offer<'_>) -> Result<Welcome<u32>, Rejection>>;
+
+/// Records every callback; may react to one.
+#[derive(Default)]
+pub(crate) struct Recorder {
+    pub(crate) seen: Vec<Seen>,
+    pub(crate) react: Option<React>,
+    pub(crate) judge: Option<Judge>,
+    pub(crate) http: Option<HttpAnswer>,
+    /// Plain requests, each with its body: `POST /path`, what followed.
+    pub(crate) requests: Vec<(String, Vec<u8>)>,
+    pub(crate) echo: bool,
+}
+
+impl Recorder {
+    pub(crate) fn echoing() -> Self {
+        Self {
+            echo: true,
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn reacting(react: impl FnMut(&mut Context<'_, u32>, &Seen) + 'static) -> Self {
+        Self {
+            react: Some(Box::new(react)),
+            ..Self::default()
+        }
+    }
+
+    fn note(&mut self, cx: &mut Context<'_, u32>, seen: Seen) {
+        if let Some(react) = &mut self.react {
+            react(cx, &seen);
+        }
+        self.seen.push(seen);
+    }
+
+    pub(crate) fn opened(&self) -> Vec<ConnId> {
+        let open = |seen: &Seen| match seen {
+            Seen::Open(id) => Some(*id),
+            _ => None,
+        };
+        self.seen.iter().filter_map(open).collect()
+    }
+
+    pub(crate) fn closed(&self) -> Vec<(ConnId, Evidence)> {
+        let closed = |seen: &Seen| match seen {
+            Seen::Closed(id, evidence, ..) => Some((*id, *evidence)),
+            _ => None,
+        };
+        self.seen.iter().filter_map(closed).collect()
+    }
+
+    pub(crate) fn rejected(&self) -> Vec<Evidence> {
+        let rejected = |seen: &Seen| match seen {
+            Seen::Rejected(evidence, _) => Some(*evidence),
+            _ => None,
+        };
+        self.seen.iter().filter_map(rejected).collect()
+    }
+
+    pub(crate) fn answered(&self) -> Vec<(u16, u32, Evidence)> {
+        let answered = |seen: &Seen| match seen {
+            Seen::Answered(status, answers, evidence, _) => Some((*status, *answers, *evidence)),
+            _ => None,
+        };
+        self.seen.iter().filter_map(answered).collect()
+    }
+
+    pub(crate) fn messages(&self) -> Vec<Vec<u8>> {
+        let message = |seen: &Seen| match seen {
+            Seen::Message(_, data) => Some(data.clone()),
+            _ => None,
+        };
+        self.seen.iter().filter_map(message).collect()
+    }
+}
+
+impl Handler for Recorder {
+    type Data = u32;
+
+    fn on_accept(
+        &mut self,
+        _cx: &mut Context<'_, u32>,
+        offer: &Offer<'_>,
+    ) -> Result<Welcome<u32>, Rejection> {
+        match &mut self.judge {
+            Some(judge) => judge(offer),
+            None => Ok(Welcome::with(7)),
+        }
+    }
+
+    fn on_open(&mut self, cx: &mut Context<'_, u32>, id: ConnId) {
+        self.note(cx, Seen::Open(id));
+    }
+
+    fn on_message(&mut self, cx: &mut Context<'_, u32>, id: ConnId, message: Message<'_>) {
+        if self.echo {
+            let sent = cx.send(id, message);
+            assert!(matches!(sent, Ok(()) | Err(SendError::Closed)), "{sent:?}");
+        }
+        self.note(cx, Seen::Message(id, message.data().to_vec()));
+    }
+
+    fn on_pong(&mut self, cx: &mut Context<'_, u32>, id: ConnId, rtt: Option<Micros>) {
+        self.note(cx, Seen::Pong(id, rtt));
+    }
+
+    fn on_writable(&mut self, cx: &mut Context<'_, u32>, id: ConnId) {
+        self.note(cx, Seen::Writable(id));
+    }
+
+    fn on_close(&mut self, cx: &mut Context<'_, u32>, closed: Closed<'_, u32>) {
+        let reason = closed.reason.to_owned();
+        self.note(
+            cx,
+            Seen::Closed(closed.id, *closed.evidence, closed.data, reason),
+        );
+    }
+
+    fn on_rejected(&mut self, cx: &mut Context<'_, u32>, rejected: Rejected<'_>) {
+        let reason = rejected.reason.to_owned();
+        self.note(cx, Seen::Rejected(*rejected.evidence, reason));
+    }
+
+    fn on_answered(&mut self, cx: &mut Context<'_, u32>, answered: Answered<'_>) {
+        let (status, answers) = (answered.status, answered.answers);
+        let (evidence, reason) = (*answered.evidence, answered.reason.to_owned());
+        self.note(cx, Seen::Answered(status, answers, evidence, reason));
+    }
+
+    fn on_http(
+        &mut self,
+        _cx: &mut Context<'_, u32>,
+        _id: ConnId,
+        request: &Request<'_>,
+    ) -> HttpAnswer {
+        let line = format!("{} {}", request.method(), request.target());
+        self.requests.push((line, request.body().to_vec()));
+        self.http
+            .clone()
+            .unwrap_or_else(HttpAnswer::upgrade_required)
+    }
+
+    fn on_client(&mut self, cx: &mut Context<'_, u32>, id: ClientId, event: ClientEvent) {
+        self.note(cx, Seen::Client(id, event));
+    }
+
+    fn on_timer(&mut self, cx: &mut Context<'_, u32>, word: u64) {
+        let now = cx.now();
+        self.note(cx, Seen::Timer(word, now));
+    }
+
+    fn on_source(&mut self, cx: &mut Context<'_, u32>, id: SourceId, ready: Readiness) {
+        self.note(cx, Seen::Source(id, ready));
+    }
+
+    fn on_notify(&mut self, cx: &mut Context<'_, u32>, word: u64) {
+        self.note(cx, Seen::Notify(word));
+    }
+}
