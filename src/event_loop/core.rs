@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use slab::Slab;
 
-use super::admission::{Admission, Waiting};
-use super::client::{Client, ClientConfig, ClientState, Clients};
+use super::client::{Client, ClientConfig, ClientState, Clients, Lanes};
 use super::conn::{Conn, Mark, Ready};
 use super::drain::Drain;
 use super::endpoint::Endpoint;
@@ -18,12 +17,12 @@ use super::group::Group;
 use super::handle::{Inbox, LoopHandle};
 use super::history::{Ended, History};
 use super::in_hand::InHand;
-use super::lanes::Lanes;
-use super::listener::{Listener, ListenerConfig, WireFactory};
+use super::listen::{Admission, Listener, ListenerConfig, Waiting};
 use super::peers::Peers;
 use super::sleep::Sleep;
 use super::timers::Timers;
 use super::token::{ClientId, ConnId, ListenerId, Names, SourceId, Sources, Target};
+use super::wire_factory::WireFactory;
 use super::work::WorkList;
 use crate::close::Phase;
 use crate::config::{HeartbeatConfig, LimitsConfig, ReactorConfig, WireKind};
@@ -197,7 +196,7 @@ impl<D, S: System> EventLoop<D, S> {
         let fail = |source| Error::Listen { addr, source };
         let listening = self.system.listen(addr, &config.socket).map_err(fail);
         let entry = self.listeners.vacant_entry();
-        let id = ListenerId(u32::try_from(entry.key()).expect("listeners are few"));
+        let id = ListenerId::at(entry.key());
         let registered = listening.and_then(|(mut socket, addr)| {
             self.system
                 .register_listener(&mut socket, Target::Listener(id).token())

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::admission::{Addresses, Rates};
+use super::listen::{Addresses, Rates};
 use crate::error::ConfigError;
 use crate::proto::time::Micros;
 use crate::sys::{Reserve, Start, descriptors};

@@ -5,13 +5,10 @@
 //! reaped, who is let in, who is dialed. It stands on a [`System`](crate::sys::System). The
 //! [`Reactor`](crate::reactor::Reactor) runs it on mio; the simulator runs the same code on virtual time.
 
-mod accept;
-mod admission;
 mod client;
 mod conn;
 mod context;
 mod core;
-mod dial;
 mod drain;
 mod endpoint;
 mod expiries;
@@ -20,8 +17,8 @@ mod handle;
 mod handler;
 mod history;
 mod in_hand;
-mod lanes;
-mod listener;
+mod listen;
+mod opening;
 mod output;
 mod peers;
 mod sleep;
@@ -30,6 +27,7 @@ mod token;
 mod turn;
 #[cfg(feature = "websocket")]
 mod upgrade;
+mod wire_factory;
 mod work;
 
 pub use self::core::{EventLoop, Inspected};
@@ -42,7 +40,8 @@ pub use handle::{HandleError, LoopHandle};
 pub use handler::{Answered, HttpAnswer};
 pub use handler::{Closed, Handler, Offer, Readiness, Rejected, Rejection, Welcome};
 pub use history::Ended;
-pub use listener::{ListenerConfig, WireFactory};
+pub use listen::ListenerConfig;
 pub use timers::TimerId;
 pub use token::{ClientId, ConnId, ListenerId, SourceId};
 pub use turn::Turn;
+pub use wire_factory::WireFactory;

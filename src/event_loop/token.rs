@@ -93,6 +93,12 @@ impl Names {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ListenerId(pub(super) u32);
 
+impl ListenerId {
+    pub(super) fn at(key: usize) -> Self {
+        Self(u32::try_from(key).expect("listeners are few"))
+    }
+}
+
 /// Names one client of a reactor: a target that is dialed, and dialed again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientId(pub(super) u32);

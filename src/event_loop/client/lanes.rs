@@ -4,11 +4,11 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 
-use super::token::ClientId;
+use crate::event_loop::token::ClientId;
 
 /// A lane for each address that a client is shaking hands with, and who waits for it to be free.
 #[derive(Debug, Default)]
-pub(super) struct Lanes {
+pub(in crate::event_loop) struct Lanes {
     /// The lanes that are taken, with those who wait, the first to come in front.
     taken: HashMap<SocketAddr, VecDeque<ClientId>>,
     /// Who has been given a lane and is still to dial.
@@ -17,7 +17,7 @@ pub(super) struct Lanes {
 
 impl Lanes {
     /// Gives a client the lane of this address, or lets it wait for it.
-    pub(super) fn join(&mut self, addr: SocketAddr, id: ClientId) {
+    pub(in crate::event_loop) fn join(&mut self, addr: SocketAddr, id: ClientId) {
         match self.taken.get_mut(&addr) {
             Some(waiting) => waiting.push_back(id),
             None => {
@@ -28,7 +28,7 @@ impl Lanes {
     }
 
     /// Gives the lane of this address to the next who waits.
-    pub(super) fn leave(&mut self, addr: SocketAddr) {
+    pub(in crate::event_loop) fn leave(&mut self, addr: SocketAddr) {
         match self.taken.get_mut(&addr).and_then(VecDeque::pop_front) {
             Some(next) => self.ready.push_back((addr, next)),
             None => drop(self.taken.remove(&addr)),
@@ -37,12 +37,12 @@ impl Lanes {
 
     /// Returns the first who is to dial, and where. It stays the first until
     /// [`done`](Self::done), so that a panic in between loses no lane.
-    pub(super) fn first_ready(&self) -> Option<(SocketAddr, ClientId)> {
+    pub(in crate::event_loop) fn first_ready(&self) -> Option<(SocketAddr, ClientId)> {
         self.ready.front().copied()
     }
 
     /// Goes on to the next who is to dial.
-    pub(super) fn done(&mut self) {
+    pub(in crate::event_loop) fn done(&mut self) {
         self.ready.pop_front();
     }
 }

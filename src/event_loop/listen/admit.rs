@@ -1,161 +1,29 @@
-//! Taking connections in: within a budget, within limits, and resting while descriptors are short.
+//! Who has come is held against the limits: admitted, perhaps in the place of another, or refused.
 
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 
-use super::admission::{Refusal, Room};
-use super::conn::{Mark, Ready};
-use super::context::Context;
-use super::core::EventLoop;
-use super::endpoint::Endpoint;
-use super::group::CALM;
-use super::handler::{Handler, Head, Offer, Rejected};
-use super::history::Ended;
-use super::token::{ConnId, ListenerId};
+use super::admission::Room;
+use super::refusal::{Refusal, Today};
 use crate::close::{Cause, Evidence, Phase};
-use crate::config::WireKind;
+use crate::event_loop::conn::{Mark, Ready};
+use crate::event_loop::context::Context;
+use crate::event_loop::core::EventLoop;
+use crate::event_loop::endpoint::Endpoint;
+use crate::event_loop::handler::{Handler, Rejected};
+use crate::event_loop::history::Ended;
+use crate::event_loop::token::ListenerId;
 use crate::proto::flags::Flags;
-#[cfg(feature = "websocket")]
-use crate::proto::http::HttpDate;
 use crate::proto::session::Session;
 use crate::proto::time::Micros;
-use crate::sys::{MORE_DESCRIPTORS, Socket, System, lacks_descriptors};
+use crate::sys::{Socket, System};
 
 impl<D: Default, S: System> EventLoop<D, S> {
-    /// Accepts on every listener that may have something waiting.
-    pub(super) fn accept_ready<H: Handler<S, Data = D>>(&mut self, handler: &mut H) {
-        for key in 0..self.listeners.capacity() {
-            let Some(listener) = self.listeners.get_mut(key) else {
-                continue;
-            };
-            if listener
-                .paused_until
-                .is_some_and(|until| until <= self.now.at)
-            {
-                listener.paused_until = None;
-                listener.ready = true;
-            }
-            if listener.ready && listener.paused_until.is_none() {
-                self.accept_from(handler, key);
-            }
-        }
-    }
-
-    /// Lets listeners that rest for want of descriptors try again: a connection has just ended.
-    pub(super) fn wake_paused_listeners(&mut self) {
-        for (_, listener) in &mut self.listeners {
-            if let Some(until) = &mut listener.paused_until {
-                *until = (*until).min(self.now.at);
-            }
-        }
-    }
-
-    /// Says how many one listener may take in this turn. Where more have ended than the last turn could
-    /// let go of, only half as many as it did: each that comes may make another one go, and what has
-    /// ended holds its memory until then.
-    fn accept_budget(&self) -> usize {
-        let budget = self.config.accept_budget;
-        if self.doomed.is_empty() {
-            return budget;
-        }
-        let share = self.reaped / 2 / self.listeners.len();
-        share.clamp(1, budget)
-    }
-
-    fn accept_from<H: Handler<S, Data = D>>(&mut self, handler: &mut H, key: usize) {
-        let room = self.group.room(self.config.max_connections);
-        for _ in 0..self.accept_budget() {
-            match accept(&self.system, &self.listeners[key].socket) {
-                Ok((socket, peer)) => self.admit(handler, key, socket, peer, room),
-                Err(error) if error.raw_os_error().is_some_and(lacks_descriptors) => {
-                    // Linux says so before it looks whether anybody waits.
-                    if let Err(error) = self.refuse_by_reserve(handler, key, error)
-                        && !self.goes_on_after(key, &error)
-                    {
-                        return;
-                    }
-                }
-                Err(error) => {
-                    if !self.goes_on_after(key, &error) {
-                        return;
-                    }
-                }
-            }
-        }
-    }
-
-    /// Says whether accepting may go on after this.
-    fn goes_on_after(&mut self, key: usize, error: &io::Error) -> bool {
-        match error.kind() {
-            // The peer was gone before we came: nothing is wrong with the listener.
-            io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted => true,
-            io::ErrorKind::WouldBlock => {
-                self.listeners[key].ready = false;
-                false
-            }
-            _ => {
-                self.pause_accepting(key, error);
-                false
-            }
-        }
-    }
-
-    /// Takes one in although there is no descriptor for it, by the one that is kept for this, only to
-    /// tell it so.
-    fn refuse_by_reserve<H: Handler<S, Data = D>>(
-        &mut self,
-        handler: &mut H,
-        key: usize,
-        error: io::Error,
-    ) -> io::Result<()> {
-        let today = self.today();
-        let listener = &self.listeners[key];
-        let refused = self.group.with_reserve(|| -> io::Result<SocketAddr> {
-            let (mut stream, peer) = accept(&self.system, &listener.socket)?;
-            Refusal::Full.tell(&mut stream, listener.wire.kind(), &today);
-            Ok(peer)
-        });
-        let peer = match refused {
-            Some(refused) => refused?,
-            None => return Err(error),
-        };
-        self.note_shortage(key, format_args!("{error}; newcomers are refused"));
-        self.env.stats.accepted += 1;
-        let endpoint = Endpoint::Listener(listener_id(key));
-        self.report_refused(handler, peer, endpoint, Refusal::Full);
-        Ok(())
-    }
-
-    /// Rests instead of spinning.
-    fn pause_accepting(&mut self, key: usize, error: &io::Error) {
-        self.listeners[key].paused_until = Some(self.now.at + ACCEPT_PAUSE);
-        self.note_shortage(key, format_args!("{error}"));
-    }
-
-    /// Notes that somebody came for whom there is no room: one log line for each episode, however many
-    /// listeners and loops it concerns, and however often there is room for a moment.
-    fn note_shortage(&mut self, key: usize, what: std::fmt::Arguments<'_>) {
-        let now = self.now.at;
-        let listener = &mut self.listeners[key];
-        let before = listener.shortage.replace(now);
-        if before.is_none_or(|before| now - before > CALM) {
-            self.env.stats.accept_pauses += 1;
-        }
-        if self.group.note_shortage(now) {
-            log::warn!(
-                "accepting on {} pauses: {what}; {}, or max_connections",
-                listener.addr,
-                MORE_DESCRIPTORS
-            );
-        }
-    }
-
     /// Notes that an address holds all it may while others need room: one log line for each episode.
     fn note_crowding(&self, key: usize, ip: IpAddr, room: usize) {
         if !self.group.note_crowding(self.now.at) {
             return;
         }
-        let held = self.group.arrivals().addresses.held(ip);
+        let held = self.group.arrivals().addresses.tally(ip).open;
         log::warn!(
             "refusing more from {ip} on {}: it holds {held} connections, its share of the room for \
              {room}; if all come through your own proxy, raise share_per_address or switch it off",
@@ -163,7 +31,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         );
     }
 
-    fn admit<H: Handler<S, Data = D>>(
+    pub(super) fn admit<H: Handler<S, Data = D>>(
         &mut self,
         handler: &mut H,
         key: usize,
@@ -173,7 +41,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
     ) {
         self.env.stats.accepted += 1;
         let listener = &self.listeners[key];
-        let endpoint = Endpoint::Listener(listener_id(key));
+        let endpoint = Endpoint::Listener(ListenerId::at(key));
         let wire = listener.wire.make();
         let policy = listener.policy;
         let counted = listener.admission.counts(peer.ip());
@@ -323,72 +191,18 @@ impl<D: Default, S: System> EventLoop<D, S> {
         Ok(half_open && admission.is_crowded(peer.ip(), &arrivals.addresses))
     }
 
-    /// Offers a connection of a wire without opening handshake to the handler.
-    pub(super) fn offer_plain<H: Handler<S, Data = D>>(&mut self, handler: &mut H, id: ConnId) {
-        let Some(conn) = self.conn(id) else { return };
-        let offer = Offer {
-            id,
-            peer: self.peers.addr(conn.peer),
-            endpoint: conn.endpoint(),
-            head: Head::None(std::marker::PhantomData),
-        };
-        self.in_hand.begin_offer(id);
-        let answer = handler.on_accept(&mut Context::new(self), &offer);
-        self.in_hand.end_offer();
-        if self
-            .conn(id)
-            .is_none_or(|conn| conn.session.phase() != Phase::Open)
-        {
-            // Closed while it was being judged: it never opened.
-            return;
-        }
-        match answer {
-            Ok(welcome) => self.welcome(handler, id, welcome.data),
-            Err(_) => {
-                if let Some(conn) = self.conns.get_mut(id.index()) {
-                    conn.session.end(self.now, Cause::Refused, None);
-                }
-                self.mark_dirty(id.index());
-            }
-        }
-    }
-
-    /// Lets a connection that is welcome open.
-    pub(super) fn welcome<H: Handler<S, Data = D>>(
-        &mut self,
-        handler: &mut H,
-        id: ConnId,
-        data: D,
-    ) {
-        let key = id.index();
-        self.leave_half_open(key);
-        let conn = &mut self.conns[key];
-        conn.data = data;
-        conn.marks.insert(Mark::Welcome);
-        self.env.stats.opened += 1;
-        if let Endpoint::Client(client) = self.conns[key].endpoint() {
-            let now = self.now.at;
-            self.clients[client].backoff.handle_open(now);
-        }
-        self.mark_dirty(key);
-        self.in_hand.begin_offer(id);
-        handler.on_open(&mut Context::new(self), id);
-        self.in_hand.end_offer();
-        self.refresh_now();
-    }
-
     #[cfg(feature = "websocket")]
-    fn today(&mut self) -> Today {
+    pub(super) fn today(&mut self) -> Today {
         self.date()
     }
 
     #[cfg(not(feature = "websocket"))]
-    fn today(&self) -> Today {
+    pub(super) fn today(&self) -> Today {
         Today
     }
 
     /// Reports a connection that was turned away before it had a slot.
-    fn report_refused<H: Handler<S, Data = D>>(
+    pub(super) fn report_refused<H: Handler<S, Data = D>>(
         &mut self,
         handler: &mut H,
         peer: SocketAddr,
@@ -438,70 +252,6 @@ impl<D: Default, S: System> EventLoop<D, S> {
     }
 }
 
-/// What answers are dated with.
-#[cfg(feature = "websocket")]
-type Today = Option<HttpDate>;
-/// Nothing is answered.
-#[cfg(not(feature = "websocket"))]
-struct Today;
-
-/// Accepts one. Who comes over IPv4 to a listener for both families is the same peer as to any other, in
-/// every limit and record.
-fn accept<S: System>(system: &S, listener: &S::Listener) -> io::Result<(S::Socket, SocketAddr)> {
-    let (stream, mut peer) = system.accept(listener)?;
-    peer.set_ip(peer.ip().to_canonical());
-    Ok((stream, peer))
-}
-
-fn listener_id(key: usize) -> ListenerId {
-    ListenerId(u32::try_from(key).expect("listeners are few"))
-}
-
-impl Refusal {
-    /// Tells a WebSocket client why it is turned away, as far as one write goes; the other wires have no
-    /// words for it, and get a reset.
-    #[cfg(feature = "websocket")]
-    fn tell<S: Socket>(self, stream: &mut S, wire: WireKind, today: &Today) {
-        use crate::proto::http::{self, Persistence};
-
-        if !wire.is_websocket() {
-            stream.reset_on_close();
-            return;
-        }
-        let body = format!("{}\n", self.reason());
-        let headers = [("Retry-After", "1"), ("Content-Type", "text/plain")];
-        if let Ok(response) = http::response(
-            self.status(),
-            Persistence::Close,
-            today.as_ref(),
-            &headers,
-            body.as_bytes(),
-        ) && let Err(error) = stream.write(&[io::IoSlice::new(&response)])
-        {
-            log::debug!("could not tell a refused connection: {error}");
-        }
-        // The request may be on its way: ended like this, the answer outlives it.
-        if let Err(error) = stream.shutdown() {
-            log::debug!("could not end a refused connection: {error}");
-        }
-        // Or it is here: left unread, it would make a reset of the end.
-        let mut head = [0; 1024];
-        for _ in 0..8 {
-            if !matches!(stream.read(&mut head), Ok(1..)) {
-                break;
-            }
-        }
-    }
-
-    #[cfg(not(feature = "websocket"))]
-    fn tell<S: Socket>(self, stream: &mut S, _wire: WireKind, _today: &Today) {
-        stream.reset_on_close();
-    }
-}
-
-/// How long accepting rests when descriptors ran out and nothing ends.
-const ACCEPT_PAUSE: Micros = Micros::from_millis(100);
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -515,6 +265,7 @@ mod tests {
         use std::time::{Duration, Instant};
 
         use super::*;
+        use crate::reactor::ConnId;
 
         /// Counts who opens.
         struct Opened(usize);
@@ -603,28 +354,6 @@ mod tests {
             });
             assert_eq!((reactor.len(), reactor.stats().rejected), (2, 1));
         }
-    }
-
-    /// What has ended and is not reaped yet still holds its memory.
-    #[test]
-    fn no_more_come_than_the_turns_can_let_go_of() {
-        let mut reactor = Reactor::<()>::new(ReactorConfig::default()).expect("a selector");
-        let config = |wire| ListenerConfig::new(([127, 0, 0, 1], 0).into(), wire);
-        reactor
-            .listen(config(WireFactory::Line))
-            .expect("a free port");
-        let core = &mut reactor.core;
-        assert_eq!(core.accept_budget(), core.config.accept_budget);
-        core.doomed.push(&mut Flags::NONE.with(Mark::Counted), 0);
-        for (reaped, budget) in [(0, 1), (20, 10), (10_000, core.config.accept_budget)] {
-            core.reaped = reaped;
-            assert_eq!(core.accept_budget(), budget, "{reaped} were reaped");
-        }
-        reactor
-            .listen(config(WireFactory::Raw))
-            .expect("a free port");
-        reactor.core.reaped = 20;
-        assert_eq!(reactor.core.accept_budget(), 5);
     }
 
     #[test]

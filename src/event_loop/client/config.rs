@@ -1,0 +1,328 @@
+//! What is to be dialed, how often, and what is spoken there.
+
+#[cfg(feature = "websocket")]
+use std::net::Ipv6Addr;
+#[cfg(feature = "websocket")]
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::config::{HeartbeatConfig, LimitsConfig};
+use crate::error::ConfigError;
+use crate::event_loop::wire_factory::WireFactory;
+#[cfg(feature = "websocket")]
+use crate::proto::authority;
+use crate::proto::authority::Authority;
+use crate::proto::backoff::BackoffPolicy;
+#[cfg(feature = "websocket")]
+use crate::proto::http::InvalidHead;
+#[cfg(feature = "websocket")]
+use crate::proto::websocket::handshake::{InvalidHandshake, request};
+
+/// How a lost connection is dialed again: after a random time in [`min`, the smaller of `cap` and
+/// `base` · 2^n] at the n-th failure in a row, and after what a server's `Retry-After` asks for, up to a
+/// day.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReconnectConfig {
+    /// Least delay. Default 50 ms.
+    pub min: Duration,
+    /// Most delay after the first failure. Default 0.5 s.
+    pub base: Duration,
+    /// Most delay ever. Default 60 s.
+    pub cap: Duration,
+    /// How long a connection must have been open for the count of failures to start over. Default
+    /// 30 s.
+    pub stable: Duration,
+}
+
+impl Default for ReconnectConfig {
+    fn default() -> Self {
+        Self {
+            min: Duration::from_millis(50),
+            base: Duration::from_millis(500),
+            cap: Duration::from_secs(60),
+            stable: Duration::from_secs(30),
+        }
+    }
+}
+
+impl ReconnectConfig {
+    pub(super) fn policy(&self) -> Result<BackoffPolicy, ConfigError> {
+        if self.min.is_zero() || self.base < self.min || self.cap < self.base {
+            return Err(ConfigError::new(
+                "reconnect",
+                "needs 0 < min <= base <= cap",
+            ));
+        }
+        Ok(BackoffPolicy {
+            min: self.min.into(),
+            base: self.base.into(),
+            cap: self.cap.into(),
+            stable: self.stable.into(),
+        })
+    }
+}
+
+/// One target to dial.
+///
+/// ```
+/// use heartwheel::reactor::ClientConfig;
+///
+/// let config = ClientConfig::from_url("tcp://localhost:9002")?;
+/// assert_eq!((config.host.as_str(), config.port), ("localhost", 9002));
+/// assert!(ClientConfig::from_url("http://localhost").is_err());
+/// # Ok::<(), heartwheel::error::ConfigError>(())
+/// ```
+#[derive(Debug)]
+pub struct ClientConfig {
+    /// Name or address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// Path and query of a WebSocket request. Default `/`.
+    pub path: String,
+    /// What to speak.
+    pub wire: WireFactory,
+    /// Heartbeat and deadlines. Default: those of the wire.
+    pub heartbeat: HeartbeatConfig,
+    /// Sizes and rates.
+    pub limits: LimitsConfig,
+    /// Whether and how to dial again. `None`: once only.
+    pub reconnect: Option<ReconnectConfig>,
+    /// WebSocket subprotocols to offer, the best liked first.
+    pub subprotocols: Vec<String>,
+    /// Header fields to add to the WebSocket request. `Host` is not one of them: see
+    /// [`host_header`](Self::host_header).
+    pub headers: Vec<(String, String)>,
+    /// What the Host field of the WebSocket request names, with its port if there is to be one, such as
+    /// a virtual host behind the proxy or tunnel that is dialed. Default `None`: the
+    /// [`host`](Self::host) and [`port`](Self::port) that are dialed, the port left out where it is 80.
+    pub host_header: Option<String>,
+    /// Most redirects in a row that a WebSocket client follows (301, 302, 303, 307 and 308; RFC 9110, section
+    /// 15.4). Default 0: none, and the client stops with [`DialError::Redirect`](super::DialError::Redirect).
+    ///
+    /// It never leads from `wss` to `ws`. Once it has led to another scheme, host or port, `Authorization`,
+    /// `Cookie` and `Proxy-Authorization` are no longer sent, and [`host_header`](Self::host_header) does
+    /// not apply; other headers are. A client that dials again begins at its own address.
+    pub follow: u8,
+    /// Whether a WebSocket client waits while another one of this reactor shakes hands with the same
+    /// address and port, as RFC 6455, section 4.1, demands. A load generator switches it off. Default
+    /// true.
+    pub takes_turns: bool,
+}
+
+impl ClientConfig {
+    /// Dials a target with the wire's defaults.
+    pub fn new(host: impl Into<String>, port: u16, wire: WireFactory) -> Self {
+        Self {
+            host: host.into(),
+            port,
+            path: "/".into(),
+            heartbeat: HeartbeatConfig::for_wire(wire.kind()),
+            wire,
+            limits: LimitsConfig::default(),
+            reconnect: Some(ReconnectConfig::default()),
+            subprotocols: Vec::new(),
+            headers: Vec::new(),
+            host_header: None,
+            follow: 0,
+            takes_turns: true,
+        }
+    }
+
+    /// Parses `ws://`, `tcp://`, `tcp+binary://` or `tcp+raw://`, host, port and path. Port 80 stands in
+    /// for none on `ws`.
+    ///
+    /// # Errors
+    ///
+    /// The field `url` with what is wrong with it; `wss://` is not spoken yet.
+    pub fn from_url(url: &str) -> Result<Self, ConfigError> {
+        let error = |reason: String| ConfigError::new("url", reason);
+        let Some((scheme, rest)) = url.split_once("://") else {
+            let authority = match url.split_once(":/") {
+                Some((_, rest)) => rest.trim_start_matches('/'),
+                None => url,
+            };
+            return Err(error(format!("needs a scheme, such as ws://{authority}")));
+        };
+        // RFC 3986, 3.1: schemes are case-insensitive.
+        let (wire, default_port) = match scheme.to_ascii_lowercase().as_str() {
+            #[cfg(feature = "websocket")]
+            "ws" => (WireFactory::WebSocket, Some(80)),
+            "wss" => return Err(error("wss:// needs TLS, which is not spoken yet".into())),
+            "tcp" => (WireFactory::Line, None),
+            "tcp+binary" => (WireFactory::Binary, None),
+            "tcp+raw" => (WireFactory::Raw, None),
+            other => {
+                return Err(error(format!(
+                    "has scheme {other:?}; use ws, tcp, tcp+binary or tcp+raw"
+                )));
+            }
+        };
+        let split = rest.find(['/', '?']).unwrap_or(rest.len());
+        let (authority, path) = rest.split_at(split);
+        if path.contains('#') || authority.contains('#') {
+            return Err(error(
+                "must not have a fragment (RFC 6455, section 3)".into(),
+            ));
+        }
+        if authority.contains('@') {
+            return Err(error("must not carry credentials".into()));
+        }
+        let named = Authority::parse_local(authority)
+            .ok_or_else(|| error("needs a sound host and port".into()))?;
+        let Some(port) = named.port().or(default_port) else {
+            return Err(error(format!(
+                "needs a port, such as {scheme}://{}:9002",
+                named.host()
+            )));
+        };
+        if port == 0 {
+            return Err(error("needs a port other than 0".into()));
+        }
+        let host = match named.zone() {
+            Some(zone) => format!("{}%{zone}", named.name()),
+            None => named.name().to_owned(),
+        };
+        let path = match path.chars().next() {
+            None => "/".to_owned(),
+            Some('?') => format!("/{path}"),
+            Some(_) => path.to_owned(),
+        };
+        Ok(Self {
+            path,
+            ..Self::new(host, port, wire)
+        })
+    }
+
+    /// Returns the Host field of the request: an address of version 6 in brackets, the port unless it is
+    /// the default one; or what is set in its place.
+    #[cfg(feature = "websocket")]
+    pub(in crate::event_loop) fn authority(&self) -> String {
+        if let Some(host) = &self.host_header {
+            return host.clone();
+        }
+        // The interface of a link-local address is this machine's own business (RFC 6874, section 3).
+        let host = authority::split_zone(&self.host).map_or(self.host.as_str(), |(ip, _)| ip);
+        let address = Ipv6Addr::from_str(host).map(|ip| ip.to_string());
+        let port = (self.port != 80).then_some(self.port);
+        authority::join(address.as_deref().unwrap_or(host), port)
+    }
+}
+
+#[cfg(feature = "websocket")]
+impl ClientConfig {
+    /// Checks that the opening request can be sent at all.
+    pub(in crate::event_loop) fn check_request(&self) -> Result<(), ConfigError> {
+        if !matches!(self.wire, WireFactory::WebSocket) {
+            return Ok(());
+        }
+        let (host, names) = (self.authority(), &self.subprotocols);
+        match request(&host, &self.path, [0; 16], names, &self.headers) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(ConfigError::new(
+                self.field_of(&error),
+                format!("makes no request: {error}"),
+            )),
+        }
+    }
+
+    /// Returns the field that holds what makes no head.
+    fn field_of(&self, error: &InvalidHandshake) -> &'static str {
+        let error = match error {
+            InvalidHandshake::Head(error) => error,
+            InvalidHandshake::Subprotocol(_) => return "subprotocols",
+        };
+        match error {
+            InvalidHead::HeaderName(_)
+            | InvalidHead::HeaderValue(_)
+            | InvalidHead::ReservedHeader(_)
+            | InvalidHead::RepeatedHeader(_) => "headers",
+            InvalidHead::Host(_) if self.host_header.is_some() => "host_header",
+            InvalidHead::Host(_) => "host",
+            InvalidHead::Path(_) => "path",
+            InvalidHead::Status(_) => unreachable!("a request has no status"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(url: &str) -> Result<(String, u16, String), String> {
+        ClientConfig::from_url(url)
+            .map(|config| (config.host, config.port, config.path))
+            .map_err(|error| error.reason().to_owned())
+    }
+
+    #[test]
+    fn a_url_is_split_into_host_port_and_path() {
+        let split = |host: &str, port, path: &str| Ok((host.to_owned(), port, path.to_owned()));
+        assert_eq!(parts("tcp://10.0.0.1:7"), split("10.0.0.1", 7, "/"));
+        assert_eq!(parts("tcp+binary://[::1]:7"), split("::1", 7, "/"));
+        #[cfg(feature = "websocket")]
+        {
+            assert_eq!(parts("ws://example.com"), split("example.com", 80, "/"));
+            assert_eq!(
+                parts("ws://a:9001/chat?room=1"),
+                split("a", 9001, "/chat?room=1")
+            );
+            assert_eq!(parts("ws://a:9001?room=1"), split("a", 9001, "/?room=1"));
+            assert_eq!(parts("WS://[::1]:?x"), split("::1", 80, "/?x"));
+            for url in ["ws://[fe80::1%25eth0]:9001", "ws://[fe80::1%eth0]:9001"] {
+                assert_eq!(parts(url), split("fe80::1%eth0", 9001, "/"));
+                let config = ClientConfig::from_url(url).expect("a sound url");
+                assert_eq!(config.authority(), "[fe80::1]:9001");
+            }
+            assert_eq!(parts("ws://[fe80::1%25]"), split("fe80::1%25", 80, "/"));
+        }
+    }
+
+    #[cfg(feature = "websocket")]
+    #[test]
+    fn the_host_field_leaves_the_default_port_out() {
+        for (url, authority) in [
+            ("ws://example.com", "example.com"),
+            ("ws://example.com:80/", "example.com"),
+            ("ws://example.com:9001/", "example.com:9001"),
+            ("ws://[::1]/", "[::1]"),
+            ("ws://[0:0::1]:9001/", "[::1]:9001"),
+        ] {
+            let config = ClientConfig::from_url(url).expect("a sound url");
+            assert_eq!(config.authority(), authority, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_bad_url_is_refused_with_the_reason() {
+        for url in [
+            "",
+            "localhost:1",
+            "http://a",
+            "tcp://a",
+            "tcp://:1",
+            "tcp://a:0",
+            "tcp://a:65536",
+            "tcp://[::1",
+            "tcp://[a]:1",
+            "tcp://[::1]a",
+            "tcp://[::1%]:1",
+            "tcp://[a%eth0]:1",
+            "tcp://::1:1",
+            "tcp://a:+1",
+            "tcp://a:",
+            "tcp://a:1#x",
+            "tcp://u@a:1",
+            "tcp://a b:1",
+            "tcp://a\r\nb:1",
+            "tcp://a,b:1",
+        ] {
+            assert!(parts(url).is_err(), "{url}");
+        }
+        assert!(parts("wss://a").is_err_and(|reason| reason.contains("TLS")));
+        for url in ["a:1", "ws:/a:1"] {
+            let reason = parts(url).expect_err("no scheme");
+            assert!(!reason.contains("ws:/a"), "{reason}");
+        }
+    }
+}

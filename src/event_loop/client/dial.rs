@@ -1,0 +1,332 @@
+//! Dialing: connections are begun, and what follows when one ends.
+
+use super::event::{ClientEvent, DialError};
+use super::target::ClientState;
+use crate::close::{Cause, Phase};
+use crate::event_loop::conn::{Mark, Ready};
+use crate::event_loop::context::Context;
+use crate::event_loop::core::EventLoop;
+use crate::event_loop::endpoint::Endpoint;
+use crate::event_loop::handler::Handler;
+use crate::event_loop::in_hand::{News, Told};
+use crate::event_loop::token::{ClientId, ConnId};
+use crate::proto::flags::Flags;
+use crate::proto::session::Session;
+use crate::proto::time::Micros;
+use crate::sys::{Socket, System};
+
+impl<D: Default, S: System> EventLoop<D, S> {
+    /// Begins every dial that is due, and tells who was stopped before its dial.
+    pub(in crate::event_loop) fn dial_due<H: Handler<S, Data = D>>(&mut self, handler: &mut H) {
+        while let Some(id) = self.stopped.pop() {
+            self.forget_client(id);
+            handler.on_client(&mut Context::new(self), id, ClientEvent::Stopped);
+        }
+        self.end_look_ups(handler);
+        while let Some(&(due, id)) = self.dials.first()
+            && due <= self.now.at
+        {
+            self.dials.pop_first();
+            self.begin_attempt(handler, id);
+        }
+        while let Some((addr, id)) = self.lanes.first_ready() {
+            let client = self.clients.get(id);
+            let is_waiting = client.is_some_and(|client| client.state == ClientState::Queued);
+            if !is_waiting || !self.dial_now(handler, id) {
+                self.lanes.leave(addr);
+            }
+            self.lanes.done();
+        }
+    }
+
+    /// Goes on with a client whose callback panicked in the last turn.
+    pub(in crate::event_loop) fn follow_up<H: Handler<S, Data = D>>(
+        &mut self,
+        handler: &mut H,
+        told: Told,
+    ) {
+        let id = told.client;
+        match told.news {
+            News::Dialing => self.retry(handler, id, None, None),
+            News::Failed(error) => self.retry(handler, id, Some(&error), None),
+            #[cfg(feature = "websocket")]
+            News::Redirected => self.go_there(handler, id),
+            News::Ended { was_open, evidence } => {
+                self.client_ended(handler, id, was_open, &evidence);
+            }
+        }
+    }
+
+    /// Calls the handler, so that the client is seen to in the next turn if it panics.
+    fn tell<H: Handler<S, Data = D>>(
+        &mut self,
+        handler: &mut H,
+        client: ClientId,
+        event: ClientEvent,
+        news: News,
+    ) {
+        self.in_hand.begin_telling(client, news);
+        handler.on_client(&mut Context::new(self), client, event);
+        self.in_hand.end_telling();
+    }
+
+    /// Follows up on a client's connection that has ended, opened or not.
+    pub(in crate::event_loop) fn client_ended<H: Handler<S, Data = D>>(
+        &mut self,
+        handler: &mut H,
+        id: ClientId,
+        was_open: bool,
+        evidence: &crate::close::Evidence,
+    ) {
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
+        if was_open {
+            client.error = None;
+            client.addrs.clear();
+            client.backoff.handle_close(self.now.at);
+            self.retry(handler, id, None, Some(evidence.cause));
+        } else {
+            let error = client
+                .error
+                .take()
+                .unwrap_or_else(|| DialError::of_end(evidence));
+            let is_tcp = evidence.phase == Phase::Connecting;
+            if is_tcp && !client.addrs.is_empty() {
+                self.dial_next(handler, id);
+            } else if let Some(error) = self.follow(handler, id, error) {
+                self.attempt_failed(handler, id, error);
+            }
+        }
+    }
+
+    /// Finds out at once, after the machine has slept, which clients still have a peer: what they hold is
+    /// probed, and what they wait for is dialed without the delays that have added up.
+    pub(in crate::event_loop) fn wake_from_sleep(&mut self, span: Micros) {
+        log::info!("the machine has slept for {span:?}: every client probes or dials now");
+        self.env.stats.sleeps += 1;
+        for id in self.clients.ids() {
+            let Some(client) = self.clients.get_mut(id) else {
+                continue;
+            };
+            client.backoff.handle_sleep();
+            match client.state {
+                ClientState::Waiting(due) => {
+                    self.dials.remove(&(due, id));
+                    let random = self.env.random();
+                    let delay = self.clients[id].backoff.next_delay(random);
+                    self.schedule_dial(id, delay);
+                }
+                ClientState::Active(conn) => self.probe(conn),
+                ClientState::Queued | ClientState::Resolving | ClientState::Stopped => {}
+            }
+        }
+    }
+
+    fn probe(&mut self, id: ConnId) {
+        Context::new(self).ping(id);
+    }
+
+    fn begin_attempt<H: Handler<S, Data = D>>(&mut self, handler: &mut H, id: ClientId) {
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
+        client.begin_attempt();
+        self.find_address(handler, id);
+    }
+
+    /// Goes where the server sends a client, if it may; else returns what its attempt failed with.
+    #[cfg(feature = "websocket")]
+    fn follow<H: Handler<S, Data = D>>(
+        &mut self,
+        handler: &mut H,
+        id: ClientId,
+        error: DialError,
+    ) -> Option<DialError> {
+        let client = &mut self.clients[id];
+        if client.state == ClientState::Stopped {
+            return Some(error);
+        }
+        let (code, to) = match client.follow(error) {
+            Ok(followed) => followed,
+            Err(error) => return Some(error),
+        };
+        // No connection yet: a callback that stops the client now finds none to close.
+        client.state = ClientState::Resolving;
+        client.addrs.clear();
+        let event = ClientEvent::Redirected { code, to };
+        self.tell(handler, id, event, News::Redirected);
+        self.go_there(handler, id);
+        None
+    }
+
+    /// Goes where a redirect leads, unless the client was stopped when it heard of that.
+    #[cfg(feature = "websocket")]
+    fn go_there<H: Handler<S, Data = D>>(&mut self, handler: &mut H, id: ClientId) {
+        let client = self.clients.get(id);
+        if client.is_some_and(|client| client.state == ClientState::Resolving) {
+            self.find_address(handler, id);
+        }
+    }
+
+    #[cfg(not(feature = "websocket"))]
+    fn follow<H: Handler<S, Data = D>>(
+        &self,
+        _handler: &mut H,
+        _id: ClientId,
+        error: DialError,
+    ) -> Option<DialError> {
+        Some(error)
+    }
+
+    /// Dials the next address, or queues for it.
+    pub(super) fn dial_next<H: Handler<S, Data = D>>(&mut self, handler: &mut H, id: ClientId) {
+        let client = &mut self.clients[id];
+        let next = client.addrs.last().copied();
+        match next.filter(|_| client.takes_turns()) {
+            Some(addr) => {
+                client.state = ClientState::Queued;
+                self.lanes.join(addr, id);
+            }
+            None => drop(self.dial_now(handler, id)),
+        }
+    }
+
+    /// Dials the next address; says whether it is on its way. If not, what follows from that has been
+    /// seen to.
+    fn dial_now<H: Handler<S, Data = D>>(&mut self, handler: &mut H, id: ClientId) -> bool {
+        let client = &mut self.clients[id];
+        let Some(addr) = client.addrs.pop() else {
+            return false;
+        };
+        let attempt = client.backoff.attempts().saturating_add(1);
+        // No connection yet: a callback that stops the client now finds none to close.
+        client.state = ClientState::Resolving;
+        let event = ClientEvent::Dialing { attempt, addr };
+        self.tell(handler, id, event, News::Dialing);
+        if self.clients[id].state == ClientState::Stopped {
+            return false;
+        }
+        if self.group.enter(self.config.max_connections).is_none() {
+            self.attempt_failed(handler, id, DialError::Full);
+            return false;
+        }
+        let dialed = self.system.dial(addr).inspect_err(|_| self.group.leave());
+        let dialed = dialed.and_then(|socket| {
+            self.refresh_now();
+            let client = &self.clients[id];
+            let (policy, wire) = (client.policy, client.config.wire.make());
+            let phase = self.next_phase();
+            let session = Session::dialed(&mut self.env, policy, wire, phase, self.now);
+            let mut marks = Flags::NONE;
+            marks.set(Mark::HalfOpen, self.clients[id].takes_turns());
+            self.insert(socket, session, addr, Endpoint::Client(id), marks)
+        });
+        match dialed {
+            Ok(conn) => {
+                self.env.stats.dialed += 1;
+                self.clients[id].state = ClientState::Active(conn);
+                return true;
+            }
+            Err(error) if !self.clients[id].addrs.is_empty() => {
+                log::debug!("dialing {addr} failed: {error}");
+                self.dial_next(handler, id);
+            }
+            Err(error) => self.attempt_failed(handler, id, DialError::from(&error)),
+        }
+        false
+    }
+
+    pub(super) fn attempt_failed<H: Handler<S, Data = D>>(
+        &mut self,
+        handler: &mut H,
+        id: ClientId,
+        error: DialError,
+    ) {
+        let event = ClientEvent::Failed {
+            error: error.clone(),
+        };
+        self.tell(handler, id, event, News::Failed(error.clone()));
+        self.retry(handler, id, Some(&error), None);
+    }
+
+    fn retry<H: Handler<S, Data = D>>(
+        &mut self,
+        handler: &mut H,
+        id: ClientId,
+        error: Option<&DialError>,
+        cause: Option<Cause>,
+    ) {
+        let (random, asked) = (self.env.random(), self.asked_delay(error));
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
+        if client.state == ClientState::Stopped {
+            // A callback stopped it just now; it is on the list of those still to be told.
+            return;
+        }
+        let event = match client.retry_delay(error, cause, asked, random) {
+            Some(delay) => {
+                self.schedule_dial(id, delay);
+                ClientEvent::Waiting { delay }
+            }
+            None => {
+                self.forget_client(id);
+                ClientEvent::Stopped
+            }
+        };
+        handler.on_client(&mut Context::new(self), id, event);
+    }
+
+    /// Learns what came of a dial.
+    pub(in crate::event_loop) fn finish_connect<H: Handler<S, Data = D>>(
+        &mut self,
+        handler: &mut H,
+        id: ConnId,
+    ) {
+        let now = self.now;
+        let Some(conn) = self.conn_mut(id) else {
+            return;
+        };
+        match conn.socket.is_connected() {
+            Ok(true) => self.connected(handler, id),
+            // An event is a hint: not connected yet.
+            Ok(false) => {}
+            Err(error) => {
+                conn.session
+                    .handle_io_error(now, error.raw_os_error(), false);
+                self.mark_dirty(id.index());
+            }
+        }
+    }
+
+    fn connected<H: Handler<S, Data = D>>(&mut self, handler: &mut H, id: ConnId) {
+        let key = id.index();
+        let request = self.opening_request(id);
+        let conn = &mut self.conns[key];
+        conn.ready.insert(Ready::Writable);
+        conn.session
+            .handle_connected(&mut self.env, self.now, &request);
+        self.mark_dirty(key);
+        if self.conns[key].session.phase() == Phase::Open {
+            self.offer_plain(handler, id);
+        }
+    }
+
+    /// Returns how much longer the server asks us to wait.
+    #[cfg(feature = "websocket")]
+    fn asked_delay(&mut self, error: Option<&DialError>) -> Micros {
+        let asked = error.and_then(|error| error.asked_delay(|| self.date()));
+        asked.unwrap_or(Micros::ZERO)
+    }
+
+    #[cfg(not(feature = "websocket"))]
+    fn asked_delay(&self, _error: Option<&DialError>) -> Micros {
+        Micros::ZERO
+    }
+
+    #[cfg(not(feature = "websocket"))]
+    fn opening_request(&self, _id: ConnId) -> Vec<u8> {
+        Vec::new()
+    }
+}

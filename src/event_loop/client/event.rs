@@ -1,0 +1,291 @@
+//! What a client is up to, and why an attempt of its failed.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+
+use crate::close::{Cause, Evidence};
+#[cfg(feature = "websocket")]
+use crate::proto::http::{HttpDate, RetryAfter};
+use crate::proto::time::Micros;
+#[cfg(feature = "websocket")]
+use crate::proto::websocket::handshake::{Address, RedirectError, ResponseError};
+use crate::sys::{MORE_DESCRIPTORS, lacks_descriptors};
+
+/// What a client is up to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ClientEvent {
+    /// It dials this address.
+    Dialing {
+        /// Attempts so far, this one included, since the connection was last stable.
+        attempt: u32,
+        /// Where to.
+        addr: SocketAddr,
+    },
+    /// The server sends it elsewhere, and it goes there at once; see
+    /// [`ClientConfig::follow`](super::ClientConfig::follow).
+    #[cfg(feature = "websocket")]
+    Redirected {
+        /// The HTTP status.
+        code: u16,
+        /// Where to.
+        to: Address,
+    },
+    /// An attempt failed.
+    Failed {
+        /// Why.
+        error: DialError,
+    },
+    /// It will dial again.
+    Waiting {
+        /// After this time.
+        delay: Micros,
+    },
+    /// It will not dial again.
+    Stopped,
+}
+
+/// Why an attempt failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DialError {
+    /// The name has no address.
+    NameNotFound(String),
+    /// The reactor holds as many connections as it may.
+    Full,
+    /// The kernel says no: refused, unreachable and the like.
+    Io {
+        /// Its kind.
+        kind: io::ErrorKind,
+        /// The kernel's number.
+        errno: Option<i32>,
+    },
+    /// TCP or the opening handshake took too long; the cause says which.
+    Timeout(Cause),
+    /// The server's answer does not complete the handshake.
+    #[cfg(feature = "websocket")]
+    Handshake(ResponseError),
+    /// The server sends us elsewhere, and we do not go.
+    #[cfg(feature = "websocket")]
+    Redirect {
+        /// The HTTP status.
+        code: u16,
+        /// Where to: the address, or what the server calls one. Escape it before printing.
+        to: String,
+        /// Why not.
+        reason: RedirectError,
+    },
+    /// The connection ended during the opening handshake.
+    Ended(Cause),
+}
+
+impl DialError {
+    /// Says whether another attempt may fare better. A status of 3xx, or of 4xx other than 408, 425 and 429, is
+    /// the server's last word.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            #[cfg(feature = "websocket")]
+            Self::Handshake(ResponseError::Status { code, .. }) => {
+                !(300..500).contains(code) || matches!(code, 408 | 425 | 429)
+            }
+            #[cfg(feature = "websocket")]
+            Self::Redirect { .. } => false,
+            #[cfg(feature = "websocket")]
+            Self::Handshake(_) => true,
+            Self::NameNotFound(_)
+            | Self::Full
+            | Self::Io { .. }
+            | Self::Timeout(_)
+            | Self::Ended(_) => true,
+        }
+    }
+
+    /// Returns the stable name of what went wrong, in `snake_case`: for counters, logs and JSON.
+    ///
+    /// What became of a connection goes by the label of its [`Cause`]; the rest is `name_not_found`,
+    /// `connection_refused`, `unreachable`, `io_error`, `full`, `http_status`, `redirect` and
+    /// `not_websocket`.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::NameNotFound(_) => "name_not_found",
+            Self::Full => "full",
+            Self::Io { kind, .. } => match kind {
+                io::ErrorKind::ConnectionRefused => "connection_refused",
+                io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => "unreachable",
+                io::ErrorKind::ConnectionReset => Cause::PeerReset.label(),
+                io::ErrorKind::TimedOut => Cause::ConnectTimeout.label(),
+                _ => Cause::IoError.label(),
+            },
+            #[cfg(feature = "websocket")]
+            Self::Handshake(ResponseError::Status { .. }) => "http_status",
+            #[cfg(feature = "websocket")]
+            Self::Handshake(_) => "not_websocket",
+            #[cfg(feature = "websocket")]
+            Self::Redirect { .. } => "redirect",
+            Self::Timeout(cause) | Self::Ended(cause) => cause.label(),
+        }
+    }
+
+    /// Returns the status that a server answered the opening handshake with, where that is why it failed.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            #[cfg(feature = "websocket")]
+            Self::Handshake(ResponseError::Status { code, .. }) | Self::Redirect { code, .. } => {
+                Some(*code)
+            }
+            #[cfg(feature = "websocket")]
+            Self::Handshake(_) => None,
+            Self::NameNotFound(_)
+            | Self::Full
+            | Self::Io { .. }
+            | Self::Timeout(_)
+            | Self::Ended(_) => None,
+        }
+    }
+
+    /// Returns when the server asks us to come again.
+    #[cfg(feature = "websocket")]
+    fn retry_after(&self) -> Option<RetryAfter> {
+        match self {
+            Self::Handshake(ResponseError::Status { retry_after, .. }) => *retry_after,
+            Self::Handshake(_)
+            | Self::Redirect { .. }
+            | Self::NameNotFound(_)
+            | Self::Full
+            | Self::Io { .. }
+            | Self::Timeout(_)
+            | Self::Ended(_) => None,
+        }
+    }
+
+    /// Returns how long the server asks us to wait, as far as we go along with it. `today` tells what the
+    /// wall clock says, for one that names a date.
+    #[cfg(feature = "websocket")]
+    pub(in crate::event_loop) fn asked_delay(
+        &self,
+        today: impl FnOnce() -> Option<HttpDate>,
+    ) -> Option<Micros> {
+        let seconds = match self.retry_after()? {
+            RetryAfter::Seconds(seconds) => seconds,
+            date @ RetryAfter::Date(_) => date.seconds(today())?,
+        };
+        Some(Micros::from_secs(seconds).min(MOST_ASKED))
+    }
+
+    pub(in crate::event_loop) fn of_end(evidence: &Evidence) -> Self {
+        match evidence.cause {
+            Cause::ConnectTimeout | Cause::HandshakeTimeout => Self::Timeout(evidence.cause),
+            Cause::IoError | Cause::PeerReset if evidence.errno.is_some() => {
+                let errno = evidence.errno.unwrap_or(0);
+                Self::Io {
+                    kind: io::Error::from_raw_os_error(errno).kind(),
+                    errno: evidence.errno,
+                }
+            }
+            cause => Self::Ended(cause),
+        }
+    }
+}
+
+impl From<&io::Error> for DialError {
+    fn from(error: &io::Error) -> Self {
+        Self::Io {
+            kind: error.kind(),
+            errno: error.raw_os_error(),
+        }
+    }
+}
+
+impl fmt::Display for DialError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NameNotFound(name) => write!(f, "no address for {name}"),
+            Self::Full => f.write_str("as many connections as there may be are held already"),
+            Self::Io {
+                errno: Some(errno), ..
+            } if lacks_descriptors(*errno) => {
+                let error = io::Error::from_raw_os_error(*errno);
+                write!(f, "{error}; {}", MORE_DESCRIPTORS)
+            }
+            Self::Io { kind, .. } => write!(f, "{kind}"),
+            Self::Timeout(cause) => write!(f, "{cause}"),
+            #[cfg(feature = "websocket")]
+            Self::Handshake(error) => write!(f, "{error}"),
+            #[cfg(feature = "websocket")]
+            Self::Redirect { code, to, reason } => {
+                let to = to.escape_debug();
+                write!(f, "server answered {code}, moved to {to}: {reason}")
+            }
+            Self::Ended(cause) => write!(f, "ended in the opening handshake: {cause}"),
+        }
+    }
+}
+
+impl StdError for DialError {}
+
+/// The longest wait that a server may ask for: a number too many must not keep a client away for ever.
+#[cfg(feature = "websocket")]
+const MOST_ASKED: Micros = Micros::from_secs(24 * 60 * 60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dial_without_a_descriptor_says_so_and_what_to_do() {
+        const EMFILE: i32 = 24;
+        let error = DialError::from(&io::Error::from_raw_os_error(EMFILE)).to_string();
+        assert!(error.contains("os error 24"), "{error}");
+        assert!(error.ends_with(MORE_DESCRIPTORS), "{error}");
+    }
+
+    #[cfg(feature = "websocket")]
+    #[test]
+    fn a_client_error_is_final_and_a_server_error_is_not() {
+        let status = |code| {
+            DialError::Handshake(ResponseError::Status {
+                code,
+                retry_after: None,
+                location: None,
+            })
+        };
+        for code in [300, 301, 304, 305, 308, 399] {
+            assert!(!status(code).is_retryable(), "{code}");
+        }
+        assert!(!status(401).is_retryable());
+        assert!(!status(404).is_retryable());
+        assert!(status(429).is_retryable());
+        assert!(status(503).is_retryable());
+    }
+
+    #[cfg(feature = "websocket")]
+    #[test]
+    fn a_server_may_ask_for_a_day_and_no_more() {
+        let now = HttpDate::from_unix(784_111_777);
+        let asked = |retry_after| {
+            let error = DialError::Handshake(ResponseError::Status {
+                code: 503,
+                retry_after: Some(retry_after),
+                location: None,
+            });
+            error.asked_delay(|| now)
+        };
+        let day = 24 * 60 * 60;
+        for (seconds, delay) in [(day - 1, day - 1), (day + 1, day), (u64::MAX, day)] {
+            let delay = Some(Micros::from_secs(delay));
+            assert_eq!(asked(RetryAfter::Seconds(seconds)), delay);
+        }
+        for (date, delay) in [
+            ("Sun, 06 Nov 1994 08:51:07 GMT", 90),
+            ("Sunday, 06-Nov-94 08:51:07 GMT", 90),
+            ("Sun Nov  6 08:51:07 1994", 90),
+            ("Sun, 06 Nov 1994 08:48:07 GMT", 0),
+            ("Fri, 06 Nov 2026 08:51:07 GMT", day),
+        ] {
+            let date = RetryAfter::Date(HttpDate::parse(date.as_bytes()).expect("a date"));
+            assert_eq!(asked(date), Some(Micros::from_secs(delay)), "{date}");
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! Clients: targets that are dialed, and dialed again when the connection is lost. The law here: whoever is
+//! to be told of something is told once the books are right, for its callback may stop or add any client.
+
+mod clients;
+mod config;
+mod dial;
+mod event;
+mod lanes;
+mod look_up;
+mod target;
+
+#[cfg(test)]
+mod tests;
+
+pub(super) use clients::Clients;
+pub use config::{ClientConfig, ReconnectConfig};
+pub use event::{ClientEvent, DialError};
+pub(super) use lanes::Lanes;
+pub(super) use target::{Client, ClientState};

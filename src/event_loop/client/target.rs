@@ -1,0 +1,321 @@
+//! One client: a target that is dialed, and dialed again when the connection is lost.
+
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+
+use super::config::ClientConfig;
+use super::event::DialError;
+use crate::close::Cause;
+use crate::error::ConfigError;
+use crate::event_loop::token::ConnId;
+#[cfg(feature = "websocket")]
+use crate::event_loop::wire_factory::WireFactory;
+use crate::proto::backoff::Backoff;
+use crate::proto::session::PolicyId;
+use crate::proto::time::Micros;
+#[cfg(feature = "websocket")]
+use crate::proto::websocket::handshake::{
+    Address, InvalidHandshake, RedirectError, ResponseError, is_credential, is_redirect, request,
+};
+
+/// A target and how far its dialing has come.
+#[derive(Debug)]
+pub(in crate::event_loop) struct Client {
+    pub(in crate::event_loop) config: ClientConfig,
+    pub(in crate::event_loop) policy: PolicyId,
+    pub(in crate::event_loop) state: ClientState,
+    /// Addresses of this attempt not tried yet, the next one last.
+    pub(in crate::event_loop) addrs: Vec<SocketAddr>,
+    /// What the attempt under way failed with, where the evidence alone would not say it.
+    pub(in crate::event_loop) error: Option<DialError>,
+    pub(in crate::event_loop) backoff: Backoff,
+    /// When looking its name up must be over, while it is looked up.
+    pub(in crate::event_loop) look_up_ends: Option<Micros>,
+    /// Where redirects have led this attempt.
+    #[cfg(feature = "websocket")]
+    detour: Option<Detour>,
+    /// Nonce of the opening handshake under way.
+    #[cfg(feature = "websocket")]
+    pub(in crate::event_loop) key: [u8; 16],
+}
+
+/// Where redirects have led.
+#[cfg(feature = "websocket")]
+#[derive(Debug)]
+struct Detour {
+    to: Address,
+    /// How many there were.
+    count: u8,
+    /// All of them were within one origin.
+    is_at_home: bool,
+}
+
+/// How far a client has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::event_loop) enum ClientState {
+    /// Due to be dialed at this time.
+    Waiting(Micros),
+    /// Its name is being looked up, or the next of its addresses is about to be dialed.
+    Resolving,
+    /// It waits for another handshake with its address to end.
+    Queued,
+    /// It has a connection, open or not yet.
+    Active(ConnId),
+    /// It is not dialed any more.
+    Stopped,
+}
+
+impl Client {
+    pub(in crate::event_loop) fn new(
+        config: ClientConfig,
+        policy: PolicyId,
+    ) -> Result<Self, ConfigError> {
+        let backoff = config.reconnect.clone().unwrap_or_default().policy()?;
+        Ok(Self {
+            config,
+            policy,
+            state: ClientState::Stopped,
+            addrs: Vec::new(),
+            error: None,
+            backoff: Backoff::new(backoff),
+            look_up_ends: None,
+            #[cfg(feature = "websocket")]
+            detour: None,
+            #[cfg(feature = "websocket")]
+            key: [0; 16],
+        })
+    }
+
+    /// Says whether there may be only one of its kind in an opening handshake with an address.
+    pub(in crate::event_loop) fn takes_turns(&self) -> bool {
+        #[cfg(feature = "websocket")]
+        let has_handshake = matches!(self.config.wire, WireFactory::WebSocket);
+        #[cfg(not(feature = "websocket"))]
+        let has_handshake = false;
+        has_handshake && self.config.takes_turns
+    }
+
+    /// Returns the name or address of the host that is dialed.
+    pub(in crate::event_loop) fn host(&self) -> &str {
+        #[cfg(feature = "websocket")]
+        if let Some(detour) = &self.detour {
+            return &detour.to.host;
+        }
+        &self.config.host
+    }
+
+    /// Returns the port that is dialed.
+    pub(in crate::event_loop) fn port(&self) -> u16 {
+        #[cfg(feature = "websocket")]
+        if let Some(detour) = &self.detour {
+            return detour.to.port;
+        }
+        self.config.port
+    }
+
+    /// Begins an attempt at the client's own address.
+    pub(in crate::event_loop) fn begin_attempt(&mut self) {
+        self.error = None;
+        #[cfg(feature = "websocket")]
+        {
+            self.detour = None;
+        }
+    }
+
+    /// Returns the address where the host is one, so that nothing must be looked up.
+    pub(in crate::event_loop) fn literal(&self) -> Option<SocketAddr> {
+        let addr = IpAddr::from_str(self.host()).ok()?;
+        Some(SocketAddr::new(addr, self.port()))
+    }
+
+    /// Decides, after an attempt or a connection ended, whether and when to dial again: later by `asked`.
+    pub(in crate::event_loop) fn retry_delay(
+        &mut self,
+        error: Option<&DialError>,
+        cause: Option<Cause>,
+        asked: Micros,
+        random: u64,
+    ) -> Option<Micros> {
+        self.config.reconnect.as_ref()?;
+        let is_final = error.is_some_and(|error| !error.is_retryable())
+            || matches!(cause, Some(Cause::LocalClose | Cause::Drain));
+        if is_final {
+            return None;
+        }
+        // Added, not the larger of both: those who were told the same time come back spread.
+        Some(asked + self.backoff.next_delay(random))
+    }
+}
+
+#[cfg(feature = "websocket")]
+impl Client {
+    /// Builds the request that opens a connection.
+    pub(in crate::event_loop) fn request(&self) -> Result<Vec<u8>, InvalidHandshake> {
+        let config = &self.config;
+        let (host, path) = match &self.detour {
+            None => (config.authority(), &config.path),
+            Some(detour) if detour.is_at_home => (config.authority(), &detour.to.path),
+            Some(detour) => (detour.to.authority(), &detour.to.path),
+        };
+        let is_at_home = self.detour.as_ref().is_none_or(|detour| detour.is_at_home);
+        let headers = config.headers.iter();
+        let headers: Vec<_> = headers
+            .filter(|(name, _)| is_at_home || !is_credential(name))
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        request(&host, path, self.key, &config.subprotocols, &headers)
+    }
+
+    /// Follows the redirect that an attempt failed with, and returns its status and where it leads. An error
+    /// that is none, or not to be followed, comes back as what the attempt fails with.
+    pub(in crate::event_loop) fn follow(
+        &mut self,
+        error: DialError,
+    ) -> Result<(u16, Address), DialError> {
+        let (code, location) = match &error {
+            DialError::Handshake(ResponseError::Status {
+                code,
+                location: Some(location),
+                ..
+            }) if is_redirect(*code) => (*code, location),
+            _ => return Err(error),
+        };
+        let here = self.address();
+        let count = self.detour.as_ref().map_or(0, |detour| detour.count);
+        let limit = self.config.follow;
+        let (to, reason) = match here.redirected(location) {
+            Ok(to) if to.secure => (to.to_string(), RedirectError::Secure),
+            Ok(to) if limit == 0 => (to.to_string(), RedirectError::NotAsked),
+            Ok(to) if count >= limit => (to.to_string(), RedirectError::TooMany { limit }),
+            Ok(to) => {
+                let was_at_home = self.detour.as_ref().is_none_or(|detour| detour.is_at_home);
+                self.detour = Some(Detour {
+                    is_at_home: was_at_home && to.is_same_origin(&here),
+                    to: to.clone(),
+                    count: count + 1,
+                });
+                return Ok((code, to));
+            }
+            Err(reason) => (location.clone(), reason),
+        };
+        Err(DialError::Redirect { code, to, reason })
+    }
+
+    /// Returns the address that this attempt has come to.
+    fn address(&self) -> Address {
+        match &self.detour {
+            Some(detour) => detour.to.clone(),
+            None => Address {
+                secure: false,
+                host: self.config.host.clone(),
+                port: self.config.port,
+                path: self.config.path.clone(),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A client of `ws://a/x` that follows three redirects.
+    #[cfg(feature = "websocket")]
+    fn follower() -> Client {
+        let mut env = crate::proto::session::Env::new(Box::new(Zeros));
+        let config = ClientConfig {
+            follow: 3,
+            host_header: Some("virtual.example".into()),
+            headers: ["Authorization", "cookie", "Proxy-Authorization", "Origin"]
+                .map(|name| (name.to_owned(), "secret".to_owned()))
+                .into(),
+            ..ClientConfig::from_url("ws://a/x").expect("a sound url")
+        };
+        let tick = std::time::Duration::from_millis(10);
+        let wire = config.wire.kind();
+        let policy =
+            crate::proto::policy::Policy::new(&config.heartbeat, &config.limits, wire, tick);
+        let policy = env.intern(policy.expect("defaults are sound"));
+        Client::new(config, policy.expect("there is room")).expect("a sound configuration")
+    }
+
+    #[derive(Debug)]
+    #[cfg(feature = "websocket")]
+    struct Zeros;
+
+    #[cfg(feature = "websocket")]
+    impl crate::proto::session::Entropy for Zeros {
+        fn next_u64(&mut self) -> u64 {
+            0
+        }
+    }
+
+    /// What the client dials and asks for after these redirects.
+    #[cfg(feature = "websocket")]
+    fn after(client: &mut Client, locations: &[&str]) -> Result<String, DialError> {
+        for location in locations {
+            client.follow(DialError::Handshake(ResponseError::Status {
+                code: 307,
+                retry_after: None,
+                location: Some((*location).to_owned()),
+            }))?;
+        }
+        let request = client.request().expect("a sound request");
+        Ok(String::from_utf8(request).expect("a request is ASCII here"))
+    }
+
+    #[cfg(feature = "websocket")]
+    #[test]
+    fn credentials_stay_with_the_scheme_host_and_port_they_were_given_for() {
+        for locations in [&["/y"][..], &["ws://a/y"], &["http://A:80/y"], &["z", "y"]] {
+            let request = after(&mut follower(), locations).expect("it is followed");
+            assert!(request.starts_with("GET /y HTTP/1.1\r\nHost: virtual.example\r\n"));
+            assert_eq!(request.matches("secret").count(), 4, "{request}");
+        }
+        for (locations, host) in [
+            (&["ws://b/y"][..], "b"),
+            (&["ws://a:81/y"], "a:81"),
+            (&["//a.b/y"], "a.b"),
+            // Who sends us back names the path, and must not have us speak there in our own name.
+            (&["http://b/", "http://a/y"], "a"),
+        ] {
+            let mut client = follower();
+            let request = after(&mut client, locations).expect("it is followed");
+            let line = format!("GET /y HTTP/1.1\r\nHost: {host}\r\n");
+            assert!(request.starts_with(&line), "{request}");
+            assert!(request.ends_with("\r\nOrigin: secret\r\n\r\n"), "{request}");
+            assert_eq!(request.matches("secret").count(), 1, "{request}");
+            // The next attempt begins at home.
+            client.begin_attempt();
+            assert_eq!((client.host(), client.port()), ("a", 80));
+            let request = after(&mut client, &[]).expect("there is none");
+            assert_eq!(request.matches("secret").count(), 4);
+        }
+    }
+
+    #[cfg(feature = "websocket")]
+    #[test]
+    fn a_redirect_that_is_not_followed_is_told_with_its_address_and_reason() {
+        let refused = |locations: &[&str]| after(&mut follower(), locations).expect_err("refused");
+        let error = |to: &str, reason| DialError::Redirect {
+            code: 307,
+            to: to.into(),
+            reason,
+        };
+        assert_eq!(
+            refused(&["/1", "/2", "/3", "/4"]),
+            error("ws://a/4", RedirectError::TooMany { limit: 3 })
+        );
+        let secure = refused(&["https://a/"]);
+        assert_eq!(secure, error("wss://a/", RedirectError::Secure));
+        let foreign = refused(&["ftp://a/"]);
+        assert_eq!(foreign, error("ftp://a/", RedirectError::Scheme));
+        let user = refused(&["ws://u:p@a/"]);
+        assert_eq!(user, error("ws://u:p@a/", RedirectError::UserInfo));
+        let mut client = follower();
+        client.config.follow = 0;
+        let unasked = after(&mut client, &["../z"]).expect_err("nobody asked");
+        assert_eq!(unasked, error("ws://a/z", RedirectError::NotAsked));
+        assert!(!unasked.is_retryable());
+    }
+}

@@ -1,0 +1,184 @@
+//! Taking connections in: within a budget, and resting while descriptors are short.
+
+use std::io;
+use std::net::SocketAddr;
+
+use super::refusal::Refusal;
+use crate::event_loop::core::EventLoop;
+use crate::event_loop::endpoint::Endpoint;
+use crate::event_loop::group::CALM;
+use crate::event_loop::handler::Handler;
+use crate::event_loop::token::ListenerId;
+use crate::proto::time::Micros;
+use crate::sys::{MORE_DESCRIPTORS, System, lacks_descriptors};
+
+impl<D: Default, S: System> EventLoop<D, S> {
+    /// Accepts on every listener that may have something waiting.
+    pub(in crate::event_loop) fn accept_ready<H: Handler<S, Data = D>>(&mut self, handler: &mut H) {
+        for key in 0..self.listeners.capacity() {
+            let Some(listener) = self.listeners.get_mut(key) else {
+                continue;
+            };
+            if listener
+                .paused_until
+                .is_some_and(|until| until <= self.now.at)
+            {
+                listener.paused_until = None;
+                listener.ready = true;
+            }
+            if listener.ready && listener.paused_until.is_none() {
+                self.accept_from(handler, key);
+            }
+        }
+    }
+
+    /// Lets listeners that rest for want of descriptors try again: a connection has just ended.
+    pub(in crate::event_loop) fn wake_paused_listeners(&mut self) {
+        for (_, listener) in &mut self.listeners {
+            if let Some(until) = &mut listener.paused_until {
+                *until = (*until).min(self.now.at);
+            }
+        }
+    }
+
+    /// Says how many one listener may take in this turn. Where more have ended than the last turn could
+    /// let go of, only half as many as it did: each that comes may make another one go, and what has
+    /// ended holds its memory until then.
+    fn accept_budget(&self) -> usize {
+        let budget = self.config.accept_budget;
+        if self.doomed.is_empty() {
+            return budget;
+        }
+        let share = self.reaped / 2 / self.listeners.len();
+        share.clamp(1, budget)
+    }
+
+    fn accept_from<H: Handler<S, Data = D>>(&mut self, handler: &mut H, key: usize) {
+        let room = self.group.room(self.config.max_connections);
+        for _ in 0..self.accept_budget() {
+            match accept(&self.system, &self.listeners[key].socket) {
+                Ok((socket, peer)) => self.admit(handler, key, socket, peer, room),
+                Err(error) if error.raw_os_error().is_some_and(lacks_descriptors) => {
+                    // Linux says so before it looks whether anybody waits.
+                    if let Err(error) = self.refuse_by_reserve(handler, key, error)
+                        && !self.goes_on_after(key, &error)
+                    {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    if !self.goes_on_after(key, &error) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Says whether accepting may go on after this.
+    fn goes_on_after(&mut self, key: usize, error: &io::Error) -> bool {
+        match error.kind() {
+            // The peer was gone before we came: nothing is wrong with the listener.
+            io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted => true,
+            io::ErrorKind::WouldBlock => {
+                self.listeners[key].ready = false;
+                false
+            }
+            _ => {
+                self.pause_accepting(key, error);
+                false
+            }
+        }
+    }
+
+    /// Takes one in although there is no descriptor for it, by the one that is kept for this, only to
+    /// tell it so.
+    fn refuse_by_reserve<H: Handler<S, Data = D>>(
+        &mut self,
+        handler: &mut H,
+        key: usize,
+        error: io::Error,
+    ) -> io::Result<()> {
+        let today = self.today();
+        let listener = &self.listeners[key];
+        let refused = self.group.with_reserve(|| -> io::Result<SocketAddr> {
+            let (mut stream, peer) = accept(&self.system, &listener.socket)?;
+            Refusal::Full.tell(&mut stream, listener.wire.kind(), &today);
+            Ok(peer)
+        });
+        let peer = match refused {
+            Some(refused) => refused?,
+            None => return Err(error),
+        };
+        self.note_shortage(key, format_args!("{error}; newcomers are refused"));
+        self.env.stats.accepted += 1;
+        let endpoint = Endpoint::Listener(ListenerId::at(key));
+        self.report_refused(handler, peer, endpoint, Refusal::Full);
+        Ok(())
+    }
+
+    /// Rests instead of spinning.
+    fn pause_accepting(&mut self, key: usize, error: &io::Error) {
+        self.listeners[key].paused_until = Some(self.now.at + ACCEPT_PAUSE);
+        self.note_shortage(key, format_args!("{error}"));
+    }
+
+    /// Notes that somebody came for whom there is no room: one log line for each episode, however many
+    /// listeners and loops it concerns, and however often there is room for a moment.
+    pub(super) fn note_shortage(&mut self, key: usize, what: std::fmt::Arguments<'_>) {
+        let now = self.now.at;
+        let listener = &mut self.listeners[key];
+        let before = listener.shortage.replace(now);
+        if before.is_none_or(|before| now - before > CALM) {
+            self.env.stats.accept_pauses += 1;
+        }
+        if self.group.note_shortage(now) {
+            log::warn!(
+                "accepting on {} pauses: {what}; {}, or max_connections",
+                listener.addr,
+                MORE_DESCRIPTORS
+            );
+        }
+    }
+}
+
+/// Accepts one. Who comes over IPv4 to a listener for both families is the same peer as to any other, in
+/// every limit and record.
+fn accept<S: System>(system: &S, listener: &S::Listener) -> io::Result<(S::Socket, SocketAddr)> {
+    let (stream, mut peer) = system.accept(listener)?;
+    peer.set_ip(peer.ip().to_canonical());
+    Ok((stream, peer))
+}
+
+/// How long accepting rests when descriptors ran out and nothing ends.
+const ACCEPT_PAUSE: Micros = Micros::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use crate::config::ReactorConfig;
+    use crate::event_loop::conn::Mark;
+    use crate::proto::flags::Flags;
+    use crate::reactor::{ListenerConfig, Reactor, WireFactory};
+
+    /// What has ended and is not reaped yet still holds its memory.
+    #[test]
+    fn no_more_come_than_the_turns_can_let_go_of() {
+        let mut reactor = Reactor::<()>::new(ReactorConfig::default()).expect("a selector");
+        let config = |wire| ListenerConfig::new(([127, 0, 0, 1], 0).into(), wire);
+        reactor
+            .listen(config(WireFactory::Line))
+            .expect("a free port");
+        let core = &mut reactor.core;
+        assert_eq!(core.accept_budget(), core.config.accept_budget);
+        core.doomed.push(&mut Flags::NONE.with(Mark::Counted), 0);
+        for (reaped, budget) in [(0, 1), (20, 10), (10_000, core.config.accept_budget)] {
+            core.reaped = reaped;
+            assert_eq!(core.accept_budget(), budget, "{reaped} were reaped");
+        }
+        reactor
+            .listen(config(WireFactory::Raw))
+            .expect("a free port");
+        reactor.core.reaped = 20;
+        assert_eq!(reactor.core.accept_budget(), 5);
+    }
+}

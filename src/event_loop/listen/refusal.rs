@@ -1,0 +1,94 @@
+//! Why a connection is turned away before it has a slot, and how it is told so.
+
+#[cfg(feature = "websocket")]
+use std::io;
+
+use crate::config::WireKind;
+#[cfg(feature = "websocket")]
+use crate::proto::http::HttpDate;
+use crate::sys::Socket;
+
+/// Which limit of ours turns a connection away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    Draining,
+    Full,
+    Rate,
+    HalfOpen,
+    Open,
+    Share,
+    AddressRate,
+}
+
+impl Refusal {
+    /// Returns the status that tells a WebSocket client: 429 where the fault is its own.
+    #[cfg(feature = "websocket")]
+    pub(super) const fn status(self) -> u16 {
+        match self {
+            Self::Draining | Self::Full | Self::Rate => 503,
+            Self::HalfOpen | Self::Open | Self::Share | Self::AddressRate => 429,
+        }
+    }
+
+    /// Returns the reason in words.
+    pub(super) const fn reason(self) -> &'static str {
+        match self {
+            Self::Draining => "going away",
+            Self::Full => "too many connections",
+            Self::Rate => "too many new connections at once",
+            Self::HalfOpen => "too many handshakes from your address: the oldest makes way",
+            Self::Open => "too many connections from your address",
+            Self::Share => "too many connections from your address: others need room",
+            Self::AddressRate => "too many new connections at once from your address",
+        }
+    }
+}
+
+impl Refusal {
+    /// Tells a WebSocket client why it is turned away, as far as one write goes; the other wires have no
+    /// words for it, and get a reset.
+    #[cfg(feature = "websocket")]
+    pub(super) fn tell<S: Socket>(self, stream: &mut S, wire: WireKind, today: &Today) {
+        use crate::proto::http::{self, Persistence};
+
+        if !wire.is_websocket() {
+            stream.reset_on_close();
+            return;
+        }
+        let body = format!("{}\n", self.reason());
+        let headers = [("Retry-After", "1"), ("Content-Type", "text/plain")];
+        if let Ok(response) = http::response(
+            self.status(),
+            Persistence::Close,
+            today.as_ref(),
+            &headers,
+            body.as_bytes(),
+        ) && let Err(error) = stream.write(&[io::IoSlice::new(&response)])
+        {
+            log::debug!("could not tell a refused connection: {error}");
+        }
+        // The request may be on its way: ended like this, the answer outlives it.
+        if let Err(error) = stream.shutdown() {
+            log::debug!("could not end a refused connection: {error}");
+        }
+        // Or it is here: left unread, it would make a reset of the end.
+        let mut head = [0; 1024];
+        for _ in 0..8 {
+            if !matches!(stream.read(&mut head), Ok(1..)) {
+                break;
+            }
+        }
+    }
+
+    #[cfg(not(feature = "websocket"))]
+    pub(super) fn tell<S: Socket>(self, stream: &mut S, _wire: WireKind, _today: &Today) {
+        stream.reset_on_close();
+    }
+}
+
+/// What answers are dated with.
+#[cfg(feature = "websocket")]
+pub(super) type Today = Option<HttpDate>;
+/// Nothing is answered.
+#[cfg(not(feature = "websocket"))]
+pub(super) struct Today;
