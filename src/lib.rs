@@ -68,12 +68,15 @@ pub mod config;
 pub mod error;
 pub mod event_loop;
 pub mod guide;
+mod peer;
 pub mod proto;
 pub mod reactor;
 #[cfg(test)]
 mod sizes;
 pub mod stats;
 pub mod sys;
+
+pub use peer::PeerAddr;
 
 /// Compiles the example that the README shows.
 #[cfg(all(doctest, feature = "websocket"))]

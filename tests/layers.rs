@@ -35,6 +35,7 @@ const LAYERS: [&[&str]; 7] = [
         "config",
         "error",
         "close",
+        "peer",
         "sizes",
         "stats",
         "proto::time",

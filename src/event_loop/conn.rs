@@ -303,7 +303,7 @@ mod tests {
         Conn::new(
             TcpStream::from_std(socket),
             session,
-            Peers::with_capacity(0).keep(addr),
+            Peers::with_capacity(0).keep(addr.into()),
             Endpoint::Listener(ListenerId(0)),
             Flags::NONE,
         )

@@ -1,6 +1,5 @@
 //! What a callback can do: mark, never act.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::client::{ClientConfig, ClientState};
@@ -14,6 +13,7 @@ use super::token::{ClientId, ConnId};
 use crate::close::{Cause, CloseCode, Phase, Rtt};
 use crate::config::{HeartbeatConfig, LimitsConfig, WireKind};
 use crate::error::{Error, SendError};
+use crate::peer::PeerAddr;
 use crate::proto::message::{Message, SharedMessage};
 use crate::proto::policy::Policy;
 use crate::proto::session::{Env, Session};
@@ -32,11 +32,11 @@ pub struct Context<'a, D, S: System = Native> {
 }
 
 /// What is known of one connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConnInfo {
     /// The peer's address; see [`Offer::peer`](super::Offer::peer).
-    pub peer: SocketAddr,
+    pub peer: PeerAddr,
     /// Our listener or client that it belongs to.
     pub endpoint: Endpoint,
     /// What it speaks.

@@ -27,6 +27,7 @@ use super::work::WorkList;
 use crate::close::Phase;
 use crate::config::{HeartbeatConfig, LimitsConfig, ReactorConfig, WireKind};
 use crate::error::{ConfigError, Error};
+use crate::peer::PeerAddr;
 use crate::proto::flags::Flags;
 use crate::proto::heartbeat::PingPhase;
 #[cfg(feature = "websocket")]
@@ -298,7 +299,7 @@ impl<D, S: System> EventLoop<D, S> {
         &mut self,
         mut socket: S::Socket,
         mut session: Session,
-        peer: SocketAddr,
+        peer: PeerAddr,
         endpoint: Endpoint,
         marks: Flags<Mark>,
     ) -> std::io::Result<ConnId>
@@ -425,13 +426,18 @@ impl<D, S: System> EventLoop<D, S> {
         let peer = self.peers.addr(conn.peer);
         match conn.endpoint() {
             Endpoint::Listener(_) => {
+                let Some(ip) = peer.ip() else { return };
                 let addresses = &mut self.group.arrivals().addresses;
-                addresses.leave_half_open(peer.ip(), self.now.at);
+                addresses.leave_half_open(ip, self.now.at);
                 let (conns, names) = (&self.conns, self.names);
                 self.waiting
-                    .leave(peer.ip(), |id| Self::is_half_open(conns, names, id));
+                    .leave(ip, |id| Self::is_half_open(conns, names, id));
             }
-            Endpoint::Client(_) => self.lanes.leave(peer),
+            Endpoint::Client(_) => {
+                if let Some(addr) = peer.socket_addr() {
+                    self.lanes.leave(addr);
+                }
+            }
         }
     }
 
@@ -448,10 +454,10 @@ impl<D, S: System> EventLoop<D, S> {
         self.leave_half_open(key);
         if let Some(conn) = self.conns.get_mut(key)
             && conn.marks.remove(Mark::Counted)
+            && let Some(ip) = self.peers.addr(conn.peer).ip()
         {
-            let peer = self.peers.addr(conn.peer);
             let addresses = &mut self.group.arrivals().addresses;
-            addresses.leave_open(peer.ip(), self.now.at);
+            addresses.leave_open(ip, self.now.at);
         }
     }
 

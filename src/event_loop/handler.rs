@@ -1,12 +1,11 @@
 //! What an embedder implements, and what it is shown.
 
-use std::net::SocketAddr;
-
 use super::client::ClientEvent;
 use super::context::Context;
 use super::endpoint::Endpoint;
 use super::token::{ClientId, ConnId, SourceId};
 use crate::close::Evidence;
+use crate::peer::PeerAddr;
 #[cfg(feature = "websocket")]
 use crate::proto::http::Request;
 use crate::proto::message::Message;
@@ -131,13 +130,13 @@ pub trait Handler<S: System = Native> {
 }
 
 /// A connection about to open.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Offer<'a> {
     /// Its name from here on.
     pub id: ConnId,
     /// The peer's address. One that came over IPv4 is an IPv4 address whatever the listener, also where
     /// the kernel has it as IPv6 (`::ffff:192.0.2.1`); one that was dialed is as it was asked for.
-    pub peer: SocketAddr,
+    pub peer: PeerAddr,
     /// Our listener or client that it belongs to.
     pub endpoint: Endpoint,
     #[cfg_attr(
@@ -266,7 +265,7 @@ pub struct Closed<'a, D> {
     /// The name it had.
     pub id: ConnId,
     /// The peer's address; see [`Offer::peer`].
-    pub peer: SocketAddr,
+    pub peer: PeerAddr,
     /// Our listener or client that it belongs to.
     pub endpoint: Endpoint,
     /// What the embedder kept for it.
@@ -279,11 +278,11 @@ pub struct Closed<'a, D> {
 }
 
 /// A connection that ended before it opened.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Rejected<'a> {
     /// The peer's address; see [`Offer::peer`].
-    pub peer: SocketAddr,
+    pub peer: PeerAddr,
     /// Our listener or client that it belongs to.
     pub endpoint: Endpoint,
     /// Why it ended, and what was known then.
@@ -294,11 +293,11 @@ pub struct Rejected<'a> {
 
 /// A connection that was for plain HTTP requests, and is over.
 #[cfg(feature = "websocket")]
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Answered<'a> {
     /// The peer's address; see [`Offer::peer`].
-    pub peer: SocketAddr,
+    pub peer: PeerAddr,
     /// Our listener or client that it belongs to.
     pub endpoint: Endpoint,
     /// The status of the last answer.

@@ -1,15 +1,15 @@
 //! The last ends, kept for whoever asks later.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 
 use super::endpoint::Endpoint;
 use super::token::ConnId;
 use crate::close::Evidence;
+use crate::peer::PeerAddr;
 use crate::proto::time::Micros;
 
 /// One end, as the history keeps it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Ended {
     /// When it was reported, in the loop's own time; see [`Context::now`](super::Context::now).
@@ -17,7 +17,7 @@ pub struct Ended {
     /// Its name while it lived; `None` where it was turned away before it had one.
     pub id: Option<ConnId>,
     /// The peer's address; see [`Offer::peer`](super::Offer::peer).
-    pub peer: SocketAddr,
+    pub peer: PeerAddr,
     /// Our listener or client that it belongs to.
     pub endpoint: Endpoint,
     /// Whether it ever opened.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::token::SLOT_BITS;
+use crate::peer::PeerAddr;
 
 /// The address of one peer in six bytes, to be read by [`Peers`].
 #[derive(Clone, Copy, Debug)]
@@ -40,8 +41,8 @@ const _: () = assert!(
 pub(super) struct Peers {
     apart: Table,
     /// By place, the rare ones that an IPv6 address and a port do not tell: those with a scope or a flow,
-    /// and what claims to be an IPv4 multicast address after all.
-    odd: HashMap<u32, SocketAddr>,
+    /// Unix sockets, clients of a proxy, and what claims to be an IPv4 multicast address after all.
+    odd: HashMap<u32, PeerAddr>,
 }
 
 impl Peers {
@@ -57,42 +58,42 @@ impl Peers {
     }
 
     /// Takes an address in, until [`forget`](Self::forget).
-    pub(super) fn keep(&mut self, addr: SocketAddr) -> Peer {
-        let ip = match addr {
-            SocketAddr::V4(v4) if !v4.ip().is_multicast() => *v4.ip(),
-            SocketAddr::V4(_) | SocketAddr::V6(_) => {
-                Ipv4Addr::from_bits(MULTICAST + self.keep_apart(addr))
-            }
+    pub(super) fn keep(&mut self, addr: PeerAddr) -> Peer {
+        let port = addr.port().unwrap_or_default().to_be_bytes();
+        let ip = match addr.ip() {
+            Some(IpAddr::V4(ip)) if addr.proxy().is_none() && !ip.is_multicast() => ip,
+            _ => Ipv4Addr::from_bits(MULTICAST + self.keep_apart(addr)),
         };
-        let port = addr.port().to_be_bytes();
         Peer { ip, port }
     }
 
-    fn keep_apart(&mut self, addr: SocketAddr) -> u32 {
+    fn keep_apart(&mut self, addr: PeerAddr) -> u32 {
         let ip = match addr.ip() {
-            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
-            IpAddr::V6(ip) => ip,
+            Some(IpAddr::V4(ip)) => ip.to_ipv6_mapped(),
+            Some(IpAddr::V6(ip)) => ip,
+            None => Ipv6Addr::UNSPECIFIED,
         };
         let place = self.apart.insert(ip);
-        if addr != (ip, addr.port()).into() {
+        let plain: SocketAddr = (ip, addr.port().unwrap_or_default()).into();
+        if addr != plain {
             self.odd.insert(place, addr);
         }
         place
     }
 
     /// Returns an address that was taken in.
-    pub(super) fn addr(&self, peer: Peer) -> SocketAddr {
+    pub(super) fn addr(&self, peer: Peer) -> PeerAddr {
         let Some(place) = peer.place() else {
-            return (peer.ip, peer.port()).into();
+            return SocketAddr::from((peer.ip, peer.port())).into();
         };
         match self.odd.get(&place) {
-            Some(addr) => *addr,
-            None => (self.apart.get(place), peer.port()).into(),
+            Some(addr) => addr.clone(),
+            None => SocketAddr::from((self.apart.get(place), peer.port())).into(),
         }
     }
 
     /// Lets an address go, and returns it.
-    pub(super) fn forget(&mut self, peer: Peer) -> SocketAddr {
+    pub(super) fn forget(&mut self, peer: Peer) -> PeerAddr {
         let addr = self.addr(peer);
         if let Some(place) = peer.place() {
             self.apart.remove(place);
@@ -149,14 +150,21 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::SocketAddr as UnixAddr;
+
     use proptest::collection::vec;
     use proptest::prelude::*;
     use proptest::sample::Index;
 
     use super::*;
 
-    fn addr(text: &str) -> SocketAddr {
-        text.parse().expect("an address")
+    fn addr(text: &str) -> PeerAddr {
+        let addr: SocketAddr = text.parse().expect("an address");
+        addr.into()
+    }
+
+    fn unix(path: &str) -> PeerAddr {
+        UnixAddr::from_pathname(path).expect("it fits").into()
     }
 
     #[test]
@@ -181,10 +189,19 @@ mod tests {
             "[ff02::1]:1",
             "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff%4294967295]:65535",
         ]
-        .map(addr);
-        let kept = addrs.map(|addr| peers.keep(addr));
-        for (addr, peer) in addrs.into_iter().zip(kept) {
-            assert_eq!(peers.addr(peer), addr);
+        .map(addr)
+        .into_iter()
+        .chain([
+            unix("/run/app.sock"),
+            unix(""),
+            addr("203.0.113.7:4711").behind(addr("192.0.2.1:9001")),
+            addr("[2001:db8::1]:9001").behind(addr("192.0.2.1:9001")),
+            unix("/run/app.sock").behind(addr("[::]:0")),
+        ]);
+        let addrs: Vec<_> = addrs.collect();
+        let kept: Vec<_> = addrs.iter().map(|addr| peers.keep(addr.clone())).collect();
+        for (addr, &peer) in addrs.iter().zip(&kept) {
+            assert_eq!(peers.addr(peer), *addr);
         }
         for (addr, peer) in addrs.into_iter().zip(kept) {
             assert_eq!(peers.forget(peer), addr);
@@ -196,11 +213,11 @@ mod tests {
     fn a_place_that_is_vacant_is_taken_again() {
         let mut peers = Peers::with_capacity(0);
         let [odd, long] = ["[fe80::1%7]:1", "[2001:db8::1]:1"].map(addr);
-        let first = peers.keep(odd);
-        let second = peers.keep(long);
+        let first = peers.keep(odd.clone());
+        let second = peers.keep(long.clone());
         assert_eq!((first.place(), second.place()), (Some(0), Some(1)));
         peers.forget(first);
-        assert_eq!(peers.keep(long).place(), Some(0));
+        assert_eq!(peers.keep(long.clone()).place(), Some(0));
         assert_eq!(peers.addr(first), long, "nothing is left of the odd one");
         assert_eq!(peers.keep(odd).place(), Some(2));
     }
@@ -224,7 +241,7 @@ mod tests {
         let memory = allocation_counter::measure(|| {
             let mut peers = Peers::with_capacity(COUNT.into());
             for port in 0..COUNT {
-                peers.keep((Ipv6Addr::LOCALHOST, port).into());
+                peers.keep(SocketAddr::from((Ipv6Addr::LOCALHOST, port)).into());
             }
         });
         let bytes = Peers::BYTES as u64 * u64::from(COUNT);
@@ -234,7 +251,7 @@ mod tests {
 
     #[derive(Clone, Debug)]
     enum Step {
-        Keep(SocketAddr),
+        Keep(PeerAddr),
         Forget(Index),
     }
 
@@ -243,9 +260,12 @@ mod tests {
         let multicast = multicast.prop_map(|(a, [b, c, d], port)| ([a, b, c, d], port).into());
         let plain = any::<(Ipv6Addr, u16)>().prop_map(SocketAddr::from);
         prop_oneof![
-            any::<SocketAddr>().prop_map(Step::Keep),
-            plain.prop_map(Step::Keep),
-            multicast.prop_map(Step::Keep),
+            any::<SocketAddr>().prop_map(|addr| Step::Keep(addr.into())),
+            plain.prop_map(|addr| Step::Keep(addr.into())),
+            multicast.prop_map(|addr: SocketAddr| Step::Keep(addr.into())),
+            any::<[SocketAddr; 2]>()
+                .prop_map(|[client, proxy]| Step::Keep(PeerAddr::from(client).behind(proxy))),
+            "(/[a-z]{1,9})?".prop_map(|path| Step::Keep(unix(&path))),
             any::<Index>().prop_map(Step::Forget),
             any::<Index>().prop_map(Step::Forget),
         ]
@@ -259,7 +279,7 @@ mod tests {
             let mut most = 0;
             for (number, step) in steps.into_iter().enumerate() {
                 match step {
-                    Step::Keep(addr) => drop(kept.insert(number, (peers.keep(addr), addr))),
+                    Step::Keep(addr) => drop(kept.insert(number, (peers.keep(addr.clone()), addr))),
                     Step::Forget(index) if !kept.is_empty() => {
                         let mut numbers: Vec<_> = kept.keys().copied().collect();
                         numbers.sort_unstable();
@@ -269,7 +289,7 @@ mod tests {
                     Step::Forget(_) => {}
                 }
                 for (peer, addr) in kept.values() {
-                    prop_assert_eq!(peers.addr(*peer), *addr);
+                    prop_assert_eq!(&peers.addr(*peer), addr);
                 }
                 let apart = kept.values().filter(|(peer, _)| peer.place().is_some());
                 most = most.max(apart.count());

@@ -1,7 +1,6 @@
 //! One turn, in eight steps: wait, clock, events, expiries, dials, flush, reap, report.
 
 use std::hint::black_box;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::conn::{Conn, Mark, ReadOutcome, Ready};
@@ -16,6 +15,7 @@ use super::history::Ended;
 use super::in_hand::News;
 use super::token::{ConnId, SourceId, Target};
 use crate::close::{Cause, CloseCode, Evidence, Phase};
+use crate::peer::PeerAddr;
 use crate::proto::message::Message;
 use crate::proto::ring::Ring;
 use crate::proto::session::{Due, Event, SocketAction};
@@ -807,7 +807,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
     fn report_answered<H: Handler<S, Data = D>>(
         &mut self,
         handler: &mut H,
-        (peer, endpoint): (SocketAddr, Endpoint),
+        (peer, endpoint): (PeerAddr, Endpoint),
         (status, answers): (u16, u32),
         (evidence, reason): (&Evidence, &str),
     ) {
@@ -827,7 +827,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
     fn report_answered<H: Handler<S, Data = D>>(
         &self,
         _handler: &mut H,
-        _who: (SocketAddr, Endpoint),
+        _who: (PeerAddr, Endpoint),
         _answers: (u16, u32),
         _why: (&Evidence, &str),
     ) {
@@ -872,7 +872,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         self.history.push(Ended {
             at: self.now.at,
             id: Some(id),
-            peer,
+            peer: peer.clone(),
             endpoint,
             was_open,
             status,

@@ -183,7 +183,7 @@ fn a_peer_over_ipv4_is_the_same_to_a_listener_for_both_families() {
     let offered = Rc::new(RefCell::new(Vec::new()));
     let theirs = Rc::clone(&offered);
     recorder.judge = Some(Box::new(move |offer| {
-        theirs.borrow_mut().push(offer.peer);
+        theirs.borrow_mut().extend(offer.peer.socket_addr());
         Ok(Welcome::with(0))
     }));
     let admission = AdmissionConfig {
@@ -211,7 +211,7 @@ fn a_peer_over_ipv4_is_the_same_to_a_listener_for_both_families() {
     );
     drop(second);
     drive(&mut reactor, &mut recorder, |seen| seen.closed().len() == 1);
-    let ended: Vec<_> = reactor.history().map(|ended| ended.peer).collect();
+    let ended: Vec<_> = reactor.history().map(|ended| ended.peer.clone()).collect();
     assert_eq!(ended, [second_addr, third.local_addr().unwrap()]);
 }
 

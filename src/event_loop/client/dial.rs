@@ -202,7 +202,10 @@ impl<D: Default, S: System> EventLoop<D, S> {
         let attempt = client.backoff.attempts().saturating_add(1);
         // No connection yet: a callback that stops the client now finds none to close.
         client.state = ClientState::Resolving;
-        let event = ClientEvent::Dialing { attempt, addr };
+        let event = ClientEvent::Dialing {
+            attempt,
+            addr: addr.into(),
+        };
         self.tell(handler, id, event, News::Dialing);
         if self.clients[id].state == ClientState::Stopped {
             return false;
@@ -220,7 +223,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
             let session = Session::dialed(&mut self.env, policy, wire, phase, self.now);
             let mut marks = Flags::NONE;
             marks.set(Mark::HalfOpen, self.clients[id].takes_turns());
-            self.insert(socket, session, addr, Endpoint::Client(id), marks)
+            self.insert(socket, session, addr.into(), Endpoint::Client(id), marks)
         });
         match dialed {
             Ok(conn) => {

@@ -3,9 +3,9 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 
 use crate::close::{Cause, Evidence};
+use crate::peer::PeerAddr;
 #[cfg(feature = "websocket")]
 use crate::proto::http::{HttpDate, RetryAfter};
 use crate::proto::time::Micros;
@@ -22,7 +22,7 @@ pub enum ClientEvent {
         /// Attempts so far, this one included, since the connection was last stable.
         attempt: u32,
         /// Where to.
-        addr: SocketAddr,
+        addr: PeerAddr,
     },
     /// The server sends it elsewhere, and it goes there at once; see
     /// [`ClientConfig::follow`](super::ClientConfig::follow).

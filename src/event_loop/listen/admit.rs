@@ -80,7 +80,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         let phase = self.next_phase();
         let session = Session::accepted(&mut self.env, policy, wire, phase, self.now);
         let is_open = session.phase() == Phase::Open;
-        let id = match self.insert(stream, session, peer, endpoint, marks) {
+        let id = match self.insert(stream, session, peer.into(), endpoint, marks) {
             Ok(id) => id,
             Err(error) => {
                 log::warn!("could not register a connection from {peer}: {error}");
@@ -236,14 +236,14 @@ impl<D: Default, S: System> EventLoop<D, S> {
         self.history.push(Ended {
             at: self.now.at,
             id: None,
-            peer,
+            peer: peer.into(),
             endpoint,
             was_open: false,
             status: None,
             evidence,
         });
         let rejected = Rejected {
-            peer,
+            peer: peer.into(),
             endpoint,
             evidence: &evidence,
             reason: refusal.reason(),
