@@ -6,7 +6,8 @@ pub mod architecture {
     //!
     //! # Layers
     //!
-    //! Imports point down this list and never up; `tests/layers.rs` holds the sources to it.
+    //! Imports point down this list and never up, and no files import each other in a circle;
+    //! `tests/layers.rs` holds the sources to both.
     //!
     //! ```text
     //! 7  src/bin/heartwheel     the program: public API only               feature `cli`

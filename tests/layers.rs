@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -94,7 +95,17 @@ impl Source {
         let mut paths = Vec::new();
         let mut at = 0;
         while at < self.tokens.len() {
+            // Who may see something is no import.
+            let is_visibility = match self.tokens[..at] {
+                [.., ref first, ref second] if second == "in" => first == "(",
+                [.., ref last] => last == "(" && self.token(at + 1) == ")",
+                [] => false,
+            };
             let mut base = match self.tokens[at].as_str() {
+                _ if is_visibility => {
+                    at += 1;
+                    continue;
+                }
                 "crate" => Vec::new(),
                 "super" => self.module[..self.module.len() - 1].to_vec(),
                 _ => {
@@ -135,6 +146,38 @@ impl Source {
         paths
     }
 
+    /// Returns the path, from here, of a name that this file has from a file below it and passes on.
+    fn passes_on(&self, name: &str) -> Option<Vec<String>> {
+        let mut uses = self.uses_below();
+        uses.find_map(|(is_passed_on, path)| {
+            (is_passed_on && path[1..].iter().any(|token| token == name))
+                .then(|| vec![path[0].clone(), name.to_owned()])
+        })
+    }
+
+    /// Lists the paths, from here, of the names that this file has from files below it and uses itself.
+    fn names_below(&self) -> Vec<Vec<String>> {
+        let occurs = |name: &String| self.tokens.iter().filter(|&token| token == name).count();
+        let names = self.uses_below().flat_map(|(_, path)| {
+            let names = path[1..].iter().filter(|token| is_name(token));
+            names.map(move |name| vec![path[0].clone(), name.clone()])
+        });
+        names.filter(|path| occurs(&path[1]) > 1).collect()
+    }
+
+    /// Lists what is imported from below: whether it is passed on, and all that the statement says.
+    fn uses_below(&self) -> impl Iterator<Item = (bool, &[String])> {
+        let uses = (0..self.tokens.len()).filter(|&at| self.tokens[at] == "use");
+        uses.filter_map(|at| {
+            let is_passed_on = at > 0 && matches!(self.token(at - 1), "pub" | ")");
+            let statement = self.tokens[at + 1..].split(|token| token == ";").next()?;
+            let path = statement.strip_prefix(&["self".into(), "::".into()]);
+            let path = path.unwrap_or(statement);
+            let is_below = !path.is_empty() && path[0] != "crate" && path[0] != "super";
+            is_below.then_some((is_passed_on, path))
+        })
+    }
+
     fn token(&self, at: usize) -> &str {
         self.tokens.get(at).map_or("", String::as_str)
     }
@@ -152,6 +195,38 @@ fn layer(path: &[String]) -> Option<usize> {
     LAYERS
         .iter()
         .position(|layer| layer.contains(&name.as_str()))
+}
+
+/// The files of the library by their modules.
+type Files = BTreeMap<Vec<String>, Source>;
+
+/// Returns the module of the file that a path leads to, if it leads to one of the library's. What a `mod.rs`
+/// passes on is a name of the file that it comes from.
+fn file_of<'a>(files: &'a Files, path: &[String]) -> Option<&'a Vec<String>> {
+    let (module, source) = (1..=path.len())
+        .rev()
+        .find_map(|len| files.get_key_value(&path[..len]))?;
+    let passed_on = path
+        .get(module.len())
+        .and_then(|name| source.passes_on(name))
+        .map(|below| [module.as_slice(), &below].concat())
+        .filter(|below| files.contains_key(&below[..=module.len()]));
+    match passed_on {
+        Some(below) => file_of(files, &below),
+        None => Some(module),
+    }
+}
+
+/// Returns the modules of the other files that a file names.
+fn named_by<'a>(files: &'a Files, source: &Source) -> BTreeSet<&'a Vec<String>> {
+    let below = source.names_below().into_iter();
+    let below = below.map(|path| [source.module.as_slice(), &path].concat());
+    let below = below.filter(|path| files.contains_key(&path[..=source.module.len()]));
+    let paths = source.paths().into_iter().chain(below);
+    paths
+        .filter_map(|path| file_of(files, &path))
+        .filter(|&other| *other != source.module)
+        .collect()
 }
 
 /// Returns every file of the library but its documentation chapters and its unit tests.
@@ -346,4 +421,37 @@ fn assert_names_no_wire(own: &str) {
         }
     }
     assert!(count > 0, "{own} was not found");
+}
+
+#[test]
+fn no_files_import_each_other_in_a_circle() {
+    let sources = sources().into_iter();
+    let files: Files = sources
+        .map(|source| (source.module.clone(), source))
+        .collect();
+    let mut left: BTreeMap<_, _> = files
+        .iter()
+        .map(|(module, source)| (module, named_by(&files, source)))
+        .collect();
+    // Whoever names nobody that is left, or is named by nobody, is in no circle.
+    loop {
+        let named: BTreeSet<_> = left.values().flatten().copied().collect();
+        let (before, all) = (left.len(), left.keys().copied().collect::<BTreeSet<_>>());
+        left.retain(|module, names| named.contains(*module) && !names.is_disjoint(&all));
+        if left.len() == before {
+            break;
+        }
+    }
+    let circles: Vec<_> = left
+        .iter()
+        .map(|(module, named)| {
+            let names = named.iter().filter(|other| left.contains_key(**other));
+            let names: Vec<_> = names.map(|other| other.join("::")).collect();
+            format!("{} names {}", module.join("::"), names.join(", "))
+        })
+        .collect();
+    assert!(
+        circles.is_empty(),
+        "in a circle, or between two: {circles:#?}"
+    );
 }

@@ -8,8 +8,10 @@ use std::io;
 
 use mio::Registry;
 
-#[cfg(all(feature = "sockets", target_os = "linux"))]
-use super::native::ALARM;
+use super::system::Token;
+
+/// The token that its events come under.
+pub(super) const ALARM: mio::Token = mio::Token(Token::SYSTEM.0);
 
 /// The timer, while it is registered.
 #[derive(Debug)]

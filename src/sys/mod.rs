@@ -25,6 +25,5 @@ pub(crate) use descriptors::{MORE_DESCRIPTORS, Reserve, descriptors, lacks_descr
 pub(crate) use entropy::entropy;
 pub use native::Native;
 pub use options::{Keepalive, SocketOptions};
-pub use resolver::Found;
 pub(crate) use socket::{cause_of, is_reset};
-pub use system::{Asker, Event, Probe, Ready, Socket, System, Token, Wake};
+pub use system::{Asker, Event, Found, Probe, Ready, Socket, System, Token, Wake};

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Waker};
 
-use super::alarm::Alarm;
+use super::alarm::{ALARM, Alarm};
 #[cfg(feature = "websocket")]
 use super::calendar;
 use super::clock::{Hands, Start};
 use super::options::SocketOptions;
-use super::resolver::{Found, Resolver};
-use super::system::{Asker, Event, Ready, Socket, System, Token, Wake};
-use super::wake_timer::WakeTimer;
+use super::resolver::Resolver;
+use super::system::{Asker, Event, Found, Ready, Socket, System, Token, Wake};
+use super::wake_timer::{WAKE_TIMER, WakeTimer};
 use super::{kernel, socket};
 use crate::close::KernelFigures;
 #[cfg(feature = "websocket")]
@@ -245,6 +245,4 @@ impl From<&mio::event::Event> for Event {
     }
 }
 
-/// Tokens of what only this system watches.
-pub(super) const ALARM: mio::Token = mio::Token(Token::SYSTEM.0);
-pub(super) const WAKE_TIMER: mio::Token = mio::Token(Token::SYSTEM.0 + 1);
+const _: () = assert!(ALARM.0 != WAKE_TIMER.0, "each has a token of its own");

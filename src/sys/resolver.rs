@@ -10,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
-use super::system::{Asker, Wake};
+use super::system::{Asker, Found, Wake};
 use crate::proto::time::Micros;
 
 /// Threads that look names up, as many as there is work for and at most [`THREADS`].
@@ -27,15 +27,6 @@ pub(crate) struct Resolver {
     present: Option<Answer>,
     /// What was found too late for those who had asked, with the time of that, the newest in front.
     late: VecDeque<(Micros, Arc<Found>)>,
-}
-
-/// What looking up a name came to.
-#[derive(Debug)]
-pub struct Found {
-    /// The name.
-    pub name: String,
-    /// None where there are none. Their port is 0.
-    pub addrs: Vec<SocketAddr>,
 }
 
 /// What was found, and who waits for it.

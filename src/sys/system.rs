@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::options::SocketOptions;
-use super::resolver::Found;
 use crate::close::{Cause, KernelFigures};
 #[cfg(feature = "websocket")]
 use crate::proto::http::HttpDate;
@@ -217,6 +216,15 @@ impl Token {
 /// Who asks for a name: a number of the loop's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Asker(pub u32);
+
+/// What looking up a name came to.
+#[derive(Debug)]
+pub struct Found {
+    /// The name.
+    pub name: String,
+    /// None where there are none. Their port is 0.
+    pub addrs: Vec<SocketAddr>,
+}
 
 /// What a wait tells of one socket.
 #[derive(Clone, Copy, Debug)]

@@ -10,9 +10,11 @@ use std::io;
 
 use mio::Registry;
 
-#[cfg(all(feature = "sockets", target_os = "linux"))]
-use super::native::WAKE_TIMER;
+use super::system::Token;
 use crate::proto::time::Micros;
+
+/// The token that its events come under.
+pub(super) const WAKE_TIMER: mio::Token = mio::Token(Token::SYSTEM.0 + 1);
 
 /// The timer, and the deadline of the last waits.
 #[derive(Debug)]
