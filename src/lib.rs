@@ -63,8 +63,15 @@
 //! | `sockets` (default) | a backlog of 4096, resets for dead peers, socket options that accepted connections inherit, the kernel's figures at a verdict, a look at how long the machine slept (Linux) | libc, rustix, socket2 |
 //! | `cli` (default) | the program `heartwheel` | clap and others |
 
+// What tests share names the crate as tests outside it do.
+#[cfg(test)]
+extern crate self as heartwheel;
+
 pub mod close;
 pub mod config;
+#[cfg(test)]
+#[path = "../tests/support/dice.rs"]
+mod dice;
 pub mod error;
 pub mod event_loop;
 pub mod guide;

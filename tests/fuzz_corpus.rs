@@ -7,7 +7,7 @@ mod fuzzing;
 use std::fs;
 use std::path::Path;
 
-use fuzzing::Dice;
+use fuzzing::dice::Dice;
 
 /// Runs a target over its corpus, each file and then mutations of it.
 fn run(name: &str, target: fn(&[u8])) {
@@ -17,7 +17,7 @@ fn run(name: &str, target: fn(&[u8])) {
         target(data);
     }
     for seed in 0..MUTATIONS {
-        let mut dice = Dice(seed);
+        let mut dice = Dice::new(seed);
         let data = mutation(&corpus, &mut dice);
         eprintln!("seed {seed}: {}", data.escape_ascii());
         target(&data);
@@ -42,22 +42,22 @@ fn corpus(name: &str) -> Vec<(String, Vec<u8>)> {
 
 /// Changes a file of the corpus here and there, or makes something out of nothing.
 fn mutation(corpus: &[(String, Vec<u8>)], dice: &mut Dice) -> Vec<u8> {
-    let mut data = match dice.below(10) {
+    let mut data = match dice.index(10) {
         0 => Vec::new(),
-        _ => corpus[dice.below(corpus.len())].1.clone(),
+        _ => corpus[dice.index(corpus.len())].1.clone(),
     };
-    for _ in 0..=dice.below(8) {
+    for _ in 0..=dice.index(8) {
         mutate(&mut data, corpus, dice);
     }
     data
 }
 
 fn mutate(data: &mut Vec<u8>, corpus: &[(String, Vec<u8>)], dice: &mut Dice) {
-    let at = dice.below(data.len() + 1);
-    let until = at + dice.below(data.len() - at + 1);
-    let byte = dice.next_u64().to_ne_bytes()[0];
-    match dice.below(6) {
-        0 if at < data.len() => data[at] ^= 1 << dice.below(8),
+    let at = dice.index(data.len() + 1);
+    let until = at + dice.index(data.len() - at + 1);
+    let byte = dice.byte();
+    match dice.index(6) {
+        0 if at < data.len() => data[at] ^= 1 << dice.index(8),
         1 if at < data.len() => data[at] = byte,
         2 => drop(data.drain(at..until.min(at + 8))),
         3 => {
@@ -65,8 +65,8 @@ fn mutate(data: &mut Vec<u8>, corpus: &[(String, Vec<u8>)], dice: &mut Dice) {
             data.splice(at..at, copy);
         }
         4 => {
-            let other = &corpus[dice.below(corpus.len())].1;
-            let from = dice.below(other.len() + 1);
+            let other = &corpus[dice.index(corpus.len())].1;
+            let from = dice.index(other.len() + 1);
             data.splice(at.., other[from..].iter().copied());
         }
         _ => data.insert(at, byte),

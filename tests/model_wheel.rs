@@ -3,15 +3,17 @@
 //! Every operation is done on both, and after each the structure is checked and every answer of the
 //! wheel is compared. Operation lists come from proptest, which shrinks them, or from a printed seed.
 
+#[path = "support/dice.rs"]
+mod dice;
+
 use std::collections::{BTreeMap, BTreeSet};
 
+use dice::Dice;
 use heartwheel::proto::time::Micros;
 use heartwheel::proto::wheel::Wheel;
 use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::{prop_assert_eq, proptest};
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
 
 /// What the model knows of an armed key.
 #[derive(Clone, Copy, Debug)]
@@ -498,21 +500,21 @@ fn arming_with_no_delay_does_not_prolong_the_drain() {
 fn the_next_owner_of_a_key_hears_nothing_of_the_old_deadline() {
     for seed in 0..60 {
         println!("seed {seed}");
-        let mut random = StdRng::seed_from_u64(seed);
-        let mut rig = Rig::new(10_000, 16, random.random_range(0..64));
+        let mut dice = Dice::new(seed);
+        let mut rig = Rig::new(10_000, 16, dice.below(64));
         // Each owner in turn: its own deadline, and whether it is still there.
         let mut owners: Vec<u64> = Vec::new();
         for key in 0..KEYS {
-            owners.push(rig.now + random.random_range(1..50));
+            owners.push(rig.now + dice.between(1, 50));
             rig.schedule(key, rig.time(owners[key]));
         }
         for _ in 0..300 {
-            let key = random.random_range(0..KEYS);
+            let key = dice.index(KEYS);
             rig.cancel(key);
-            owners[key] = rig.now + random.random_range(1..50);
+            owners[key] = rig.now + dice.between(1, 50);
             rig.schedule(key, rig.time(owners[key]));
             rig.check();
-            let (expired, _) = rig.advance(rig.time(rig.now + random.random_range(0..4)), 3);
+            let (expired, _) = rig.advance(rig.time(rig.now + dice.below(4)), 3);
             for key in expired {
                 assert!(owners[key] <= rig.now, "the deadline of an owner before");
             }
@@ -525,23 +527,23 @@ fn the_next_owner_of_a_key_hears_nothing_of_the_old_deadline() {
 #[test]
 fn a_million_operations_allocate_nothing() {
     const KEYS: usize = 4096;
-    let mut random = StdRng::seed_from_u64(1);
+    let mut dice = Dice::new(1);
     let mut wheel = Wheel::with_slots(Micros::new(10_000), 1024, Micros::ZERO);
     wheel.reserve(KEYS);
     let mut expired = Vec::with_capacity(KEYS);
     let mut now = 0;
     let counted = allocation_counter::measure(|| {
         for _ in 0..1_000_000 {
-            let key = random.random_range(0..KEYS);
-            match random.random_range(0..8) {
+            let key = dice.index(KEYS);
+            match dice.below(8) {
                 0 => drop(wheel.cancel(key)),
                 1 => {
-                    now += random.random_range(0..100_000);
+                    now += dice.below(100_000);
                     expired.clear();
                     wheel.advance(Micros::new(now), 64, &mut expired);
                 }
                 _ => {
-                    let delay = random.random_range(0..20_000_000);
+                    let delay = dice.below(20_000_000);
                     wheel.schedule(key, Micros::new(now + delay));
                 }
             }
@@ -556,7 +558,7 @@ fn a_million_operations_allocate_nothing() {
 fn a_soak_across_two_to_the_32_ticks_stays_in_step() {
     const END: u64 = (2 << 32) + 100;
     println!("seed 2");
-    let mut random = StdRng::seed_from_u64(2);
+    let mut dice = Dice::new(2);
     let mut rig = Rig::new(10_000, 64, 0);
     let mut turns = 0_u64;
     let mut fired = 0;
@@ -564,20 +566,14 @@ fn a_soak_across_two_to_the_32_ticks_stays_in_step() {
         // Slowly for a while at each boundary, else in strides of very different length.
         let to_boundary = (1 << 32) - rig.now % (1 << 32);
         let near = !(200..=(1 << 32) - 200).contains(&to_boundary);
-        let longest = if near {
-            4
-        } else {
-            1 << random.random_range(2..22)
-        };
-        let step = random
-            .random_range(1..=longest)
-            .min(to_boundary.max(101) - 100);
+        let longest = if near { 4 } else { 1 << dice.between(2, 22) };
+        let step = dice.between(1, longest + 1).min(to_boundary.max(101) - 100);
         for _ in 0..4 {
-            let key = random.random_range(0..KEYS);
-            match random.random_range(0..6) {
+            let key = dice.index(KEYS);
+            match dice.below(6) {
                 0 => rig.cancel(key),
                 _ => {
-                    let ticks = random.random_range(0..=longest * 2);
+                    let ticks = dice.below(longest * 2 + 1);
                     rig.schedule(key, rig.time(rig.now + ticks));
                 }
             }
@@ -597,21 +593,21 @@ fn a_soak_across_two_to_the_32_ticks_stays_in_step() {
 fn long_seeded_runs_agree_with_the_sorted_map() {
     for seed in 0..40 {
         println!("seed {seed}");
-        let mut random = StdRng::seed_from_u64(seed);
-        let slots = 1 << random.random_range(0..9);
-        let mut rig = Rig::new(10_000, slots, random.random_range(0..1000));
+        let mut dice = Dice::new(seed);
+        let slots = 1 << dice.below(9);
+        let mut rig = Rig::new(10_000, slots, dice.below(1000));
         for _ in 0..2500 {
-            let key = random.random_range(0..KEYS);
-            let ticks = random.random_range(-2..3 * slots as i64);
-            match random.random_range(0..10) {
+            let key = dice.index(KEYS);
+            let ticks = dice.below(3 * slots as u64 + 2) as i64 - 2;
+            match dice.below(10) {
                 0 => rig.cancel(key),
                 1..=2 => {
-                    let reach = 1 << random.random_range(0..12);
-                    let ahead = random.random_range(0..=reach);
-                    let limit = random.random_range(0..6);
+                    let reach = 1 << dice.below(12);
+                    let ahead = dice.below(reach + 1);
+                    let limit = dice.index(6);
                     rig.advance(rig.time(rig.now + ahead), limit);
                 }
-                _ => rig.schedule_in(key, ticks * 10_000 + random.random_range(-5000..5000)),
+                _ => rig.schedule_in(key, ticks * 10_000 + dice.below(10_000) as i64 - 5_000),
             }
             rig.check();
         }

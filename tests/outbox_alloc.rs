@@ -5,18 +5,22 @@
     reason = "counting allocations takes a global allocator of one's own"
 )]
 
+#[path = "support/dice.rs"]
+mod dice;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::hint::black_box;
 use std::io::IoSlice;
 
+use dice::Dice;
 use heartwheel::config::{HeartbeatConfig, LimitsConfig};
 use heartwheel::proto::heartbeat::PingPhase;
 use heartwheel::proto::message::Message;
 use heartwheel::proto::outbox::{Outbox, Parting};
 use heartwheel::proto::policy::Policy;
 use heartwheel::proto::pool::Pool;
-use heartwheel::proto::session::{Due, Entropy, Env, Event, Session, Wire};
+use heartwheel::proto::session::{Due, Env, Event, Session, Wire};
 use heartwheel::proto::time::{Micros, Moment};
 
 struct Counting;
@@ -123,16 +127,6 @@ fn a_new_outbox_allocates_nothing_before_its_first_frame() {
     assert_eq!(allocations(|| drop(black_box(Outbox::default()))), 0);
 }
 
-/// Not random at all, which is nothing to this test.
-#[derive(Debug)]
-struct Seven;
-
-impl Entropy for Seven {
-    fn next_u64(&mut self) -> u64 {
-        7
-    }
-}
-
 /// Reads `bytes` as a shell does.
 fn read(session: &mut Session, env: &mut Env, now: Moment, bytes: &[u8]) -> usize {
     let mut input = session.take_input(env);
@@ -177,7 +171,7 @@ fn assert_beats_allocate_nothing(wire: Wire, pong: impl Fn([u8; 4]) -> [u8; 10],
     let (heartbeat, limits) = (HeartbeatConfig::tcp(), LimitsConfig::default());
     let policy =
         Policy::new(&heartbeat, &limits, wire.kind(), tick).expect("the defaults are sound");
-    let mut env = Env::new(Box::new(Seven));
+    let mut env = Env::new(Box::new(Dice::new(7)));
     let policy = env.intern(policy).expect("one policy fits");
     let mut now = Moment::on_time(Micros::from_secs(5));
     let mut session = Session::accepted(&mut env, policy, wire, PingPhase::ZERO, now);

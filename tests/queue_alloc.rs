@@ -1,27 +1,21 @@
 //! What send queues take in memory, counted: little more than their limit, whatever fills them.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+#[path = "support/dice.rs"]
+mod dice;
+
 use std::io::IoSlice;
 use std::time::Duration;
 
 use allocation_counter::measure;
+use dice::Dice;
 use heartwheel::config::{HeartbeatConfig, LimitsConfig};
 use heartwheel::error::SendError;
 use heartwheel::proto::heartbeat::PingPhase;
 use heartwheel::proto::message::{Message, SharedMessage};
 use heartwheel::proto::policy::Policy;
-use heartwheel::proto::session::{Entropy, Env, Session, Wire};
+use heartwheel::proto::session::{Env, Session, Wire};
 use heartwheel::proto::time::{Micros, Moment};
-
-/// Not random at all, which is nothing to this test.
-#[derive(Debug)]
-struct Seven;
-
-impl Entropy for Seven {
-    fn next_u64(&mut self) -> u64 {
-        7
-    }
-}
 
 const LIMIT: usize = 512 * 1024;
 
@@ -39,7 +33,7 @@ fn surroundings(count: usize) -> (Env, Vec<Session>) {
     let tick = Duration::from_millis(10);
     let wire = Wire::Binary;
     let policy = Policy::new(&HeartbeatConfig::tcp(), &limits, wire.kind(), tick).unwrap();
-    let mut env = Env::new(Box::new(Seven));
+    let mut env = Env::new(Box::new(Dice::new(7)));
     let policy = env.intern(policy).unwrap();
     let session = |_| Session::accepted(&mut env, policy, Wire::Binary, PingPhase::ZERO, NOW);
     let sessions = (0..count).map(session).collect();

@@ -7,6 +7,8 @@
     reason = "a test, and a helper that others share"
 )]
 
+#[path = "support/dice.rs"]
+mod dice;
 #[path = "support/end.rs"]
 mod end;
 

@@ -123,6 +123,7 @@ impl Backoff {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dice::Dice;
 
     #[test]
     fn f7_a_machine_that_slept_starts_over() {
@@ -179,14 +180,9 @@ mod tests {
     #[test]
     fn delays_are_spread_evenly() {
         let mut counts = [0u32; 64];
-        let mut state = 1u64;
+        let mut dice = Dice::new(1);
         for _ in 0..64_000 {
-            // SplitMix64 with a fixed seed.
-            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut random = state;
-            random = (random ^ (random >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            random = (random ^ (random >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            random ^= random >> 31;
+            let random = dice.next_u64();
             let delay = Backoff::new(BackoffPolicy::default()).next_delay(random);
             let bin = (delay.as_micros() - 50_000) * 64 / 450_001;
             counts[usize::try_from(bin).unwrap()] += 1;

@@ -19,10 +19,10 @@ const MOST_ANSWERS: u32 = 4;
 pub(super) fn check_exchange(input: &[u8], limits: &HeadLimits, seed: u64) {
     let mut whole = Server::default();
     whole.receive(input, limits);
-    let mut dice = Dice(seed);
+    let mut dice = Dice::new(seed);
     let (mut cut, mut rest) = (Server::default(), input);
     while !rest.is_empty() {
-        let (piece, behind) = rest.split_at(1 + dice.below(rest.len().min(40)));
+        let (piece, behind) = rest.split_at(1 + dice.index(rest.len().min(40)));
         cut.receive(piece, limits);
         rest = behind;
     }

@@ -69,7 +69,7 @@ pub(super) fn feed<D: Decode>(
     pool: &mut Pool,
 ) -> Outcome<D::Found> {
     let mut input = stream.to_vec();
-    let mut dice = Dice(match cuts {
+    let mut dice = Dice::new(match cuts {
         Cuts::Seeded(seed) => seed,
         Cuts::Whole | Cuts::Bytes => 0,
     });
@@ -81,8 +81,8 @@ pub(super) fn feed<D: Decode>(
             Cuts::Whole => rest,
             Cuts::Bytes => 1,
             Cuts::Seeded(_) => {
-                let most = [1, 3, 16, rest][dice.below(4)];
-                1 + dice.below(most.min(rest))
+                let most = [1, 3, 16, rest][dice.index(4)];
+                1 + dice.index(most.min(rest))
             }
         };
         loop {

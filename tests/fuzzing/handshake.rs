@@ -249,11 +249,11 @@ fn check_cuts<T: Debug + PartialEq, E: Debug + PartialEq>(
         }
         Err(_) => {}
     }
-    let mut dice = Dice(seed);
+    let mut dice = Dice::new(seed);
     if input.len() <= 48 {
         cuts.extend(0..=input.len());
     } else {
-        cuts.extend((0..24).map(|_| dice.below(input.len() + 1)));
+        cuts.extend((0..24).map(|_| dice.index(input.len() + 1)));
     }
     cuts.sort_unstable();
     let mut is_decided = false;

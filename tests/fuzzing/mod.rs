@@ -5,7 +5,8 @@
 //! what fuzzers have found and over seeded mutations of it.
 
 mod binary;
-mod dice;
+#[path = "../support/dice.rs"]
+pub(crate) mod dice;
 mod exchange;
 mod feed;
 mod handshake;
@@ -15,7 +16,6 @@ mod websocket;
 mod websocket_peer;
 
 pub use binary::binary;
-pub use dice::Dice;
 pub use handshake::{handshake_client, handshake_server};
 pub use line::line;
 pub use session::session;

@@ -3,12 +3,10 @@
 use std::net::{Shutdown, TcpStream};
 use std::thread;
 
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
-
 use crate::attacker::{connect, read_to_end, write};
 use crate::support::Wire::{self, WebSocket};
 use crate::support::bytes::{masked_frame, unmasked_frame, upgrade_request};
+use crate::support::dice::Dice;
 use crate::victim::Victim;
 use crate::{MIB, WIRES};
 
@@ -44,19 +42,19 @@ const ENDS: [&str; 7] = [
 ];
 
 fn talk_nonsense(victim: &Victim, wire: Wire, seed: usize) {
-    let mut random = StdRng::seed_from_u64(seed as u64);
+    let mut dice = Dice::new(seed as u64);
     // On WebSocket half of them shake hands first.
-    let stream = if random.random() {
+    let stream = if dice.one_in(2) {
         victim.open(wire).into_parts().0
     } else {
         victim.dial(wire)
     };
-    let len = random.random_range(1..2_000);
-    let noise: Vec<u8> = match random.random_range(0..3) {
-        0 => (0..len).map(|_| random.random()).collect(),
+    let len = dice.between(1, 2_000);
+    let noise: Vec<u8> = match dice.below(3) {
+        0 => (0..len).map(|_| dice.byte()).collect(),
         // Small numbers look like headers and tags.
-        1 => (0..len).map(|_| random.random_range(0..4)).collect(),
-        _ => (0..len).map(|_| random.random_range(0x7E..0x8B)).collect(),
+        1 => (0..len).map(|_| dice.byte() % 4).collect(),
+        _ => (0..len).map(|_| 0x7E + dice.byte() % 13).collect(),
     };
     write(&stream, &noise);
     // It may be over already.
@@ -77,10 +75,8 @@ fn random_bytes_on_a_raw_wire_are_just_bytes() {
         });
     victim.withstands(4 * MIB, |victim| {
         for seed in 0..200 {
-            let mut random = StdRng::seed_from_u64(seed);
-            let noise: Vec<u8> = (0..random.random_range(1..20_000))
-                .map(|_| random.random())
-                .collect();
+            let mut dice = Dice::new(seed);
+            let noise: Vec<u8> = (0..dice.between(1, 20_000)).map(|_| dice.byte()).collect();
             let stream = connect([127, 0, 0, 1].into(), port);
             assert!(half_close_and_read(&stream, &noise) == noise, "seed {seed}");
             victim.end_of(&stream).record.assert_end("peer_eof", true);

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod crowd;
+#[path = "../support/dice.rs"]
 mod dice;
 #[path = "../support/end.rs"]
 mod end;

@@ -6,11 +6,12 @@ use std::time::Duration;
 use heartwheel::close::Cause;
 use heartwheel::config::{HeartbeatConfig, LimitsConfig, Proof};
 use heartwheel::proto::message::Message;
-use heartwheel::proto::session::{Entropy, SocketAction, Wire};
+use heartwheel::proto::session::{SocketAction, Wire};
 use heartwheel::proto::time::{Micros, Moment};
 use heartwheel::proto::wire::Role;
 
-use crate::end::{Dice, End};
+use crate::dice::Dice;
+use crate::end::End;
 
 /// What the network holds at most in one direction, bytes.
 const PIPE: usize = 8 * 1024;
@@ -47,7 +48,7 @@ impl Pair {
             ],
             sent: [Vec::new(), Vec::new()],
             now: Moment::default(),
-            dice: Dice(seed ^ 0xD1CE),
+            dice: Dice::new(seed ^ 0xD1CE),
         }
     }
 
@@ -99,15 +100,15 @@ impl Pair {
 
     /// One random step.
     fn step(&mut self, is_rough: bool) {
-        let size = [3, 200, 5_000, 30_000][self.dice.below(4)];
-        let most = [4, 100, 20_000][self.dice.below(3)];
-        let most = 1 + self.dice.below(most);
-        let end = self.dice.below(2);
+        let size = [3, 200, 5_000, 30_000][self.dice.index(4)];
+        let most = [4, 100, 20_000][self.dice.index(3)];
+        let most = 1 + self.dice.index(most);
+        let end = self.dice.index(2);
         let now = self.now;
-        match self.dice.below(if is_rough { 60 } else { 40 }) {
+        match self.dice.index(if is_rough { 60 } else { 40 }) {
             0..8 => self.send(end, size),
             8..30 => self.exchange(most),
-            30..37 => self.now.at = now.at + Micros::new(self.dice.next_u64() % 1_500_000),
+            30..37 => self.now.at = now.at + Micros::new(self.dice.below(1_500_000)),
             37 => self.ends[end].session.ping(&mut self.ends[end].env, now),
             38 => self.ends[end].session.handle_pause(now),
             39..44 => self
@@ -115,7 +116,7 @@ impl Pair {
                 .iter_mut()
                 .for_each(|end| end.session.handle_resume(now)),
             44 => {
-                let stop = Micros::from_secs(self.dice.next_u64() % 60);
+                let stop = Micros::from_secs(self.dice.below(60));
                 let ends = now.at + stop;
                 for end in &mut self.ends {
                     let lateness = end.env.lateness_mut();
@@ -127,9 +128,9 @@ impl Pair {
                     self.now = end.env.lateness_mut().end_turn(ends, Micros::MAX);
                 }
             }
-            45 if self.dice.below(40) == 0 => self.ends[end].close(now, "that will do"),
-            46 if self.dice.below(80) == 0 => self.ends[end].reset = true,
-            47 if self.dice.below(80) == 0 => self.ends[end].fin = true,
+            45 if self.dice.one_in(40) => self.ends[end].close(now, "that will do"),
+            46 if self.dice.one_in(80) => self.ends[end].reset = true,
+            47 if self.dice.one_in(80) => self.ends[end].fin = true,
             _ => self.exchange(PIPE),
         }
     }
@@ -192,7 +193,7 @@ fn gentle_networks_deliver_everything_and_close_cleanly() {
             for _ in 0..300 {
                 pair.step(false);
                 // Nobody is to die of a pause here.
-                if pair.dice.below(10) == 0 {
+                if pair.dice.one_in(10) {
                     pair.drain();
                 }
             }
@@ -202,7 +203,7 @@ fn gentle_networks_deliver_everything_and_close_cleanly() {
                 assert_eq!(pair.sent[from], pair.heard(to));
                 assert!(pair.ends[from].session.is_released());
             }
-            let (now, closer) = (pair.now, pair.dice.below(2));
+            let (now, closer) = (pair.now, pair.dice.index(2));
             pair.send(closer, 20_000);
             pair.ends[closer].close(now, "done");
             pair.drain();

@@ -9,28 +9,11 @@ use heartwheel::config::{HeartbeatConfig, LimitsConfig};
 use heartwheel::proto::heartbeat::PingPhase;
 use heartwheel::proto::message::Message;
 use heartwheel::proto::policy::Policy;
-use heartwheel::proto::session::{Due, Entropy, Env, Event, Session, SocketAction, Wire};
+use heartwheel::proto::session::{Due, Env, Event, Session, SocketAction, Wire};
 use heartwheel::proto::time::Moment;
 use heartwheel::proto::wire::{MessageKind, Payload, Role};
 
-/// SplitMix64: seeded, so that a failure comes again.
-#[derive(Clone, Debug)]
-pub(crate) struct Dice(pub(crate) u64);
-
-impl Dice {
-    pub(crate) fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next_u64() % bound as u64).unwrap()
-    }
-}
-
-impl Entropy for Dice {
-    fn next_u64(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let hash = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let hash = (hash ^ (hash >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        hash ^ (hash >> 31)
-    }
-}
+use super::dice::Dice;
 
 /// A session, and the socket it would have.
 pub(crate) struct End {
@@ -62,7 +45,7 @@ impl End {
     ) -> Self {
         let tick = Duration::from_millis(10);
         let policy = Policy::new(heartbeat, limits, wire.kind(), tick).unwrap();
-        let mut env = Env::new(Box::new(Dice(seed)));
+        let mut env = Env::new(Box::new(Dice::new(seed)));
         let policy = env.intern(policy).unwrap();
         let [.., a, b, c, d] = seed.to_be_bytes();
         let phase = PingPhase::new(u32::from_be_bytes([a, b, c, d]));

@@ -222,7 +222,7 @@ mod tests {
     /// A client of `ws://a/x` that follows three redirects.
     #[cfg(feature = "websocket")]
     fn follower() -> Client {
-        let mut env = crate::proto::session::Env::new(Box::new(Zeros));
+        let mut env = crate::proto::session::Env::new(Box::new(crate::dice::Dice::new(1)));
         let config = ClientConfig {
             follow: 3,
             host_header: Some("virtual.example".into()),
@@ -237,17 +237,6 @@ mod tests {
             crate::proto::policy::Policy::new(&config.heartbeat, &config.limits, wire, tick);
         let policy = env.intern(policy.expect("defaults are sound"));
         Client::new(config, policy.expect("there is room")).expect("a sound configuration")
-    }
-
-    #[derive(Debug)]
-    #[cfg(feature = "websocket")]
-    struct Zeros;
-
-    #[cfg(feature = "websocket")]
-    impl crate::proto::session::Entropy for Zeros {
-        fn next_u64(&mut self) -> u64 {
-            0
-        }
     }
 
     /// What the client dials and asks for after these redirects.

@@ -2,6 +2,7 @@
 //! all intervals.
 
 use super::*;
+use crate::dice::Dice;
 
 const TICK: Micros = Micros::from_millis(10);
 
@@ -237,19 +238,9 @@ impl All {
     }
 }
 
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let hash = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        (hash ^ (hash >> 27)) % limit.max(1)
-    }
-}
-
 /// A loop that is late now and then, each time for up to `longest` µs.
 fn play(seed: u64, turns: usize, longest: u64) -> (Lateness, All, u64, Dice) {
-    let mut dice = Dice(seed);
+    let mut dice = Dice::new(seed);
     let (mut lateness, mut all) = (Lateness::new(TICK), All::default());
     let threshold = TICK.as_micros();
     let mut now = 1_000;
@@ -321,7 +312,7 @@ fn what_is_forgotten_is_forgiven() {
         (lateness.longest.len(), lateness.recent.len()),
         (LONGEST, RECENT)
     );
-    let (now, mut dice) = (Micros::new(end), Dice(7));
+    let (now, mut dice) = (Micros::new(end), Dice::new(7));
     for _ in 0..2_000 {
         let armed = dice.below(end);
         let since = Micros::new(armed);
@@ -360,7 +351,7 @@ fn a_loop_that_is_busy_for_good_takes_what_was_reserved_and_no_more() {
 #[test]
 fn nothing_is_judged_sooner_because_time_goes_on() {
     for seed in 0..50 {
-        let mut dice = Dice(seed);
+        let mut dice = Dice::new(seed);
         let mut lateness = Lateness::new(TICK);
         let (armed, deadline) = (secs(1), secs(3));
         let (mut now, mut judged) = (0, Micros::ZERO);

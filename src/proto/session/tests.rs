@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::*;
 use crate::close::{CloseCode, Rtt, Side};
 use crate::config::{HeartbeatConfig, LimitsConfig, Overflow, PingWhen, Proof};
+use crate::dice::Dice;
 use crate::error::{ProtocolError, SendError};
 use crate::proto::codec::Decoded;
 use crate::proto::message::{Message, SharedMessage};
@@ -17,17 +18,6 @@ use crate::sizes::sizes;
 
 mod ends;
 mod plain;
-
-#[derive(Debug)]
-struct SplitMix(u64);
-
-impl Entropy for SplitMix {
-    fn next_u64(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let hash = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        hash ^ (hash >> 27)
-    }
-}
 
 /// What the application was told.
 #[derive(Debug, PartialEq, Eq)]
@@ -217,7 +207,7 @@ fn surroundings(
     wire: &Wire,
     change: impl FnOnce(&mut HeartbeatConfig, &mut LimitsConfig),
 ) -> (Env, PolicyId) {
-    let mut env = Env::new(Box::new(SplitMix(1)));
+    let mut env = Env::new(Box::new(Dice::new(1)));
     let policy = env.intern(policy(wire.kind(), change)).unwrap();
     (env, policy)
 }

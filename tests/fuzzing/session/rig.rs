@@ -9,7 +9,7 @@ use heartwheel::proto::heartbeat::PingPhase;
 use heartwheel::proto::message::{Message, SharedMessage};
 use heartwheel::proto::policy::Policy;
 use heartwheel::proto::pool::Pool;
-use heartwheel::proto::session::{Entropy, Env, PolicyId, Session, SocketAction};
+use heartwheel::proto::session::{Env, PolicyId, Session, SocketAction};
 use heartwheel::proto::time::{Micros, Moment};
 use heartwheel::proto::wire::Role;
 
@@ -50,18 +50,12 @@ pub(super) struct Rig {
     folded: u64,
 }
 
-impl Entropy for Dice {
-    fn next_u64(&mut self) -> u64 {
-        Self::next_u64(self)
-    }
-}
-
 impl Rig {
     /// Sets a session up; `None` if its configuration is refused.
     pub(super) fn new(plan: &Plan<'_>) -> Option<Self> {
         let wire = plan.wire.wire();
         let limits = plan.limits.config();
-        let mut env = Env::new(Box::new(Dice(u64::from(plan.phase))));
+        let mut env = Env::new(Box::new(Dice::new(plan.phase.into())));
         let mut policy = |times: &HeartbeatConfig| {
             let policy = Policy::new(times, &limits, wire.kind(), TICK);
             policy.map(|policy| env.intern(policy).expect("two policies"))

@@ -72,7 +72,7 @@ impl Script {
     /// Makes the world, and starts what runs in it.
     pub(crate) fn begin(&self, is_traced: bool) -> Sim {
         let mut dice = Dice::new(!self.seed);
-        let mut world = World::new(dice.fork_seed(), is_traced);
+        let mut world = World::new(dice.next_u64(), is_traced);
         world.sizes = self.sizes;
         world.paths.clone_from(&self.paths);
         for (number, plan) in self.hosts.iter().enumerate() {
@@ -217,12 +217,6 @@ fn sizes(dice: &mut Dice) -> Sizes {
 }
 
 impl Dice {
-    fn fork_seed(&mut self) -> u64 {
-        use heartwheel::proto::session::Entropy;
-
-        self.next_u64()
-    }
-
     /// Draws what a port speaks, and its rules.
     fn terms(&mut self) -> Terms {
         let speech = self.pick(&[
