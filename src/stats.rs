@@ -2,6 +2,8 @@
 
 mod histogram;
 
+use std::time::Duration;
+
 pub use histogram::Histogram;
 
 use crate::close::Cause;
@@ -55,10 +57,10 @@ pub struct Stats {
     pub writes_refused: u64,
     /// Turns of the loop.
     pub turns: u64,
-    /// The loop's own lateness, all of it summed, µs; see
+    /// The loop's own lateness, all of it summed; see
     /// [`Lateness::total`](crate::proto::lateness::Lateness::total). Peers are forgiven the longest single
     /// interval of it, not this sum.
-    pub late_us: u64,
+    pub late: Duration,
     /// Share of the last ten seconds or so that the loop was not late, thousandths. Below 1000 its
     /// verdicts come later than configured; far below, the machine is too small or a callback too slow.
     pub health: u32,
@@ -94,7 +96,7 @@ impl Default for Stats {
             send_full: 0,
             writes_refused: 0,
             turns: 0,
-            late_us: 0,
+            late: Duration::ZERO,
             health: 1_000,
             sleeps: 0,
             accept_pauses: 0,
@@ -132,7 +134,7 @@ impl Stats {
             send_full,
             writes_refused,
             turns,
-            late_us,
+            late,
             health,
             sleeps,
             accept_pauses,
@@ -158,7 +160,7 @@ impl Stats {
         self.send_full += send_full;
         self.writes_refused += writes_refused;
         self.turns += turns;
-        self.late_us += late_us;
+        self.late += *late;
         self.health = self.health.min(*health);
         self.sleeps += sleeps;
         self.accept_pauses += accept_pauses;

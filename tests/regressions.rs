@@ -91,7 +91,7 @@ fn many_tiny_messages_do_not_make_long_turns() {
         let turn = reactor
             .turn(&mut Slow, Some(Duration::from_millis(1)))
             .unwrap();
-        let delay = Duration::from(turn.delay);
+        let delay = turn.delay;
         assert!(delay < Duration::from_millis(500), "a turn of {delay:?}");
     }
     drop(peers);
@@ -600,7 +600,7 @@ fn a_first_ping_after_weeks_of_silence_is_no_flood() {
     assert_eq!(session.cause(), None);
     let silence = session.evidence(now).last_proof.unwrap();
     assert!(
-        silence > Micros::from_secs(12 * 24 * 60 * 60),
+        silence > Duration::from_secs(12 * 24 * 60 * 60),
         "{silence:?}"
     );
 }

@@ -74,7 +74,7 @@ impl Look {
         let pairs = |times: &Histogram| -> Vec<_> {
             let buckets = times.buckets();
             buckets
-                .map(|(time, count)| json!([time.as_micros(), count]))
+                .map(|(time, count)| json!([Micros::from(time).as_micros(), count]))
                 .collect()
         };
         let times = self.times.iter();
@@ -93,7 +93,10 @@ impl Look {
         for (name, buckets) in value["times"].as_object()? {
             let times = look.times.entry(name.clone()).or_default();
             for bucket in buckets.as_array()? {
-                times.record_many(Micros::new(bucket[0].as_u64()?), bucket[1].as_u64()?);
+                times.record_many(
+                    Duration::from_micros(bucket[0].as_u64()?),
+                    bucket[1].as_u64()?,
+                );
             }
         }
         Some(look)

@@ -210,7 +210,7 @@ impl Floor {
                     self.close(slot);
                 } else if rustix::io::write(socket, PING) == Ok(PING.len()) {
                     let late = now - self.next_due();
-                    self.counts.lateness.record(Micros::new(late));
+                    self.counts.lateness.record(Duration::from_micros(late));
                     self.counts.written += 1;
                     written += 1;
                 }

@@ -102,19 +102,19 @@ impl Handler for Counter {
         self.ended += 1;
         let evidence = closed.evidence;
         let (Cause::PeerUnresponsive | Cause::PongTimeout | Cause::PathDead, Some(silence)) =
-            (evidence.cause, evidence.last_proof)
+            (evidence.cause, evidence.last_proof.map(Micros::from))
         else {
             return;
         };
         // The peer has its time to answer from when the ping was written, which the loop may have been
         // late with.
-        let late = cx.stats().ping_lateness.quantile(1.0) - self.tick;
-        let delay = evidence.loop_delay + evidence.forgiveness + late;
-        let bound = self.timeout + self.tick + delay;
+        let late = Micros::from(cx.stats().ping_lateness.quantile(1.0)) - self.tick;
+        let ours = Micros::from(evidence.loop_delay) + evidence.forgiveness.into();
+        let bound = self.timeout + self.tick + ours + late;
         self.silent += 1;
         self.early += u64::from(silence < self.timeout);
         self.overdue += u64::from(silence > bound);
-        self.beyond.record(silence - self.timeout);
+        self.beyond.record((silence - self.timeout).into());
     }
 }
 

@@ -249,7 +249,9 @@ impl Crowd {
             input = &input[head + 4..];
             peer.stage = Stage::Open;
             self.counts.held += 1;
-            self.counts.opening.record(Micros::new(now - peer.pinged));
+            self.counts
+                .opening
+                .record(Duration::from_micros(now - peer.pinged));
             // What comes first is no gap.
             peer.pinged = 0;
         }
@@ -270,7 +272,7 @@ impl Crowd {
         };
         let interval = Micros::from(self.order.interval).as_micros();
         if peer.pinged > 0 {
-            let error = Micros::new((now - peer.pinged).abs_diff(interval));
+            let error = Duration::from_micros((now - peer.pinged).abs_diff(interval));
             self.counts.gaps.record(error);
             if index < self.first {
                 self.counts.first_gaps.record(error);
@@ -295,7 +297,9 @@ impl Crowd {
     fn end(&mut self, index: usize, now: u64) {
         let peer = &mut self.peers[index];
         if peer.stage == Stage::Mute {
-            self.counts.detection.record(Micros::new(now - peer.sent));
+            self.counts
+                .detection
+                .record(Duration::from_micros(now - peer.sent));
         }
         peer.stage = Stage::Ended;
         self.counts.ended += 1;

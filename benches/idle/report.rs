@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use heartwheel::proto::time::Micros;
 use heartwheel::stats::Histogram;
 use serde_json::{Value, json};
 
@@ -211,14 +212,14 @@ pub(crate) fn quantiles(times: &Histogram) -> String {
     if times.is_empty() {
         return "-".to_owned();
     }
-    let millis = |share| times.quantile(share).as_micros() as f64 / 1e3;
+    let millis = |share| times.quantile(share).as_secs_f64() * 1e3;
     let [p50, p99, p999, most] = [0.5, 0.99, 0.999, 1.0].map(millis);
     format!("{p50:.1} {p99:.1} {p999:.1} {most:.1}")
 }
 
 /// The same in µs, by name.
 pub(crate) fn figures(times: &Histogram) -> Value {
-    let at = |share| times.quantile(share).as_micros();
+    let at = |share| Micros::from(times.quantile(share)).as_micros();
     json!({ "count": times.len(), "p50": at(0.5), "p99": at(0.99), "p999": at(0.999), "most": at(1.0) })
 }
 

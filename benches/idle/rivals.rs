@@ -59,7 +59,7 @@ impl Counts {
 
     fn wrote(&self, due: Instant) {
         self.written.fetch_add(1, Ordering::Relaxed);
-        let late = due.elapsed().into();
+        let late = due.elapsed();
         self.lateness.lock().unwrap().record(late);
     }
 

@@ -17,7 +17,7 @@ use crate::peer::PeerAddr;
 use crate::proto::message::{Message, SharedMessage};
 use crate::proto::policy::Policy;
 use crate::proto::session::{Env, Session};
-use crate::proto::time::{Micros, Moment};
+use crate::proto::time::Moment;
 use crate::stats::Stats;
 use crate::sys::{Native, System};
 
@@ -44,9 +44,9 @@ pub struct ConnInfo {
     /// How far it has come.
     pub phase: Phase,
     /// Time since it was accepted or dialed.
-    pub age: Micros,
+    pub age: Duration,
     /// Time since the last proof of life.
-    pub last_proof: Micros,
+    pub last_proof: Duration,
     /// Round-trip times, once there is a sample.
     pub rtt: Option<Rtt>,
     /// Pings due, written and answered.
@@ -259,23 +259,24 @@ impl<'a, D, S: System> Context<'a, D, S> {
             endpoint: conn.endpoint(),
             wire: conn.session.wire(),
             phase: conn.session.phase(),
-            age: conn.session.age(self.core.now),
-            last_proof: heartbeat.last_proof(self.core.now),
+            age: conn.session.age(self.core.now).into(),
+            last_proof: heartbeat.last_proof(self.core.now).into(),
             rtt: heartbeat.rtt(),
             pings: heartbeat.pings(),
             queued: conn.session.queued(),
         })
     }
 
-    /// Returns the time at which this callback happens. A send that offered a full queue to the kernel has
+    /// Returns the time at which this callback happens, since the loop's clock began: when its
+    /// [`Group`](super::Group) was made, or the loop itself where it is in no other. It never goes back. A send that offered a full queue to the kernel has
     /// read the clock anew, and so has whatever is counted from now: a timer, a client, a drain.
-    pub fn now(&self) -> Micros {
-        self.core.now.at
+    pub fn now(&self) -> Duration {
+        self.core.now.at.into()
     }
 
     /// Returns how late the loop is in this turn so far.
-    pub fn loop_delay(&self) -> Micros {
-        self.core.env.lateness.delay(self.core.now.at)
+    pub fn loop_delay(&self) -> Duration {
+        self.core.env.lateness.delay(self.core.now.at).into()
     }
 
     /// Returns the last ends, the newest first; see [`ReactorConfig::history`].

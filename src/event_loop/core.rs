@@ -800,7 +800,8 @@ mod tests {
         type Data = ();
 
         fn on_close(&mut self, cx: &mut Context<'_, ()>, closed: crate::reactor::Closed<'_, ()>) {
-            self.0.push((closed.id, closed.evidence.cause, cx.now()));
+            self.0
+                .push((closed.id, closed.evidence.cause, cx.now().into()));
         }
     }
 

@@ -1,5 +1,7 @@
 //! What an embedder implements, and what it is shown.
 
+use std::time::Duration;
+
 use super::client::ClientEvent;
 use super::context::Context;
 use super::endpoint::Endpoint;
@@ -9,7 +11,6 @@ use crate::peer::PeerAddr;
 #[cfg(feature = "websocket")]
 use crate::proto::http::Request;
 use crate::proto::message::Message;
-use crate::proto::time::Micros;
 #[cfg(feature = "websocket")]
 use crate::proto::websocket::handshake::{Acceptance, Upgrade};
 use crate::sys::{Native, System};
@@ -69,7 +70,7 @@ pub trait Handler<S: System = Native> {
 
     /// A ping was answered. `rtt` is the round-trip time if that ping was the one being timed: of
     /// several outstanding pings, one is.
-    fn on_pong(&mut self, cx: &mut Context<'_, Self::Data, S>, id: ConnId, rtt: Option<Micros>) {
+    fn on_pong(&mut self, cx: &mut Context<'_, Self::Data, S>, id: ConnId, rtt: Option<Duration>) {
         let _ = (cx, id, rtt);
     }
 

@@ -1,19 +1,19 @@
 //! The last ends, kept for whoever asks later.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use super::endpoint::Endpoint;
 use super::token::ConnId;
 use crate::close::Evidence;
 use crate::peer::PeerAddr;
-use crate::proto::time::Micros;
 
 /// One end, as the history keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Ended {
     /// When it was reported, in the loop's own time; see [`Context::now`](super::Context::now).
-    pub at: Micros,
+    pub at: Duration,
     /// Its name while it lived; `None` where it was turned away before it had one.
     pub id: Option<ConnId>,
     /// The peer's address; see [`Offer::peer`](super::Offer::peer).

@@ -25,6 +25,13 @@ pub(super) struct Told {
 
 /// What a client's callback hears of.
 #[derive(Debug)]
+#[cfg_attr(
+    not(feature = "websocket"),
+    expect(
+        clippy::large_enum_variant,
+        reason = "there is one at a time in each loop"
+    )
+)]
 pub(super) enum News {
     /// An address is about to be dialed.
     Dialing,

@@ -34,7 +34,7 @@ pub struct Turn {
     /// Connections that ended.
     pub ended: usize,
     /// How much later than it should the wait ended, plus the time spent in the turn.
-    pub delay: Micros,
+    pub delay: Duration,
 }
 
 impl<D: Default, S: System> EventLoop<D, S> {
@@ -135,10 +135,10 @@ impl<D: Default, S: System> EventLoop<D, S> {
         if turn.expired > 0 || self.now != events_done {
             self.refresh_now();
         }
-        turn.delay = self.env.lateness.delay(self.now.at);
+        turn.delay = self.env.lateness.delay(self.now.at).into();
         self.wake = self.next_wake(self.now.at);
         self.now = self.env.lateness.end_turn(self.now.at, self.wake);
-        self.env.stats.late_us = self.env.lateness.total(self.now.at).as_micros();
+        self.env.stats.late = self.env.lateness.total(self.now.at).into();
         self.env.stats.health = self.env.lateness.health();
         turn
     }
@@ -452,6 +452,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
                     called = true;
                 }
                 Event::Pong { rtt } => {
+                    let rtt = rtt.map(Duration::from);
                     handler.on_pong(&mut Context::new(self), id, rtt);
                     // The answer to a heartbeat is not worth a look of its own: the next read takes one.
                     self.is_behind = true;
@@ -870,7 +871,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         log::debug!("{id} of {peer} ended: {evidence}");
         let was_open = conn.marks.has(Mark::Welcome);
         self.history.push(Ended {
-            at: self.now.at,
+            at: self.now.at.into(),
             id: Some(id),
             peer: peer.clone(),
             endpoint,

@@ -4,6 +4,8 @@
 //! never moves. Proof of life writes a timestamp and touches no timer: the timer learns the truth
 //! when it fires. What blames the peer is put off for our own lateness, see [`Lateness`].
 
+use std::time::Duration;
+
 use crate::close::{Cause, KernelFigures, Rtt};
 use crate::config::{PingWhen, Proof};
 use crate::proto::flags::{Flags, flags};
@@ -143,7 +145,7 @@ pub struct Heartbeat {
     pings_answered: u32,
     /// Number of the ping being timed, zero when none is.
     timed: u32,
-    rtt: Rtt,
+    rtt: Samples,
     /// Bytes that the kernel accepted after the ping at `asked_at`; while it has more than these, that
     /// ping is among them. Valid once it was written.
     behind: u32,
@@ -167,7 +169,7 @@ impl Heartbeat {
             pings_written: 0,
             pings_answered: 0,
             timed: 0,
-            rtt: Rtt::default(),
+            rtt: Samples::default(),
             behind: 0,
             ask: Ask::No,
             facts: Flags::NONE,
@@ -435,7 +437,7 @@ impl Heartbeat {
 
     /// Returns the round-trip times, once there is a sample.
     pub fn rtt(&self) -> Option<Rtt> {
-        self.facts.has(Fact::Rtt).then_some(self.rtt)
+        self.facts.has(Fact::Rtt).then(|| self.rtt.into())
     }
 
     /// Returns the time since the last byte was read.
@@ -487,7 +489,7 @@ impl Heartbeat {
     /// Says whether the kernel's queue has become shorter by acknowledgements since the ping was queued
     /// or written.
     fn is_draining(&self, timing: &Timing, now: Moment, kernel: &KernelFigures) -> bool {
-        let last_ack = Micros::from_millis(kernel.last_ack_ms.into());
+        let last_ack = Micros::from(kernel.last_ack);
         kernel.retransmits == 0 && kernel.window > 0 && last_ack < self.asked_for(timing, now)
     }
 
@@ -528,7 +530,7 @@ impl Heartbeat {
     fn sample(&mut self, rtt: u32) {
         if !self.facts.has(Fact::Rtt) {
             self.facts.insert(Fact::Rtt);
-            self.rtt = Rtt {
+            self.rtt = Samples {
                 last: rtt,
                 min: rtt,
                 smoothed: rtt,
@@ -689,6 +691,31 @@ flags! {
         Resumed,
         /// There is a round-trip time.
         Rtt,
+    }
+}
+
+/// Round-trip times in microseconds: [`Rtt`] in a quarter of its size.
+#[derive(Clone, Copy, Debug, Default)]
+struct Samples {
+    last: u32,
+    min: u32,
+    smoothed: u32,
+}
+
+impl From<Samples> for Rtt {
+    fn from(samples: Samples) -> Self {
+        let Samples {
+            last,
+            min,
+            smoothed,
+        } = samples;
+        let [last, min, smoothed] =
+            [last, min, smoothed].map(|micros| Duration::from_micros(micros.into()));
+        Self {
+            last,
+            min,
+            smoothed,
+        }
     }
 }
 

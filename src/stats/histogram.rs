@@ -1,6 +1,7 @@
 //! A histogram of times in fixed buckets.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::proto::time::Micros;
 
@@ -11,15 +12,16 @@ use crate::proto::time::Micros;
 /// last one.
 ///
 /// ```
-/// use heartwheel::proto::time::Micros;
+/// use std::time::Duration;
+///
 /// use heartwheel::stats::Histogram;
 ///
 /// let mut waits = Histogram::default();
 /// for millis in 1..=1_000 {
-///     waits.record(Micros::from_millis(millis));
+///     waits.record(Duration::from_millis(millis));
 /// }
 /// let p99 = waits.quantile(0.99);
-/// assert!(p99 >= Micros::from_millis(990) && p99 <= Micros::from_millis(1_055));
+/// assert!(p99 >= Duration::from_millis(990) && p99 <= Duration::from_millis(1_055));
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Histogram {
@@ -28,7 +30,7 @@ pub struct Histogram {
 
 impl Histogram {
     /// The first time, 67 s, that is no longer told from longer ones.
-    pub const LONGEST: Micros = Micros::new(1 << BITS);
+    pub const LONGEST: Duration = Duration::from_micros(LONGEST.as_micros());
 
     /// Begins with nothing counted.
     pub const fn new() -> Self {
@@ -37,14 +39,19 @@ impl Histogram {
         }
     }
 
-    /// Counts a time.
-    pub fn record(&mut self, time: Micros) {
+    /// Counts a time, in whole microseconds, rounded up.
+    pub fn record(&mut self, time: Duration) {
         self.record_many(time, 1);
     }
 
     /// Counts a time as often as `count` says, as when a histogram comes from elsewhere.
-    pub fn record_many(&mut self, time: Micros, count: u64) {
-        self.counts[bucket_of(time)] += count;
+    pub fn record_many(&mut self, time: Duration, count: u64) {
+        self.counts[bucket_of(time.into())] += count;
+    }
+
+    /// Counts a time of the core.
+    pub(crate) fn record_micros(&mut self, time: Micros) {
+        self.counts[bucket_of(time)] += 1;
     }
 
     /// Returns how many times were counted.
@@ -58,8 +65,8 @@ impl Histogram {
     }
 
     /// Returns a time that this share of the times, from 0 to 1, does not exceed; zero if there are
-    /// none, and [`Micros::MAX`] from [`LONGEST`](Self::LONGEST) on.
-    pub fn quantile(&self, share: f64) -> Micros {
+    /// none, and [`Duration::MAX`] from [`LONGEST`](Self::LONGEST) on.
+    pub fn quantile(&self, share: f64) -> Duration {
         let wanted = (self.len() as f64 * share).ceil() as u64;
         let mut seen = 0;
         self.buckets()
@@ -67,15 +74,15 @@ impl Histogram {
                 seen += count;
                 seen >= wanted
             })
-            .map_or(Micros::ZERO, |(time, _)| time)
+            .map_or(Duration::ZERO, |(time, _)| time)
     }
 
     /// Returns the buckets that counted something: the longest time of each, and its count.
-    pub fn buckets(&self) -> impl Iterator<Item = (Micros, u64)> + '_ {
+    pub fn buckets(&self) -> impl Iterator<Item = (Duration, u64)> + '_ {
         let counts = self.counts.iter().enumerate();
         counts
             .filter(|(_, count)| **count > 0)
-            .map(|(bucket, count)| (longest_in(bucket), *count))
+            .map(|(bucket, count)| (shown(longest_in(bucket)), *count))
     }
 
     /// Adds what another one has counted.
@@ -115,11 +122,14 @@ const BITS: usize = 26;
 const CUT_BITS: usize = 4;
 const CUTS: usize = 1 << CUT_BITS;
 
+/// See [`Histogram::LONGEST`].
+const LONGEST: Micros = Micros::new(1 << BITS);
+
 /// One for each of the first sixteen microseconds, sixteen for each further bit, and the last.
 const BUCKETS: usize = CUTS * (BITS - CUT_BITS + 1) + 1;
 
 fn bucket_of(time: Micros) -> usize {
-    if time >= Histogram::LONGEST {
+    if time >= LONGEST {
         return BUCKETS - 1;
     }
     // Less than 2^26, so it fits whatever a usize is.
@@ -138,6 +148,14 @@ fn longest_in(bucket: usize) -> Micros {
     let shift = (bucket >> CUT_BITS).saturating_sub(1);
     let cut = bucket - (shift << CUT_BITS);
     Micros::new((((cut + 1) << shift) - 1) as u64)
+}
+
+/// Tells a bucket's time; the last one has none.
+fn shown(longest: Micros) -> Duration {
+    match longest {
+        Micros::MAX => Duration::MAX,
+        longest => longest.into(),
+    }
 }
 
 #[cfg(test)]
@@ -170,25 +188,27 @@ mod tests {
             assert_eq!(bucket_of(before + micros(1)), bucket);
             assert_eq!(bucket_of(last), bucket);
         }
-        assert_eq!(longest_in(BUCKETS - 2) + micros(1), Histogram::LONGEST);
+        assert_eq!(longest_in(BUCKETS - 2) + micros(1), LONGEST);
     }
 
     #[test]
     fn what_is_too_long_to_tell_counts_as_for_ever() {
         let mut histogram = Histogram::default();
         histogram.record(Histogram::LONGEST);
-        histogram.record(Micros::MAX);
-        assert_eq!(histogram.len(), 2);
-        assert_eq!(histogram.quantile(0.01), Micros::MAX);
+        histogram.record(Duration::MAX);
+        histogram.record_micros(Micros::MAX);
+        assert_eq!(histogram.len(), 3);
+        assert_eq!(histogram.quantile(0.01), Duration::MAX);
     }
 
     #[test]
     fn quantiles_are_those_of_the_times_counted() {
         let mut histogram = Histogram::default();
-        assert_eq!(histogram.quantile(0.5), Micros::ZERO);
+        assert_eq!(histogram.quantile(0.5), Duration::ZERO);
+        let micros = Duration::from_micros;
         histogram.record_many(micros(3), 998);
         histogram.record(micros(1_000_000));
-        histogram.record(micros(12));
+        histogram.record_micros(Micros::new(12));
         assert_eq!(histogram.quantile(0.998), micros(3));
         assert_eq!(histogram.quantile(0.999), micros(12));
         let longest = histogram.quantile(1.0).as_micros();
@@ -198,6 +218,7 @@ mod tests {
     #[test]
     fn a_difference_added_to_the_earlier_one_is_the_later() {
         let mut earlier = Histogram::default();
+        let micros = Duration::from_micros;
         earlier.record(micros(7));
         let mut later = earlier.clone();
         later.record_many(micros(7), 2);

@@ -2,6 +2,9 @@
 //!
 //! The library's one module with `unsafe` in it: no safe wrapper of `TCP_INFO` and `TIOCOUTQ` is at hand.
 
+#[cfg(all(feature = "sockets", target_os = "linux"))]
+use std::time::Duration;
+
 use mio::net::TcpStream;
 
 use crate::close::KernelFigures;
@@ -18,8 +21,8 @@ pub(super) fn figures(stream: &TcpStream) -> Option<KernelFigures> {
         mss: info.u32_at(MSS)?,
         unsent: info.u32_at(BYTES_UNSENT)?,
         queued: queued(stream)?,
-        last_ack_ms: info.u32_at(LAST_ACK_MS)?,
-        rtt: info.u32_at(RTT)?,
+        last_ack: Duration::from_millis(info.u32_at(LAST_ACK_MS)?.into()),
+        rtt: Duration::from_micros(info.u32_at(RTT)?.into()),
     })
 }
 

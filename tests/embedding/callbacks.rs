@@ -107,7 +107,7 @@ fn a_timer_fires_once_never_early_and_can_be_cancelled() {
     let [Seen::Timer(3, _), Seen::Timer(1, at)] = recorder.seen[..] else {
         panic!("{:?}", recorder.seen);
     };
-    assert!(at >= began + Duration::from_millis(30).into());
+    assert!(at >= began + Duration::from_millis(30));
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn f38_timers_armed_and_cancelled_in_callbacks_fire_once_each() {
         let &Seen::Timer(word, at) = seen else {
             panic!("{seen:?}");
         };
-        due = due + DELAY.into();
+        due += DELAY;
         assert!(at >= due, "{word} at {at:?}, due at {due:?}");
         due = at;
         words.push(word);

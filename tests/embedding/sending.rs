@@ -218,7 +218,7 @@ fn f4_a_peer_that_reads_nothing_is_write_stalled_at_w_not_a_pong_timeout() {
         "early: {:?}",
         began.elapsed()
     );
-    assert!(evidence.last_out.unwrap() >= Duration::from_millis(400).into());
+    assert!(evidence.last_out.unwrap() >= Duration::from_millis(400));
     drop(peer);
 }
 

@@ -350,7 +350,7 @@ fn s7_2_3_a_client_comes_back_after_a_random_and_growing_delay() {
         .events()
         .into_iter()
         .filter_map(|event| match event {
-            ClientEvent::Waiting { delay } => Some(delay.into()),
+            ClientEvent::Waiting { delay } => Some(delay),
             _ => None,
         })
         .collect();

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use heartwheel::config::ReactorConfig;
 use heartwheel::proto::message::Message;
-use heartwheel::proto::time::Micros;
 use heartwheel::proto::websocket::handshake::ResponseError;
 use heartwheel::reactor::{
     ClientConfig, ClientEvent, ClientId, ConnId, Context, DialError, Handler, Reactor,
@@ -27,7 +26,7 @@ use crate::support::program::{Server, start};
 /// What each client was told, and when by the loop's clock.
 #[derive(Default)]
 struct Clients {
-    told: HashMap<ClientId, Vec<(Micros, ClientEvent)>>,
+    told: HashMap<ClientId, Vec<(Duration, ClientEvent)>>,
     opened: usize,
 }
 
@@ -47,7 +46,7 @@ impl Handler for Clients {
 
 impl Clients {
     /// Returns the waits of each client, in their order.
-    fn waits(&self) -> impl Iterator<Item = Vec<Micros>> {
+    fn waits(&self) -> impl Iterator<Item = Vec<Duration>> {
         self.told.values().map(|told| {
             let waits = told.iter().filter_map(|(_, event)| match event {
                 ClientEvent::Waiting { delay } => Some(*delay),
@@ -145,14 +144,14 @@ fn f26_a_thousand_real_clients_come_back_evenly_and_wait_as_a_full_server_asks()
     let mut first: Vec<_> = clients.waits().map(|waits| waits[0]).collect();
     assert_eq!(first.len(), COUNT);
     first.sort_unstable();
-    let (shortest, longest) = (Micros::from_millis(50), Micros::from_millis(500));
+    let (shortest, longest) = (Duration::from_millis(50), Duration::from_millis(500));
     assert!(first[0] >= shortest && first[COUNT - 1] <= longest);
     // Any 100 ms, of which there are four and a half.
     let most = COUNT * 3 / 2 * 2 / 9;
     for (place, &from) in first.iter().enumerate() {
         let window = first[place..].iter();
         let count = window
-            .take_while(|&&at| at <= from + Micros::from_millis(100))
+            .take_while(|&&at| at <= from + Duration::from_millis(100))
             .count();
         assert!(count <= most, "{count} within 100 ms from {from:?}");
     }
@@ -175,7 +174,7 @@ fn f26_a_thousand_real_clients_come_back_evenly_and_wait_as_a_full_server_asks()
             let ClientEvent::Waiting { delay } = next else {
                 panic!("{next:?}");
             };
-            assert!(*delay >= Micros::from_secs(1), "{delay:?}");
+            assert!(*delay >= Duration::from_secs(1), "{delay:?}");
             told_to_wait += 1;
         }
     }
@@ -232,7 +231,7 @@ fn f27_delays_grow_to_the_cap_and_none_is_short() {
     for failures in 0..8u32 {
         let delays: Vec<Duration> = clients
             .waits()
-            .map(|waits| waits[failures as usize].into())
+            .map(|waits| waits[failures as usize])
             .collect();
         let ceiling = cap.min(base * 2u32.pow(failures));
         for delay in &delays {

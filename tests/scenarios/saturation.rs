@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use heartwheel::close::Evidence;
 use heartwheel::config::{HeartbeatConfig, LimitsConfig, ReactorConfig};
 use heartwheel::proto::message::{Message, SharedMessage};
-use heartwheel::proto::time::Micros;
 use heartwheel::reactor::{Closed, ConnId, Context, Handler, ListenerConfig, Reactor, WireFactory};
 use mio::{Events, Interest, Poll, Token};
 
@@ -36,7 +35,7 @@ struct Room {
     opened: Vec<ConnId>,
     closed: Vec<(ConnId, Evidence)>,
     /// The longest turn, with what its wait was late.
-    longest: Micros,
+    longest: Duration,
 }
 
 impl Handler for Room {
@@ -199,8 +198,8 @@ fn f51_a_room_that_never_rests_keeps_the_living_and_finds_the_dead_in_time() {
     let dead = room.opened[READERS..].to_vec();
     let speaking: Vec<_> = (0..SENDERS).map(|_| speak(addr)).collect();
 
-    room.longest = Micros::ZERO;
-    let (began, late) = (Instant::now(), reactor.stats().late_us);
+    room.longest = Duration::ZERO;
+    let (began, late) = (Instant::now(), reactor.stats().late);
     room.drive(&mut reactor, |_| began.elapsed() >= BUSY);
     dying.is_well.store(false, Ordering::Relaxed);
     let is_found = |room: &Room, id| room.closed.iter().any(|closed| closed.0 == id);
@@ -208,8 +207,8 @@ fn f51_a_room_that_never_rests_keeps_the_living_and_finds_the_dead_in_time() {
         dead.iter().all(|&id| is_found(room, id))
     });
 
-    let late = Duration::from_micros(reactor.stats().late_us - late);
-    let longest = Duration::from(room.longest);
+    let late = reactor.stats().late - late;
+    let longest = room.longest;
     assert!(late > TIMEOUT, "the loop was late by {late:?} only");
     let latest = TIMEOUT + TICK + 3 * longest + ROUNDING;
     let mut slowest = Duration::ZERO;
@@ -218,7 +217,7 @@ fn f51_a_room_that_never_rests_keeps_the_living_and_finds_the_dead_in_time() {
         let is_excused = readers.held_up() + 3 * longest > TIMEOUT - INTERVAL;
         assert!(dead.contains(id) || is_excused, "{id} was well: {evidence}");
         if dead.contains(id) {
-            let silence = Duration::from(evidence.last_proof.unwrap());
+            let silence = evidence.last_proof.unwrap();
             slowest = slowest.max(silence);
             assert!(silence >= TIMEOUT, "early: {silence:?}");
             assert!(silence <= latest, "{silence:?} of {latest:?}: {evidence}");

@@ -248,7 +248,7 @@ fn f4_a_peer_that_reads_nothing_is_stalled_output_and_not_a_missing_pong() {
     // Counted from the last byte that the kernel took. That may be one that it took when it was asked once
     // more, before the verdict: what the peer's kernel had room for, though its process reads nothing.
     let second = Micros::from_secs(1);
-    let since = end.evidence.last_out.expect("it was sent to");
+    let since: Micros = end.evidence.last_out.expect("it was sent to").into();
     assert!(since >= WRITE && since <= WRITE + second, "{since:?}");
     let since = end.when.at - began;
     assert!(since <= WRITE + WRITE + second, "{since:?}");
@@ -299,7 +299,7 @@ fn f51_a_saturated_loop_finds_the_dead_in_time_however_long_it_is_busy() {
                     "only the dead end: {:?}",
                     end.sock
                 );
-                let silence = end.evidence.last_proof.expect("it was open");
+                let silence: Micros = end.evidence.last_proof.expect("it was open").into();
                 let latest = TIMEOUT + TICK + longest.saturating_mul(3) + ROUNDING;
                 assert!(silence >= TIMEOUT, "{silence:?}");
                 assert!(
@@ -364,7 +364,7 @@ fn a_stop_is_forgiven_once_by_a_saturated_loop_too() {
     sim.act(Act::Resume(SERVER));
     sim.run_to(Micros::from_secs(200));
     let end = only_end_of(&sim, SERVER);
-    let silence = end.evidence.last_proof.expect("it was open");
+    let silence: Micros = end.evidence.last_proof.expect("it was open").into();
     // Where the timeout was over during the stop, it counts from the end of that.
     let (stopped, resumed) = (Micros::from_secs(75), Micros::from_secs(80));
     let over = end.when.at - silence + TIMEOUT;

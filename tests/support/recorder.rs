@@ -1,10 +1,11 @@
 //! A handler that records what it is told.
 
+use std::time::Duration;
+
 use heartwheel::close::Evidence;
 use heartwheel::error::SendError;
 use heartwheel::proto::http::Request;
 use heartwheel::proto::message::Message;
-use heartwheel::proto::time::Micros;
 use heartwheel::reactor::{
     Answered, ClientEvent, ClientId, Closed, ConnId, Context, Handler, HttpAnswer, Offer,
     Readiness, Rejected, Rejection, SourceId, Welcome,
@@ -15,14 +16,14 @@ use heartwheel::reactor::{
 pub(crate) enum Seen {
     Open(ConnId),
     Message(ConnId, Vec<u8>),
-    Pong(ConnId, Option<Micros>),
+    Pong(ConnId, Option<Duration>),
     Writable(ConnId),
     Closed(ConnId, Evidence, u32, String),
     Rejected(Evidence, String),
     /// The status of the last answer, how many there were, and the reason of the end.
     Answered(u16, u32, Evidence, String),
     Client(ClientId, ClientEvent),
-    Timer(u64, Micros),
+    Timer(u64, Duration),
     Source(SourceId, Readiness),
     Notify(u64),
 }
@@ -131,7 +132,7 @@ impl Handler for Recorder {
         self.note(cx, Seen::Message(id, message.data().to_vec()));
     }
 
-    fn on_pong(&mut self, cx: &mut Context<'_, u32>, id: ConnId, rtt: Option<Micros>) {
+    fn on_pong(&mut self, cx: &mut Context<'_, u32>, id: ConnId, rtt: Option<Duration>) {
         self.note(cx, Seen::Pong(id, rtt));
     }
 

@@ -9,7 +9,6 @@ use heartwheel::close::{Cause, CloseCode, Evidence};
 use heartwheel::config::{HeartbeatConfig, LimitsConfig, ReactorConfig, WireKind};
 use heartwheel::error::{Error, SendError};
 use heartwheel::proto::message::Message;
-use heartwheel::proto::time::Micros;
 use heartwheel::proto::websocket::handshake::RedirectError;
 use heartwheel::reactor::{
     ClientConfig, ClientEvent, ClientId, Closed, ConnId, Context, DialError, HandleError, Handler,
@@ -25,7 +24,7 @@ use crate::record::Record;
 use crate::signals::{self, Signals};
 use crate::stream::LAST_MOMENT;
 use crate::unsent::Unsent;
-use crate::values::{count, escape, header, hex_preview, log_level, show_micros, time};
+use crate::values::{count, escape, header, hex_preview, log_level, show_time, time};
 use crate::{FAILED, Failure, UNREACHABLE, start_logging};
 
 /// Dials a server, prints round-trip times like ping, and dials again when the connection is lost
@@ -374,7 +373,7 @@ impl Session {
             &summary
                 .number("messages_in", stats.messages_in)
                 .number("messages_out", stats.messages_out)
-                .time("uptime", uptime.into())
+                .time("uptime", uptime)
                 .counts("failures", std::mem::take(&mut self.failures))
                 .counts(
                     "causes",
@@ -499,7 +498,7 @@ impl Handler for Session {
         self.keep_pace(cx);
     }
 
-    fn on_pong(&mut self, cx: &mut Context<'_, ()>, _: ConnId, rtt: Option<Micros>) {
+    fn on_pong(&mut self, cx: &mut Context<'_, ()>, _: ConnId, rtt: Option<Duration>) {
         self.tally.pongs += 1;
         if let Some(rtt) = rtt {
             self.tally.add(rtt);
@@ -567,7 +566,7 @@ impl Handler for Session {
             }
             ClientEvent::Waiting { delay } => self.output.record(
                 &Record::new("retrying")
-                    .phrase(format!("retrying in {}", show_micros(delay)))
+                    .phrase(format!("retrying in {}", show_time(delay)))
                     .time("delay", delay),
             ),
             ClientEvent::Stopped => {
@@ -622,23 +621,23 @@ fn readable(bytes: &[u8]) -> String {
 #[derive(Debug, Default)]
 struct Tally {
     pongs: u64,
-    timed: u64,
-    sum: u64,
-    min: Option<Micros>,
-    max: Micros,
+    timed: u32,
+    sum: Duration,
+    min: Option<Duration>,
+    max: Duration,
 }
 
 impl Tally {
-    fn add(&mut self, rtt: Micros) {
+    fn add(&mut self, rtt: Duration) {
         self.timed += 1;
-        self.sum += rtt.as_micros();
+        self.sum += rtt;
         self.min = Some(self.min.map_or(rtt, |min| min.min(rtt)));
         self.max = self.max.max(rtt);
     }
 
     /// Returns least, mean and greatest, if there is any.
-    fn rtts(&self) -> Option<(Micros, Micros, Micros)> {
-        let mean = Micros::new(self.sum.checked_div(self.timed)?);
+    fn rtts(&self) -> Option<(Duration, Duration, Duration)> {
+        let mean = self.sum.checked_div(self.timed)?;
         Some((self.min?, mean, self.max))
     }
 }
@@ -708,11 +707,11 @@ mod tests {
         let mut tally = Tally::default();
         assert_eq!(tally.rtts(), None);
         for micros in [300, 100, 200] {
-            tally.add(Micros::new(micros));
+            tally.add(Duration::from_micros(micros));
         }
         assert_eq!(
             tally.rtts(),
-            Some((Micros::new(100), Micros::new(200), Micros::new(300)))
+            Some([100, 200, 300].map(Duration::from_micros).into())
         );
     }
 }

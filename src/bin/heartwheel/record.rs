@@ -1,12 +1,12 @@
 //! One event, and the two ways to write it: a line for people, an object for programs.
 
 use std::fmt::{Display, Write};
+use std::time::Duration;
 
 use heartwheel::close::{Evidence, EvidenceField};
-use heartwheel::proto::time::Micros;
 use serde_json::{Map, Value};
 
-use crate::values::show_micros;
+use crate::values::show_time;
 
 /// What happened: a word, and what there is to say of it in a fixed order.
 ///
@@ -30,7 +30,7 @@ enum Field {
     Number(u64),
     Signed(i32),
     Flag(bool),
-    Time(Micros),
+    Time(Duration),
     Counts(Vec<(String, u64)>),
     /// For programs only.
     Version(u32),
@@ -67,11 +67,11 @@ impl Record {
         self.with(key, Field::Number(number.into()))
     }
 
-    pub(crate) fn time(self, key: &'static str, time: Micros) -> Self {
+    pub(crate) fn time(self, key: &'static str, time: Duration) -> Self {
         self.with(key, Field::Time(time))
     }
 
-    pub(crate) fn maybe_time(self, key: &'static str, time: Option<Micros>) -> Self {
+    pub(crate) fn maybe_time(self, key: &'static str, time: Option<Duration>) -> Self {
         match time {
             Some(time) => self.time(key, time),
             None => self,
@@ -185,7 +185,7 @@ impl Field {
             Self::Number(number) => write!(out, "{key}={number}"),
             Self::Signed(number) => write!(out, "{key}={number}"),
             Self::Flag(flag) => write!(out, "{key}={flag}"),
-            Self::Time(time) => write!(out, "{key}={}", show_micros(*time)),
+            Self::Time(time) => write!(out, "{key}={}", show_time(*time)),
             Self::Version(version) => write!(out, "{key}={version}"),
             Self::Counts(counts) => write!(out, "{key}={}", join_counts(counts, ",", ":")),
         }
@@ -198,7 +198,7 @@ impl Field {
             Self::Number(number) => (*number).into(),
             Self::Signed(number) => (*number).into(),
             Self::Flag(flag) => (*flag).into(),
-            Self::Time(time) => time.as_micros().into(),
+            Self::Time(time) => u64::try_from(time.as_micros()).unwrap_or(u64::MAX).into(),
             Self::Version(version) => (*version).into(),
             Self::Counts(counts) => counts
                 .iter()
@@ -234,10 +234,10 @@ mod tests {
             errno: None,
             close_code: None,
             clean: false,
-            age: Micros::from_millis(7_500),
-            last_in: Some(Micros::from_millis(2_500)),
+            age: Duration::from_millis(7_500),
+            last_in: Some(Duration::from_millis(2_500)),
             last_out: None,
-            last_proof: Some(Micros::from_millis(2_500)),
+            last_proof: Some(Duration::from_millis(2_500)),
             pings_due: 7,
             pings_written: 7,
             pings_answered: 5,
@@ -245,8 +245,8 @@ mod tests {
             bytes_queued: 0,
             bytes_dropped: 0,
             bytes_unfinished: None,
-            forgiveness: Micros::ZERO,
-            loop_delay: Micros::new(310),
+            forgiveness: Duration::ZERO,
+            loop_delay: Duration::from_micros(310),
             kernel: None,
         }
     }
@@ -282,11 +282,11 @@ mod tests {
         let full = Evidence {
             errno: Some(104),
             close_code: Some(CloseCode::GOING_AWAY),
-            last_out: Some(Micros::new(1)),
+            last_out: Some(Duration::from_micros(1)),
             rtt: Some(Rtt {
-                last: 1,
-                min: 2,
-                smoothed: 3,
+                last: Duration::from_micros(1),
+                min: Duration::from_micros(2),
+                smoothed: Duration::from_micros(3),
             }),
             ..evidence()
         };

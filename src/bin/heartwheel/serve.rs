@@ -13,7 +13,6 @@ use heartwheel::config::{
 };
 use heartwheel::error::{Error, SendError};
 use heartwheel::proto::message::{Message, SharedMessage};
-use heartwheel::proto::time::Micros;
 use heartwheel::proto::websocket::handshake::Upgrade;
 use heartwheel::reactor::{
     Answered, Closed, ConnId, Context, Group, Handler, ListenerConfig, Offer, Reactor, Readiness,
@@ -321,8 +320,8 @@ fn listen(reactors: &mut [Reactor], output: &mut Output, plan: &Plan) -> Result<
             .phrase(format!("listening {} {addr}", wire.label()))
             .word("wire", wire.label())
             .word("addr", addr)
-            .maybe_time("interval", heartbeat.interval.map(Micros::from))
-            .maybe_time("timeout", heartbeat.timeout.map(Micros::from)),
+            .maybe_time("interval", heartbeat.interval)
+            .maybe_time("timeout", heartbeat.timeout),
     );
     output.say(&format!("    {}", in_words(heartbeat)));
     for hint in hints(*wire, addr, heartbeat.interval.is_some(), &program_name()) {
@@ -637,7 +636,7 @@ impl Common {
                 .number("messages_in", stats.messages_in)
                 .number("messages_out", stats.messages_out)
                 .number("send_full", stats.send_full)
-                .time("uptime", uptime.into())
+                .time("uptime", uptime)
                 .counts("causes", causes),
         );
         self.journal.finish();
@@ -749,7 +748,7 @@ impl Handler for Server {
                             ),
                         })
                         .number("connections", count as u64)
-                        .time("window", self.window.into()),
+                        .time("window", self.window),
                 );
                 self.siblings.notify(DRAIN);
                 cx.drain(self.window);

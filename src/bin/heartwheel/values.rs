@@ -9,7 +9,6 @@ use bytesize::ByteSize;
 use heartwheel::config::WebConfig;
 use heartwheel::proto::authority::Authority;
 use heartwheel::proto::http::Visitors;
-use heartwheel::proto::time::Micros;
 use heartwheel::reactor::{Group, Keepalive};
 use log::LevelFilter;
 
@@ -200,11 +199,6 @@ pub(crate) fn show_time(time: Duration) -> String {
         .replace(' ', "")
 }
 
-/// Shows a span of the core's time.
-pub(crate) fn show_micros(time: Micros) -> String {
-    show_time(time.into())
-}
-
 /// Writes a fraction with at most `places` decimals, cut, without zeros at its end.
 fn decimal(number: u128, unit: u128, places: usize) -> String {
     let mut text = (number / unit).to_string();
@@ -384,7 +378,7 @@ mod tests {
             (150_000_000, "2m30s"),
             (3_720_500_000, "1h2m"),
         ] {
-            assert_eq!(show_micros(Micros::new(micros)), shown);
+            assert_eq!(show_time(Duration::from_micros(micros)), shown);
         }
     }
 

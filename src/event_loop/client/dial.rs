@@ -271,7 +271,9 @@ impl<D: Default, S: System> EventLoop<D, S> {
         let event = match client.retry_delay(error, cause, asked, random) {
             Some(delay) => {
                 self.schedule_dial(id, delay);
-                ClientEvent::Waiting { delay }
+                ClientEvent::Waiting {
+                    delay: delay.into(),
+                }
             }
             None => {
                 self.forget_client(id);

@@ -3,11 +3,13 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
+use std::time::Duration;
 
 use crate::close::{Cause, Evidence};
 use crate::peer::PeerAddr;
 #[cfg(feature = "websocket")]
 use crate::proto::http::{HttpDate, RetryAfter};
+#[cfg(feature = "websocket")]
 use crate::proto::time::Micros;
 #[cfg(feature = "websocket")]
 use crate::proto::websocket::handshake::{Address, RedirectError, ResponseError};
@@ -41,7 +43,7 @@ pub enum ClientEvent {
     /// It will dial again.
     Waiting {
         /// After this time.
-        delay: Micros,
+        delay: Duration,
     },
     /// It will not dial again.
     Stopped,

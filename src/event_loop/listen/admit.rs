@@ -1,6 +1,7 @@
 //! Who has come is held against the limits: admitted, perhaps in the place of another, or refused.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use super::admission::Room;
 use super::refusal::{Refusal, Today};
@@ -14,7 +15,6 @@ use crate::event_loop::history::Ended;
 use crate::event_loop::token::ListenerId;
 use crate::proto::flags::Flags;
 use crate::proto::session::Session;
-use crate::proto::time::Micros;
 use crate::sys::{Socket, System};
 
 impl<D: Default, S: System> EventLoop<D, S> {
@@ -217,7 +217,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
             errno: None,
             close_code: None,
             clean: false,
-            age: Micros::ZERO,
+            age: Duration::ZERO,
             last_in: None,
             last_out: None,
             last_proof: None,
@@ -228,13 +228,13 @@ impl<D: Default, S: System> EventLoop<D, S> {
             bytes_queued: 0,
             bytes_dropped: 0,
             bytes_unfinished: None,
-            forgiveness: Micros::ZERO,
-            loop_delay: self.env.lateness.delay(self.now.at),
+            forgiveness: Duration::ZERO,
+            loop_delay: self.env.lateness.delay(self.now.at).into(),
             kernel: None,
         };
         log::debug!("{peer} was refused, {}: {evidence}", refusal.reason());
         self.history.push(Ended {
-            at: self.now.at,
+            at: self.now.at.into(),
             id: None,
             peer: peer.into(),
             endpoint,

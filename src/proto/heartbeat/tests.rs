@@ -681,7 +681,7 @@ fn holds(queued: u32, last_ack: u32) -> KernelFigures {
         unacked: 3,
         window: 100,
         queued,
-        last_ack_ms: last_ack * 1_000,
+        last_ack: Duration::from_secs(last_ack.into()),
         ..KernelFigures::default()
     }
 }
@@ -1199,9 +1199,9 @@ fn round_trips_are_last_least_and_smoothed_by_an_eighth() {
     }
     // 8000; (7 * 8000 + 4000) / 8 = 7500; (7 * 7500 + 12000) / 8 = 8062.
     let rtt = Rtt {
-        last: 12_000,
-        min: 4_000,
-        smoothed: 8_062,
+        last: Duration::from_micros(12_000),
+        min: Duration::from_micros(4_000),
+        smoothed: Duration::from_micros(8_062),
     };
     assert_eq!(bench.heartbeat.rtt(), Some(rtt));
 }

@@ -376,7 +376,7 @@ impl Session {
     pub(super) fn note_forgiven(&mut self, cause: Cause, forgiven: Micros) {
         let end = self.buffers.as_mut().and_then(|held| held.end.as_mut());
         if let Some(end) = end.filter(|end| end.cause == cause) {
-            end.forgiveness = forgiven;
+            end.forgiveness = forgiven.into();
         }
     }
 

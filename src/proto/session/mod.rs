@@ -20,6 +20,7 @@ pub use input::Event;
 pub use policies::PolicyId;
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::close::{Cause, Evidence, KernelFigures, Phase};
 use crate::config::WireKind;
@@ -700,13 +701,13 @@ impl Session {
             errno: None,
             close_code: None,
             clean: false,
-            age: self.age(now),
-            last_in: self.heartbeat.last_in(now),
-            last_out: self.heartbeat.last_out(now),
+            age: self.age(now).into(),
+            last_in: self.heartbeat.last_in(now).map(Duration::from),
+            last_out: self.heartbeat.last_out(now).map(Duration::from),
             last_proof: self
                 .facts
                 .has(Fact::WasOpen)
-                .then(|| self.heartbeat.last_proof(now)),
+                .then(|| self.heartbeat.last_proof(now).into()),
             pings_due,
             pings_written,
             pings_answered,
@@ -717,8 +718,8 @@ impl Session {
                 .and_then(|held| held.unfinished)
                 .and_then(|unfinished| unfinished.message)
                 .map(|bytes| u32::try_from(bytes).unwrap_or(u32::MAX)),
-            forgiveness: Micros::ZERO,
-            loop_delay: now.delay,
+            forgiveness: Duration::ZERO,
+            loop_delay: now.delay.into(),
             kernel: None,
         }
     }

@@ -120,7 +120,7 @@ impl Session {
         if written.ping {
             env.stats.pings_written += 1;
             if let Some(due) = held.ping_due.take() {
-                env.stats.ping_lateness.record(now.at - due);
+                env.stats.ping_lateness.record_micros(now.at - due);
             }
             let timing = &env.policy(self.policy).timing;
             if self.heartbeat.handle_ping_written(timing, now) {

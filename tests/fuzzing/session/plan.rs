@@ -66,8 +66,8 @@ impl Figures {
             mss: 100,
             unsent: self.unsent.into(),
             queued: self.queued.into(),
-            last_ack_ms: u32::from(self.last_ack) * 20,
-            rtt: 0,
+            last_ack: Duration::from_millis(u64::from(self.last_ack) * 20),
+            rtt: Duration::ZERO,
         }
     }
 }

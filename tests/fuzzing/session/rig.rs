@@ -1,6 +1,7 @@
 //! Drives a session as the reactor does, on virtual time, and checks every answer.
 
 use std::io::IoSlice;
+use std::time::Duration;
 
 use heartwheel::close::{Cause, CloseCode, KernelFigures, Phase};
 use heartwheel::config::{HeartbeatConfig, LimitsConfig, Overflow};
@@ -153,7 +154,11 @@ impl Rig {
         let evidence = self.session.evidence(self.now);
         assert_eq!(evidence.cause, cause.unwrap_or(Cause::LocalClose));
         assert!(evidence.pings_answered <= evidence.pings_written);
-        assert!(evidence.last_in.is_none_or(|span| span <= self.now.at));
+        assert!(
+            evidence
+                .last_in
+                .is_none_or(|span| span <= self.now.at.into())
+        );
         assert_eq!(evidence.last_proof.is_some(), self.session.was_open());
         let is_numbered = matches!(
             evidence.cause,
@@ -161,7 +166,7 @@ impl Rig {
         );
         assert!(evidence.errno.is_none() || is_numbered);
         assert!(
-            evidence.forgiveness <= self.env.lateness().total(self.now.at).saturating_mul(2),
+            evidence.forgiveness <= 2 * Duration::from(self.env.lateness().total(self.now.at)),
             "{evidence:?} {:?}",
             self.now
         );

@@ -316,20 +316,22 @@ impl Watch {
         });
         // A pong that was read and not looked at tells nothing.
         if is_certain {
-            let (told, known) = (evidence.rtt.map(|rtt| rtt.last), self.rtt);
-            let is_near = told.zip(known).is_none_or(|(told, known)| {
-                let (told, held) = (Micros::new(told.into()), self.longest_turn + ROUNDING);
-                told <= known + held && known <= told + held
-            });
+            let (told, known) = (evidence.rtt.map(|rtt| rtt.last.into()), self.rtt);
+            let is_near = told
+                .zip(known)
+                .is_none_or(|(told, known): (Micros, Micros)| {
+                    let held = self.longest_turn + ROUNDING;
+                    told <= known + held && known <= told + held
+                });
             self.demand(now, is_near && told.is_some() == known.is_some(), || {
-                format!("a round trip of {told:?}µs, and not {known:?}")
+                format!("a round trip of {told:?}, and not {known:?}")
             });
         }
         if let Some(rtt) = evidence.rtt {
-            let is_possible = Micros::new(rtt.min.into()) + ROUNDING >= self.shortest;
+            let is_possible = Micros::from(rtt.min) + ROUNDING >= self.shortest;
             self.demand(now, is_possible, || {
                 format!(
-                    "an answer within {}µs, on a path of {:?}",
+                    "an answer within {:?}, on a path of {:?}",
                     rtt.min, self.shortest
                 )
             });
@@ -345,7 +347,7 @@ impl Watch {
             let held = self.longest_turn + ROUNDING + ROUNDING;
             told <= true_age + held && told + held >= true_age
         };
-        self.demand(now, near(evidence.age, self.began), || {
+        self.demand(now, near(evidence.age.into(), self.began), || {
             format!("age {:?}", evidence.age)
         });
         let is_open = evidence.phase == Phase::Open && self.opened.is_some() && !self.is_paused;
@@ -362,13 +364,13 @@ impl Watch {
             ("last_out", evidence.last_out, [out_before, last_out, None]),
         ] {
             let mut thens = thens.iter().flatten().peekable();
-            if let (Some(told), true) = (told, thens.peek().is_some()) {
+            if let (Some(told), true) = (told.map(Micros::from), thens.peek().is_some()) {
                 self.demand(now, thens.any(|then| near(told, *then)), || {
                     format!("{what} {told:?}, read {:?}", self.last_in)
                 });
             }
         }
-        let told = evidence.last_proof.unwrap_or(Micros::ZERO);
+        let told = evidence.last_proof.map_or(Micros::ZERO, Micros::from);
         let [before, known] = self.proof_at_end;
         let proofs = [before, known, self.proof];
         let is_near = |proof: &Between| {
@@ -377,7 +379,7 @@ impl Watch {
         };
         let is_true = self.is_undecoded || proofs.iter().any(is_near);
         self.demand(now, is_true, || format!("last proof {told:?}"));
-        let told = evidence.forgiveness;
+        let told = Micros::from(evidence.forgiveness);
         let held = self.longest_turn + ROUNDING + ROUNDING;
         let is_silence = self.expected == Some(evidence.cause);
         let (low, high) = match self.forgiven.filter(|_| is_silence) {

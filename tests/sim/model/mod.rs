@@ -14,6 +14,7 @@ mod watch;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use heartwheel::close::{Cause, Evidence, Phase};
 use heartwheel::proto::time::Micros;
@@ -229,7 +230,7 @@ impl World {
         self.book.held = self.book.held + watch.held(when);
         self.book.pings += u64::from(evidence.pings_written);
         self.book.verdicts += u64::from(evidence.cause.is_reset());
-        let is_forgiven = evidence.forgiveness > Micros::ZERO && evidence.cause.is_reset();
+        let is_forgiven = evidence.forgiveness > Duration::ZERO && evidence.cause.is_reset();
         self.meet_if(is_forgiven, Hardship::Forgiveness);
         *self.book.strays.entry(host).or_default() += watch.strays;
         self.meet_if(watch.strays > 0, Hardship::StrayPong);

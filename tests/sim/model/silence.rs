@@ -173,7 +173,7 @@ impl Watch {
         if truth.has_ping || !moves {
             return Some(false);
         }
-        let acked = Micros::from_millis(figures.last_ack_ms.into());
+        let acked = Micros::from(figures.last_ack);
         // After another policy a ping counts from an interval after it was queued or written.
         let later = self.rules.interval.filter(|_| self.changed.is_some());
         let [low, high] = [ask.counts.0, ask.counts.1].map(|at| at - later.unwrap_or_default());

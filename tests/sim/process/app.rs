@@ -197,7 +197,9 @@ impl<'y> Handler<Simulated<'y>> for App<'y> {
             watch.handle_open(now);
         });
         if let Some(Endpoint::Client(client)) = cx.info(id).map(|info| info.endpoint) {
-            self.clients.borrow_mut().handle_open(client, cx.now());
+            self.clients
+                .borrow_mut()
+                .handle_open(client, cx.now().into());
         }
         self.take_time();
     }
@@ -229,24 +231,24 @@ impl<'y> Handler<Simulated<'y>> for App<'y> {
         self.take_time();
     }
 
-    fn on_pong(&mut self, _cx: &mut Cx<'_, 'y>, _id: ConnId, _rtt: Option<Micros>) {
+    fn on_pong(&mut self, _cx: &mut Cx<'_, 'y>, _id: ConnId, _rtt: Option<Duration>) {
         self.take_time();
     }
 
     fn on_close(&mut self, cx: &mut Cx<'_, 'y>, closed: Closed<'_, u64>) {
-        self.ended(cx.now(), closed.endpoint, closed.evidence, true);
+        self.ended(cx.now().into(), closed.endpoint, closed.evidence, true);
     }
 
     fn on_rejected(&mut self, cx: &mut Cx<'_, 'y>, rejected: Rejected<'_>) {
-        self.ended(cx.now(), rejected.endpoint, rejected.evidence, false);
+        self.ended(cx.now().into(), rejected.endpoint, rejected.evidence, false);
     }
 
     fn on_client(&mut self, cx: &mut Cx<'_, 'y>, id: ClientId, event: ClientEvent) {
-        let (mut clients, now) = (self.clients.borrow_mut(), cx.now());
+        let (mut clients, now) = (self.clients.borrow_mut(), Micros::from(cx.now()));
         match event {
             ClientEvent::Dialing { .. } => {
                 // A wait ends late, and a turn takes time; the rest is for sleeps of the machine.
-                let late = cx.loop_delay() + self.last_delay + HELD;
+                let late = Micros::from(cx.loop_delay()) + self.last_delay + HELD;
                 let share = clients.handle_dial(id, now, late);
                 self.os.world(|world| world.book.waits.extend(share));
             }

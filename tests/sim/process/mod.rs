@@ -149,7 +149,7 @@ impl<'y> Process<'y> {
             let began = self.when();
             let (app, most) = (&mut self.app, self.program.events);
             let turn = self.event_loop.turn(app, events.iter().copied(), most);
-            self.app.handle_turn(turn.delay);
+            self.app.handle_turn(turn.delay.into());
             let look = self.os.take_look();
             self.tell_model(began, look);
             self.check();

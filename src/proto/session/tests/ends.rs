@@ -462,8 +462,8 @@ fn what_comes_after_the_cause_does_not_change_its_evidence() {
     let ping = bench.ping(secs(10));
     bench.close(secs(12), Cause::LocalClose);
     let before = bench.evidence(secs(12));
-    assert_eq!(before.last_in, Some(Micros::from_secs(9)));
-    assert_eq!(before.last_out, Some(Micros::from_secs(2)));
+    assert_eq!(before.last_in, Some(Duration::from_secs(9)));
+    assert_eq!(before.last_out, Some(Duration::from_secs(2)));
     bench.flush(secs(13));
     bench.feed(secs(14), &masked(Opcode::Pong, &ping[2..]));
     bench.feed(secs(14), &close_frame(4_000));

@@ -1,6 +1,7 @@
 //! System calls, as the process makes them, and what happens to all sockets of a host.
 
 use std::io::IoSlice;
+use std::time::Duration;
 
 use heartwheel::close::KernelFigures;
 
@@ -170,8 +171,8 @@ impl World {
             unsent: small(end.end.saturating_sub(end.sent)),
             queued: small(end.end.saturating_sub(end.acked)),
             mss: small(segment),
-            last_ack_ms: small((self.now - end.last_ack).as_millis()),
-            rtt: small(end.smoothed.as_micros()),
+            last_ack: Duration::from_millis((self.now - end.last_ack).as_millis()),
+            rtt: end.smoothed.into(),
         }
     }
 
