@@ -145,14 +145,8 @@ impl<'a, D, S: System> Context<'a, D, S> {
     /// Reads again.
     pub fn resume(&mut self, id: ConnId) {
         self.with(id, |core, key| {
-            let conn = &mut core.conns[key];
-            let was_paused = conn.session.is_paused();
             // A pause from before the opening begins with it, unless it is taken back.
-            conn.session.handle_resume(core.now);
-            if was_paused {
-                conn.ready.insert(Ready::Readable);
-                core.carry(key);
-            }
+            core.conns[key].session.handle_resume(core.now)
         });
     }
 
@@ -317,11 +311,8 @@ impl<'a, D, S: System> Context<'a, D, S> {
         reason: &str,
     ) {
         self.with(id, |core, key| {
-            let conn = &mut core.conns[key];
-            let was_paused = conn.session.is_paused();
-            conn.session
-                .close(&mut core.env, core.now, cause, code, reason);
-            core.read_goodbye(key, was_paused);
+            let session = &mut core.conns[key].session;
+            session.close(&mut core.env, core.now, cause, code, reason);
         });
     }
 
@@ -356,12 +347,7 @@ impl<'a, D, S: System> Context<'a, D, S> {
                     return Err(SendError::Closed);
                 }
             }
-            let session = &mut core.conns[key].session;
-            let was_paused = session.is_paused();
-            let sent = send(session, &mut core.env, core.now);
-            // A full queue may be the end of the connection.
-            core.read_goodbye(key, was_paused);
-            sent
+            send(&mut core.conns[key].session, &mut core.env, core.now)
         });
         let result = sent.unwrap_or(Err(SendError::Closed));
         // With nothing queued there is no room to come: the message is larger than the queue.

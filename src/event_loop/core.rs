@@ -371,18 +371,6 @@ impl<D, S: System> EventLoop<D, S> {
         }
     }
 
-    /// Reads on from a connection that began to close while reading was paused: the peer's goodbye may
-    /// have been waiting all along.
-    pub(super) fn read_goodbye(&mut self, key: usize, was_paused: bool) {
-        if let Some(conn) = self.conns.get_mut(key)
-            && was_paused
-            && !conn.session.is_paused()
-        {
-            conn.ready.insert(Ready::Readable);
-            self.carry(key);
-        }
-    }
-
     /// Puts a connection on the list to be reaped.
     pub(super) fn doom(&mut self, key: usize) {
         if let Some(conn) = self.conns.get_mut(key)

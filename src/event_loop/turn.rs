@@ -378,7 +378,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         let conn = &mut self.conns[key];
         if conn.session.phase() != Phase::Open {
             self.mark_dirty(key);
-        } else if conn.session.has_output() || conn.marks.has(Mark::WantsRoom) {
+        } else if conn.session.wants_flush() || conn.marks.has(Mark::WantsRoom) {
             // What its callbacks queued leaves at once, before others have their turn.
             self.flush(key);
         } else {
@@ -544,7 +544,6 @@ impl<D: Default, S: System> EventLoop<D, S> {
             if conn.marks.has(Mark::Doomed) {
                 return;
             }
-            let was_paused = conn.session.is_paused();
             match conn.session.handle_timeout(&mut self.env, self.now) {
                 Due::Wait(deadline) => {
                     if deadline < Micros::MAX {
@@ -555,10 +554,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
                 // A ping leaves at once: its connection lies in the cache, and the buffers it borrowed
                 // serve the next one.
                 Due::Changed if conn.session.phase() == Phase::Open => self.flush(key),
-                Due::Changed => {
-                    self.mark_dirty(key);
-                    self.read_goodbye(key, was_paused);
-                }
+                Due::Changed => self.mark_dirty(key),
                 Due::Stalled => {
                     self.write_anyway(key);
                     let conn = &mut self.conns[key];
@@ -664,7 +660,6 @@ impl<D: Default, S: System> EventLoop<D, S> {
                 }
                 continue;
             };
-            let was_paused = conn.session.is_paused();
             if is_over {
                 conn.session.end(self.now, Cause::Drain, None);
             } else if conn.session.phase() == Phase::Handshaking {
@@ -675,7 +670,6 @@ impl<D: Default, S: System> EventLoop<D, S> {
                     .close(&mut self.env, self.now, Cause::Drain, None, "going away");
             }
             self.mark_dirty(key);
-            self.read_goodbye(key, was_paused);
             drain.count_close();
             drain.cursor += 1;
             due -= 1;
@@ -719,6 +713,11 @@ impl<D: Default, S: System> EventLoop<D, S> {
         loop {
             match conn.session.socket_action() {
                 SocketAction::Keep => break,
+                SocketAction::ResumeReading => {
+                    conn.ready.insert(Ready::Readable);
+                    let id = conn.id(key, self.names);
+                    self.carried.push(&mut conn.marks, id);
+                }
                 SocketAction::ShutdownWrite => {
                     if let Err(error) = conn.socket.shutdown() {
                         let peer = self.peers.addr(conn.peer);

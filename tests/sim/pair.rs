@@ -84,7 +84,7 @@ impl Pair {
             };
             peer.pipe.extend(end.write(now, most.min(room)));
             match end.settle(now) {
-                SocketAction::Keep => {}
+                SocketAction::Keep | SocketAction::ResumeReading => {}
                 SocketAction::ShutdownWrite => {
                     assert!(!peer.fin, "a direction ends once");
                     peer.fin = true;

@@ -2,7 +2,7 @@
 
 use super::buffers::Buffers;
 use super::deadline::Deadline;
-use super::{Due, Env, Fact, Session, SocketAction};
+use super::{Due, Env, Fact, Owed, Session, SocketAction};
 use crate::close::{Cause, CloseCode, Evidence, KernelFigures, Phase};
 use crate::error::ProtocolError;
 #[cfg(feature = "websocket")]
@@ -108,7 +108,7 @@ impl Session {
             assert_eq!(self.phase, Phase::Handshaking, "a request is answered");
             let total = env.policy(self.policy).timing.close_total;
             self.phase_ends = Stamp::new(now.at).plus(total);
-            self.facts.insert(Fact::Rearm);
+            self.owed.insert(Owed::Rearm);
             self.queue_head(env, now, response);
         } else {
             self.refuse(env, now, Cause::LocalClose, "", response);
@@ -208,6 +208,9 @@ impl Session {
     /// Decides what becomes of the socket. Call it when output was flushed as far as it goes, and after
     /// anything that may have ended the session.
     pub fn socket_action(&mut self) -> SocketAction {
+        if self.owed.remove(Owed::ResumeReading) {
+            return SocketAction::ResumeReading;
+        }
         match self.phase {
             Phase::Connecting | Phase::Handshaking | Phase::Open => SocketAction::Keep,
             Phase::Closing => self.closing_action(),
@@ -450,7 +453,7 @@ impl Session {
             let handshake = env.policy(self.policy).timing.handshake;
             let ends = Stamp::new(now.at).plus(handshake);
             self.phase_ends = self.phase_ends.earlier(ends);
-            self.facts.insert(Fact::Rearm);
+            self.owed.insert(Owed::Rearm);
         }
         let is_patient = self.cause().is_some_and(Cause::is_patient);
         if self.phase == Phase::Closing && is_patient && !self.has_output() {
@@ -460,7 +463,7 @@ impl Session {
             if let Some(held) = &mut self.buffers {
                 held.progress = sent;
             }
-            self.facts.insert(Fact::Rearm);
+            self.owed.insert(Owed::Rearm);
         }
     }
 
@@ -472,9 +475,10 @@ impl Session {
             timing.close
         };
         self.record(now, cause);
+        self.end_pause();
         self.phase = Phase::Closing;
         self.phase_ends = Stamp::new(now.at).plus(span);
-        self.facts.insert(Fact::Rearm);
+        self.owed.insert(Owed::Rearm);
     }
 
     /// Returns the record of the end, made now if there is none yet: the first cause wins.

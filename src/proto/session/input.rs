@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::buffers::{Buffers, Unfinished};
 use super::deadline::Deadline;
-use super::{Env, Fact, Part, Session, token};
+use super::{Env, Fact, Owed, Part, Session, token};
 use crate::close::{Cause, Phase};
 use crate::config::WireKind;
 use crate::error::{Foreign, ProtocolError};
@@ -446,7 +446,7 @@ impl Session {
         let is_long = found.bytes.saturating_add(found.missing) > SHORT_MESSAGE;
         let stamp = Stamp::new(now.at);
         let unfinished = held.unfinished.get_or_insert_with(|| {
-            self.facts.insert(Fact::Rearm);
+            self.owed.insert(Owed::Rearm);
             Unfinished {
                 since: stamp,
                 bytes: 0,
@@ -461,7 +461,7 @@ impl Session {
         unfinished.left = left.len();
         if is_long && unfinished.long_since.is_none() {
             unfinished.long_since = Some(stamp);
-            self.facts.insert(Fact::Rearm);
+            self.owed.insert(Owed::Rearm);
         }
         let is_of_message = found.message.is_some() && !Buffers::is_control(self.wire, left);
         if has_more && is_of_message {

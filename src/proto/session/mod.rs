@@ -101,6 +101,9 @@ pub enum Due {
 pub enum SocketAction {
     /// Nothing.
     Keep,
+    /// Read again, whatever was known of the socket: a pause is over, since it was ended or since the session
+    /// closes. The peer's goodbye may have been waiting all along.
+    ResumeReading,
     /// End our direction, and go on reading until the peer ends its own.
     ShutdownWrite,
     /// Close it; the session is over.
@@ -143,11 +146,11 @@ pub struct Session {
     pong_debt: Stamp,
     /// Given back in [`Session::discard`], once.
     policy: PolicyId,
-    holds_policy: bool,
     phase: Phase,
     part: Part,
     wire: WireKind,
     facts: Flags<Fact>,
+    owed: Flags<Owed>,
 }
 
 /// Which side of the connection we are, and how far the peer is.
@@ -194,8 +197,8 @@ struct Rare {
 flags! {
     /// What else is to be remembered of a session.
     Fact {
-        /// The deadline may have moved to earlier: ask [`Session::poll_deadline`].
-        Rearm,
+        /// The policy is still to be given back.
+        HoldsPolicy,
         /// Our Close frame is written.
         CloseSent,
         /// The peer's Close frame was read.
@@ -210,6 +213,16 @@ flags! {
         Credit,
         /// `Open` was reached.
         WasOpen,
+    }
+}
+
+flags! {
+    /// What the shell is still to be told.
+    Owed {
+        /// The deadline may have moved to earlier: ask [`Session::poll_deadline`].
+        Rearm,
+        /// Reading goes on after a pause: [`SocketAction::ResumeReading`].
+        ResumeReading,
     }
 }
 
@@ -271,11 +284,11 @@ impl Session {
             ping_debt: Stamp::new(now.at),
             pong_debt: Stamp::new(now.at),
             policy,
-            holds_policy: true,
             phase: Phase::Handshaking,
             part: Part::NewServer,
             wire: kind,
-            facts: Flags::NONE.with(Fact::Rearm),
+            facts: Flags::NONE.with(Fact::HoldsPolicy),
+            owed: Flags::NONE.with(Owed::Rearm),
         };
         session.keep_rare(timing, now, codec);
         session
@@ -302,7 +315,7 @@ impl Session {
             self.phase = Phase::Handshaking;
             let handshake = env.policy(self.policy).timing.handshake;
             self.phase_ends = Stamp::new(now.at).plus(handshake);
-            self.facts.insert(Fact::Rearm);
+            self.owed.insert(Owed::Rearm);
             self.queue_head(env, now, request);
         } else {
             self.open(env, now);
@@ -363,7 +376,7 @@ impl Session {
             .handle_open(&env.policy(self.policy).timing, now);
         self.note_message(now);
         self.facts.insert(Fact::WasOpen);
-        self.facts.insert(Fact::Rearm);
+        self.owed.insert(Owed::Rearm);
     }
 
     /// Changes the heartbeat of an open connection; see [`Heartbeat::handle_policy`]. A limit on the time
@@ -386,7 +399,7 @@ impl Session {
         if !was_limited {
             self.note_message(now);
         }
-        self.facts.insert(Fact::Rearm);
+        self.owed.insert(Owed::Rearm);
         Ok(())
     }
 
@@ -404,11 +417,19 @@ impl Session {
     /// Notes that the shell reads again.
     pub fn handle_resume(&mut self, now: Moment) {
         if self.heartbeat.is_paused() {
+            self.end_pause();
             self.heartbeat.handle_resume(now);
             self.give_credit(now, self.phase_ends);
             self.restart_slow_clock(now);
             self.note_message(now);
-            self.facts.insert(Fact::Rearm);
+            self.owed.insert(Owed::Rearm);
+        }
+    }
+
+    /// Owes the shell a word that it reads again, if it does not now.
+    pub(super) fn end_pause(&mut self) {
+        if self.is_paused() {
+            self.owed.insert(Owed::ResumeReading);
         }
     }
 
@@ -631,7 +652,7 @@ impl Session {
 
     /// Says, once, whether the deadline may have moved to earlier since it was last asked for.
     pub fn take_rearm(&mut self) -> bool {
-        self.facts.remove(Fact::Rearm)
+        self.owed.remove(Owed::Rearm)
     }
 
     /// Returns the phase.
@@ -658,6 +679,12 @@ impl Session {
     /// Returns the policy in force, which is there until the session is [discarded](Self::discard).
     pub fn policy(&self) -> PolicyId {
         self.policy
+    }
+
+    /// Says whether there is output to write, or something else that
+    /// [`socket_action`](Self::socket_action) tells of an open session.
+    pub fn wants_flush(&self) -> bool {
+        self.owed.has(Owed::ResumeReading) || self.has_output()
     }
 
     /// Says whether the session ever opened.

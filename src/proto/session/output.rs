@@ -4,7 +4,7 @@ use std::io::IoSlice;
 
 use super::buffers::Buffers;
 use super::deadline::Deadline;
-use super::{Env, Fact, Session, token};
+use super::{Env, Fact, Owed, Session, token};
 use crate::close::{Cause, Phase};
 use crate::config::{Overflow, WireKind};
 use crate::error::SendError;
@@ -94,7 +94,7 @@ impl Session {
                 .handle_ping_queued(&env.policy(self.policy).timing, now);
             self.queue_ping(env, now);
             // It may be the first to ask, and be late to be answered before the grid asks.
-            self.facts.insert(Fact::Rearm);
+            self.owed.insert(Owed::Rearm);
         }
     }
 
@@ -124,7 +124,7 @@ impl Session {
             }
             let timing = &env.policy(self.policy).timing;
             if self.heartbeat.handle_ping_written(timing, now) {
-                self.facts.insert(Fact::Rearm);
+                self.owed.insert(Owed::Rearm);
             }
         }
         // What was written together with the ping that asks lay before it, as far as anyone can tell.
@@ -144,7 +144,7 @@ impl Session {
     pub fn handle_blocked(&mut self) {
         if let Some(held) = &mut self.buffers {
             held.tx.set_blocked(true);
-            self.facts.insert(Fact::Rearm);
+            self.owed.insert(Owed::Rearm);
         }
     }
 
@@ -184,7 +184,7 @@ impl Session {
     /// Gives everything back, its policy too, at the end of the connection: whoever drives a session calls
     /// this at last, and asks it nothing that needs the policy from then on.
     pub fn discard(&mut self, env: &mut Env) {
-        if std::mem::take(&mut self.holds_policy) {
+        if self.facts.remove(Fact::HoldsPolicy) {
             env.policies.release(self.policy);
         }
         if let Some(buffers) = self.buffers.take() {

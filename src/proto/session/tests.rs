@@ -755,6 +755,32 @@ fn f49_paused_reading_with_waiting_data_is_not_silence() {
 }
 
 #[test]
+fn the_end_of_a_pause_asks_once_for_reading_whoever_ends_it() {
+    let ways: [fn(&mut Bench); 3] = [
+        |bench| bench.session.handle_resume(secs(2)),
+        |bench| bench.close(secs(2), Cause::LocalClose),
+        |bench| bench.close(secs(2), Cause::SendQueueFull),
+    ];
+    for end in ways {
+        let mut bench = Bench::new(Wire::WebSocket);
+        bench.session.handle_pause(secs(1));
+        assert_eq!(bench.session.socket_action(), SocketAction::Keep);
+        end(&mut bench);
+        assert!(bench.session.wants_flush());
+        assert_eq!(bench.session.socket_action(), SocketAction::ResumeReading);
+        assert_eq!(bench.session.socket_action(), SocketAction::Keep);
+    }
+}
+
+#[test]
+fn a_pause_taken_back_before_the_opening_asks_for_nothing() {
+    let mut bench = Bench::accepted(Wire::WebSocket, |_, _| {});
+    bench.session.handle_pause(secs(0));
+    bench.session.handle_resume(secs(1));
+    assert_eq!(bench.session.socket_action(), SocketAction::Keep);
+}
+
+#[test]
 fn an_unfinished_message_is_not_slow_while_reading_is_paused() {
     let mut bench = Bench::new(Wire::Binary);
     bench.feed(secs(1), b"\x00\x00\x00\x20\x00begin");
@@ -1886,11 +1912,11 @@ fn an_idle_session_takes_112_bytes() {
         ping_debt,
         pong_debt,
         policy,
-        holds_policy,
         phase,
         part,
         wire,
         facts,
+        owed,
     });
     let sum: usize = fields.iter().map(|(_, size)| size).sum();
     assert_eq!((sum, size_of::<Session>()), (109, 112), "{fields:?}");

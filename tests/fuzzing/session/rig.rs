@@ -123,6 +123,7 @@ impl Rig {
         loop {
             match self.session.socket_action() {
                 SocketAction::Keep => break,
+                SocketAction::ResumeReading => {}
                 SocketAction::ShutdownWrite => {
                     assert!(!self.is_half_closed, "a direction is ended once");
                     assert!(!self.session.has_output(), "output is lost");
