@@ -18,7 +18,7 @@ use crate::close::{Cause, CloseCode, Evidence, Phase};
 use crate::peer::PeerAddr;
 use crate::proto::message::Message;
 use crate::proto::ring::Ring;
-use crate::proto::session::{Due, Event, SocketAction};
+use crate::proto::session::{Event, Expiry, Found, SocketAction, Step};
 use crate::proto::time::Micros;
 use crate::proto::wire::{MessageKind, Payload};
 use crate::sys::{Event as IoEvent, Probe, Ready as IoReady, Socket, System, Token};
@@ -519,6 +519,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         }
     }
 
+    /// Takes the steps that a session asks for whose deadline has come, until it waits.
     pub(super) fn handle_expiry<H: Handler<S, Data = D>>(&mut self, handler: &mut H, id: ConnId) {
         let key = id.index();
         #[cfg(feature = "websocket")]
@@ -526,109 +527,48 @@ impl<D: Default, S: System> EventLoop<D, S> {
             // Its answer bears a date.
             self.date();
         }
-        if self.conns[key].session.is_overdue(&self.env, self.now) {
-            if self.conns[key].session.phase() == Phase::Connecting {
-                self.finish_connect(handler, id);
-            } else {
-                self.read_once_more(handler, id);
-            }
-        }
-        let conn = &self.conns[key];
-        if conn.session.phase() == Phase::Handshaking && conn.marks.has(Mark::Carried) {
-            // The budget left a part of its head unread, which has a limit.
-            self.wheel.schedule(key, self.now.at);
-            return;
-        }
-        for _ in 0..STEPS {
+        let (mut expiry, mut found) = (Expiry::default(), Found::default());
+        loop {
             let conn = &mut self.conns[key];
             if conn.marks.has(Mark::Doomed) {
                 return;
             }
-            match conn.session.handle_timeout(&mut self.env, self.now) {
-                Due::Wait(deadline) => {
-                    if deadline < Micros::MAX {
-                        self.wheel.schedule(key, deadline);
-                    }
+            found.is_unread = conn.marks.has(Mark::Carried);
+            found.is_lost = conn.is_lost();
+            let session = &mut conn.session;
+            match session.handle_expiry(&mut self.env, self.now, &mut expiry, &found) {
+                Step::Wait(Micros::MAX) => return,
+                Step::Wait(deadline) => {
+                    self.wheel.schedule(key, deadline);
                     return;
                 }
+                Step::Connect => self.finish_connect(handler, id),
+                Step::Read => self.read_anyway(handler, id),
+                Step::Peek => found.is_waiting = conn.socket.has_waiting_bytes(),
+                Step::Write => {
+                    self.write_anyway(key);
+                    // It may have left altogether, and its buffers go back.
+                    self.mark_dirty(key);
+                }
+                Step::Figures => found.kernel = conn.socket.figures(),
                 // A ping leaves at once: its connection lies in the cache, and the buffers it borrowed
                 // serve the next one.
-                Due::Changed if conn.session.phase() == Phase::Open => self.flush(key),
-                Due::Changed => self.mark_dirty(key),
-                Due::Stalled => {
-                    self.write_anyway(key);
-                    let conn = &mut self.conns[key];
-                    if conn.is_lost() {
-                        break;
-                    }
-                    if conn.session.is_stalled(&self.env, self.now) {
-                        conn.session.stall(&self.env, self.now);
-                    }
-                    self.mark_dirty(key);
-                }
-                Due::Silent => {
-                    self.read_once_more(handler, id);
-                    let unread = self.conns[key].marks.has(Mark::Carried);
-                    let conn = &mut self.conns[key];
-                    // What it sent may lie behind the bytes that the budget left unread.
-                    let is_put_off =
-                        unread && !conn.session.is_silent_behind_backlog(&self.env, self.now);
-                    let probe = Probe::Silent { is_put_off };
-                    self.system.probe(&conn.socket, probe);
-                    if is_put_off {
-                        break;
-                    }
-                    // Where output waits, a ping among it perhaps, the verdict is about that too.
-                    if conn.session.has_output() && conn.session.is_silent(&self.env, self.now) {
-                        self.write_anyway(key);
-                        // It may have left altogether, and its buffers go back.
-                        self.mark_dirty(key);
-                    }
-                    let conn = &mut self.conns[key];
-                    if conn.is_lost() {
-                        break;
-                    }
-                    if conn.session.is_silent(&self.env, self.now) {
-                        self.system.probe(&conn.socket, Probe::Judging);
-                        let kernel = conn.socket.figures();
-                        let session = &mut conn.session;
-                        if session.spare_slow(&self.env, self.now, kernel.as_ref()) {
-                            self.system.probe(&conn.socket, Probe::Spared);
-                            continue;
-                        }
-                        conn.session.judge(&self.env, self.now, kernel);
-                    }
-                    self.mark_dirty(key);
-                }
+                Step::Flush if session.phase() == Phase::Open => self.flush(key),
+                Step::Flush => self.mark_dirty(key),
+                Step::Note(note) => self.system.probe(&conn.socket, Probe::Expiry(note)),
             }
         }
-        // Whatever still wants to be done is done at the next tick.
-        self.wheel.schedule(key, self.now.at);
     }
 
-    /// Reads until the socket has nothing, whatever was known of it: only then may silence be judged. What
-    /// is left there unread, since we pause or have no time for it, speaks for the peer.
-    fn read_once_more<H: Handler<S, Data = D>>(&mut self, handler: &mut H, id: ConnId) {
+    /// Reads until the socket has nothing or a budget is used up, whatever was known of it.
+    fn read_anyway<H: Handler<S, Data = D>>(&mut self, handler: &mut H, id: ConnId) {
         let conn = &mut self.conns[id.index()];
-        if conn.session.is_paused() {
-            if conn.socket.has_waiting_bytes() || conn.session.has_input() {
-                conn.session.handle_waiting_bytes(&self.env, self.now);
-                self.system.probe(&conn.socket, Probe::Waiting);
-            }
-            return;
-        }
         let doubtful = conn.ready.has(Ready::Doubtful);
         conn.ready.insert(Ready::Doubtful);
         conn.ready.insert(Ready::Readable);
         self.read(handler, id);
         self.refresh_now();
-        let conn = &mut self.conns[id.index()];
-        conn.ready.set(Ready::Doubtful, doubtful);
-        // Where the budget was over before the input, the peer is not silent: we are behind.
-        if conn.marks.has(Mark::Carried) && conn.socket.has_waiting_bytes() {
-            conn.session.handle_waiting_bytes(&self.env, self.now);
-            self.system.probe(&conn.socket, Probe::Waiting);
-        }
+        self.conns[id.index()].ready.set(Ready::Doubtful, doubtful);
     }
 
     fn run_timers<H: Handler<S, Data = D>>(&mut self, handler: &mut H) {
@@ -925,9 +865,6 @@ const REAPING_SLICE: Micros = Micros::from_millis(2);
 const FREED_PIECE: usize = 4 * 1024 * 1024;
 const FREED_PIECES: usize = 8;
 const FREEING_SLICE: Micros = Micros::from_millis(3);
-
-/// Things one connection may have due at once: a ping, a silence, an end, and what comes next.
-const STEPS: usize = 4;
 
 /// Time in one turn for reading where events say so, and then for reading on where an earlier turn
 /// stopped. Together less than the lateness that a peer is forgiven for.

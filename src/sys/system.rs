@@ -9,6 +9,7 @@ use super::options::SocketOptions;
 use crate::close::{Cause, KernelFigures};
 #[cfg(feature = "websocket")]
 use crate::proto::http::HttpDate;
+use crate::proto::session::Note;
 use crate::proto::time::Micros;
 
 /// The system that a loop runs on: its sockets, its clock and its names.
@@ -261,15 +262,6 @@ pub enum Probe {
         /// The budget was over before the input, or reading is paused.
         is_left: bool,
     },
-    /// A peer seems silent, after one more read.
-    Silent {
-        /// The verdict waits for bytes that a budget left unread.
-        is_put_off: bool,
-    },
-    /// Its silence is about to be judged.
-    Judging,
-    /// The judgement: the peer is slow, and has more time.
-    Spared,
-    /// Bytes wait unread, and count as if they were read.
-    Waiting,
+    /// What a session decided about a deadline that has come.
+    Expiry(Note),
 }

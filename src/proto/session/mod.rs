@@ -10,12 +10,14 @@ mod buffers;
 mod closing;
 mod deadline;
 mod env;
+mod expiry;
 mod input;
 mod output;
 mod policies;
 mod token;
 
 pub use env::{Entropy, Env};
+pub use expiry::{Expiry, Found, Note, Step};
 pub use input::Event;
 pub use policies::PolicyId;
 

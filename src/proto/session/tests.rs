@@ -17,6 +17,7 @@ use crate::proto::wire::{EncodeError, MessageKind, Payload};
 use crate::sizes::sizes;
 
 mod ends;
+mod expiry;
 mod plain;
 
 /// What the application was told.

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use heartwheel::close::{Cause, KernelFigures, Phase};
+use heartwheel::proto::session::Note;
 use heartwheel::proto::time::Micros;
 use heartwheel::sys::{Probe, Socket, SocketOptions, System, Token, Wake};
 
@@ -157,20 +158,20 @@ impl<'y> System for Simulated<'y> {
             Probe::Decoded { is_left } => {
                 os.watch(sock, |watch, now| watch.handle_decoded(now, is_left));
             }
-            Probe::Silent { is_put_off } => {
+            Probe::Expiry(Note::Silent { is_put_off }) => {
                 os.watch(sock, |watch, _| watch.is_put_off = is_put_off);
             }
-            Probe::Judging => {
+            Probe::Expiry(Note::Judging) => {
                 let truth = os.world(|world| world.truth(sock));
                 os.watch(sock, |watch, now| watch.expect_verdict(now, &truth));
                 os.begin_judging(sock);
             }
-            Probe::Spared => {
+            Probe::Expiry(Note::Spared) => {
                 os.take_judging();
                 os.watch(sock, |watch, now| watch.handle_spared(now, true));
                 os.world(|world| world.meet(Hardship::Spared));
             }
-            Probe::Waiting => os.watch(sock, |watch, now| watch.handle_waiting(now)),
+            Probe::Expiry(Note::Waiting) => os.watch(sock, |watch, now| watch.handle_waiting(now)),
         }
     }
 
