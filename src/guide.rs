@@ -61,14 +61,14 @@ pub mod architecture {
     //! event_loop   EventLoop::turn
     //!                expire
     //! proto            Wheel::advance           the keys that are due
-    //!                  handle_expiry            one of them
-    //! proto              Session::is_overdue    something is to be judged: look first
-    //!                    read_once_more
-    //! proto              Session::handle_timeout    what is really due:
-    //!                                           a ping: flush
-    //!                                           silence: read_once_more, Socket::figures, Session::judge
-    //!                                           output that stands still: write, Session::stall
-    //!                                           nothing yet: Wheel::schedule
+    //!                  handle_expiry            one of them, step by step:
+    //! proto              Session::handle_expiry     tells the next step and hears what was found; for
+    //!                                           a ping: flush, wait
+    //!                                           silence: read once, figures, flush, wait
+    //!                                           output that stands still: write once, flush, wait
+    //!                                           nothing yet: wait
+    //! sys                Socket::read, has_waiting_bytes, write, figures
+    //! proto              Wheel::schedule        the end of it
     //!                flush_dirty
     //! proto            Session::socket_action   keep, end the output, close, reset
     //!                reap_doomed

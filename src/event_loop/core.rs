@@ -363,6 +363,17 @@ impl<D, S: System> EventLoop<D, S> {
         }
     }
 
+    /// Looks what date it is, for the answers to come.
+    #[cfg(feature = "websocket")]
+    pub(super) fn look_at_calendar(&mut self) {
+        let date = self.system.date(self.env.date());
+        self.env.set_date(date);
+    }
+
+    /// Only HTTP dates its answers.
+    #[cfg(not(feature = "websocket"))]
+    pub(super) fn look_at_calendar(&self) {}
+
     /// Puts a connection on the list to be read first thing in the next turn.
     pub(super) fn carry(&mut self, key: usize) {
         if let Some(conn) = self.conns.get_mut(key) {

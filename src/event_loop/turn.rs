@@ -522,10 +522,9 @@ impl<D: Default, S: System> EventLoop<D, S> {
     /// Takes the steps that a session asks for whose deadline has come, until it waits.
     pub(super) fn handle_expiry<H: Handler<S, Data = D>>(&mut self, handler: &mut H, id: ConnId) {
         let key = id.index();
-        #[cfg(feature = "websocket")]
         if self.conns[key].session.phase() == Phase::Handshaking {
             // Its answer bears a date.
-            self.date();
+            self.look_at_calendar();
         }
         let (mut expiry, mut found) = (Expiry::default(), Found::default());
         loop {
@@ -543,9 +542,9 @@ impl<D: Default, S: System> EventLoop<D, S> {
                     return;
                 }
                 Step::Connect => self.finish_connect(handler, id),
-                Step::Read => self.read_anyway(handler, id),
+                Step::ReadOnce => self.read_anyway(handler, id),
                 Step::Peek => found.is_waiting = conn.socket.has_waiting_bytes(),
-                Step::Write => {
+                Step::WriteOnce => {
                     self.write_anyway(key);
                     // It may have left altogether, and its buffers go back.
                     self.mark_dirty(key);
@@ -582,6 +581,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
     /// Closes as many connections as the drain's schedule asks for; when its window is over, all.
     fn step_drain(&mut self) {
         let Some(mut drain) = self.drain else { return };
+        self.look_at_calendar();
         let is_over = drain.is_over(self.now.at);
         let mut due = if is_over {
             u64::MAX
@@ -602,9 +602,6 @@ impl<D: Default, S: System> EventLoop<D, S> {
             };
             if is_over {
                 conn.session.end(self.now, Cause::Drain, None);
-            } else if conn.session.phase() == Phase::Handshaking {
-                let id = conn.id(key, self.names);
-                self.end_handshake_for_drain(id);
             } else {
                 conn.session
                     .close(&mut self.env, self.now, Cause::Drain, None, "going away");
@@ -615,14 +612,6 @@ impl<D: Default, S: System> EventLoop<D, S> {
             due -= 1;
         }
         self.drain = Some(drain);
-    }
-
-    /// Only WebSocket has an opening handshake.
-    #[cfg(not(feature = "websocket"))]
-    fn end_handshake_for_drain(&mut self, id: ConnId) {
-        self.conns[id.index()]
-            .session
-            .end(self.now, Cause::Drain, None);
     }
 
     /// Step 6: writes what was queued, and lets the sockets go that are done.

@@ -321,7 +321,8 @@ impl<D: Default, S: System> EventLoop<D, S> {
     /// Returns how much longer the server asks us to wait.
     #[cfg(feature = "websocket")]
     fn asked_delay(&mut self, error: Option<&DialError>) -> Micros {
-        let asked = error.and_then(|error| error.asked_delay(|| self.date()));
+        self.look_at_calendar();
+        let asked = error.and_then(|error| error.asked_delay(self.env.date()));
         asked.unwrap_or(Micros::ZERO)
     }
 

@@ -162,16 +162,13 @@ impl DialError {
         }
     }
 
-    /// Returns how long the server asks us to wait, as far as we go along with it. `today` tells what the
+    /// Returns how long the server asks us to wait, as far as we go along with it. `today` is what the
     /// wall clock says, for one that names a date.
     #[cfg(feature = "websocket")]
-    pub(in crate::event_loop) fn asked_delay(
-        &self,
-        today: impl FnOnce() -> Option<HttpDate>,
-    ) -> Option<Micros> {
+    pub(in crate::event_loop) fn asked_delay(&self, today: Option<HttpDate>) -> Option<Micros> {
         let seconds = match self.retry_after()? {
             RetryAfter::Seconds(seconds) => seconds,
-            date @ RetryAfter::Date(_) => date.seconds(today())?,
+            date @ RetryAfter::Date(_) => date.seconds(today)?,
         };
         Some(Micros::from_secs(seconds).min(MOST_ASKED))
     }
@@ -272,7 +269,7 @@ mod tests {
                 retry_after: Some(retry_after),
                 location: None,
             });
-            error.asked_delay(|| now)
+            error.asked_delay(now)
         };
         let day = 24 * 60 * 60;
         for (seconds, delay) in [(day - 1, day - 1), (day + 1, day), (u64::MAX, day)] {

@@ -99,11 +99,11 @@ impl<D: Default, S: System> EventLoop<D, S> {
         key: usize,
         error: io::Error,
     ) -> io::Result<()> {
-        let today = self.today();
+        self.look_at_calendar();
         let listener = &self.listeners[key];
         let refused = self.group.with_reserve(|| -> io::Result<SocketAddr> {
             let (mut stream, peer) = accept(&self.system, &listener.socket)?;
-            Refusal::Full.tell(&mut stream, listener.wire.kind(), &today);
+            Refusal::Full.tell(&mut stream, listener.wire.kind(), &self.env);
             Ok(peer)
         });
         let peer = match refused {

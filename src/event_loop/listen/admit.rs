@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::admission::Room;
-use super::refusal::{Refusal, Today};
+use super::refusal::Refusal;
 use crate::close::{Cause, Evidence, Phase};
 use crate::event_loop::conn::{Mark, Ready};
 use crate::event_loop::context::Context;
@@ -71,7 +71,8 @@ impl<D: Default, S: System> EventLoop<D, S> {
                     | Refusal::Open
                     | Refusal::AddressRate => {}
                 }
-                refusal.tell(&mut stream, wire.kind(), &self.today());
+                self.look_at_calendar();
+                refusal.tell(&mut stream, wire.kind(), &self.env);
                 drop(stream);
                 self.report_refused(handler, peer, endpoint, refusal);
                 return;
@@ -137,12 +138,12 @@ impl<D: Default, S: System> EventLoop<D, S> {
     }
 
     fn end_half_open(&mut self, key: usize) {
-        let today = self.today();
+        self.look_at_calendar();
         let conn = &mut self.conns[key];
         if conn.session.phase() == Phase::Handshaking {
             // Between two requests there is nothing to answer.
             if !conn.session.is_between_requests() {
-                Refusal::HalfOpen.tell(&mut conn.socket, conn.session.wire(), &today);
+                Refusal::HalfOpen.tell(&mut conn.socket, conn.session.wire(), &self.env);
             }
             let reason = Refusal::HalfOpen.reason();
             conn.session.turn_away(&mut self.env, self.now, reason);
@@ -189,16 +190,6 @@ impl<D: Default, S: System> EventLoop<D, S> {
         arrivals.addresses.enter(peer.ip(), now, counted, half_open);
         let admission = &self.listeners[key].admission;
         Ok(half_open && admission.is_crowded(peer.ip(), &arrivals.addresses))
-    }
-
-    #[cfg(feature = "websocket")]
-    pub(super) fn today(&mut self) -> Today {
-        self.date()
-    }
-
-    #[cfg(not(feature = "websocket"))]
-    pub(super) fn today(&self) -> Today {
-        Today
     }
 
     /// Reports a connection that was turned away before it had a slot.

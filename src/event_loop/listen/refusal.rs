@@ -5,7 +5,8 @@ use std::io;
 
 use crate::config::WireKind;
 #[cfg(feature = "websocket")]
-use crate::proto::http::HttpDate;
+use crate::proto::http::response::refusal;
+use crate::proto::session::Env;
 use crate::sys::Socket;
 
 /// Which limit of ours turns a connection away.
@@ -48,23 +49,14 @@ impl Refusal {
     /// Tells a WebSocket client why it is turned away, as far as one write goes; the other wires have no
     /// words for it, and get a reset.
     #[cfg(feature = "websocket")]
-    pub(super) fn tell<S: Socket>(self, stream: &mut S, wire: WireKind, today: &Today) {
-        use crate::proto::http::{self, Persistence};
-
+    pub(super) fn tell<S: Socket>(self, stream: &mut S, wire: WireKind, env: &Env) {
         if !wire.is_websocket() {
             stream.reset_on_close();
             return;
         }
-        let body = format!("{}\n", self.reason());
-        let headers = [("Retry-After", "1"), ("Content-Type", "text/plain")];
-        if let Ok(response) = http::response(
-            self.status(),
-            Persistence::Close,
-            today.as_ref(),
-            &headers,
-            body.as_bytes(),
-        ) && let Err(error) = stream.write(&[io::IoSlice::new(&response)])
-        {
+        let fields = [("Retry-After", "1")];
+        let response = refusal(self.status(), self.reason(), &fields, env.date().as_ref());
+        if let Err(error) = stream.write(&[io::IoSlice::new(&response)]) {
             log::debug!("could not tell a refused connection: {error}");
         }
         // The request may be on its way: ended like this, the answer outlives it.
@@ -81,14 +73,7 @@ impl Refusal {
     }
 
     #[cfg(not(feature = "websocket"))]
-    pub(super) fn tell<S: Socket>(self, stream: &mut S, _wire: WireKind, _today: &Today) {
+    pub(super) fn tell<S: Socket>(self, stream: &mut S, _wire: WireKind, _env: &Env) {
         stream.reset_on_close();
     }
 }
-
-/// What answers are dated with.
-#[cfg(feature = "websocket")]
-pub(super) type Today = Option<HttpDate>;
-/// Nothing is answered.
-#[cfg(not(feature = "websocket"))]
-pub(super) struct Today;

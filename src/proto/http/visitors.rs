@@ -147,8 +147,8 @@ impl Unwelcome {
     /// Returns the body of the answer, which does not repeat what was sent.
     pub const fn body(&self) -> &'static str {
         match self {
-            Self::Origin(_) => "pages of this origin may not connect\n",
-            Self::Host(_) => "this is no host of ours\n",
+            Self::Origin(_) => "pages of this origin may not connect",
+            Self::Host(_) => "this is no host of ours",
         }
     }
 }

@@ -6,7 +6,7 @@ use super::{Due, Env, Fact, Owed, Session, SocketAction};
 use crate::close::{Cause, CloseCode, Evidence, KernelFigures, Phase};
 use crate::error::ProtocolError;
 #[cfg(feature = "websocket")]
-use crate::proto::http::{self, Persistence};
+use crate::proto::http::Persistence;
 use crate::proto::outbox::Parting;
 use crate::proto::time::{Micros, Moment, Stamp};
 #[cfg(feature = "websocket")]
@@ -22,7 +22,7 @@ impl Session {
     /// write timeout and `close_total` at most, and the close timeout runs from when the last byte was
     /// accepted. Where the peer is blamed, the Close overtakes them once the socket refuses output, they
     /// are dropped, and the close timeout is a total. Before the session is open this ends it at once, behind
-    /// what answers a plain HTTP request; a second time it does nothing.
+    /// what answers a plain HTTP request, and with status 503 where a server drains; a second time it does nothing.
     pub fn close(
         &mut self,
         env: &mut Env,
@@ -32,6 +32,8 @@ impl Session {
         reason: &str,
     ) {
         match self.phase {
+            #[cfg(feature = "websocket")]
+            Phase::Handshaking if cause == Cause::Drain => self.leave_handshake(env, now),
             // What was asked before is answered; that leaves first.
             Phase::Handshaking if self.answered().is_some() => self.part(env, now, cause),
             Phase::Connecting | Phase::Handshaking => self.end(now, cause, None),
@@ -381,20 +383,6 @@ impl Session {
         if let Some(end) = end.filter(|end| end.cause == cause) {
             end.forgiveness = forgiven.into();
         }
-    }
-
-    #[cfg(feature = "websocket")]
-    fn refuse_late(&mut self, env: &mut Env, now: Moment, cause: Cause) {
-        let body = b"the opening handshake took too long\n";
-        let (date, headers) = (env.date(), [("Content-Type", "text/plain")]);
-        let response = http::response(408, Persistence::Close, date.as_ref(), &headers, body);
-        self.refuse(
-            env,
-            now,
-            cause,
-            "",
-            &response.expect("the head is constant and sound"),
-        );
     }
 
     #[cfg(not(feature = "websocket"))]

@@ -24,12 +24,12 @@ pub enum Step {
     /// See what has come of the dial, and tell the session.
     Connect,
     /// Read until the socket has nothing, whatever was known of it, or a budget is used up.
-    Read,
+    ReadOnce,
     /// See whether bytes wait in the socket, without taking them.
     Peek,
     /// Offer the output to the socket, whatever was known of it, unless it has refused some since the last
     /// wait.
-    Write,
+    WriteOnce,
     /// Ask the kernel what it knows of the socket's output.
     Figures,
     /// Output was queued or the phase changed: flush, then look at the socket action.
@@ -73,7 +73,7 @@ enum Stage {
     #[default]
     Nothing,
     /// To read.
-    Read(Doubt),
+    Reading(Doubt),
     /// To see what waits.
     Peek(Doubt),
     /// To hear that it counts.
@@ -117,13 +117,13 @@ impl Session {
                 expiry.ask(Stage::Act, Step::Connect)
             }
             Stage::Nothing => self.look(expiry, Doubt::Overdue),
-            Stage::Read(doubt) if found.is_unread => expiry.ask(Stage::Peek(doubt), Step::Peek),
+            Stage::Reading(doubt) if found.is_unread => expiry.ask(Stage::Peek(doubt), Step::Peek),
             Stage::Peek(doubt) if found.is_waiting || self.is_paused() && self.has_input() => {
                 // It is not silent: we are behind, or do not want to read.
                 self.handle_waiting_bytes(env, now);
                 expiry.ask(Stage::Counted(doubt), Step::Note(Note::Waiting))
             }
-            Stage::Read(doubt) | Stage::Peek(doubt) | Stage::Counted(doubt) => {
+            Stage::Reading(doubt) | Stage::Peek(doubt) | Stage::Counted(doubt) => {
                 self.conclude(env, now, expiry, found, doubt)
             }
             Stage::Retry | Stage::Offer if found.is_lost => Step::Wait(now.at),
@@ -136,7 +136,7 @@ impl Session {
             Stage::Silence { is_put_off: true } => Step::Wait(now.at),
             // Where output waits, a ping among it perhaps, the verdict is about that too.
             Stage::Silence { .. } if self.has_output() && self.is_silent(env, now) => {
-                expiry.ask(Stage::Offer, Step::Write)
+                expiry.ask(Stage::Offer, Step::WriteOnce)
             }
             Stage::Silence { .. } | Stage::Offer if self.is_silent(env, now) => {
                 expiry.ask(Stage::Judge, Step::Note(Note::Judging))
@@ -162,7 +162,7 @@ impl Session {
         match self.handle_timeout(env, now) {
             Due::Wait(deadline) => Step::Wait(deadline),
             Due::Changed => expiry.ask(Stage::Act, Step::Flush),
-            Due::Stalled => expiry.ask(Stage::Retry, Step::Write),
+            Due::Stalled => expiry.ask(Stage::Retry, Step::WriteOnce),
             Due::Silent => self.look(expiry, Doubt::Silent),
         }
     }
@@ -171,7 +171,7 @@ impl Session {
     fn look(&self, expiry: &mut Expiry, doubt: Doubt) -> Step {
         match self.is_paused() {
             true => expiry.ask(Stage::Peek(doubt), Step::Peek),
-            false => expiry.ask(Stage::Read(doubt), Step::Read),
+            false => expiry.ask(Stage::Reading(doubt), Step::ReadOnce),
         }
     }
 

@@ -1,9 +1,18 @@
 //! One connection without its socket: a wire and a heartbeat, and the phases between first byte and
 //! last.
 //!
-//! Bytes and times go in; events, output, deadlines and at last a cause come out. The shell owns the
-//! socket and asks: what is due ([`poll_deadline`](Session::poll_deadline)), what to write
-//! ([`slices`](Session::slices)), what to do with the socket ([`socket_action`](Session::socket_action)).
+//! The contract: the shell owns the socket and the clock, the session decides, and after each thing that the
+//! shell tells it, it asks the session what to do next.
+//!
+//! | something has happened | the session is told | it tells |
+//! | --- | --- | --- |
+//! | bytes came | [`handle_bytes`](Session::handle_bytes), [`decode`](Session::decode) | an [`Event`] after the other |
+//! | a head of HTTP came | `next_request`, `next_response` | what to ask the application, which then opens the session or not |
+//! | a deadline has come | [`handle_expiry`](Session::handle_expiry) | a [`Step`] after the other |
+//! | output was queued | [`slices`](Session::slices), [`handle_written`](Session::handle_written) | what to write |
+//! | anything of these | [`socket_action`](Session::socket_action) | what becomes of the socket |
+//! | anything of these | [`poll_deadline`](Session::poll_deadline) | when to come back |
+//!
 //! Nothing here calls back.
 
 mod buffers;
@@ -12,6 +21,8 @@ mod deadline;
 mod env;
 mod expiry;
 mod input;
+#[cfg(feature = "websocket")]
+mod opening;
 mod output;
 mod policies;
 mod token;
@@ -19,6 +30,8 @@ mod token;
 pub use env::{Entropy, Env};
 pub use expiry::{Expiry, Found, Note, Step};
 pub use input::Event;
+#[cfg(feature = "websocket")]
+pub use opening::{Asked, Door, PlainRequest, Replied};
 pub use policies::PolicyId;
 
 use std::fmt;
@@ -31,7 +44,7 @@ use crate::proto::codec::Codec;
 use crate::proto::flags::{Flags, flags};
 use crate::proto::heartbeat::{Heartbeat, PingPhase, Verdict};
 #[cfg(feature = "websocket")]
-use crate::proto::http::{CONTINUE, Exchange, HeadProgress};
+use crate::proto::http::{Exchange, HeadProgress};
 use crate::proto::policy::{Policy, Timing};
 use crate::proto::time::{Fine, Micros, Moment, Stamp};
 use crate::proto::wire::Role;
@@ -334,34 +347,16 @@ impl Session {
 
     /// Returns how far a server is with the requests before the one to upgrade, and with that.
     #[cfg(feature = "websocket")]
-    pub fn exchange(&self) -> Exchange {
+    fn exchange(&self) -> Exchange {
         let held = self.buffers.as_ref();
         held.map(|held| held.exchange).unwrap_or_default()
     }
 
-    /// Notes how far a server is with a request that is not whole.
-    #[cfg(feature = "websocket")]
-    pub fn set_exchange(&mut self, env: &mut Env, exchange: Exchange) {
-        self.held(env).exchange = exchange;
-    }
-
-    /// Tells a client that waits for it to go on with the body of its request.
-    #[cfg(feature = "websocket")]
-    pub fn invite_body(&mut self, env: &mut Env, now: Moment) {
-        self.queue_head(env, now, CONTINUE);
-    }
-
     /// Returns how far the opening head has been looked at.
     #[cfg(feature = "websocket")]
-    pub fn head_progress(&self) -> HeadProgress {
+    fn head_progress(&self) -> HeadProgress {
         let held = self.buffers.as_ref();
         held.map(|held| held.head).unwrap_or_default()
-    }
-
-    /// Notes how far the opening head has been looked at.
-    #[cfg(feature = "websocket")]
-    pub fn set_head_progress(&mut self, env: &mut Env, progress: HeadProgress) {
-        self.held(env).head = progress;
     }
 
     fn open(&mut self, env: &Env, now: Moment) {

@@ -18,6 +18,7 @@ use crate::sizes::sizes;
 
 mod ends;
 mod expiry;
+mod opening;
 mod plain;
 
 /// What the application was told.

@@ -24,14 +24,14 @@ impl Bench {
             steps.push(step);
             match step {
                 Step::Wait(_) => return steps,
-                Step::Read if !finds.input.is_empty() => {
+                Step::ReadOnce if !finds.input.is_empty() => {
                     self.feed(now, finds.input);
                 }
-                Step::Write => {
+                Step::WriteOnce => {
                     self.flush_some(now, finds.room);
                 }
                 Step::Connect
-                | Step::Read
+                | Step::ReadOnce
                 | Step::Peek
                 | Step::Figures
                 | Step::Flush
@@ -65,7 +65,7 @@ fn silence_is_judged_after_a_read_and_with_the_figures() {
     let mut bench = unanswered(Proof::Bytes);
     let steps = bench.expire(secs(25), Finds::default());
     let whole = [
-        Step::Read,
+        Step::ReadOnce,
         SILENT,
         JUDGING,
         Step::Figures,
@@ -85,7 +85,7 @@ fn what_the_read_finds_calls_the_verdict_off() {
         ..Finds::default()
     };
     let steps = bench.expire(secs(25), finds);
-    assert_eq!(steps, [Step::Read, SILENT, until(30)]);
+    assert_eq!(steps, [Step::ReadOnce, SILENT, until(30)]);
     assert_eq!(bench.session.cause(), None);
 }
 
@@ -100,7 +100,7 @@ fn bytes_that_a_budget_left_are_a_word_from_the_peer() {
         found,
         ..Finds::default()
     };
-    let counted = [Step::Read, Step::Peek, WAITING, PUT_OFF, until(25)];
+    let counted = [Step::ReadOnce, Step::Peek, WAITING, PUT_OFF, until(25)];
     let mut bench = unanswered(Proof::Bytes);
     assert_eq!(bench.expire(secs(25), finds), counted);
     assert_eq!(bench.expire(secs(25), finds), [until(30)], "it counted");
@@ -142,7 +142,7 @@ fn output_is_offered_before_it_is_found_to_have_stalled() {
     let finds = Finds::default();
     assert_eq!(
         bench.expire(secs(10), finds),
-        [Step::Write, Step::Flush, OVER]
+        [Step::WriteOnce, Step::Flush, OVER]
     );
     assert_eq!(bench.session.cause(), Some(Cause::WriteStalled));
 
@@ -153,14 +153,14 @@ fn output_is_offered_before_it_is_found_to_have_stalled() {
     };
     assert_eq!(
         bench.expire(secs(10), finds),
-        [Step::Write, Step::Flush, until(20)]
+        [Step::WriteOnce, Step::Flush, until(20)]
     );
 
     // What the peer said before its reset is still to be read.
     let mut bench = stalled();
     let mut finds = Finds::default();
     finds.found.is_lost = true;
-    assert_eq!(bench.expire(secs(10), finds), [Step::Write, until(10)]);
+    assert_eq!(bench.expire(secs(10), finds), [Step::WriteOnce, until(10)]);
     assert_eq!(bench.session.cause(), None);
 }
 
@@ -170,9 +170,9 @@ fn where_output_waits_a_silent_peer_is_offered_it_too() {
     bench.send(secs(24), Message::text("a last word")).unwrap();
     let steps = bench.expire(secs(25), Finds::default());
     let whole = [
-        Step::Read,
+        Step::ReadOnce,
         SILENT,
-        Step::Write,
+        Step::WriteOnce,
         JUDGING,
         Step::Figures,
         Step::Flush,
@@ -188,11 +188,11 @@ fn an_opening_handshake_is_refused_after_a_read_that_came_to_its_end() {
     finds.found.is_unread = true;
     assert_eq!(
         bench.expire(secs(5), finds),
-        [Step::Read, Step::Peek, until(5)]
+        [Step::ReadOnce, Step::Peek, until(5)]
     );
     assert_eq!(bench.session.cause(), None);
     let steps = bench.expire(secs(5), Finds::default());
-    assert_eq!(steps[..2], [Step::Read, Step::Flush]);
+    assert_eq!(steps[..2], [Step::ReadOnce, Step::Flush]);
     assert_eq!(bench.session.cause(), Some(Cause::HandshakeTimeout));
 }
 
