@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::client::{ClientConfig, ClientState};
+use super::client::ClientConfig;
 use super::conn::{Mark, Ready};
 use super::core::EventLoop;
 use super::endpoint::Endpoint;
@@ -204,9 +204,7 @@ impl<'a, D, S: System> Context<'a, D, S> {
 
     /// Stops a client: it is not dialed again, and its connection is closed in good order.
     pub fn disconnect(&mut self, id: ClientId) {
-        let state = self.core.clients.get(id).map(|client| client.state);
-        self.core.stop_dialing(id);
-        if let Some(ClientState::Active(conn)) = state {
+        if let Some(conn) = self.core.disconnect(id) {
             self.close(conn, CloseCode::NORMAL, "");
         }
     }

@@ -1,6 +1,5 @@
 //! The loop's state: what a turn works on and a context may mark.
 
-use std::collections::BTreeSet;
 use std::hint::black_box;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,7 +7,7 @@ use std::time::Duration;
 
 use slab::Slab;
 
-use super::client::{Client, ClientConfig, ClientState, Clients, Lanes};
+use super::client::Clients;
 use super::conn::{Conn, Mark, Ready};
 use super::drain::Drain;
 use super::endpoint::Endpoint;
@@ -21,7 +20,7 @@ use super::listen::{Admission, Listener, ListenerConfig, Waiting};
 use super::peers::Peers;
 use super::sleep::Sleep;
 use super::timers::Timers;
-use super::token::{ClientId, ConnId, ListenerId, Names, SourceId, Sources, Target};
+use super::token::{ConnId, ListenerId, Names, SourceId, Sources, Target};
 use super::wire_factory::WireFactory;
 use super::work::WorkList;
 use crate::close::Phase;
@@ -39,7 +38,7 @@ use crate::proto::session::{Entropy, Env, PolicyId, Session};
 use crate::proto::time::{Micros, Moment};
 use crate::proto::wheel::Wheel;
 use crate::stats::Stats;
-use crate::sys::{Asker, Native, Probe, System, Token, Wake};
+use crate::sys::{Native, Probe, System, Token, Wake};
 
 /// The loop, on whatever system: everything but the wait.
 ///
@@ -60,16 +59,8 @@ pub struct EventLoop<D, S: System = Native> {
     pub(super) peers: Peers,
     pub(super) listeners: Slab<Listener<S::Listener>>,
     pub(super) clients: Clients,
-    /// A wait ends where the machine has slept in it; from the first client on.
-    pub(super) watches_sleep: bool,
     /// When the coming wait must end.
     pub(super) wake: Micros,
-    /// Clients that stopped outside of a dial, and are still to be told so.
-    pub(super) stopped: Vec<ClientId>,
-    /// Clients waiting to be dialed, soonest first.
-    pub(super) dials: BTreeSet<(Micros, ClientId)>,
-    /// Opening handshakes of clients, one at a time for each address.
-    pub(super) lanes: Lanes,
     pub(super) sources: Sources,
     pub(super) timers: Timers,
     /// What it has in common with the other loops of its group.
@@ -100,10 +91,6 @@ pub struct EventLoop<D, S: System = Native> {
     pub(super) drain: Option<Drain>,
     pub(super) history: History,
     pub(super) inbox: Inbox,
-    /// Names may have been looked up that no wake will announce again.
-    pub(super) looked_up: bool,
-    /// Clients whose name is being looked up, by when that must be over.
-    pub(super) look_ups: BTreeSet<(Micros, ClientId)>,
     pub(super) stopping: bool,
     pub(super) names: Names,
     /// Phase of the next connection.
@@ -148,11 +135,7 @@ impl<D, S: System> EventLoop<D, S> {
             peers: Peers::with_capacity(config.max_connections),
             listeners: Slab::new(),
             clients: Clients::default(),
-            watches_sleep: false,
             wake: Micros::MAX,
-            stopped: Vec::new(),
-            dials: BTreeSet::new(),
-            lanes: Lanes::default(),
             sources: Sources::default(),
             timers: Timers::default(),
             group,
@@ -172,8 +155,6 @@ impl<D, S: System> EventLoop<D, S> {
             drain: None,
             history: History::new(config.history),
             inbox: Inbox::new(waker),
-            looked_up: false,
-            look_ups: BTreeSet::new(),
             stopping: false,
             phase: start,
             env,
@@ -221,41 +202,9 @@ impl<D, S: System> EventLoop<D, S> {
         Ok(id)
     }
 
-    /// Adds a client, to be dialed in the coming turn, or, in a drain, to be told that it is stopped.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Config`] names a field that makes no sense.
-    pub fn connect(&mut self, config: ClientConfig) -> Result<ClientId, Error> {
-        #[cfg(feature = "websocket")]
-        config.check_request()?;
-        let policy = self.adopt(&config.heartbeat, &config.limits, &config.wire)?;
-        let client = Client::new(config, policy).inspect_err(|_| self.env.release(policy))?;
-        if !self.watches_sleep {
-            self.system
-                .watch_for_sleep()
-                .inspect_err(|_| self.env.release(policy))
-                .map_err(Error::Register)?;
-            self.watches_sleep = true;
-        }
-        let id = self.clients.insert(client);
-        self.schedule_dial(id, Micros::ZERO);
-        if self.drain.is_some() {
-            self.stop_dialing(id);
-        }
-        Ok(id)
-    }
-
-    /// Forgets a client that is not dialed any more.
-    pub(super) fn forget_client(&mut self, id: ClientId) {
-        if let Some(client) = self.clients.remove(id) {
-            self.env.release(client.policy);
-        }
-    }
-
     /// Parses what is configured for wires to come, and keeps it for their sessions. Whoever uses it gives
     /// it back.
-    fn adopt(
+    pub(super) fn adopt(
         &mut self,
         heartbeat: &HeartbeatConfig,
         limits: &LimitsConfig,
@@ -282,15 +231,6 @@ impl<D, S: System> EventLoop<D, S> {
             ));
         }
         Ok(policy)
-    }
-
-    /// Puts a client on the list of dials.
-    pub(super) fn schedule_dial(&mut self, id: ClientId, delay: Micros) {
-        let due = self.read_clock() + delay;
-        if let Some(client) = self.clients.get_mut(id) {
-            client.state = ClientState::Waiting(due);
-            self.dials.insert((due, id));
-        }
     }
 
     /// Puts a connection, for which there is a place, into a slot and registers its socket, once and for
@@ -434,7 +374,7 @@ impl<D, S: System> EventLoop<D, S> {
             }
             Endpoint::Client(_) => {
                 if let Some(addr) = peer.socket_addr() {
-                    self.lanes.leave(addr);
+                    self.clients.lanes.leave(addr);
                 }
             }
         }
@@ -502,32 +442,6 @@ impl<D, S: System> EventLoop<D, S> {
         }
     }
 
-    /// Takes a client off the list of dials for good; a connection it has stays.
-    pub(super) fn stop_dialing(&mut self, id: ClientId) {
-        let Some(client) = self.clients.get_mut(id) else {
-            return;
-        };
-        client.config.reconnect = None;
-        client.config.follow = 0;
-        client.addrs.clear();
-        match client.state {
-            ClientState::Waiting(due) => {
-                self.dials.remove(&(due, id));
-                client.state = ClientState::Stopped;
-                self.stopped.push(id);
-            }
-            ClientState::Resolving | ClientState::Queued => {
-                client.state = ClientState::Stopped;
-                if let Some(ends) = client.look_up_ends.take() {
-                    self.look_ups.remove(&(ends, id));
-                    self.system.forget_name(client.host(), Asker(id.0));
-                }
-                self.stopped.push(id);
-            }
-            ClientState::Active(_) | ClientState::Stopped => {}
-        }
-    }
-
     /// Returns by when the next wait must end: now, where work was left over.
     pub(super) fn next_wake(&self, now: Micros) -> Micros {
         if !self.carried.is_empty()
@@ -537,18 +451,16 @@ impl<D, S: System> EventLoop<D, S> {
             || !self.roomy.is_empty()
             || !self.expiries.is_empty()
             || !self.in_hand.is_empty()
-            || !self.stopped.is_empty()
-            || self.lanes.first_ready().is_some()
+            || self.clients.have_work()
             || self.inbox.may_hold()
-            || self.looked_up
             || self.unwound
             || self.stopping
         {
             return now;
         }
         let mut wake = self.wheel.next_deadline().unwrap_or(Micros::MAX);
-        if let Some((due, _)) = self.dials.first() {
-            wake = wake.min(*due);
+        if let Some((due, _)) = self.clients.first_dial() {
+            wake = wake.min(due);
         }
         if let Some(ends) = self.look_up_ends(now) {
             wake = wake.min(ends);
@@ -570,15 +482,6 @@ impl<D, S: System> EventLoop<D, S> {
         }
         wake
     }
-
-    /// Returns when the first name has been looked up for too long, of those that are looked up. That is a
-    /// deadline like those of peers: our own lateness puts it off.
-    pub(super) fn look_up_ends(&self, now: Micros) -> Option<Micros> {
-        let (ends, id) = self.look_ups.first()?;
-        let timing = &self.env.policy(self.clients[*id].policy).timing;
-        let span = Micros::from_millis(timing.connect.into());
-        Some(self.env.lateness.judged(*ends, *ends - span, span, now))
-    }
 }
 
 /// What a driver sees.
@@ -594,7 +497,7 @@ impl<D, S: System> EventLoop<D, S> {
     /// Says whether the loop is at its end: stopped or drained, with every end reported.
     pub fn is_stopped(&self) -> bool {
         // Clients that a drain keeps from dialing are told of it first.
-        let is_drained = self.drain.is_some() && self.stopped.is_empty();
+        let is_drained = self.drain.is_some() && !self.clients.has_stopped();
         (self.stopping || is_drained) && self.conns.is_empty()
     }
 
@@ -748,7 +651,7 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
-    use crate::reactor::{Context, Handler, Reactor, WireFactory};
+    use crate::reactor::{ClientConfig, Context, Handler, Reactor, WireFactory};
 
     /// Remembers the key of the connection opened last.
     #[derive(Default)]

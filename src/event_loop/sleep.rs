@@ -8,12 +8,27 @@ use crate::proto::time::Micros;
 pub(super) struct Sleep {
     /// As far as it was noticed.
     slept: Micros,
+    /// A wait ends where the machine has slept in it; from the first client on.
+    is_watched: bool,
 }
 
 impl Sleep {
     /// Begins to look; `slept` is for how long the machine has slept until now.
     pub(super) fn new(slept: Micros) -> Self {
-        Self { slept }
+        Self {
+            slept,
+            is_watched: false,
+        }
+    }
+
+    /// Notes that waits end where the machine has slept in them.
+    pub(super) fn watch(&mut self) {
+        self.is_watched = true;
+    }
+
+    /// Says whether they do.
+    pub(super) fn is_watched(&self) -> bool {
+        self.is_watched
     }
 
     /// Returns for how long the machine has slept since this was last asked, if it has; `slept` is how long

@@ -81,7 +81,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         self.env.stats.turns += 1;
 
         // Only clients do anything about it; a loop without any saves itself the look.
-        if self.watches_sleep
+        if self.sleep.is_watched()
             && let Some(span) = self.sleep.take(self.system.slept())
         {
             self.wake_from_sleep(span);
@@ -209,7 +209,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
             // Only noted: a panic in what follows must not leave the wake unanswered.
             Target::Waker => {
                 self.inbox.acknowledge();
-                self.looked_up = true;
+                self.clients.may_have_found = true;
             }
         }
     }

@@ -1,40 +1,83 @@
-//! All clients of a loop.
+//! All clients of a loop, and what each of them waits for.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::{Index, IndexMut};
 
+use super::lanes::Lanes;
 use super::target::Client;
-use crate::event_loop::token::ClientId;
+use crate::event_loop::token::{ClientId, ConnId};
+use crate::proto::time::Micros;
 
 /// All clients by name. Names are never given twice, so a stale one finds nothing, and a client that
 /// has stopped is forgotten.
+///
+/// Invariant: who waits for something is in its state and on its list, or neither. Only
+/// [`enter`](Self::enter) changes states.
 #[derive(Debug, Default)]
 pub(in crate::event_loop) struct Clients {
-    by_id: HashMap<ClientId, Client>,
+    by_id: HashMap<ClientId, Entry>,
     last: u32,
+    /// Those that are [`ClientState::Waiting`], soonest first.
+    dials: BTreeSet<(Micros, ClientId)>,
+    /// Those that are [`ClientState::LookingUp`], the first to give up in front.
+    look_ups: BTreeSet<(Micros, ClientId)>,
+    /// Those that are [`ClientState::Stopped`], and are still to be told so.
+    stopped: Vec<ClientId>,
+    /// Opening handshakes, one at a time for each address.
+    pub(in crate::event_loop) lanes: Lanes,
+    /// Names may have been looked up that no wake will announce again.
+    pub(in crate::event_loop) may_have_found: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    client: Client,
+    state: ClientState,
+}
+
+/// How far a client has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::event_loop) enum ClientState {
+    /// Due to be dialed at this time.
+    Waiting(Micros),
+    /// Its name is being looked up, which must be over at this time.
+    LookingUp(Micros),
+    /// The next of its addresses is about to be dialed, or found out.
+    Dialing,
+    /// It waits for another handshake with its address to end.
+    Queued,
+    /// It has a connection, open or not yet.
+    Active(ConnId),
+    /// It is not dialed any more.
+    Stopped,
 }
 
 impl Clients {
-    pub(in crate::event_loop) fn insert(&mut self, client: Client) -> ClientId {
+    /// Takes a client in, to be dialed at this time.
+    pub(in crate::event_loop) fn insert(&mut self, client: Client, due: Micros) -> ClientId {
         self.last = self
             .last
             .checked_add(1)
             .expect("clients are fewer than 2^32");
         let id = ClientId(self.last);
-        self.by_id.insert(id, client);
+        let state = ClientState::Dialing;
+        self.by_id.insert(id, Entry { client, state });
+        self.enter(id, ClientState::Waiting(due));
         id
     }
 
+    /// Forgets a client.
     pub(in crate::event_loop) fn remove(&mut self, id: ClientId) -> Option<Client> {
-        self.by_id.remove(&id)
+        self.enter(id, ClientState::Dialing);
+        self.by_id.remove(&id).map(|entry| entry.client)
     }
 
     pub(in crate::event_loop) fn get(&self, id: ClientId) -> Option<&Client> {
-        self.by_id.get(&id)
+        self.by_id.get(&id).map(|entry| &entry.client)
     }
 
     pub(in crate::event_loop) fn get_mut(&mut self, id: ClientId) -> Option<&mut Client> {
-        self.by_id.get_mut(&id)
+        self.by_id.get_mut(&id).map(|entry| &mut entry.client)
     }
 
     pub(in crate::event_loop) fn ids(&self) -> Vec<ClientId> {
@@ -42,6 +85,67 @@ impl Clients {
         let mut ids: Vec<_> = self.by_id.keys().copied().collect();
         ids.sort_unstable();
         ids
+    }
+
+    /// Returns how far a client has come.
+    pub(in crate::event_loop) fn state(&self, id: ClientId) -> Option<ClientState> {
+        self.by_id.get(&id).map(|entry| entry.state)
+    }
+
+    /// Says whether a client has come so far.
+    pub(super) fn is(&self, id: ClientId, state: ClientState) -> bool {
+        self.state(id) == Some(state)
+    }
+
+    /// Lets a client go on to another state, on the lists as well.
+    pub(super) fn enter(&mut self, id: ClientId, state: ClientState) {
+        let Some(entry) = self.by_id.get_mut(&id) else {
+            return;
+        };
+        match std::mem::replace(&mut entry.state, state) {
+            ClientState::Waiting(due) => drop(self.dials.remove(&(due, id))),
+            ClientState::LookingUp(ends) => drop(self.look_ups.remove(&(ends, id))),
+            ClientState::Stopped => self.stopped.retain(|&stopped| stopped != id),
+            ClientState::Dialing | ClientState::Queued | ClientState::Active(_) => {}
+        }
+        match state {
+            ClientState::Waiting(due) => drop(self.dials.insert((due, id))),
+            ClientState::LookingUp(ends) => drop(self.look_ups.insert((ends, id))),
+            ClientState::Stopped => self.stopped.push(id),
+            ClientState::Dialing | ClientState::Queued | ClientState::Active(_) => {}
+        }
+    }
+
+    /// Returns the first that waits to be dialed, and when it is due.
+    pub(in crate::event_loop) fn first_dial(&self) -> Option<(Micros, ClientId)> {
+        self.dials.first().copied()
+    }
+
+    /// Returns the first that gives its look-up up, and when.
+    pub(super) fn first_look_up(&self) -> Option<(Micros, ClientId)> {
+        self.look_ups.first().copied()
+    }
+
+    /// Forgets one of those that have stopped and are still to be told so.
+    pub(super) fn take_stopped(&mut self) -> Option<(ClientId, Client)> {
+        let id = self.stopped.pop()?;
+        let entry = self.by_id.remove(&id)?;
+        Some((id, entry.client))
+    }
+
+    /// Says whether some have stopped and are still to be told so.
+    pub(in crate::event_loop) fn has_stopped(&self) -> bool {
+        !self.stopped.is_empty()
+    }
+
+    /// Says whether there is something to do for them, other than at its time.
+    pub(in crate::event_loop) fn have_work(&self) -> bool {
+        self.has_stopped() || self.lanes.first_ready().is_some() || self.may_have_found
+    }
+
+    #[cfg(test)]
+    pub(super) fn look_ups(&self) -> usize {
+        self.look_ups.len()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Dialing: connections are begun, and what follows when one ends.
 
+use super::clients::ClientState;
 use super::event::{ClientEvent, DialError};
-use super::target::ClientState;
 use crate::close::{Cause, Phase};
 use crate::event_loop::conn::{Mark, Ready};
 use crate::event_loop::context::Context;
@@ -18,24 +18,23 @@ use crate::sys::{Socket, System};
 impl<D: Default, S: System> EventLoop<D, S> {
     /// Begins every dial that is due, and tells who was stopped before its dial.
     pub(in crate::event_loop) fn dial_due<H: Handler<S, Data = D>>(&mut self, handler: &mut H) {
-        while let Some(id) = self.stopped.pop() {
-            self.forget_client(id);
+        while let Some((id, client)) = self.clients.take_stopped() {
+            self.env.release(client.policy);
             handler.on_client(&mut Context::new(self), id, ClientEvent::Stopped);
         }
         self.end_look_ups(handler);
-        while let Some(&(due, id)) = self.dials.first()
+        while let Some((due, id)) = self.clients.first_dial()
             && due <= self.now.at
         {
-            self.dials.pop_first();
+            self.clients.enter(id, ClientState::Dialing);
             self.begin_attempt(handler, id);
         }
-        while let Some((addr, id)) = self.lanes.first_ready() {
-            let client = self.clients.get(id);
-            let is_waiting = client.is_some_and(|client| client.state == ClientState::Queued);
+        while let Some((addr, id)) = self.clients.lanes.first_ready() {
+            let is_waiting = self.clients.is(id, ClientState::Queued);
             if !is_waiting || !self.dial_now(handler, id) {
-                self.lanes.leave(addr);
+                self.clients.lanes.leave(addr);
             }
-            self.lanes.done();
+            self.clients.lanes.done();
         }
     }
 
@@ -100,33 +99,6 @@ impl<D: Default, S: System> EventLoop<D, S> {
         }
     }
 
-    /// Finds out at once, after the machine has slept, which clients still have a peer: what they hold is
-    /// probed, and what they wait for is dialed without the delays that have added up.
-    pub(in crate::event_loop) fn wake_from_sleep(&mut self, span: Micros) {
-        log::info!("the machine has slept for {span:?}: every client probes or dials now");
-        self.env.stats.sleeps += 1;
-        for id in self.clients.ids() {
-            let Some(client) = self.clients.get_mut(id) else {
-                continue;
-            };
-            client.backoff.handle_sleep();
-            match client.state {
-                ClientState::Waiting(due) => {
-                    self.dials.remove(&(due, id));
-                    let random = self.env.random();
-                    let delay = self.clients[id].backoff.next_delay(random);
-                    self.schedule_dial(id, delay);
-                }
-                ClientState::Active(conn) => self.probe(conn),
-                ClientState::Queued | ClientState::Resolving | ClientState::Stopped => {}
-            }
-        }
-    }
-
-    fn probe(&mut self, id: ConnId) {
-        Context::new(self).ping(id);
-    }
-
     fn begin_attempt<H: Handler<S, Data = D>>(&mut self, handler: &mut H, id: ClientId) {
         let Some(client) = self.clients.get_mut(id) else {
             return;
@@ -143,17 +115,17 @@ impl<D: Default, S: System> EventLoop<D, S> {
         id: ClientId,
         error: DialError,
     ) -> Option<DialError> {
-        let client = &mut self.clients[id];
-        if client.state == ClientState::Stopped {
+        if self.clients.is(id, ClientState::Stopped) {
             return Some(error);
         }
+        let client = &mut self.clients[id];
         let (code, to) = match client.follow(error) {
             Ok(followed) => followed,
             Err(error) => return Some(error),
         };
         // No connection yet: a callback that stops the client now finds none to close.
-        client.state = ClientState::Resolving;
         client.addrs.clear();
+        self.clients.enter(id, ClientState::Dialing);
         let event = ClientEvent::Redirected { code, to };
         self.tell(handler, id, event, News::Redirected);
         self.go_there(handler, id);
@@ -163,8 +135,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
     /// Goes where a redirect leads, unless the client was stopped when it heard of that.
     #[cfg(feature = "websocket")]
     fn go_there<H: Handler<S, Data = D>>(&mut self, handler: &mut H, id: ClientId) {
-        let client = self.clients.get(id);
-        if client.is_some_and(|client| client.state == ClientState::Resolving) {
+        if self.clients.is(id, ClientState::Dialing) {
             self.find_address(handler, id);
         }
     }
@@ -185,8 +156,8 @@ impl<D: Default, S: System> EventLoop<D, S> {
         let next = client.addrs.last().copied();
         match next.filter(|_| client.takes_turns()) {
             Some(addr) => {
-                client.state = ClientState::Queued;
-                self.lanes.join(addr, id);
+                self.clients.enter(id, ClientState::Queued);
+                self.clients.lanes.join(addr, id);
             }
             None => drop(self.dial_now(handler, id)),
         }
@@ -201,13 +172,13 @@ impl<D: Default, S: System> EventLoop<D, S> {
         };
         let attempt = client.backoff.attempts().saturating_add(1);
         // No connection yet: a callback that stops the client now finds none to close.
-        client.state = ClientState::Resolving;
+        self.clients.enter(id, ClientState::Dialing);
         let event = ClientEvent::Dialing {
             attempt,
             addr: addr.into(),
         };
         self.tell(handler, id, event, News::Dialing);
-        if self.clients[id].state == ClientState::Stopped {
+        if self.clients.is(id, ClientState::Stopped) {
             return false;
         }
         if self.group.enter(self.config.max_connections).is_none() {
@@ -228,7 +199,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         match dialed {
             Ok(conn) => {
                 self.env.stats.dialed += 1;
-                self.clients[id].state = ClientState::Active(conn);
+                self.clients.enter(id, ClientState::Active(conn));
                 return true;
             }
             Err(error) if !self.clients[id].addrs.is_empty() => {
@@ -261,13 +232,13 @@ impl<D: Default, S: System> EventLoop<D, S> {
         cause: Option<Cause>,
     ) {
         let (random, asked) = (self.env.random(), self.asked_delay(error));
-        let Some(client) = self.clients.get_mut(id) else {
-            return;
-        };
-        if client.state == ClientState::Stopped {
+        if self.clients.is(id, ClientState::Stopped) {
             // A callback stopped it just now; it is on the list of those still to be told.
             return;
         }
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
         let event = match client.retry_delay(error, cause, asked, random) {
             Some(delay) => {
                 self.schedule_dial(id, delay);

@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
+use super::clients::ClientState;
 use super::event::DialError;
-use super::target::ClientState;
 use crate::close::Cause;
 use crate::event_loop::core::EventLoop;
 use crate::event_loop::handler::Handler;
@@ -17,24 +17,24 @@ impl<D: Default, S: System> EventLoop<D, S> {
         &mut self,
         handler: &mut H,
     ) {
-        if !self.looked_up {
+        if !self.clients.may_have_found {
             return;
         }
         while let Some((Asker(id), found)) = self.system.next_found(self.now.at) {
             let id = ClientId(id);
-            let Some(client) = self.clients.get_mut(id) else {
+            let Some(client) = self.clients.get(id) else {
                 continue;
             };
             // It may have given up meanwhile, and ask for another name now.
             if client.host() != found.name {
                 continue;
             }
-            if let Some(ends) = client.look_up_ends.take() {
-                self.look_ups.remove(&(ends, id));
+            if let Some(ClientState::LookingUp(_)) = self.clients.state(id) {
+                self.clients.enter(id, ClientState::Dialing);
                 self.resolved(handler, id, &found.addrs);
             }
         }
-        self.looked_up = false;
+        self.clients.may_have_found = false;
     }
 
     fn resolved<H: Handler<S, Data = D>>(
@@ -67,15 +67,15 @@ impl<D: Default, S: System> EventLoop<D, S> {
         };
         if is_due(self) {
             // What was found is not too late, if only we come to it late.
-            self.looked_up = true;
+            self.clients.may_have_found = true;
             self.take_resolved(handler);
         }
         while is_due(self)
-            && let Some((_, id)) = self.look_ups.pop_first()
+            && let Some((_, id)) = self.clients.first_look_up()
         {
-            let client = &mut self.clients[id];
-            client.look_up_ends = None;
-            self.system.give_up_name(client.host(), Asker(id.0));
+            self.clients.enter(id, ClientState::Dialing);
+            self.system
+                .give_up_name(self.clients[id].host(), Asker(id.0));
             self.attempt_failed(handler, id, DialError::Timeout(Cause::ConnectTimeout));
         }
     }
@@ -87,17 +87,28 @@ impl<D: Default, S: System> EventLoop<D, S> {
             client.addrs = vec![addr];
             return self.dial_next(handler, id);
         }
-        client.state = ClientState::Resolving;
         let asked = self.system.look_up(client.host(), Asker(id.0), self.now.at);
+        self.clients.enter(id, ClientState::Dialing);
         match asked {
             Ok(Some(found)) => self.resolved(handler, id, &found.addrs),
             Ok(None) => {
-                let connect = self.env.policy(client.policy).timing.connect;
+                let policy = self.clients[id].policy;
+                let connect = self.env.policy(policy).timing.connect;
                 let ends = self.now.at + Micros::from_millis(connect.into());
-                client.look_up_ends = Some(ends);
-                self.look_ups.insert((ends, id));
+                self.clients.enter(id, ClientState::LookingUp(ends));
             }
             Err(error) => self.attempt_failed(handler, id, DialError::from(&error)),
         }
+    }
+}
+
+impl<D, S: System> EventLoop<D, S> {
+    /// Returns when the first name has been looked up for too long, of those that are looked up. That is a
+    /// deadline like those of peers: our own lateness puts it off.
+    pub(in crate::event_loop) fn look_up_ends(&self, now: Micros) -> Option<Micros> {
+        let (ends, id) = self.clients.first_look_up()?;
+        let timing = &self.env.policy(self.clients[id].policy).timing;
+        let span = Micros::from_millis(timing.connect.into());
+        Some(self.env.lateness.judged(ends, ends - span, span, now))
     }
 }

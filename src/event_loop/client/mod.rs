@@ -6,6 +6,7 @@ mod config;
 mod dial;
 mod event;
 mod lanes;
+mod lifecycle;
 mod look_up;
 mod target;
 
@@ -15,5 +16,3 @@ mod tests;
 pub(super) use clients::Clients;
 pub use config::{ClientConfig, ReconnectConfig};
 pub use event::{ClientEvent, DialError};
-pub(super) use lanes::Lanes;
-pub(super) use target::{Client, ClientState};

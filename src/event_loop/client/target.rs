@@ -7,7 +7,6 @@ use super::config::ClientConfig;
 use super::event::DialError;
 use crate::close::Cause;
 use crate::error::ConfigError;
-use crate::event_loop::token::ConnId;
 #[cfg(feature = "websocket")]
 use crate::event_loop::wire_factory::WireFactory;
 use crate::proto::backoff::Backoff;
@@ -23,14 +22,11 @@ use crate::proto::websocket::handshake::{
 pub(in crate::event_loop) struct Client {
     pub(in crate::event_loop) config: ClientConfig,
     pub(in crate::event_loop) policy: PolicyId,
-    pub(in crate::event_loop) state: ClientState,
     /// Addresses of this attempt not tried yet, the next one last.
     pub(in crate::event_loop) addrs: Vec<SocketAddr>,
     /// What the attempt under way failed with, where the evidence alone would not say it.
     pub(in crate::event_loop) error: Option<DialError>,
     pub(in crate::event_loop) backoff: Backoff,
-    /// When looking its name up must be over, while it is looked up.
-    pub(in crate::event_loop) look_up_ends: Option<Micros>,
     /// Where redirects have led this attempt.
     #[cfg(feature = "websocket")]
     detour: Option<Detour>,
@@ -50,21 +46,6 @@ struct Detour {
     is_at_home: bool,
 }
 
-/// How far a client has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::event_loop) enum ClientState {
-    /// Due to be dialed at this time.
-    Waiting(Micros),
-    /// Its name is being looked up, or the next of its addresses is about to be dialed.
-    Resolving,
-    /// It waits for another handshake with its address to end.
-    Queued,
-    /// It has a connection, open or not yet.
-    Active(ConnId),
-    /// It is not dialed any more.
-    Stopped,
-}
-
 impl Client {
     pub(in crate::event_loop) fn new(
         config: ClientConfig,
@@ -74,11 +55,9 @@ impl Client {
         Ok(Self {
             config,
             policy,
-            state: ClientState::Stopped,
             addrs: Vec::new(),
             error: None,
             backoff: Backoff::new(backoff),
-            look_up_ends: None,
             #[cfg(feature = "websocket")]
             detour: None,
             #[cfg(feature = "websocket")]

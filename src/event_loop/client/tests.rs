@@ -5,8 +5,8 @@ use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use super::clients::ClientState;
 use super::event::{ClientEvent, DialError};
-use super::target::ClientState;
 use crate::close::Cause;
 use crate::config::ReactorConfig;
 use crate::event_loop::{ClientId, ConnId, Context, Handler};
@@ -101,7 +101,7 @@ fn a_name_that_is_not_found_in_time_is_a_connect_timeout() {
     assert!(began.elapsed() >= Duration::from_millis(100));
     assert_eq!(log.failed, [DialError::Timeout(Cause::ConnectTimeout)]);
     assert!(log.dialed.is_empty());
-    assert!(reactor.core.look_ups.is_empty());
+    assert!(reactor.core.clients.look_ups() == 0);
     // What was found too late serves the next attempt.
     let config = ClientConfig::new("slow.example", port, WireFactory::Line);
     drop(let_go);
@@ -173,11 +173,11 @@ fn a_client_that_is_removed_is_not_looked_up_any_more() {
     });
     let mut log = Log::default();
     let limit = Some(Duration::ZERO);
-    while reactor.core.look_ups.is_empty() {
+    while reactor.core.clients.look_ups() == 0 {
         reactor.turn(&mut log, limit).expect("the selector works");
     }
     reactor.context().disconnect(id);
-    assert!(reactor.core.look_ups.is_empty());
+    assert!(reactor.core.clients.look_ups() == 0);
     drive(&mut reactor, &mut log, |log| log.stopped);
     drop(let_go);
     assert!(log.failed.is_empty(), "{:?}", log.failed);
@@ -205,7 +205,7 @@ fn one_look_up_serves_every_client_of_a_host_whatever_its_port() {
     }
     let mut log = Log::default();
     let limit = Some(Duration::ZERO);
-    while reactor.core.look_ups.len() < 200 {
+    while reactor.core.clients.look_ups() < 200 {
         reactor.turn(&mut log, limit).expect("the selector works");
     }
     drop(let_go);
@@ -241,7 +241,7 @@ impl Handler for Fragile {
 fn a_panic_while_names_are_taken_in_leaves_no_other_thread_unheard() {
     let (mut reactor, _) = resolved(&[closed_port()]);
     let mut log = Log::default();
-    while reactor.core.look_ups.is_empty() {
+    while reactor.core.clients.look_ups() == 0 {
         let zero = Some(Duration::ZERO);
         reactor.turn(&mut log, zero).expect("the selector works");
     }
@@ -353,10 +353,9 @@ fn f7_after_a_sleep_a_client_dials_without_the_delays_that_had_added_up() {
         reactor.core.clients[id].backoff.next_delay(u64::MAX);
     }
     let far = Micros::from_secs(60);
-    let ClientState::Waiting(due) = reactor.core.clients[id].state else {
+    let Some(ClientState::Waiting(_)) = reactor.core.clients.state(id) else {
         panic!("it waits to dial again");
     };
-    reactor.core.dials.remove(&(due, id));
     reactor.core.schedule_dial(id, far);
     reactor
         .core
@@ -364,7 +363,7 @@ fn f7_after_a_sleep_a_client_dials_without_the_delays_that_had_added_up() {
         .hands_mut()
         .pretend_sleep(Micros::from_secs(600));
     turn_until(&mut reactor, |reactor| reactor.stats().sleeps == 1);
-    let ClientState::Waiting(due) = reactor.core.clients[id].state else {
+    let Some(ClientState::Waiting(due)) = reactor.core.clients.state(id) else {
         panic!("it waits to dial again");
     };
     let now = reactor.core.system.hands_mut().at();

@@ -1,0 +1,117 @@
+//! Clients come, are stopped, and go.
+
+use super::clients::ClientState;
+use super::config::ClientConfig;
+use super::target::Client;
+use crate::error::Error;
+use crate::event_loop::context::Context;
+use crate::event_loop::core::EventLoop;
+use crate::event_loop::token::{ClientId, ConnId};
+use crate::proto::time::Micros;
+use crate::sys::{Asker, System};
+
+impl<D, S: System> EventLoop<D, S> {
+    /// Adds a client, to be dialed in the coming turn, or, in a drain, to be told that it is stopped.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] names a field that makes no sense.
+    pub fn connect(&mut self, config: ClientConfig) -> Result<ClientId, Error> {
+        #[cfg(feature = "websocket")]
+        config.check_request()?;
+        let policy = self.adopt(&config.heartbeat, &config.limits, &config.wire)?;
+        let client = Client::new(config, policy).inspect_err(|_| self.env.release(policy))?;
+        if !self.sleep.is_watched() {
+            self.system
+                .watch_for_sleep()
+                .inspect_err(|_| self.env.release(policy))
+                .map_err(Error::Register)?;
+            self.sleep.watch();
+        }
+        let due = self.read_clock();
+        let id = self.clients.insert(client, due);
+        if self.drain.is_some() {
+            self.stop_dialing(id);
+        }
+        Ok(id)
+    }
+
+    /// Forgets a client that is not dialed any more.
+    pub(super) fn forget_client(&mut self, id: ClientId) {
+        if let Some(client) = self.clients.remove(id) {
+            self.env.release(client.policy);
+        }
+    }
+
+    /// Puts a client on the list of dials.
+    pub(super) fn schedule_dial(&mut self, id: ClientId, delay: Micros) {
+        let due = self.read_clock() + delay;
+        self.clients.enter(id, ClientState::Waiting(due));
+    }
+
+    /// Takes a client off the list of dials for good; a connection it has stays.
+    pub(in crate::event_loop) fn stop_dialing(&mut self, id: ClientId) {
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
+        client.config.reconnect = None;
+        client.config.follow = 0;
+        client.addrs.clear();
+        match self.clients.state(id) {
+            Some(ClientState::LookingUp(_)) => {
+                self.system
+                    .forget_name(self.clients[id].host(), Asker(id.0));
+                self.clients.enter(id, ClientState::Stopped);
+            }
+            Some(ClientState::Waiting(_) | ClientState::Dialing | ClientState::Queued) => {
+                self.clients.enter(id, ClientState::Stopped);
+            }
+            Some(ClientState::Active(_) | ClientState::Stopped) | None => {}
+        }
+    }
+
+    /// Stops a client; returns the connection that it has.
+    pub(in crate::event_loop) fn disconnect(&mut self, id: ClientId) -> Option<ConnId> {
+        self.stop_dialing(id);
+        match self.clients.state(id)? {
+            ClientState::Active(conn) => Some(conn),
+            ClientState::Waiting(_)
+            | ClientState::LookingUp(_)
+            | ClientState::Dialing
+            | ClientState::Queued
+            | ClientState::Stopped => None,
+        }
+    }
+
+    /// Finds out at once, after the machine has slept, which clients still have a peer: what they hold is
+    /// probed, and what they wait for is dialed without the delays that have added up.
+    pub(in crate::event_loop) fn wake_from_sleep(&mut self, span: Micros) {
+        log::info!("the machine has slept for {span:?}: every client probes or dials now");
+        self.env.stats.sleeps += 1;
+        for id in self.clients.ids() {
+            let Some(client) = self.clients.get_mut(id) else {
+                continue;
+            };
+            client.backoff.handle_sleep();
+            match self.clients.state(id) {
+                Some(ClientState::Waiting(_)) => {
+                    let random = self.env.random();
+                    let delay = self.clients[id].backoff.next_delay(random);
+                    self.schedule_dial(id, delay);
+                }
+                Some(ClientState::Active(conn)) => self.probe(conn),
+                Some(
+                    ClientState::LookingUp(_)
+                    | ClientState::Dialing
+                    | ClientState::Queued
+                    | ClientState::Stopped,
+                )
+                | None => {}
+            }
+        }
+    }
+
+    fn probe(&mut self, id: ConnId) {
+        Context::new(self).ping(id);
+    }
+}
