@@ -15,9 +15,9 @@
 //! An echo server on both wires, which pings its peers and closes the silent ones:
 //!
 //! ```no_run
-//! use heartwheel::config::ReactorConfig;
-//! use heartwheel::proto::message::Message;
-//! use heartwheel::reactor::{Closed, ConnId, Context, Handler, ListenerConfig, Reactor, WireFactory};
+//! use heartwheel::{
+//!     Closed, ConnId, Context, Handler, ListenerConfig, Message, Reactor, ReactorConfig, WireFactory,
+//! };
 //!
 //! struct Echo;
 //!
@@ -35,7 +35,7 @@
 //!     }
 //! }
 //!
-//! fn main() -> Result<(), heartwheel::error::Error> {
+//! fn main() -> Result<(), heartwheel::Error> {
 //!     let mut reactor = Reactor::new(ReactorConfig::default())?;
 //!     reactor.listen(ListenerConfig::new(([127, 0, 0, 1], 9002).into(), WireFactory::Line))?;
 //! #   #[cfg(feature = "websocket")]
@@ -45,6 +45,8 @@
 //! ```
 //!
 //! # Where to look
+//!
+//! The root re-exports what a server or a client usually needs. The rest is in the modules:
 //!
 //! | for | see |
 //! | --- | --- |
@@ -83,7 +85,28 @@ mod sizes;
 pub mod stats;
 pub mod sys;
 
+pub use close::{Cause, CloseCode, Evidence, Phase};
+#[cfg(feature = "websocket")]
+pub use config::WebConfig;
+pub use config::{
+    AdmissionConfig, HeartbeatConfig, LimitsConfig, Overflow, PingWhen, Proof, ReactorConfig,
+    WireKind,
+};
+pub use error::{Error, SendError};
+/// The mio that sockets and sources of the embedder register with: see
+/// [`Reactor::register`](reactor::Reactor::register).
+pub use mio;
 pub use peer::PeerAddr;
+pub use proto::message::{Message, SharedMessage};
+pub use proto::wire::MessageKind;
+#[cfg(feature = "websocket")]
+pub use reactor::HttpAnswer;
+pub use reactor::{
+    ClientConfig, ClientEvent, ClientId, Closed, ConnId, ConnInfo, Context, Endpoint, Group,
+    Handler, ListenerConfig, ListenerId, LoopHandle, Offer, Reactor, ReconnectConfig, Rejected,
+    Rejection, TimerId, Welcome, WireFactory,
+};
+pub use stats::Stats;
 
 /// Compiles the example that the README shows.
 #[cfg(all(doctest, feature = "websocket"))]

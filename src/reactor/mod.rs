@@ -41,9 +41,9 @@ use crate::sys::{Event, Native, entropy};
 /// call `clear_ready` before the turn. Leave the outer loop where [`is_stopped`](Self::is_stopped) says so.
 ///
 /// ```no_run
-/// use heartwheel::config::ReactorConfig;
-/// use heartwheel::proto::message::Message;
-/// use heartwheel::reactor::{ConnId, Context, Handler, ListenerConfig, Reactor, WireFactory};
+/// use heartwheel::{
+///     ConnId, Context, Handler, ListenerConfig, Message, Reactor, ReactorConfig, WireFactory,
+/// };
 ///
 /// struct Echo;
 ///
@@ -60,7 +60,7 @@ use crate::sys::{Event, Native, entropy};
 /// let mut reactor = Reactor::new(ReactorConfig::default())?;
 /// reactor.listen(ListenerConfig::new(([127, 0, 0, 1], 9002).into(), WireFactory::Line))?;
 /// reactor.run(&mut Echo)?;
-/// # Ok::<(), heartwheel::error::Error>(())
+/// # Ok::<(), heartwheel::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct Reactor<D = ()> {

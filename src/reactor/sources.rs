@@ -13,6 +13,17 @@ use crate::sys::Native;
 impl<D> Reactor<D> {
     /// Registers a foreign source, edge-triggered; [`Handler::on_source`] hears of it.
     ///
+    /// ```
+    /// use heartwheel::mio::{Interest, net::UdpSocket};
+    /// use heartwheel::{Reactor, ReactorConfig};
+    ///
+    /// let mut reactor: Reactor = Reactor::new(ReactorConfig::default())?;
+    /// let mut socket = UdpSocket::bind(([127, 0, 0, 1], 0).into())?;
+    /// let id = reactor.register(&mut socket, Interest::READABLE)?;
+    /// reactor.context().deregister(&mut socket, id)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::Register`] with what the selector said.
