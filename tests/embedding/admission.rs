@@ -294,3 +294,24 @@ fn a_broken_handshake_is_reported_with_the_rule_it_broke() {
     assert_eq!(recorder.rejected()[0].cause, Cause::ProtocolError);
     assert_eq!(reasons(&recorder), ["an upgrade must not have a body"]);
 }
+
+/// A limit of connections in the thousands of millions, or as many events, panicked the start.
+#[test]
+fn limits_out_of_all_proportion_are_refused() {
+    let start = |max_connections, events| {
+        let config = ReactorConfig {
+            max_connections,
+            events,
+            ..ReactorConfig::default()
+        };
+        Reactor::<u32>::new(config).map(drop)
+    };
+    for (max_connections, events, field) in [
+        ((1 << 31) + 1, 1, "max_connections"),
+        (usize::MAX, 1, "max_connections"),
+        (1, usize::MAX, "events"),
+    ] {
+        let error = start(max_connections, events).unwrap_err().to_string();
+        assert!(error.contains(field), "{error}");
+    }
+}

@@ -4,17 +4,20 @@ use std::cell::RefCell;
 use std::io::{ErrorKind, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use heartwheel::close::{Cause, CloseCode};
 use heartwheel::error::Error;
+use heartwheel::proto::http::Request;
 use heartwheel::proto::message::Message;
 use heartwheel::reactor::{
-    ClientConfig, ConnId, Context, Endpoint, Handler, Reactor, Rejection, TimerId, WireFactory,
+    ClientConfig, ConnId, Context, Endpoint, Handler, HttpAnswer, Offer, Reactor, Rejected,
+    Rejection, TimerId, Welcome, WireFactory,
 };
 use mio::Interest;
 
 use crate::support::PATIENCE;
+use crate::support::bytes::*;
 use crate::support::recorder::*;
 use crate::support::turning::*;
 
@@ -293,13 +296,9 @@ fn f39_a_close_callback_that_closes_the_next_one_skips_nobody() {
         seen.opened().len() == 16
     });
     drop(peers.pop());
-    let deadline = std::time::Instant::now() + PATIENCE;
+    let deadline = Instant::now() + PATIENCE;
     while recorder.closed().len() < 16 {
-        assert!(
-            std::time::Instant::now() < deadline,
-            "{:#?}",
-            recorder.closed()
-        );
+        assert!(Instant::now() < deadline, "{:#?}", recorder.closed());
         // A closed peer goes away, and so ends the goodbye.
         peers.retain_mut(|peer| !matches!(std::io::Read::read(peer, &mut [0; 64]), Ok(0)));
         reactor
@@ -380,15 +379,12 @@ fn a_panic_in_a_handler_costs_that_connection_and_no_other() {
     let mut handler = Fragile(Rc::clone(&ends));
     let (mut bad, mut good) = (connect_peer(addr), connect_peer(addr));
     bad.write_all(b"boom\n").unwrap();
-    let deadline = std::time::Instant::now() + PATIENCE;
+    let deadline = Instant::now() + PATIENCE;
     let mut panics = 0;
     let mut echoed = Vec::new();
     good.write_all(b"fine\n").unwrap();
     while echoed != b"fine\n" || ends.borrow().is_empty() {
-        assert!(
-            std::time::Instant::now() < deadline,
-            "{panics} panics, {ends:?}"
-        );
+        assert!(Instant::now() < deadline, "{panics} panics, {ends:?}");
         let turn = catch_unwind(AssertUnwindSafe(|| {
             reactor
                 .turn(&mut handler, Some(Duration::from_millis(5)))
@@ -457,4 +453,67 @@ fn a_context_can_ping_dial_and_replace_from_within_a_callback() {
     assert_eq!(code, Some(CloseCode::POLICY));
     assert_eq!(reactor.stats().dialed, 2);
     assert_eq!(reactor.len(), 2);
+}
+
+/// Closes every connection while it is asked about it.
+#[derive(Default)]
+struct Closer {
+    rejected: Vec<Cause>,
+    opened: u32,
+}
+
+impl Handler for Closer {
+    type Data = u32;
+
+    fn on_accept(
+        &mut self,
+        cx: &mut Context<'_, u32>,
+        offer: &Offer<'_>,
+    ) -> Result<Welcome<u32>, Rejection> {
+        cx.close(offer.id, CloseCode::NORMAL, "");
+        Ok(Welcome::default())
+    }
+
+    fn on_http(&mut self, cx: &mut Context<'_, u32>, id: ConnId, _: &Request<'_>) -> HttpAnswer {
+        cx.close(id, CloseCode::NORMAL, "");
+        HttpAnswer::upgrade_required()
+    }
+
+    fn on_open(&mut self, _: &mut Context<'_, u32>, _: ConnId) {
+        self.opened += 1;
+    }
+
+    fn on_rejected(&mut self, _: &mut Context<'_, u32>, rejected: Rejected<'_>) {
+        self.rejected.push(rejected.evidence.cause);
+    }
+}
+
+/// A handler that closed the connection it was being asked about panicked the loop.
+#[test]
+fn a_connection_may_be_closed_while_it_is_judged() {
+    for (wire, request) in [
+        (WireFactory::WebSocket, upgrade_request("/", "")),
+        (
+            WireFactory::WebSocket,
+            b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(),
+        ),
+        (WireFactory::Line, Vec::new()),
+    ] {
+        let mut reactor = reactor();
+        let mut closer = Closer::default();
+        let mut config = on_loopback(wire, None, None);
+        config.heartbeat.close_timeout = Duration::from_millis(100);
+        let (_, addr) = listen_with(&mut reactor, config);
+        let mut peer = connect_peer(addr);
+        peer.write_all(&request).unwrap();
+        let began = Instant::now();
+        while closer.rejected.is_empty() {
+            assert!(began.elapsed() < PATIENCE);
+            reactor
+                .turn(&mut closer, Some(Duration::from_millis(20)))
+                .unwrap();
+        }
+        assert_eq!(closer.rejected, [Cause::LocalClose]);
+        assert_eq!((closer.opened, reactor.len()), (0, 0));
+    }
 }

@@ -636,3 +636,27 @@ fn pings_cannot_be_switched_on_where_the_wire_has_none() {
         .unwrap_err();
     assert!(error.to_string().starts_with("interval "), "{error}");
 }
+
+/// A client stopped in the very callback that says whom it dials was dialed all the same.
+#[test]
+fn a_client_stopped_while_it_is_about_to_dial_does_not_dial() {
+    let mut recorder = Recorder::reacting(|cx, seen| {
+        if let Seen::Client(id, ClientEvent::Dialing { .. }) = seen {
+            cx.disconnect(*id);
+        }
+    });
+    let mut reactor = reactor();
+    let (_, addr) = listen(&mut reactor, WireFactory::Line);
+    let config = ClientConfig::new(addr.ip().to_string(), addr.port(), WireFactory::Line);
+    reactor.connect(config).unwrap();
+    drive(&mut reactor, &mut recorder, |seen| !seen.seen.is_empty());
+    drive_for(&mut reactor, &mut recorder, Duration::from_millis(50));
+    let [
+        Seen::Client(_, ClientEvent::Dialing { .. }),
+        Seen::Client(_, ClientEvent::Stopped),
+    ] = recorder.seen[..]
+    else {
+        panic!("{:?}", recorder.seen);
+    };
+    assert_eq!(reactor.stats().dialed, 0);
+}

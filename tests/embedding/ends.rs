@@ -1,11 +1,12 @@
 //! How connections end on real sockets: the right cause, never early, each once.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
-use heartwheel::close::Cause;
-use heartwheel::reactor::{ListenerConfig, WireFactory};
+use heartwheel::close::{Cause, CloseCode};
+use heartwheel::proto::message::Message;
+use heartwheel::reactor::WireFactory;
 use socket2::SockRef;
 
 use crate::support::PATIENCE;
@@ -17,12 +18,6 @@ use crate::support::turning::*;
 /// Late by at most a tick and the reported delay, and what a loaded machine adds.
 const SPARE: Duration = Duration::from_millis(250);
 
-fn config(wire: WireFactory, interval: Option<u64>, timeout: Option<u64>) -> ListenerConfig {
-    let mut config = ListenerConfig::new(([127, 0, 0, 1], 0).into(), wire);
-    config.heartbeat = heartbeat(interval, timeout);
-    config
-}
-
 #[test]
 fn a_silent_peer_is_closed_never_early_and_told_by_a_reset() {
     for (wire, interval) in [
@@ -33,7 +28,7 @@ fn a_silent_peer_is_closed_never_early_and_told_by_a_reset() {
     ] {
         let (mut reactor, mut recorder) = (reactor(), Recorder::default());
         let timeout = Duration::from_millis(500);
-        let (_, addr) = listen_with(&mut reactor, config(wire, interval, Some(500)));
+        let (_, addr) = listen_with(&mut reactor, on_loopback(wire, interval, Some(500)));
         let mut peer = connect_peer(addr);
         drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 1);
         // A byte that every wire takes for the beginning of something.
@@ -63,7 +58,10 @@ fn a_silent_peer_is_closed_never_early_and_told_by_a_reset() {
 #[test]
 fn f48_a_client_that_pings_and_then_falls_silent_is_silent_at_t() {
     let (mut reactor, mut recorder) = (reactor(), Recorder::default());
-    let (_, addr) = listen_with(&mut reactor, config(WireFactory::Line, None, Some(400)));
+    let (_, addr) = listen_with(
+        &mut reactor,
+        on_loopback(WireFactory::Line, None, Some(400)),
+    );
     let mut peer = connect_peer(addr);
     let mut last = Instant::now();
     for _ in 0..5 {
@@ -90,7 +88,10 @@ fn a_peer_whose_bytes_we_are_behind_with_is_not_silent() {
         }
     });
     let mut reactor = reactor();
-    let (_, addr) = listen_with(&mut reactor, config(WireFactory::Line, Some(40), Some(100)));
+    let (_, addr) = listen_with(
+        &mut reactor,
+        on_loopback(WireFactory::Line, Some(40), Some(100)),
+    );
     let mut peer = connect_peer(addr);
     // More than a buffer holds: the rest waits in the socket while what has been read is handled.
     peer.write_all(&b"x\n".repeat(100_000)).unwrap();
@@ -111,7 +112,7 @@ fn f5_a_slow_handler_is_not_blamed_on_peers_that_answer() {
     let mut reactor = reactor();
     let (_, addr) = listen_with(
         &mut reactor,
-        config(WireFactory::Line, Some(100), Some(300)),
+        on_loopback(WireFactory::Line, Some(100), Some(300)),
     );
     let peers: Vec<_> = (0..4)
         .map(|_| {
@@ -119,7 +120,7 @@ fn f5_a_slow_handler_is_not_blamed_on_peers_that_answer() {
             std::thread::spawn(move || {
                 let mut chunk = [0; 64];
                 loop {
-                    match std::io::Read::read(&mut peer, &mut chunk) {
+                    match peer.read(&mut chunk) {
                         Ok(0) => return,
                         Ok(count) => {
                             for _ in 0..count / 5 {
@@ -222,14 +223,12 @@ fn f21_the_end_of_input_without_a_close_frame_is_peer_eof() {
 #[test]
 fn f20_a_close_that_is_never_answered_times_out_though_the_peer_talks() {
     let (mut reactor, mut recorder) = (reactor(), Recorder::default());
-    let mut config = config(WireFactory::WebSocket, None, None);
+    let mut config = on_loopback(WireFactory::WebSocket, None, None);
     config.heartbeat.close_timeout = Duration::from_millis(300);
     let (_, addr) = listen_with(&mut reactor, config);
     let mut peer = open_websocket(&mut reactor, &mut recorder, addr);
     let id = recorder.opened()[0];
-    reactor
-        .context()
-        .close(id, heartwheel::close::CloseCode::GOING_AWAY, "");
+    reactor.context().close(id, CloseCode::GOING_AWAY, "");
     let began = Instant::now();
     drive(&mut reactor, &mut recorder, |seen| {
         let _ = peer.write_all(&masked_frame(0x81, b"still talking"));
@@ -389,4 +388,144 @@ fn a_stop_reports_every_connection_once_however_it_is_asked_for() {
         assert!(reactor.is_empty());
         drop((peers, open));
     }
+}
+
+/// After the peer's end of input a failed write was waited out until the close timeout.
+#[test]
+fn output_that_can_never_leave_is_not_waited_for() {
+    let mut recorder = Recorder::reacting(|cx, seen| {
+        if let Seen::Open(id) = seen {
+            cx.send(*id, Message::binary(&vec![0; 8_000_000])).unwrap();
+        }
+    });
+    let mut reactor = reactor();
+    let mut config = on_loopback(WireFactory::Binary, None, None);
+    config.heartbeat.close_timeout = PATIENCE * 2;
+    config.heartbeat.write_timeout = None;
+    let (_, addr) = listen_with(&mut reactor, config);
+    let mut peer = connect_peer(addr);
+    let mut chunk = [0; 1_000];
+    drive(&mut reactor, &mut recorder, |_| {
+        peer.read(&mut chunk).is_ok()
+    });
+    peer.shutdown(Shutdown::Write).unwrap();
+    drive_for(&mut reactor, &mut recorder, Duration::from_millis(50));
+    drop(peer);
+    drive(&mut reactor, &mut recorder, |seen| seen.closed().len() == 1);
+    let (_, evidence) = recorder.closed()[0];
+    assert_eq!((evidence.cause, evidence.clean), (Cause::PeerEof, false));
+}
+
+/// A connection whose reading was paused did not read the peer's waiting goodbye when a drain, or a
+/// deadline, closed it.
+#[test]
+fn a_paused_connection_hears_the_goodbye_when_it_closes() {
+    for by_drain in [true, false] {
+        let mut recorder = Recorder::reacting(|cx, seen| {
+            if let Seen::Open(id) = seen {
+                cx.pause(*id);
+            }
+        });
+        let mut reactor = reactor();
+        let mut config = on_loopback(WireFactory::WebSocket, None, None);
+        config.heartbeat.close_timeout = PATIENCE * 2;
+        config.heartbeat.max_lifetime = (!by_drain).then_some(Duration::from_millis(200));
+        let (_, addr) = listen_with(&mut reactor, config);
+        let mut peer = open_websocket(&mut reactor, &mut recorder, addr);
+        peer.write_all(&masked_frame(0x88, &1001u16.to_be_bytes()))
+            .unwrap();
+        drive_for(&mut reactor, &mut recorder, Duration::from_millis(50));
+        if by_drain {
+            reactor.context().drain(PATIENCE * 2);
+        }
+        drive(&mut reactor, &mut recorder, |seen| seen.closed().len() == 1);
+        assert!(recorder.closed()[0].1.clean);
+    }
+}
+
+/// A handler that closed in `on_open` lost the frames that had come with the request.
+#[test]
+fn frames_behind_the_request_count_though_it_closes_at_once() {
+    let mut recorder = Recorder::reacting(|cx, seen| {
+        if let Seen::Open(id) = seen {
+            cx.close(*id, CloseCode::NORMAL, "");
+        }
+    });
+    let mut reactor = reactor();
+    let mut config = on_loopback(WireFactory::WebSocket, None, None);
+    config.heartbeat.close_timeout = PATIENCE * 2;
+    let (_, addr) = listen_with(&mut reactor, config);
+    let mut peer = connect_peer(addr);
+    let mut bytes = upgrade_request("/", "");
+    bytes.extend(masked_frame(0x88, &1001u16.to_be_bytes()));
+    peer.write_all(&bytes).unwrap();
+    drive(&mut reactor, &mut recorder, |seen| seen.closed().len() == 1);
+    assert!(recorder.closed()[0].1.clean);
+}
+
+/// A ping and a Close that came in one read were answered by the Close alone.
+#[test]
+fn a_ping_right_before_a_goodbye_has_its_pong() {
+    let mut recorder = Recorder::default();
+    let mut reactor = reactor();
+    let config = on_loopback(WireFactory::WebSocket, None, None);
+    let (_, addr) = listen_with(&mut reactor, config);
+    let mut peer = open_websocket(&mut reactor, &mut recorder, addr);
+    let mut bytes = masked_frame(0x89, b"last");
+    bytes.extend(masked_frame(0x88, &1000u16.to_be_bytes()));
+    peer.write_all(&bytes).unwrap();
+    drive(&mut reactor, &mut recorder, |seen| seen.closed().len() == 1);
+    let mut answer = Vec::new();
+    peer.read_to_end(&mut answer).unwrap();
+    assert_eq!(answer, b"\x8a\x04last\x88\x02\x03\xe8");
+}
+
+/// A socket that had just made room no longer counted as full, so that a close in the same turn went
+/// behind all the megabytes that waited. It was a close of our own once; those wait for what is queued now.
+#[test]
+fn a_close_goes_before_what_waits_though_the_socket_has_just_made_room() {
+    const WAITING: usize = 8 << 20;
+    let mut recorder = Recorder::reacting(|cx, seen| {
+        if let Seen::Open(id) = seen {
+            cx.send(*id, Message::binary(&vec![0; WAITING])).unwrap();
+        }
+    });
+    let mut reactor = reactor();
+    let (_, addr) = listen_with(
+        &mut reactor,
+        on_loopback(WireFactory::WebSocket, None, None),
+    );
+    let mut peer = open_websocket(&mut reactor, &mut recorder, addr);
+    let mut chunk = vec![0; 1 << 20];
+    let mut arrived = 0;
+    // What the kernel has, and nothing beyond: the loop stands still.
+    while let Ok(count) = peer.read(&mut chunk) {
+        arrived += count;
+    }
+    // Opcode 3 is reserved.
+    peer.write_all(&masked_frame(0x83, b"")).unwrap();
+    arrived += read_at_least(&mut reactor, &mut recorder, &mut peer, usize::MAX).len();
+    assert!(arrived < WAITING / 2, "{arrived} bytes before the end");
+    drop(peer);
+    drive(&mut reactor, &mut recorder, |seen| seen.closed().len() == 1);
+    let evidence = recorder.closed()[0].1;
+    assert_eq!(evidence.cause, Cause::ProtocolError);
+    assert!(!evidence.clean && evidence.bytes_dropped > 0, "{evidence}");
+}
+
+/// The record of a peer that broke a rule did not say which one: only the peer was told.
+#[test]
+fn the_rule_that_a_peer_broke_is_told() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let (_, addr) = listen_with(
+        &mut reactor,
+        on_loopback(WireFactory::WebSocket, None, None),
+    );
+    let mut peer = open_websocket(&mut reactor, &mut recorder, addr);
+    peer.write_all(b"\x81\x02hi").unwrap();
+    drive(&mut reactor, &mut recorder, |seen| seen.closed().len() == 1);
+    let told = recorder.seen.iter().any(
+        |seen| matches!(seen, Seen::Closed(.., reason) if reason == "client frame without a mask"),
+    );
+    assert!(told, "{:?}", recorder.seen);
 }

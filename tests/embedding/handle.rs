@@ -157,3 +157,21 @@ fn calls_that_take_long_are_spread_over_turns() {
         assert_eq!(slow.0, turns);
     }
 }
+
+/// Commands of other threads were taken until there were none, which a busy thread can put off for
+/// ever.
+#[test]
+fn commands_of_other_threads_are_taken_in_portions() {
+    let mut recorder = Recorder::default();
+    let mut reactor = reactor();
+    let handle = reactor.handle();
+    for word in 0..5_000 {
+        handle.notify(word).unwrap();
+    }
+    reactor.turn(&mut recorder, None).unwrap();
+    assert!((1..5_000).contains(&recorder.seen.len()));
+    assert_eq!(reactor.next_timeout(), Some(Duration::ZERO));
+    drive(&mut reactor, &mut recorder, |seen| seen.seen.len() == 5_000);
+    let words = (0..5_000).map(Seen::Notify);
+    assert!(recorder.seen.iter().cloned().eq(words));
+}

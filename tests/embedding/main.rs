@@ -14,5 +14,7 @@ mod listeners;
 mod nesting;
 mod rooms;
 mod sending;
+mod turns;
 mod upgrade;
 mod web;
+mod wires;

@@ -246,3 +246,55 @@ fn what_was_sent_before_a_close_arrives_before_it() {
     assert_eq!((evidence.cause, evidence.clean), (Cause::LocalClose, true));
     assert_eq!(evidence.close_code, Some(CloseCode::NORMAL));
 }
+
+/// An empty message was let into a full queue, which grew without a limit. Later, each message let in
+/// took eight bytes of bookkeeping that nobody counted, up to sixty where it was shared.
+#[test]
+fn messages_that_are_all_bookkeeping_fill_the_queue_too() {
+    let shared = SharedMessage::new(Message::text(""));
+    for is_shared in [false, true] {
+        let shared = shared.clone();
+        let mut recorder = Recorder::reacting(move |cx, seen| {
+            if let Seen::Open(id) = seen {
+                // What finds the queue full has it offered to the kernel.
+                let sent = (0..5_000)
+                    .take_while(|_| {
+                        let sent = match is_shared {
+                            true => cx.send_shared(*id, &shared),
+                            false => cx.send(*id, Message::text("")),
+                        };
+                        sent.is_ok() && cx.stats().bytes_out == 0
+                    })
+                    .count();
+                let each = if is_shared { 50 } else { 9 };
+                assert!((1..=1_024 / each + 1).contains(&sent), "{sent} messages");
+            }
+        });
+        let mut reactor = reactor();
+        let mut config = on_loopback(WireFactory::Line, None, None);
+        config.limits.send_queue = Some(1_024);
+        let (_, addr) = listen_with(&mut reactor, config);
+        let _peer = connect_peer(addr);
+        drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 1);
+    }
+}
+
+/// A message larger than the whole queue was promised room at once, in every turn, without end.
+#[test]
+fn no_room_is_promised_to_a_message_that_never_fits() {
+    let mut recorder = Recorder::reacting(|cx, seen| {
+        if let Seen::Open(id) | Seen::Writable(id) = seen {
+            let sent = cx.send(*id, Message::binary(&[0; 2_000]));
+            assert!(matches!(sent, Err(SendError::Full { queued: 0, .. })));
+        }
+    });
+    let mut reactor = reactor();
+    let mut config = on_loopback(WireFactory::Binary, None, None);
+    config.limits.send_queue = Some(1_024);
+    let (_, addr) = listen_with(&mut reactor, config);
+    let _peer = connect_peer(addr);
+    drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 1);
+    drive_for(&mut reactor, &mut recorder, Duration::from_millis(50));
+    let writable = |seen: &&Seen| matches!(seen, Seen::Writable(_));
+    assert_eq!(recorder.seen.iter().filter(writable).count(), 0);
+}

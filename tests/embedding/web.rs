@@ -187,3 +187,33 @@ fn a_request_to_a_listener_for_lines_is_a_broken_rule_and_no_message() {
     assert_eq!(recorder.closed()[0].1.cause, Cause::ProtocolError);
     assert_eq!(recorder.messages(), Vec::<Vec<u8>>::new());
 }
+
+/// The answer to HEAD claimed to have no body or brought one, and its Upgrade header stood without the
+/// connection option that belongs to it.
+#[test]
+fn the_answer_to_head_is_the_head_of_the_answer_to_get() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let (_, addr) = listen_with(
+        &mut reactor,
+        on_loopback(WireFactory::WebSocket, None, None),
+    );
+    let upgrade = String::from_utf8(upgrade_request("/", "")).unwrap();
+    let plain = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    for (request, method, line, options) in [
+        (plain, "GET", "HTTP/1.1 426 ", "close, Upgrade"),
+        (upgrade.as_str(), "PUT", "HTTP/1.1 405 ", "close"),
+    ] {
+        let [whole, head] = [method, "HEAD"].map(|method| {
+            let mut peer = connect_peer(addr);
+            let request = request.replacen("GET", method, 1);
+            peer.write_all(request.as_bytes()).unwrap();
+            let answer = read_at_least(&mut reactor, &mut recorder, &mut peer, usize::MAX);
+            String::from_utf8(answer).unwrap()
+        });
+        assert!(whole.starts_with(line), "{whole}");
+        assert!(whole.contains(&format!("\r\nConnection: {options}\r\n")));
+        let (begin, body) = whole.split_once("\r\n\r\n").unwrap();
+        assert!(!body.is_empty());
+        assert_eq!(head, format!("{begin}\r\n\r\n"));
+    }
+}

@@ -25,9 +25,7 @@ pub(crate) fn reactor_with(config: ReactorConfig) -> Reactor<u32> {
 
 /// Listens on a free loopback port, without pings: they would stand among the bytes a test compares.
 pub(crate) fn listen(reactor: &mut Reactor<u32>, wire: WireFactory) -> (ListenerId, SocketAddr) {
-    let mut config = ListenerConfig::new(([127, 0, 0, 1], 0).into(), wire);
-    config.heartbeat = heartbeat(None, None);
-    listen_with(reactor, config)
+    listen_with(reactor, on_loopback(wire, None, None))
 }
 
 pub(crate) fn listen_with(
@@ -46,6 +44,17 @@ pub(crate) fn heartbeat(interval: Option<u64>, timeout: Option<u64>) -> Heartbea
         ping_slack: Some(Duration::ZERO),
         ..HeartbeatConfig::default()
     }
+}
+
+/// Returns a listener on a free loopback port, with its heartbeat in milliseconds.
+pub(crate) fn on_loopback(
+    wire: WireFactory,
+    interval: Option<u64>,
+    timeout: Option<u64>,
+) -> ListenerConfig {
+    let mut config = ListenerConfig::new(([127, 0, 0, 1], 0).into(), wire);
+    config.heartbeat = heartbeat(interval, timeout);
+    config
 }
 
 /// Turns until the condition holds.

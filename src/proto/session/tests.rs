@@ -20,6 +20,7 @@ mod ends;
 mod expiry;
 mod opening;
 mod plain;
+mod timer;
 
 /// What the application was told.
 #[derive(Debug, PartialEq, Eq)]
@@ -2385,4 +2386,40 @@ fn output_that_waits_for_weeks_is_not_taken_for_new() {
     bench.set_policy(now, |heartbeat, _| off(heartbeat));
     bench.stall(now);
     assert_eq!(bench.session.cause(), Some(Cause::WriteStalled));
+}
+
+/// Says that the payload of everything ends before it begins.
+#[derive(Debug)]
+struct Backwards(fn(std::ops::Range<usize>) -> Decoded);
+
+impl Codec for Backwards {
+    fn decode(&mut self, _: &[u8]) -> Result<Decoded, ProtocolError> {
+        let payload = std::ops::Range { start: 3, end: 1 };
+        Ok(self.0(payload))
+    }
+
+    fn encode(&mut self, _: MessageKind, _: &[u8], _: &mut Vec<u8>) -> Result<(), EncodeError> {
+        Ok(())
+    }
+}
+
+/// A codec's range that ends before it begins got through the check of what codecs say, and panicked.
+#[test]
+fn a_payload_that_ends_before_it_begins_is_an_error_of_the_codec() {
+    let saying: [fn(std::ops::Range<usize>) -> Decoded; 2] = [
+        |payload| Decoded::Ping {
+            consumed: 4,
+            payload,
+        },
+        |payload| Decoded::Message {
+            consumed: 4,
+            kind: MessageKind::Binary,
+            payload,
+        },
+    ];
+    for says in saying {
+        let mut bench = Bench::new(Wire::Own(Box::new(Box::new(Backwards(says)))));
+        bench.feed(ms(1), &[0; 4]);
+        assert_eq!(bench.session.cause(), Some(Cause::ProtocolError));
+    }
 }

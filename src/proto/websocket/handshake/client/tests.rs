@@ -363,3 +363,13 @@ proptest! {
         prop_assert_eq!(received.trim_ascii(), value.as_bytes().trim_ascii());
     }
 }
+
+/// A client was let send two origins, which our own server refuses.
+#[test]
+fn a_request_names_one_origin() {
+    let origins = [("Origin", "http://a"), ("X", "y"), ("origin", "http://b")];
+    let build = |headers| request("a", "/", [0; 16], &NO_NAMES, headers);
+    assert!(build(&origins[..2]).is_ok());
+    let repeated = InvalidHead::RepeatedHeader("origin".to_owned());
+    assert_eq!(build(&origins), Err(repeated.into()));
+}
