@@ -1,6 +1,7 @@
 //! The house rule of the tree: the core is pure, the clock is read in one place, imports point down.
 //!
-//! The sources themselves are read, without comments, strings and unit tests.
+//! The sources themselves are read, without comments, strings and unit tests. At the end the table of
+//! these tests is held to what is there.
 
 #![allow(clippy::unwrap_used)]
 
@@ -454,4 +455,23 @@ fn no_files_import_each_other_in_a_circle() {
         circles.is_empty(),
         "in a circle, or between two: {circles:#?}"
     );
+}
+
+#[test]
+fn every_file_and_folder_of_tests_stands_in_their_table_once() {
+    let place = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let table = fs::read_to_string(place.join("README.md")).unwrap();
+    let (_, table) = table.split_once("\n## Files and folders\n").unwrap();
+    let (table, _) = table.split_once("\n## ").unwrap();
+    let mut told: Vec<_> = table
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))
+        .map(|(name, _)| name.to_owned())
+        .collect();
+    told.sort_unstable();
+    let entries = fs::read_dir(place).unwrap().map(|entry| entry.unwrap());
+    let names = entries.map(|entry| entry.file_name().into_string().unwrap());
+    let mut there: Vec<_> = names.filter(|name| name != "README.md").collect();
+    there.sort_unstable();
+    assert_eq!(told, there);
 }
