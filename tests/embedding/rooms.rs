@@ -80,7 +80,7 @@ fn everyone_speaks(members: usize, queue: usize, overflow: Overflow, at_once: bo
     });
     let mut reactor = reactor();
     let (_, addr) = listen_with(&mut reactor, room(queue, overflow));
-    let mut peers: Vec<_> = (0..members).map(|_| connect_peer(addr)).collect();
+    let mut peers: Vec<_> = (0..members).map(|_| dial_roomy(addr)).collect();
     drive(&mut reactor, &mut recorder, |seen| {
         seen.opened().len() == members
     });
