@@ -208,7 +208,12 @@ fn the_answer_to_head_is_the_head_of_the_answer_to_get() {
             let request = request.replacen("GET", method, 1);
             peer.write_all(request.as_bytes()).unwrap();
             let answer = read_at_least(&mut reactor, &mut recorder, &mut peer, usize::MAX);
-            String::from_utf8(answer).unwrap()
+            let answer = String::from_utf8(answer).unwrap();
+            // A second may begin between the two.
+            let lines = answer.split_inclusive("\r\n");
+            let lines: String = lines.filter(|line| !line.starts_with("Date: ")).collect();
+            assert!(lines.len() < answer.len(), "{answer}");
+            lines
         });
         assert!(whole.starts_with(line), "{whole}");
         assert!(whole.contains(&format!("\r\nConnection: {options}\r\n")));
