@@ -614,12 +614,12 @@ fn lines_keep_to_a_terminal_that_is_resized() {
 // Signals.
 
 #[test]
-fn sigterm_says_goodbye_to_each_connection_and_exits_with_zero() {
+fn f30_two_connections_are_let_go_at_once_at_sigterm() {
     drains_at_once(Signal::TERM);
 }
 
 #[test]
-fn sigint_says_goodbye_to_each_connection_and_exits_with_zero() {
+fn f30_two_connections_are_let_go_at_once_at_ctrl_c() {
     drains_at_once(Signal::INT);
 }
 
