@@ -1,4 +1,5 @@
-//! Frames: what unmasking and checking text cost beside a plain copy, and what one frame costs.
+//! Frames: what unmasking and checking text cost beside a plain copy, as part of decoding, and what one
+//! frame costs.
 //!
 //! `cargo bench --bench frames`
 
@@ -10,9 +11,8 @@ use std::time::{Duration, Instant};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 
 use heartwheel::proto::pool::Pool;
-use heartwheel::proto::websocket::utf8::Validator;
-use heartwheel::proto::websocket::{Decoder, Opcode, encode, mask};
-use heartwheel::proto::wire::Role;
+use heartwheel::proto::websocket::{Decoder, Opcode, encode, fragments};
+use heartwheel::proto::wire::{MessageKind, Role};
 
 /// Keeps ASCII text ASCII, so that a frame can be unmasked over and over where it lies.
 const MASK: [u8; 4] = [0x37, 0x7a, 0x21, 0x3d];
@@ -42,20 +42,25 @@ fn passes(c: &mut Criterion) {
         group.bench_function("copy", |b| {
             b.iter(|| black_box(&mut target[..size]).copy_from_slice(black_box(&source)));
         });
-        for (name, start) in [("mask", 0), ("mask, unaligned", 1)] {
+        for (name, start) in [("unmask", 0), ("unmask, a byte further", 1)] {
+            let mut frame = vec![0; start];
+            encode(true, Opcode::Binary, &source, Some(MASK), &mut frame);
             group.bench_function(name, |b| {
-                b.iter(|| mask::apply(black_box(&mut target[start..]), black_box(MASK), 0));
+                b.iter(|| decode_all(Role::Server, black_box(&mut frame[start..])));
             });
         }
         for (name, sample) in TEXTS {
             let text = sample.repeat(size / sample.len());
             group.throughput(Throughput::Bytes(text.len() as u64));
+            let mut frame = Vec::new();
+            encode(true, Opcode::Text, text.as_bytes(), None, &mut frame);
             group.bench_function(format!("utf-8, {name}"), |b| {
-                b.iter(|| Validator::default().push(black_box(text.as_bytes())));
+                b.iter(|| decode_all(Role::Client, black_box(&mut frame)));
             });
             if size > PIECE {
-                group.bench_function(format!("utf-8, {name}, in pieces"), |b| {
-                    b.iter(|| check_in_pieces(black_box(text.as_bytes())));
+                let mut frames = in_pieces(text.as_bytes());
+                group.bench_function(format!("utf-8, {name}, in fragments"), |b| {
+                    b.iter(|| decode_all(Role::Client, black_box(&mut frames)));
                 });
             }
         }
@@ -63,11 +68,24 @@ fn passes(c: &mut Criterion) {
     }
 }
 
-fn check_in_pieces(text: &[u8]) {
-    let mut validator = Validator::default();
-    for piece in text.chunks(PIECE) {
-        validator.push(piece).unwrap();
+fn in_pieces(text: &[u8]) -> Vec<u8> {
+    let mut frames = Vec::new();
+    for (fin, opcode, piece) in fragments(MessageKind::Text, text.len(), PIECE) {
+        encode(fin, opcode, &text[piece], None, &mut frames);
     }
+    frames
+}
+
+/// Decodes the frames of one message, and lets go of it.
+fn decode_all(role: Role, input: &mut [u8]) {
+    let (mut decoder, mut pool) = (Decoder::default(), Pool::default());
+    let mut rest = input;
+    while !rest.is_empty() {
+        let (consumed, item) = decoder.decode(role, rest, 1 << 20, &mut pool).unwrap();
+        black_box(item);
+        rest = &mut rest[consumed..];
+    }
+    decoder.release(&mut pool);
 }
 
 /// One frame from its bytes to its item.

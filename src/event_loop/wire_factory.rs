@@ -42,7 +42,7 @@ impl WireFactory {
             Self::Line => Wire::Line,
             Self::Binary => Wire::Binary,
             Self::Raw => Wire::Raw,
-            Self::Own(make) => Wire::Own(Box::new(make())),
+            Self::Own(make) => Wire::Own(make()),
         }
     }
 }

@@ -125,7 +125,7 @@ impl BinaryDecoder {
     }
 
     /// Returns how many bytes the message that has begun still lacks; 0 if none has.
-    pub fn missing_len(&self) -> u64 {
+    pub(crate) fn missing_len(&self) -> u64 {
         self.missing.map_or(0, NonZeroU64::get)
     }
 

@@ -22,7 +22,7 @@ pub mod pool;
 pub mod ring;
 pub mod session;
 pub mod time;
-pub mod utf8;
+mod utf8;
 #[cfg(feature = "websocket")]
 pub mod websocket;
 pub mod wheel;

@@ -126,7 +126,7 @@ impl Outbox {
 
     /// Treats the front data frame as begun, so that no control frame overtakes it: for bytes that come
     /// before the first frame of a wire, such as an opening handshake.
-    pub fn begin_front(&mut self) {
+    pub(crate) fn begin_front(&mut self) {
         debug_assert!(self.unfinished.is_empty(), "no other frame has begun");
         self.begun = !self.frames.is_empty();
     }
@@ -168,7 +168,7 @@ impl Outbox {
     ///
     /// The peer counts these, so that none can stand for another: each is queued, whether output flows or
     /// not. Beyond [`PONG_LIMIT`](Self::PONG_LIMIT) bytes the new one is dropped.
-    pub fn push_counted_pong(&mut self, frame: &[u8]) -> usize {
+    pub(crate) fn push_counted_pong(&mut self, frame: &[u8]) -> usize {
         if self.closed || frame.is_empty() {
             return 0;
         }
@@ -308,7 +308,7 @@ impl Outbox {
     /// A queue that fills takes at most a quarter more than this, and 64 KiB; one that has been fuller
     /// at most twice as much. Not counted is what has left of a large frame before the rest has, and bytes
     /// that are shared count in every queue.
-    pub fn data_cost(&self) -> usize {
+    pub(crate) fn data_cost(&self) -> usize {
         self.data_len() + self.frames.len() * FRAME_COST + self.large.len() * LARGE_COST
     }
 

@@ -91,7 +91,7 @@ impl Pool {
     }
 
     /// Gives back what may be shared with others, who go on with it.
-    pub fn give_shared(&mut self, bytes: Arc<[u8]>) {
+    pub(crate) fn give_shared(&mut self, bytes: Arc<[u8]>) {
         if Arc::strong_count(&bytes) == 1 {
             self.waste(bytes.len(), || Waste::Shared(bytes));
         }

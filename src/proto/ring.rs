@@ -109,7 +109,7 @@ impl Ring {
     }
 
     /// Moves out of storage beyond the largest class, once three quarters of it are free, into half of it.
-    pub fn slim(&mut self, pool: &mut Pool) {
+    pub(crate) fn slim(&mut self, pool: &mut Pool) {
         let capacity = self.capacity();
         if capacity > Pool::LARGEST && self.len < capacity / 4 {
             self.move_to(pool.take(capacity / 2), pool);

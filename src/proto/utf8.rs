@@ -4,26 +4,11 @@
 //! feature `websocket` brings it; only a code point that a border cuts is kept, at most three bytes of it,
 //! until its rest arrives.
 
-use std::error::Error as StdError;
-use std::fmt;
-
 /// Checks a text that arrives in pieces, and fails at the first byte that no text could have there.
 ///
 /// After an error the validator's answers mean nothing more; start a new one.
-///
-/// ```
-/// use heartwheel::proto::utf8::Validator;
-///
-/// let mut validator = Validator::default();
-/// validator.push(b"caf\xc3")?; // half of an é
-/// assert!(!validator.is_complete());
-/// validator.push(b"\xa9")?;
-/// assert!(validator.is_complete());
-/// assert!(validator.push(b"\xff").is_err());
-/// # Ok::<(), heartwheel::proto::utf8::InvalidUtf8>(())
-/// ```
 #[derive(Clone, Debug, Default)]
-pub struct Validator {
+pub(crate) struct Validator {
     /// The beginning of a code point that the last piece cut.
     cut: [u8; 4],
     /// Bytes used in `cut`. Invariant: at most 3, and those could still become a code point.
@@ -36,7 +21,7 @@ impl Validator {
     /// # Errors
     ///
     /// [`InvalidUtf8`] as soon as the bytes so far cannot be the beginning of any text.
-    pub fn push(&mut self, piece: &[u8]) -> Result<(), InvalidUtf8> {
+    pub(crate) fn push(&mut self, piece: &[u8]) -> Result<(), InvalidUtf8> {
         let rest = self.complete_cut(piece)?;
         let (whole, cut) = rest.split_at(rest.len() - cut_len(rest));
         if !is_text(whole) {
@@ -50,7 +35,7 @@ impl Validator {
     }
 
     /// Says whether the text so far could end here: no code point is unfinished.
-    pub fn is_complete(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         self.cut_len == 0
     }
 
@@ -123,15 +108,7 @@ fn cut_len(bytes: &[u8]) -> usize {
 
 /// The bytes are not UTF-8.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InvalidUtf8;
-
-impl fmt::Display for InvalidUtf8 {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("text is not utf-8")
-    }
-}
-
-impl StdError for InvalidUtf8 {}
+pub(crate) struct InvalidUtf8;
 
 #[cfg(test)]
 mod tests {

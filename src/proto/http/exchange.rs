@@ -131,7 +131,7 @@ impl Exchange {
     }
 
     /// Says whether nothing of a request is known.
-    pub fn is_between(&self) -> bool {
+    pub(crate) fn is_between(&self) -> bool {
         self.awaited == 0 && self.progress.is_fresh()
     }
 

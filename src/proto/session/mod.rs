@@ -62,7 +62,7 @@ pub enum Wire {
     /// No framing.
     Raw,
     /// An embedder's codec.
-    Own(Box<Box<dyn Codec>>),
+    Own(Box<dyn Codec>),
 }
 
 impl Wire {
@@ -203,7 +203,7 @@ impl Part {
 /// What a session keeps aside, since only an own wire or a limit that is off by default needs it.
 #[derive(Debug)]
 struct Rare {
-    codec: Option<Box<Box<dyn Codec>>>,
+    codec: Option<Box<dyn Codec>>,
     /// Last progress of a message of the application, either way, or when the limit on it was set or
     /// reading went on, real time.
     last_message: Stamp,
@@ -310,7 +310,7 @@ impl Session {
     }
 
     /// Makes room for what few sessions need, if this is one of them.
-    fn keep_rare(&mut self, timing: &Timing, now: Moment, codec: Option<Box<Box<dyn Codec>>>) {
+    fn keep_rare(&mut self, timing: &Timing, now: Moment, codec: Option<Box<dyn Codec>>) {
         if self.rare.is_none() && (codec.is_some() || timing.app_idle.is_some()) {
             self.rare = Some(Box::new(Rare {
                 codec,
@@ -771,11 +771,11 @@ impl Session {
     }
 
     fn codec(&self) -> Option<&dyn Codec> {
-        Some(&***self.rare.as_ref()?.codec.as_ref()?)
+        self.rare.as_ref()?.codec.as_deref()
     }
 
     fn codec_mut(&mut self) -> Option<&mut (dyn Codec + 'static)> {
-        Some(&mut ***self.rare.as_mut()?.codec.as_mut()?)
+        Some(&mut **self.rare.as_mut()?.codec.as_mut()?)
     }
 
     fn refresh_stamps(&mut self, now: Moment) {

@@ -260,7 +260,7 @@ fn sent_close_code(bytes: &[u8]) -> u16 {
 
 #[test]
 fn line_binary_raw_and_own_wires_are_open_at_once() {
-    let own = Wire::Own(Box::new(Box::new(Quads::default())));
+    let own = Wire::Own(Box::new(Quads::default()));
     for wire in [Wire::Line, Wire::Binary, Wire::Raw, own] {
         let bench = Bench::accepted(wire, |_, _| {});
         assert_eq!(bench.session.phase(), Phase::Open);
@@ -2085,7 +2085,7 @@ impl Codec for Quads {
 }
 
 fn own() -> Bench {
-    Bench::new(Wire::Own(Box::new(Box::new(Quads::default()))))
+    Bench::new(Wire::Own(Box::new(Quads::default())))
 }
 
 #[test]
@@ -2418,7 +2418,7 @@ fn a_payload_that_ends_before_it_begins_is_an_error_of_the_codec() {
         },
     ];
     for says in saying {
-        let mut bench = Bench::new(Wire::Own(Box::new(Box::new(Backwards(says)))));
+        let mut bench = Bench::new(Wire::Own(Box::new(Backwards(says))));
         bench.feed(ms(1), &[0; 4]);
         assert_eq!(bench.session.cause(), Some(Cause::ProtocolError));
     }

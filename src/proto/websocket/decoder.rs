@@ -174,7 +174,7 @@ impl Decoder {
     }
 
     /// Returns how many bytes of payload the frame that has begun still lacks; 0 between frames.
-    pub fn missing_len(&self) -> u64 {
+    pub(crate) fn missing_len(&self) -> u64 {
         match self.state {
             State::Idle | State::Between(_) => 0,
             State::Payload(frame) => frame.remaining as u64,

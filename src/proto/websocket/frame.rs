@@ -71,11 +71,15 @@ impl Opcode {
     }
 }
 
-/// Appends a whole frame to `out`; see [`encode_header`].
+/// Appends a whole frame to `out`, its payload masked where there is a mask.
+///
+/// A client masks every frame with a fresh, unpredictable mask (RFC 6455, section 5.3); a server
+/// passes `None`.
 ///
 /// # Panics
 ///
-/// As [`encode_header`] does.
+/// If the frame would break the protocol: a control frame that is not `fin` or longer than 125 bytes
+/// (RFC 6455, section 5.5), or a length of 2^63 and more (section 5.2).
 ///
 /// ```
 /// use heartwheel::proto::websocket::{Opcode, encode};
@@ -96,16 +100,9 @@ pub fn encode(fin: bool, opcode: Opcode, payload: &[u8], mask: Option<[u8; 4]>, 
     }
 }
 
-/// Encodes the header of a frame whose payload has `len` bytes.
-///
-/// A client masks every frame with a fresh, unpredictable mask (RFC 6455, section 5.3); a server
-/// passes `None`. With a mask the caller applies it to the payload, by [`mask::apply`].
-///
-/// # Panics
-///
-/// If the frame would break the protocol: a control frame that is not `fin` or longer than 125 bytes
-/// (RFC 6455, section 5.5), or a length of 2^63 and more (section 5.2).
-pub fn encode_header(fin: bool, opcode: Opcode, len: u64, mask: Option<[u8; 4]>) -> Header {
+/// Encodes the header of a frame whose payload has `len` bytes. With a mask the caller applies it to the
+/// payload, by [`mask::apply`]. It panics as [`encode`] does.
+pub(crate) fn encode_header(fin: bool, opcode: Opcode, len: u64, mask: Option<[u8; 4]>) -> Header {
     assert!(
         fin || !opcode.is_control(),
         "control frame is not fragmented"
@@ -166,7 +163,7 @@ pub fn close_body(code: CloseCode, reason: &str) -> CloseBody {
 
 /// An encoded frame header, 2 to 14 bytes; reads as a byte slice.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Header {
+pub(crate) struct Header {
     bytes: [u8; Self::MAX],
     /// Invariant: at most `MAX`.
     len: u8,
@@ -174,7 +171,7 @@ pub struct Header {
 
 impl Header {
     /// Length of the longest header, bytes.
-    pub const MAX: usize = 14;
+    const MAX: usize = 14;
 
     fn push(&mut self, bytes: &[u8]) {
         for &byte in bytes {

@@ -4,17 +4,7 @@
 ///
 /// `offset` is how many bytes of the frame's payload came before this slice, so that a payload may be
 /// treated in pieces of any length.
-///
-/// ```
-/// use heartwheel::proto::websocket::mask;
-///
-/// // The masked "Hello" of RFC 6455, section 5.7, in two pieces.
-/// let mut payload = [0x7f, 0x9f, 0x4d, 0x51, 0x58];
-/// mask::apply(&mut payload[..3], [0x37, 0xfa, 0x21, 0x3d], 0);
-/// mask::apply(&mut payload[3..], [0x37, 0xfa, 0x21, 0x3d], 3);
-/// assert_eq!(&payload, b"Hello");
-/// ```
-pub fn apply(payload: &mut [u8], mask: [u8; 4], offset: usize) {
+pub(crate) fn apply(payload: &mut [u8], mask: [u8; 4], offset: usize) {
     let [a, b, c, d] = rotate(mask, offset);
     // Eight bytes at a time without a carried index: the compiler turns this loop into vector code.
     let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);

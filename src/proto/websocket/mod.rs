@@ -26,14 +26,13 @@
 #![warn(clippy::cast_possible_truncation)]
 
 pub mod handshake;
-pub mod mask;
 
 mod decoder;
 mod fragments;
 mod frame;
+mod mask;
 
-/// The check of text, which other wires use too.
-pub use crate::proto::utf8;
 pub use decoder::{Decoder, Item};
 pub use fragments::fragments;
-pub use frame::{CloseBody, Header, Opcode, close_body, encode, encode_header};
+pub(crate) use frame::encode_header;
+pub use frame::{CloseBody, Opcode, close_body, encode};

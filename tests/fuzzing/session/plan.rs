@@ -42,7 +42,7 @@ impl WireChoice {
             Self::Line => Wire::Line,
             Self::Binary => Wire::Binary,
             Self::Raw => Wire::Raw,
-            Self::Own => Wire::Own(Box::new(Box::new(Tagged))),
+            Self::Own => Wire::Own(Box::new(Tagged)),
         }
     }
 }

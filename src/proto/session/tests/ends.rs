@@ -49,7 +49,7 @@ fn wire(kind: WireKind) -> Wire {
         WireKind::Line => Wire::Line,
         WireKind::Binary => Wire::Binary,
         WireKind::Raw => Wire::Raw,
-        WireKind::Own => Wire::Own(Box::new(Box::new(Quads::default()))),
+        WireKind::Own => Wire::Own(Box::new(Quads::default())),
     }
 }
 
