@@ -11,7 +11,7 @@ use crate::proto::pool::Pool;
 use crate::proto::ring::Ring;
 use crate::proto::session::{Env, Session};
 use crate::proto::time::Moment;
-use crate::sys::{Socket, System, cause_of};
+use crate::sys::{Received, Socket, Stream, System, cause_of};
 
 /// A slot of the slab: 128 bytes where the embedder keeps nothing. Readiness is remembered, because an
 /// edge comes only once.
@@ -19,7 +19,7 @@ use crate::sys::{Socket, System, cause_of};
 /// What can be told from elsewhere is not kept: its name from its slot and phase.
 #[derive(Debug)]
 pub(super) struct Conn<D, S: System> {
-    pub(super) socket: S::Socket,
+    pub(super) stream: S::Stream,
     pub(super) session: Session,
     /// What the embedder keeps; its default until the connection is [`Mark::Welcome`].
     pub(super) data: D,
@@ -77,10 +77,8 @@ flags! {
 /// What a read found.
 #[derive(Debug)]
 pub(super) enum ReadOutcome {
-    /// This many bytes; more may wait.
+    /// This many bytes left the socket; what they come to is in the ring.
     Bytes(usize),
-    /// This many bytes, and certainly no more for now.
-    Last(usize),
     /// Nothing for now.
     Blocked,
     /// The peer ended its output.
@@ -102,7 +100,7 @@ pub(super) enum FlushOutcome {
 
 impl<D, S: System> Conn<D, S> {
     pub(super) fn new(
-        socket: S::Socket,
+        stream: S::Stream,
         session: Session,
         peer: Peer,
         endpoint: Endpoint,
@@ -112,7 +110,7 @@ impl<D, S: System> Conn<D, S> {
         D: Default,
     {
         Self {
-            socket,
+            stream,
             session,
             data: D::default(),
             peer,
@@ -160,19 +158,22 @@ impl<D, S: System> Conn<D, S> {
         let room = spare.len().min(budget);
         let spare = &mut spare[..room];
         loop {
-            match self.socket.read(spare) {
-                Ok(0) => {
+            match self.stream.read(spare) {
+                Ok(Received::End) => {
                     self.ready.remove(Ready::Readable);
                     self.ready.insert(Ready::Eof);
                     return ReadOutcome::Eof;
                 }
-                Ok(count) => {
-                    ring.commit(count);
-                    if count < room && S::SHORT_READ_DRAINS && !self.ready.has(Ready::Doubtful) {
+                Ok(Received::Bytes {
+                    kernel,
+                    session,
+                    is_drained,
+                }) => {
+                    ring.commit(session);
+                    if is_drained && !self.ready.has(Ready::Doubtful) {
                         self.ready.remove(Ready::Readable);
-                        return ReadOutcome::Last(count);
                     }
-                    return ReadOutcome::Bytes(count);
+                    return ReadOutcome::Bytes(kernel);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.ready.remove(Ready::Readable);
@@ -209,7 +210,7 @@ impl<D, S: System> Conn<D, S> {
     pub(super) fn deepen(&mut self, is_deep: bool) {
         if self.ready.has(Ready::Deep) != is_deep {
             self.ready.set(Ready::Deep, is_deep);
-            self.socket.deepen(is_deep);
+            self.stream.socket_mut().deepen(is_deep);
         }
     }
 
@@ -218,20 +219,28 @@ impl<D, S: System> Conn<D, S> {
         self.ready.has(Ready::Broken) && self.marks.has(Mark::Carried)
     }
 
+    /// Says whether there is something to write: of the session's, or of the stream's own.
+    pub(super) fn has_output(&self) -> bool {
+        self.session.has_output() || self.stream.wants_write()
+    }
+
     /// Writes what is queued until it is gone or the socket takes no more.
     pub(super) fn flush(&mut self, env: &mut Env, now: Moment) -> FlushOutcome {
         if self.ready.has(Ready::Writable) {
             // Not before: what was refused still waits, and some closes must overtake it.
             self.session.handle_writable();
         }
-        while self.ready.has(Ready::Writable) && self.session.has_output() {
+        while self.ready.has(Ready::Writable) && self.has_output() {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let count = self.session.slices(&mut slices);
-            let offered: usize = slices[..count].iter().map(|slice| slice.len()).sum();
-            match self.socket.write(&slices[..count]) {
-                Ok(written) => {
-                    self.session.handle_written(env, now, written);
-                    if written < offered {
+            match self.stream.write(&slices[..count]) {
+                Ok(sent) => {
+                    env.stats.bytes_out += sent.kernel as u64;
+                    match sent.session {
+                        0 => self.session.handle_progress(now, sent.kernel),
+                        written => self.session.handle_written(env, now, written),
+                    }
+                    if sent.is_refused {
                         return self.handle_refusal(env);
                     }
                 }
@@ -276,8 +285,9 @@ mod tests {
     use crate::proto::session::Wire;
     use crate::proto::time::Micros;
     use crate::proto::wheel::Wheel;
+    use crate::proto::wire::Role;
     use crate::sizes::sizes;
-    use crate::sys::{Native, entropy};
+    use crate::sys::{Native, Plain, entropy};
 
     /// Everything that one idle connection may take in user space.
     const BUDGET: usize = 160;
@@ -301,7 +311,7 @@ mod tests {
         let now = Moment::on_time(Micros::ZERO);
         let session = Session::accepted(&mut env, policy, Wire::Line, PingPhase::ZERO, now);
         Conn::new(
-            TcpStream::from_std(socket),
+            Plain::over(TcpStream::from_std(socket), Role::Server),
             session,
             Peers::with_capacity(0).keep(addr.into()),
             Endpoint::Listener(ListenerId(0)),
@@ -313,7 +323,7 @@ mod tests {
     fn an_idle_connection_takes_144_bytes_and_with_ipv6_the_160_it_may() {
         let conn = conn();
         let fields = sizes!(&conn => Conn {
-            socket,
+            stream,
             session,
             data,
             peer,
@@ -325,7 +335,7 @@ mod tests {
             .iter()
             .map(|&(field, size)| match field {
                 // In debug builds mio's socket carries a mark that others do not have.
-                "socket" => size_of::<RawFd>(),
+                "stream" => size_of::<RawFd>(),
                 _ => size,
             })
             .sum();

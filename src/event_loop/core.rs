@@ -38,7 +38,7 @@ use crate::proto::session::{Entropy, Env, PolicyId, Session};
 use crate::proto::time::{Micros, Moment};
 use crate::proto::wheel::Wheel;
 use crate::stats::Stats;
-use crate::sys::{Native, Probe, System, Token, Wake};
+use crate::sys::{Native, Probe, Stream, System, Token, Wake};
 
 /// The loop, on whatever system: everything but the wait.
 ///
@@ -237,7 +237,7 @@ impl<D, S: System> EventLoop<D, S> {
     /// both directions. Gives the place back where that fails.
     pub(super) fn insert(
         &mut self,
-        mut socket: S::Socket,
+        mut stream: S::Stream,
         mut session: Session,
         peer: PeerAddr,
         endpoint: Endpoint,
@@ -250,13 +250,13 @@ impl<D, S: System> EventLoop<D, S> {
         let key = entry.key();
         let id = self.names.of(key, session.heartbeat().phase());
         self.system
-            .register(&mut socket, Target::Conn(id).token())
+            .register(stream.socket_mut(), Target::Conn(id).token())
             .inspect_err(|_| {
                 session.discard(&mut self.env);
                 self.group.leave();
             })?;
         let peer = self.peers.keep(peer);
-        entry.insert(Conn::new(socket, session, peer, endpoint, marks));
+        entry.insert(Conn::new(stream, session, peer, endpoint, marks));
         self.rearm(key);
         Ok(id)
     }
@@ -299,7 +299,7 @@ impl<D, S: System> EventLoop<D, S> {
         if let Some(conn) = self.conns.get(key)
             && let Some(cause) = conn.session.cause()
         {
-            self.system.probe(&conn.socket, Probe::Cause(cause));
+            self.system.probe(conn.stream.socket(), Probe::Cause(cause));
         }
     }
 
@@ -588,7 +588,7 @@ impl<D, S: System> EventLoop<D, S> {
     pub fn inspect(&self) -> impl Iterator<Item = Inspected<'_, S>> {
         self.conns.iter().map(|(key, conn)| Inspected {
             id: conn.id(key, self.names),
-            socket: &conn.socket,
+            socket: conn.stream.socket(),
             session: &conn.session,
             is_welcome: conn.marks.has(Mark::Welcome),
             is_carried: conn.marks.has(Mark::Carried),

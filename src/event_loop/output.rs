@@ -87,6 +87,8 @@ mod tests {
     use crate::proto::message::Message;
     use crate::proto::session::Due;
     use crate::reactor::{ClientConfig, ConnId, Context, Handler, Reactor, WireFactory};
+    #[cfg(all(feature = "sockets", target_os = "linux"))]
+    use crate::sys::Stream;
 
     /// Dials a listener, and turns until the connection is open.
     fn connected(write: Duration, queue: usize) -> (Reactor<()>, ConnId, TcpStream) {
@@ -152,7 +154,7 @@ mod tests {
     fn the_kernel_holds_much_only_from_a_full_queue_to_an_empty_one() {
         let (mut reactor, id, mut peer) = connected(Duration::from_secs(10), 64 * 1024);
         let unsent = |reactor: &Reactor<()>| {
-            let socket = socket2::SockRef::from(&reactor.core.conns[id.index()].socket);
+            let socket = socket2::SockRef::from(reactor.core.conns[id.index()].stream.socket());
             socket.tcp_notsent_lowat().expect("readable")
         };
         let little = unsent(&reactor);

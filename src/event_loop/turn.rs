@@ -21,7 +21,7 @@ use crate::proto::ring::Ring;
 use crate::proto::session::{Event, Expiry, Found, SocketAction, Step};
 use crate::proto::time::Micros;
 use crate::proto::wire::{MessageKind, Payload};
-use crate::sys::{Event as IoEvent, Probe, Ready as IoReady, Socket, System, Token};
+use crate::sys::{Event as IoEvent, Probe, Ready as IoReady, Socket, Stream, System, Token};
 
 /// What one turn did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -224,14 +224,14 @@ impl<D: Default, S: System> EventLoop<D, S> {
             return;
         };
         if conn.session.phase() == Phase::Connecting {
-            if ready.writable || ready.failed {
+            if ready.writable || ready.readable || ready.failed {
                 self.catch_up();
                 self.finish_connect(handler, id);
             }
             // The peer may have spoken, and even gone, in the same event: no other edge will say so.
         } else if ready.writable && !conn.ready.has(Ready::Refused) {
             conn.ready.insert(Ready::Writable);
-            if conn.session.has_output() {
+            if conn.has_output() {
                 self.mark_dirty(id.index());
             }
         }
@@ -336,7 +336,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
                 break;
             }
             match conn.read(&mut ring, &mut self.env, budget) {
-                ReadOutcome::Bytes(count) | ReadOutcome::Last(count) => {
+                ReadOutcome::Bytes(count) => {
                     self.refresh_now();
                     budget = budget.saturating_sub(count);
                     self.conns[key]
@@ -371,14 +371,18 @@ impl<D: Default, S: System> EventLoop<D, S> {
         }
         let is_left =
             !ring.is_empty() && (conn.marks.has(Mark::Carried) || conn.session.is_paused());
-        self.system.probe(&conn.socket, Probe::Decoded { is_left });
+        self.system
+            .probe(conn.stream.socket(), Probe::Decoded { is_left });
         conn.session.put_input(&mut self.env, ring);
         self.in_hand.end_input();
         self.probe_cause(key);
         let conn = &mut self.conns[key];
         if conn.session.phase() != Phase::Open {
             self.mark_dirty(key);
-        } else if conn.session.wants_flush() || conn.marks.has(Mark::WantsRoom) {
+        } else if conn.session.wants_flush()
+            || conn.stream.wants_write()
+            || conn.marks.has(Mark::WantsRoom)
+        {
             // What its callbacks queued leaves at once, before others have their turn.
             self.flush(key);
         } else {
@@ -543,18 +547,18 @@ impl<D: Default, S: System> EventLoop<D, S> {
                 }
                 Step::Connect => self.finish_connect(handler, id),
                 Step::ReadOnce => self.read_anyway(handler, id),
-                Step::Peek => found.is_waiting = conn.socket.has_waiting_bytes(),
+                Step::Peek => found.is_waiting = conn.stream.has_waiting_bytes(),
                 Step::WriteOnce => {
                     self.write_anyway(key);
                     // It may have left altogether, and its buffers go back.
                     self.mark_dirty(key);
                 }
-                Step::Figures => found.kernel = conn.socket.figures(),
+                Step::Figures => found.kernel = conn.stream.socket().figures(),
                 // A ping leaves at once: its connection lies in the cache, and the buffers it borrowed
                 // serve the next one.
                 Step::Flush if session.phase() == Phase::Open => self.flush(key),
                 Step::Flush => self.mark_dirty(key),
-                Step::Note(note) => self.system.probe(&conn.socket, Probe::Expiry(note)),
+                Step::Note(note) => self.system.probe(conn.stream.socket(), Probe::Expiry(note)),
             }
         }
     }
@@ -648,7 +652,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
                     self.carried.push(&mut conn.marks, id);
                 }
                 SocketAction::ShutdownWrite => {
-                    if let Err(error) = conn.socket.shutdown() {
+                    if let Err(error) = conn.stream.shutdown() {
                         let peer = self.peers.addr(conn.peer);
                         log::debug!("could not end output to {peer}: {error}");
                     }
@@ -658,10 +662,10 @@ impl<D: Default, S: System> EventLoop<D, S> {
                     return;
                 }
                 SocketAction::Reset => {
-                    if let Some(figures) = conn.socket.figures() {
+                    if let Some(figures) = conn.stream.socket().figures() {
                         conn.session.handle_kernel_figures(figures);
                     }
-                    conn.socket.reset_on_close();
+                    conn.stream.socket_mut().reset_on_close();
                     self.doom(key);
                     return;
                 }
@@ -794,7 +798,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         let answers = conn.session.answers();
         conn.session.discard(&mut self.env);
         // Closing the descriptor takes it out of the selector: nobody else holds it.
-        drop(conn.socket);
+        drop(conn.stream);
         self.env.stats.count_end(evidence.cause);
         log::debug!("{id} of {peer} ended: {evidence}");
         let was_open = conn.marks.has(Mark::Welcome);

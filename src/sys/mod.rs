@@ -15,6 +15,7 @@ mod native;
 mod options;
 mod resolver;
 mod socket;
+mod stream;
 mod system;
 mod wake_timer;
 
@@ -26,4 +27,5 @@ pub(crate) use entropy::entropy;
 pub use native::Native;
 pub use options::{Keepalive, SocketOptions};
 pub(crate) use socket::{cause_of, is_reset};
-pub use system::{Asker, Event, Found, Probe, Ready, Socket, System, Token, Wake};
+pub use stream::{Plain, Received, Sent, Socket, Stream};
+pub use system::{Asker, Event, Found, Probe, Ready, System, Token, Wake};

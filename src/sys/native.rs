@@ -14,7 +14,8 @@ use super::calendar;
 use super::clock::{Hands, Start};
 use super::options::SocketOptions;
 use super::resolver::Resolver;
-use super::system::{Asker, Event, Found, Ready, Socket, System, Token, Wake};
+use super::stream::{Plain, Socket};
+use super::system::{Asker, Event, Found, Ready, System, Token, Wake};
 use super::wake_timer::{WAKE_TIMER, WakeTimer};
 use super::{kernel, socket};
 use crate::close::KernelFigures;
@@ -78,18 +79,8 @@ impl fmt::Debug for Native {
 
 impl System for Native {
     type Socket = TcpStream;
+    type Stream = Plain<TcpStream>;
     type Listener = TcpListener;
-
-    const SHORT_READ_DRAINS: bool = cfg!(any(
-        target_os = "linux",
-        target_os = "android",
-        target_os = "macos",
-        target_os = "ios",
-        target_os = "freebsd",
-        target_os = "openbsd",
-        target_os = "netbsd",
-        target_os = "dragonfly"
-    ));
 
     fn now(&self) -> Micros {
         self.hands.at()
@@ -173,6 +164,17 @@ impl System for Native {
 }
 
 impl Socket for TcpStream {
+    const SHORT_READ_DRAINS: bool = cfg!(any(
+        target_os = "linux",
+        target_os = "android",
+        target_os = "macos",
+        target_os = "ios",
+        target_os = "freebsd",
+        target_os = "openbsd",
+        target_os = "netbsd",
+        target_os = "dragonfly"
+    ));
+
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         Read::read(self, buffer)
     }

@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::options::SocketOptions;
-use crate::close::{Cause, KernelFigures};
+use super::stream::{Socket, Stream};
+use crate::close::Cause;
 #[cfg(feature = "websocket")]
 use crate::proto::http::HttpDate;
 use crate::proto::session::Note;
@@ -19,11 +20,10 @@ use crate::proto::time::Micros;
 pub trait System {
     /// A connection's socket. Dropping it closes it.
     type Socket: Socket;
+    /// What its bytes are to a session: [`Plain`](super::Plain), unless something lies between.
+    type Stream: Stream<Socket = Self::Socket>;
     /// A listening socket. Dropping it closes it.
     type Listener: fmt::Debug;
-
-    /// Whether bytes that arrive after a read that filled only a part of its buffer give another event.
-    const SHORT_READ_DRAINS: bool;
 
     /// Reads the clock that deadlines run on: time since any beginning, never less than before.
     fn now(&self) -> Micros;
@@ -140,54 +140,6 @@ pub trait System {
     #[inline(always)]
     fn probe_expiries(&mut self, at: Micros, is_whole: Option<bool>) {
         let _ = (at, is_whole);
-    }
-}
-
-/// One connection's socket.
-pub trait Socket: fmt::Debug {
-    /// Reads into a buffer that is not empty. Zero: the peer has ended its output.
-    ///
-    /// # Errors
-    ///
-    /// [`io::ErrorKind::WouldBlock`] where nothing has come; [`io::ErrorKind::Interrupted`] is tried again; else
-    /// the socket has failed.
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
-
-    /// Writes from slices of which at least one is not empty. A write that takes less than it is given found
-    /// no more room.
-    ///
-    /// # Errors
-    ///
-    /// As [`read`](Self::read).
-    fn write(&mut self, slices: &[io::IoSlice<'_>]) -> io::Result<usize>;
-
-    /// Says whether bytes wait to be read, without taking them.
-    fn has_waiting_bytes(&self) -> bool;
-
-    /// Learns what has come of a dial: `true` once it is connected, `false` while it is under way.
-    ///
-    /// # Errors
-    ///
-    /// Why it failed.
-    fn is_connected(&self) -> io::Result<bool>;
-
-    /// Ends the output, after what was written.
-    ///
-    /// # Errors
-    ///
-    /// What the system said.
-    fn shutdown(&self) -> io::Result<()>;
-
-    /// Makes the coming close a reset: what is still under way is thrown away, and the peer is told.
-    fn reset_on_close(&mut self);
-
-    /// Returns what the kernel knows of the socket's output, where it tells.
-    fn figures(&self) -> Option<KernelFigures>;
-
-    /// Lets the kernel hold as much unsent as its buffer takes, or again only little. Default: it cannot be
-    /// told.
-    fn deepen(&mut self, is_deep: bool) {
-        let _ = is_deep;
     }
 }
 

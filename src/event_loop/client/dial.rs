@@ -13,7 +13,8 @@ use crate::event_loop::token::{ClientId, ConnId};
 use crate::proto::flags::Flags;
 use crate::proto::session::Session;
 use crate::proto::time::Micros;
-use crate::sys::{Socket, System};
+use crate::proto::wire::Role;
+use crate::sys::{Stream, System};
 
 impl<D: Default, S: System> EventLoop<D, S> {
     /// Begins every dial that is due, and tells who was stopped before its dial.
@@ -194,7 +195,8 @@ impl<D: Default, S: System> EventLoop<D, S> {
             let session = Session::dialed(&mut self.env, policy, wire, phase, self.now);
             let mut marks = Flags::NONE;
             marks.set(Mark::HalfOpen, self.clients[id].takes_turns());
-            self.insert(socket, session, addr.into(), Endpoint::Client(id), marks)
+            let stream = S::Stream::over(socket, Role::Client);
+            self.insert(stream, session, addr.into(), Endpoint::Client(id), marks)
         });
         match dialed {
             Ok(conn) => {
@@ -254,7 +256,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         handler.on_client(&mut Context::new(self), id, event);
     }
 
-    /// Learns what came of a dial.
+    /// Goes on with a stream that is not established: the dial, or a handshake of its own.
     pub(in crate::event_loop) fn finish_connect<H: Handler<S, Data = D>>(
         &mut self,
         handler: &mut H,
@@ -264,7 +266,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         let Some(conn) = self.conn_mut(id) else {
             return;
         };
-        match conn.socket.is_connected() {
+        match conn.stream.open() {
             Ok(true) => self.connected(handler, id),
             // An event is a hint: not connected yet.
             Ok(false) => {}
@@ -283,6 +285,11 @@ impl<D: Default, S: System> EventLoop<D, S> {
         conn.ready.insert(Ready::Writable);
         conn.session
             .handle_connected(&mut self.env, self.now, &request);
+        if conn.stream.holds_bytes() {
+            // What its own handshake has read beyond, and no event will tell of.
+            conn.ready.insert(Ready::Readable);
+            self.carry(key);
+        }
         self.mark_dirty(key);
         if self.conns[key].session.phase() == Phase::Open {
             self.offer_plain(handler, id);

@@ -10,7 +10,8 @@ use crate::event_loop::group::CALM;
 use crate::event_loop::handler::Handler;
 use crate::event_loop::token::ListenerId;
 use crate::proto::time::Micros;
-use crate::sys::{MORE_DESCRIPTORS, System, lacks_descriptors};
+use crate::proto::wire::Role;
+use crate::sys::{MORE_DESCRIPTORS, Stream, System, lacks_descriptors};
 
 impl<D: Default, S: System> EventLoop<D, S> {
     /// Accepts on every listener that may have something waiting.
@@ -102,7 +103,8 @@ impl<D: Default, S: System> EventLoop<D, S> {
         self.look_at_calendar();
         let listener = &self.listeners[key];
         let refused = self.group.with_reserve(|| -> io::Result<SocketAddr> {
-            let (mut stream, peer) = accept(&self.system, &listener.socket)?;
+            let (socket, peer) = accept(&self.system, &listener.socket)?;
+            let mut stream = S::Stream::over(socket, Role::Server);
             Refusal::Full.tell(&mut stream, listener.wire.kind(), &self.env);
             Ok(peer)
         });

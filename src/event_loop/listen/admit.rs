@@ -15,7 +15,8 @@ use crate::event_loop::history::Ended;
 use crate::event_loop::token::ListenerId;
 use crate::proto::flags::Flags;
 use crate::proto::session::Session;
-use crate::sys::{Socket, System};
+use crate::proto::wire::Role;
+use crate::sys::{Stream, System};
 
 impl<D: Default, S: System> EventLoop<D, S> {
     /// Notes that an address holds all it may while others need room: one log line for each episode.
@@ -35,7 +36,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         &mut self,
         handler: &mut H,
         key: usize,
-        mut stream: S::Socket,
+        socket: S::Socket,
         peer: SocketAddr,
         room: usize,
     ) {
@@ -45,7 +46,9 @@ impl<D: Default, S: System> EventLoop<D, S> {
         let wire = listener.wire.make();
         let policy = listener.policy;
         let counted = listener.admission.counts(peer.ip());
-        let half_open = listener.admission.counts_half_open() && wire.kind().is_websocket();
+        let mut stream = S::Stream::over(socket, Role::Server);
+        let shakes_hands = wire.kind().is_websocket() || !stream.is_open();
+        let half_open = listener.admission.counts_half_open() && shakes_hands;
         let mut marks = Flags::NONE;
         marks.set(Mark::HalfOpen, half_open);
         marks.set(Mark::Counted, counted);
@@ -79,7 +82,10 @@ impl<D: Default, S: System> EventLoop<D, S> {
             }
         }
         let phase = self.next_phase();
-        let session = Session::accepted(&mut self.env, policy, wire, phase, self.now);
+        let session = match stream.is_open() {
+            true => Session::accepted(&mut self.env, policy, wire, phase, self.now),
+            false => Session::admitted(&mut self.env, policy, wire, phase, self.now),
+        };
         let is_open = session.phase() == Phase::Open;
         let id = match self.insert(stream, session, peer.into(), endpoint, marks) {
             Ok(id) => id,
@@ -117,7 +123,10 @@ impl<D: Default, S: System> EventLoop<D, S> {
             };
             let key = id.index();
             let conn = &mut self.conns[key];
-            if conn.session.phase() == Phase::Handshaking && conn.socket.has_waiting_bytes() {
+            if conn.session.phase() == Phase::Connecting {
+                self.finish_connect(handler, id);
+            } else if conn.session.phase() == Phase::Handshaking && conn.stream.has_waiting_bytes()
+            {
                 conn.ready.insert(Ready::Readable);
                 self.read(handler, id);
             }
@@ -143,7 +152,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         if conn.session.phase() == Phase::Handshaking {
             // Between two requests there is nothing to answer.
             if !conn.session.is_between_requests() {
-                Refusal::HalfOpen.tell(&mut conn.socket, conn.session.wire(), &self.env);
+                Refusal::HalfOpen.tell(&mut conn.stream, conn.session.wire(), &self.env);
             }
             let reason = Refusal::HalfOpen.reason();
             conn.session.turn_away(&mut self.env, self.now, reason);
@@ -332,7 +341,12 @@ mod tests {
             drop(leaves);
             let ended = |reactor: &Reactor| {
                 let mut conns = reactor.core.conns.iter();
-                conns.any(|(_, conn)| conn.socket.peek(&mut [0]).is_ok_and(|len| len == 0))
+                conns.any(|(_, conn)| {
+                    conn.stream
+                        .socket()
+                        .peek(&mut [0])
+                        .is_ok_and(|len| len == 0)
+                })
             };
             let deadline = Instant::now() + Duration::from_secs(20);
             while !ended(&reactor) {

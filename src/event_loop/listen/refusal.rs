@@ -7,7 +7,7 @@ use crate::config::WireKind;
 #[cfg(feature = "websocket")]
 use crate::proto::http::response::refusal;
 use crate::proto::session::Env;
-use crate::sys::Socket;
+use crate::sys::{Socket, Stream};
 
 /// Which limit of ours turns a connection away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,9 +49,9 @@ impl Refusal {
     /// Tells a WebSocket client why it is turned away, as far as one write goes; the other wires have no
     /// words for it, and get a reset.
     #[cfg(feature = "websocket")]
-    pub(super) fn tell<S: Socket>(self, stream: &mut S, wire: WireKind, env: &Env) {
-        if !wire.is_websocket() {
-            stream.reset_on_close();
+    pub(super) fn tell<S: Stream>(self, stream: &mut S, wire: WireKind, env: &Env) {
+        if !wire.is_websocket() || !stream.is_open() {
+            stream.socket_mut().reset_on_close();
             return;
         }
         let fields = [("Retry-After", "1")];
@@ -66,14 +66,14 @@ impl Refusal {
         // Or it is here: left unread, it would make a reset of the end.
         let mut head = [0; 1024];
         for _ in 0..8 {
-            if !matches!(stream.read(&mut head), Ok(1..)) {
+            if !matches!(stream.socket_mut().read(&mut head), Ok(1..)) {
                 break;
             }
         }
     }
 
     #[cfg(not(feature = "websocket"))]
-    pub(super) fn tell<S: Socket>(self, stream: &mut S, _wire: WireKind, _env: &Env) {
-        stream.reset_on_close();
+    pub(super) fn tell<S: Stream>(self, stream: &mut S, _wire: WireKind, _env: &Env) {
+        stream.socket_mut().reset_on_close();
     }
 }

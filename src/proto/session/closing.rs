@@ -358,7 +358,8 @@ impl Session {
     pub(super) fn phase_deadline(&self, env: &Env) -> Deadline {
         let timing = &env.policy(self.policy).timing;
         let span = match self.phase {
-            Phase::Connecting => timing.connect,
+            Phase::Connecting if self.part.role() == Role::Client => timing.connect,
+            Phase::Connecting => timing.handshake,
             // An answer that a connection is kept behind has the time of a goodbye to leave.
             Phase::Handshaking if self.answered().is_some() && self.has_output() => {
                 timing.close_total

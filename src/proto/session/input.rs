@@ -72,7 +72,8 @@ impl Session {
         }
     }
 
-    /// Notes that bytes were read, at the time of the read.
+    /// Notes that so many bytes left the socket, at the time of the read: what they come to is for
+    /// [`decode`](Self::decode).
     pub fn handle_bytes(&mut self, env: &mut Env, now: Moment, count: usize) {
         env.stats.bytes_in += count as u64;
         let late = self.heartbeat.unread_for(now, &env.lateness);

@@ -261,6 +261,22 @@ impl Session {
         session
     }
 
+    /// Begins a session on a connection that was accepted, whose byte stream has a handshake of its own to
+    /// come: [`handle_connected`](Self::handle_connected) tells its end. That has the time of the opening
+    /// handshake, in all. It uses the policy until it is [discarded](Self::discard).
+    pub fn admitted(
+        env: &mut Env,
+        policy: PolicyId,
+        wire: Wire,
+        phase: PingPhase,
+        now: Moment,
+    ) -> Self {
+        Self {
+            phase: Phase::Connecting,
+            ..Self::begin(env, policy, wire, phase, now)
+        }
+    }
+
     /// Begins a session on a connection that is being dialed. It uses the policy until it is
     /// [discarded](Self::discard).
     pub fn dialed(
@@ -319,17 +335,20 @@ impl Session {
         }
     }
 
-    /// Notes that TCP is established. A WebSocket client sends its request and waits for the answer.
+    /// Notes that the byte stream is established. A WebSocket client sends its request and waits for the
+    /// answer.
     pub fn handle_connected(&mut self, env: &mut Env, now: Moment, request: &[u8]) {
         assert_eq!(
             self.phase,
             Phase::Connecting,
-            "only a dialed session connects"
+            "a stream is established once"
         );
         if self.wire.is_websocket() {
             self.phase = Phase::Handshaking;
-            let handshake = env.policy(self.policy).timing.handshake;
-            self.phase_ends = Stamp::new(now.at).plus(handshake);
+            if self.part.role() == Role::Client {
+                let handshake = env.policy(self.policy).timing.handshake;
+                self.phase_ends = Stamp::new(now.at).plus(handshake);
+            }
             self.owed.insert(Owed::Rearm);
             self.queue_head(env, now, request);
         } else {
@@ -475,7 +494,10 @@ impl Session {
     pub fn handle_timeout(&mut self, env: &mut Env, now: Moment) -> Due {
         self.refresh_stamps(now);
         match self.phase {
-            Phase::Connecting => self.handle_phase_timeout(env, now, Cause::ConnectTimeout),
+            Phase::Connecting if self.part.role() == Role::Client => {
+                self.handle_phase_timeout(env, now, Cause::ConnectTimeout)
+            }
+            Phase::Connecting => self.handle_phase_timeout(env, now, Cause::HandshakeTimeout),
             Phase::Handshaking => self.handle_phase_timeout(env, now, Cause::HandshakeTimeout),
             Phase::Open => self.handle_open_timeout(env, now),
             Phase::Closing => self.handle_phase_timeout(env, now, Cause::CloseTimeout),

@@ -115,7 +115,6 @@ impl Session {
         let written = held.tx.commit(count, &mut env.pool);
         let is_message = held.tx.data_len() < data;
         held.progress = Stamp::new(now.at);
-        env.stats.bytes_out += count as u64;
         let was_asked = self.heartbeat.is_asked();
         if written.ping {
             env.stats.pings_written += 1;
@@ -138,6 +137,15 @@ impl Session {
             self.note_message(now);
         }
         self.await_answer(env, now);
+    }
+
+    /// Notes that the kernel accepted bytes that carry some of the output, but all of nothing yet.
+    pub fn handle_progress(&mut self, now: Moment, kernel: usize) {
+        if let Some(held) = &mut self.buffers
+            && kernel > 0
+        {
+            held.progress = Stamp::new(now.at);
+        }
     }
 
     /// Notes that the socket takes no more output for now.

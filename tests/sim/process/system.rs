@@ -8,7 +8,7 @@ use std::rc::Rc;
 use heartwheel::close::{Cause, KernelFigures, Phase};
 use heartwheel::proto::session::Note;
 use heartwheel::proto::time::Micros;
-use heartwheel::sys::{Probe, Socket, SocketOptions, System, Token, Wake};
+use heartwheel::sys::{Plain, Probe, Socket, SocketOptions, System, Token, Wake};
 
 use super::clients::Clients;
 use super::{Program, Terms};
@@ -67,9 +67,8 @@ impl<'y> Simulated<'y> {
 
 impl<'y> System for Simulated<'y> {
     type Socket = Endpoint<'y>;
+    type Stream = Plain<Endpoint<'y>>;
     type Listener = usize;
-
-    const SHORT_READ_DRAINS: bool = true;
 
     fn now(&self) -> Micros {
         self.os.breathe();
@@ -195,6 +194,8 @@ pub(crate) struct Endpoint<'y> {
 }
 
 impl Socket for Endpoint<'_> {
+    const SHORT_READ_DRAINS: bool = true;
+
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.os.breathe();
         self.os.read(self.sock, buffer).map_err(error)
