@@ -308,7 +308,7 @@ impl Outbox {
     /// A queue that fills takes at most a quarter more than this, and 64 KiB; one that has been fuller
     /// at most twice as much. Not counted is what has left of a large frame before the rest has, and bytes
     /// that are shared count in every queue.
-    pub(crate) fn data_cost(&self) -> usize {
+    pub fn data_cost(&self) -> usize {
         self.data_len() + self.frames.len() * FRAME_COST + self.large.len() * LARGE_COST
     }
 
