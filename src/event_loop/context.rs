@@ -25,7 +25,7 @@ use crate::sys::{Native, System};
 ///
 /// Everything here only marks: bytes leave, sockets close and callbacks run after the present one has
 /// returned. There is one exception: a send that its queue has no room for offers the queue to the kernel
-/// first. A name that is stale finds nothing and changes nothing.
+/// first. An id that is stale finds nothing and changes nothing.
 #[derive(Debug)]
 pub struct Context<'a, D, S: System = Native> {
     core: &'a mut EventLoop<D, S>,
@@ -157,7 +157,7 @@ impl<'a, D, S: System> Context<'a, D, S> {
     /// # Errors
     ///
     /// [`Error::Config`] if the heartbeat makes no sense for its wire, or would be one of more than 65 536
-    /// different ones, counted with the limits they go with; nothing has changed then. A stale name is no
+    /// different ones, counted with the limits they go with; nothing has changed then. A stale id is no
     /// error.
     pub fn set_heartbeat(&mut self, id: ConnId, heartbeat: &HeartbeatConfig) -> Result<(), Error> {
         let Some(conn) = self.core.conn(id) else {
@@ -180,11 +180,11 @@ impl<'a, D, S: System> Context<'a, D, S> {
         Ok(changed?)
     }
 
-    /// Sets a timer; [`on_timer`](super::Handler::on_timer) gets the word back, never early, late by at
+    /// Sets a timer; [`on_timer`](super::Handler::on_timer) gets `user_data` back, never early, late by at
     /// most the loop's delay and the poller's millisecond.
-    pub fn set_timer(&mut self, delay: Duration, word: u64) -> TimerId {
+    pub fn set_timer(&mut self, delay: Duration, user_data: u64) -> TimerId {
         let due = self.core.read_clock() + delay.into();
-        self.core.timers.set(due, word)
+        self.core.timers.set(due, user_data)
     }
 
     /// Cancels a timer; says whether it was still to come.
@@ -209,7 +209,7 @@ impl<'a, D, S: System> Context<'a, D, S> {
         }
     }
 
-    /// Returns the names of all open connections, in the order of their slots.
+    /// Returns the ids of all open connections, in the order of their slots.
     pub fn connections(&self) -> impl Iterator<Item = ConnId> + '_ {
         self.core
             .conns

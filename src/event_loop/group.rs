@@ -14,7 +14,7 @@ use crate::sys::{Reserve, Start, descriptors};
 /// common is counted here: `max_connections`, the limits of each address, and the rates of new
 /// connections (those of the listener of the same number in every loop, so give all loops the same
 /// listeners in the same order). Each loop has a number, its shard, which its [`ConnId`]s carry, so
-/// that no two connections of a group have the same name. Counters are summed up with
+/// that no two connections of a group have the same id. Counters are summed up with
 /// [`Stats::merge`](crate::stats::Stats::merge), and a [`LoopHandle`] of each loop reaches the others.
 ///
 /// ```

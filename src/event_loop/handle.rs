@@ -130,8 +130,8 @@ impl LoopHandle {
     /// # Errors
     ///
     /// [`HandleError`], with nothing queued.
-    pub fn notify(&self, word: u64) -> Result<(), HandleError> {
-        self.queue(Command::Notify(word))
+    pub fn notify(&self, user_data: u64) -> Result<(), HandleError> {
+        self.queue(Command::Notify(user_data))
     }
 
     /// Makes [`Reactor::run`](crate::reactor::Reactor::run) return after its present turn.

@@ -114,9 +114,9 @@ pub trait Handler<S: System = Native> {
         let _ = (cx, id, event);
     }
 
-    /// A timer set with [`Context::set_timer`] is due; `word` is what was given there.
-    fn on_timer(&mut self, cx: &mut Context<'_, Self::Data, S>, word: u64) {
-        let _ = (cx, word);
+    /// A timer set with [`Context::set_timer`] is due; `user_data` is what was given there.
+    fn on_timer(&mut self, cx: &mut Context<'_, Self::Data, S>, user_data: u64) {
+        let _ = (cx, user_data);
     }
 
     /// A foreign source is ready. Edge-triggered: act until it would block.
@@ -124,16 +124,16 @@ pub trait Handler<S: System = Native> {
         let _ = (cx, id, ready);
     }
 
-    /// Another thread called [`LoopHandle::notify`](super::LoopHandle::notify) with this word.
-    fn on_notify(&mut self, cx: &mut Context<'_, Self::Data, S>, word: u64) {
-        let _ = (cx, word);
+    /// Another thread called [`LoopHandle::notify`](super::LoopHandle::notify) with this user data.
+    fn on_notify(&mut self, cx: &mut Context<'_, Self::Data, S>, user_data: u64) {
+        let _ = (cx, user_data);
     }
 }
 
 /// A connection about to open.
 #[derive(Clone, Debug)]
 pub struct Offer<'a> {
-    /// Its name from here on.
+    /// Its id from here on.
     pub id: ConnId,
     /// The peer's address. One that came over IPv4 is an IPv4 address whatever the listener, also where
     /// the kernel has it as IPv6 (`::ffff:192.0.2.1`); one that was dialed is as it was asked for.
@@ -263,7 +263,7 @@ impl HttpAnswer {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Closed<'a, D> {
-    /// The name it had.
+    /// The id it had.
     pub id: ConnId,
     /// The peer's address; see [`Offer::peer`].
     pub peer: PeerAddr,

@@ -14,7 +14,7 @@ use crate::peer::PeerAddr;
 pub struct Ended {
     /// When it was reported, in the loop's own time; see [`Context::now`](super::Context::now).
     pub at: Duration,
-    /// Its name while it lived; `None` where it was turned away before it had one.
+    /// Its id while it lived; `None` where it was turned away before it had one.
     pub id: Option<ConnId>,
     /// The peer's address; see [`Offer::peer`](super::Offer::peer).
     pub peer: PeerAddr,

@@ -9,11 +9,11 @@ use crate::sys::Token;
 
 /// Names one connection of a reactor: slot and generation.
 ///
-/// Slots are reused at once, so the name holds a generation too: a name kept too long finds nothing. The
-/// generation is 32 bits, and each connection that the loop takes in or dials has the next. So a name can
+/// Slots are reused at once, so the id holds a generation too: an id kept too long finds nothing. The
+/// generation is 32 bits, and each connection that the loop takes in or dials has the next. So an id can
 /// be that of another connection only if exactly 2^32 later ones, or a multiple of that, have begun in
 /// this loop in between, and the last of them got the same slot: after five days at the earliest where
-/// ten thousand connections begin each second. Whoever keeps names for longer than that forgets them in
+/// ten thousand connections begin each second. Whoever keeps ids for longer than that forgets them in
 /// [`on_close`](super::Handler::on_close).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId {
@@ -41,12 +41,12 @@ impl ConnId {
         (self.place >> SLOT_BITS) as usize
     }
 
-    /// Returns the name as one number, for a log or another thread.
+    /// Returns the id as one number, for a log or another thread.
     pub const fn as_u64(self) -> u64 {
         (self.generation as u64) << 32 | self.place as u64
     }
 
-    /// Returns the name that [`as_u64`](Self::as_u64) gave as a number. A number it never gave finds no
+    /// Returns the id that [`as_u64`](Self::as_u64) gave as a number. A number it never gave finds no
     /// connection.
     pub const fn from_u64(number: u64) -> Self {
         let [a, b, c, d, e, f, g, h] = number.to_le_bytes();
@@ -103,7 +103,7 @@ impl ListenerId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientId(pub(super) u32);
 
-/// Names one foreign source of a reactor: slot and generation. A name kept too long finds nothing, until
+/// Names one foreign source of a reactor: slot and generation. An id kept too long finds nothing, until
 /// exactly 2^32 later sources, or a multiple of that, have been registered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SourceId {

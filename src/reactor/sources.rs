@@ -53,16 +53,16 @@ impl<D> Context<'_, D, Native> {
         register(self.event_loop(), source, interest)
     }
 
-    /// Takes a foreign source out again, by the name that it got; nothing that it may still be ready for in
+    /// Takes a foreign source out again, by the id that it got; nothing that it may still be ready for in
     /// this turn is told of.
     ///
     /// # Errors
     ///
     /// [`Error::Register`] with what the selector said, or of the kind [`NotFound`](io::ErrorKind::NotFound)
-    /// where no source has this name any more: nothing has changed then.
+    /// where no source has this id any more: nothing has changed then.
     pub fn deregister(&mut self, source: &mut impl Source, id: SourceId) -> Result<(), Error> {
         if !self.event_loop().has_source(id) {
-            let words = "no source has this name any more";
+            let words = "no source has this id any more";
             return Err(Error::Register(io::Error::new(
                 io::ErrorKind::NotFound,
                 words,

@@ -2,7 +2,8 @@
 //!
 //! The law of this layer: [`System`] and [`Socket`] say all that a loop may ask for, and nothing here knows
 //! connections, sessions or deadlines. [`Native`] answers with mio and the clocks; a simulator answers with
-//! a world of its own, and runs the same loop.
+//! a world of its own, and runs the same loop. Their times are the core's: what they say goes into sessions
+//! as it is.
 
 mod alarm;
 #[cfg(feature = "websocket")]
