@@ -1,7 +1,7 @@
-//! Configuration: plain structs of public fields with defaults, checked once.
+//! Configuration: plain structs of public fields with defaults.
 //!
-//! Every struct ends with `..Default::default()` in a caller's hands. Nothing here is clamped: a value
-//! that makes no sense is a [`ConfigError`] that names the field and the reason.
+//! Set the fields that you need and end with `..Default::default()`. A value is never clamped: a
+//! value that makes no sense is a [`ConfigError`], which has the field's name and the reason.
 
 use std::time::Duration;
 
@@ -19,17 +19,17 @@ pub enum Proof {
     Pong,
 }
 
-/// When a ping that the grid calls for is sent.
+/// When a scheduled ping is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum PingWhen {
     /// Always.
     #[default]
     Always,
-    /// Not when proof of life arrived within the last interval.
+    /// Only if no proof of life arrived within the last interval.
     Idle,
 }
 
-/// The built-in wires, and what their heartbeats default to.
+/// The built-in wires. Each has its own default heartbeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum WireKind {
     /// RFC 6455.
@@ -39,9 +39,9 @@ pub enum WireKind {
     Line,
     /// One-byte pings and pongs, length-prefixed data.
     Binary,
-    /// No framing: a read-deadline guard for any protocol.
+    /// No framing: for any protocol, of which only the read deadline is checked.
     Raw,
-    /// An embedder's own [`Codec`](crate::proto::codec::Codec).
+    /// The embedder's own [`Codec`](crate::proto::codec::Codec).
     Own,
 }
 
@@ -58,7 +58,7 @@ impl WireKind {
         }
     }
 
-    /// Says whether a wire of this kind has pings of ours to send; of an own one its codec knows.
+    /// Says whether we can send pings on this wire. For an own wire, ask its codec.
     pub(crate) const fn has_pings(self) -> bool {
         match self {
             #[cfg(feature = "websocket")]
@@ -80,50 +80,56 @@ impl WireKind {
 
 /// Heartbeats and deadlines of the connections of one listener or client.
 ///
-/// `None` switches a deadline off. All times are at most [`HeartbeatConfig::LONGEST`] and are rounded
-/// up to whole milliseconds.
+/// `None` switches a deadline off. A time is at most [`HeartbeatConfig::LONGEST`] and is rounded up
+/// to whole milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeartbeatConfig {
-    /// Time between pings. `None`: we only answer the peer's. TCP 10 s, WebSocket 30 s.
+    /// Time between pings. `None`: we send no pings and only answer those of the peer. Default 10 s
+    /// on TCP, 30 s on WebSocket.
     pub interval: Option<Duration>,
-    /// Silence after which the peer is dead; more than the interval, usually 2 to 3 times it. TCP
-    /// 25 s, WebSocket 60 s.
+    /// Silence after which the peer is dead. Must be longer than the interval; 2 to 3 intervals are
+    /// usual. Default 25 s on TCP, 60 s on WebSocket.
     pub timeout: Option<Duration>,
     /// What counts as proof of life. Default: any byte.
     pub proof: Proof,
-    /// Whether proof of life spares a ping. Default: no.
+    /// Whether to skip a ping when proof of life arrived within the last interval. Default: no.
     pub ping_when: PingWhen,
-    /// How far a ping may be moved either way to share a wake-up; less than a quarter of the
-    /// interval. `None`: 1 % of the interval, at most 50 ms. Zero switches it off.
+    /// How far a ping may move, earlier or later, so that several pings share a wake-up. Must be
+    /// less than a quarter of the interval. `None`: 1 % of the interval, at most 50 ms. Zero
+    /// switches it off.
     pub ping_slack: Option<Duration>,
-    /// How long queued output may make no progress. Default 10 s.
+    /// Longest time that queued output may make no progress. Default 10 s.
     pub write_timeout: Option<Duration>,
-    /// Total time for TCP to connect, for a connection we dial. Default 5 s.
+    /// Total time to establish TCP, for a connection that we dial. Default 5 s.
     pub connect_timeout: Duration,
-    /// Total time for the opening handshake; arriving bytes do not extend it. A plain HTTP request before it
-    /// takes its own: the time begins anew when its answer has left. Default 5 s.
+    /// Total time for the opening handshake; arriving bytes do not extend it. Each plain HTTP
+    /// request has the same time: it starts again when the answer to the previous request has left.
+    /// Default 5 s.
     pub handshake_timeout: Duration,
-    /// How long the peer may take to answer our goodbye, from when the kernel accepted its last byte;
-    /// arriving bytes do not extend it. Where the peer broke a rule it is the total from then on, output
-    /// included. Default 3 s.
+    /// Longest time for the peer to answer our goodbye, counted from when the kernel accepted the
+    /// last byte of it. Arriving bytes do not extend it. If the peer broke a rule, it is the total
+    /// time from that moment, output included. Default 3 s.
     pub close_timeout: Duration,
-    /// Total time for an orderly end, ours or the peer's, from its cause on. What is queued leaves first,
-    /// as long as it makes progress; this bounds it, and the answer to it. Default 5 min.
+    /// Total time for an orderly end, ours or the peer's, counted from its cause. Queued output
+    /// leaves first, as long as it makes progress. This time limits both the output and the peer's
+    /// answer. Default 5 min.
     pub close_total: Duration,
-    /// Time without progress of a message of the application, either way, after which we close. Bytes of
-    /// an unfinished message that are read are progress, and bytes of messages that the kernel accepts;
-    /// heartbeats are not. On a raw wire every byte is the application's, and on an own one every byte
-    /// of an unfinished frame. While reading is paused nobody is idle, and the time starts over when it
-    /// goes on. Default off.
+    /// Closes a connection after this time without progress of an application message in either
+    /// direction. Default off.
+    ///
+    /// Progress is: bytes read of an unfinished message, and bytes of messages that the kernel
+    /// accepts. Heartbeats are not progress. On a raw wire every byte is application data; on an
+    /// own wire every byte of an unfinished frame is. While reading is paused, the time does not
+    /// run. It starts again from zero when reading resumes.
     pub app_idle: Option<Duration>,
-    /// Age at which we close, spread by ±10 % over connections. What is queued leaves first, as for
-    /// `close_total`. Default off.
+    /// Age at which we close a connection, spread by ±10 % over the connections. Queued output
+    /// leaves first, within `close_total`. Default off.
     pub max_lifetime: Option<Duration>,
 }
 
 impl HeartbeatConfig {
-    /// The longest time any field accepts: 12 days, half of what a stamp of 32 bits can compare, so
-    /// that two of them may be added.
+    /// The longest time that any field accepts: 12 days. That is half of what a 32-bit stamp can
+    /// compare, so that two such times can be added.
     pub const LONGEST: Duration = Duration::from_secs(12 * 24 * 60 * 60);
 
     /// The defaults for a plain TCP wire: interval 10 s, timeout 25 s.
@@ -166,7 +172,7 @@ impl HeartbeatConfig {
         }
     }
 
-    /// Returns what is legal but unwise, in words for an operator.
+    /// Returns a warning, for an operator, about each setting that is allowed but risky.
     pub fn warnings(&self, tick: Duration) -> Vec<String> {
         let mut warnings = Vec::new();
         if let (Some(interval), Some(timeout)) = (self.interval, self.timeout)
@@ -195,11 +201,13 @@ impl Default for HeartbeatConfig {
     }
 }
 
-/// What happens to a message that the send queue has no room for, after the kernel was offered what waits
-/// in it, was allowed to fill the socket's buffer, and took no more.
+/// What happens to a message when the send queue is full.
+///
+/// Before that, the queue is offered to the kernel, which may fill the socket's buffer. The queue
+/// is full only if there is still no room afterwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum Overflow {
-    /// The message is dropped and `send` says so.
+    /// The message is dropped and `send` returns an error.
     #[default]
     Drop,
     /// The connection is closed with `send_queue_full`.
@@ -209,43 +217,48 @@ pub enum Overflow {
 /// Limits for each connection of a listener or client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LimitsConfig {
-    /// Largest message accepted, bytes. Default 16 MiB. Memory grows with bytes received, never with
-    /// a length the peer declares.
+    /// Largest message accepted, bytes. Default 16 MiB. Memory grows with the bytes received, never
+    /// with a length that the peer declares.
     pub max_message: usize,
-    /// Most bytes queued for output. What counts is what is left of each message, and the bookkeeping of
-    /// each frame that waits: 9 bytes where it was copied (up to 16 KiB), 95 where it has storage of its
-    /// own or shares it, as broadcasts do, whose bytes count in every queue. A message that fits with its
-    /// own bytes is taken. A queue takes at most a quarter more memory than it counts, and 64 KiB; twice as
-    /// much at most if it has been fuller. `None`: the larger of 1 MiB and twice `max_message`.
+    /// Size of the send queue, bytes. `None`: the larger of 1 MiB and twice `max_message`.
+    ///
+    /// The queue counts the unsent bytes of each message, plus bookkeeping for each waiting frame:
+    /// 9 bytes for a frame that was copied (up to 16 KiB), 95 bytes for one with its own or shared
+    /// storage. The bytes of a broadcast are shared, but count in every queue. A message is
+    /// accepted if its own bytes fit. A queue uses at most a quarter more memory than it counts,
+    /// plus 64 KiB. If it was fuller before, it uses at most twice as much.
     pub send_queue: Option<usize>,
-    /// What happens beyond `send_queue`. Default: the message is dropped.
+    /// What happens when the send queue is full. Default: drop the message.
     pub overflow: Overflow,
-    /// Longer messages are sent in fragments of this many bytes, so that a ping or pong can go
+    /// A longer message is sent in fragments of this many bytes, so that a ping or pong can go
     /// between them. Default 64 KiB.
     pub max_fragment: usize,
     /// Largest head of an HTTP request or response, bytes. Default 8 KiB.
     pub max_head: usize,
     /// Most header fields in a head. Default 64.
     pub max_headers: usize,
-    /// Largest body of a plain HTTP request, bytes. Default 8 KiB; 0: none is read. A longer one is answered
-    /// with 413.
+    /// Largest body of a plain HTTP request, bytes. A longer one is answered with 413. Zero:
+    /// requests with a body are answered with 413. Default 8 KiB.
     pub max_body: usize,
-    /// Most plain HTTP requests answered on one connection, which closes behind the last. Default 100; 1:
-    /// each needs a connection of its own.
+    /// Most plain HTTP requests answered on one connection. It closes after the last answer. With
+    /// 1, each request needs its own connection. Default 100.
     pub max_requests: u32,
-    /// Pings a second from the peer that are tolerated, 1 to 1000; three seconds' worth at once.
-    /// `None` switches the limit off. Default 100.
+    /// Most pings a second that the peer may send, 1 to 1000. Three seconds' worth may come at
+    /// once. `None` switches the limit off. Default 100.
     pub pings_per_second: Option<u32>,
-    /// Pongs a second that nobody asked for, likewise. Default 100.
+    /// Most unsolicited pongs a second that the peer may send, 1 to 1000. Three seconds' worth may
+    /// come at once. `None` switches the limit off. Default 100.
     pub pongs_per_second: Option<u32>,
-    /// Slowest rate for an unfinished message that is longer than 4 KiB, as it has come or was announced,
-    /// bytes a second, judged after `slow_grace`. Zero switches it off. Default 1 KiB/s. A shorter one,
-    /// such as a line that is typed letter by letter, has until `message_timeout`.
+    /// Slowest rate for an unfinished message longer than 4 KiB, bytes a second. A message is
+    /// longer than 4 KiB if it announced that length or if so many bytes arrived. The rate is
+    /// judged after `slow_grace`. Zero switches it off. Default 1 KiB/s.
+    ///
+    /// A shorter message, such as a line typed letter by letter, has until `message_timeout`.
     pub slow_floor: u32,
-    /// How long such a message may stay unfinished before its rate is judged, from when it is known to be
-    /// longer than 4 KiB. Default 10 s.
+    /// How long such a message may stay unfinished before its rate is judged. The time starts when
+    /// the message is known to be longer than 4 KiB. Default 10 s.
     pub slow_grace: Duration,
-    /// Total time for one message to arrive. Default 5 min.
+    /// Total time for one message to arrive. `None` switches the limit off. Default 5 min.
     pub message_timeout: Option<Duration>,
 }
 
@@ -269,12 +282,13 @@ impl Default for LimitsConfig {
     }
 }
 
-/// Whom a listener lets in: most connections and handshakes, in all and for each address.
+/// Limits on who may connect to a listener: connections and handshakes, in total and for each
+/// address.
 ///
-/// An address is an IPv4 address or the /64 prefix of an IPv6 one. Who is turned away ends as
-/// [`refused`](crate::close::Cause::Refused); a WebSocket client is answered 429 where the limit is
-/// its address's, 503 where it is the listener's, both with `Retry-After`. Other wires have no words for
-/// it, and get a reset.
+/// An address is an IPv4 address or the /64 prefix of an IPv6 address. A connection beyond a limit
+/// ends as [`refused`](crate::close::Cause::Refused). A WebSocket client is answered 429 if the
+/// limit is one of its address, and 503 if it is one of the listener; both have `Retry-After`. On
+/// other wires the connection is reset.
 ///
 /// ```
 /// use heartwheel::config::AdmissionConfig;
@@ -287,27 +301,30 @@ impl Default for LimitsConfig {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdmissionConfig {
-    /// Connections of one address that may be in their opening handshake at once, at most 65 535. The
-    /// oldest of them makes way for one more, so that who only waits does not keep out who goes on; one
-    /// whose answer is leaving makes none. `None` switches the limit off. Default 256.
+    /// Most opening handshakes of one address at once, at most 65 535. When one more comes, the
+    /// oldest is closed, so that idle connections do not keep others out. A connection whose answer
+    /// is leaving is not closed for this. `None` switches the limit off. Default 256.
     pub half_open_per_address: Option<u32>,
-    /// Percent of the room that one address may hold while it is alone, 1 to 99, loopback included. It
-    /// may hold at most so many times what is left for everyone, `p / (100 - p)`: with 94 % one address is
-    /// left with 94 %, two with 48 % each, and there is always room for another. The room is
-    /// [`ReactorConfig::max_connections`], or what descriptors allow (feature `sockets`); one for fewer
-    /// than 128 is not shared out. `None` switches the limit off. Default 94.
+    /// Percent `p` of all places that one address may hold while no other address is connected, 1
+    /// to 99, loopback included. `None` switches the limit off. Default 94.
+    ///
+    /// One address may hold at most `p / (100 - p)` times the places that are still free. So with
+    /// 94 %, one address can hold 94 %, two can hold 48 % each, and there is always a free place.
+    /// The number of places is [`ReactorConfig::max_connections`], or fewer if there are not enough
+    /// descriptors (feature `sockets`). With fewer than 128 places this limit is off.
     pub share_per_address: Option<u32>,
-    /// Connections that one address may hold at once. `None` switches the limit off. Default 10 000,
-    /// loopback aside.
+    /// Most connections of one address at once. Loopback is exempt, see `limit_loopback`. `None`
+    /// switches the limit off. Default 10 000.
     pub open_per_address: Option<u32>,
-    /// New connections a second from one address, a second's worth at once; 1 to 1 000 000. `None`
-    /// switches the limit off. Default 10 000, loopback aside.
+    /// Most new connections a second from one address, 1 to 1 000 000; one second's worth may come
+    /// at once. Loopback is exempt, see `limit_loopback`. `None` switches the limit off. Default 10
+    /// 000.
     pub handshakes_per_address: Option<u32>,
-    /// New connections a second on the listener from all addresses together, a second's worth at once;
-    /// 1 to 1 000 000. `None` switches the limit off. Default off.
+    /// Most new connections a second on the listener, from all addresses together, 1 to 1 000 000;
+    /// one second's worth may come at once. `None` switches the limit off. Default off.
     pub handshakes_per_second: Option<u32>,
-    /// Whether `open_per_address` and `handshakes_per_address` hold for loopback too, where proxies,
-    /// tests and load generators come from. Default no.
+    /// Whether `open_per_address` and `handshakes_per_address` apply to loopback too. Proxies,
+    /// tests and load generators often connect from loopback. Default no.
     pub limit_loopback: bool,
 }
 
@@ -324,17 +341,18 @@ impl Default for AdmissionConfig {
     }
 }
 
-/// Which web pages may open a WebSocket to a listener, and by which names of its own it answers.
+/// Which web pages may open a WebSocket to a listener, and which host names a request may use.
 ///
-/// Every page can make the browsers of its visitors connect to any address that they reach, one of
-/// their own machine or network included: the browser does not prevent it, but says in `Origin` which
-/// page it is (RFC 6455, section 10.2). A page whose own name leads to our address ("DNS rebinding")
-/// has the right origin, but names itself in `Host`. Programs that are no browsers send no `Origin`,
-/// and are not concerned.
+/// Any web page can make the browsers of its visitors connect to any address that they reach,
+/// including their own machine and network. The browser does not prevent this. It only says in
+/// `Origin` which page asks (RFC 6455, section 10.2), and [`origins`](Self::origins) checks that.
+/// In an attack by "DNS rebinding", the name of the page leads to our address. Such a page has the
+/// right origin, but the request's `Host` is its own name, and [`hosts`](Self::hosts) checks that.
+/// Programs other than browsers send no `Origin`; the origin is not checked for them.
 ///
-/// An origin that may not come in is answered 403, a host 421; the connection ends as
-/// [`refused`](crate::close::Cause::Refused) before the handler is asked. Hosts are looked at for plain
-/// HTTP requests too.
+/// A page of another origin is answered 403, a request for another host 421. The connection ends as
+/// [`refused`](crate::close::Cause::Refused) before the handler is asked. The host is checked for
+/// plain HTTP requests too.
 ///
 /// ```
 /// use heartwheel::config::WebConfig;
@@ -349,44 +367,48 @@ impl Default for AdmissionConfig {
 #[cfg(feature = "websocket")]
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct WebConfig {
-    /// Whether pages of every origin may come in; for a public service that knows its users by other
-    /// means than cookies or their address. Default no: only those whose host and port are the ones that
-    /// the request itself names, and [`origins`](Self::origins).
+    /// Whether pages of every origin may connect. Use this for a public service that does not
+    /// identify its users by cookies or by their address. Default no: a page may connect if its
+    /// host and port are those of the request's `Host`, or if its origin is in
+    /// [`origins`](Self::origins).
     pub any_origin: bool,
-    /// Other origins that may come in: `https://example.com`, `http://localhost:8080`, or `null` for
-    /// pages without one, such as files and sandboxed frames. Default none.
+    /// Other origins that may connect: `https://example.com`, `http://localhost:8080`, or `null`
+    /// for pages without an origin, such as files and sandboxed frames. Default none.
     pub origins: Vec<String>,
-    /// Whether the names of this machine for itself are allowed hosts, with any port: `localhost`, names
+    /// Whether a request may use a name of loopback as its host, with any port: `localhost`, names
     /// below it, `127.0.0.0/8` and `[::1]`. For listeners on loopback. Default no.
     pub loopback_hosts: bool,
-    /// Hosts that a request may name: `example.com` with any port, `example.com:8080`, `192.0.2.1`,
-    /// `[2001:db8::1]`. Default none. Where this is empty and `loopback_hosts` is not set, any will do.
+    /// Hosts that a request may name: `example.com` (any port), `example.com:8080`, `192.0.2.1`,
+    /// `[2001:db8::1]`. Default none. If this is empty and `loopback_hosts` is false, any host is
+    /// accepted.
     pub hosts: Vec<String>,
 }
 
-/// The loop itself.
+/// Settings of the loop itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReactorConfig {
     /// Resolution of the timer wheel, whole milliseconds, 1 ms to 1 s. Default 10 ms. A finer tick
-    /// costs wake-ups, a coarser one lateness.
+    /// costs more wake-ups; with a coarser tick, timers fire later.
     pub tick: Duration,
-    /// Most connections held at once, half-open and dialed ones included, by all loops of a
-    /// [`Group`](crate::reactor::Group) together; at most 67 108 864. Default 1 000 000. Room is
-    /// reserved at start as untouched pages, which cost no memory. Fewer are accepted where the process
-    /// may not open as many descriptors (feature `sockets`).
+    /// Most connections at once, at most 67 108 864. All loops of a
+    /// [`Group`](crate::reactor::Group) count together; half-open and dialed connections count too.
+    /// Default 1 000 000. Memory is reserved at start as untouched pages, which cost nothing. If
+    /// the process may not open as many descriptors, fewer connections are accepted (feature
+    /// `sockets`).
     pub max_connections: usize,
-    /// Most events taken from one wait. Default 1024.
+    /// Most events taken from one wait, at most 1 048 576. Default 1024.
     pub events: usize,
-    /// Most bytes read from one connection in one turn before others have theirs. Default 256 KiB.
+    /// Most bytes read from one connection in one turn, so that other connections get their turn.
+    /// Default 256 KiB.
     pub read_budget: usize,
     /// Most connections accepted from one listener in one turn. Default 256.
     pub accept_budget: usize,
     /// Most timers expired in one turn. Default 4096.
     pub expiry_budget: usize,
-    /// Ends that are kept for [`Reactor::history`](crate::reactor::Reactor::history), about 250 bytes
-    /// each once there are so many. Zero keeps none. Default 1000.
+    /// How many ends [`Reactor::history`](crate::reactor::Reactor::history) keeps, about 250 bytes
+    /// each. Zero keeps none. Default 1000.
     pub history: usize,
-    /// Fixes phases, masks and jitter, for tests. Default: from the system's randomness.
+    /// Seed for phases, masks and jitter, for tests. Default: the system's random numbers.
     pub seed: Option<u64>,
 }
 
@@ -448,7 +470,7 @@ impl ReactorConfig {
     }
 }
 
-/// More events from one wait than this would only cost memory.
+/// The most events from one wait; more would only cost memory.
 const MOST_EVENTS: usize = 1024 * 1024;
 
 #[cfg(test)]

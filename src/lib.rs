@@ -1,9 +1,9 @@
-//! Heartwheel keeps very many TCP and WebSocket connections honest on one thread.
+//! Heartwheel pings very many TCP and WebSocket peers on one thread, and closes dead connections.
 //!
-//! It holds 100 000 and more mostly idle connections, proves each one alive with heartbeats, closes
-//! the dead ones within a stated time, and says precisely why each one ended. One mio poll loop drives
-//! every socket, a hashed timer wheel keyed by slab index schedules pings and deadlines, and frames are
-//! parsed from ring buffers that an idle connection does not own.
+//! It holds 100 000 and more mostly idle connections. It closes dead connections within a stated
+//! time and reports the exact reason for each end. One mio poll loop drives every socket. A hashed
+//! timer wheel, keyed by slab index, schedules pings and deadlines. Frames are parsed from ring
+//! buffers; an idle connection has none.
 //!
 //! ```text
 //! socket readable -> rx ring -> frame -> session (heartbeat) -> handler -> tx queue -> socket writable
@@ -12,7 +12,7 @@
 //!
 //! # A server
 //!
-//! An echo server on both wires, which pings its peers and closes the silent ones:
+//! An echo server for text lines and WebSocket. It pings its peers and closes the silent ones:
 //!
 //! ```no_run
 //! use heartwheel::{
@@ -46,26 +46,26 @@
 //!
 //! # Where to look
 //!
-//! The root re-exports what a server or a client usually needs. The rest is in the modules:
+//! The crate root re-exports what a server or a client usually needs. The modules hold the rest:
 //!
 //! | for | see |
 //! | --- | --- |
-//! | a loop to run or to embed | [`reactor`] |
-//! | heartbeats and deadlines, and why each default | [`config`], [`guide`] |
+//! | a loop that you run or embed | [`reactor`] |
+//! | heartbeats, deadlines, and the reason for each default | [`config`], [`guide`] |
 //! | why a connection ended | [`close::Cause`], [`close::Evidence`] |
-//! | the core without sockets, for another loop or a simulator | [`proto`] |
-//! | how the crate is put together | [`guide::architecture`] |
+//! | the protocol core without sockets, for another loop or a simulator | [`proto`] |
+//! | the architecture | [`guide::architecture`] |
 //!
 //! # Features
 //!
 //! | feature | adds | packages |
 //! | --- | --- | --- |
-//! | none of them | the reactor with the line, binary, raw and own wires; system backlog, no resets: a peer judged dead is told by a plain close | mio, slab, log |
+//! | none | the reactor with the line, binary, raw and own wires; mio's backlog; no resets: a dead peer gets a plain close | mio, slab, log |
 //! | `websocket` (default) | RFC 6455, server and client, and plain HTTP answers | httparse, httpdate, sha1, base64, rand, simdutf8 |
-//! | `sockets` (default) | a backlog of 4096, resets for dead peers, socket options that accepted connections inherit, the kernel's figures at a verdict, a look at how long the machine slept (Linux) | libc, rustix, socket2 |
+//! | `sockets` (default) | a backlog of 4096, resets for dead peers, socket options that accepted connections inherit, the kernel's figures at a verdict, the time that the machine slept (Linux) | libc, rustix, socket2 |
 //! | `cli` (default) | the program `heartwheel` | clap and others |
 
-// What tests share names the crate as tests outside it do.
+// Shared test code calls the crate `heartwheel`, as tests outside the crate do.
 #[cfg(test)]
 extern crate self as heartwheel;
 
@@ -93,7 +93,7 @@ pub use config::{
     WireKind,
 };
 pub use error::{Error, SendError};
-/// The mio that sockets and sources of the embedder register with: see
+/// The version of mio that this crate uses. Sources of the embedder implement its `Source`: see
 /// [`Reactor::register`](reactor::Reactor::register).
 pub use mio;
 pub use peer::PeerAddr;
