@@ -1,4 +1,4 @@
-//! Why a connection ended: the closed list of causes, and the evidence handed out with every end.
+//! Why a connection ended: the fixed list of causes, and the evidence that comes with each end.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,24 +8,24 @@ use std::time::Duration;
 pub struct CloseCode(u16);
 
 impl CloseCode {
-    /// 1000: the purpose of the connection has been fulfilled.
+    /// 1000: the connection has done its work.
     pub const NORMAL: Self = Self(1000);
     /// 1001: an endpoint is going away, such as a server that drains.
     pub const GOING_AWAY: Self = Self(1001);
     /// 1002: the peer broke a rule of the protocol.
     pub const PROTOCOL_ERROR: Self = Self(1002);
-    /// 1003: a kind of data this endpoint cannot accept.
+    /// 1003: this endpoint cannot accept this kind of data.
     pub const UNSUPPORTED: Self = Self(1003);
-    /// 1007: text that is not UTF-8.
+    /// 1007: text was not UTF-8.
     pub const INVALID_PAYLOAD: Self = Self(1007);
     /// 1008: the peer broke a policy of ours.
     pub const POLICY: Self = Self(1008);
-    /// 1009: a message larger than this endpoint accepts.
+    /// 1009: a message was larger than this endpoint accepts.
     pub const TOO_BIG: Self = Self(1009);
-    /// 1011: an unexpected condition in the server.
+    /// 1011: the server met an unexpected condition.
     pub const INTERNAL_ERROR: Self = Self(1011);
 
-    /// Wraps a number without judging it; see [`is_sendable`](Self::is_sendable).
+    /// Wraps any number; [`is_sendable`](Self::is_sendable) says whether it may be sent.
     pub const fn new(code: u16) -> Self {
         Self(code)
     }
@@ -57,16 +57,16 @@ impl fmt::Debug for CloseCode {
 /// Declares the causes with their labels and sides in one table.
 macro_rules! causes {
     ($($(#[$doc:meta])* $name:ident = $label:literal, $side:ident;)*) => {
-        /// The one reason a connection ended; the first one wins.
+        /// Why a connection ended. A connection has exactly one cause: the first one.
         ///
-        /// The list is closed and the labels are stable: they stand in logs, counters and JSON.
+        /// The list is closed. The labels are stable: logs, counters and JSON use them.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Cause {
             $($(#[$doc])* $name,)*
         }
 
         impl Cause {
-            /// Every cause, in the order of the counters.
+            /// All causes, in the order of the counters.
             pub const ALL: &'static [Self] = &[$(Self::$name,)*];
 
             /// Returns the stable name, in `snake_case`.
@@ -76,7 +76,7 @@ macro_rules! causes {
                 }
             }
 
-            /// Returns whose doing it was.
+            /// Returns which side caused the end.
             pub const fn side(self) -> Side {
                 match self {
                     $(Self::$name => Side::$side,)*
@@ -87,25 +87,25 @@ macro_rules! causes {
 }
 
 causes! {
-    /// No proof of life for the timeout where we send no pings.
+    /// No proof of life within the timeout, on a connection where we send no pings.
     Silent = "silent", Peer;
-    /// No proof of life for the timeout though pings were written.
+    /// No proof of life within the timeout, although pings were written.
     PongTimeout = "pong_timeout", Peer;
-    /// Our bytes stay unacknowledged and are being retransmitted.
+    /// The peer's kernel does not acknowledge our bytes, although ours retransmits them.
     PathDead = "path_dead", Path;
-    /// All our bytes are acknowledged, yet the process is silent.
+    /// The peer's kernel acknowledged all our bytes, but its process is silent.
     PeerUnresponsive = "peer_unresponsive", Peer;
-    /// No progress of output for the write timeout.
+    /// Output made no progress within the write timeout.
     WriteStalled = "write_stalled", Peer;
-    /// An unfinished message came too slowly, or took too long in all.
+    /// An unfinished message came too slowly, or a message took too long in total.
     SlowPeer = "slow_peer", Peer;
-    /// No application message for the configured time.
+    /// No application message made progress within the configured time.
     AppIdle = "app_idle", Local;
     /// The opening handshake was not complete in time.
     HandshakeTimeout = "handshake_timeout", Peer;
     /// The TCP connection was not established in time.
     ConnectTimeout = "connect_timeout", Path;
-    /// Our or the peer's Close was not completed in time.
+    /// The closing handshake, ours or the peer's, was not complete in time.
     CloseTimeout = "close_timeout", Peer;
     /// The peer sent a Close frame.
     PeerClosed = "peer_closed", Peer;
@@ -119,13 +119,13 @@ causes! {
     InvalidUtf8 = "invalid_utf8", Peer;
     /// The peer sent, or announced, a message above the limit.
     MessageTooBig = "message_too_big", Peer;
-    /// The peer pinged more often than etiquette allows.
+    /// The peer sent more pings than `pings_per_second` allows.
     PingFlood = "ping_flood", Peer;
-    /// The peer sent more unasked pongs than etiquette allows.
+    /// The peer sent more unsolicited pongs than `pongs_per_second` allows.
     PongFlood = "pong_flood", Peer;
-    /// The send queue was full under the `close` policy.
+    /// The send queue was full, with [`Overflow::Close`](crate::config::Overflow::Close).
     SendQueueFull = "send_queue_full", Peer;
-    /// Refused by a limit of ours, by the handler, or by the server we dialed.
+    /// One of our limits, the handler, or the server that we dialed refused the connection.
     Refused = "refused", Local;
     /// We closed it.
     LocalClose = "local_close", Local;
@@ -133,14 +133,14 @@ causes! {
     MaxLifetime = "max_lifetime", Local;
     /// We are shutting down.
     Drain = "drain", Local;
-    /// A newer connection of the same identity took its place.
+    /// A newer connection of the same user took its place.
     Replaced = "replaced", Local;
-    /// Anything else from the kernel; the evidence holds its error number.
+    /// Any other error from the kernel; the evidence has its number.
     IoError = "io_error", Path;
 }
 
 impl Cause {
-    /// Says whether the end is told by a reset, because the peer is judged dead.
+    /// Says whether the connection is reset for this cause, because the peer counts as dead.
     pub const fn is_reset(self) -> bool {
         matches!(
             self,
@@ -153,7 +153,7 @@ impl Cause {
         )
     }
 
-    /// Returns the close code that tells the peer, for the causes that have a fixed one.
+    /// Returns the close code sent to the peer, for causes with a fixed code.
     pub const fn close_code(self) -> Option<CloseCode> {
         Some(match self {
             Self::SlowPeer | Self::PingFlood | Self::PongFlood | Self::SendQueueFull => {
@@ -194,14 +194,14 @@ impl fmt::Display for Cause {
     }
 }
 
-/// Whose doing an end was.
+/// Which side caused an end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Side {
-    /// We decided it, by configuration or by call.
+    /// We did, by configuration or by a call.
     Local,
-    /// The peer ended it, broke a rule or fell silent.
+    /// The peer did: it ended the connection, broke a rule or fell silent.
     Peer,
-    /// The network or the kernel.
+    /// The network or the kernel did.
     Path,
 }
 
@@ -216,7 +216,7 @@ impl Side {
     }
 }
 
-/// How far a connection has come.
+/// The phase of a connection.
 ///
 /// ```text
 /// Connecting -> Handshaking -> Open -> Closing -> Closed
@@ -224,15 +224,15 @@ impl Side {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Phase {
-    /// Dialed, TCP not established yet.
+    /// We dialed; TCP is not established yet.
     Connecting,
-    /// TCP established, the opening handshake runs.
+    /// TCP is established; the opening handshake runs.
     Handshaking,
     /// Messages flow.
     Open,
-    /// One side has said goodbye; what is left is flushed or discarded.
+    /// One side has said goodbye. The rest of the output leaves or is discarded.
     Closing,
-    /// Over; the slot is about to be freed.
+    /// The connection has ended; its slot is about to be freed.
     Closed,
 }
 
@@ -249,78 +249,79 @@ impl Phase {
     }
 }
 
-/// Round-trip times of pings, to the microsecond.
+/// Round-trip times of pings, with a resolution of one microsecond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Rtt {
-    /// The latest sample.
+    /// The latest round-trip time.
     pub last: Duration,
-    /// The least sample of the connection.
+    /// The shortest one of the connection.
     pub min: Duration,
-    /// Smoothed by 1/8 a sample (RFC 6298, section 2).
+    /// The smoothed one; each new time counts 1/8 (RFC 6298, section 2).
     pub smoothed: Duration,
 }
 
-/// What the kernel said of the socket at the verdict.
+/// What the kernel reported about the socket at the verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct KernelFigures {
     /// Segments sent and not acknowledged.
     pub unacked: u32,
-    /// Retransmissions of the oldest segment without an answer; while nothing is under way, probes of a
-    /// closed window, or vain attempts to send at all.
+    /// How often the oldest segment was retransmitted without an answer. If nothing is in flight:
+    /// the number of probes of a closed window, or of failed attempts to send.
     pub retransmits: u32,
-    /// The peer's receive window, bytes; zero: it is not reading.
+    /// The peer's receive window, bytes. Zero: the peer does not read.
     pub window: u32,
-    /// Largest segment that the path takes, bytes.
+    /// Largest segment that the path carries, bytes.
     pub mss: u32,
-    /// Bytes accepted from us and not sent yet.
+    /// Bytes that the kernel accepted from us and has not sent yet.
     pub unsent: u32,
-    /// Bytes accepted from us and not acknowledged, sent or not.
+    /// Bytes that the kernel accepted from us and the peer has not acknowledged, sent or not.
     pub queued: u32,
-    /// Time since the peer's kernel last acknowledged anything, to the millisecond.
+    /// Time since the peer's kernel last acknowledged anything, in whole milliseconds.
     pub last_ack: Duration,
-    /// The kernel's smoothed round-trip time, to the microsecond.
+    /// The kernel's smoothed round-trip time, in whole microseconds.
     pub rtt: Duration,
 }
 
 impl KernelFigures {
-    /// Says whether bytes wait because the peer's window has no room for them; `output` are such that
-    /// the kernel has not taken.
+    /// Says whether bytes wait because the peer's window has no room for them. `output` says
+    /// whether bytes wait that the kernel has not accepted.
     ///
-    /// With nothing under way a sender sends a full segment, or all that is left (RFC 9293, section
-    /// 3.8.6.2.1), so that a window with less room than that is as good as closed.
+    /// With nothing in flight, a sender sends a full segment or all that is left (RFC 9293, section
+    /// 3.8.6.2.1). So a window with less room than that counts as closed.
     pub(crate) fn is_shut(&self, output: bool) -> bool {
         let is_waiting = output || self.unacked > 0 || self.unsent > 0;
         let is_small = self.unacked == 0 && self.window < self.unsent.min(self.mss);
         is_waiting && (self.window == 0 || is_small)
     }
 
-    /// Says whether our bytes get no answer from the peer's kernel though it has room for them, or do
-    /// not even leave ours: no route, no link, a firewall.
+    /// Says whether the peer's kernel does not answer our bytes although it has room for them, or
+    /// whether the bytes cannot leave this machine: no route, no link, a firewall.
     pub(crate) fn is_path_dead(&self) -> bool {
         let is_waiting = self.unacked > 0 || self.unsent > 0;
         is_waiting && self.retransmits > 0 && !self.is_shut(true)
     }
 }
 
-/// The record handed out with every end: what was known when its cause arose.
+/// The record that comes with each end: what was known when its cause arose.
 ///
-/// Of the time after it only few things are told: the close code that the peer answered with, whether the
-/// end was clean, what was dropped, and the kernel's figures where a goodbye ended in a reset.
+/// Only these fields tell what happened later: `close_code`, if the peer answered with one;
+/// `clean`; `bytes_dropped`; and `kernel`, if an orderly end ended in a reset.
 ///
-/// Of fixed size, and copied out of the connection before its slot is freed.
+/// The record has a fixed size. It is copied out of the connection before its slot is freed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Evidence {
     /// Why it ended.
     pub cause: Cause,
-    /// How far it had come when the cause arose.
+    /// The phase when the cause arose.
     pub phase: Phase,
-    /// The kernel's error number, where the cause came with one.
+    /// The kernel's error number, if the cause came with one.
     pub errno: Option<i32>,
-    /// The close code received, or else the one sent.
+    /// The close code that we received; if there was none, the one that we sent.
     pub close_code: Option<CloseCode>,
-    /// Whether both sides said goodbye as the wire asks, and no message was [cut](Self::is_cut).
+    /// Whether both sides said goodbye as the wire demands, and no message was [cut](Self::is_cut).
     pub clean: bool,
-    /// Time from when the connection was accepted or dialed to when the cause arose; so are all ages.
+    /// Time from when the connection was accepted or dialed until the cause arose. All ages end at
+    /// that moment.
     pub age: Duration,
     /// Time since the last byte was read.
     pub last_in: Option<Duration>,
@@ -328,52 +329,53 @@ pub struct Evidence {
     pub last_out: Option<Duration>,
     /// Time since the last proof of life.
     pub last_proof: Option<Duration>,
-    /// Pings the grid called for.
+    /// Pings scheduled.
     pub pings_due: u32,
-    /// Pings the kernel accepted whole.
+    /// Pings that the kernel accepted completely.
     pub pings_written: u32,
     /// Pings answered, by their own pong or a later one.
     pub pings_answered: u32,
-    /// Round-trip times, once there was a sample.
+    /// Round-trip times. `None` if none was measured.
     pub rtt: Option<Rtt>,
-    /// Bytes queued in user space when the cause arose. In an orderly end they leave all the same.
+    /// Bytes queued in user space when the cause arose. In an orderly end they still leave.
     pub bytes_queued: u64,
     /// Bytes of messages, headers included, that were queued and never left.
     pub bytes_dropped: u64,
-    /// Bytes read of a message of the peer's that was not whole when the cause arose; `None` where there
-    /// was no such message.
+    /// Bytes read of a message from the peer that was incomplete when the cause arose. `None` if
+    /// there was no such message.
     pub bytes_unfinished: Option<u32>,
-    /// By how much our own lateness had put off the deadline that ended the connection; zero where no
-    /// deadline did that blames the peer. For silence it counts from the timeout after the last proof: what
-    /// a ping of ours was late is in it.
+    /// How much later the deadline was, because the loop itself was late. Zero if the connection
+    /// did not end by a deadline that blames the peer. For silence it counts from `last proof +
+    /// timeout`, so it includes the delay of a ping that we sent late.
     pub forgiveness: Duration,
-    /// How late the loop itself was in its turn when the cause arose.
+    /// How late the loop was in its turn when the cause arose.
     pub loop_delay: Duration,
-    /// The kernel's figures, where the system has them, for an end that we judged; where the kernel gave
-    /// up by itself it has forgotten them, and `errno` says what for.
+    /// The kernel's figures, if the system has them and we ended the connection. If the kernel
+    /// itself gave up, it has no figures any more, and `errno` has its reason.
     pub kernel: Option<KernelFigures>,
 }
 
 impl Evidence {
-    /// The version of the fields that [`fields`](Self::fields) names. It rises when one of them goes or
-    /// changes its meaning, not when another joins them.
+    /// The version of the fields of [`fields`](Self::fields). It rises when a field goes or changes
+    /// its meaning. It does not rise when a field is added.
     ///
-    /// Version 2: all is told as of the moment when the cause arose, `queued` and the pings as well.
+    /// Version 2: all fields, `queued` and the pings included, describe the moment when the cause
+    /// arose.
     pub const VERSION: u32 = 2;
 
-    /// Returns whose doing the end was.
+    /// Returns which side caused the end.
     pub const fn side(&self) -> Side {
         self.cause.side()
     }
 
-    /// Says whether a message was cut, in either direction: the peer's was not whole when the cause arose,
-    /// or one of ours has not left.
+    /// Says whether a message was cut: the peer's was incomplete when the cause arose, or one of
+    /// ours never left.
     pub const fn is_cut(&self) -> bool {
         self.bytes_dropped > 0 || self.bytes_unfinished.is_some()
     }
 
-    /// Tells every field that is known, with its stable name and in a fixed order: what log lines and
-    /// JSON records are made of.
+    /// Calls `tell` with each known field: its stable name and its value, in a fixed order. Log
+    /// lines and JSON records are made from it.
     ///
     /// ```
     /// # fn show(evidence: &heartwheel::close::Evidence) -> Vec<&'static str> {
@@ -451,15 +453,15 @@ impl fmt::Display for Evidence {
 /// The value of one field of an [`Evidence`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EvidenceField {
-    /// A label of ours, without spaces.
+    /// A label without spaces.
     Word(&'static str),
-    /// A count, or a number of bytes.
+    /// A count or a number of bytes.
     Number(u64),
     /// The kernel's error number.
     Signed(i32),
-    /// A claim.
+    /// True or false.
     Flag(bool),
-    /// An age or another span.
+    /// An age or another length of time.
     Time(Duration),
 }
 

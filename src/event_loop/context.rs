@@ -1,4 +1,4 @@
-//! What a callback can do: mark, never act.
+//! What a callback can do. It only marks; the loop acts later.
 
 use std::time::Duration;
 
@@ -21,17 +21,17 @@ use crate::proto::time::Moment;
 use crate::stats::Stats;
 use crate::sys::{Native, System};
 
-/// The reactor as a callback sees it.
+/// The reactor, as a callback sees it.
 ///
-/// Everything here only marks: bytes leave, sockets close and callbacks run after the present one has
-/// returned. There is one exception: a send that its queue has no room for offers the queue to the kernel
-/// first. An id that is stale finds nothing and changes nothing.
+/// All methods only mark: bytes leave, sockets close and callbacks run after the present callback
+/// has returned. There is one exception: a send to a full queue first offers the queue to the
+/// kernel. A call with the id of a connection that has ended does nothing.
 #[derive(Debug)]
 pub struct Context<'a, D, S: System = Native> {
     core: &'a mut EventLoop<D, S>,
 }
 
-/// What is known of one connection.
+/// What is known about one connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConnInfo {
@@ -39,24 +39,24 @@ pub struct ConnInfo {
     pub peer: PeerAddr,
     /// Our listener or client that it belongs to.
     pub endpoint: Endpoint,
-    /// What it speaks.
+    /// The wire that it speaks.
     pub wire: WireKind,
-    /// How far it has come.
+    /// Its present phase.
     pub phase: Phase,
     /// Time since it was accepted or dialed.
     pub age: Duration,
     /// Time since the last proof of life.
     pub last_proof: Duration,
-    /// Round-trip times, once there is a sample.
+    /// Round-trip times. `None` until the first one is measured.
     pub rtt: Option<Rtt>,
-    /// Pings due, written and answered.
+    /// Numbers of pings due, written and answered.
     pub pings: (u32, u32, u32),
     /// Bytes of messages queued in user space.
     pub queued: usize,
 }
 
 impl<D, S: System> EventLoop<D, S> {
-    /// Returns a context, to send or close outside of a callback. The next turn sees to it.
+    /// Returns a context, to send or close outside of a callback. The next turn does the rest.
     pub fn context(&mut self) -> Context<'_, D, S> {
         self.refresh_now();
         Context::new(self)
@@ -68,23 +68,25 @@ impl<'a, D, S: System> Context<'a, D, S> {
         Self { core }
     }
 
-    /// Returns the loop, for what only one kind of system has.
+    /// Returns the loop, for calls that only one kind of system has.
     pub(crate) fn event_loop(&mut self) -> &mut EventLoop<D, S> {
         self.core
     }
 
     /// Queues a message.
     ///
-    /// Where the queue has no room, what waits in it is offered to the kernel at once, unless the kernel has
-    /// refused it since the last wait. So the queue is full only where a burst exceeds it and the socket's
-    /// buffer. Whoever sends until it is full, to a peer that reads as fast, never comes to an end: bound
-    /// what one callback sends.
+    /// If the queue has no room, it is first offered to the kernel, unless the kernel has refused
+    /// it since the last wait. So the queue is full only if a burst exceeds the queue plus the
+    /// socket's buffer.
+    ///
+    /// Do not send in a loop until the queue is full: if the peer reads as fast as you send, that
+    /// never ends. Limit how much one callback sends.
     ///
     /// # Errors
     ///
-    /// [`SendError::Closed`] if there is no such open connection, [`SendError::Full`] if its queue has
-    /// no room ([`on_writable`](super::Handler::on_writable) comes when it has), or
-    /// [`SendError::Encode`] if its wire cannot carry the message.
+    /// [`SendError::Closed`] if there is no open connection with this id. [`SendError::Full`] if
+    /// the queue has no room; [`on_writable`](super::Handler::on_writable) follows when it has.
+    /// [`SendError::Encode`] if the wire cannot carry the message.
     pub fn send(&mut self, id: ConnId, message: Message<'_>) -> Result<(), SendError> {
         let is_full = |session: &Session, env: &Env| session.is_full_for(env, message);
         self.send_with(id, is_full, |session, env, now| {
@@ -96,7 +98,7 @@ impl<'a, D, S: System> Context<'a, D, S> {
     ///
     /// # Errors
     ///
-    /// As [`send`](Self::send).
+    /// The same as [`send`](Self::send).
     pub fn send_shared(&mut self, id: ConnId, message: &SharedMessage) -> Result<(), SendError> {
         let is_full = |session: &Session, env: &Env| session.is_full_for_shared(env, message);
         self.send_with(id, is_full, |session, env, now| {
@@ -104,7 +106,8 @@ impl<'a, D, S: System> Context<'a, D, S> {
         })
     }
 
-    /// Queues a message for every open connection, whatever its wire; returns how many took it.
+    /// Queues a message for every open connection, whatever its wire. Returns how many queues took
+    /// it.
     pub fn broadcast(&mut self, message: &SharedMessage) -> usize {
         let ids: Vec<_> = self.connections().collect();
         ids.into_iter()
@@ -112,37 +115,41 @@ impl<'a, D, S: System> Context<'a, D, S> {
             .count()
     }
 
-    /// Sends a ping now, outside the grid. Nothing happens while one is still waiting to be written.
+    /// Sends a ping now, in addition to the scheduled ones. Does nothing while an earlier ping
+    /// still waits to be written.
     pub fn ping(&mut self, id: ConnId) {
         self.with(id, |core, key| {
             core.conns[key].session.ping(&mut core.env, core.now)
         });
     }
 
-    /// Closes a connection in good order, with cause `local_close`.
+    /// Closes a connection in an orderly way, with cause `local_close`.
     ///
-    /// Messages queued before go first, as long as they make progress: see
-    /// [`close_total`](crate::config::HeartbeatConfig::close_total). `code` and `reason` (cut at 123 bytes) are for WebSocket; a
-    /// code that must not be sent is replaced by 1000.
+    /// Queued messages leave first, as long as they make progress: see
+    /// [`close_total`](crate::config::HeartbeatConfig::close_total). `code` and `reason` are sent
+    /// on WebSocket only. A reason is cut to 123 bytes. A code that must not be sent is replaced by
+    /// 1000.
     pub fn close(&mut self, id: ConnId, code: CloseCode, reason: &str) {
         self.close_for(id, Cause::LocalClose, Some(code), reason);
     }
 
-    /// Closes a connection because a newer one of the same identity takes its place, with cause
-    /// `replaced`.
+    /// Closes a connection because a newer connection of the same user takes its place. The cause
+    /// is `replaced`.
     pub fn replace(&mut self, id: ConnId) {
         self.close_for(id, Cause::Replaced, None, "replaced by a newer connection");
     }
 
-    /// Stops reading from a connection: backpressure for the peer. Silence is not held against it
-    /// meanwhile, as far as the wait is ours; what waits in the socket counts as bytes.
+    /// Stops reading from a connection, so that its peer must wait (backpressure).
+    ///
+    /// While we do not read, the peer's silence does not end the connection. With proof `bytes`,
+    /// bytes that wait in the socket are proof of life.
     pub fn pause(&mut self, id: ConnId) {
         self.with(id, |core, key| {
             core.conns[key].session.handle_pause(core.now)
         });
     }
 
-    /// Reads again.
+    /// Reads again after [`pause`](Self::pause).
     pub fn resume(&mut self, id: ConnId) {
         self.with(id, |core, key| {
             // A pause from before the opening begins with it, unless it is taken back.
@@ -150,15 +157,17 @@ impl<'a, D, S: System> Context<'a, D, S> {
         });
     }
 
-    /// Changes the heartbeat of one connection; silence counts from now, the phase is scaled. A limit on the
-    /// time without a message that was off counts from now, too. It costs the same however many different
-    /// heartbeats are in use; one that no connection, listener or client uses any more is forgotten.
+    /// Changes the heartbeat of one connection.
+    ///
+    /// Silence counts from now on, and the phase is scaled to the new interval. An `app_idle` that
+    /// was off before counts from now on too. The cost does not depend on how many different
+    /// heartbeats are in use. A heartbeat that no connection, listener or client uses is freed.
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] if the heartbeat makes no sense for its wire, or would be one of more than 65 536
-    /// different ones, counted with the limits they go with; nothing has changed then. A stale id is no
-    /// error.
+    /// [`Error::Config`] if the heartbeat makes no sense for the wire, or if more than 65 536
+    /// different pairs of heartbeat and limits would be in use. Nothing has changed then. The id of
+    /// a connection that has ended is no error.
     pub fn set_heartbeat(&mut self, id: ConnId, heartbeat: &HeartbeatConfig) -> Result<(), Error> {
         let Some(conn) = self.core.conn(id) else {
             return Ok(());
@@ -180,29 +189,29 @@ impl<'a, D, S: System> Context<'a, D, S> {
         Ok(changed?)
     }
 
-    /// Sets a timer; [`on_timer`](super::Handler::on_timer) gets `user_data` back, never early, late by at
-    /// most the loop's delay and the poller's millisecond.
+    /// Sets a timer. [`on_timer`](super::Handler::on_timer) receives `user_data` back. It is never
+    /// early, and late by at most the loop's delay plus 1 ms, the resolution of the wait.
     pub fn set_timer(&mut self, delay: Duration, user_data: u64) -> TimerId {
         let due = self.core.read_clock() + delay.into();
         self.core.timers.set(due, user_data)
     }
 
-    /// Cancels a timer; says whether it was still to come.
+    /// Cancels a timer. Returns whether it was still pending.
     pub fn cancel_timer(&mut self, id: TimerId) -> bool {
         self.core.timers.cancel(id)
     }
 
-    /// Adds a client, to be dialed at once. Once a [drain](Self::drain) has begun none is dialed: it is told
-    /// [`ClientEvent::Stopped`](super::ClientEvent::Stopped).
+    /// Adds a client, which is dialed at once. After a [drain](Self::drain) has begun, it is not
+    /// dialed: it gets [`ClientEvent::Stopped`](super::ClientEvent::Stopped).
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] if something in it makes no sense.
+    /// [`Error::Config`] if a field makes no sense.
     pub fn connect(&mut self, config: ClientConfig) -> Result<ClientId, Error> {
         self.core.connect(config)
     }
 
-    /// Stops a client: it is not dialed again, and its connection is closed in good order.
+    /// Stops a client: its connection is closed in an orderly way, and it is not dialed again.
     pub fn disconnect(&mut self, id: ClientId) {
         if let Some(conn) = self.core.disconnect(id) {
             self.close(conn, CloseCode::NORMAL, "");
@@ -220,29 +229,29 @@ impl<'a, D, S: System> Context<'a, D, S> {
             .map(|(key, conn)| conn.id(key, self.core.names))
     }
 
-    /// Returns how many connections there are, in whatever phase.
+    /// Returns the number of connections, in any phase.
     pub fn len(&self) -> usize {
         self.core.conns.len()
     }
 
-    /// Says whether there are none.
+    /// Says whether there are no connections.
     pub fn is_empty(&self) -> bool {
         self.core.conns.is_empty()
     }
 
-    /// Returns what is kept for a connection.
+    /// Returns the embedder's data of a connection.
     pub fn data(&self, id: ConnId) -> Option<&D> {
         let conn = self.core.conn(id)?;
         conn.marks.has(Mark::Welcome).then_some(&conn.data)
     }
 
-    /// Returns what is kept for a connection, to change it.
+    /// Returns the embedder's data of a connection, to change it.
     pub fn data_mut(&mut self, id: ConnId) -> Option<&mut D> {
         let conn = self.core.conn_mut(id)?;
         conn.marks.has(Mark::Welcome).then_some(&mut conn.data)
     }
 
-    /// Returns what is known of a connection.
+    /// Returns what is known about a connection.
     pub fn info(&self, id: ConnId) -> Option<ConnInfo> {
         let conn = self.core.conn(id)?;
         let heartbeat = conn.session.heartbeat();
@@ -259,14 +268,16 @@ impl<'a, D, S: System> Context<'a, D, S> {
         })
     }
 
-    /// Returns the time at which this callback happens, since the loop's clock began: when its
-    /// [`Group`](super::Group) was made, or the loop itself where it is in no other. It never goes back. A send that offered a full queue to the kernel has
-    /// read the clock anew, and so has whatever is counted from now: a timer, a client, a drain.
+    /// Returns the time of this callback, counted from when the loop's [`Group`](super::Group) was
+    /// made, or the loop itself if it is in no other group. It never goes back.
+    ///
+    /// It may go forward within a callback: a send that offers a full queue to the kernel reads the
+    /// clock again, and so do timers, clients and drains, which count from the present time.
     pub fn now(&self) -> Duration {
         self.core.now.at.into()
     }
 
-    /// Returns how late the loop is in this turn so far.
+    /// Returns how late the loop is in this turn, so far.
     pub fn loop_delay(&self) -> Duration {
         self.core.env.lateness.delay(self.core.now.at).into()
     }
@@ -283,20 +294,22 @@ impl<'a, D, S: System> Context<'a, D, S> {
         self.core.env.stats()
     }
 
-    /// Returns the handle for other threads.
+    /// Returns a handle for other threads.
     pub fn handle(&self) -> LoopHandle {
         self.core.inbox.handle().clone()
     }
 
-    /// Closes every connection with cause `drain`, spread flat over the window; new ones are refused, and
-    /// no client is dialed any more.
-    /// [`Reactor::run`](crate::reactor::Reactor::run) returns when the last is gone or the window is over.
+    /// Closes every connection with cause `drain`, spread evenly over `window`. New connections are
+    /// refused and no client is dialed.
+    ///
+    /// [`Reactor::run`](crate::reactor::Reactor::run) returns when the last connection has ended or
+    /// the window is over.
     pub fn drain(&mut self, window: Duration) {
         self.core.start_drain(window);
     }
 
-    /// Makes [`Reactor::run`](crate::reactor::Reactor::run) return after this turn. At its end every connection
-    /// that is left is closed as it is, and reported as any other: the cause is `local_close`.
+    /// Makes [`Reactor::run`](crate::reactor::Reactor::run) return after this turn. Connections
+    /// that are still open are then closed at once and reported as usual, with cause `local_close`.
     pub fn stop(&mut self) {
         self.core.stopping = true;
     }
@@ -314,7 +327,7 @@ impl<'a, D, S: System> Context<'a, D, S> {
         });
     }
 
-    /// Does something to a connection and sees to its consequences at the end of the turn.
+    /// Does something to a connection. The end of the turn handles the consequences.
     fn with<R>(
         &mut self,
         id: ConnId,
@@ -330,7 +343,7 @@ impl<'a, D, S: System> Context<'a, D, S> {
         Some(result)
     }
 
-    /// Sends where there is room, or where there is once the kernel has taken what it will.
+    /// Sends if there is room, or if there is room after the kernel took what it could.
     fn send_with(
         &mut self,
         id: ConnId,

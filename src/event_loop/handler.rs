@@ -1,4 +1,4 @@
-//! What an embedder implements, and what it is shown.
+//! What an embedder implements, and what its callbacks receive.
 
 use std::time::Duration;
 
@@ -15,35 +15,37 @@ use crate::proto::message::Message;
 use crate::proto::websocket::handshake::{Acceptance, Upgrade};
 use crate::sys::{Native, System};
 
-/// The embedder's side: what happens when.
+/// The embedder's callbacks.
 ///
-/// Every method has a default, so a server begins with the one that interests it. A callback runs to
-/// its end before the next one starts, and only marks: what it sends, closes or dials happens after it,
-/// but for the output that a send with a full queue offers to the kernel ([`Context::send`]).
-/// It should return quickly; the time it takes is the loop's own delay, which is measured and never
-/// blamed on a peer.
+/// Each method has a default, so you implement only those that you need. Callbacks run one after
+/// the other and never inside each other. A callback only marks what to do: what it sends, closes
+/// or dials happens after it returns. There is one exception: a send to a full queue first offers
+/// the queue to the kernel ([`Context::send`]). A callback should return quickly. The time it takes
+/// delays the loop; this delay is measured and never blamed on a peer.
 ///
-/// [`on_open`](Self::on_open) and [`on_close`](Self::on_close) pair exactly: one each, in this order,
-/// for every connection that opened. A connection that ends before it opened goes to
-/// [`on_rejected`](Self::on_rejected) instead; one on which plain HTTP requests were answered to
-/// [`on_answered`](Self::on_answered).
+/// Each connection that opens gets exactly one [`on_open`](Self::on_open) and then exactly one
+/// [`on_close`](Self::on_close). A connection that ends before it opens goes to
+/// [`on_rejected`](Self::on_rejected) instead. If plain HTTP requests were answered on it, it goes
+/// to [`on_answered`](Self::on_answered).
 ///
-/// A panic in a callback is the embedder's: it unwinds out of [`turn`](crate::reactor::Reactor::turn). The
-/// next turn goes on where it left off: a connection whose input, offer or opening was in hand is closed
-/// with code 1011, every other goes on, and so does a client.
+/// A panic in a callback unwinds out of [`turn`](crate::reactor::Reactor::turn). The embedder may
+/// catch it and go on with the next turn. The connection whose input, offer or opening the callback
+/// handled is closed with code 1011. All other connections and all clients go on.
 pub trait Handler<S: System = Native> {
-    /// What the embedder keeps for each connection; `()` costs nothing. Until a connection is welcome its
-    /// default stands in, which nobody gets to see.
+    /// The embedder's data for each connection. `()` costs no memory. A connection holds
+    /// `Data::default()` until [`on_accept`](Self::on_accept) has accepted it; nobody sees that
+    /// value.
     type Data: Default;
 
-    /// Welcomes or turns away a connection, before it opens. A WebSocket server sees the request here.
+    /// Accepts or rejects a connection before it opens. On a WebSocket server, the offer has the
+    /// request.
     ///
-    /// Default: welcomes everyone with `Data::default()` and no subprotocol.
+    /// Default: accepts every connection, with `Data::default()` and no subprotocol.
     ///
     /// # Errors
     ///
-    /// A [`Rejection`] is answered with its HTTP status on WebSocket, and with a plain close on other
-    /// wires. The connection ends with cause `refused`.
+    /// A [`Rejection`] is answered with its HTTP status on WebSocket, and with a plain close on
+    /// other wires. The connection ends with cause `refused`.
     fn on_accept(
         &mut self,
         cx: &mut Context<'_, Self::Data, S>,
@@ -53,12 +55,12 @@ pub trait Handler<S: System = Native> {
         Ok(Welcome::default())
     }
 
-    /// A connection is open: messages can be sent and will arrive.
+    /// A connection opened: from now on messages can be sent, and will arrive.
     fn on_open(&mut self, cx: &mut Context<'_, Self::Data, S>, id: ConnId) {
         let _ = (cx, id);
     }
 
-    /// A whole message has arrived.
+    /// A complete message arrived.
     fn on_message(
         &mut self,
         cx: &mut Context<'_, Self::Data, S>,
@@ -68,36 +70,36 @@ pub trait Handler<S: System = Native> {
         let _ = (cx, id, message);
     }
 
-    /// A ping was answered. `rtt` is the round-trip time if that ping was the one being timed: of
-    /// several outstanding pings, one is.
+    /// The peer answered a ping. `rtt` is the round-trip time, if this ping was the timed one: of
+    /// several unanswered pings, only one is timed.
     fn on_pong(&mut self, cx: &mut Context<'_, Self::Data, S>, id: ConnId, rtt: Option<Duration>) {
         let _ = (cx, id, rtt);
     }
 
-    /// There is room again after a send that found the queue full.
+    /// The send queue has room again, after a send found it full.
     fn on_writable(&mut self, cx: &mut Context<'_, Self::Data, S>, id: ConnId) {
         let _ = (cx, id);
     }
 
-    /// A connection that had opened is over; its slot is free already.
+    /// An open connection ended. Its slot is already free.
     fn on_close(&mut self, cx: &mut Context<'_, Self::Data, S>, closed: Closed<'_, Self::Data>) {
         let _ = (cx, closed);
     }
 
-    /// A connection ended before it opened: refused, timed out, or a dial that failed.
+    /// A connection ended before it opened: it was refused, it timed out, or its dial failed.
     fn on_rejected(&mut self, cx: &mut Context<'_, Self::Data, S>, rejected: Rejected<'_>) {
         let _ = (cx, rejected);
     }
 
-    /// A connection is over on which plain HTTP requests were answered, by [`on_http`](Self::on_http) or its
-    /// default, and which never opened.
+    /// A connection ended that never opened, but on which plain HTTP requests were answered, by
+    /// [`on_http`](Self::on_http) or its default.
     #[cfg(feature = "websocket")]
     fn on_answered(&mut self, cx: &mut Context<'_, Self::Data, S>, answered: Answered<'_>) {
         let _ = (cx, answered);
     }
 
-    /// A plain HTTP request came to a WebSocket listener, its body included. Several may come on one
-    /// connection, and an upgrade behind them. Default: 426 Upgrade Required.
+    /// A plain HTTP request, with its body, arrived on a WebSocket listener. One connection may
+    /// carry several requests, and then an upgrade. Default: 426 Upgrade Required.
     #[cfg(feature = "websocket")]
     fn on_http(
         &mut self,
@@ -109,17 +111,17 @@ pub trait Handler<S: System = Native> {
         HttpAnswer::upgrade_required()
     }
 
-    /// A client changed its state: dials, failed, waits, gave up.
+    /// A client changed its state: it dials, failed, waits, or stopped.
     fn on_client(&mut self, cx: &mut Context<'_, Self::Data, S>, id: ClientId, event: ClientEvent) {
         let _ = (cx, id, event);
     }
 
-    /// A timer set with [`Context::set_timer`] is due; `user_data` is what was given there.
+    /// A timer of [`Context::set_timer`] is due. `user_data` is what was given there.
     fn on_timer(&mut self, cx: &mut Context<'_, Self::Data, S>, user_data: u64) {
         let _ = (cx, user_data);
     }
 
-    /// A foreign source is ready. Edge-triggered: act until it would block.
+    /// A foreign source is ready. Sources are edge-triggered: read or write until it would block.
     fn on_source(&mut self, cx: &mut Context<'_, Self::Data, S>, id: SourceId, ready: Readiness) {
         let _ = (cx, id, ready);
     }
@@ -130,15 +132,15 @@ pub trait Handler<S: System = Native> {
     }
 }
 
-/// A connection about to open.
+/// A connection that is about to open.
 #[derive(Clone, Debug)]
 pub struct Offer<'a> {
-    /// Its id from here on.
+    /// Its id from now on.
     pub id: ConnId,
-    /// The peer's address. One that came over IPv4 is an IPv4 address whatever the listener, also where
-    /// the kernel has it as IPv6 (`::ffff:192.0.2.1`); one that was dialed is as it was asked for.
+    /// The peer's address. A peer that came over IPv4 has an IPv4 address, even on an IPv6 listener
+    /// where the kernel shows `::ffff:192.0.2.1`. A dialed peer has the address that was dialed.
     pub peer: PeerAddr,
-    /// Our listener or client that it belongs to.
+    /// Our listener or client that the connection belongs to.
     pub endpoint: Endpoint,
     #[cfg_attr(
         not(feature = "websocket"),
@@ -160,7 +162,7 @@ pub(super) enum Head<'a> {
 
 #[cfg(feature = "websocket")]
 impl<'a> Offer<'a> {
-    /// Returns the opening request, where we are a WebSocket server.
+    /// Returns the opening request, if we are a WebSocket server.
     pub fn upgrade(&self) -> Option<&'a Upgrade<'a>> {
         match self.head {
             Head::Request(upgrade) => Some(upgrade),
@@ -168,7 +170,7 @@ impl<'a> Offer<'a> {
         }
     }
 
-    /// Returns the server's answer, where we are a WebSocket client.
+    /// Returns the server's answer, if we are a WebSocket client.
     pub fn acceptance(&self) -> Option<&'a Acceptance<'a>> {
         match self.head {
             Head::Response(response) => Some(response),
@@ -177,19 +179,19 @@ impl<'a> Offer<'a> {
     }
 }
 
-/// The answer to an [`Offer`] that is welcome.
+/// The answer that accepts an [`Offer`].
 #[derive(Clone, Debug, Default)]
 pub struct Welcome<D> {
-    /// What the embedder keeps for the connection.
+    /// The embedder's data for the connection.
     pub data: D,
-    /// The subprotocol chosen; must be one of those offered. Default: none.
+    /// The chosen subprotocol. It must be one of those offered. Default: none.
     pub subprotocol: Option<String>,
     /// Header fields to add to the response. Default: none.
     pub headers: Vec<(String, String)>,
 }
 
 impl<D> Welcome<D> {
-    /// Welcomes with data, and no subprotocol.
+    /// Accepts with this data and without a subprotocol.
     pub fn with(data: D) -> Self {
         Self {
             data,
@@ -199,19 +201,19 @@ impl<D> Welcome<D> {
     }
 }
 
-/// The answer to an [`Offer`] that is turned away.
+/// The answer that rejects an [`Offer`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
-    /// HTTP status, 400 to 599. A WebSocket client has no use for it.
+    /// HTTP status, 400 to 599. On a WebSocket client it is ignored.
     pub status: u16,
     /// Header fields to add, such as `Retry-After`.
     pub headers: Vec<(String, String)>,
-    /// Plain text.
+    /// Body of the answer, plain text.
     pub body: String,
 }
 
 impl Rejection {
-    /// Turns away with a status and a word of explanation.
+    /// Rejects with a status and a short explanation.
     pub fn new(status: u16, body: impl Into<String>) -> Self {
         Self {
             status,
@@ -223,9 +225,10 @@ impl Rejection {
 
 /// The answer to a plain HTTP request.
 ///
-/// `Content-Length` and `Connection` are written for it. Behind it the connection is kept for another request,
-/// an upgrade perhaps, where the client may send one (RFC 9112, section 9.3), up to
-/// [`max_requests`](crate::config::LimitsConfig::max_requests) in all. Each has the handshake timeout to come.
+/// The crate writes `Content-Length` and `Connection` itself. After the answer the connection stays
+/// open for another request or an upgrade, if the client may send one (RFC 9112, section 9.3). One
+/// connection may carry up to [`max_requests`](crate::config::LimitsConfig::max_requests) requests.
+/// Each must arrive within the handshake timeout.
 #[cfg(feature = "websocket")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpAnswer {
@@ -248,7 +251,7 @@ impl HttpAnswer {
         }
     }
 
-    /// Answers that only WebSocket is spoken here (RFC 9110, section 15.5.22).
+    /// Answers 426: this server speaks only WebSocket (RFC 9110, section 15.5.22).
     pub fn upgrade_required() -> Self {
         let mut answer = Self::text(426, "this is a websocket endpoint\n");
         answer.headers.push(("Upgrade".into(), "websocket".into()));
@@ -259,22 +262,22 @@ impl HttpAnswer {
     }
 }
 
-/// A connection that is over.
+/// A connection that opened and ended.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Closed<'a, D> {
-    /// The id it had.
+    /// The id that it had.
     pub id: ConnId,
     /// The peer's address; see [`Offer::peer`].
     pub peer: PeerAddr,
-    /// Our listener or client that it belongs to.
+    /// Our listener or client that the connection belongs to.
     pub endpoint: Endpoint,
-    /// What the embedder kept for it.
+    /// The embedder's data for the connection.
     pub data: D,
     /// Why it ended, and what was known then.
     pub evidence: &'a Evidence,
-    /// The reason text of the peer's Close frame, chosen by the peer: escape it before printing. Where the
-    /// peer broke a rule of its wire, which one.
+    /// The reason text of the peer's Close frame. The peer chose it: escape it before you print it.
+    /// If the peer broke a rule of its wire, it is the rule instead.
     pub reason: &'a str,
 }
 
@@ -284,38 +287,38 @@ pub struct Closed<'a, D> {
 pub struct Rejected<'a> {
     /// The peer's address; see [`Offer::peer`].
     pub peer: PeerAddr,
-    /// Our listener or client that it belongs to.
+    /// Our listener or client that the connection belongs to.
     pub endpoint: Endpoint,
     /// Why it ended, and what was known then.
     pub evidence: &'a Evidence,
-    /// Which limit or rule turned it away, in words of ours; empty where the cause says it all.
+    /// The limit or rule that turned it away, in our words. Empty if the cause alone says it.
     pub reason: &'a str,
 }
 
-/// A connection that was for plain HTTP requests, and is over.
+/// A connection that carried only plain HTTP requests and ended.
 #[cfg(feature = "websocket")]
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Answered<'a> {
     /// The peer's address; see [`Offer::peer`].
     pub peer: PeerAddr,
-    /// Our listener or client that it belongs to.
+    /// Our listener or client that the connection belongs to.
     pub endpoint: Endpoint,
     /// The status of the last answer.
     pub status: u16,
     /// How many requests were answered.
     pub answers: u32,
-    /// What was known then. Clean where the answers have left and nobody broke off.
+    /// What was known then. It is clean if all answers left and neither side broke off.
     pub evidence: &'a Evidence,
-    /// Which rule the request broke that ended it, or what turned it away, in words of ours; else empty.
+    /// The rule that the last request broke, or what turned it away, in our words. Otherwise empty.
     pub reason: &'a str,
 }
 
 /// What a foreign source is ready for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Readiness {
-    /// Reading, or an error that a read would show.
+    /// A read will give bytes, the end or an error.
     pub readable: bool,
-    /// Writing, or an error that a write would show.
+    /// A write will be accepted, or will give an error.
     pub writable: bool,
 }

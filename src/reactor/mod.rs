@@ -1,5 +1,7 @@
-//! One mio poll loop drives every socket. The law of this layer: only the wait is here; what a turn does is
-//! the [`event_loop`](crate::event_loop)'s, and what it asks of the system is [`sys`](crate::sys)'s.
+//! One mio poll loop drives every socket.
+//!
+//! The law of this layer: it holds only the wait. The [`event_loop`](crate::event_loop) holds what
+//! a turn does, and [`sys`](crate::sys) holds what a turn asks of the system.
 
 mod sources;
 
@@ -24,21 +26,22 @@ use crate::event_loop::EventLoop;
 use crate::stats::Stats;
 use crate::sys::{Event, Native, entropy};
 
-/// A loop that holds connections, to be run on its own or turned inside another loop.
+/// A loop that holds connections. Run it on its own, or turn it inside another loop.
 ///
-/// `D` is what the embedder keeps for each connection. Single-threaded: it may be moved to another
-/// thread, not shared; [`handle`](Self::handle) is the way in from elsewhere.
+/// `D` is the embedder's data for each connection. A reactor is single-threaded: it may move to
+/// another thread, but threads cannot share it. Other threads use its [`handle`](Self::handle).
 ///
 /// # Inside another loop
 ///
-/// Sleep until the reactor's descriptor is readable or [`next_timeout`](Self::next_timeout) is over,
-/// then call [`turn`](Self::turn) with a limit of zero. Ask for the next timeout anew after each turn, and
-/// after each use of the reactor between turns; it is zero where another turn is to follow at once.
+/// Sleep until the reactor's descriptor is readable or [`next_timeout`](Self::next_timeout) is
+/// over. Then call [`turn`](Self::turn) with a limit of zero. Ask for the next timeout again after
+/// each turn, and after each other use of the reactor. It is zero if another turn must follow at
+/// once. End the outer loop when [`is_stopped`](Self::is_stopped) returns true.
 ///
-/// That holds for a loop that waits for the descriptor level-triggered, and for one that does so
-/// edge-triggered, such as tokio's `AsyncFd` or epoll with `EPOLLET`: a turn either takes everything that
-/// the selector holds, so that what comes later is a new edge, or leaves a timeout of zero. With `AsyncFd`,
-/// call `clear_ready` before the turn. Leave the outer loop where [`is_stopped`](Self::is_stopped) says so.
+/// The outer loop may wait for the descriptor level-triggered or edge-triggered, such as tokio's
+/// `AsyncFd` or epoll with `EPOLLET`. A turn either takes all events of the selector, so that a
+/// later event is a new edge, or leaves a timeout of zero. With `AsyncFd`, call `clear_ready`
+/// before the turn.
 ///
 /// ```no_run
 /// use heartwheel::{
@@ -66,7 +69,7 @@ use crate::sys::{Event, Native, entropy};
 pub struct Reactor<D = ()> {
     poll: Poll,
     events: Events,
-    /// The last wait was interrupted or failed: what is ready was not asked to its end.
+    /// The last wait was interrupted or failed: the selector may still hold ready events.
     unasked: bool,
     pub(crate) core: EventLoop<D>,
 }
@@ -76,7 +79,7 @@ impl<D: Default> Reactor<D> {
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] names a field that makes no sense, [`Error::Poll`] if the system gives no
+    /// [`Error::Config`] with the field that makes no sense. [`Error::Poll`] if the system gives no
     /// selector.
     pub fn new(config: ReactorConfig) -> Result<Self, Error> {
         Self::in_group(config, &Group::new())
@@ -86,7 +89,8 @@ impl<D: Default> Reactor<D> {
     ///
     /// # Errors
     ///
-    /// As [`new`](Self::new), and where the group has [`Group::MOST`] loops.
+    /// The same as [`new`](Self::new), and [`Error::Config`] if the group already has
+    /// [`Group::MOST`] loops.
     pub fn in_group(config: ReactorConfig, group: &Group) -> Result<Self, Error> {
         config.check()?;
         let poll = Poll::new().map_err(Error::Poll)?;
@@ -106,18 +110,18 @@ impl<D: Default> Reactor<D> {
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] names a field that makes no sense, [`Error::Listen`] says what the kernel has
-    /// against the address.
+    /// [`Error::Config`] with the field that makes no sense. [`Error::Listen`] if the kernel
+    /// refuses the address.
     pub fn listen(&mut self, config: ListenerConfig) -> Result<ListenerId, Error> {
         self.core.listen(config)
     }
 
-    /// Adds a client, to be dialed in the next turn. Once a [drain](Context::drain) has begun none is dialed: it
-    /// is told [`ClientEvent::Stopped`].
+    /// Adds a client, which is dialed in the next turn. After a [drain](Context::drain) has begun,
+    /// it is not dialed: it gets [`ClientEvent::Stopped`].
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] names a field that makes no sense.
+    /// [`Error::Config`] with the field that makes no sense.
     pub fn connect(&mut self, config: ClientConfig) -> Result<ClientId, Error> {
         self.core.connect(config)
     }
@@ -126,7 +130,7 @@ impl<D: Default> Reactor<D> {
     ///
     /// # Errors
     ///
-    /// [`Error::Poll`], which leaves the loop unable to go on.
+    /// [`Error::Poll`]: the loop cannot go on.
     pub fn run<H: Handler<Data = D>>(&mut self, handler: &mut H) -> Result<(), Error> {
         self.core.look_ahead();
         while !self.is_stopped() {
@@ -136,11 +140,11 @@ impl<D: Default> Reactor<D> {
         Ok(())
     }
 
-    /// Waits until something is due, at most `limit`, and does everything that is.
+    /// Waits until something is due, at most for `limit`, and does all that is due.
     ///
     /// # Errors
     ///
-    /// [`Error::Poll`], and nothing else: a connection's fault ends that connection.
+    /// Only [`Error::Poll`]. A fault of one connection ends that connection only.
     pub fn turn<H: Handler<Data = D>>(
         &mut self,
         handler: &mut H,
@@ -150,7 +154,8 @@ impl<D: Default> Reactor<D> {
         self.turn_now(handler, limit)
     }
 
-    /// Does a turn right after a look ahead, which the end of another turn is too.
+    /// Does a turn without looking ahead first: the caller, or the end of the turn before, has done
+    /// so.
     fn turn_now<H: Handler<Data = D>>(
         &mut self,
         handler: &mut H,
@@ -163,7 +168,7 @@ impl<D: Default> Reactor<D> {
         Ok(self.core.turn(handler, events, self.events.capacity()))
     }
 
-    /// Waits for events. After a turn that a panic cut short, its other events come first.
+    /// Waits for events. If a panic cut the last turn short, its remaining events come first.
     fn wait(&mut self, limit: Option<Duration>) -> Result<(), Error> {
         let timeout = self.core.prepare_wait(limit);
         let waited = self.poll.poll(&mut self.events, timeout);
@@ -177,12 +182,16 @@ impl<D: Default> Reactor<D> {
         Ok(())
     }
 
-    /// Returns the longest time to sleep before the next [`turn`](Self::turn); zero where work was left
-    /// over, `None` where nothing is due but events.
+    /// Returns the longest time to sleep before the next [`turn`](Self::turn). Zero means that work
+    /// is left over. `None` means that no deadline is due: only an event ends the sleep.
     ///
-    /// Work is left over where a budget of the last turn was used up, where it gave as many events as
-    /// [`ReactorConfig::events`], so that the selector may hold more, where its wait was interrupted or
-    /// failed, where a callback panicked, and once the reactor [is stopped](Self::is_stopped).
+    /// Work is left over if
+    ///
+    /// - the last turn used up a budget,
+    /// - the last wait gave [`ReactorConfig::events`] events, so that the selector may hold more,
+    /// - the last wait was interrupted or failed,
+    /// - a callback panicked, or
+    /// - the reactor [is stopped](Self::is_stopped).
     pub fn next_timeout(&self) -> Option<Duration> {
         // An outer loop that waits for edges hears no more of events that are ready already.
         if self.unasked || self.core.taken() >= self.events.capacity() {
@@ -191,38 +200,38 @@ impl<D: Default> Reactor<D> {
         self.core.next_timeout()
     }
 
-    /// Says whether [`run`](Self::run) would return: stopped or drained, with every end reported. Whoever
-    /// turns the loop goes on until then.
+    /// Says whether [`run`](Self::run) would return: the reactor is stopped or drained, and every
+    /// end is reported. If you turn the loop yourself, go on until this is true.
     pub fn is_stopped(&self) -> bool {
         self.core.is_stopped()
     }
 
-    /// Returns a context, to send or close outside of a callback. The next turn sees to it.
+    /// Returns a context, to send or close outside of a callback. The next turn does the rest.
     pub fn context(&mut self) -> Context<'_, D> {
         self.core.context()
     }
 
-    /// Returns the handle for other threads.
+    /// Returns a handle for other threads.
     pub fn handle(&self) -> LoopHandle {
         self.core.handle()
     }
 
-    /// Returns the address a listener really has, port and all.
+    /// Returns the address that a listener is bound to, with its real port.
     pub fn local_addr(&self, id: ListenerId) -> Option<SocketAddr> {
         self.core.local_addr(id)
     }
 
-    /// Returns which loop of its group this is; zero where there is one.
+    /// Returns the number of this loop in its group, from 0 on.
     pub fn shard(&self) -> usize {
         self.core.shard()
     }
 
-    /// Returns how many connections there are, in whatever phase.
+    /// Returns the number of connections, in any phase.
     pub fn len(&self) -> usize {
         self.core.len()
     }
 
-    /// Says whether there are none.
+    /// Says whether there are no connections.
     pub fn is_empty(&self) -> bool {
         self.core.is_empty()
     }
@@ -238,16 +247,16 @@ impl<D: Default> Reactor<D> {
     }
 }
 
-/// The selector's descriptor: readable when the selector holds events. What else a turn has to do is in
-/// [`next_timeout`](Reactor::next_timeout).
+/// The selector's descriptor. It is readable when the selector holds events. See
+/// [`next_timeout`](Reactor::next_timeout) for other reasons to turn.
 impl<D> AsFd for Reactor<D> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.poll.registry().as_fd()
     }
 }
 
-/// The selector's descriptor: readable when the selector holds events. What else a turn has to do is in
-/// [`next_timeout`](Reactor::next_timeout).
+/// The selector's descriptor. It is readable when the selector holds events. See
+/// [`next_timeout`](Reactor::next_timeout) for other reasons to turn.
 impl<D> AsRawFd for Reactor<D> {
     fn as_raw_fd(&self) -> RawFd {
         self.poll.as_raw_fd()
