@@ -1,4 +1,4 @@
-//! Errors: what of ours failed, and which rule a peer broke.
+//! Errors: which operation of ours failed, and which rule a peer broke.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -8,11 +8,11 @@ use std::net::SocketAddr;
 use crate::close::{Cause, CloseCode};
 use crate::proto::wire::EncodeError;
 
-/// The rule of a wire that the peer broke. Each maps to one close code.
+/// The rule of its wire that the peer broke. Each rule maps to one close code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProtocolError {
-    /// A reserved bit is set though no extension was agreed on (RFC 6455, 5.2).
+    /// A reserved bit is set, but no extension was negotiated (RFC 6455, 5.2).
     ReservedBits,
     /// A reserved opcode (RFC 6455, 5.2).
     ReservedOpcode(u8),
@@ -20,7 +20,7 @@ pub enum ProtocolError {
     UnmaskedFrame,
     /// A frame from a server is masked (RFC 6455, 5.1).
     MaskedFrame,
-    /// A control frame claims more than 125 bytes (RFC 6455, 5.5).
+    /// A control frame has a length above 125 bytes (RFC 6455, 5.5).
     ControlTooLong,
     /// A control frame is fragmented (RFC 6455, 5.5).
     ControlFragmented,
@@ -28,7 +28,7 @@ pub enum ProtocolError {
     LengthNotMinimal,
     /// The top bit of a 64-bit length is set (RFC 6455, 5.2).
     LengthTopBit,
-    /// A continuation frame without a message to continue (RFC 6455, 5.4).
+    /// A continuation frame, but there is no message to continue (RFC 6455, 5.4).
     UnexpectedContinuation,
     /// A new message begins inside an unfinished one (RFC 6455, 5.4).
     ExpectedContinuation,
@@ -45,19 +45,19 @@ pub enum ProtocolError {
         /// The limit in force, bytes.
         limit: u64,
     },
-    /// A frame type that the binary wire does not know.
+    /// A frame type that does not exist on the binary wire.
     UnknownType(u8),
-    /// The first line is that of an HTTP request (RFC 9112, section 3), which no wire of lines speaks:
-    /// most likely a browser that a page has sent.
+    /// The first line is an HTTP request (RFC 9112, section 3). The wire of lines does not speak
+    /// HTTP; the sender is most likely a browser that a web page made connect.
     HttpRequest,
-    /// The first bytes are those of another protocol.
+    /// The first bytes belong to another protocol.
     Foreign(Foreign),
-    /// A rule of an embedder's own wire.
+    /// A rule of the embedder's own wire.
     Custom(&'static str),
 }
 
 impl ProtocolError {
-    /// Returns the cause that a connection ends with.
+    /// Returns the cause with which the connection ends.
     pub const fn cause(&self) -> Cause {
         match self {
             Self::InvalidUtf8 => Cause::InvalidUtf8,
@@ -81,7 +81,7 @@ impl ProtocolError {
         }
     }
 
-    /// Returns the close code that tells the peer (RFC 6455, 7.4.1).
+    /// Returns the close code sent to the peer (RFC 6455, 7.4.1).
     pub const fn close_code(&self) -> CloseCode {
         match self.cause().close_code() {
             Some(code) => code,
@@ -119,26 +119,26 @@ impl fmt::Display for ProtocolError {
 
 impl StdError for ProtocolError {}
 
-/// A protocol that a peer seems to speak where it was to speak another, by its first bytes. Nothing hangs
-/// on it: it only makes a reason that people understand.
+/// Another protocol that a peer seems to speak, judged by its first bytes. It only makes the reason
+/// of an end easier to understand; nothing else depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Foreign {
-    /// A record of TLS, a handshake or an alert (RFC 8446, 5.1): `https://` or `wss://` was dialed, or
-    /// answers.
+    /// A TLS record, a handshake or an alert (RFC 8446, 5.1): `https://` or `wss://` was dialed, or
+    /// the server answers with TLS.
     Tls,
-    /// An HTTP/1 response, as a web server gives it.
+    /// An HTTP/1 response from a web server.
     HttpResponse,
     /// HTTP/2 without negotiation (RFC 9113, 3.4).
     Http2,
     /// SSH (RFC 4253, 4.2).
     Ssh,
-    /// The header of the PROXY protocol, either version, as load balancers send it.
+    /// The header of the PROXY protocol, version 1 or 2, which load balancers send.
     Proxy,
 }
 
 impl Foreign {
-    /// Judges the first bytes of a peer; `None` where they are of no protocol known here, or too few.
+    /// Judges the first bytes of a peer. `None`: too few bytes, or no protocol of this list.
     pub fn of(first: &[u8]) -> Option<Self> {
         // The major version of a record is 3 in every version of TLS, the minor one 0 to 4.
         if let [0x15 | 0x16, 3, 0..=4, ..] = first {
@@ -148,7 +148,8 @@ impl Foreign {
         starts.find_map(|&(start, protocol)| first.starts_with(start).then_some(protocol))
     }
 
-    /// Says whether more bytes are needed to tell, so that it does not matter how they are cut.
+    /// Says whether more bytes are needed to decide, so that the result does not depend on how they
+    /// are cut.
     #[cfg(any(feature = "websocket", test))]
     pub(crate) fn is_undecided(first: &[u8]) -> bool {
         let is_prefix = |start: &[u8]| start.len() > first.len() && start.starts_with(first);
@@ -156,7 +157,7 @@ impl Foreign {
             || Self::STARTS.iter().any(|&(start, _)| is_prefix(start))
     }
 
-    /// No longer than what a parser of HTTP needs to see that it is none.
+    /// No start is longer than what an HTTP parser needs to see that the bytes are not HTTP.
     const STARTS: [(&'static [u8], Self); 5] = [
         (b"HTTP/1.", Self::HttpResponse),
         (b"PRI * HTTP/2", Self::Http2),
@@ -179,7 +180,7 @@ impl fmt::Display for Foreign {
     }
 }
 
-/// A configuration value that makes no sense: the field, and why.
+/// A configuration value that makes no sense: the field and the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     field: &'static str,
@@ -187,7 +188,7 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    /// Names the field and the reason.
+    /// Makes an error for a field, with the reason.
     pub fn new(field: &'static str, reason: impl Into<String>) -> Self {
         Self {
             field,
@@ -195,12 +196,12 @@ impl ConfigError {
         }
     }
 
-    /// Returns the field's name, as it stands in the struct.
+    /// Returns the field's name, as in the struct.
     pub fn field(&self) -> &'static str {
         self.field
     }
 
-    /// Returns what is wrong with it.
+    /// Returns what is wrong with the value.
     pub fn reason(&self) -> &str {
         &self.reason
     }
@@ -218,12 +219,12 @@ impl StdError for ConfigError {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SendError {
-    /// No such connection, or it is no longer open.
+    /// There is no such connection, or it is not open.
     Closed,
-    /// The send queue has no room. Under [`Overflow::Close`](crate::config::Overflow::Close) the
+    /// The send queue has no room. With [`Overflow::Close`](crate::config::Overflow::Close) the
     /// connection is closing now.
     Full {
-        /// Bytes that the messages queued already take, their bookkeeping included.
+        /// Bytes that the queued messages take, including bookkeeping.
         queued: usize,
         /// The limit in force, bytes.
         limit: usize,
@@ -246,22 +247,22 @@ impl fmt::Display for SendError {
 
 impl StdError for SendError {}
 
-/// Which operation of ours failed.
+/// The operation of ours that failed.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
     /// A configuration value makes no sense.
     Config(ConfigError),
-    /// An address could not be listened on.
+    /// The kernel refused to listen on an address.
     Listen {
         /// The address.
         addr: SocketAddr,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
     /// The selector failed: the loop cannot go on.
     Poll(io::Error),
-    /// A source could not be registered with the selector, or taken from it.
+    /// A source could not be registered with the selector, or removed from it.
     Register(io::Error),
 }
 

@@ -1,4 +1,4 @@
-//! The address of a peer, whatever kind of socket it came by.
+//! The address of a peer, for any kind of socket.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -8,17 +8,17 @@ use std::os::unix::net::SocketAddr as UnixAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-/// The address of a peer: an IP address with a port, that of a Unix socket, or that of a client which a
-/// proxy in front of us tells of.
+/// The address of a peer: an IP address with a port, a Unix socket, or the client that a proxy in
+/// front of us reports.
 ///
-/// It is shown as the address alone: `192.0.2.1:9001`, `[2001:db8::1]:9001`, `unix:/run/app.sock`, or
-/// `unix:` where the peer's socket has no name, as that of a client has none. What a peer can choose itself
-/// is escaped and holds no space. Behind a proxy the client's address is shown; [`proxy`](Self::proxy)
-/// returns the other one.
+/// It is displayed as the address only: `192.0.2.1:9001`, `[2001:db8::1]:9001`,
+/// `unix:/run/app.sock`, or `unix:` for a Unix socket without a name, such as that of a client.
+/// Text that a peer can choose is escaped and contains no space. Behind a proxy, the client's
+/// address is displayed, and [`proxy`](Self::proxy) returns the proxy's.
 ///
-/// The listeners and clients of today speak TCP without a PROXY header, so each peer of theirs has a
-/// [`socket_addr`](Self::socket_addr) and no proxy. Code that also knows what to do where there is none
-/// goes on to work when that changes.
+/// Today's listeners and clients speak TCP without a PROXY header. So each peer has a
+/// [`socket_addr`](Self::socket_addr) and no proxy. Do not rely on that: later versions may add
+/// other kinds of sockets.
 ///
 /// ```
 /// use std::net::SocketAddr;
@@ -36,13 +36,13 @@ use std::sync::Arc;
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct PeerAddr(Kind);
 
-/// What is rare lies behind a pointer, so that an address is no larger than that of a TCP peer.
+/// Rare kinds are behind a pointer, so that an address is no larger than that of a TCP peer.
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Kind {
     Ip(SocketAddr),
     /// A Unix socket without a name.
     Unnamed,
-    /// A Unix socket with a place in the file system.
+    /// A Unix socket with a path in the file system.
     Path(Arc<Path>),
     /// A Unix socket with a name in the abstract namespace (Linux).
     Abstract(Arc<[u8]>),
@@ -56,8 +56,8 @@ struct Proxied {
 }
 
 impl PeerAddr {
-    /// Returns the address of a client that reaches us through a proxy with the address `proxy`: itself the
-    /// client's, and [`proxy`](Self::proxy) the other one.
+    /// Returns the address of a client that reaches us through `proxy`. `self` is the client's
+    /// address; [`proxy`](Self::proxy) returns the proxy's.
     #[must_use]
     pub fn behind(self, proxy: impl Into<Self>) -> Self {
         Self(Kind::Proxied(Arc::new(Proxied {
@@ -85,13 +85,13 @@ impl PeerAddr {
         self.socket_addr().map(|addr| addr.port())
     }
 
-    /// Says whether it is that of a Unix socket.
+    /// Says whether it is the address of a Unix socket.
     pub fn is_unix(&self) -> bool {
         self.socket_addr().is_none()
     }
 
-    /// Returns the place in the file system that a Unix socket is bound to; `None` where it has none, and
-    /// for an IP address.
+    /// Returns the path that a Unix socket is bound to. `None` if it has no path, and for an IP
+    /// address.
     pub fn unix_path(&self) -> Option<&Path> {
         match &self.0 {
             Kind::Path(path) => Some(path),
@@ -100,8 +100,8 @@ impl PeerAddr {
         }
     }
 
-    /// Returns the address of the proxy that the client came through: it is the one that the socket is
-    /// connected to. `None` where the peer came by itself.
+    /// Returns the address of the proxy through which the client came, to which our socket is
+    /// connected. `None` if there is no proxy.
     pub fn proxy(&self) -> Option<&Self> {
         match &self.0 {
             Kind::Proxied(proxied) => Some(&proxied.proxy),
@@ -138,7 +138,7 @@ fn abstract_name(_addr: &UnixAddr) -> Option<&[u8]> {
     None
 }
 
-/// Equal to the address of a peer that came by itself.
+/// Equal only if the peer came without a proxy.
 impl PartialEq<SocketAddr> for PeerAddr {
     fn eq(&self, other: &SocketAddr) -> bool {
         matches!(&self.0, Kind::Ip(addr) if addr == other)
@@ -157,7 +157,7 @@ impl fmt::Display for PeerAddr {
     }
 }
 
-/// As it is shown, with its proxy.
+/// The displayed address, with its proxy.
 impl fmt::Debug for PeerAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")?;
@@ -168,7 +168,8 @@ impl fmt::Debug for PeerAddr {
     }
 }
 
-/// Writes a name that somebody else chose: it can neither end a line nor begin another field of a record.
+/// Writes a name that somebody else chose. It is escaped, so that it cannot end a line or start
+/// another field of a record.
 fn write_name(f: &mut fmt::Formatter<'_>, scheme: &str, name: &OsStr) -> fmt::Result {
     let mut text = scheme.to_owned();
     for &byte in name.as_bytes() {

@@ -1,4 +1,4 @@
-//! Counters: plain integers, read by snapshot.
+//! Counters: plain integers, read as a snapshot.
 
 mod histogram;
 
@@ -12,37 +12,37 @@ use crate::close::Cause;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Connections accepted by the kernel and taken by us.
+    /// Connections accepted.
     pub accepted: u64,
     /// Connections dialed.
     pub dialed: u64,
-    /// Connections that opened: `on_open` ran.
+    /// Connections that opened; each called `on_open`.
     pub opened: u64,
-    /// Connections that ended without having opened: `on_rejected` ran.
+    /// Connections that ended before they opened; each called `on_rejected`.
     pub rejected: u64,
-    /// Plain HTTP requests answered; several may come on one connection.
+    /// Plain HTTP requests answered. One connection may carry several.
     pub answered: u64,
-    /// Pings the grid called for.
+    /// Pings scheduled.
     pub pings_due: u64,
-    /// Pings the kernel accepted whole.
+    /// Pings that the kernel accepted completely.
     pub pings_written: u64,
-    /// How late the pings that the grid calls for were written: from the moment that each was due, moved
-    /// by the slack where there is one, to that at which the kernel accepted it. What the peer's own
-    /// slowness holds up is in here too.
+    /// How late scheduled pings were written: from when the ping was due (moved by the slack, if
+    /// there is one) until the kernel accepted it. Delays caused by a slow peer are included.
     pub ping_lateness: Histogram,
-    /// Pings the peers sent.
+    /// Pings that peers sent.
     pub pings_received: u64,
-    /// Pongs that answered a ping of ours.
+    /// Pongs that answered one of our pings.
     pub pongs_matched: u64,
-    /// Pongs nobody asked for: legal, and no answer to anything (RFC 6455, section 5.5.3).
+    /// Unsolicited pongs. They are legal and answer nothing (RFC 6455, section 5.5.3).
     pub pongs_unsolicited: u64,
-    /// Pongs with a wrong payload: they came while a ping of ours waited for its answer, and brought back
-    /// none of our payloads. A peer that sends them does not answer as RFC 6455, section 5.5.3, demands.
-    /// Always 0 for the line and binary wires, whose pongs have no payload.
+    /// Pongs with a wrong payload: one of our pings was unanswered, but the payload was of none of
+    /// our pings. A peer that sends such pongs breaks RFC 6455, section 5.5.3. Always 0 on the line
+    /// and binary wires, whose pongs have no payload.
     pub pongs_mismatched: u64,
-    /// Owed pongs folded into a newer one, or dropped, because output was blocked.
+    /// Pongs that we owed but did not send separately, because output was blocked: a newer pong
+    /// answered for them, or they were dropped.
     pub pongs_folded: u64,
-    /// Messages received whole.
+    /// Complete messages received.
     pub messages_in: u64,
     /// Messages queued for output.
     pub messages_out: u64,
@@ -50,25 +50,26 @@ pub struct Stats {
     pub bytes_in: u64,
     /// Bytes written to sockets.
     pub bytes_out: u64,
-    /// Messages not queued because the send queue was full, and the kernel took no more of it.
+    /// Messages not queued because the send queue was full and the kernel accepted no more.
     pub send_full: u64,
-    /// Writes of which the kernel took nothing, or only a part: its own buffer for the socket is full. For
-    /// one connection there is at most one such write between two waits.
+    /// Writes of which the kernel accepted nothing or only a part, because the socket's buffer is
+    /// full. One connection has at most one such write between two waits.
     pub writes_refused: u64,
     /// Turns of the loop.
     pub turns: u64,
-    /// The loop's own lateness, all of it summed; see
-    /// [`Lateness::total`](crate::proto::lateness::Lateness::total). Peers are forgiven the longest single
-    /// interval of it, not this sum.
+    /// Sum of all delays of the loop; see
+    /// [`Lateness::total`](crate::proto::lateness::Lateness::total). Deadlines of peers are put off
+    /// by the longest single delay, not by this sum.
     pub late: Duration,
-    /// Share of the last ten seconds or so that the loop was not late, thousandths. Below 1000 its
-    /// verdicts come later than configured; far below, the machine is too small or a callback too slow.
+    /// Share of the last ten seconds, roughly, in which the loop was not late, in thousandths.
+    /// Below 1000, verdicts come later than configured. Far below 1000, the machine is too small or
+    /// a callback is too slow.
     pub health: u32,
-    /// Times that the machine was found to have slept.
+    /// How often the machine slept and we noticed.
     pub sleeps: u64,
-    /// Times that a listener began to have no room for newcomers, for want of descriptors or because
-    /// there were as many connections as there may be: once an episode, which is over after half a minute
-    /// without.
+    /// How often a listener ran out of room for new connections, because there were no descriptors
+    /// left or `max_connections` was reached. Several shortages count once, until there was room
+    /// for half a minute.
     pub accept_pauses: u64,
     closed: [u64; Cause::ALL.len()],
 }
@@ -106,12 +107,12 @@ impl Default for Stats {
 }
 
 impl Stats {
-    /// Returns how many connections ended with this cause, opened or not.
+    /// Returns how many connections ended with this cause, whether they had opened or not.
     pub fn closed(&self, cause: Cause) -> u64 {
         self.closed[cause.index()]
     }
 
-    /// Adds what another loop counted. The health is that of the worse one.
+    /// Adds the counters of another loop. `health` becomes the lower of the two.
     pub fn merge(&mut self, other: &Self) {
         let Self {
             accepted,
@@ -169,7 +170,7 @@ impl Stats {
         }
     }
 
-    /// Returns every cause that occurred, with its count.
+    /// Returns each cause that occurred, with its count.
     pub fn causes(&self) -> impl Iterator<Item = (Cause, u64)> + '_ {
         Cause::ALL
             .iter()

@@ -1,4 +1,4 @@
-//! Several loops of one program that count as one.
+//! Several loops of one program with common limits.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,14 +8,19 @@ use crate::error::ConfigError;
 use crate::proto::time::Micros;
 use crate::sys::{Reserve, Start, descriptors};
 
-/// Loops that share their limits: one for each core, say, all listening on the same port.
+/// Loops that share their limits, for example one for each core, all listening on the same port.
 ///
-/// Each loop stays on its own thread and shares nothing on the way of a message. What they have in
-/// common is counted here: `max_connections`, the limits of each address, and the rates of new
-/// connections (those of the listener of the same number in every loop, so give all loops the same
-/// listeners in the same order). Each loop has a number, its shard, which its [`ConnId`]s carry, so
-/// that no two connections of a group have the same id. Counters are summed up with
-/// [`Stats::merge`](crate::stats::Stats::merge), and a [`LoopHandle`] of each loop reaches the others.
+/// Each loop stays on its own thread, and loops share nothing on the way of a message. The group
+/// counts what they have in common:
+///
+/// - `max_connections`;
+/// - the limits of each address;
+/// - the rates of new connections. A rate is shared by the listeners with the same number in each
+///   loop. So give all loops the same listeners in the same order.
+///
+/// Each loop has a number, its shard. A [`ConnId`] contains it, so that all ids of a group are
+/// different. Use [`Stats::merge`](crate::stats::Stats::merge) to add up the counters, and a
+/// [`LoopHandle`] of each loop to reach the others.
 ///
 /// ```
 /// use heartwheel::config::ReactorConfig;
@@ -30,8 +35,7 @@ use crate::sys::{Reserve, Start, descriptors};
 /// # Ok::<(), heartwheel::error::Error>(())
 /// ```
 ///
-/// [`ConnId`]: super::ConnId
-/// [`LoopHandle`]: super::LoopHandle
+/// [`ConnId`]: super::ConnId [`LoopHandle`]: super::LoopHandle
 #[derive(Clone, Debug)]
 pub struct Group {
     shared: Arc<Shared>,
@@ -81,12 +85,12 @@ impl Group {
         }
     }
 
-    /// Returns how many connections all loops hold, in whatever phase.
+    /// Returns the number of connections of all loops, in any phase.
     pub fn len(&self) -> usize {
         self.shared.connections.load(Ordering::Acquire)
     }
 
-    /// Says whether no loop holds any.
+    /// Says whether no loop has a connection.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -109,8 +113,8 @@ impl Group {
             })
     }
 
-    /// Takes the place of one more connection, if there are fewer than `most`; returns how many there
-    /// were.
+    /// Takes a place for one more connection, if there are fewer than `most`. Returns how many
+    /// there were.
     pub(super) fn enter(&self, most: usize) -> Option<usize> {
         self.shared
             .connections

@@ -1,4 +1,4 @@
-//! What other threads hold of a loop.
+//! The handle of a loop, for other threads.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -22,8 +22,9 @@ pub(super) enum Command {
 }
 
 impl Command {
-    /// Returns what it takes of the room for messages: their bytes, and what keeping one costs. Other
-    /// commands take none, so that a loop with more messages than it can send can still be told to stop.
+    /// Returns the weight that counts against [`MOST_WEIGHT`]: for a message its bytes plus
+    /// [`MESSAGE_COST`]. Other commands weigh nothing, so that a loop with too many messages can
+    /// still be told to stop.
     fn weight(&self) -> usize {
         match self {
             Self::Send(_, message) | Self::Broadcast(message) => {
@@ -34,12 +35,13 @@ impl Command {
     }
 }
 
-/// A handle for other threads: bounded, cheap to clone, one wake for a whole batch.
+/// A handle of a loop for other threads. It is bounded and cheap to clone; one wake-up serves a
+/// whole batch of calls.
 ///
-/// Messages that wait are bounded in number and in bytes, and other calls in number, so that there is
-/// room for these when there is none for messages. Nothing blocks: a call either queues or says why it
-/// did not. What happens to a message after it was queued (the connection may be gone) is the loop's
-/// business, as for a send inside it.
+/// No call blocks: it either queues its command or returns an error. The queue limits messages in
+/// number and in bytes, and all commands in number, so that other commands still have room when the
+/// limit of messages is reached. After a message is queued, it is handled like a send inside the
+/// loop. For example, it is lost if its connection has ended.
 #[derive(Clone)]
 pub struct LoopHandle {
     commands: SyncSender<Command>,
@@ -47,28 +49,28 @@ pub struct LoopHandle {
     state: Arc<State>,
 }
 
-/// The loop's end of it.
+/// The loop's end of the queue.
 #[derive(Debug)]
 pub(super) struct Inbox {
     commands: Receiver<Command>,
     state: Arc<State>,
-    /// The other end, to be given away.
+    /// The other end, cloned for other threads.
     handle: LoopHandle,
-    /// Commands may be left that no wake will announce again.
+    /// The queue may hold commands for which no further wake-up will come.
     may_hold: bool,
 }
 
-/// What both ends look at.
+/// State that both ends share.
 #[derive(Debug, Default)]
 struct State {
-    /// A wake is on its way that nobody has answered yet.
+    /// A wake-up was sent and the loop has not answered it yet.
     woken: AtomicBool,
-    /// Weight of the commands that wait.
+    /// Weight of the queued commands.
     weight: AtomicUsize,
 }
 
 impl State {
-    /// Takes room, if there is some. A message of any size finds room where there is no other.
+    /// Takes room in the queue, if there is enough. An empty queue takes a message of any size.
     fn enter(&self, weight: usize) -> bool {
         self.weight
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |held| {
@@ -78,7 +80,7 @@ impl State {
             .is_ok()
     }
 
-    /// Gives room back. There is nothing to give back where the loop has gone meanwhile.
+    /// Gives room back. After the loop has gone there is nothing to give back.
     fn leave(&self, weight: usize) {
         self.weight
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |held| {
@@ -88,12 +90,12 @@ impl State {
     }
 }
 
-/// Why a call from another thread was not queued.
+/// Why a call from another thread failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HandleError {
-    /// The queue is full; try again later.
+    /// The queue is full. Try again later.
     Full,
-    /// The reactor is gone.
+    /// The reactor no longer exists.
     Gone,
 }
 
@@ -102,7 +104,7 @@ impl LoopHandle {
     ///
     /// # Errors
     ///
-    /// [`HandleError`], with nothing queued.
+    /// [`HandleError`]; nothing was queued.
     pub fn send(&self, id: ConnId, message: SharedMessage) -> Result<(), HandleError> {
         self.queue(Command::Send(id, message))
     }
@@ -111,7 +113,7 @@ impl LoopHandle {
     ///
     /// # Errors
     ///
-    /// [`HandleError`], with nothing queued.
+    /// [`HandleError`]; nothing was queued.
     pub fn broadcast(&self, message: SharedMessage) -> Result<(), HandleError> {
         self.queue(Command::Broadcast(message))
     }
@@ -120,16 +122,16 @@ impl LoopHandle {
     ///
     /// # Errors
     ///
-    /// [`HandleError`], with nothing queued.
+    /// [`HandleError`]; nothing was queued.
     pub fn close(&self, id: ConnId, code: CloseCode, reason: &str) -> Result<(), HandleError> {
         self.queue(Command::Close(id, code, reason.to_owned()))
     }
 
-    /// Calls [`Handler::on_notify`](super::Handler::on_notify) in the loop.
+    /// Calls [`Handler::on_notify`](super::Handler::on_notify) in the loop with `user_data`.
     ///
     /// # Errors
     ///
-    /// [`HandleError`], with nothing queued.
+    /// [`HandleError`]; nothing was queued.
     pub fn notify(&self, user_data: u64) -> Result<(), HandleError> {
         self.queue(Command::Notify(user_data))
     }
@@ -138,7 +140,7 @@ impl LoopHandle {
     ///
     /// # Errors
     ///
-    /// [`HandleError`], with nothing queued.
+    /// [`HandleError`]; nothing was queued.
     pub fn stop(&self) -> Result<(), HandleError> {
         self.queue(Command::Stop)
     }
@@ -193,12 +195,13 @@ impl Inbox {
         &self.handle
     }
 
-    /// Says whether commands may be left: a wake came, and they have not been taken to their end since.
+    /// Says whether the queue may hold commands: a wake-up came, and the queue has not been emptied
+    /// since.
     pub(super) fn may_hold(&self) -> bool {
         self.may_hold
     }
 
-    /// Answers a wake: what is queued after this wakes again.
+    /// Answers a wake-up. The next queued command sends a new one.
     pub(super) fn acknowledge(&mut self) {
         self.may_hold = true;
         self.state.woken.store(false, Ordering::Release);
@@ -215,7 +218,7 @@ impl Inbox {
     }
 }
 
-/// Who comes now is to learn that the reactor is gone, not that its queue is full.
+/// A call from now on must get [`HandleError::Gone`], not [`HandleError::Full`].
 impl Drop for Inbox {
     fn drop(&mut self) {
         self.state.weight.store(0, Ordering::Release);
@@ -225,19 +228,20 @@ impl Drop for Inbox {
 impl fmt::Display for HandleError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Full => f.write_str("the reactor's queue is full"),
-            Self::Gone => f.write_str("the reactor is gone"),
+            Self::Full => f.write_str("the reactor's command queue is full"),
+            Self::Gone => f.write_str("the reactor no longer exists"),
         }
     }
 }
 
 impl StdError for HandleError {}
 
-/// Commands that may wait for the loop.
+/// Most commands that may wait for the loop.
 const MOST_COMMANDS: usize = 64 * 1024;
 
-/// Weight of the messages among them, bytes: half as many messages, or fewer.
+/// Most weight of queued messages, bytes: enough for half of the commands, or for fewer large
+/// messages.
 const MOST_WEIGHT: usize = MOST_COMMANDS / 2 * MESSAGE_COST;
 
-/// What keeping a message costs beside its payload, bytes, generously.
+/// Upper bound for the memory of a queued message beside its payload, bytes.
 const MESSAGE_COST: usize = 512;

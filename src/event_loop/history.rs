@@ -1,4 +1,4 @@
-//! The last ends, kept for whoever asks later.
+//! The last ends, kept for a later look.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -8,13 +8,13 @@ use super::token::ConnId;
 use crate::close::Evidence;
 use crate::peer::PeerAddr;
 
-/// One end, as the history keeps it.
+/// One end in the history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Ended {
-    /// When it was reported, in the loop's own time; see [`Context::now`](super::Context::now).
+    /// When it was reported, on the loop's clock; see [`Context::now`](super::Context::now).
     pub at: Duration,
-    /// Its id while it lived; `None` where it was turned away before it had one.
+    /// The id that the connection had. `None` if it was refused before it had one.
     pub id: Option<ConnId>,
     /// The peer's address; see [`Offer::peer`](super::Offer::peer).
     pub peer: PeerAddr,
@@ -22,13 +22,13 @@ pub struct Ended {
     pub endpoint: Endpoint,
     /// Whether it ever opened.
     pub was_open: bool,
-    /// The status of the last answer, where it was for plain HTTP requests.
+    /// The status of the last answer, if it carried plain HTTP requests.
     pub status: Option<u16>,
     /// Why it ended, and what was known then.
     pub evidence: Evidence,
 }
 
-/// The newest ends, at most so many.
+/// The newest ends, at most `most`.
 #[derive(Debug, Default)]
 pub(super) struct History {
     ends: VecDeque<Ended>,

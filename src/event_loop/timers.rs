@@ -4,18 +4,18 @@ use std::collections::BTreeMap;
 
 use crate::proto::time::Micros;
 
-/// Names one timer of the embedder's.
+/// The id of one timer of the embedder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TimerId {
     due: Micros,
     number: u64,
 }
 
-/// The timers that are still to come, each with the word its embedder gets back.
+/// The pending timers, each with the embedder's user data.
 #[derive(Debug, Default)]
 pub(super) struct Timers {
     words: BTreeMap<TimerId, u64>,
-    /// How many were ever set: no two have the same name.
+    /// How many timers were ever set, so that no two have the same id.
     set: u64,
 }
 
@@ -30,17 +30,17 @@ impl Timers {
         id
     }
 
-    /// Cancels a timer; says whether it was still to come.
+    /// Cancels a timer. Returns whether it was still pending.
     pub(super) fn cancel(&mut self, id: TimerId) -> bool {
         self.words.remove(&id).is_some()
     }
 
-    /// Returns when the first is due.
+    /// Returns when the first timer is due.
     pub(super) fn first_due(&self) -> Option<Micros> {
         self.words.first_key_value().map(|(id, _)| id.due)
     }
 
-    /// Takes the first, if it is due by then.
+    /// Takes the first timer, if it is due.
     pub(super) fn take_due(&mut self, now: Micros) -> Option<u64> {
         let first = self.words.first_entry()?;
         (first.key().due <= now).then(|| first.remove())

@@ -7,14 +7,13 @@ use slab::Slab;
 use crate::proto::heartbeat::PingPhase;
 use crate::sys::Token;
 
-/// Names one connection of a reactor: slot and generation.
+/// The id of one connection of a reactor: slot and generation.
 ///
-/// Slots are reused at once, so the id holds a generation too: an id kept too long finds nothing. The
-/// generation is 32 bits, and each connection that the loop takes in or dials has the next. So an id can
-/// be that of another connection only if exactly 2^32 later ones, or a multiple of that, have begun in
-/// this loop in between, and the last of them got the same slot: after five days at the earliest where
-/// ten thousand connections begin each second. Whoever keeps ids for longer than that forgets them in
-/// [`on_close`](super::Handler::on_close).
+/// Slots are reused at once. Each new connection of the loop, accepted or dialed, gets the next
+/// generation, so an old id finds nothing. The generation has 32 bits. An old id can find another
+/// connection only after exactly 2^32 later connections (or a multiple of that) in this loop, and
+/// only if the last of them has the same slot. At ten thousand new connections a second, that takes
+/// five days. If you keep ids for longer, forget them in [`on_close`](super::Handler::on_close).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId {
     /// The shard in the upper bits, then the slot.
@@ -36,7 +35,8 @@ impl ConnId {
         (self.place & SLOTS) as usize
     }
 
-    /// Returns which loop of a [`Group`](super::Group) holds the connection; zero where there is one.
+    /// Returns the number of the loop that holds the connection, in its [`Group`](super::Group),
+    /// from 0 on.
     pub const fn shard(self) -> usize {
         (self.place >> SLOT_BITS) as usize
     }
@@ -46,7 +46,7 @@ impl ConnId {
         (self.generation as u64) << 32 | self.place as u64
     }
 
-    /// Returns the id that [`as_u64`](Self::as_u64) gave as a number. A number it never gave finds no
+    /// Returns the id for a number from [`as_u64`](Self::as_u64). Any other number finds no
     /// connection.
     pub const fn from_u64(number: u64) -> Self {
         let [a, b, c, d, e, f, g, h] = number.to_le_bytes();
@@ -57,7 +57,8 @@ impl ConnId {
     }
 }
 
-/// Short enough to read aloud: slot, then generation; before them the shard, unless it is the first.
+/// Slot and generation, such as `5.17`; in loops other than the first the shard comes before them:
+/// `2:5.17`.
 impl fmt::Display for ConnId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.shard() > 0 {
@@ -89,7 +90,7 @@ impl Names {
     }
 }
 
-/// Names one listener of a reactor.
+/// The id of one listener of a reactor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ListenerId(pub(super) u32);
 
@@ -99,12 +100,12 @@ impl ListenerId {
     }
 }
 
-/// Names one client of a reactor: a target that is dialed, and dialed again.
+/// The id of one client of a reactor: a target that is dialed, and dialed again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientId(pub(super) u32);
 
-/// Names one foreign source of a reactor: slot and generation. An id kept too long finds nothing, until
-/// exactly 2^32 later sources, or a multiple of that, have been registered.
+/// The id of one foreign source of a reactor: slot and generation. An old id finds nothing, until
+/// exactly 2^32 later sources (or a multiple of that) have been registered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SourceId {
     slot: u32,

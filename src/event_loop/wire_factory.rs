@@ -8,21 +8,21 @@ use crate::proto::session::Wire;
 
 /// Makes the wire of each new connection.
 pub enum WireFactory {
-    /// RFC 6455.
+    /// WebSocket (RFC 6455).
     #[cfg(feature = "websocket")]
     WebSocket,
     /// Text lines.
     Line,
-    /// Length-prefixed data.
+    /// Binary frames with a length.
     Binary,
-    /// No framing.
+    /// Bytes without framing.
     Raw,
-    /// A codec of the embedder's, one for each connection.
+    /// The embedder's own codec; the function makes one for each connection.
     Own(Box<dyn Fn() -> Box<dyn Codec> + Send>),
 }
 
 impl WireFactory {
-    /// Returns the kind of wire it makes.
+    /// Returns the kind of wire that it makes.
     pub const fn kind(&self) -> WireKind {
         match self {
             #[cfg(feature = "websocket")]

@@ -1,4 +1,4 @@
-//! Foreign sources: what else the embedder has in the same poll.
+//! Foreign sources: other sources of the embedder in the same poll.
 
 use std::io;
 
@@ -11,7 +11,8 @@ use crate::event_loop::{Context, EventLoop, SourceId};
 use crate::sys::Native;
 
 impl<D> Reactor<D> {
-    /// Registers a foreign source, edge-triggered; [`Handler::on_source`] hears of it.
+    /// Registers a foreign source, edge-triggered. [`Handler::on_source`] is called when it is
+    /// ready.
     ///
     /// ```
     /// use heartwheel::mio::{Interest, net::UdpSocket};
@@ -26,7 +27,7 @@ impl<D> Reactor<D> {
     ///
     /// # Errors
     ///
-    /// [`Error::Register`] with what the selector said.
+    /// [`Error::Register`] with the selector's error.
     ///
     /// [`Handler::on_source`]: crate::event_loop::Handler::on_source
     pub fn register(
@@ -39,12 +40,12 @@ impl<D> Reactor<D> {
 }
 
 impl<D> Context<'_, D, Native> {
-    /// Registers a foreign source, edge-triggered; [`on_source`](crate::event_loop::Handler::on_source) hears
-    /// of it.
+    /// Registers a foreign source, edge-triggered.
+    /// [`on_source`](crate::event_loop::Handler::on_source) is called when it is ready.
     ///
     /// # Errors
     ///
-    /// [`Error::Register`] with what the selector said.
+    /// [`Error::Register`] with the selector's error.
     pub fn register(
         &mut self,
         source: &mut impl Source,
@@ -53,13 +54,13 @@ impl<D> Context<'_, D, Native> {
         register(self.event_loop(), source, interest)
     }
 
-    /// Takes a foreign source out again, by the id that it got; nothing that it may still be ready for in
-    /// this turn is told of.
+    /// Removes a foreign source. Its id is the one from [`register`](Self::register). `on_source`
+    /// is not called for it again, not even in this turn.
     ///
     /// # Errors
     ///
-    /// [`Error::Register`] with what the selector said, or of the kind [`NotFound`](io::ErrorKind::NotFound)
-    /// where no source has this id any more: nothing has changed then.
+    /// [`Error::Register`] with the selector's error. The kind is
+    /// [`NotFound`](io::ErrorKind::NotFound) if no source has this id; nothing has changed then.
     pub fn deregister(&mut self, source: &mut impl Source, id: SourceId) -> Result<(), Error> {
         if !self.event_loop().has_source(id) {
             let words = "no source has this id any more";

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use crate::proto::time::Micros;
 
-/// Counts times in buckets whose width is at most a sixteenth of what they hold.
+/// Counts times in buckets. A bucket's width is at most a sixteenth of the times in it.
 ///
-/// It has all its buckets from the start and allocates nothing. What it says of a time is never too
-/// low: a bucket stands for the longest time it counts. Times from [`Histogram::LONGEST`] on share the
-/// last one.
+/// All buckets exist from the start; counting allocates nothing. A result is never too low, because
+/// each bucket stands for its longest time. All times from [`Histogram::LONGEST`] on share the last
+/// bucket.
 ///
 /// ```
 /// use std::time::Duration;
@@ -29,22 +29,22 @@ pub struct Histogram {
 }
 
 impl Histogram {
-    /// The first time, 67 s, that is no longer told from longer ones.
+    /// The shortest time of the last bucket: 67 s.
     pub const LONGEST: Duration = Duration::from_micros(LONGEST.as_micros());
 
-    /// Begins with nothing counted.
+    /// Makes an empty histogram.
     pub const fn new() -> Self {
         Self {
             counts: [0; BUCKETS],
         }
     }
 
-    /// Counts a time, in whole microseconds, rounded up.
+    /// Counts a time. It is rounded up to whole microseconds.
     pub fn record(&mut self, time: Duration) {
         self.record_many(time, 1);
     }
 
-    /// Counts a time as often as `count` says, as when a histogram comes from elsewhere.
+    /// Counts a time `count` times, for example from another histogram.
     pub fn record_many(&mut self, time: Duration, count: u64) {
         self.counts[bucket_of(time.into())] += count;
     }
@@ -59,13 +59,13 @@ impl Histogram {
         self.counts.iter().sum()
     }
 
-    /// Says whether none was.
+    /// Says whether nothing was counted.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Returns a time that this share of the times, from 0 to 1, does not exceed; zero if there are
-    /// none, and [`Duration::MAX`] from [`LONGEST`](Self::LONGEST) on.
+    /// Returns a time that the given share of the counted times, from 0 to 1, does not exceed. Zero
+    /// if nothing was counted; [`Duration::MAX`] for times from [`LONGEST`](Self::LONGEST) on.
     pub fn quantile(&self, share: f64) -> Duration {
         let wanted = (self.len() as f64 * share).ceil() as u64;
         let mut seen = 0;
@@ -77,7 +77,7 @@ impl Histogram {
             .map_or(Duration::ZERO, |(time, _)| time)
     }
 
-    /// Returns the buckets that counted something: the longest time of each, and its count.
+    /// Returns the buckets with a count above zero: the longest time of each, and its count.
     pub fn buckets(&self) -> impl Iterator<Item = (Duration, u64)> + '_ {
         let counts = self.counts.iter().enumerate();
         counts
@@ -85,14 +85,14 @@ impl Histogram {
             .map(|(bucket, count)| (shown(longest_in(bucket)), *count))
     }
 
-    /// Adds what another one has counted.
+    /// Adds the counts of another histogram.
     pub fn merge(&mut self, other: &Self) {
         for (count, more) in self.counts.iter_mut().zip(other.counts) {
             *count += more;
         }
     }
 
-    /// Returns what was counted since an earlier snapshot of the same histogram.
+    /// Returns the counts since `earlier`, a former snapshot of the same histogram.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         let mut since = self.clone();

@@ -1,4 +1,4 @@
-//! What is to be dialed, how often, and what is spoken there.
+//! What a client dials, how often, and on which wire.
 
 #[cfg(feature = "websocket")]
 use std::net::Ipv6Addr;
@@ -18,19 +18,20 @@ use crate::proto::http::InvalidHead;
 #[cfg(feature = "websocket")]
 use crate::proto::websocket::handshake::{InvalidHandshake, request};
 
-/// How a lost connection is dialed again: after a random time in [`min`, the smaller of `cap` and
-/// `base` · 2^n] at the n-th failure in a row, and after what a server's `Retry-After` asks for, up to a
-/// day.
+/// How long a client waits before it dials again.
+///
+/// After the n-th failure in a row the delay is random, between `min` and the smaller of `cap` and
+/// `base · 2^n`. If the server sent `Retry-After`, its time is added, up to one day.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReconnectConfig {
-    /// Least delay. Default 50 ms.
+    /// Shortest delay. Default 50 ms.
     pub min: Duration,
-    /// Most delay after the first failure. Default 0.5 s.
+    /// Longest delay after the first failure. Default 0.5 s.
     pub base: Duration,
-    /// Most delay ever. Default 60 s.
+    /// Longest delay at all. Default 60 s.
     pub cap: Duration,
-    /// How long a connection must have been open for the count of failures to start over. Default
-    /// 30 s.
+    /// How long a connection must be open before the count of failures starts again at zero.
+    /// Default 30 s.
     pub stable: Duration,
 }
 
@@ -62,7 +63,7 @@ impl ReconnectConfig {
     }
 }
 
-/// One target to dial.
+/// A target to dial.
 ///
 /// ```
 /// use heartwheel::reactor::ClientConfig;
@@ -74,44 +75,46 @@ impl ReconnectConfig {
 /// ```
 #[derive(Debug)]
 pub struct ClientConfig {
-    /// Name or address.
+    /// Host name or IP address.
     pub host: String,
     /// TCP port.
     pub port: u16,
     /// Path and query of a WebSocket request. Default `/`.
     pub path: String,
-    /// What to speak.
+    /// The wire to speak.
     pub wire: WireFactory,
     /// Heartbeat and deadlines. Default: those of the wire.
     pub heartbeat: HeartbeatConfig,
-    /// Sizes and rates.
+    /// Limits on sizes and rates.
     pub limits: LimitsConfig,
-    /// Whether and how to dial again. `None`: once only.
+    /// How to dial again. `None`: dial only once.
     pub reconnect: Option<ReconnectConfig>,
-    /// WebSocket subprotocols to offer, the best liked first.
+    /// WebSocket subprotocols to offer, the preferred one first.
     pub subprotocols: Vec<String>,
-    /// Header fields to add to the WebSocket request. `Host` is not one of them: see
+    /// Header fields to add to the WebSocket request. For `Host` use
     /// [`host_header`](Self::host_header).
     pub headers: Vec<(String, String)>,
-    /// What the Host field of the WebSocket request names, with its port if there is to be one, such as
-    /// a virtual host behind the proxy or tunnel that is dialed. Default `None`: the
-    /// [`host`](Self::host) and [`port`](Self::port) that are dialed, the port left out where it is 80.
+    /// The `Host` field of the WebSocket request, with its port if one is needed. Use it to name a
+    /// virtual host behind the proxy or tunnel that you dial. Default `None`: the dialed
+    /// [`host`](Self::host) and [`port`](Self::port), without the port if it is 80.
     pub host_header: Option<String>,
-    /// Most redirects in a row that a WebSocket client follows (301, 302, 303, 307 and 308; RFC 9110, section
-    /// 15.4). Default 0: none, and the client stops with [`DialError::Redirect`](super::DialError::Redirect).
+    /// Most redirects in a row that a WebSocket client follows (301, 302, 303, 307 and 308; RFC
+    /// 9110, section 15.4). Default 0: it follows none and stops with
+    /// [`DialError::Redirect`](super::DialError::Redirect).
     ///
-    /// It never leads from `wss` to `ws`. Once it has led to another scheme, host or port, `Authorization`,
-    /// `Cookie` and `Proxy-Authorization` are no longer sent, and [`host_header`](Self::host_header) does
-    /// not apply; other headers are. A client that dials again begins at its own address.
+    /// A redirect from `wss` to `ws` is never followed. After a redirect to another scheme, host or
+    /// port, the client no longer sends `Authorization`, `Cookie` and `Proxy-Authorization`, and
+    /// does not use [`host_header`](Self::host_header). It still sends the other headers. When a
+    /// client dials again, it starts at its own address.
     pub follow: u8,
-    /// Whether a WebSocket client waits while another one of this reactor shakes hands with the same
-    /// address and port, as RFC 6455, section 4.1, demands. A load generator switches it off. Default
-    /// true.
+    /// Whether a WebSocket client waits while another client of this reactor is in its opening
+    /// handshake with the same address and port. RFC 6455, section 4.1, demands this. A load
+    /// generator may switch it off. Default true.
     pub takes_turns: bool,
 }
 
 impl ClientConfig {
-    /// Dials a target with the wire's defaults.
+    /// Makes a client with the wire's defaults.
     pub fn new(host: impl Into<String>, port: u16, wire: WireFactory) -> Self {
         Self {
             host: host.into(),
@@ -129,12 +132,12 @@ impl ClientConfig {
         }
     }
 
-    /// Parses `ws://`, `tcp://`, `tcp+binary://` or `tcp+raw://`, host, port and path. Port 80 stands in
-    /// for none on `ws`.
+    /// Parses a URL: `ws://`, `tcp://`, `tcp+binary://` or `tcp+raw://`, then host, port and path.
+    /// On `ws` the default port is 80; the other schemes need a port.
     ///
     /// # Errors
     ///
-    /// The field `url` with what is wrong with it; `wss://` is not spoken yet.
+    /// [`ConfigError`] with field `url` and the reason. `wss://` is not supported yet.
     pub fn from_url(url: &str) -> Result<Self, ConfigError> {
         let error = |reason: String| ConfigError::new("url", reason);
         let Some((scheme, rest)) = url.split_once("://") else {
@@ -148,7 +151,7 @@ impl ClientConfig {
         let (wire, default_port) = match scheme.to_ascii_lowercase().as_str() {
             #[cfg(feature = "websocket")]
             "ws" => (WireFactory::WebSocket, Some(80)),
-            "wss" => return Err(error("wss:// needs TLS, which is not spoken yet".into())),
+            "wss" => return Err(error("wss:// needs TLS, which is not supported yet".into())),
             "tcp" => (WireFactory::Line, None),
             "tcp+binary" => (WireFactory::Binary, None),
             "tcp+raw" => (WireFactory::Raw, None),
@@ -169,7 +172,7 @@ impl ClientConfig {
             return Err(error("must not carry credentials".into()));
         }
         let named = Authority::parse_local(authority)
-            .ok_or_else(|| error("needs a sound host and port".into()))?;
+            .ok_or_else(|| error("needs a valid host and port".into()))?;
         let Some(port) = named.port().or(default_port) else {
             return Err(error(format!(
                 "needs a port, such as {scheme}://{}:9002",
@@ -194,8 +197,8 @@ impl ClientConfig {
         })
     }
 
-    /// Returns the Host field of the request: an address of version 6 in brackets, the port unless it is
-    /// the default one; or what is set in its place.
+    /// Returns the `Host` field of the request: [`host_header`](Self::host_header), or else host
+    /// and port, an IPv6 address in brackets, without the default port.
     #[cfg(feature = "websocket")]
     pub(in crate::event_loop) fn authority(&self) -> String {
         if let Some(host) = &self.host_header {
@@ -211,7 +214,7 @@ impl ClientConfig {
 
 #[cfg(feature = "websocket")]
 impl ClientConfig {
-    /// Checks that the opening request can be sent at all.
+    /// Checks that the opening request can be sent.
     pub(in crate::event_loop) fn check_request(&self) -> Result<(), ConfigError> {
         if !matches!(self.wire, WireFactory::WebSocket) {
             return Ok(());
@@ -221,12 +224,12 @@ impl ClientConfig {
             Ok(_) => Ok(()),
             Err(error) => Err(ConfigError::new(
                 self.field_of(&error),
-                format!("makes no request: {error}"),
+                format!("cannot be used in a request: {error}"),
             )),
         }
     }
 
-    /// Returns the field that holds what makes no head.
+    /// Returns the field that makes the request invalid.
     fn field_of(&self, error: &InvalidHandshake) -> &'static str {
         let error = match error {
             InvalidHandshake::Head(error) => error,

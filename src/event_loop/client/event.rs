@@ -1,4 +1,4 @@
-//! What a client is up to, and why an attempt of its failed.
+//! What a client does, and why an attempt to connect failed.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -15,37 +15,37 @@ use crate::proto::time::Micros;
 use crate::proto::websocket::handshake::{Address, RedirectError, ResponseError};
 use crate::sys::{MORE_DESCRIPTORS, lacks_descriptors};
 
-/// What a client is up to.
+/// A change in the state of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ClientEvent {
-    /// It dials this address.
+    /// The client dials this address.
     Dialing {
-        /// Attempts so far, this one included, since the connection was last stable.
+        /// Number of this attempt, counted since the connection was last stable.
         attempt: u32,
-        /// Where to.
+        /// The address.
         addr: PeerAddr,
     },
-    /// The server sends it elsewhere, and it goes there at once; see
+    /// The server sent a redirect, and the client follows it at once; see
     /// [`ClientConfig::follow`](super::ClientConfig::follow).
     #[cfg(feature = "websocket")]
     Redirected {
         /// The HTTP status.
         code: u16,
-        /// Where to.
+        /// The new address.
         to: Address,
     },
     /// An attempt failed.
     Failed {
-        /// Why.
+        /// The reason.
         error: DialError,
     },
-    /// It will dial again.
+    /// The client will dial again.
     Waiting {
-        /// After this time.
+        /// After this delay.
         delay: Duration,
     },
-    /// It will not dial again.
+    /// The client will not dial again.
     Stopped,
 }
 
@@ -55,28 +55,29 @@ pub enum ClientEvent {
 pub enum DialError {
     /// The name has no address.
     NameNotFound(String),
-    /// The reactor holds as many connections as it may.
+    /// The reactor already holds `max_connections` connections.
     Full,
-    /// The kernel says no: refused, unreachable and the like.
+    /// The kernel reported an error, such as refused or unreachable.
     Io {
-        /// Its kind.
+        /// Kind of the error.
         kind: io::ErrorKind,
-        /// The kernel's number.
+        /// The kernel's error number.
         errno: Option<i32>,
     },
     /// TCP or the opening handshake took too long; the cause says which.
     Timeout(Cause),
-    /// The server's answer does not complete the handshake.
+    /// The server's answer does not complete the opening handshake.
     #[cfg(feature = "websocket")]
     Handshake(ResponseError),
-    /// The server sends us elsewhere, and we do not go.
+    /// The server sent a redirect, and the client does not follow it.
     #[cfg(feature = "websocket")]
     Redirect {
         /// The HTTP status.
         code: u16,
-        /// Where to: the address, or what the server calls one. Escape it before printing.
+        /// The new address, as the server sent it or as a full address. Escape it before you print
+        /// it.
         to: String,
-        /// Why not.
+        /// Why the client does not follow it.
         reason: RedirectError,
     },
     /// The connection ended during the opening handshake.
@@ -84,8 +85,8 @@ pub enum DialError {
 }
 
 impl DialError {
-    /// Says whether another attempt may fare better. A status of 3xx, or of 4xx other than 408, 425 and 429, is
-    /// the server's last word.
+    /// Says whether another attempt may succeed. A status of 3xx is final. So is one of 4xx, except
+    /// 408, 425 and 429.
     pub fn is_retryable(&self) -> bool {
         match self {
             #[cfg(feature = "websocket")]
@@ -104,9 +105,9 @@ impl DialError {
         }
     }
 
-    /// Returns the stable name of what went wrong, in `snake_case`: for counters, logs and JSON.
+    /// Returns a stable label in `snake_case`, for counters, logs and JSON.
     ///
-    /// What became of a connection goes by the label of its [`Cause`]; the rest is `name_not_found`,
+    /// If a connection ended, it is the label of its [`Cause`]. The others are `name_not_found`,
     /// `connection_refused`, `unreachable`, `io_error`, `full`, `http_status`, `redirect` and
     /// `not_websocket`.
     pub fn label(&self) -> &'static str {
@@ -130,7 +131,7 @@ impl DialError {
         }
     }
 
-    /// Returns the status that a server answered the opening handshake with, where that is why it failed.
+    /// Returns the HTTP status of the server's answer, if the attempt failed because of it.
     pub fn status(&self) -> Option<u16> {
         match self {
             #[cfg(feature = "websocket")]
@@ -147,7 +148,7 @@ impl DialError {
         }
     }
 
-    /// Returns when the server asks us to come again.
+    /// Returns when the server asks the client to come again.
     #[cfg(feature = "websocket")]
     fn retry_after(&self) -> Option<RetryAfter> {
         match self {
@@ -162,8 +163,8 @@ impl DialError {
         }
     }
 
-    /// Returns how long the server asks us to wait, as far as we go along with it. `today` is what the
-    /// wall clock says, for one that names a date.
+    /// Returns how long the server asks the client to wait, at most [`MOST_ASKED`]. If the server
+    /// gave a date, `today`, the date of the wall clock, is needed.
     #[cfg(feature = "websocket")]
     pub(in crate::event_loop) fn asked_delay(&self, today: Option<HttpDate>) -> Option<Micros> {
         let seconds = match self.retry_after()? {
@@ -201,7 +202,7 @@ impl fmt::Display for DialError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NameNotFound(name) => write!(f, "no address for {name}"),
-            Self::Full => f.write_str("as many connections as there may be are held already"),
+            Self::Full => f.write_str("connection limit reached (max_connections)"),
             Self::Io {
                 errno: Some(errno), ..
             } if lacks_descriptors(*errno) => {
@@ -224,7 +225,8 @@ impl fmt::Display for DialError {
 
 impl StdError for DialError {}
 
-/// The longest wait that a server may ask for: a number too many must not keep a client away for ever.
+/// The longest wait that a server may ask for. A very large number must not keep a client away for
+/// ever.
 #[cfg(feature = "websocket")]
 const MOST_ASKED: Micros = Micros::from_secs(24 * 60 * 60);
 

@@ -1,4 +1,4 @@
-//! Where to listen, what to speak there, and whom to let in.
+//! Where to listen, on which wire, and who may connect.
 
 use std::net::SocketAddr;
 
@@ -8,7 +8,7 @@ use crate::config::{AdmissionConfig, HeartbeatConfig, LimitsConfig};
 use crate::event_loop::wire_factory::WireFactory;
 use crate::sys::SocketOptions;
 
-/// One address to listen on, and what to speak there.
+/// An address to listen on, and its wire.
 ///
 /// ```
 /// use heartwheel::reactor::{ListenerConfig, WireFactory};
@@ -19,26 +19,26 @@ use crate::sys::SocketOptions;
 /// ```
 #[derive(Debug)]
 pub struct ListenerConfig {
-    /// Where; port 0 lets the system choose.
+    /// The address. With port 0 the system chooses a port.
     pub addr: SocketAddr,
-    /// What to speak.
+    /// The wire to speak.
     pub wire: WireFactory,
     /// Heartbeat and deadlines. Default: those of the wire.
     pub heartbeat: HeartbeatConfig,
-    /// Sizes and rates.
+    /// Limits on sizes and rates.
     pub limits: LimitsConfig,
-    /// Whom to let in.
+    /// Limits on who may connect.
     pub admission: AdmissionConfig,
-    /// Which web pages may open a WebSocket here, and by which names of ours. Default: those of the host
-    /// that the request names, whatever that is.
+    /// Which web pages may open a WebSocket here, and which host names a request may use. Default:
+    /// pages whose host is the host that the request names, whatever host that is.
     #[cfg(feature = "websocket")]
     pub web: WebConfig,
-    /// What the sockets get from the kernel.
+    /// Options of the sockets.
     pub socket: SocketOptions,
 }
 
 impl ListenerConfig {
-    /// Listens with the wire's defaults.
+    /// Makes a listener with the wire's defaults.
     pub fn new(addr: SocketAddr, wire: WireFactory) -> Self {
         Self {
             addr,

@@ -144,7 +144,7 @@ impl fmt::Display for RedirectError {
             Self::NotAsked => f.write_str("redirects are not followed"),
             Self::TooMany { limit } => write!(f, "more than {limit} redirects"),
             Self::Downgrade => f.write_str("wss is not left for ws"),
-            Self::Secure => f.write_str("wss needs TLS, which is not spoken yet"),
+            Self::Secure => f.write_str("wss needs TLS, which is not supported yet"),
             Self::Scheme => f.write_str("no address of a websocket"),
             Self::UserInfo => f.write_str("the address names a user"),
             Self::Invalid => f.write_str("not a sound address"),
