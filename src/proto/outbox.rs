@@ -29,7 +29,7 @@ use super::ring::Ring;
 ///
 /// Every push takes **one whole frame**: control frames may be written between any two. A message
 /// larger than what a ping should wait for is to be cut into fragments by the caller. Limits are the
-/// caller's as well: compare [`data_cost`](Self::data_cost) before pushing. After
+/// caller's as well: compare `data_cost` before pushing. After
 /// [`set_close`](Self::set_close) every push is ignored.
 ///
 /// Writing is two calls, with no push between them: [`slices`](Self::slices), and
