@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::listen::{Addresses, Rates};
 use crate::error::ConfigError;
 use crate::proto::time::Micros;
-use crate::sys::{Reserve, Start, descriptors};
+use crate::sys::{Reserve, Start};
 
 /// Loops that share their limits, for example one for each core, all listening on the same port.
 ///
@@ -150,10 +150,11 @@ impl Group {
         self.shared.others.fetch_max(others, Ordering::AcqRel);
     }
 
-    /// Returns how many connections of at most so many there are descriptors for.
-    pub(super) fn room(&self, most: usize) -> usize {
+    /// Returns how many connections of at most so many there is room for, where the system allows so many
+    /// descriptors.
+    pub(super) fn room(&self, most: usize, descriptors: Option<usize>) -> usize {
         let others = self.shared.others.load(Ordering::Acquire);
-        descriptors().map_or(most, |limit| {
+        descriptors.map_or(most, |limit| {
             most.min(limit.saturating_sub(others + SPARE).max(1))
         })
     }
@@ -241,12 +242,14 @@ mod tests {
         let seen = group.with_reserve(|| group.shared.reserve.try_lock().is_err());
         assert_eq!(seen, Some(true), "one loop at a time");
         assert!(group.reserve().is_there());
-        assert!(group.room(5) <= 5);
-        if let Some(limit) = descriptors() {
-            let others = group.shared.others.load(Ordering::Acquire);
-            assert!(others >= 3, "standard streams at least: {others}");
-            assert_eq!(group.room(usize::MAX), limit - others - SPARE);
-        }
+        let others = group.shared.others.load(Ordering::Acquire);
+        assert!(others >= 3, "standard streams at least: {others}");
+        assert_eq!(group.room(5, Some(1_000_000)), 5);
+        assert_eq!(
+            group.room(usize::MAX, Some(1_000_000)),
+            1_000_000 - others - SPARE
+        );
+        assert_eq!(group.room(1_000_000, None), 1_000_000);
     }
 
     #[test]

@@ -23,7 +23,7 @@ mod wake_timer;
 #[cfg(test)]
 pub(crate) use clock::Hands;
 pub(crate) use clock::Start;
-pub(crate) use descriptors::{MORE_DESCRIPTORS, Reserve, descriptors, lacks_descriptors};
+pub(crate) use descriptors::{MORE_DESCRIPTORS, Reserve, lacks_descriptors};
 pub(crate) use entropy::entropy;
 pub use native::Native;
 pub use options::{Keepalive, SocketOptions};

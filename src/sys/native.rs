@@ -12,6 +12,7 @@ use super::alarm::{ALARM, Alarm};
 #[cfg(feature = "websocket")]
 use super::calendar;
 use super::clock::{Hands, Start};
+use super::descriptors::descriptors;
 use super::options::SocketOptions;
 use super::resolver::Resolver;
 use super::stream::{Plain, Socket};
@@ -93,6 +94,10 @@ impl System for Native {
     #[cfg(feature = "websocket")]
     fn date(&self, known: Option<HttpDate>) -> Option<HttpDate> {
         calendar::today(known)
+    }
+
+    fn descriptors(&self) -> Option<usize> {
+        descriptors()
     }
 
     fn listen(

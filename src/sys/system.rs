@@ -42,6 +42,12 @@ pub trait System {
         None
     }
 
+    /// Returns how many descriptors there may be at once, sockets included, where that is limited and known.
+    /// Default: no limit is known.
+    fn descriptors(&self) -> Option<usize> {
+        None
+    }
+
     /// Opens a listening socket, and returns the address that it really has.
     ///
     /// # Errors

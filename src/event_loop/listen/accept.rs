@@ -55,7 +55,8 @@ impl<D: Default, S: System> EventLoop<D, S> {
     }
 
     fn accept_from<H: Handler<S, Data = D>>(&mut self, handler: &mut H, key: usize) {
-        let room = self.group.room(self.config.max_connections);
+        let descriptors = self.system.descriptors();
+        let room = self.group.room(self.config.max_connections, descriptors);
         for _ in 0..self.accept_budget() {
             match accept(&self.system, &self.listeners[key].socket) {
                 Ok((socket, peer)) => self.admit(handler, key, socket, peer, room),
