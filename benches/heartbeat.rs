@@ -1,11 +1,13 @@
 //! The boring path of time: a byte that comes, a visit with nothing due, a whole beat; of the heartbeat
-//! machine alone, and of sessions with their wheel; and a heartbeat that is set, beside few and many others.
+//! machine alone, and of the whole loop; and a heartbeat that is set, beside few and many others.
 #![allow(
     missing_docs,
     reason = "the macros of criterion make undocumented items"
 )]
 #![allow(clippy::unwrap_used, reason = "a bench")]
 
+#[path = "../tests/support/memory/mod.rs"]
+mod memory;
 #[path = "idle/world.rs"]
 mod world;
 
@@ -68,13 +70,13 @@ fn beat(heartbeat: &mut Heartbeat, timing: &Timing, now: Moment, lateness: &Late
     heartbeat.handle_timeout(timing, now, lateness)
 }
 
-/// Two beats a minute for each session: few sessions lie in the cache, many do not.
-fn session(c: &mut Criterion) {
-    let mut group = c.benchmark_group("session");
-    for sessions in [100, 100_000] {
-        group.throughput(Throughput::Elements(2 * sessions as u64));
-        group.bench_function(BenchmarkId::new("beats", sessions), |b| {
-            let mut world = World::new(sessions);
+/// Two beats a minute for each connection: few of them lie in the cache, many do not.
+fn event_loop(c: &mut Criterion) {
+    let mut group = c.benchmark_group("event_loop");
+    for connections in [100, 100_000] {
+        group.throughput(Throughput::Elements(2 * connections as u64));
+        group.bench_function(BenchmarkId::new("beats", connections), |b| {
+            let mut world = World::new(connections);
             let mut minutes = 0;
             b.iter(|| {
                 world.run_a_minute();
@@ -134,6 +136,6 @@ impl Entropy for Zero {
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(10);
-    targets = heartbeat, session, policy
+    targets = heartbeat, event_loop, policy
 }
 criterion_main!(benches);

@@ -2,8 +2,8 @@
 //!
 //! `cargo bench --bench idle` runs, in this order, or only those stages that are named:
 //!
-//! - `virtual`: 100 000 sessions on virtual time without sockets; criterion's iteration is a simulated
-//!   minute of heartbeats.
+//! - `virtual`: 100 000 connections of the loop on virtual time, with peers in memory; criterion's iteration
+//!   is a simulated minute of heartbeats.
 //! - `dense`: as many connections on loopback as one process may have descriptors for, at most 18 000,
 //!   pinged every 2 s. Server and peers are processes of their own. Beside heartwheel serve a bare floor,
 //!   tokio-tungstenite and fastwebsockets, in turns, so that whatever else the machine does meets all

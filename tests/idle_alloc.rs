@@ -15,6 +15,7 @@ use heartwheel::config::ReactorConfig;
 use heartwheel::reactor::{Handler, ListenerConfig, Reactor, WireFactory};
 
 use support::crowd::Crowd;
+use support::memory;
 use world::World;
 
 #[test]

@@ -1,5 +1,5 @@
 //! What goes in comes out: under any fragmentation, any masks, any pieces, any control frames in
-//! between, in both roles; first for the wires by themselves, then between two whole sessions.
+//! between, in both roles; first for the wires by themselves, then between two whole connections.
 #![cfg(feature = "websocket")]
 #![allow(
     clippy::unwrap_used,
@@ -11,17 +11,18 @@
 mod dice;
 #[path = "support/end.rs"]
 mod end;
+#[path = "support/memory/mod.rs"]
+mod memory;
 
 use heartwheel::close::{Cause, CloseCode};
 use heartwheel::config::{HeartbeatConfig, LimitsConfig, WireKind};
 use heartwheel::error::ProtocolError;
+use heartwheel::event_loop::WireFactory;
 use heartwheel::proto::binary::{self, BinaryDecoder};
 use heartwheel::proto::http::{HeadLimits, Request};
 use heartwheel::proto::line::{self, LineDecoder};
 use heartwheel::proto::message::{Message, SharedMessage};
 use heartwheel::proto::pool::Pool;
-use heartwheel::proto::session::{SocketAction, Wire};
-use heartwheel::proto::time::Moment;
 use heartwheel::proto::websocket::handshake::{
     Upgrade, accept_for, accept_response, parse_response, request,
 };
@@ -33,6 +34,7 @@ use proptest::sample::Index;
 use proptest::test_runner::Config;
 
 use end::End;
+use memory::pipe::Fate;
 
 /// What a wire carries, as its reader is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -434,13 +436,13 @@ proptest! {
     }
 }
 
-/// Something that happens between two sessions; ends are 0, the client, and 1, the server.
+/// Something that happens between two connected ends; 0 is the client, and 1 the server.
 #[derive(Clone, Debug)]
 enum Op {
     /// A message of this kind and about this many bytes, by itself or shared.
     Send(usize, MessageKind, usize, bool),
     Ping(usize),
-    /// One write of at most so many bytes, and one read of at most so many at the other end.
+    /// Room for so many bytes at this end, and so many of those on their way arrive at the other.
     Carry(usize, usize, usize),
 }
 
@@ -457,11 +459,13 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// Two sessions and the pipes between them.
+/// Two ends and the pipes between them.
 struct Pair {
     ends: [End; 2],
     sent: [Vec<(MessageKind, Vec<u8>)>; 2],
-    now: Moment,
+    /// Bytes on their way to each of them.
+    under_way: [Vec<u8>; 2],
+    wire: WireKind,
 }
 
 impl Pair {
@@ -478,33 +482,36 @@ impl Pair {
             pongs_per_second: None,
             ..LimitsConfig::default()
         };
-        let wire = || match wire {
-            WireKind::WebSocket => Wire::WebSocket,
-            WireKind::Line => Wire::Line,
-            WireKind::Binary => Wire::Binary,
+        let factory = || match wire {
+            WireKind::WebSocket => WireFactory::WebSocket,
+            WireKind::Line => WireFactory::Line,
+            WireKind::Binary => WireFactory::Binary,
             WireKind::Raw | WireKind::Own => unreachable!("these have no messages of ours"),
         };
-        let end = |role, seed| End::begin(wire(), role, seed, &heartbeat, &limits).open();
+        let end = |role, seed| {
+            let end = End::begin(factory(), role, seed, &heartbeat, &limits).open();
+            end.far.set_room(0);
+            end
+        };
         Self {
             ends: [end(Role::Client, seed), end(Role::Server, !seed)],
-            sent: [Vec::new(), Vec::new()],
-            now: Moment::default(),
+            sent: Default::default(),
+            under_way: Default::default(),
+            wire,
         }
     }
 
     fn act(&mut self, op: &Op) {
         match *op {
             Op::Send(end, kind, len, is_shared) => self.send(end, kind, len, is_shared),
-            Op::Ping(end) => {
-                let End { session, env, .. } = &mut self.ends[end];
-                session.ping(env, self.now);
-            }
+            Op::Ping(end) => self.ends[end].ping(),
             Op::Carry(end, written, read) => {
-                let bytes = self.ends[end].write(self.now, written);
-                let peer = &mut self.ends[1 - end];
-                peer.pipe.extend(bytes);
-                peer.read(self.now, read);
-                peer.session.release(&mut peer.env);
+                let peer = 1 - end;
+                self.under_way[peer].extend(self.ends[end].write(written));
+                self.ends[end].far.set_room(0);
+                let read = read.min(self.under_way[peer].len());
+                let bytes: Vec<_> = self.under_way[peer].drain(..read).collect();
+                self.ends[peer].feed(&bytes);
             }
         }
     }
@@ -518,40 +525,43 @@ impl Pair {
             MessageKind::Text => Message::text(&text),
             MessageKind::Binary => Message::binary(text.as_bytes()),
         };
-        let End { session, env, .. } = &mut self.ends[end];
         let queued = match is_shared {
-            true => session.send_shared(env, self.now, &SharedMessage::new(message)),
-            false => session.send(env, self.now, message),
+            true => self.ends[end].send_shared(&SharedMessage::new(message)),
+            false => self.ends[end].send(message),
         };
         if queued.is_ok() {
             self.sent[end].push((kind, text.into_bytes()));
         }
     }
 
-    /// Carries everything until nothing moves, and does with the sockets what the sessions ask for.
+    /// Carries everything until nothing moves, and the end of one output as the end of the other's input.
     fn settle(&mut self) {
-        let is_moving = |end: &End| end.session.has_output() || !end.pipe.is_empty();
         let mut rest = 4;
         while rest > 0 {
-            rest = if self.ends.iter().any(is_moving) {
-                4
-            } else {
-                rest - 1
-            };
+            rest -= 1;
             for end in 0..2 {
+                let bytes = self.ends[end].write(usize::MAX);
+                if !bytes.is_empty() || !self.under_way[1 - end].is_empty() {
+                    rest = 4;
+                }
+                self.under_way[1 - end].extend(bytes);
                 self.act(&Op::Carry(end, usize::MAX, usize::MAX));
-                let action = self.ends[end].settle(self.now);
-                if action != SocketAction::Keep {
-                    assert_ne!(action, SocketAction::Reset);
-                    self.ends[1 - end].fin = true;
+                let fate = self.ends[end].fate();
+                assert_ne!(fate, Fate::Reset);
+                if fate != Fate::Held {
+                    self.ends[1 - end].end();
                 }
             }
         }
     }
 
+    fn heard(&self, end: usize) -> &[(MessageKind, Vec<u8>)] {
+        &self.ends[end].process.handler.heard
+    }
+
     /// What one end has to have heard: all that the other sent, as its wire tells kinds apart.
     fn expected(&self, end: usize) -> Vec<(MessageKind, Vec<u8>)> {
-        let kind = |kind| match self.ends[end].session.wire() {
+        let kind = |kind| match self.wire {
             WireKind::Line => MessageKind::Text,
             WireKind::Binary => MessageKind::Binary,
             _ => kind,
@@ -566,7 +576,7 @@ proptest! {
     #![proptest_config(Config::with_cases(96))]
 
     #[test]
-    fn two_sessions_hear_what_the_other_sent_and_own_nothing_at_the_end(
+    fn two_ends_hear_what_the_other_sent_and_own_nothing_at_the_end(
         wire in prop::sample::select(vec![WireKind::WebSocket, WireKind::Line, WireKind::Binary]),
         max_fragment in prop_oneof![1_usize..50, 100_usize..5_000, Just(65_536)],
         seed in any::<u64>(),
@@ -578,35 +588,34 @@ proptest! {
         ops.iter().for_each(|op| pair.act(op));
         for end in 0..2 {
             // What has arrived so far is the beginning of what was sent.
-            let (heard, expected) = (&pair.ends[end].heard, pair.expected(end));
-            prop_assert!(expected.starts_with(heard));
+            prop_assert!(pair.expected(end).starts_with(pair.heard(end)));
         }
         pair.settle();
         for end in 0..2 {
-            let expected = pair.expected(end);
-            let End { session, env, heard, cause, .. } = &pair.ends[end];
-            prop_assert!(*heard == expected, "{} heard, {} sent", heard.len(), expected.len());
+            let (heard, expected) = (pair.heard(end), pair.expected(end));
+            prop_assert!(heard == expected, "{} heard, {} sent", heard.len(), expected.len());
+            prop_assert_eq!(pair.ends[end].cause(), None);
+            let session = pair.ends[end].session().expect("it is open");
             let (_, written, answered) = session.heartbeat().pings();
             prop_assert_eq!(written, answered, "every ping is settled by a pong");
-            prop_assert_eq!(env.stats().pongs_unsolicited, 0);
-            prop_assert_eq!(*cause, None);
             prop_assert!(session.is_released(), "an idle session owns nothing");
-            prop_assert!(env.pool().free_bytes() <= Pool::KEPT);
+            let process = &pair.ends[end].process.inner;
+            prop_assert_eq!(process.stats().pongs_unsolicited, 0);
+            prop_assert!(process.pool().free_bytes() <= Pool::KEPT);
         }
 
         // What is queued when one end closes arrives before the end.
         last.iter().for_each(|&len| pair.send(closer, MessageKind::Text, len, false));
-        let now = pair.now;
-        pair.ends[closer].close(now, "done");
+        pair.ends[closer].close(1000, "done");
         pair.settle();
-        let (theirs, ours) = (pair.ends[1 - closer].cause, pair.ends[closer].cause);
-        prop_assert_eq!(ours, Some(Cause::LocalClose));
+        prop_assert_eq!(pair.ends[closer].cause(), Some(Cause::LocalClose));
         let expected = match wire {
             WireKind::WebSocket => Cause::PeerClosed,
             _ => Cause::PeerEof,
         };
-        prop_assert_eq!(theirs, Some(expected));
-        prop_assert!(pair.ends[1 - closer].heard == pair.expected(1 - closer));
-        prop_assert!(pair.ends.iter().all(|end| end.session.is_released()));
+        prop_assert_eq!(pair.ends[1 - closer].cause(), Some(expected));
+        let (heard, expected) = (pair.heard(1 - closer), pair.expected(1 - closer));
+        prop_assert!(heard == expected, "{} heard, {} sent", heard.len(), expected.len());
+        prop_assert!(pair.ends.iter().all(|end| end.process.inner.wheel().is_empty()));
     }
 }

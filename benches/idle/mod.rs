@@ -3,6 +3,8 @@ mod floor;
 mod foreign;
 mod many;
 mod measure;
+#[path = "../../tests/support/memory/mod.rs"]
+mod memory;
 mod ours;
 mod page;
 mod peers;

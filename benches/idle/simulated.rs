@@ -1,5 +1,4 @@
-//! Sessions and the wheel on virtual time, without sockets: what heartbeats cost when the kernel costs
-//! nothing.
+//! The loop on virtual time, with peers in memory: what heartbeats cost when the kernel costs nothing.
 
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use super::world::{INTERVAL, World};
 /// Benches a simulated minute, and checks that none of its heartbeats was lost.
 pub(crate) fn bench(plan: &Plan) -> Value {
     println!(
-        "\nvirtual: {} sessions pinged every {INTERVAL:?}",
+        "\nvirtual: {} connections pinged every {INTERVAL:?}",
         plan.sessions
     );
     let before = resident();
@@ -46,7 +45,7 @@ pub(crate) fn bench(plan: &Plan) -> Value {
     let nanos = cpu.as_nanos() as f64 / (2 * plan.sessions) as f64;
     let lateness = &world.stats().ping_lateness;
     println!(
-        "  {nanos:.0} ns CPU a round trip, {bytes:.0} bytes a session and its node, no system calls; pings \
+        "  {nanos:.0} ns CPU a round trip, {bytes:.0} bytes a connection with its peer, no system calls; pings \
          late by {} ms at p50, p99, p99.9 and most: the wheel's rounding",
         quantiles(lateness)
     );

@@ -1,117 +1,161 @@
-//! Many WebSocket sessions and their wheel on virtual time, driven as a shell drives them, with peers
-//! that answer every ping at once.
+//! Many WebSocket connections of the library's own loop on virtual time, whose peers answer every ping at
+//! once: what heartbeats cost where the kernel costs nothing.
 
-use std::hint::black_box;
-use std::io::IoSlice;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use heartwheel::config::{HeartbeatConfig, LimitsConfig};
-use heartwheel::proto::heartbeat::PingPhase;
-use heartwheel::proto::policy::Policy;
-use heartwheel::proto::session::{Due, Entropy, Env, Event, Session, Wire};
-use heartwheel::proto::time::{Micros, Moment};
-use heartwheel::proto::wheel::Wheel;
+use heartwheel::close::KernelFigures;
+use heartwheel::config::{HeartbeatConfig, ReactorConfig};
+use heartwheel::event_loop::{Handler, ListenerConfig, WireFactory};
+use heartwheel::proto::session::{Entropy, Session};
+use heartwheel::proto::time::Micros;
 use heartwheel::stats::Stats;
+use heartwheel::sys::{Ready, Socket, Token};
 
-pub(crate) struct World {
-    env: Env,
-    sessions: Vec<Session>,
-    wheel: Wheel,
-    now: Moment,
-    expired: Vec<usize>,
-}
+use super::memory::{Edges, Loop, Memory, Plug, opening};
+
+pub(crate) struct World(Loop<Nobody, Peer>);
 
 impl World {
     pub(crate) fn new(count: usize) -> Self {
-        let mut env = Env::new(Box::new(Seven));
-        let heartbeat = HeartbeatConfig {
+        let config = ReactorConfig {
+            max_connections: count,
+            history: 0,
+            ..ReactorConfig::default()
+        };
+        let addr = SocketAddr::from(([127, 0, 0, 1], 1));
+        let mut listener = ListenerConfig::new(addr, WireFactory::WebSocket);
+        listener.heartbeat = HeartbeatConfig {
             interval: Some(INTERVAL),
             ping_slack: Some(Duration::ZERO),
             ..HeartbeatConfig::websocket()
         };
-        let wire = Wire::WebSocket.kind();
-        let policy = Policy::new(&heartbeat, &LimitsConfig::default(), wire, TICK.into()).unwrap();
-        let policy = env.intern(policy).unwrap();
-        let mut world = Self {
-            env,
-            sessions: Vec::with_capacity(count),
-            wheel: Wheel::new(TICK, Micros::ZERO),
-            now: Moment::on_time(Micros::ZERO),
-            expired: Vec::new(),
-        };
-        world.wheel.reserve(count);
-        let mut phase = PingPhase::ZERO;
-        for key in 0..count {
-            let (env, now) = (&mut world.env, world.now);
-            let mut session = Session::accepted(env, policy, Wire::WebSocket, phase, now);
-            session.handle_handshake(env, now, b"");
-            world.wheel.schedule(key, session.poll_deadline(env, now));
-            world.sessions.push(session);
-            phase = phase.next();
+        listener.admission.half_open_per_address = None;
+        listener.admission.share_per_address = None;
+        let mut process = Loop::new(config, Micros::ZERO, Box::new(Seven), Nobody);
+        process.inner.listen(listener).unwrap();
+        while process.inner.len() < count {
+            // One by one, so that no queue of theirs grows.
+            process.memory.come(addr.port(), addr, Peer::default());
+            process.settle();
         }
-        world
+        assert_eq!(process.inner.stats().opened, count as u64);
+        Self(process)
     }
 
-    /// Lets a minute pass, tick by tick, as far as there is something to do.
+    /// Lets a minute pass, turn by turn, as far as there is something to do.
     pub(crate) fn run_a_minute(&mut self) {
-        let end = self.now.at + Micros::from_secs(60);
-        while let Some(next) = self.wheel.next_deadline().filter(|next| *next <= end) {
-            self.now.at = self.now.at.max(next);
-            let mut expired = std::mem::take(&mut self.expired);
-            while self.wheel.advance(self.now.at, 4_096, &mut expired) {}
-            for key in expired.drain(..) {
-                self.beat(key);
-            }
-            self.expired = expired;
-        }
-        self.now.at = end;
-    }
-
-    /// Sends the ping that is due, and brings its answer back.
-    fn beat(&mut self, key: usize) {
-        let (env, now) = (&mut self.env, self.now);
-        let session = &mut self.sessions[key];
-        if session.handle_timeout(env, now) == Due::Changed {
-            let mut slices = [IoSlice::new(&[]); 4];
-            session.slices(&mut slices);
-            // The mask of the answer is zero: its payload is the ping's.
-            let mut pong = [0x8A, 0x84, 0, 0, 0, 0, 0, 0, 0, 0];
-            let token = slices[0].last_chunk::<4>().expect("a ping has a token");
-            pong[6..].copy_from_slice(token);
-            session.handle_written(env, now, black_box(slices[0].len()));
-            session.release(env);
-            answer(session, env, now, &pong);
-        }
-        let Due::Wait(deadline) = session.handle_timeout(env, now) else {
-            panic!("session {key} has more than a ping to do");
-        };
-        self.wheel.schedule(key, deadline);
+        let end = self.0.memory.clock() + Micros::from_secs(60);
+        self.0.run_to(end);
     }
 
     pub(crate) fn stats(&self) -> &Stats {
-        self.env.stats()
+        self.0.inner.stats()
     }
 
-    /// Makes sure that every session has had two pings and two answers a minute.
+    /// Makes sure that every connection has had two pings and two answers a minute.
     pub(crate) fn check(&self, minutes: u64) {
         let stats = self.stats();
-        let expected = 2 * minutes * self.sessions.len() as u64;
+        let expected = 2 * minutes * self.0.inner.len() as u64;
         assert_eq!(stats.pings_written, expected);
         assert_eq!(stats.pongs_matched, expected);
-        assert!(self.sessions.iter().all(Session::is_released));
+        let mut sessions = self.0.inner.inspect().map(|held| held.session);
+        assert!(sessions.all(Session::is_released));
     }
 }
 
-/// Reads as a shell does.
-fn answer(session: &mut Session, env: &mut Env, now: Moment, bytes: &[u8]) {
-    let mut input = session.take_input(env);
-    input.extend(bytes, env.pool_mut());
-    session.handle_bytes(env, now, bytes.len());
-    let (consumed, event) = session.decode(env, now, input.contiguous_mut());
-    assert!(matches!(event, Event::Pong { .. }), "{event:?}");
-    input.consume(consumed);
-    session.put_input(env, input);
-    session.release(env);
+struct Nobody;
+
+impl Handler<Memory<Peer>> for Nobody {
+    type Data = ();
+}
+
+/// A socket with its peer in it.
+#[derive(Debug, Default)]
+struct Peer {
+    edges: Edges,
+    token: Option<Token>,
+    says: Says,
+}
+
+/// What the peer has said that was not read.
+#[derive(Debug, Default)]
+enum Says {
+    /// That it wants a WebSocket.
+    #[default]
+    Hello,
+    /// The answer to a ping with this token.
+    Pong([u8; 4]),
+    Nothing,
+}
+
+impl Peer {
+    fn tell(&self) {
+        let ready = Ready {
+            readable: true,
+            ..Ready::default()
+        };
+        self.edges
+            .note(self.token.expect("it is registered"), ready);
+    }
+}
+
+impl Plug for Peer {
+    fn register(&mut self, token: Token, edges: &Edges) {
+        (self.token, self.edges) = (Some(token), edges.clone());
+        self.tell();
+    }
+}
+
+impl Socket for Peer {
+    const SHORT_READ_DRAINS: bool = true;
+
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match std::mem::replace(&mut self.says, Says::Nothing) {
+            Says::Nothing => Err(io::ErrorKind::WouldBlock.into()),
+            Says::Pong(token) => {
+                // The mask is zero: its payload is the ping's.
+                buffer[..6].copy_from_slice(&[0x8A, 0x84, 0, 0, 0, 0]);
+                buffer[6..10].copy_from_slice(&token);
+                Ok(10)
+            }
+            Says::Hello => {
+                let hello = opening::ask();
+                buffer[..hello.len()].copy_from_slice(&hello);
+                Ok(hello.len())
+            }
+        }
+    }
+
+    fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let [first, rest @ ..] = slices else {
+            return Ok(0);
+        };
+        if let [0x89, 4, token @ ..] = &first[..] {
+            self.says = Says::Pong(token.try_into().expect("a ping is all that is said"));
+            self.tell();
+        }
+        Ok(first.len() + rest.iter().map(|slice| slice.len()).sum::<usize>())
+    }
+
+    fn has_waiting_bytes(&self) -> bool {
+        !matches!(self.says, Says::Nothing)
+    }
+
+    fn is_connected(&self) -> io::Result<bool> {
+        Ok(true)
+    }
+
+    fn shutdown(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn reset_on_close(&mut self) {}
+
+    fn figures(&self) -> Option<KernelFigures> {
+        None
+    }
 }
 
 /// A server needs no randomness but for its tokens.
@@ -125,4 +169,3 @@ impl Entropy for Seven {
 }
 
 pub(crate) const INTERVAL: Duration = Duration::from_secs(30);
-const TICK: Micros = Micros::from_millis(10);

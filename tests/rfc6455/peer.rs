@@ -1,13 +1,21 @@
-//! What a session of ours does with what its peer sends, on virtual time.
+//! What an endpoint of ours does with what its peer sends, on virtual time.
+
+use std::io::IoSlice;
+use std::time::Duration;
 
 use heartwheel::close::{Cause, CloseCode, Evidence};
-use heartwheel::config::{HeartbeatConfig, LimitsConfig};
+use heartwheel::config::{HeartbeatConfig, LimitsConfig, WireKind};
+use heartwheel::event_loop::WireFactory;
+use heartwheel::proto::heartbeat::PingPhase;
 use heartwheel::proto::message::Message;
-use heartwheel::proto::session::{SocketAction, Wire};
+use heartwheel::proto::policy::Policy;
+use heartwheel::proto::session::{Env, Session, Wire};
 use heartwheel::proto::time::Moment;
 use heartwheel::proto::wire::{MessageKind, Role};
 
+use crate::support::dice::Dice;
 use crate::support::end::End;
+use crate::support::memory::pipe::Fate;
 use crate::wire::{self, CLOSE, FIN, Frame, PING, TEXT, frame};
 
 pub(crate) const BOTH: [Role; 2] = [Role::Server, Role::Client];
@@ -16,7 +24,6 @@ pub(crate) const BOTH: [Role; 2] = [Role::Server, Role::Client];
 pub(crate) struct Peer {
     pub(crate) end: End,
     pub(crate) role: Role,
-    pub(crate) now: Moment,
 }
 
 impl Peer {
@@ -27,26 +34,25 @@ impl Peer {
 
     pub(crate) fn with(role: Role, limits: &LimitsConfig) -> Self {
         Self {
-            end: Self::begin(role, limits).open(),
+            end: Self::begin(role, limits).end.open(),
             role,
-            now: Moment::default(),
         }
     }
 
     /// Begins one before its handshake.
-    pub(crate) fn begin(role: Role, limits: &LimitsConfig) -> End {
+    pub(crate) fn begin(role: Role, limits: &LimitsConfig) -> Self {
         let heartbeat = HeartbeatConfig {
             interval: None,
             timeout: None,
             ..HeartbeatConfig::websocket()
         };
-        End::begin(Wire::WebSocket, role, 7, &heartbeat, limits)
+        let end = End::begin(WireFactory::WebSocket, role, 7, &heartbeat, limits);
+        Self { end, role }
     }
 
     /// Lets it read these bytes.
     pub(crate) fn feed(&mut self, bytes: &[u8]) {
-        self.end.pipe.extend(bytes);
-        self.end.read(self.now, usize::MAX);
+        self.end.feed(bytes);
     }
 
     /// Lets it read one frame.
@@ -56,14 +62,7 @@ impl Peer {
 
     /// Returns everything it writes.
     pub(crate) fn output(&mut self) -> Vec<u8> {
-        let mut output = Vec::new();
-        loop {
-            let bytes = self.end.write(self.now, usize::MAX);
-            if bytes.is_empty() {
-                return output;
-            }
-            output.extend(bytes);
-        }
+        self.end.write(usize::MAX)
     }
 
     /// Returns the frames it writes; of whatever kind, they are masked as section 5.1 demands and have
@@ -80,26 +79,29 @@ impl Peer {
     }
 
     pub(crate) fn send(&mut self, message: Message<'_>) -> bool {
-        self.end.send(self.now, message)
+        self.end.send(message).is_ok()
     }
 
     pub(crate) fn ping(&mut self) {
-        let End { session, env, .. } = &mut self.end;
-        session.ping(env, self.now);
+        self.end.ping();
     }
 
     pub(crate) fn close(&mut self, code: u16, reason: &str) {
-        let End { session, env, .. } = &mut self.end;
-        let code = Some(CloseCode::new(code));
-        session.close(env, self.now, Cause::LocalClose, code, reason);
+        self.end.close(code, reason);
     }
 
-    pub(crate) fn action(&mut self) -> SocketAction {
-        self.end.session.socket_action()
+    /// Says how it has ended its side of the connection.
+    pub(crate) fn fate(&mut self) -> Fate {
+        self.end.process.settle();
+        self.end.fate()
     }
 
     pub(crate) fn evidence(&self) -> Evidence {
-        self.end.session.evidence(self.now)
+        self.end.evidence().0
+    }
+
+    pub(crate) fn reason(&self) -> &str {
+        self.end.evidence().1
     }
 
     pub(crate) fn code(&self) -> Option<u16> {
@@ -108,13 +110,14 @@ impl Peer {
 
     /// Takes the messages that came.
     pub(crate) fn heard(&mut self) -> Vec<(MessageKind, Vec<u8>)> {
-        std::mem::take(&mut self.end.heard)
+        std::mem::take(&mut self.end.process.handler.heard)
     }
 
     #[track_caller]
     pub(crate) fn assert_open(&mut self) {
-        assert_eq!(self.end.session.cause(), None);
-        assert_eq!(self.action(), SocketAction::Keep);
+        assert_eq!(self.fate(), Fate::Held);
+        let session = self.end.session().expect("it is there");
+        assert_eq!(session.cause(), None);
     }
 
     /// Claims that it has failed the connection (section 7.1.7): a Close with this code was its last
@@ -126,20 +129,44 @@ impl Peer {
         assert_eq!(last.code(), Some(code), "{frames:?}");
         assert!(std::str::from_utf8(&last.payload[2..]).is_ok());
         let before = self.heard();
-        assert_eq!(self.action(), SocketAction::ShutdownWrite);
+        assert_eq!(self.fate(), Fate::Shut);
         for first in [FIN | TEXT, FIN | PING, FIN | CLOSE] {
             self.frame(first, b"");
         }
         self.feed(&[0xFF; 300]);
         assert_eq!((self.heard(), self.output()), (Vec::new(), Vec::new()));
-        self.end.heard = before;
-        assert_eq!(self.action(), SocketAction::Keep, "until the peer ends too");
-        self.end.fin = true;
-        self.feed(b"");
-        assert_eq!(self.action(), SocketAction::Close);
+        self.end.process.handler.heard = before;
+        assert_eq!(self.fate(), Fate::Shut, "until the peer ends too");
+        self.end.end();
+        assert_eq!(self.fate(), Fate::Closed);
         assert_eq!(self.code(), Some(code));
         assert!(!self.evidence().clean, "{:?}", self.evidence());
     }
+}
+
+/// Returns what a session says that is closed for whatever cause, which no application could ask for.
+pub(crate) fn goodbye(role: Role, cause: Cause) -> Vec<u8> {
+    let (heartbeat, limits) = (HeartbeatConfig::websocket(), LimitsConfig::default());
+    let tick = Duration::from_millis(10);
+    let policy = Policy::new(&heartbeat, &limits, WireKind::WebSocket, tick).unwrap();
+    let mut env = Env::new(Box::new(Dice::new(7)));
+    let policy = env.intern(policy).unwrap();
+    let (now, phase) = (Moment::default(), PingPhase::ZERO);
+    let mut session = match role {
+        Role::Server => Session::accepted(&mut env, policy, Wire::WebSocket, phase, now),
+        Role::Client => Session::dialed(&mut env, policy, Wire::WebSocket, phase, now),
+    };
+    if role == Role::Client {
+        session.handle_connected(&mut env, now, b"");
+    }
+    session.handle_handshake(&mut env, now, b"");
+    session.close(&mut env, now, cause, None, "by cause");
+    let mut slices = [IoSlice::new(&[]); 4];
+    let count = session.slices(&mut slices);
+    slices[..count]
+        .iter()
+        .flat_map(|slice| slice.to_vec())
+        .collect()
 }
 
 /// Feeds both roles these frames, each first byte with its payload, and claims that it fails the

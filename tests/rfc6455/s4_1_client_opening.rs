@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use heartwheel::config::LimitsConfig;
 use heartwheel::proto::http::{HeadError, HeadLimits};
 use heartwheel::proto::message::Message;
-use heartwheel::proto::time::{Micros, Moment};
+use heartwheel::proto::time::Micros;
 use heartwheel::proto::websocket::handshake::{
     InvalidHandshake, ResponseError, accept_for, parse_response, request,
 };
@@ -18,6 +18,7 @@ use heartwheel::reactor::{ClientEvent, DialError, ReconnectConfig};
 
 use crate::peer::Peer;
 use crate::support::head::{header, headers, response};
+use crate::support::memory::opening;
 use crate::support::recorder::Recorder;
 use crate::support::sides::{Dialer, Ended};
 use crate::wire::{FIN, TEXT, plain};
@@ -244,26 +245,15 @@ fn s4_1_a_connection_that_cannot_be_made_fails() {
 
 #[test]
 fn s4_1_nothing_is_sent_between_the_request_and_the_response() {
-    let end = Peer::begin(Role::Client, &LimitsConfig::default());
-    let now = Moment::default();
-    let mut peer = Peer {
-        end,
-        role: Role::Client,
-        now,
-    };
-    let head = request("h", "/", KEY, &NO_NAMES, &NO_HEADERS).unwrap();
-    peer.end
-        .session
-        .handle_connected(&mut peer.end.env, now, &head);
-    assert_eq!(peer.output(), head);
+    let mut peer = Peer::begin(Role::Client, &LimitsConfig::default());
+    peer.end.connect();
+    let head = peer.output();
+    assert_eq!(opening::head_len(&head), Some(head.len()));
     assert!(!peer.send(Message::text("early")));
     peer.ping();
-    peer.now = Moment::on_time(Micros::from_secs(4));
-    peer.end.tick(peer.now);
+    peer.end.pass(Micros::from_secs(4));
     assert_eq!(peer.output(), b"");
-    peer.end
-        .session
-        .handle_handshake(&mut peer.end.env, peer.now, &[]);
+    peer.feed(&opening::answer(&head).unwrap());
     assert!(peer.send(Message::text("in time")));
     assert_eq!(peer.frames().len(), 1);
 }

@@ -1,11 +1,10 @@
 //! Section 5.1: who masks, and who must not.
 
 use heartwheel::proto::message::{Message, SharedMessage};
-use heartwheel::proto::session::SocketAction;
 use heartwheel::proto::wire::Role;
 
 use crate::peer::{BOTH, Peer};
-use crate::support::end::End;
+use crate::support::memory::pipe::Fate;
 use crate::support::sides::{Acceptor, Dialer, Ended};
 use crate::wire::{CLOSE, CONTINUATION, FIN, MASK, OPCODES, PING, PONG, TEXT, masked, plain};
 
@@ -17,8 +16,7 @@ fn every_kind(role: Role) -> Vec<u8> {
     assert!(peer.send(Message::text("text")));
     assert!(peer.send(Message::binary(b"")));
     assert!(peer.send(Message::text(std::str::from_utf8(&large).unwrap())));
-    let End { session, env, .. } = &mut peer.end;
-    session.send_shared(env, peer.now, &shared).unwrap();
+    peer.end.send_shared(&shared).unwrap();
     peer.ping();
     peer.frame(FIN | PING, b"ping");
     let mut kinds: Vec<_> = peer.frames().iter().map(|frame| frame.first).collect();
@@ -62,7 +60,7 @@ fn s5_1_a_server_fails_at_a_frame_without_mask() {
             let before = peer.heard();
             peer.feed(&plain(FIN | opcode, payload));
             assert_eq!(peer.heard(), [], "{opcode}");
-            peer.end.heard = before;
+            peer.end.process.handler.heard = before;
             peer.assert_failed(1002);
         }
     }
@@ -116,7 +114,7 @@ fn s5_1_an_open_connection_stays_open_while_masks_are_right() {
     for role in BOTH {
         let mut peer = Peer::new(role);
         peer.frame(FIN | TEXT, b"fine");
-        assert_eq!(peer.action(), SocketAction::Keep);
+        assert_eq!(peer.fate(), Fate::Held);
         assert_eq!(peer.heard().len(), 1);
     }
 }

@@ -125,7 +125,7 @@ fn s5_4_we_send_the_fragments_of_one_message_in_order_and_those_of_no_other_betw
             assert!(peer.send(Message::binary(payload)));
         }
         // The first frame is under way when a ping comes, so that the pong has to go between.
-        let mut bytes = peer.end.write(peer.now, 10);
+        let mut bytes = peer.end.write(10);
         peer.frame(FIN | PING, b"now");
         bytes.extend(peer.output());
         let frames = crate::wire::frames(&bytes);

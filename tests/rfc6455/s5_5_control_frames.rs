@@ -2,11 +2,10 @@
 
 use heartwheel::close::Cause;
 use heartwheel::proto::message::{Message, SharedMessage};
-use heartwheel::proto::session::SocketAction;
 use heartwheel::proto::wire::Role;
 
 use crate::peer::{BOTH, Peer, assert_frames_fail};
-use crate::support::end::End;
+use crate::support::memory::pipe::Fate;
 use crate::wire::{BINARY, CLOSE, CONTINUATION, CONTROLS, FIN, PING, PONG, TEXT, close, frame};
 
 #[test]
@@ -39,7 +38,7 @@ fn s5_5_control_frames_of_125_bytes_are_fine() {
         peer.assert_open();
         peer.feed(&close(role, 1000, &"x".repeat(123)));
         assert_eq!(peer.frames()[0].code(), Some(1000));
-        assert_eq!(peer.end.session.reason(), "x".repeat(123));
+        assert_eq!(peer.reason(), "x".repeat(123));
     }
 }
 
@@ -84,7 +83,7 @@ fn s5_5_1_a_close_reason_is_utf_8() {
         for role in BOTH {
             let mut peer = Peer::new(role);
             peer.feed(&close(role, 4000, reason));
-            assert_eq!(peer.end.session.reason(), reason);
+            assert_eq!(peer.reason(), reason);
             assert_eq!(peer.frames()[0].code(), Some(4000));
         }
     }
@@ -107,7 +106,7 @@ fn s5_5_1_a_close_is_answered_by_one_close_with_its_code() {
             );
             peer.feed(&close(role, code, "again"));
             assert_eq!(peer.output(), b"", "once");
-            assert_eq!(peer.end.session.reason(), "why");
+            assert_eq!(peer.reason(), "why");
         }
     }
 }
@@ -125,8 +124,7 @@ fn s5_5_1_no_data_is_sent_behind_a_close() {
             }
             let shared = SharedMessage::new(Message::text("shared"));
             assert!(!peer.send(Message::text("behind")));
-            let End { session, env, .. } = &mut peer.end;
-            assert!(session.send_shared(env, peer.now, &shared).is_err());
+            assert!(peer.end.send_shared(&shared).is_err());
             peer.ping();
             peer.close(1001, "again");
             let frames = peer.frames();
@@ -147,8 +145,9 @@ fn s5_5_1_a_message_under_way_may_end_before_the_answer() {
     for role in BOTH {
         let mut peer = Peer::with(role, &limits);
         assert!(peer.send(Message::binary(&[1; 250])));
-        let mut bytes = peer.end.write(peer.now, 5);
-        peer.end.session.handle_writable();
+        // Room comes, and the Close behind it.
+        let mut bytes = peer.end.write(5);
+        bytes.extend(peer.end.write(300));
         peer.feed(&close(role, 1000, ""));
         bytes.extend(peer.output());
         let frames = crate::wire::frames(&bytes);
@@ -165,7 +164,7 @@ fn s5_5_1_a_close_stands_at_a_border_of_frames_though_output_is_blocked() {
     for role in BOTH {
         let mut peer = Peer::new(role);
         assert!(peer.send(Message::binary(&[1; 200_000])));
-        let mut bytes = peer.end.write(peer.now, 1_000);
+        let mut bytes = peer.end.write(1_000);
         peer.feed(&close(role, 1000, ""));
         bytes.extend(peer.output());
         let frames = crate::wire::frames(&bytes);
@@ -183,26 +182,18 @@ fn s5_5_1_who_has_sent_and_received_a_close_ends_tcp_the_server_at_once() {
             if !is_answer {
                 peer.close(1000, "");
                 peer.output();
-                assert_eq!(peer.action(), SocketAction::Keep, "the answer is to come");
+                assert_eq!(peer.fate(), Fate::Held, "the answer is to come");
             }
+            peer.end.far.set_room(0);
             peer.feed(&close(role, 1000, ""));
-            assert_eq!(
-                peer.action(),
-                if is_answer {
-                    SocketAction::Keep
-                } else if role == Role::Server {
-                    SocketAction::Close
-                } else {
-                    SocketAction::Keep
-                }
-            );
+            let is_over = !is_answer && role == Role::Server;
+            assert_eq!(peer.end.far.is_closed(), is_over, "what it owes goes first");
             peer.output();
             if role == Role::Client {
-                assert_eq!(peer.action(), SocketAction::Keep, "the server goes first");
-                peer.end.fin = true;
-                peer.feed(b"");
+                assert_eq!(peer.fate(), Fate::Held, "the server goes first");
+                peer.end.end();
             }
-            assert_eq!(peer.action(), SocketAction::Close);
+            assert_eq!(peer.fate(), Fate::Closed);
             assert!(peer.evidence().clean);
         }
     }
@@ -219,7 +210,7 @@ fn s5_5_1_closes_that_cross_are_not_answered() {
         assert_eq!(frames[0].code(), Some(1001));
         assert_eq!(peer.evidence().cause, Cause::LocalClose);
         assert_eq!(peer.code(), Some(4001), "the code received counts");
-        assert_eq!(peer.end.session.reason(), "theirs");
+        assert_eq!(peer.reason(), "theirs");
         assert!(peer.evidence().clean);
     }
 }
@@ -300,7 +291,7 @@ fn s5_5_3_only_the_newest_ping_is_answered_where_output_is_blocked() {
     for role in BOTH {
         let mut peer = Peer::new(role);
         assert!(peer.send(Message::binary(&[1; 1_000])));
-        let mut bytes = peer.end.write(peer.now, 1);
+        let mut bytes = peer.end.write(1);
         for number in 0..10 {
             peer.frame(FIN | PING, &[number]);
         }
@@ -321,7 +312,7 @@ fn s5_5_3_an_unasked_pong_is_not_answered() {
             assert_eq!(peer.output(), b"");
             peer.assert_open();
         }
-        assert_eq!((peer.heard().len(), peer.end.pongs), (0, 0));
+        assert_eq!((peer.heard().len(), peer.end.process.handler.pongs), (0, 0));
     }
 }
 
@@ -335,8 +326,8 @@ fn s5_5_3_a_pong_settles_our_ping_by_its_payload() {
         let mut other = token.clone();
         other[0] ^= 1;
         peer.frame(FIN | PONG, &other);
-        assert_eq!(peer.end.pongs, 0, "of another payload");
+        assert_eq!(peer.end.process.handler.pongs, 0, "of another payload");
         peer.frame(FIN | PONG, &token);
-        assert_eq!(peer.end.pongs, 1);
+        assert_eq!(peer.end.process.handler.pongs, 1);
     }
 }

@@ -1,36 +1,29 @@
 //! Section 6: sending and receiving data.
 
-use heartwheel::close::Cause;
 use heartwheel::config::LimitsConfig;
 use heartwheel::proto::message::Message;
-use heartwheel::proto::time::Moment;
 use heartwheel::proto::wire::Role;
 
 use crate::peer::{BOTH, Peer, binary, text};
-use crate::support::end::End;
 use crate::wire::{BINARY, CONTINUATION, FIN, PING, TEXT, close, frame};
 
 #[test]
 fn s6_1_data_is_sent_only_while_the_connection_is_open() {
     for role in BOTH {
-        let end = Peer::begin(role, &LimitsConfig::default());
-        let now = Moment::default();
-        let mut peer = Peer { end, role, now };
+        let mut peer = Peer::begin(role, &LimitsConfig::default());
         assert!(!peer.send(Message::text("connecting")));
         if role == Role::Client {
-            let End { session, env, .. } = &mut peer.end;
-            session.handle_connected(env, now, b"");
+            peer.end.connect();
         }
         assert!(!peer.send(Message::text("in the handshake")));
-        let End { session, env, .. } = &mut peer.end;
-        session.handle_handshake(env, now, b"");
+        peer.end.shake_hands();
         assert!(peer.send(Message::text("open")));
         peer.feed(&close(role, 1000, ""));
         assert!(!peer.send(Message::text("closing")));
         assert_eq!(peer.frames().len(), 2);
 
         let mut peer = Peer::new(role);
-        peer.end.session.end(now, Cause::IoError, None);
+        peer.end.reset();
         assert!(!peer.send(Message::text("closed")));
         assert_eq!(peer.output(), b"");
     }

@@ -8,12 +8,13 @@ use heartwheel::close::{Cause, CloseCode};
 use heartwheel::error::ProtocolError;
 use heartwheel::proto::message::Message;
 use heartwheel::proto::pool::Pool;
-use heartwheel::proto::time::{Micros, Moment};
+use heartwheel::proto::time::Micros;
 use heartwheel::proto::websocket::{Decoder, Item};
 use heartwheel::proto::wire::Role;
 use heartwheel::reactor::{ClientEvent, ReconnectConfig};
 
-use crate::peer::{BOTH, Peer, assert_frames_fail};
+use crate::peer::{BOTH, Peer, assert_frames_fail, goodbye};
+use crate::support::memory::pipe::Fate;
 use crate::support::recorder::{Recorder, Seen};
 use crate::support::sides::{Acceptor, Dialer, Ended};
 use crate::wire::{BINARY, CLOSE, CONTINUATION, FIN, PING, TEXT, close, frame, frames};
@@ -165,11 +166,14 @@ fn s7_1_3_the_closing_handshake_begins_with_the_first_close_either_way() {
     for role in BOTH {
         for is_answer in [true, false] {
             let mut peer = Peer::new(role);
+            peer.end.far.set_room(0);
             match is_answer {
                 true => peer.feed(&close(role, 1000, "")),
                 false => peer.close(1000, ""),
             }
-            assert_eq!(peer.end.session.phase(), heartwheel::close::Phase::Closing);
+            // The answer does not leave, for with it a server is at its end.
+            let session = peer.end.session().unwrap();
+            assert_eq!(session.phase(), heartwheel::close::Phase::Closing);
         }
     }
 }
@@ -178,6 +182,7 @@ fn s7_1_3_the_closing_handshake_begins_with_the_first_close_either_way() {
 fn s7_1_4_the_end_is_clean_if_the_closing_handshake_was_completed_and_only_then() {
     for role in BOTH {
         let mut answered = Peer::new(role);
+        answered.end.far.set_room(0);
         answered.feed(&close(role, 1000, ""));
         assert!(!answered.evidence().clean, "our answer has not left yet");
         answered.output();
@@ -186,13 +191,11 @@ fn s7_1_4_the_end_is_clean_if_the_closing_handshake_was_completed_and_only_then(
         let mut unanswered = Peer::new(role);
         unanswered.close(1000, "");
         unanswered.output();
-        unanswered.end.fin = true;
-        unanswered.feed(b"");
+        unanswered.end.end();
         assert!(!unanswered.evidence().clean);
 
         let mut lost = Peer::new(role);
-        lost.end.fin = true;
-        lost.feed(b"");
+        lost.end.end();
         assert!(!lost.evidence().clean);
     }
 }
@@ -208,8 +211,7 @@ fn s7_1_5_the_code_is_that_of_the_first_close_received() {
         }
         // Without one there is none: 1005 and 1006 are not invented.
         let mut lost = Peer::new(role);
-        lost.end.fin = true;
-        lost.feed(b"");
+        lost.end.end();
         assert_eq!((lost.evidence().cause, lost.code()), (Cause::PeerEof, None));
     }
 }
@@ -221,11 +223,11 @@ fn s7_1_6_the_reason_is_that_of_the_first_close_received() {
             let mut peer = Peer::new(role);
             peer.feed(&close(role, 1000, reason));
             peer.feed(&close(role, 1000, "another"));
-            assert_eq!(peer.end.session.reason(), reason);
+            assert_eq!(peer.reason(), reason);
         }
         let mut empty = Peer::new(role);
         empty.frame(FIN | CLOSE, b"");
-        assert_eq!(empty.end.session.reason(), "");
+        assert_eq!(empty.reason(), "");
     }
     let mut server = Acceptor::new();
     let mut peer = server.open();
@@ -298,14 +300,11 @@ fn s7_2_1_half_a_frame_and_the_end_is_a_lost_connection() {
         let bytes = frame(role, FIN | TEXT, b"unfinished");
         for cut in 0..bytes.len() {
             let mut peer = Peer::new(role);
-            peer.end.fin = true;
             peer.feed(&bytes[..cut]);
+            peer.end.end();
             assert_eq!(peer.heard(), []);
             assert_eq!(peer.evidence().cause, Cause::PeerEof);
-            assert_eq!(
-                peer.action(),
-                heartwheel::proto::session::SocketAction::Close
-            );
+            assert_eq!(peer.fate(), Fate::Closed);
         }
     }
 }
@@ -424,11 +423,7 @@ fn s7_4_1_codes_1005_1006_and_1015_are_never_sent() {
             assert_eq!(sent, Some(1000), "{code}");
         }
         for &cause in Cause::ALL {
-            let mut peer = Peer::new(role);
-            let now = peer.now;
-            let crate::support::end::End { session, env, .. } = &mut peer.end;
-            session.close(env, now, cause, None, "by cause");
-            let sent = peer.frames()[0].code();
+            let sent = frames(&goodbye(role, cause))[0].code();
             assert!(sent.is_some_and(may_be_sent), "{cause}: {sent:?}");
         }
     }
@@ -491,19 +486,11 @@ fn s7_a_close_that_is_not_answered_is_given_up_in_time() {
         let mut peer = Peer::new(role);
         peer.close(1000, "");
         peer.output();
-        peer.now = Moment::on_time(Micros::from_millis(2_999));
-        peer.end.tick(peer.now);
+        peer.end.pass(Micros::from_millis(2_999));
         peer.frame(FIN | TEXT, b"talk does not extend it");
-        assert_eq!(
-            peer.action(),
-            heartwheel::proto::session::SocketAction::Keep
-        );
-        peer.now = Moment::on_time(Micros::from_millis(3_010));
-        peer.end.tick(peer.now);
-        assert_eq!(
-            peer.action(),
-            heartwheel::proto::session::SocketAction::Reset
-        );
+        assert_eq!(peer.fate(), Fate::Held);
+        peer.end.pass(Micros::from_millis(11));
+        assert_eq!(peer.fate(), Fate::Reset);
         assert_eq!(peer.evidence().cause, Cause::CloseTimeout);
     }
 }

@@ -1,26 +1,29 @@
-//! Many sessions on virtual time, driven as a shell drives them, against peers that follow a script.
+//! Very many connections of one loop on virtual time, against peers that follow a script.
 //!
 //! What ought to happen is computed from the script and from what the simulated network delivered,
 //! never from the code under test.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-use std::io::IoSlice;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use heartwheel::close::{Cause, Phase};
-use heartwheel::config::{HeartbeatConfig, LimitsConfig, PingWhen, Proof};
-use heartwheel::proto::heartbeat::PingPhase;
+use heartwheel::PeerAddr;
+use heartwheel::close::{Cause, CloseCode};
+use heartwheel::config::{HeartbeatConfig, PingWhen, Proof, ReactorConfig};
+use heartwheel::event_loop::{
+    ClientConfig, Closed, ConnId, Context, Handler, ListenerConfig, Rejected, WireFactory,
+};
 use heartwheel::proto::message::Message;
-use heartwheel::proto::policy::Policy;
 use heartwheel::proto::pool::Pool;
-use heartwheel::proto::session::{Due, Env, Event, PolicyId, Session, SocketAction, Wire};
-use heartwheel::proto::time::{Micros, Moment};
+use heartwheel::proto::time::Micros;
 use heartwheel::proto::websocket::{Opcode, encode};
-use heartwheel::proto::wheel::Wheel;
-use heartwheel::proto::wire::{Payload, Role};
+use heartwheel::proto::wire::Role;
 
 use crate::dice::Dice;
+use crate::memory::opening;
+use crate::memory::pipe::{Far, Fate, Pipe};
+use crate::memory::{Loop, Memory};
 
 const SEED: u64 = 0x5EED_2024;
 const TICK: Micros = Micros::from_millis(10);
@@ -34,7 +37,7 @@ enum Speech {
     Raw,
 }
 
-/// One kind of connection: a policy, and what the script needs to know of it.
+/// One kind of connection: its heartbeat, and what the script needs to know of it.
 #[derive(Clone, Debug)]
 struct Kind {
     speech: Speech,
@@ -60,27 +63,29 @@ impl Kind {
         }
     }
 
-    fn policy(&self) -> Policy {
-        let wire = self.wire();
-        let heartbeat = HeartbeatConfig {
+    fn heartbeat(&self) -> HeartbeatConfig {
+        HeartbeatConfig {
             interval: (self.interval > Micros::ZERO).then(|| self.interval.into()),
             timeout: Some(self.timeout.into()),
             proof: self.proof,
             ping_when: self.ping_when,
             ping_slack: self.slack,
             ..HeartbeatConfig::tcp()
-        };
-        let limits = LimitsConfig::default();
-        Policy::new(&heartbeat, &limits, wire.kind(), TICK.into()).unwrap()
+        }
     }
 
-    fn wire(&self) -> Wire {
+    fn wire(&self) -> WireFactory {
         match self.speech {
-            Speech::WebSocket => Wire::WebSocket,
-            Speech::Line => Wire::Line,
-            Speech::Binary => Wire::Binary,
-            Speech::Raw => Wire::Raw,
+            Speech::WebSocket => WireFactory::WebSocket,
+            Speech::Line => WireFactory::Line,
+            Speech::Binary => WireFactory::Binary,
+            Speech::Raw => WireFactory::Raw,
         }
+    }
+
+    /// What a peer of this kind masks its frames with.
+    fn mask(&self) -> Option<[u8; 4]> {
+        (self.role == Role::Server).then_some([1, 2, 3, 4])
     }
 
     fn slack(&self) -> Micros {
@@ -122,9 +127,11 @@ enum Delivery {
 
 struct Conn {
     kind: usize,
-    session: Session,
+    far: Far,
+    id: Option<ConnId>,
     script: Script,
-    fraction: u32,
+    /// The opening handshake is over, as the peer has it.
+    is_greeted: bool,
     /// When the network last delivered what the policy takes for proof of life.
     proof: Micros,
     /// Half a message was delivered, when that was, and when the rest will be.
@@ -134,21 +141,56 @@ struct Conn {
     pinged: u32,
     pong: Micros,
     end: Option<(Micros, Cause)>,
+    is_clean: bool,
     reported: u32,
 }
 
-/// Sessions, wheel, network and clock.
+/// Every connection, by its number, which its peer's address tells.
+#[derive(Default)]
+struct Book(Vec<Conn>);
+
+impl Handler<Memory<Pipe>> for Book {
+    type Data = ();
+
+    fn on_open(&mut self, cx: &mut Context<'_, (), Memory<Pipe>>, id: ConnId) {
+        let peer = cx.info(id).unwrap().peer;
+        let conn = &mut self.0[number_of(&peer)];
+        assert_eq!(conn.id.replace(id), None, "it opens once");
+        conn.proof = cx.now().into();
+    }
+
+    fn on_message(
+        &mut self,
+        _: &mut Context<'_, (), Memory<Pipe>>,
+        _: ConnId,
+        message: Message<'_>,
+    ) {
+        assert_eq!(message.data(), b"hello");
+    }
+
+    fn on_close(&mut self, cx: &mut Context<'_, (), Memory<Pipe>>, closed: Closed<'_, ()>) {
+        let conn = &mut self.0[number_of(&closed.peer)];
+        let cause = closed.evidence.cause;
+        let is_dead = cause != Cause::LocalClose;
+        assert_eq!(conn.far.fate() == Fate::Reset, is_dead, "{cause}");
+        conn.end = Some((cx.now().into(), cause));
+        conn.is_clean = closed.evidence.clean;
+        conn.reported += 1;
+    }
+
+    fn on_rejected(&mut self, _: &mut Context<'_, (), Memory<Pipe>>, rejected: Rejected<'_>) {
+        panic!("{rejected:?}");
+    }
+}
+
+/// The loop, the network and the clock.
 struct World {
-    env: Env,
-    kinds: Vec<(Kind, PolicyId)>,
-    conns: Vec<Conn>,
-    wheel: Wheel,
+    process: Loop<Book, Pipe>,
+    kinds: Vec<Kind>,
     network: BinaryHeap<Reverse<(Micros, usize, Delivery)>>,
     dice: Dice,
-    now: Moment,
-    phase: PingPhase,
-    fraction: u32,
-    expired: Vec<usize>,
+    /// Where in its interval the first connection pings.
+    first: Option<u32>,
     scratch: Vec<u8>,
     /// When each ping was written, if that is of interest.
     pings: Option<Vec<Micros>>,
@@ -157,61 +199,83 @@ struct World {
 impl World {
     fn new(seed: u64, start: Micros, kinds: Vec<Kind>) -> Self {
         eprintln!("seed {seed:#x}");
-        let mut env = Env::new(Box::new(Dice::new(seed)));
-        let kinds = kinds
-            .into_iter()
-            .map(|kind| {
-                let policy = env.intern(kind.policy()).unwrap();
-                (kind, policy)
-            })
-            .collect();
+        let config = ReactorConfig {
+            tick: TICK.into(),
+            max_connections: 100_000,
+            history: 0,
+            ..ReactorConfig::default()
+        };
+        let entropy = Box::new(Dice::new(seed));
+        let mut process = Loop::new(config, start, entropy, Book::default());
+        for (number, kind) in kinds.iter().enumerate() {
+            let mut config = ListenerConfig {
+                heartbeat: kind.heartbeat(),
+                ..ListenerConfig::new(([10, 0, 0, 0], port(number)).into(), kind.wire())
+            };
+            // All may come at once, from addresses that are as good as one.
+            config.admission.half_open_per_address = None;
+            process.inner.listen(config).unwrap();
+        }
         Self {
-            env,
+            process,
             kinds,
-            conns: Vec::new(),
-            wheel: Wheel::new(TICK, start),
             network: BinaryHeap::new(),
             dice: Dice::new(!seed),
-            now: Moment::on_time(start),
-            phase: PingPhase::new(0x1234_5678),
-            fraction: 0x1234_5678,
-            expired: Vec::new(),
+            first: None,
             scratch: Vec::new(),
             pings: None,
         }
     }
 
+    fn now(&self) -> Micros {
+        self.process.memory.clock()
+    }
+
+    fn conns(&self) -> &[Conn] {
+        &self.process.handler.0
+    }
+
+    fn conn(&mut self, key: usize) -> &mut Conn {
+        &mut self.process.handler.0[key]
+    }
+
+    /// Lets somebody come, or dials; it opens before time goes on.
     fn connect(&mut self, kind: usize, script: Script) -> usize {
-        let (Kind { role, .. }, policy) = self.kinds[kind];
-        let (env, now, phase) = (&mut self.env, self.now, self.phase);
-        let wire = self.kinds[kind].0.wire();
-        let mut session = match role {
-            Role::Server => Session::accepted(env, policy, wire, phase, now),
-            Role::Client => Session::dialed(env, policy, wire, phase, now),
-        };
-        if role == Role::Client {
-            session.handle_connected(env, now, b"");
+        let (key, now) = (self.conns().len(), self.now());
+        let (pipe, far) = Pipe::new(key, true);
+        let Kind { role, speech, .. } = self.kinds[kind];
+        let memory = &self.process.memory;
+        match role {
+            Role::Server => memory.come(port(kind), address(key, kind), pipe),
+            Role::Client => {
+                memory.expect_dial(pipe);
+                let addr = address(key, kind);
+                let config = ClientConfig {
+                    heartbeat: self.kinds[kind].heartbeat(),
+                    reconnect: None,
+                    ..ClientConfig::new(addr.ip().to_string(), addr.port(), self.kinds[kind].wire())
+                };
+                self.process.inner.connect(config).unwrap();
+            }
         }
-        if session.phase() == Phase::Handshaking {
-            session.handle_handshake(env, now, b"");
+        if (role, speech) == (Role::Server, Speech::WebSocket) {
+            far.send(&opening::ask());
         }
-        let key = self.conns.len();
-        self.conns.push(Conn {
+        self.process.handler.0.push(Conn {
             kind,
-            session,
+            far,
+            id: None,
             script,
-            fraction: self.fraction,
-            proof: now.at,
+            is_greeted: speech != Speech::WebSocket,
+            proof: now,
             is_cut: false,
-            rest: now.at,
+            rest: now,
             pinged: 0,
-            pong: now.at,
+            pong: now,
             end: None,
+            is_clean: false,
             reported: 0,
         });
-        self.phase = phase.next();
-        self.fraction = self.fraction.wrapping_add(0x9E37_79B9);
-        self.rearm(key);
         self.expect_data(key);
         key
     }
@@ -219,48 +283,48 @@ impl World {
     /// Lets time pass without stalls.
     fn run_to(&mut self, end: Micros) {
         loop {
-            let arrival = self.network.peek().map(|Reverse((at, ..))| *at);
-            let expiry = self.wheel.next_deadline();
-            let next = arrival.into_iter().chain(expiry).min().unwrap_or(NEVER);
+            let arrival = self.network.peek().map_or(NEVER, |Reverse((at, ..))| *at);
+            let next = self.process.due().min(arrival);
             if next > end {
                 break;
             }
-            self.now.at = self.now.at.max(next);
+            self.process.memory.set_clock(next);
             self.turn();
         }
-        self.now.at = end;
-        self.turn();
+        self.process.memory.set_clock(end);
     }
 
     /// Stops the whole process for a while; then one late turn.
     fn stop_for(&mut self, span: Micros) {
-        let began = self.now.at;
-        self.env.lateness_mut().end_turn(began, began);
-        self.now = self.env.lateness_mut().begin_turn(began + span);
+        self.process.due();
+        self.process.memory.set_clock(self.now() + span);
         self.turn();
-        let ended = self.now.at;
-        self.now = self.env.lateness_mut().end_turn(ended, Micros::MAX);
     }
 
-    /// One turn of the loop: what arrived, then what expired.
+    /// Lets arrive what is due, has the loop turn, and its peers read what it has written.
     fn turn(&mut self) {
+        let now = self.now();
         while let Some(&Reverse((at, key, delivery))) = self.network.peek()
-            && at <= self.now.at
+            && at <= now
         {
             self.network.pop();
             self.deliver(at, key, delivery);
         }
-        let mut expired = std::mem::take(&mut self.expired);
-        while self.wheel.advance(self.now.at, 4_096, &mut expired) {}
-        for key in expired.drain(..) {
-            self.on_expired(key);
+        self.process.turn();
+        if self.first.is_none() {
+            let held = self.process.inner.inspect().next();
+            self.first = held.map(|held| held.session.heartbeat().phase().fraction());
         }
-        self.expired = expired;
+        for key in self.process.memory.take_spoken() {
+            let bytes = self.conns()[key].far.take();
+            self.peer_reads(key, &bytes);
+        }
     }
 
     fn deliver(&mut self, sent: Micros, key: usize, delivery: Delivery) {
-        let conn = &mut self.conns[key];
-        let kind = &self.kinds[conn.kind].0;
+        let now = self.now();
+        let conn = &mut self.process.handler.0[key];
+        let kind = &self.kinds[conn.kind];
         let is_silent = sent >= conn.script.silent_from;
         // Under proof by pong a dead peer's data goes on: it is none.
         if conn.end.is_some() || (is_silent && kind.proof != Proof::Pong) {
@@ -270,14 +334,14 @@ impl World {
             self.network.push(Reverse((conn.rest, key, delivery)));
             return;
         }
-        let mut bytes = std::mem::take(&mut self.scratch);
+        let bytes = &mut self.scratch;
         bytes.clear();
-        let mask = (kind.role == Role::Server).then_some([1, 2, 3, 4]);
+        let mask = kind.mask();
         let mut is_proof = kind.proof == Proof::Bytes;
         match (delivery, kind.speech) {
             (Delivery::Pong(..), _) if is_silent => return,
             (Delivery::Pong(_, token), Speech::WebSocket) => {
-                encode(true, Opcode::Pong, &token.to_be_bytes(), mask, &mut bytes);
+                encode(true, Opcode::Pong, &token.to_be_bytes(), mask, bytes);
                 is_proof = true;
             }
             (Delivery::Pong(..), Speech::Line) => {
@@ -291,12 +355,12 @@ impl World {
             (_, Speech::WebSocket)
                 if delivery == Delivery::Data && !conn.is_cut && self.dice.one_in(8) =>
             {
-                encode(true, Opcode::Ping, b"are you there", mask, &mut bytes);
+                encode(true, Opcode::Ping, b"are you there", mask, bytes);
                 is_proof |= kind.proof == Proof::Message;
             }
             (Delivery::Data | Delivery::Rest, speech) => {
                 match speech {
-                    Speech::WebSocket => encode(true, Opcode::Text, b"hello", mask, &mut bytes),
+                    Speech::WebSocket => encode(true, Opcode::Text, b"hello", mask, bytes),
                     Speech::Line => bytes.extend_from_slice(b"hello\n"),
                     Speech::Binary => bytes.extend_from_slice(b"\0\0\0\0\x05hello"),
                     Speech::Raw => bytes.extend_from_slice(b"hello"),
@@ -308,7 +372,7 @@ impl World {
                 } else if self.dice.one_in(4) && speech != Speech::Raw {
                     bytes.truncate(4);
                     conn.is_cut = true;
-                    conn.rest = self.now.at + Micros::from_millis(125);
+                    conn.rest = now + Micros::from_millis(125);
                     self.network.push(Reverse((conn.rest, key, Delivery::Rest)));
                 }
                 is_proof |= kind.proof == Proof::Message && !conn.is_cut;
@@ -316,11 +380,9 @@ impl World {
             (Delivery::Pong(..), Speech::Raw) => unreachable!("nobody pings a raw wire"),
         }
         if is_proof {
-            conn.proof = self.now.at;
+            conn.proof = now;
         }
-        self.read(key, &bytes);
-        self.scratch = bytes;
-        self.flush(key);
+        conn.far.send(bytes);
         if delivery == Delivery::Data {
             self.expect_data(key);
         }
@@ -328,69 +390,25 @@ impl World {
 
     /// Schedules the peer's next data, unless half a message is still to be finished first.
     fn expect_data(&mut self, key: usize) {
-        let (low, high) = self.conns[key].script.gap;
+        let (low, high) = self.conns()[key].script.gap;
         if high > Micros::ZERO {
-            let at = self.now.at + self.dice.span(low, high);
+            let at = self.now() + self.dice.span(low, high);
             self.network.push(Reverse((at, key, Delivery::Data)));
         }
     }
 
-    fn read(&mut self, key: usize, bytes: &[u8]) {
-        let (conn, env, now) = (&mut self.conns[key], &mut self.env, self.now);
-        let session = &mut conn.session;
-        let mut input = session.take_input(env);
-        input.extend(bytes, env.pool_mut());
-        session.handle_bytes(env, now, bytes.len());
-        loop {
-            let (consumed, event) = session.decode(env, now, input.contiguous_mut());
-            input.consume(consumed);
-            match event {
-                Event::NeedMore => break,
-                Event::Consumed | Event::Pong { .. } => {}
-                Event::Message {
-                    payload: Payload::Assembled,
-                    ..
-                } => {
-                    assert_eq!(session.take_assembled(), b"hello");
-                }
-                Event::Message {
-                    payload: Payload::Input(range),
-                    ..
-                } => {
-                    assert_eq!(range.len(), 5);
-                }
-            }
-        }
-        session.put_input(env, input);
-        assert_eq!(session.phase(), Phase::Open, "{conn:?}", conn = conn.script);
-        self.rearm(key);
-    }
-
-    /// Writes all output; the peer reads it and plans its answer.
-    fn flush(&mut self, key: usize) {
-        let mut wire = [0; 256];
-        loop {
-            let (conn, env) = (&mut self.conns[key], &mut self.env);
-            let mut slices = [IoSlice::new(&[]); 4];
-            let count = conn.session.slices(&mut slices);
-            if count == 0 {
-                break;
-            }
-            let mut len = 0;
-            for slice in &slices[..count] {
-                wire[len..len + slice.len()].copy_from_slice(slice);
-                len += slice.len();
-            }
-            conn.session.handle_written(env, self.now, len);
-            self.peer_reads(key, &wire[..len]);
-        }
-        let (conn, env) = (&mut self.conns[key], &mut self.env);
-        conn.session.release(env);
-        self.rearm(key);
-    }
-
+    /// Lets the peer read what was written to it, and plan its answers.
     fn peer_reads(&mut self, key: usize, mut wire: &[u8]) {
-        let speech = self.kinds[self.conns[key].kind].0.speech;
+        let Kind { speech, role, .. } = self.kinds[self.conns()[key].kind];
+        if !self.conns()[key].is_greeted {
+            let len = opening::head_len(wire).expect("a head is written at once");
+            let conn = self.conn(key);
+            conn.is_greeted = true;
+            if role == Role::Client {
+                conn.far.send(&opening::answer(&wire[..len]).unwrap());
+            }
+            wire = &wire[len..];
+        }
         while let [first, rest @ ..] = wire {
             let (is_ping, token, len) = match speech {
                 Speech::WebSocket => {
@@ -406,8 +424,11 @@ impl World {
                     let head = 2 + if is_masked { 4 } else { 0 };
                     (*first == 0x89, u32::from_be_bytes(token), head + len)
                 }
-                Speech::Line => (wire.starts_with(b"PING\n"), 0, wire.len()),
-                Speech::Binary => (*first == 1, 0, wire.len()),
+                Speech::Line => {
+                    let end = wire.iter().position(|byte| *byte == b'\n').unwrap();
+                    (wire.starts_with(b"PING\n"), 0, end + 1)
+                }
+                Speech::Binary => (*first == 1, 0, 1),
                 Speech::Raw => (false, 0, wire.len()),
             };
             if is_ping {
@@ -418,89 +439,46 @@ impl World {
     }
 
     fn peer_pinged(&mut self, key: usize, token: u32) {
-        let conn = &self.conns[key];
-        let (kind, now) = (&self.kinds[conn.kind].0, self.now.at);
+        let now = self.now();
+        let kind = &self.kinds[self.conns()[key].kind];
         // On the grid: phase + k * interval, by the slack early at most, by slack and tick late.
         let interval = kind.interval.as_micros();
-        let phase = (u128::from(interval) * u128::from(conn.fraction)) >> 32;
+        let phase = (u128::from(interval) * u128::from(self.fraction(key))) >> 32;
         let since = (u128::from(now.as_micros()) + u128::from(interval) - phase) as u64 % interval;
         let slack = kind.slack();
         let is_on_grid =
             since <= (slack + TICK).as_micros() || since >= interval - slack.as_micros();
+        let was_late = self.process.inner.lateness().total(now) > Micros::ZERO;
         assert!(
-            self.env.lateness().total(now) > Micros::ZERO || is_on_grid,
+            was_late || is_on_grid,
             "{key} pinged {since} µs off its grid"
         );
         if let Some(pings) = &mut self.pings {
             pings.push(now);
         }
-        if conn.script.answer > Micros::ZERO {
-            let conn = &mut self.conns[key];
+        let answer = self.conns()[key].script.answer;
+        if answer > Micros::ZERO {
+            let span = self.dice.span(Micros::ZERO, answer);
+            let conn = self.conn(key);
             conn.pinged += 1;
-            conn.pong = conn
-                .pong
-                .max(now + self.dice.span(Micros::ZERO, conn.script.answer));
-            let pong = Delivery::Pong(conn.pinged, token);
-            self.network.push(Reverse((conn.pong, key, pong)));
+            conn.pong = conn.pong.max(now + span);
+            let pong = Reverse((conn.pong, key, Delivery::Pong(conn.pinged, token)));
+            self.network.push(pong);
         }
     }
 
-    fn on_expired(&mut self, key: usize) {
-        loop {
-            let (conn, env) = (&mut self.conns[key], &mut self.env);
-            assert!(conn.end.is_none(), "{key} has ended and still has a timer");
-            match conn.session.handle_timeout(env, self.now) {
-                Due::Wait(at) => {
-                    assert!(at > self.now.at, "{key} waits for what has passed");
-                    self.wheel.schedule(key, at);
-                    return;
-                }
-                Due::Changed => {
-                    self.flush(key);
-                    let session = &mut self.conns[key].session;
-                    if session.socket_action() == SocketAction::Close {
-                        let cause = session.cause().unwrap();
-                        self.reap(key, cause);
-                        return;
-                    }
-                }
-                Due::Stalled => unreachable!("the network takes what it is given"),
-                // All that has arrived was read at the beginning of this turn.
-                Due::Silent => {
-                    assert!(conn.session.is_silent(env, self.now));
-                    let cause = conn.session.judge(env, self.now, None);
-                    assert_eq!(conn.session.socket_action(), SocketAction::Reset);
-                    self.reap(key, cause);
-                    return;
-                }
-            }
-        }
-    }
-
-    fn reap(&mut self, key: usize, cause: Cause) {
-        let conn = &mut self.conns[key];
-        assert_eq!(conn.session.phase(), Phase::Closed);
-        let evidence = conn.session.evidence(self.now);
-        assert_eq!(evidence.cause, cause);
-        conn.session.discard(&mut self.env);
-        self.wheel.cancel(key);
-        conn.end = Some((self.now.at, cause));
-        conn.reported += 1;
-    }
-
-    fn rearm(&mut self, key: usize) {
-        let session = &mut self.conns[key].session;
-        if session.take_rearm() {
-            let at = session.poll_deadline(&self.env, self.now);
-            self.wheel.schedule(key, at);
-        }
+    /// Where in its interval a connection pings: each a golden ratio behind the one before it.
+    fn fraction(&self, key: usize) -> u32 {
+        let steps = u32::try_from(key).unwrap();
+        let first = self.first.expect("somebody has come");
+        first.wrapping_add(steps.wrapping_mul(0x9E37_79B9))
     }
 
     /// Checks every end against the script, in a world that was never late.
     fn check_ends(&self) -> usize {
         let mut deaths = 0;
-        for (key, conn) in self.conns.iter().enumerate() {
-            let kind = &self.kinds[conn.kind].0;
+        for (key, conn) in self.conns().iter().enumerate() {
+            let kind = &self.kinds[conn.kind];
             let about = format!("{key} {kind:?} {:?} proof {:?}", conn.script, conn.proof);
             match conn.end {
                 Some((at, cause)) => {
@@ -521,7 +499,7 @@ impl World {
                     assert!(at <= since + to, "late, after {:?}: {about}", at - since);
                 }
                 None => {
-                    let is_overdue = conn.proof + kind.latest() <= self.now.at;
+                    let is_overdue = conn.proof + kind.latest() <= self.now();
                     assert!(!is_overdue, "a dead peer is still there: {about}");
                 }
             }
@@ -531,45 +509,65 @@ impl World {
 
     /// Closes whatever is left, peers answering at once, and checks that nothing is borrowed.
     fn close_all(&mut self) {
-        for key in 0..self.conns.len() {
-            let conn = &mut self.conns[key];
-            if conn.end.is_some() {
-                assert!(conn.session.is_released());
-                continue;
-            }
+        let (now, book) = (self.now(), &self.process.handler.0);
+        let keys: BTreeMap<_, _> = (0..).zip(book).map(|(key, conn)| (conn.id, key)).collect();
+        for held in self.process.inner.inspect() {
+            let key = keys[&Some(held.id)];
             assert!(
-                conn.is_cut || conn.session.is_released(),
+                book[key].is_cut || held.session.is_released(),
                 "{key} is idle and owns buffers"
             );
-            let kind = &self.kinds[conn.kind].0;
-            let (env, now) = (&mut self.env, self.now);
-            conn.session
-                .close(env, now, Cause::LocalClose, None, "done");
-            let mut slices = [IoSlice::new(&[]); 4];
-            let count = conn.session.slices(&mut slices);
-            let len = slices[..count].iter().map(|slice| slice.len()).sum();
-            conn.session.handle_written(env, now, len);
-            if kind.speech == Speech::WebSocket && !conn.is_cut {
-                let mask = (kind.role == Role::Server).then_some([1, 2, 3, 4]);
-                let mut answer = Vec::new();
-                encode(true, Opcode::Close, &[], mask, &mut answer);
-                let (consumed, _) = conn.session.decode(env, now, &mut answer);
-                assert_eq!(consumed, answer.len());
-            }
-            let action = conn.session.socket_action();
-            if action != SocketAction::Close {
-                conn.session.handle_eof(env, now);
-                assert_eq!(conn.session.socket_action(), SocketAction::Close);
-            }
-            assert!(conn.is_cut || conn.session.evidence(now).clean);
-            self.reap(key, Cause::LocalClose);
         }
-        assert!(self.conns.iter().all(|conn| conn.reported == 1));
-        assert!(self.conns.iter().all(|conn| conn.session.is_released()));
-        assert!(self.wheel.is_empty());
-        assert!(self.env.pool().free_bytes() <= Pool::KEPT);
+        let left: Vec<_> = book.iter().filter(|conn| conn.end.is_none()).collect();
+        for conn in &left {
+            let mut cx = self.process.inner.context();
+            cx.close(conn.id.unwrap(), CloseCode::NORMAL, "done");
+        }
+        self.run_to(now);
+        for conn in &self.process.handler.0 {
+            let kind = &self.kinds[conn.kind];
+            if kind.speech == Speech::WebSocket && !conn.is_cut {
+                let mut answer = Vec::new();
+                encode(true, Opcode::Close, &[], kind.mask(), &mut answer);
+                conn.far.send(&answer);
+            }
+            conn.far.end();
+        }
+        self.run_to(now);
+        for conn in self.conns() {
+            let is_killed = conn
+                .end
+                .is_some_and(|(_, cause)| cause != Cause::LocalClose);
+            assert!(is_killed || conn.is_cut || conn.is_clean);
+            assert_eq!(conn.reported, 1);
+        }
+        let process = &self.process.inner;
+        assert!(process.is_empty() && process.wheel().is_empty());
+        process.wheel().assert_consistent();
+        assert!(process.pool().free_bytes() <= Pool::KEPT);
     }
 }
+
+/// Who listens for connections of a kind.
+fn port(kind: usize) -> u16 {
+    1 + u16::try_from(kind).unwrap()
+}
+
+/// An address for each peer.
+fn address(key: usize, kind: usize) -> SocketAddr {
+    let number = u32::try_from(key).unwrap();
+    (Ipv4Addr::from_bits(FIRST + number), port(kind)).into()
+}
+
+fn number_of(peer: &PeerAddr) -> usize {
+    let Some(SocketAddr::V4(addr)) = peer.socket_addr() else {
+        panic!("{peer} is nobody's");
+    };
+    (addr.ip().to_bits() - FIRST) as usize
+}
+
+/// 10.1.0.0.
+const FIRST: u32 = 0x0A01_0000;
 
 fn mixed() -> Vec<Kind> {
     vec![
@@ -602,7 +600,7 @@ fn mixed() -> Vec<Kind> {
 
 /// Opens `count` connections of all kinds within 20 s; one in three of them dies by the script.
 fn populate(world: &mut World, count: usize, end: Micros) {
-    let start = world.now.at;
+    let start = world.now();
     for n in 0..count {
         let at = start + Micros::new(20_000_000 * n as u64 / count as u64);
         world.run_to(at);
@@ -612,7 +610,7 @@ fn populate(world: &mut World, count: usize, end: Micros) {
             timeout,
             speech,
             ..
-        } = world.kinds[kind].0.clone();
+        } = world.kinds[kind].clone();
         let silent_from = match n % 3 {
             0 => world.dice.span(at, end),
             _ => NEVER,
@@ -646,7 +644,7 @@ fn a_hundred_thousand_mostly_idle_connections_for_ten_minutes() {
     world.run_to(end);
     let deaths = world.check_ends();
     assert!((25_000..=33_334).contains(&deaths), "{deaths} deaths");
-    let stats = world.env.stats();
+    let stats = world.process.inner.stats();
     assert!(stats.pings_written > 2_000_000, "{stats:?}");
     assert_eq!(stats.pings_due, stats.pings_written);
     world.close_all();
@@ -674,11 +672,11 @@ fn f40_whoever_answers_in_time_stays_and_whoever_does_not_goes() {
     for n in 0..4_200 {
         world.run_to(start + Micros::from_millis(n as u64));
         let (kind, in_time) = (n % last, (n / last).is_multiple_of(2));
-        let Kind { timeout, proof, .. } = world.kinds[kind].0;
+        let Kind { timeout, proof, .. } = world.kinds[kind];
         if proof != Proof::Bytes {
             continue;
         }
-        let latest = world.kinds[kind].0.latest();
+        let latest = world.kinds[kind].latest();
         let script = Script {
             // The script knows who is to die; the network delivers to the end.
             silent_from: if in_time {
@@ -697,7 +695,7 @@ fn f40_whoever_answers_in_time_stays_and_whoever_does_not_goes() {
     world.run_to(Micros::from_secs(300));
     let deaths = world.check_ends();
     let doomed = |conn: &&Conn| conn.script.silent_from < NEVER;
-    assert_eq!(deaths, world.conns.iter().filter(doomed).count());
+    assert_eq!(deaths, world.conns().iter().filter(doomed).count());
 }
 
 #[test]
@@ -717,19 +715,16 @@ fn f41_the_time_of_death_does_not_depend_on_what_we_send() {
     for step in 0..2_600 {
         world.run_to(Micros::from_millis(step * 10));
         for (key, rate) in keys.into_iter().zip(rates) {
-            if rate > 0 && step % (100 / rate) == 0 && world.conns[key].end.is_none() {
-                let conn = &mut world.conns[key];
-                let message = Message::text("into the void");
-                conn.session
-                    .send(&mut world.env, world.now, message)
-                    .unwrap();
-                world.flush(key);
+            if rate > 0 && step % (100 / rate) == 0 && world.conns()[key].end.is_none() {
+                let id = world.conns()[key].id.unwrap();
+                let mut cx = world.process.inner.context();
+                cx.send(id, Message::text("into the void")).unwrap();
             }
         }
     }
     for key in keys {
         let end = (Micros::from_secs(25), Cause::PongTimeout);
-        assert_eq!(world.conns[key].end, Some(end));
+        assert_eq!(world.conns()[key].end, Some(end));
     }
 }
 
@@ -760,10 +755,14 @@ fn f6_a_stop_of_three_timeouts_closes_nobody_who_answered() {
     world.run_to(Micros::from_secs(60));
     let stop = timeout.saturating_mul(3);
     world.stop_for(stop);
-    let resumed = world.now.at;
+    let resumed = world.now();
     world.run_to(resumed + timeout + TICK);
-    let deaths = world.conns.iter().filter(|conn| conn.end.is_some()).count();
-    for (key, conn) in world.conns.iter().enumerate() {
+    let deaths = world
+        .conns()
+        .iter()
+        .filter(|conn| conn.end.is_some())
+        .count();
+    for (key, conn) in world.conns().iter().enumerate() {
         let is_dead = conn.script.silent_from < NEVER;
         assert_eq!(conn.end.is_some(), is_dead, "{key} {:?}", conn.script);
         assert_eq!(conn.reported, u32::from(is_dead));
@@ -773,7 +772,11 @@ fn f6_a_stop_of_three_timeouts_closes_nobody_who_answered() {
     // And the world goes on as ever.
     world.run_to(resumed + Micros::from_secs(120));
     assert_eq!(
-        world.conns.iter().filter(|conn| conn.end.is_some()).count(),
+        world
+            .conns()
+            .iter()
+            .filter(|conn| conn.end.is_some())
+            .count(),
         deaths
     );
 }
@@ -820,8 +823,9 @@ fn f25_pings_of_connections_that_arrive_at_once_stay_spread() {
         }
         let mean = count / 100;
         let interval = Micros::from_secs(10);
-        // The wheel's rounding puts a ping up to a tick after its due time.
-        let from = |k: u64| start + interval.saturating_mul(k) + TICK;
+        // The wheel's rounding puts a ping up to a tick after its due time, and onto a tick: each window
+        // has ten of them.
+        let from = |k: u64| start + interval.saturating_mul(k) + TICK + Micros::new(1);
         for (k, about) in [(0, "first"), (1, "second"), (19, "twentieth")] {
             world.run_to(from(k));
             world.pings = Some(Vec::new());
@@ -830,8 +834,9 @@ fn f25_pings_of_connections_that_arrive_at_once_stay_spread() {
             assert_flat(&pings, from(k), mean, about);
         }
         world.pings = Some(Vec::new());
-        world.stop_for(Micros::from_secs(2));
-        let resumed = world.now.at;
+        // It goes on at a tick.
+        world.stop_for(Micros::from_secs(2) - Micros::new(1));
+        let resumed = world.now();
         world.run_to(resumed + interval);
         assert_flat(
             &world.pings.take().unwrap(),
@@ -839,7 +844,7 @@ fn f25_pings_of_connections_that_arrive_at_once_stay_spread() {
             mean,
             "after the stop",
         );
-        assert!(world.conns.iter().all(|conn| conn.end.is_none()));
+        assert!(world.conns().iter().all(|conn| conn.end.is_none()));
     }
 }
 
@@ -878,30 +883,29 @@ fn f36_many_take_another_policy_and_nobody_who_answers_ends() {
         );
     }
     world.run_to(change);
-    assert!(world.conns.iter().all(|conn| conn.end.is_none()));
+    assert!(world.conns().iter().all(|conn| conn.end.is_none()));
 
     // As many at once as a turn has time for, so that the last ones change a fifth of a second later.
     let mut changed = Vec::new();
     for piece in 0..COUNT / PIECE {
         world.run_to(change + TICK.saturating_mul(piece as u64));
         for key in piece * PIECE..(piece + 1) * PIECE {
-            let conn = &mut world.conns[key];
-            let policy = world.env.policy(world.kinds[quick].1).clone();
-            let result = conn.session.set_policy(&mut world.env, world.now, policy);
-            result.unwrap();
-            conn.kind = quick;
-            changed.push(world.now.at);
-            world.rearm(key);
+            let heartbeat = world.kinds[quick].heartbeat();
+            let id = world.conns()[key].id.unwrap();
+            let mut cx = world.process.inner.context();
+            cx.set_heartbeat(id, &heartbeat).unwrap();
+            world.conn(key).kind = quick;
+            changed.push(world.now());
         }
     }
     assert!(
-        world.conns.iter().all(|conn| conn.end.is_none()),
+        world.conns().iter().all(|conn| conn.end.is_none()),
         "an end at the change"
     );
 
     // The phases are scaled: pings are as flat in the new intervals as they were in the old ones, and
     // each is on the new grid, which the world looks at.
-    let from = world.now.at + TICK;
+    let from = world.now() + TICK;
     world.run_to(from);
     world.pings = Some(Vec::new());
     world.run_to(from + interval);
@@ -910,7 +914,7 @@ fn f36_many_take_another_policy_and_nobody_who_answers_ends() {
 
     world.run_to(change + Micros::from_secs(100));
     let mut ends = Vec::new();
-    for (key, conn) in world.conns.iter().enumerate() {
+    for (key, conn) in world.conns().iter().enumerate() {
         let about = format!("{key} {:?} proof {:?}", conn.script, conn.proof);
         let Some((at, _)) = conn.end else {
             assert_eq!(conn.script.silent_from, NEVER, "still there: {about}");
@@ -919,7 +923,7 @@ fn f36_many_take_another_policy_and_nobody_who_answers_ends() {
         assert!(conn.script.silent_from < NEVER, "it has answered: {about}");
         // The later of the last proof and the first ping under the new policy; what has come since the
         // change is a proof like any other, and asks for no ping before it counts.
-        let phase = (u128::from(interval.as_micros()) * u128::from(conn.fraction)) >> 32;
+        let phase = (u128::from(interval.as_micros()) * u128::from(world.fraction(key))) >> 32;
         let phase = Micros::new(u64::try_from(phase).unwrap());
         let behind = (changed[key] - phase).as_micros();
         let asked = phase + interval.saturating_mul(behind.div_ceil(interval.as_micros()));

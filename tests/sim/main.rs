@@ -8,6 +8,8 @@ mod crowd;
 mod dice;
 #[path = "../support/end.rs"]
 mod end;
+#[path = "../support/memory/mod.rs"]
+mod memory;
 mod model;
 mod pair;
 mod process;

@@ -1,22 +1,24 @@
-//! Two sessions back to back over a scripted network: split reads, short writes, blocked output,
-//! pauses, stalls, closes, ends of input and resets, in an order that a seed decides.
+//! Two loops with one connection between them over a scripted network: split reads, short writes, blocked
+//! output, pauses, stalls, closes, ends of input and resets, in an order that a seed decides.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use heartwheel::close::Cause;
 use heartwheel::config::{HeartbeatConfig, LimitsConfig, Proof};
+use heartwheel::event_loop::WireFactory;
 use heartwheel::proto::message::Message;
-use heartwheel::proto::session::{SocketAction, Wire};
-use heartwheel::proto::time::{Micros, Moment};
+use heartwheel::proto::time::Micros;
 use heartwheel::proto::wire::Role;
 
 use crate::dice::Dice;
 use crate::end::End;
+use crate::memory::pipe::Fate;
 
 /// What the network holds at most in one direction, bytes.
 const PIPE: usize = 8 * 1024;
 
-fn end(wire: Wire, role: Role, seed: u64) -> End {
+fn end(wire: WireFactory, role: Role, seed: u64) -> End {
     let heartbeat = HeartbeatConfig {
         interval: Some(Duration::from_secs(10)),
         timeout: Some(Duration::from_secs(25)),
@@ -27,27 +29,32 @@ fn end(wire: Wire, role: Role, seed: u64) -> End {
         max_fragment: 3_000,
         ..LimitsConfig::default()
     };
-    End::begin(wire, role, seed, &heartbeat, &limits).open()
+    let end = End::begin(wire, role, seed, &heartbeat, &limits).open();
+    end.far.set_room(0);
+    end
 }
 
-/// Both ends and the time.
+/// Both ends, and what is between them.
 struct Pair {
     ends: [End; 2],
     /// What each of them sent.
     sent: [Vec<Vec<u8>>; 2],
-    now: Moment,
+    /// Bytes on their way to each of them, and whether the end follows.
+    under_way: [VecDeque<u8>; 2],
+    is_ended: [bool; 2],
     dice: Dice,
 }
 
 impl Pair {
-    fn new(wire: fn() -> Wire, seed: u64) -> Self {
+    fn new(wire: fn() -> WireFactory, seed: u64) -> Self {
         Self {
             ends: [
                 end(wire(), Role::Client, seed),
                 end(wire(), Role::Server, !seed),
             ],
-            sent: [Vec::new(), Vec::new()],
-            now: Moment::default(),
+            sent: Default::default(),
+            under_way: Default::default(),
+            is_ended: [false; 2],
             dice: Dice::new(seed ^ 0xD1CE),
         }
     }
@@ -56,44 +63,38 @@ impl Pair {
         // Text that no wire refuses, and that tells its place.
         let mut text = format!("{} ", self.sent[end].len());
         text.extend(std::iter::repeat_n('x', size));
-        if self.ends[end].send(self.now, Message::text(&text)) {
+        if self.ends[end].send(Message::text(&text)).is_ok() {
             self.sent[end].push(text.into_bytes());
         }
     }
 
     fn heard(&self, end: usize) -> Vec<&[u8]> {
-        let heard = self.ends[end].heard.iter();
+        let heard = self.ends[end].process.handler.heard.iter();
         heard.map(|(_, data)| data.as_slice()).collect()
     }
 
-    /// Writes, reads and looks at the sockets once.
+    /// Moves bytes once, at most so many at a time: into each end, and out of it as far as there is room
+    /// between them.
     fn exchange(&mut self, most: usize) {
-        let now = self.now;
-        let [client, server] = &mut self.ends;
-        for is_client in [true, false] {
-            let (end, peer) = if is_client {
-                (&mut *client, &mut *server)
-            } else {
-                (&mut *server, &mut *client)
-            };
-            end.read(now, most);
-            end.tick(now);
-            let room = match peer.cause {
-                Some(_) => PIPE,
-                None => PIPE - peer.pipe.len(),
-            };
-            peer.pipe.extend(end.write(now, most.min(room)));
-            match end.settle(now) {
-                SocketAction::Keep | SocketAction::ResumeReading => {}
-                SocketAction::ShutdownWrite => {
-                    assert!(!peer.fin, "a direction ends once");
-                    peer.fin = true;
-                }
-                SocketAction::Close => peer.fin = true,
-                SocketAction::Reset => peer.reset = true,
+        for end in 0..2 {
+            let peer = 1 - end;
+            let arrives = most.min(self.under_way[end].len());
+            let bytes: Vec<_> = self.under_way[end].drain(..arrives).collect();
+            self.ends[end].feed(&bytes);
+            if self.is_ended[end] && self.under_way[end].is_empty() {
+                self.ends[end].end();
             }
-            if end.cause.is_none() {
-                end.session.release(&mut end.env);
+            let room = match self.ends[peer].cause() {
+                Some(_) => PIPE,
+                None => PIPE - self.under_way[peer].len(),
+            };
+            let written = self.ends[end].write(most.min(room));
+            self.ends[end].far.set_room(0);
+            self.under_way[peer].extend(written);
+            match self.ends[end].fate() {
+                Fate::Held => {}
+                Fate::Shut | Fate::Closed => self.is_ended[peer] = true,
+                Fate::Reset => self.ends[peer].reset(),
             }
         }
     }
@@ -104,43 +105,42 @@ impl Pair {
         let most = [4, 100, 20_000][self.dice.index(3)];
         let most = 1 + self.dice.index(most);
         let end = self.dice.index(2);
-        let now = self.now;
         match self.dice.index(if is_rough { 60 } else { 40 }) {
             0..8 => self.send(end, size),
             8..30 => self.exchange(most),
-            30..37 => self.now.at = now.at + Micros::new(self.dice.below(1_500_000)),
-            37 => self.ends[end].session.ping(&mut self.ends[end].env, now),
-            38 => self.ends[end].session.handle_pause(now),
-            39..44 => self
-                .ends
-                .iter_mut()
-                .for_each(|end| end.session.handle_resume(now)),
+            30..37 => {
+                let span = Micros::new(self.dice.below(1_500_000));
+                self.pass(span);
+            }
+            37 => self.ends[end].ping(),
+            38 => self.ends[end].pause(),
+            39..44 => self.ends.iter_mut().for_each(End::resume),
             44 => {
                 let stop = Micros::from_secs(self.dice.below(60));
-                let ends = now.at + stop;
-                for end in &mut self.ends {
-                    let lateness = end.env.lateness_mut();
-                    lateness.end_turn(now.at, now.at);
-                    self.now = lateness.begin_turn(ends);
-                }
-                self.exchange(most);
-                for end in &mut self.ends {
-                    self.now = end.env.lateness_mut().end_turn(ends, Micros::MAX);
+                for (end, bytes) in self.ends.iter_mut().zip(&mut self.under_way) {
+                    // The network goes on meanwhile.
+                    end.process.due();
+                    end.far.send(&bytes.drain(..).collect::<Vec<_>>());
+                    end.process.hold_up(stop);
                 }
             }
-            45 if self.dice.one_in(40) => self.ends[end].close(now, "that will do"),
-            46 if self.dice.one_in(80) => self.ends[end].reset = true,
-            47 if self.dice.one_in(80) => self.ends[end].fin = true,
+            45 if self.dice.one_in(40) => self.ends[end].close(1000, "that will do"),
+            46 if self.dice.one_in(80) => self.ends[end].reset(),
+            47 if self.dice.one_in(80) => self.is_ended[end] = true,
             _ => self.exchange(PIPE),
+        }
+    }
+
+    /// Lets time pass in which nothing moves.
+    fn pass(&mut self, span: Micros) {
+        for end in &mut self.ends {
+            end.pass(span);
         }
     }
 
     /// Lets everything flow until nothing moves.
     fn drain(&mut self) {
-        let now = self.now;
-        self.ends
-            .iter_mut()
-            .for_each(|end| end.session.handle_resume(now));
+        self.ends.iter_mut().for_each(End::resume);
         while self.is_moving() {
             self.exchange(usize::MAX);
         }
@@ -149,16 +149,17 @@ impl Pair {
     }
 
     fn is_moving(&self) -> bool {
-        let is_moving = |end: &End| !end.pipe.is_empty() || end.session.has_output();
-        self.ends
-            .iter()
-            .any(|end| end.cause.is_none() && is_moving(end))
+        let is_moving = |end: usize| {
+            let session = self.ends[end].session();
+            session.is_some_and(|session| !self.under_way[end].is_empty() || session.has_output())
+        };
+        (0..2).any(is_moving)
     }
 
     /// Lets so much time pass that whoever is closing is closed.
     fn wait(&mut self, secs: u64) {
         for _ in 0..secs * 10 {
-            self.now.at = self.now.at + Micros::from_millis(100);
+            self.pass(Micros::from_millis(100));
             self.exchange(usize::MAX);
         }
     }
@@ -167,21 +168,26 @@ impl Pair {
         for (from, to) in [(0, 1), (1, 0)] {
             let (sent, heard) = (&self.sent[from], self.heard(to));
             // On the line wire an end of input in the middle of a line ends that line.
-            let whole = self.ends[to].rest.unwrap_or(heard.len());
-            assert!(whole <= sent.len());
-            assert!(
-                heard[..whole] == sent[..whole],
-                "what was heard is not what was sent"
-            );
-            assert!(heard.len() <= whole + 1);
-            let stats = self.ends[from].env.stats();
+            let is_equal = |count: usize| heard.len() >= count && heard[..count] == sent[..count];
+            assert!(heard.len() <= sent.len());
+            let is_cut = self.is_ended[to] && !is_equal(heard.len());
+            let whole = heard.len() - usize::from(is_cut);
+            assert!(is_equal(whole), "what was heard is not what was sent");
+            if is_cut {
+                assert!(sent[whole].starts_with(heard[whole]), "invented");
+            }
+            let stats = self.ends[from].process.inner.stats();
             assert_eq!(stats.pongs_unsolicited, 0);
         }
     }
 }
 
 /// The built-in wires that carry messages, made anew for each end.
-const WIRES: [fn() -> Wire; 3] = [|| Wire::WebSocket, || Wire::Line, || Wire::Binary];
+const WIRES: [fn() -> WireFactory; 3] = [
+    || WireFactory::WebSocket,
+    || WireFactory::Line,
+    || WireFactory::Binary,
+];
 
 #[test]
 fn gentle_networks_deliver_everything_and_close_cleanly() {
@@ -199,21 +205,22 @@ fn gentle_networks_deliver_everything_and_close_cleanly() {
             }
             pair.drain();
             for (from, to) in [(0, 1), (1, 0)] {
-                assert_eq!(pair.ends[from].cause, None);
+                assert_eq!(pair.ends[from].cause(), None);
                 assert_eq!(pair.sent[from], pair.heard(to));
-                assert!(pair.ends[from].session.is_released());
+                let session = pair.ends[from].session().unwrap();
+                assert!(session.is_released());
             }
-            let (now, closer) = (pair.now, pair.dice.index(2));
+            let closer = pair.dice.index(2);
             pair.send(closer, 20_000);
-            pair.ends[closer].close(now, "done");
+            pair.ends[closer].close(1000, "done");
             pair.drain();
             let other = if name == "ws" {
                 Cause::PeerClosed
             } else {
                 Cause::PeerEof
             };
-            assert_eq!(pair.ends[closer].cause, Some(Cause::LocalClose));
-            assert_eq!(pair.ends[1 - closer].cause, Some(other));
+            assert_eq!(pair.ends[closer].cause(), Some(Cause::LocalClose));
+            assert_eq!(pair.ends[1 - closer].cause(), Some(other));
             assert_eq!(pair.sent[closer], pair.heard(1 - closer));
         }
     }
@@ -232,15 +239,14 @@ fn rough_networks_end_every_connection_once_and_invent_nothing() {
             }
             pair.assert_faithful();
             // One end closes, if any is left; the other follows, or is judged.
-            let now = pair.now;
-            for end in pair.ends.iter_mut().filter(|end| end.cause.is_none()) {
-                end.session.handle_resume(now);
-                end.close(now, "enough");
+            for end in &mut pair.ends {
+                end.resume();
+                end.close(1000, "enough");
             }
             pair.wait(40);
             pair.assert_faithful();
             for end in &pair.ends {
-                causes.push(end.cause.expect("both ends have ended"));
+                causes.push(end.cause().expect("both ends have ended"));
             }
         }
     }

@@ -1,224 +1,239 @@
-//! One end of a connection without a socket: a session on virtual time, driven as the reactor drives it.
+//! One end of a connection without a kernel: the library's own loop that holds this connection only, in
+//! memory and on virtual time.
+#![allow(dead_code, reason = "each of its users has its own part")]
 
-use std::collections::VecDeque;
-use std::io::IoSlice;
 use std::time::Duration;
 
-use heartwheel::close::{Cause, Phase};
-use heartwheel::config::{HeartbeatConfig, LimitsConfig};
-use heartwheel::proto::heartbeat::PingPhase;
-use heartwheel::proto::message::Message;
-use heartwheel::proto::policy::Policy;
-use heartwheel::proto::session::{Due, Env, Event, Session, SocketAction, Wire};
-use heartwheel::proto::time::Moment;
-use heartwheel::proto::wire::{MessageKind, Payload, Role};
+use heartwheel::close::{Cause, Evidence, Phase};
+use heartwheel::config::{HeartbeatConfig, LimitsConfig, ReactorConfig, WireKind};
+use heartwheel::error::SendError;
+use heartwheel::event_loop::{
+    ClientConfig, Closed, ConnId, Context, Handler, ListenerConfig, Rejected, WireFactory,
+};
+use heartwheel::proto::message::{Message, SharedMessage};
+use heartwheel::proto::session::Session;
+use heartwheel::proto::time::{Micros, Moment};
+use heartwheel::proto::wire::{MessageKind, Role};
 
 use super::dice::Dice;
+use super::memory::pipe::{Far, Fate, Pipe};
+use super::memory::{Loop, Memory, opening};
 
-/// A session, and the socket it would have.
-pub(crate) struct End {
-    pub(crate) env: Env,
-    pub(crate) session: Session,
-    /// Bytes on their way to us.
-    pub(crate) pipe: VecDeque<u8>,
-    /// The peer has ended its direction, or reset the connection.
-    pub(crate) fin: bool,
-    pub(crate) reset: bool,
-    eof_seen: bool,
+/// What came to the application.
+#[derive(Debug, Default)]
+pub(crate) struct Ear {
     /// Messages that came, and pongs to pings of ours that did.
     pub(crate) heard: Vec<(MessageKind, Vec<u8>)>,
     pub(crate) pongs: usize,
-    /// Which message the end of input ended.
-    pub(crate) rest: Option<usize>,
-    /// How it ended, once the socket is gone.
-    pub(crate) cause: Option<Cause>,
+    /// Why it ended, and with which reason, once the socket is gone.
+    end: Option<(Evidence, String)>,
+}
+
+type Cx<'a> = Context<'a, (), Memory<Pipe>>;
+
+impl Handler<Memory<Pipe>> for Ear {
+    type Data = ();
+
+    fn on_message(&mut self, _: &mut Cx<'_>, _: ConnId, message: Message<'_>) {
+        self.heard.push((message.kind(), message.data().to_vec()));
+    }
+
+    fn on_pong(&mut self, _: &mut Cx<'_>, _: ConnId, _: Option<Duration>) {
+        self.pongs += 1;
+    }
+
+    fn on_close(&mut self, _: &mut Cx<'_>, closed: Closed<'_, ()>) {
+        assert!(self.end.is_none(), "it ends once");
+        self.end = Some((*closed.evidence, closed.reason.to_owned()));
+    }
+
+    fn on_rejected(&mut self, _: &mut Cx<'_>, rejected: Rejected<'_>) {
+        assert!(self.end.is_none(), "it ends once");
+        self.end = Some((*rejected.evidence, rejected.reason.to_owned()));
+    }
+}
+
+/// The loop, its one connection, and what its peer holds of it.
+pub(crate) struct End {
+    pub(crate) process: Loop<Ear, Pipe>,
+    pub(crate) far: Far,
+    id: ConnId,
+    role: Role,
+    wire: WireKind,
 }
 
 impl End {
-    /// Begins before the opening handshake, where the wire has one, and open where it has none.
+    /// Begins before the opening handshake, where the wire has one, and open where it has none. Who dials is
+    /// still under way.
     pub(crate) fn begin(
-        wire: Wire,
+        wire: WireFactory,
         role: Role,
         seed: u64,
         heartbeat: &HeartbeatConfig,
         limits: &LimitsConfig,
     ) -> Self {
-        let tick = Duration::from_millis(10);
-        let policy = Policy::new(heartbeat, limits, wire.kind(), tick).unwrap();
-        let mut env = Env::new(Box::new(Dice::new(seed)));
-        let policy = env.intern(policy).unwrap();
-        let [.., a, b, c, d] = seed.to_be_bytes();
-        let phase = PingPhase::new(u32::from_be_bytes([a, b, c, d]));
-        let now = Moment::default();
-        let session = match role {
-            Role::Client => Session::dialed(&mut env, policy, wire, phase, now),
-            Role::Server => Session::accepted(&mut env, policy, wire, phase, now),
+        let config = ReactorConfig {
+            max_connections: 1,
+            ..ReactorConfig::default()
         };
+        let (heartbeat, limits, kind) = (heartbeat.clone(), limits.clone(), wire.kind());
+        let ear = Ear::default();
+        let mut process = Loop::new(config, Micros::ZERO, Box::new(Dice::new(seed)), ear);
+        let (pipe, far) = Pipe::new(0, role == Role::Server);
+        let addr = ([127, 0, 0, 1], 1).into();
+        match role {
+            Role::Server => {
+                let listener = ListenerConfig {
+                    heartbeat,
+                    limits,
+                    ..ListenerConfig::new(addr, wire)
+                };
+                process.inner.listen(listener).unwrap();
+                process.memory.come(addr.port(), addr, pipe);
+            }
+            Role::Client => {
+                process.memory.expect_dial(pipe);
+                let client = ClientConfig {
+                    heartbeat,
+                    limits,
+                    reconnect: None,
+                    ..ClientConfig::new("127.0.0.1", addr.port(), wire)
+                };
+                process.inner.connect(client).unwrap();
+            }
+        }
+        process.settle();
+        let id = process.inner.inspect().next().expect("it has begun").id;
         Self {
-            env,
-            session,
-            pipe: VecDeque::new(),
-            fin: false,
-            reset: false,
-            eof_seen: false,
-            heard: Vec::new(),
-            pongs: 0,
-            rest: None,
-            cause: None,
+            process,
+            far,
+            id,
+            role,
+            wire: kind,
         }
     }
 
-    /// Opens at time zero, with the heads of the handshake left out.
+    /// Opens at time zero.
     pub(crate) fn open(mut self) -> Self {
-        let now = Moment::default();
-        if self.session.phase() == Phase::Connecting {
-            self.session.handle_connected(&mut self.env, now, b"");
+        if self.role == Role::Client {
+            self.connect();
         }
-        if self.session.phase() == Phase::Handshaking {
-            self.session.handle_handshake(&mut self.env, now, b"");
+        if self.wire == WireKind::WebSocket {
+            self.shake_hands();
         }
+        assert_eq!(self.session().map(Session::phase), Some(Phase::Open));
         self
     }
 
-    pub(crate) fn send(&mut self, now: Moment, message: Message<'_>) -> bool {
-        self.session.send(&mut self.env, now, message).is_ok()
+    /// Lets the dial come through.
+    pub(crate) fn connect(&mut self) {
+        self.far.connect();
+        self.process.settle();
     }
 
-    pub(crate) fn close(&mut self, now: Moment, reason: &str) {
-        self.session
-            .close(&mut self.env, now, Cause::LocalClose, None, reason);
+    /// Does the peer's part of the opening handshake, and leaves nothing of it to be seen.
+    pub(crate) fn shake_hands(&mut self) {
+        match self.role {
+            Role::Server => self.feed(&opening::ask()),
+            Role::Client => {
+                let answer = opening::answer(&self.far.take());
+                self.feed(&answer.expect("the whole of its request"));
+            }
+        }
+        self.far.take();
     }
 
-    /// Reads at most so many bytes, and the end of input where they are the last.
-    pub(crate) fn read(&mut self, now: Moment, most: usize) {
-        if self.cause.is_some() || self.session.is_paused() {
-            return;
-        }
-        if self.reset {
-            self.session.handle_io_error(now, Some(104), true);
-            return;
-        }
-        let mut left = most.min(self.pipe.len());
-        let mut input = self.session.take_input(&mut self.env);
-        while left > 0 {
-            let spare = input.spare_mut(self.env.pool_mut());
-            let count = left.min(spare.len());
-            if count == 0 {
-                let limit = self.session.input_limit(&self.env);
-                assert!(
-                    input.grow(limit, self.env.pool_mut()),
-                    "a full ring at its limit"
-                );
-                continue;
+    pub(crate) fn now(&self) -> Micros {
+        self.process.memory.clock()
+    }
+
+    /// Lets so much time pass.
+    pub(crate) fn pass(&mut self, span: Micros) {
+        let end = self.now() + span;
+        self.process.run_to(end);
+    }
+
+    /// Returns the session, until it is over.
+    pub(crate) fn session(&self) -> Option<&Session> {
+        self.process.inner.inspect().next().map(|held| held.session)
+    }
+
+    /// Returns what is known of its end, or would be if it ended now; and the reason that goes with it.
+    pub(crate) fn evidence(&self) -> (Evidence, &str) {
+        match (&self.process.handler.end, self.session()) {
+            (Some((evidence, reason)), None) => (*evidence, reason),
+            (None, Some(session)) => {
+                let now = Moment::on_time(self.now());
+                (session.evidence(now), session.reason())
             }
-            for (to, byte) in spare.iter_mut().zip(self.pipe.drain(..count)) {
-                *to = byte;
-            }
-            input.commit(count);
-            left -= count;
-            self.session.handle_bytes(&mut self.env, now, count);
-            loop {
-                let bytes = input.contiguous_mut();
-                let (consumed, event) = self.session.decode(&mut self.env, now, bytes);
-                let payload = match event {
-                    Event::NeedMore => {
-                        input.consume(consumed);
-                        break;
-                    }
-                    Event::Consumed => None,
-                    Event::Pong { .. } => {
-                        self.pongs += 1;
-                        None
-                    }
-                    Event::Message {
-                        kind,
-                        payload: Payload::Assembled,
-                    } => Some((kind, self.session.take_assembled())),
-                    Event::Message {
-                        kind,
-                        payload: Payload::Input(range),
-                    } => Some((kind, bytes[range].to_vec())),
-                };
-                self.heard.extend(payload);
-                input.consume(consumed);
-            }
-        }
-        self.session.put_input(&mut self.env, input);
-        if self.fin && self.pipe.is_empty() && !self.eof_seen {
-            self.eof_seen = true;
-            if let Some((kind, _)) = self.session.decode_rest(&mut self.env, now) {
-                self.rest = Some(self.heard.len());
-                self.heard.push((kind, self.session.take_assembled()));
-            }
-            self.session.handle_eof(&self.env, now);
+            (end, session) => panic!("{end:?} of {session:?}"),
         }
     }
 
-    /// Takes at most so many bytes of output, as one write does; fewer than there are block it.
-    pub(crate) fn write(&mut self, now: Moment, most: usize) -> Vec<u8> {
-        if self.cause.is_some() || !self.session.has_output() {
-            return Vec::new();
-        }
-        self.session.handle_writable();
-        let mut slices = [IoSlice::new(&[]); 8];
-        let count = self.session.slices(&mut slices);
-        let offered: usize = slices[..count].iter().map(|slice| slice.len()).sum();
-        let taken = offered.min(most);
-        let mut bytes = Vec::with_capacity(taken);
-        for slice in &slices[..count] {
-            bytes.extend_from_slice(&slice[..slice.len().min(taken - bytes.len())]);
-        }
-        self.session.handle_written(&mut self.env, now, taken);
-        if taken < offered {
-            self.session.handle_blocked();
-        }
-        self.session.release(&mut self.env);
-        bytes
+    /// Returns why it ended, once the socket is gone.
+    pub(crate) fn cause(&self) -> Option<Cause> {
+        let end = self.process.handler.end.as_ref();
+        end.map(|(evidence, _)| evidence.cause)
+    }
+}
+
+/// What an application asks for: seen to in the next turn.
+impl End {
+    pub(crate) fn send(&mut self, message: Message<'_>) -> Result<(), SendError> {
+        self.process.inner.context().send(self.id, message)
     }
 
-    /// Does what is due.
-    pub(crate) fn tick(&mut self, now: Moment) {
-        if self.cause.is_some() || self.session.poll_deadline(&self.env, now) > now.at {
-            return;
-        }
-        loop {
-            match self.session.handle_timeout(&mut self.env, now) {
-                Due::Wait(at) => {
-                    assert!(at > now.at, "waits for what has passed");
-                    return;
-                }
-                Due::Changed => {}
-                // What was not taken was refused.
-                Due::Stalled => self.session.stall(&self.env, now),
-                Due::Silent => {
-                    let waiting = self.pipe.len();
-                    if self.session.is_paused() && waiting > 0 {
-                        self.session.handle_waiting_bytes(&self.env, now);
-                    } else {
-                        self.read(now, waiting);
-                    }
-                    if self.session.is_silent(&self.env, now) {
-                        self.session.judge(&self.env, now, None);
-                    }
-                }
-            }
-        }
+    pub(crate) fn send_shared(&mut self, message: &SharedMessage) -> Result<(), SendError> {
+        self.process.inner.context().send_shared(self.id, message)
     }
 
-    /// Asks what becomes of the socket; where that is its end, everything borrowed is given back.
-    pub(crate) fn settle(&mut self, now: Moment) -> SocketAction {
-        if self.cause.is_some() {
-            return SocketAction::Keep;
-        }
-        let action = self.session.socket_action();
-        if matches!(action, SocketAction::Close | SocketAction::Reset) {
-            assert_eq!(self.session.phase(), Phase::Closed);
-            let evidence = self.session.evidence(now);
-            assert!(evidence.pings_answered <= evidence.pings_written);
-            self.session.discard(&mut self.env);
-            assert!(self.session.is_released());
-            self.cause = Some(evidence.cause);
-        }
-        action
+    pub(crate) fn ping(&mut self) {
+        self.process.inner.context().ping(self.id);
+    }
+
+    pub(crate) fn close(&mut self, code: u16, reason: &str) {
+        let code = heartwheel::close::CloseCode::new(code);
+        self.process.inner.context().close(self.id, code, reason);
+    }
+
+    pub(crate) fn pause(&mut self) {
+        self.process.inner.context().pause(self.id);
+    }
+
+    pub(crate) fn resume(&mut self) {
+        self.process.inner.context().resume(self.id);
+    }
+}
+
+/// What its peer does, and sees of it.
+impl End {
+    /// Lets bytes arrive, and what follows happen.
+    pub(crate) fn feed(&mut self, bytes: &[u8]) {
+        self.far.send(bytes);
+        self.process.settle();
+    }
+
+    /// Lets the peer end its direction.
+    pub(crate) fn end(&mut self) {
+        self.far.end();
+        self.process.settle();
+    }
+
+    /// Lets the connection fail as by a reset.
+    pub(crate) fn reset(&mut self) {
+        const RESET: i32 = 104;
+        self.far.fail(RESET);
+        self.process.settle();
+    }
+
+    /// Takes at most so many bytes of output from now on, and returns them.
+    pub(crate) fn write(&mut self, most: usize) -> Vec<u8> {
+        self.far.set_room(most);
+        self.process.settle();
+        self.far.take()
+    }
+
+    pub(crate) fn fate(&self) -> Fate {
+        self.far.fate()
     }
 }

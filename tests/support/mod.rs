@@ -2,15 +2,18 @@
 //! `sides`), the program as a process (`program`, `record`), clients and servers written by others
 //! (`peers`, `tools`), and peers that write their own bytes (`raw`, `bytes`, `crowd`).
 //!
-//! `dice`, `end` and `table` need none of this and are taken alone where nothing else is wanted.
+//! `dice`, `memory`, `end` and `table` need none of this and are taken alone where nothing else is wanted.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 pub(crate) mod bytes;
 #[cfg(target_os = "linux")]
 pub(crate) mod crowd;
 pub(crate) mod dice;
+#[cfg(feature = "websocket")]
 pub(crate) mod end;
 pub(crate) mod head;
+#[cfg(feature = "websocket")]
+pub(crate) mod memory;
 #[cfg(all(target_os = "linux", feature = "cli"))]
 pub(crate) mod netns;
 #[cfg(unix)]
