@@ -38,6 +38,10 @@ pub struct Lateness {
     late_from: Micros,
     /// Whether the present turn follows a stop of the whole process.
     is_stalled: bool,
+    /// When the last turn began that came right after one.
+    resumed: Micros,
+    /// The next turn follows that stop as well.
+    is_prolonged: bool,
     /// All intervals that are over, summed.
     total: Micros,
     /// Those longer than all later ones. Invariant: each ends later and is shorter than the one before it.
@@ -72,6 +76,8 @@ impl Lateness {
             threshold: tick.max(LEAST),
             late_from: Micros::MAX,
             is_stalled: false,
+            resumed: Micros::ZERO,
+            is_prolonged: false,
             total: Micros::ZERO,
             longest: VecDeque::with_capacity(LONGEST + 1),
             recent: VecDeque::with_capacity(RECENT),
@@ -82,9 +88,20 @@ impl Lateness {
 
     /// Notes that the wait is over and a turn begins, at `now`.
     pub fn begin_turn(&mut self, now: Micros) -> Moment {
-        self.is_stalled = self.delay(now) > STALL;
+        let is_stop = self.delay(now) > STALL;
+        if is_stop {
+            self.resumed = now;
+        }
+        self.is_stalled = is_stop || self.is_prolonged;
+        self.is_prolonged = false;
         self.late_from = self.late_from.min(now + self.threshold);
         self.moment(now)
+    }
+
+    /// Notes, before the end of a turn, that what came due at `due` is left to the next one. Where that was
+    /// before the process went on after a stop, the next turn is still about that stop.
+    pub fn leave_over(&mut self, due: Micros) {
+        self.is_prolonged = self.is_stalled && due <= self.resumed;
     }
 
     /// Notes that the turn is over at `now`, and that the next wait should end by `should_end`.

@@ -211,6 +211,25 @@ fn a_stop_of_the_process_counts_once_and_in_full() {
     assert_eq!(lateness.total(ms(5_100)), ms(4_990));
 }
 
+#[test]
+fn what_a_stop_left_over_is_about_that_stop_in_the_next_turn_too() {
+    let mut lateness = Lateness::new(TICK);
+    lateness.end_turn(ms(0), ms(100));
+    assert!(lateness.begin_turn(ms(5_100)).stalled);
+    for due in [4_000, 5_100] {
+        lateness.leave_over(ms(due));
+        lateness.end_turn(ms(5_105), ms(5_105));
+        assert!(lateness.begin_turn(ms(5_105)).stalled, "{due}");
+    }
+    // What came due later is not.
+    lateness.leave_over(ms(5_101));
+    lateness.end_turn(ms(5_105), ms(5_105));
+    assert!(!lateness.begin_turn(ms(5_105)).stalled);
+    lateness.leave_over(ms(4_000));
+    lateness.end_turn(ms(5_105), ms(5_105));
+    assert!(!lateness.begin_turn(ms(5_105)).stalled, "it is over");
+}
+
 // Against a list of all intervals.
 
 /// All intervals, and the rule as it is said.
