@@ -16,4 +16,5 @@ mod process;
 mod rows;
 mod script;
 mod seeds;
+mod shards;
 mod world;

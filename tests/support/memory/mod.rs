@@ -15,6 +15,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use heartwheel::config::ReactorConfig;
 use heartwheel::event_loop::{EventLoop, Group, Handler, Turn};
@@ -177,6 +178,7 @@ pub(crate) struct Loop<H: Handler<Memory<S>>, S: Plug> {
     /// Most events of one turn.
     most: usize,
     events: Vec<Event>,
+    bell: Arc<Bell>,
 }
 
 impl<H: Handler<Memory<S>>, S: Plug> Loop<H, S> {
@@ -186,19 +188,36 @@ impl<H: Handler<Memory<S>>, S: Plug> Loop<H, S> {
         entropy: Box<dyn Entropy>,
         handler: H,
     ) -> Self {
+        Self::in_group(config, start, entropy, handler, &Group::new())
+    }
+
+    pub(crate) fn in_group(
+        config: ReactorConfig,
+        start: Micros,
+        entropy: Box<dyn Entropy>,
+        handler: H,
+        group: &Group,
+    ) -> Self {
         let memory = Memory::new(start);
-        let most = config.events;
-        let waker = Arc::new(Asleep);
-        let inner = EventLoop::new(config, memory.clone(), waker, entropy, &Group::new());
+        let (most, bell) = (config.events, Arc::<Bell>::default());
+        let waker = Arc::clone(&bell) as Arc<dyn Wake>;
+        let inner = EventLoop::new(config, memory.clone(), waker, entropy, group);
         let mut this = Self {
             inner: inner.expect("a test's configuration makes sense"),
             handler,
             memory,
             most,
             events: Vec::new(),
+            bell,
         };
         this.due();
         this
+    }
+
+    /// Says whether something has come that ends a wait.
+    pub(crate) fn is_told(&self) -> bool {
+        let events = self.memory.0.edges.0.events.borrow();
+        !events.is_empty() || self.bell.0.load(Ordering::Relaxed)
     }
 
     /// Begins a wait; returns when it ends, if nothing comes before.
@@ -206,9 +225,8 @@ impl<H: Handler<Memory<S>>, S: Plug> Loop<H, S> {
         self.inner.look_ahead();
         let longest = self.inner.prepare_wait(None);
         let now = self.memory.clock();
-        let is_told = !self.memory.0.edges.0.events.borrow().is_empty();
         match longest {
-            _ if is_told => now,
+            _ if self.is_told() => now,
             Some(longest) => now + longest.into(),
             None => Micros::MAX,
         }
@@ -219,6 +237,11 @@ impl<H: Handler<Memory<S>>, S: Plug> Loop<H, S> {
         let mut edges = self.memory.0.edges.0.events.borrow_mut();
         let count = self.most.min(edges.len());
         self.events.clear();
+        if self.bell.0.swap(false, Ordering::Relaxed) {
+            let ready = Ready::default();
+            let token = Token::WAKE;
+            self.events.push(Event { token, ready });
+        }
         self.events.extend(edges.drain(..count));
         drop(edges);
         let events = self.events.iter().copied();
@@ -251,12 +274,13 @@ impl<H: Handler<Memory<S>>, S: Plug> Loop<H, S> {
     }
 }
 
-/// Wakes nobody: no other thread has a part in this.
-#[derive(Debug)]
-struct Asleep;
+/// Ends the wait of a loop that somebody holds a handle of.
+#[derive(Debug, Default)]
+struct Bell(AtomicBool);
 
-impl Wake for Asleep {
+impl Wake for Bell {
     fn wake(&self) -> io::Result<()> {
+        self.0.store(true, Ordering::Relaxed);
         Ok(())
     }
 }
