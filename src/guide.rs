@@ -77,8 +77,9 @@ pub mod architecture {
     //!
     //! # One turn
     //!
-    //! [`Reactor::turn`](crate::reactor::Reactor::turn) has eight steps; all but the first are in
-    //! `event_loop/turn.rs`:
+    //! [`Reactor::turn`](crate::reactor::Reactor::turn) has eight steps. All but the first are
+    //! listed in `event_loop/turn.rs`; `input.rs` beside it reads, `expire.rs` does what is due, `output.rs`
+    //! writes, `reap.rs` lets go:
     //!
     //! 1. wait, at most until the next deadline;
     //! 2. read the clock: what follows happens then;

@@ -1,8 +1,12 @@
 //! Writing: what is queued leaves as far as the kernel takes it, and a refusal stands until the next wait.
 
-use super::conn::{FlushOutcome, Ready};
+use super::conn::{FlushOutcome, Mark, Ready};
+use super::context::Context;
 use super::core::EventLoop;
-use crate::sys::{System, is_reset};
+use super::handler::Handler;
+use crate::close::Phase;
+use crate::proto::session::SocketAction;
+use crate::sys::{Socket, Stream, System, is_reset};
 
 impl<D, S: System> EventLoop<D, S> {
     /// Offers the queue of a connection to the kernel, because a message has no room in it: it may be full
@@ -72,6 +76,83 @@ impl<D, S: System> EventLoop<D, S> {
             return;
         }
         self.carry(key);
+    }
+}
+
+impl<D: Default, S: System> EventLoop<D, S> {
+    /// Step 6: writes what was queued, and lets the sockets go that are done.
+    pub(super) fn flush_dirty(&mut self) {
+        // What is marked meanwhile is flushed in the next pass.
+        for _ in 0..self.dirty.len() {
+            let conns = &mut self.conns;
+            let next = self.dirty.pop(|key| Some(&mut conns.get_mut(key)?.marks));
+            if let Some((key, Some(_))) = next {
+                self.flush(key);
+            }
+        }
+    }
+
+    pub(super) fn flush(&mut self, key: usize) {
+        let Some(conn) = self.conns.get_mut(key) else {
+            return;
+        };
+        self.dirty.withdraw(&mut conn.marks);
+        if conn.marks.has(Mark::Doomed) {
+            return;
+        }
+        if conn.session.phase() != Phase::Connecting {
+            self.write(key);
+        }
+        self.probe_cause(key);
+        let conn = &mut self.conns[key];
+        loop {
+            match conn.session.socket_action() {
+                SocketAction::Keep => break,
+                SocketAction::ResumeReading => {
+                    conn.ready.insert(Ready::Readable);
+                    let id = conn.id(key, self.names);
+                    self.carried.push(&mut conn.marks, id);
+                }
+                SocketAction::ShutdownWrite => {
+                    if let Err(error) = conn.stream.shutdown() {
+                        let peer = self.peers.addr(conn.peer);
+                        log::debug!("could not end output to {peer}: {error}");
+                    }
+                }
+                SocketAction::Close => {
+                    self.doom(key);
+                    return;
+                }
+                SocketAction::Reset => {
+                    if let Some(figures) = conn.stream.socket().figures() {
+                        conn.session.handle_kernel_figures(figures);
+                    }
+                    conn.stream.socket_mut().reset_on_close();
+                    self.doom(key);
+                    return;
+                }
+            }
+        }
+        if !conn.session.has_output() {
+            conn.deepen(false);
+            if conn.marks.remove(Mark::WantsRoom) {
+                self.roomy.push(conn.id(key, self.names));
+            }
+        }
+        conn.session.release(&mut self.env);
+        self.rearm(key);
+    }
+
+    pub(super) fn report_room<H: Handler<S, Data = D>>(&mut self, handler: &mut H) {
+        while let Some(id) = self.roomy.pop() {
+            if self
+                .conn(id)
+                .is_some_and(|conn| conn.session.phase() == Phase::Open)
+            {
+                handler.on_writable(&mut Context::new(self), id);
+                self.refresh_now();
+            }
+        }
     }
 }
 

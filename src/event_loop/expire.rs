@@ -1,0 +1,345 @@
+//! Time: what is due of connections, timers and a drain.
+
+use std::hint::black_box;
+
+use super::conn::{Conn, Mark, Ready};
+use super::context::Context;
+use super::core::EventLoop;
+use super::handler::Handler;
+use super::token::ConnId;
+use super::turn::FETCHED;
+use crate::close::{Cause, Phase};
+use crate::proto::session::{Expiry, Found, Step};
+use crate::proto::time::Micros;
+use crate::sys::{Probe, Socket, Stream, System};
+
+impl<D: Default, S: System> EventLoop<D, S> {
+    /// Step 4: collects what the wheel has due, then handles it.
+    ///
+    /// While the last wait filled its buffer, or input was carried over, sockets come first; but only once
+    /// in a row, for a busy loop would find the dead later by as many turns. No verdict is spoken without a
+    /// read on that very socket anyway.
+    pub(super) fn expire<H: Handler<S, Data = D>>(
+        &mut self,
+        handler: &mut H,
+        is_full: bool,
+    ) -> usize {
+        let is_pressed = is_full || !self.carried.is_empty();
+        if self.expiries.put_off(is_pressed) {
+            return 0;
+        }
+        let budget = self.config.expiry_budget;
+        self.system.probe_expiries(self.now.at, None);
+        let count = self.expiries.collect(&mut self.wheel, self.now.at, budget);
+        self.fetch_expired();
+        while let Some(key) = self.expiries.pop() {
+            if let Some(conn) = self.conns.get(key) {
+                self.handle_expiry(handler, conn.id(key, self.names));
+            }
+            if self.expiries.len().is_multiple_of(FETCHED) {
+                self.refresh_now();
+                self.fetch_expired();
+            }
+        }
+        self.system
+            .probe_expiries(self.now.at, Some(!self.expiries.has_more()));
+        count
+    }
+
+    /// Does for connections that are due what [`fetch`](Self::fetch) does for those with events.
+    fn fetch_expired(&self) {
+        for key in self.expiries.coming().take(FETCHED) {
+            black_box(self.conns.get(key).map(Conn::glance));
+        }
+    }
+
+    /// Takes the steps that a session asks for whose deadline has come, until it waits.
+    pub(super) fn handle_expiry<H: Handler<S, Data = D>>(&mut self, handler: &mut H, id: ConnId) {
+        let key = id.index();
+        if self.conns[key].session.phase() == Phase::Handshaking {
+            // Its answer bears a date.
+            self.look_at_calendar();
+        }
+        let (mut expiry, mut found) = (Expiry::default(), Found::default());
+        loop {
+            let conn = &mut self.conns[key];
+            if conn.marks.has(Mark::Doomed) {
+                return;
+            }
+            found.is_unread = conn.marks.has(Mark::Carried);
+            found.is_lost = conn.is_lost();
+            let session = &mut conn.session;
+            match session.handle_expiry(&mut self.env, self.now, &mut expiry, &found) {
+                Step::Wait(Micros::MAX) => return,
+                Step::Wait(deadline) => {
+                    self.wheel.schedule(key, deadline);
+                    return;
+                }
+                Step::Connect => self.finish_connect(handler, id),
+                Step::ReadOnce => self.read_anyway(handler, id),
+                Step::Peek => found.is_waiting = conn.stream.has_waiting_bytes(),
+                Step::WriteOnce => {
+                    self.write_anyway(key);
+                    // It may have left altogether, and its buffers go back.
+                    self.mark_dirty(key);
+                }
+                Step::Figures => found.kernel = conn.stream.socket().figures(),
+                // A ping leaves at once: its connection lies in the cache, and the buffers it borrowed
+                // serve the next one.
+                Step::Flush if session.phase() == Phase::Open => self.flush(key),
+                Step::Flush => self.mark_dirty(key),
+                Step::Note(note) => self.system.probe(conn.stream.socket(), Probe::Expiry(note)),
+            }
+        }
+    }
+
+    /// Reads until the socket has nothing or a budget is used up, whatever was known of it.
+    fn read_anyway<H: Handler<S, Data = D>>(&mut self, handler: &mut H, id: ConnId) {
+        let conn = &mut self.conns[id.index()];
+        let doubtful = conn.ready.has(Ready::Doubtful);
+        conn.ready.insert(Ready::Doubtful);
+        conn.ready.insert(Ready::Readable);
+        self.read(handler, id);
+        self.refresh_now();
+        self.conns[id.index()].ready.set(Ready::Doubtful, doubtful);
+    }
+
+    pub(super) fn run_timers<H: Handler<S, Data = D>>(&mut self, handler: &mut H) {
+        let due = self.now.at;
+        while let Some(word) = self.timers.take_due(due) {
+            handler.on_timer(&mut Context::new(self), word);
+            self.refresh_now();
+        }
+    }
+
+    /// Closes as many connections as the drain's schedule asks for; when its window is over, all.
+    pub(super) fn step_drain(&mut self) {
+        let Some(mut drain) = self.drain else { return };
+        self.look_at_calendar();
+        let is_over = drain.is_over(self.now.at);
+        let mut due = if is_over {
+            u64::MAX
+        } else {
+            drain.due(self.now.at)
+        };
+        if is_over {
+            drain.begin_last();
+        }
+        while due > 0 && drain.cursor < self.conns.capacity() {
+            let key = drain.cursor;
+            let Some(conn) = self.conns.get_mut(key) else {
+                drain.cursor += 1;
+                if self.conns.is_empty() {
+                    break;
+                }
+                continue;
+            };
+            if is_over {
+                conn.session.end(self.now, Cause::Drain, None);
+            } else {
+                conn.session
+                    .close(&mut self.env, self.now, Cause::Drain, None, "going away");
+            }
+            self.mark_dirty(key);
+            drain.count_close();
+            drain.cursor += 1;
+            due -= 1;
+        }
+        self.drain = Some(drain);
+    }
+}
+
+#[cfg(all(test, feature = "websocket"))]
+mod tests {
+    use std::io::Write;
+    use std::net::{TcpListener, TcpStream};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::close::CloseCode;
+    use crate::config::ReactorConfig;
+    use crate::proto::lateness::Lateness;
+    use crate::proto::message::Message;
+    use crate::proto::time::Moment;
+    use crate::reactor::{
+        ClientConfig, Closed, ListenerConfig, Offer, Reactor, Rejection, Welcome, WireFactory,
+    };
+
+    /// Keeps the causes of ends, opened or not.
+    #[derive(Default)]
+    struct Ends(Vec<(Cause, bool)>);
+
+    impl Handler for Ends {
+        type Data = ();
+
+        fn on_close(&mut self, _: &mut Context<'_, ()>, closed: Closed<'_, ()>) {
+            self.0.push((closed.evidence.cause, closed.evidence.clean));
+        }
+    }
+
+    const SHORT: Duration = Duration::from_millis(50);
+
+    /// Accepts one, which has said nothing yet.
+    fn accepted(change: impl FnOnce(&mut ListenerConfig)) -> (Reactor<()>, ConnId, TcpStream) {
+        let mut reactor = Reactor::new(ReactorConfig::default()).expect("a selector");
+        let mut config = ListenerConfig::new(([127, 0, 0, 1], 0).into(), WireFactory::WebSocket);
+        change(&mut config);
+        let listener = reactor.listen(config).expect("a free port");
+        let addr = reactor.local_addr(listener).expect("it listens");
+        let peer = TcpStream::connect(addr).expect("it listens");
+        while reactor.is_empty() {
+            turn(&mut reactor, &mut Ends::default());
+        }
+        let (key, conn) = reactor.core.conns.iter().next().expect("it is in");
+        let id = conn.id(key, reactor.core.names);
+        (reactor, id, peer)
+    }
+
+    fn turn(reactor: &mut Reactor<()>, ends: &mut Ends) {
+        reactor.turn(ends, Some(SHORT)).expect("the selector works");
+    }
+
+    fn shake_hands(mut peer: &TcpStream) {
+        let request = "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n\
+                       Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+                       Sec-WebSocket-Version: 13\r\n\r\n";
+        peer.write_all(request.as_bytes()).expect("it has room");
+    }
+
+    fn opened(change: impl FnOnce(&mut ListenerConfig)) -> (Reactor<()>, ConnId, TcpStream) {
+        let (mut reactor, id, peer) = accepted(change);
+        shake_hands(&peer);
+        while reactor.core.conns[id.index()].session.phase() != Phase::Open {
+            turn(&mut reactor, &mut Ends::default());
+        }
+        (reactor, id, peer)
+    }
+
+    /// Handles a deadline that is over, though nothing has been read since.
+    fn expire(core: &mut EventLoop<()>, ends: &mut Ends, id: ConnId) {
+        // Whatever the turn before it was late.
+        core.env.lateness = Lateness::new(Micros::from_millis(10));
+        core.set_now(Moment::on_time(core.now.at + Micros::from_secs(60)));
+        assert!(
+            core.conns[id.index()]
+                .session
+                .is_overdue(&core.env, core.now)
+        );
+        core.handle_expiry(ends, id);
+    }
+
+    #[test]
+    fn a_request_that_lies_unread_is_in_time() {
+        let (mut reactor, id, peer) = accepted(|_| {});
+        shake_hands(&peer);
+        expire(&mut reactor.core, &mut Ends::default(), id);
+        assert_eq!(reactor.core.conns[id.index()].session.phase(), Phase::Open);
+    }
+
+    #[test]
+    fn expiries_are_put_off_for_one_turn_in_a_row_at_most() {
+        let (mut reactor, _, _peer) = accepted(|_| {});
+        let core = &mut reactor.core;
+        // Its opening handshake is over by then.
+        core.set_now(Moment::on_time(core.now.at + Micros::from_secs(60)));
+        assert_eq!(core.expire(&mut Ends::default(), true), 0);
+        assert_eq!(core.expire(&mut Ends::default(), true), 1);
+    }
+
+    #[test]
+    fn a_request_of_which_a_budget_leaves_a_part_unread_is_in_time() {
+        let (mut reactor, id, peer) = accepted(|_| {});
+        reactor.core.config.read_budget = 64;
+        shake_hands(&peer);
+        // A clock that stays where it is, a minute later.
+        let later = reactor.core.now.at + Micros::from_secs(60);
+        let hands = std::sync::Mutex::new((later, Micros::ZERO)).into();
+        *reactor.core.system.hands_mut() = crate::sys::Hands::Scripted(hands);
+        reactor.core.env.lateness = Lateness::new(Micros::from_millis(10));
+        reactor.core.refresh_now();
+        let core = &mut reactor.core;
+        for phase in [Phase::Handshaking, Phase::Handshaking, Phase::Open] {
+            core.handle_expiry(&mut Ends::default(), id);
+            assert_eq!(core.conns[id.index()].session.phase(), phase);
+        }
+    }
+
+    #[test]
+    fn a_goodbye_that_lies_unread_is_in_time() {
+        let (mut reactor, id, mut peer) = opened(|_| {});
+        let mut ends = Ends::default();
+        reactor.context().close(id, CloseCode::NORMAL, "");
+        reactor.core.flush_dirty();
+        peer.write_all(&[0x88, 0x80, 0, 0, 0, 0])
+            .expect("it has room");
+        expire(&mut reactor.core, &mut ends, id);
+        turn(&mut reactor, &mut ends);
+        assert_eq!(ends.0, [(Cause::LocalClose, true)]);
+    }
+
+    #[test]
+    fn a_message_that_lies_unread_is_in_time() {
+        let (mut reactor, id, mut peer) =
+            opened(|config| config.heartbeat.app_idle = Some(Duration::from_secs(10)));
+        peer.write_all(&[0x81, 0x80, 0, 0, 0, 0])
+            .expect("it has room");
+        expire(&mut reactor.core, &mut Ends::default(), id);
+        assert_eq!(reactor.core.conns[id.index()].session.phase(), Phase::Open);
+    }
+
+    #[test]
+    fn a_dial_whose_answer_nobody_has_looked_at_is_in_time() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("it listens").port();
+        let mut reactor = Reactor::new(ReactorConfig::default()).expect("a selector");
+        let mut ends = Ends::default();
+        let client = ClientConfig::new("127.0.0.1", port, WireFactory::Line);
+        reactor.connect(client).expect("a sound configuration");
+        while reactor.is_empty() {
+            turn(&mut reactor, &mut ends);
+        }
+        listener.accept().expect("it is dialed");
+        let (key, conn) = reactor.core.conns.iter().next().expect("it dials");
+        assert_eq!(conn.session.phase(), Phase::Connecting);
+        let id = conn.id(key, reactor.core.names);
+        expire(&mut reactor.core, &mut ends, id);
+        assert_eq!(reactor.core.conns[key].session.phase(), Phase::Open);
+    }
+
+    #[test]
+    fn a_pause_taken_back_before_the_opening_is_none() {
+        struct Pauses(usize);
+        impl Handler for Pauses {
+            type Data = ();
+
+            fn on_accept(
+                &mut self,
+                cx: &mut Context<'_, ()>,
+                offer: &Offer<'_>,
+            ) -> Result<Welcome<()>, Rejection> {
+                cx.pause(offer.id);
+                cx.resume(offer.id);
+                Ok(Welcome::default())
+            }
+
+            fn on_message(&mut self, _: &mut Context<'_, ()>, _: ConnId, _: Message<'_>) {
+                self.0 += 1;
+            }
+        }
+
+        let (mut reactor, _, mut peer) = accepted(|_| {});
+        shake_hands(&peer);
+        let mut pauses = Pauses(0);
+        reactor
+            .turn(&mut pauses, Some(SHORT))
+            .expect("the selector works");
+        peer.write_all(&[0x81, 0x80, 0, 0, 0, 0])
+            .expect("it has room");
+        for _ in 0..5 {
+            reactor
+                .turn(&mut pauses, Some(SHORT))
+                .expect("the selector works");
+        }
+        assert_eq!(pauses.0, 1);
+    }
+}

@@ -1,0 +1,234 @@
+//! Reading: what has come is decoded and handed out, until it would block or a budget is used up.
+
+use std::time::Duration;
+
+use super::conn::{Mark, ReadOutcome, Ready};
+use super::context::Context;
+use super::core::EventLoop;
+use super::handler::Handler;
+use super::token::ConnId;
+use crate::close::{Cause, Phase};
+use crate::proto::message::Message;
+use crate::proto::ring::Ring;
+use crate::proto::session::Event;
+use crate::proto::time::Micros;
+use crate::proto::wire::{MessageKind, Payload};
+use crate::sys::{Probe, Stream, System};
+
+impl<D: Default, S: System> EventLoop<D, S> {
+    /// Reads on where an earlier budget ended, in turn: at least one connection, more while there is
+    /// time. They come after the events, so that who says little does not wait for who says much.
+    pub(super) fn read_carried<H: Handler<S, Data = D>>(&mut self, handler: &mut H) {
+        let ends = self.now.at + CARRIED_SLICE;
+        for _ in 0..self.carried.len() {
+            let (conns, names) = (&mut self.conns, self.names);
+            let next = self.carried.pop(|id| {
+                let conn = conns.get_mut(id.index())?;
+                (conn.id(id.index(), names) == id).then_some(&mut conn.marks)
+            });
+            let Some((id, Some(marks))) = next else {
+                continue;
+            };
+            if marks.has(Mark::Doomed) {
+                continue;
+            }
+            self.read(handler, id);
+            self.catch_up();
+            if self.now.at >= ends {
+                return;
+            }
+        }
+    }
+
+    /// Reads a connection until it would block, or until its budget for this turn, bytes or time, is
+    /// used up; then writes what that has set off. The clock is read after each read, for a proof of life
+    /// is stamped no earlier, and after the callbacks.
+    pub(super) fn read<H: Handler<S, Data = D>>(&mut self, handler: &mut H, id: ConnId) {
+        let key = id.index();
+        self.in_hand.begin_input(id);
+        let mut ring = self.conns[key].session.take_input(&mut self.env);
+        let mut budget = self.config.read_budget;
+        let ends = self.now.at + CONN_SLICE;
+        // What an earlier pause, handshake or budget left behind comes first.
+        let (mut called, mut is_over) = self.decode(handler, id, &mut ring, ends);
+        loop {
+            let conn = &mut self.conns[key];
+            if is_over && !conn.session.is_paused() {
+                self.carry(key);
+                break;
+            }
+            if !conn.ready.has(Ready::Readable) || conn.session.is_paused() {
+                break;
+            }
+            if budget == 0 || (called && self.now.at >= ends) {
+                self.carry(key);
+                break;
+            }
+            if !conn.make_room(&mut ring, &mut self.env) {
+                // Full of what is no frame: only a handler that reads on can make room.
+                break;
+            }
+            match conn.read(&mut ring, &mut self.env, budget) {
+                ReadOutcome::Bytes(count) => {
+                    self.refresh_now();
+                    budget = budget.saturating_sub(count);
+                    self.conns[key]
+                        .session
+                        .handle_bytes(&mut self.env, self.now, count);
+                    (called, is_over) = self.decode(handler, id, &mut ring, ends);
+                }
+                ReadOutcome::Blocked => break,
+                ReadOutcome::Eof => {
+                    self.handle_eof(handler, id);
+                    break;
+                }
+                ReadOutcome::Failed(error) => {
+                    conn.fail(self.now, &error);
+                    break;
+                }
+            }
+        }
+        self.is_behind |= called;
+        if called || self.conns[key].session.has_output() {
+            self.catch_up();
+        }
+        self.settle_input(id, ring);
+    }
+
+    /// Gives the ring back, or lets go of it, and sees to what reading has set off.
+    fn settle_input(&mut self, id: ConnId, mut ring: Ring) {
+        let key = id.index();
+        let conn = &mut self.conns[key];
+        if !ring.is_empty() && conn.session.phase() == Phase::Closed {
+            ring.consume(ring.len());
+        }
+        let is_left =
+            !ring.is_empty() && (conn.marks.has(Mark::Carried) || conn.session.is_paused());
+        self.system
+            .probe(conn.stream.socket(), Probe::Decoded { is_left });
+        conn.session.put_input(&mut self.env, ring);
+        self.in_hand.end_input();
+        self.probe_cause(key);
+        let conn = &mut self.conns[key];
+        if conn.session.phase() != Phase::Open {
+            self.mark_dirty(key);
+        } else if conn.session.wants_flush()
+            || conn.stream.wants_write()
+            || conn.marks.has(Mark::WantsRoom)
+        {
+            // What its callbacks queued leaves at once, before others have their turn.
+            self.flush(key);
+        } else {
+            conn.session.release(&mut self.env);
+            self.rearm(key);
+        }
+    }
+
+    fn handle_eof<H: Handler<S, Data = D>>(&mut self, handler: &mut H, id: ConnId) {
+        let key = id.index();
+        if let Some((kind, payload)) = self.conns[key].session.decode_rest(&mut self.env, self.now)
+        {
+            self.deliver(handler, id, kind, payload, &[]);
+        }
+        let conn = &mut self.conns[key];
+        if conn.ready.has(Ready::Reset) {
+            conn.session.handle_io_error(self.now, None, true);
+        } else {
+            conn.session.handle_eof(&self.env, self.now);
+        }
+        if conn.ready.has(Ready::Broken) {
+            // Nothing can be flushed any more; the cause is known.
+            conn.session.end(self.now, Cause::PeerEof, None);
+        }
+    }
+
+    /// Decodes what is whole and hands it out, until `ends`. Says whether a callback ran, other than for a
+    /// pong, and whether time was over before the input was.
+    fn decode<H: Handler<S, Data = D>>(
+        &mut self,
+        handler: &mut H,
+        id: ConnId,
+        ring: &mut Ring,
+        ends: Micros,
+    ) -> (bool, bool) {
+        let key = id.index();
+        let mut called = false;
+        let mut steps = 0u32;
+        loop {
+            let conn = &mut self.conns[key];
+            if ring.is_empty() || conn.session.is_paused() {
+                return (called, false);
+            }
+            if steps == LOOK_UP {
+                steps = 0;
+                self.refresh_now();
+                if self.now.at >= ends {
+                    return (called, true);
+                }
+                continue;
+            }
+            steps += 1;
+            if conn.session.phase() == Phase::Handshaking {
+                #[cfg(feature = "websocket")]
+                if self.handshake(handler, id, ring) {
+                    called = true;
+                    continue;
+                }
+                return (called, false);
+            }
+            let input = ring.contiguous_mut();
+            let (consumed, event) = conn.session.decode(&mut self.env, self.now, input);
+            match event {
+                Event::NeedMore => {
+                    ring.consume(consumed);
+                    return (called, false);
+                }
+                Event::Consumed => {}
+                Event::Message { kind, payload } => {
+                    self.deliver(handler, id, kind, payload, input);
+                    called = true;
+                }
+                Event::Pong { rtt } => {
+                    let rtt = rtt.map(Duration::from);
+                    handler.on_pong(&mut Context::new(self), id, rtt);
+                    // The answer to a heartbeat is not worth a look of its own: the next read takes one.
+                    self.is_behind = true;
+                }
+            }
+            ring.consume(consumed);
+        }
+    }
+
+    fn deliver<H: Handler<S, Data = D>>(
+        &mut self,
+        handler: &mut H,
+        id: ConnId,
+        kind: MessageKind,
+        payload: Payload,
+        input: &[u8],
+    ) {
+        match payload {
+            Payload::Input(range) => {
+                let message = Message::decoded(kind, &input[range]);
+                handler.on_message(&mut Context::new(self), id, message);
+            }
+            Payload::Assembled => {
+                let assembled = self.conns[id.index()].session.take_assembled();
+                let message = Message::decoded(kind, &assembled);
+                handler.on_message(&mut Context::new(self), id, message);
+                self.env.pool.give_vec(assembled);
+            }
+        }
+    }
+}
+
+/// Time in one turn for reading where events say so, and then for reading on where an earlier turn
+/// stopped. Together less than the lateness that a peer is forgiven for.
+pub(super) const EVENTS_SLICE: Micros = Micros::from_millis(4);
+const CARRIED_SLICE: Micros = Micros::from_millis(4);
+
+/// Time in one turn for the callbacks of one connection.
+const CONN_SLICE: Micros = Micros::from_millis(1);
+
+/// Frames decoded between two looks at the clock.
+const LOOK_UP: u32 = 8;

@@ -1,0 +1,179 @@
+//! The end of connections: each is let go and reported once.
+
+use super::conn::Mark;
+use super::context::Context;
+use super::core::EventLoop;
+use super::endpoint::Endpoint;
+#[cfg(feature = "websocket")]
+use super::handler::Answered;
+use super::handler::{Closed, Handler, Rejected};
+use super::history::Ended;
+use super::in_hand::News;
+use crate::close::{Cause, Evidence};
+use crate::peer::PeerAddr;
+use crate::proto::time::Micros;
+use crate::sys::System;
+
+impl<D: Default, S: System> EventLoop<D, S> {
+    /// Step 7: frees what is over, and reports each exactly once: at most so many of them, and until
+    /// `ends`, since callbacks take time, but one at least. The rest is done in the next turn.
+    pub(super) fn reap_doomed<H: Handler<S, Data = D>>(
+        &mut self,
+        handler: &mut H,
+        most: usize,
+        ends: Micros,
+    ) -> usize {
+        let mut count = 0;
+        while count < most
+            && (count == 0 || self.now.at < ends)
+            && let Some(key) = self.pop_doomed()
+        {
+            count += 1;
+            self.reap(handler, key);
+        }
+        if count > 0 {
+            self.wake_paused_listeners();
+        }
+        count
+    }
+
+    fn pop_doomed(&mut self) -> Option<usize> {
+        let conns = &mut self.conns;
+        let next = self.doomed.pop(|key| Some(&mut conns.get_mut(key)?.marks));
+        next.map(|(key, _)| key)
+    }
+
+    /// Frees large buffers that nobody needs any more, piece by piece while there is time.
+    pub(super) fn free_waste(&mut self) {
+        let ends = self.now.at + FREEING_SLICE;
+        for _ in 0..FREED_PIECES {
+            if !self.env.pool.has_waste() {
+                return;
+            }
+            self.env.pool.free_some(FREED_PIECE);
+            self.refresh_now();
+            if self.now.at >= ends {
+                return;
+            }
+        }
+    }
+
+    #[cfg(feature = "websocket")]
+    fn report_answered<H: Handler<S, Data = D>>(
+        &mut self,
+        handler: &mut H,
+        (peer, endpoint): (PeerAddr, Endpoint),
+        (status, answers): (u16, u32),
+        (evidence, reason): (&Evidence, &str),
+    ) {
+        let answered = Answered {
+            peer,
+            endpoint,
+            status,
+            answers,
+            evidence,
+            reason,
+        };
+        handler.on_answered(&mut Context::new(self), answered);
+    }
+
+    /// Only WebSocket listeners speak HTTP.
+    #[cfg(not(feature = "websocket"))]
+    fn report_answered<H: Handler<S, Data = D>>(
+        &self,
+        _handler: &mut H,
+        _who: (PeerAddr, Endpoint),
+        _answers: (u16, u32),
+        _why: (&Evidence, &str),
+    ) {
+    }
+
+    /// Ends every connection that is left, since the loop is to stop, and reports each.
+    pub(super) fn end_all<H: Handler<S, Data = D>>(&mut self, handler: &mut H) -> usize {
+        let mut count = 0;
+        for key in 0..self.conns.capacity() {
+            if let Some(conn) = self.conns.get_mut(key) {
+                conn.session.end(self.now, Cause::LocalClose, None);
+                self.flush(key);
+                count += self.reap_doomed(handler, usize::MAX, Micros::MAX);
+            }
+            if self.conns.is_empty() {
+                break;
+            }
+        }
+        while !self.doomed.is_empty() {
+            count += self.reap_doomed(handler, usize::MAX, Micros::MAX);
+        }
+        count
+    }
+
+    fn reap<H: Handler<S, Data = D>>(&mut self, handler: &mut H, key: usize) {
+        self.wheel.cancel(key);
+        self.leave_address(key);
+        let mut conn = self.conns.remove(key);
+        let id = conn.id(key, self.names);
+        let (peer, endpoint) = (self.peers.forget(conn.peer), conn.endpoint());
+        self.group.leave();
+        let evidence = conn.session.evidence(self.now);
+        let reason = conn.session.reason().to_owned();
+        let status = conn.session.answered();
+        let answers = conn.session.answers();
+        conn.session.discard(&mut self.env);
+        // Closing the descriptor takes it out of the selector: nobody else holds it.
+        drop(conn.stream);
+        self.env.stats.count_end(evidence.cause);
+        log::debug!("{id} of {peer} ended: {evidence}");
+        let was_open = conn.marks.has(Mark::Welcome);
+        self.history.push(Ended {
+            at: self.now.at.into(),
+            id: Some(id),
+            peer: peer.clone(),
+            endpoint,
+            was_open,
+            status,
+            evidence,
+        });
+        if let Endpoint::Client(client) = endpoint {
+            let news = News::Ended { was_open, evidence };
+            self.in_hand.begin_telling(client, news);
+        }
+        if was_open {
+            let closed = Closed {
+                id,
+                peer,
+                endpoint,
+                data: conn.data,
+                evidence: &evidence,
+                reason: &reason,
+            };
+            handler.on_close(&mut Context::new(self), closed);
+        } else if let Some(status) = status {
+            let (answers, why) = ((status, answers), (&evidence, reason.as_str()));
+            self.report_answered(handler, (peer, endpoint), answers, why);
+        } else {
+            self.env.stats.rejected += 1;
+            let rejected = Rejected {
+                peer,
+                endpoint,
+                evidence: &evidence,
+                reason: &reason,
+            };
+            handler.on_rejected(&mut Context::new(self), rejected);
+        }
+        self.in_hand.end_telling();
+        self.refresh_now();
+        if let Endpoint::Client(client) = endpoint {
+            self.client_ended(handler, client, was_open, &evidence);
+        }
+    }
+}
+
+/// Connections reaped in one turn, and time for it: callbacks and closing sockets take some.
+pub(super) const REAPED: usize = 256;
+pub(super) const REAPING_SLICE: Micros = Micros::from_millis(2);
+
+/// Bytes of large buffers freed at a time, so many times in one turn, and time for it: the system takes
+/// 80 µs to take a MiB back, or several times that.
+const FREED_PIECE: usize = 4 * 1024 * 1024;
+const FREED_PIECES: usize = 8;
+const FREEING_SLICE: Micros = Micros::from_millis(3);
