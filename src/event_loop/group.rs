@@ -35,7 +35,8 @@ use crate::sys::{Reserve, Start};
 /// # Ok::<(), heartwheel::error::Error>(())
 /// ```
 ///
-/// [`ConnId`]: super::ConnId [`LoopHandle`]: super::LoopHandle
+/// [`ConnId`]: super::ConnId
+/// [`LoopHandle`]: super::LoopHandle
 #[derive(Clone, Debug)]
 pub struct Group {
     shared: Arc<Shared>,

@@ -264,7 +264,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
             match command {
                 Command::Send(id, message) => {
                     if let Err(error) = cx.send_shared(id, &message) {
-                        log::debug!("a message of another thread for {id} was not sent: {error}");
+                        log::debug!("a message from another thread for {id} was not sent: {error}");
                     }
                 }
                 Command::Broadcast(message) => {

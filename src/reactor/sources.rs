@@ -63,7 +63,7 @@ impl<D> Context<'_, D, Native> {
     /// [`NotFound`](io::ErrorKind::NotFound) if no source has this id; nothing has changed then.
     pub fn deregister(&mut self, source: &mut impl Source, id: SourceId) -> Result<(), Error> {
         if !self.event_loop().has_source(id) {
-            let words = "no source has this id any more";
+            let words = "no source has this id";
             return Err(Error::Register(io::Error::new(
                 io::ErrorKind::NotFound,
                 words,

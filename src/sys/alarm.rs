@@ -57,7 +57,7 @@ impl Alarm {
         if let Err(error) = (&self.timer).read(&mut [0; 8])
             && error.kind() != io::ErrorKind::WouldBlock
         {
-            log::warn!("could not arm the wake-up after a sleep: {error}");
+            log::warn!("could not set the timer that ends a wait after the machine slept: {error}");
         }
     }
 }

@@ -84,7 +84,7 @@ pub(super) fn dial(addr: SocketAddr) -> io::Result<TcpStream> {
 pub(super) fn reset_on_close(stream: &TcpStream) {
     #[cfg(feature = "sockets")]
     if let Err(error) = socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO)) {
-        log::debug!("could not arm a reset: {error}");
+        log::debug!("could not prepare a reset: {error}");
     }
     #[cfg(not(feature = "sockets"))]
     let _ = stream;

@@ -56,7 +56,7 @@ impl WakeTimer {
         }
         self.waits = 0;
         if let Err(error) = self.set(registry, wake - now) {
-            log::debug!("waits keep their timeouts: {error}");
+            log::debug!("could not set the wake-up timer, waits use timeouts: {error}");
             return false;
         }
         self.due = wake;

@@ -129,7 +129,7 @@ fn a_device_that_is_always_full_is_told_of_once() {
     let args = ["serve", "--tcp", &addr.to_string()];
     let mut program = Program::start(&args, [Stdio::null(), full.into(), writer.into()]);
     let log = Lines::follow(errors);
-    let told = |line: &str| line.contains("standard output takes nothing now");
+    let told = |line: &str| line.contains("standard output cannot be written now");
     while !told(&log.next().expect("it is told")) {}
     for _ in 0..10 {
         drop(greet(addr.port()));

@@ -27,14 +27,16 @@ use crate::unsent::Unsent;
 use crate::values::{count, escape, header, hex_preview, log_level, show_time, time};
 use crate::{FAILED, Failure, UNREACHABLE, start_logging};
 
-/// Dials a server, prints round-trip times like ping, and dials again when the connection is lost
+/// Dials a server, prints round-trip times as ping does, and dials again when the connection is
+/// lost
 ///
-/// Lines from standard input are sent, messages are printed. Pings go out every 5s and a server that is
-/// silent for 12.5s is given up, unless flags say otherwise; on tcp+raw there are no pings, and silence
-/// is borne. While more than 1 MiB of output waits for its reader nothing is read from the server, so no
-/// message is lost. Ctrl-C closes in good order and sums up, and so does a reader of the output that
-/// leaves. Exit codes: 0 after a normal end, 1 if the connection failed or was cut within a message, 2
-/// for a bad command line, 3 if the server could not be reached.
+/// It sends each line from standard input, and prints each message. By default it pings every 5s,
+/// and ends the connection if the server is silent for 12.5s. On tcp+raw there are no pings, and
+/// silence does not end the connection. While more than 1 MiB of output waits for its reader, it
+/// does not read from the server, so no message is lost. Ctrl-C closes the connection in an orderly
+/// way and prints a summary; so does a reader of the output that leaves. Exit codes: 0 after a
+/// normal end, 1 if the connection failed or was cut within a message, 2 for a wrong command line,
+/// 3 if the server could not be reached.
 #[derive(Debug, Args)]
 pub(crate) struct ConnectArgs {
     /// ws://HOST:PORT/PATH, tcp://HOST:PORT (text lines), tcp+binary://HOST:PORT or tcp+raw://HOST:PORT
@@ -44,28 +46,29 @@ pub(crate) struct ConnectArgs {
     #[arg(long, value_name = "N", value_parser = count)]
     count: Option<usize>,
 
-    /// Dial once only
+    /// Dial only once
     #[arg(long)]
     no_reconnect: bool,
 
-    /// Add a header line to the WebSocket request (may be repeated); Host takes the place of ours
+    /// Add a header line to the WebSocket request (may be repeated). Host replaces the default Host
     #[arg(long, value_name = "K: V", value_parser = header)]
     header: Vec<(String, String)>,
 
-    /// Go where a redirect leads, 5 times in a row at most [default: tell the address and stop]
+    /// Follow redirects, at most 5 in a row [default: print the new address and stop]
     ///
-    /// Never from wss to ws. Authorization and Cookie are not sent to another host or port.
+    /// A redirect from wss to ws is never followed. Authorization and Cookie are not sent to
+    /// another host or port.
     #[arg(long)]
     follow: bool,
 
-    /// Offer this WebSocket subprotocol (may be repeated, the best liked first)
+    /// Offer this WebSocket subprotocol (may be repeated, the preferred one first)
     #[arg(long, value_name = "NAME")]
     subprotocol: Vec<String>,
 
     #[command(flatten)]
     heartbeat: HeartbeatFlags,
 
-    /// Total time for TCP to connect [default: 5s]
+    /// Total time to establish TCP [default: 5s]
     #[arg(
         long,
         value_name = "TIME",
@@ -77,7 +80,7 @@ pub(crate) struct ConnectArgs {
     #[command(flatten)]
     limits: LimitFlags,
 
-    /// Least important log records on standard error: off, error, warn, info, debug, trace
+    /// Log records on standard error, from this level up: off, error, warn, info, debug, trace
     #[arg(long, value_name = "LEVEL", value_parser = log_level, default_value = "info")]
     log_level: LevelFilter,
 
@@ -85,8 +88,8 @@ pub(crate) struct ConnectArgs {
     #[arg(long)]
     json: bool,
 
-    /// Print texts whole that are nothing but control characters, too: each takes up to six times its
-    /// size [default: cut where their escapes come to 1MiB]
+    /// Print all of a text that is mostly control characters; its escapes take up to six times its
+    /// size [default: cut the text after 1MiB of escapes]
     #[arg(long)]
     whole: bool,
 }
@@ -295,7 +298,7 @@ impl Session {
             && let Some(line) = self.input.next()
         {
             let Line::Whole(line) = line else {
-                let reason = "a line is longer than anything that can be queued (--send-queue)";
+                let reason = "the line is longer than the send queue (--send-queue)";
                 self.unsent.note(&reason, Instant::now());
                 continue;
             };

@@ -19,13 +19,13 @@ use crate::{Failure, complain};
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Heartbeat (times: 250ms 30s 5m, or off)")]
 pub(crate) struct HeartbeatFlags {
-    /// Time between pings; alone, the timeout follows as 2.5 times it [default: serve 30s on ws and 10s
-    /// on tcp, connect 5s]
+    /// Time between pings. Without --timeout, the timeout is 2.5 times this [default: serve 30s on
+    /// ws and 10s on tcp, connect 5s]
     #[arg(long, value_name = "TIME", value_parser = time_or_off)]
     interval: Option<Switch<Duration>>,
 
-    /// Silence after which a peer is dead; alone, the interval follows as 0.4 times it [default: serve
-    /// 60s on ws and 25s on tcp, connect 12.5s]
+    /// Silence after which a peer is dead. Without --interval, the interval is 0.4 times this
+    /// [default: serve 60s on ws and 25s on tcp, connect 12.5s]
     #[arg(long, value_name = "TIME", value_parser = time_or_off)]
     timeout: Option<Switch<Duration>>,
 
@@ -33,15 +33,16 @@ pub(crate) struct HeartbeatFlags {
     #[arg(long, value_name = "WHAT")]
     proof: Option<ProofFlag>,
 
-    /// Whether a ping is due although proof has just arrived [default: always]
+    /// When a scheduled ping is sent [default: always]
     #[arg(long, value_name = "WHEN")]
     ping_when: Option<PingWhenFlag>,
 
-    /// How far pings may move to share a wake-up [default: 1 % of the interval, at most 50ms]
+    /// How far a ping may move, so that pings share a wake-up [default: 1 % of the interval, at
+    /// most 50ms]
     #[arg(long, value_name = "TIME", value_parser = time_or_off)]
     ping_slack: Option<Switch<Duration>>,
 
-    /// How long output may make no progress [default: 10s]
+    /// Longest time that output may make no progress [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = time_or_off)]
     write_timeout: Option<Switch<Duration>>,
 
@@ -49,24 +50,25 @@ pub(crate) struct HeartbeatFlags {
     #[arg(long, value_name = "TIME", value_parser = time)]
     handshake_timeout: Option<Duration>,
 
-    /// Time for the answer to a goodbye that has left [default: 3s]
+    /// Time for the peer to answer our goodbye, counted from when it has left [default: 3s]
     #[arg(long, value_name = "TIME", value_parser = time)]
     close_timeout: Option<Duration>,
 
-    /// Total time for an orderly end, in which what is queued leaves first [default: 5m]
+    /// Total time for an orderly end, including queued output [default: 5m]
     #[arg(long, value_name = "TIME", value_parser = time)]
     close_total: Option<Duration>,
 
-    /// Time without progress of a message either way after which a connection is closed [default: off]
+    /// Close a connection after this time without progress of a message in either direction
+    /// [default: off]
     #[arg(long, value_name = "TIME", value_parser = time_or_off)]
     app_idle: Option<Switch<Duration>>,
 
-    /// Age at which a connection is closed, give or take 10 % [default: off]
+    /// Close a connection at this age, plus or minus 10 % [default: off]
     #[arg(long, value_name = "TIME", value_parser = time_or_off)]
     max_lifetime: Option<Switch<Duration>>,
 }
 
-/// Sizes and rates.
+/// Limits on sizes and rates.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Limits (sizes: 65536 64KiB 16MiB)")]
 pub(crate) struct LimitFlags {
@@ -74,27 +76,30 @@ pub(crate) struct LimitFlags {
     #[arg(long, value_name = "SIZE", value_parser = size)]
     max_message: Option<usize>,
 
-    /// Most bytes queued for one peer [default: 1MiB or twice --max-message]
+    /// Most bytes queued for one peer [default: 1MiB or 2 times --max-message, the larger]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     send_queue: Option<usize>,
 
-    /// Who goes when the queue is full; an echo waits instead of dropping [default: drop]
+    /// When the send queue is full: drop the message, or close the connection. An echo waits
+    /// instead of dropping [default: drop]
     #[arg(long, value_name = "WHAT")]
     overflow: Option<OverflowFlag>,
 
-    /// Pings a second a peer may send, three seconds' worth at once, or off [default: 100]
+    /// Most pings a second from a peer, or off. Three seconds' worth may come at once [default:
+    /// 100]
     #[arg(long, value_name = "RATE", value_parser = count_or_off)]
     pings_per_second: Option<Switch<u32>>,
 
-    /// Pongs a second that nobody asked for, likewise [default: 100]
+    /// Most unsolicited pongs a second from a peer, or off. Three seconds' worth may come at once
+    /// [default: 100]
     #[arg(long, value_name = "RATE", value_parser = count_or_off)]
     pongs_per_second: Option<Switch<u32>>,
 
-    /// Least bytes a second of an unfinished message above 4KiB, or off [default: 1KiB]
+    /// Slowest rate, in bytes a second, of an unfinished message above 4KiB, or off [default: 1KiB]
     #[arg(long, value_name = "SIZE", value_parser = byte_rate)]
     slow_floor: Option<u32>,
 
-    /// How long such a message may take before its rate is judged [default: 10s]
+    /// How long such a message may be unfinished before its rate is judged [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = time)]
     slow_grace: Option<Duration>,
 
@@ -102,7 +107,8 @@ pub(crate) struct LimitFlags {
     #[arg(long, value_name = "TIME", value_parser = time_or_off)]
     message_timeout: Option<Switch<Duration>>,
 
-    /// Longer messages are sent in fragments of this size, so that pings can go between [default: 64KiB]
+    /// Send longer messages in fragments of this size, so that pings can go between them [default:
+    /// 64KiB]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     max_fragment: Option<usize>,
 
@@ -110,7 +116,7 @@ pub(crate) struct LimitFlags {
     #[arg(long, value_name = "SIZE", value_parser = size)]
     max_head: Option<usize>,
 
-    /// Most header lines in it [default: 64]
+    /// Most header lines in an opening handshake [default: 64]
     #[arg(long, value_name = "N", value_parser = count)]
     max_headers: Option<usize>,
 
@@ -123,17 +129,17 @@ pub(crate) struct LimitFlags {
     max_requests: Option<u32>,
 }
 
-/// What the kernel does by itself.
+/// Timeouts of the kernel.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Kernel (both end a connection as path_dead)")]
 pub(crate) struct SocketFlags {
-    /// How long sent bytes may stay unacknowledged before the kernel gives up, or off for its own
-    /// quarter of an hour
+    /// Time after which the kernel gives up if sent bytes stay unacknowledged. With off, the kernel
+    /// gives up after about 15 minutes
     #[arg(long, value_name = "TIME", value_parser = time_or_off, default_value = "off")]
     tcp_user_timeout: Switch<Duration>,
 
-    /// The kernel's probes of an idle connection, in whole seconds: 30s, or 30s,5s,3 for three of them
-    /// 5s apart, or off
+    /// Let the kernel probe an idle connection: 30s, or 30s,5s,3 for 3 probes at intervals of 5s, or
+    /// off. Whole seconds only
     #[arg(
         long,
         value_name = "IDLE[,INTERVAL[,PROBES]]",
@@ -143,47 +149,47 @@ pub(crate) struct SocketFlags {
     tcp_keepalive: Switch<Keepalive>,
 }
 
-/// Whom to let in.
+/// Limits on who may connect.
 #[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Admission (an address: of IPv6 its /64 prefix)")]
+#[command(next_help_heading = "Admission (an IPv6 address stands for its /64 prefix)")]
 pub(crate) struct AdmissionFlags {
-    /// Most opening handshakes under way at once from one address, or off; the oldest makes way for one
-    /// more
+    /// Most opening handshakes at once from one address, or off. One more closes the oldest
     #[arg(long, value_name = "N", value_parser = count_or_off, default_value = "256")]
     half_open_per_address: Switch<u32>,
 
-    /// Percent of all connections that one address may hold while it is alone, or off
+    /// Percent of all connections that one address may hold while no other address is connected, or
+    /// off
     #[arg(long, value_name = "PERCENT", value_parser = count_or_off, default_value = "94")]
     share_per_address: Switch<u32>,
 
-    /// Most connections at once from one address, loopback aside, or off
+    /// Most connections at once from one address, or off. Loopback is exempt
     #[arg(long, value_name = "N", value_parser = count_or_off, default_value = "10000")]
     open_per_address: Switch<u32>,
 
-    /// New connections a second from one address, loopback aside, a second's worth at once, or off
+    /// Most new connections a second from one address, or off. Loopback is exempt
     #[arg(long, value_name = "RATE", value_parser = count_or_off, default_value = "10000")]
     handshakes_per_address: Switch<u32>,
 
-    /// New connections a second on each listener from all addresses, a second's worth at once, or off
+    /// Most new connections a second on each listener, from all addresses, or off
     #[arg(long, value_name = "RATE", value_parser = count_or_off, default_value = "off")]
     handshakes_per_second: Switch<u32>,
 
-    /// Hold loopback to the limits of an address too
+    /// Apply the limits of an address to loopback too
     #[arg(long)]
     limit_loopback: bool,
 }
 
-/// Which web pages may come in, and by which names of ours.
+/// Which web pages may connect, and which host names a request may use.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Web pages that connect (WebSocket)")]
 pub(crate) struct WebFlags {
-    /// Let pages of this origin in, beside those of the host that the request names: such as
+    /// Accept pages of this origin, in addition to pages of the request's own host: such as
     /// https://example.com, null for files, or any (may be repeated)
     #[arg(long, value_name = "ORIGIN", value_parser = origin)]
     origin: Vec<String>,
 
-    /// Answer only requests for this host, such as example.com, or any (may be repeated). Without it, and
-    /// without an address to listen on, only the names of loopback
+    /// Accept only requests for this host, such as example.com, or any (may be repeated). Without
+    /// this flag and without an address to listen on, only names of loopback are accepted
     #[arg(long, value_name = "NAME", value_parser = host)]
     allow_host: Vec<String>,
 }
@@ -192,7 +198,7 @@ pub(crate) struct WebFlags {
 enum ProofFlag {
     /// Any byte
     Bytes,
-    /// A whole message, a ping, or an answer to our ping
+    /// A complete message, a ping, or an answer to our ping
     Message,
     /// Only an answer to our ping
     Pong,
@@ -202,22 +208,22 @@ enum ProofFlag {
 enum PingWhenFlag {
     /// At every interval
     Always,
-    /// Only after an interval without proof
+    /// Only if no proof of life arrived within the interval
     Idle,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum OverflowFlag {
-    /// The message is lost
+    /// Drop the message
     Drop,
-    /// The connection is closed
+    /// Close the connection
     Close,
 }
 
 impl HeartbeatFlags {
-    /// Returns the heartbeat for a wire: what was typed, over `base`.
+    /// Returns the heartbeat for a wire: the flags that were given, over `base`.
     ///
-    /// A raw wire has no pings; its interval is off whatever was typed.
+    /// A raw wire has no pings. Its interval is off, whatever the flags say.
     pub(crate) fn heartbeat(
         &self,
         wire: WireKind,
@@ -270,7 +276,8 @@ impl HeartbeatFlags {
         Ok(config)
     }
 
-    /// Returns interval and timeout; if only one of them was typed, the other follows.
+    /// Returns interval and timeout. If only one of the two flags was given, the other time follows
+    /// from it.
     fn times(
         &self,
         base: &HeartbeatConfig,
@@ -322,7 +329,7 @@ impl HeartbeatFlags {
 }
 
 impl LimitFlags {
-    /// Returns the limits: what was typed, over the defaults.
+    /// Returns the limits: the flags that were given, over the defaults.
     pub(crate) fn limits(&self) -> LimitsConfig {
         let mut config = LimitsConfig::default();
         if let Some(size) = self.max_message {
@@ -367,7 +374,7 @@ impl LimitFlags {
 }
 
 impl SocketFlags {
-    /// Returns what to ask of the kernel.
+    /// Returns the options of the sockets.
     pub(crate) fn options(&self) -> Result<SocketOptions, Failure> {
         let options = SocketOptions {
             user_timeout: self.tcp_user_timeout.0,
@@ -383,7 +390,7 @@ impl SocketFlags {
 }
 
 impl AdmissionFlags {
-    /// Returns whom to let in.
+    /// Returns the limits on who may connect.
     pub(crate) fn admission(&self) -> AdmissionConfig {
         AdmissionConfig {
             half_open_per_address: self.half_open_per_address.0,
@@ -397,8 +404,8 @@ impl AdmissionFlags {
 }
 
 impl WebFlags {
-    /// Returns which pages to let in; on the addresses that `serve` takes by itself, only those that call
-    /// it by a name of loopback, since a page elsewhere could have its own name lead there.
+    /// Returns which pages and hosts to accept. On the default addresses of `serve`, a request must
+    /// use a name of loopback, because a page elsewhere could make its own name lead to loopback.
     pub(crate) fn web(&self, is_default_address: bool) -> WebConfig {
         let named = |list: &[String]| -> Vec<String> {
             list.iter().filter(|name| *name != ANY).cloned().collect()
@@ -420,7 +427,7 @@ impl WebFlags {
     }
 }
 
-/// Lets the library check what flags have come to, before anything is opened.
+/// Lets the library check the configuration before anything is opened.
 pub(crate) fn check(
     heartbeat: &HeartbeatConfig,
     limits: &LimitsConfig,
@@ -431,7 +438,7 @@ pub(crate) fn check(
     Ok(())
 }
 
-/// Says once what is legal but unwise.
+/// Prints each warning once.
 pub(crate) fn warn<'a>(heartbeats: impl IntoIterator<Item = &'a HeartbeatConfig>, tick: Duration) {
     let mut said: Vec<String> = Vec::new();
     for warning in heartbeats
@@ -445,7 +452,7 @@ pub(crate) fn warn<'a>(heartbeats: impl IntoIterator<Item = &'a HeartbeatConfig>
     }
 }
 
-/// Says what a heartbeat does, in words.
+/// Describes a heartbeat in words.
 pub(crate) fn in_words(heartbeat: &HeartbeatConfig) -> String {
     let pings = match heartbeat.interval {
         Some(interval) => format!("pings every {}", show_time(interval)),

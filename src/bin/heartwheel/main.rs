@@ -1,4 +1,4 @@
-//! The `heartwheel` program: what was typed, turned into configuration, and one file a command.
+//! The `heartwheel` program: turns the command line into configuration. Each command has one file.
 
 mod connect;
 mod flags;
@@ -32,8 +32,8 @@ use log::{Level, LevelFilter};
 use crate::stream::{LAST_MOMENT, LogLines};
 use crate::values::escape;
 
-/// Holds very many TCP and WebSocket connections, proves each alive with heartbeats and says why each
-/// ended.
+/// Holds very many TCP and WebSocket connections, checks each peer with heartbeats and reports why
+/// each connection ended.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 struct Cli {
@@ -61,7 +61,7 @@ fn run() -> ExitCode {
     };
     if let Err(error) = signals::bear_full_files() {
         complain(format_args!(
-            "warning: a full log file may end the program: {error}"
+            "warning: when the log file reaches its size limit, the program may be killed: {error}"
         ));
     }
     let ended = match cli.command {
@@ -77,7 +77,7 @@ fn run() -> ExitCode {
     }
 }
 
-/// Why a command came to nothing: a line for the user and a code for the caller.
+/// Why a command failed: a line for the user and a code for the caller.
 #[derive(Debug)]
 struct Failure {
     code: u8,
@@ -85,7 +85,7 @@ struct Failure {
 }
 
 impl Failure {
-    /// What should have worked did not.
+    /// An operation that should work has failed.
     fn failed(message: impl Into<String>) -> Self {
         Self {
             code: FAILED,
@@ -93,7 +93,7 @@ impl Failure {
         }
     }
 
-    /// What was typed makes no sense.
+    /// The command line makes no sense.
     fn usage(message: impl Into<String>) -> Self {
         Self {
             code: USAGE,

@@ -34,43 +34,43 @@ use crate::signals::{self, Signals};
 use crate::values::{address, count, log_level, shards, show_time, subprotocol, time};
 use crate::{FAILED, Failure, complain, start_logging};
 
-/// Holds connections, pings them, closes the dead ones and says why each one ended
+/// Holds connections, pings them, closes dead ones and reports why each one ended
 ///
 /// Without an address it listens on ws 127.0.0.1:9001 and tcp 127.0.0.1:9002. Ctrl-C closes every
-/// connection in good order; a second one exits at once. Events and the log wait for nobody: lines that are
-/// not read in time are dropped and counted.
+/// connection in an orderly way; a second Ctrl-C exits at once. A slow reader of events or of the
+/// log does not block the program: lines that are not read in time are dropped and counted.
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
     /// Speak WebSocket on this address (may be repeated)
     #[arg(long, value_name = "ADDR", value_parser = address)]
     ws: Vec<SocketAddr>,
 
-    /// Speak text lines on this address, PING answered by PONG (may be repeated)
+    /// Speak text lines on this address; PING is answered by PONG (may be repeated)
     #[arg(long, value_name = "ADDR", value_parser = address)]
     tcp: Vec<SocketAddr>,
 
-    /// Speak length-prefixed binary on this address (may be repeated)
+    /// Speak binary frames with a length on this address (may be repeated)
     #[arg(long, value_name = "ADDR", value_parser = address)]
     tcp_binary: Vec<SocketAddr>,
 
-    /// Take bytes as they come on this address, never pinging (may be repeated)
+    /// Read any bytes on this address and send no pings (may be repeated)
     #[arg(long, value_name = "ADDR", value_parser = address)]
     tcp_raw: Vec<SocketAddr>,
 
-    /// What happens to a message
+    /// What to do with a message
     #[arg(long, value_name = "MODE", value_enum, default_value_t)]
     mode: Mode,
 
-    /// Take this subprotocol where a WebSocket client offers it (may be repeated); of several, the one that
-    /// the client names first
+    /// Accept this subprotocol if a WebSocket client offers it (may be repeated). If the client
+    /// offers several of them, the first in its list is chosen
     #[arg(long, value_name = "NAME", value_parser = subprotocol)]
     subprotocol: Vec<String>,
 
-    /// Time over which connections are closed when we are asked to end
+    /// Time within which connections are closed after the first Ctrl-C
     #[arg(long, value_name = "TIME", value_parser = time, default_value = "8s")]
     drain: Duration,
 
-    /// Least important log records on standard error: off, error, warn, info, debug, trace
+    /// Log records on standard error, from this level up: off, error, warn, info, debug, trace
     #[arg(long, value_name = "LEVEL", value_parser = log_level, default_value = "info")]
     log_level: LevelFilter,
 
@@ -78,11 +78,11 @@ pub(crate) struct ServeArgs {
     #[arg(long)]
     quiet: bool,
 
-    /// Print events as JSON, one object a line, every one of them
+    /// Print each event as JSON, one object a line
     #[arg(long)]
     json: bool,
 
-    /// Loops, each on a thread of its own, that share the ports and the limits: one for each core, say
+    /// Number of loops, each on its own thread. They share ports and limits. Use one for each core
     #[arg(long, value_name = "N", value_parser = shards, default_value = "1")]
     shards: usize,
 
@@ -102,7 +102,7 @@ pub(crate) struct ServeArgs {
     #[command(flatten)]
     limits: LimitFlags,
 
-    /// Most connections held at once
+    /// Most connections at once
     #[arg(
         long,
         value_name = "N",
@@ -124,12 +124,12 @@ pub(crate) struct ServeArgs {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum Mode {
-    /// It goes back to its sender
+    /// Send it back to its sender
     #[default]
     Echo,
-    /// It is read and forgotten
+    /// Read it and do nothing
     Sink,
-    /// It goes to every other connection
+    /// Send it to all other connections
     Broadcast,
 }
 
@@ -356,7 +356,7 @@ fn cannot_listen(flag: &str, error: Error) -> Failure {
         io::ErrorKind::AddrInUse => (
             "the port is in use".to_owned(),
             format!(
-                "stop the program that has it (ss -ltnp 'sport = :{port}' names it) or choose \
+                "stop the program that uses it (ss -ltnp 'sport = :{port}' shows it) or choose \
                  another one, such as {flag} {}",
                 at(port.checked_add(10).unwrap_or(0))
             ),
@@ -364,21 +364,21 @@ fn cannot_listen(flag: &str, error: Error) -> Failure {
         io::ErrorKind::PermissionDenied => (
             "permission denied".to_owned(),
             format!(
-                "ports below 1024 are for privileged programs: choose a higher one, such as {flag} {}",
+                "only privileged programs may use ports below 1024: choose a higher one, such as {flag} {}",
                 at(9001)
             ),
         ),
         io::ErrorKind::AddrNotAvailable => (
             "this machine does not have that address".to_owned(),
             format!(
-                "choose one of its own (ip addr lists them), or all of them with {flag} {}",
+                "choose one that it has (ip addr lists them), or all of them with {flag} {}",
                 SocketAddr::new(unspecified(addr.ip()), port)
             ),
         ),
         _ if needs_interface(addr) => (
             source.to_string(),
             format!(
-                "a link-local address is one of an interface (ip -6 addr lists them), such as \
+                "a link-local address needs its interface (ip -6 addr lists them), such as \
                  {flag} [{}%eth0]:{port}",
                 addr.ip()
             ),

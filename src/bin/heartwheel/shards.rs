@@ -41,7 +41,7 @@ impl Siblings {
 
     /// Has the others' `on_notify` called with this word.
     pub(crate) fn notify(&self, word: u64) {
-        self.each("a word", |handle| handle.notify(word));
+        self.each("a notification", |handle| handle.notify(word));
     }
 
     fn stop(&self) {

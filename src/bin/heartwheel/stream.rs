@@ -402,7 +402,7 @@ impl<W: Write> Writer<W> {
         {
             self.last_trouble = Some(Instant::now());
             log::warn!(
-                "{name} takes nothing now ({error}); lines wait, and beyond that are counted"
+                "{name} cannot be written now ({error}); lines wait, and are dropped and counted if too many wait"
             );
         }
     }
@@ -423,7 +423,7 @@ impl<W: Write> Writer<W> {
             call();
         }
         if let Some(name) = self.shared.kind.name {
-            log::info!("{name} is gone ({error}); events are no longer written");
+            log::info!("nobody reads {name} any more ({error}); events are no longer written");
         }
     }
 }

@@ -86,7 +86,7 @@ impl<D, S: System> EventLoop<D, S> {
     /// Finds out at once, after the machine has slept, which clients still have a peer: what they hold is
     /// probed, and what they wait for is dialed without the delays that have added up.
     pub(in crate::event_loop) fn wake_from_sleep(&mut self, span: Micros) {
-        log::info!("the machine has slept for {span:?}: every client probes or dials now");
+        log::info!("the machine slept for {span:?}: every client now pings its server or dials");
         self.env.stats.sleeps += 1;
         for id in self.clients.ids() {
             let Some(client) = self.clients.get_mut(id) else {

@@ -26,8 +26,8 @@ impl<D: Default, S: System> EventLoop<D, S> {
         }
         let held = self.group.arrivals().addresses.tally(ip).open;
         log::warn!(
-            "refusing more from {ip} on {}: it holds {held} connections, its share of the room for \
-             {room}; if all come through your own proxy, raise share_per_address or switch it off",
+            "refusing more connections from {ip} on {}: it holds {held}, its share of {room}; if all \
+             clients come through your own proxy, raise share_per_address or switch it off",
             self.listeners[key].addr
         );
     }

@@ -57,11 +57,11 @@ impl Refusal {
         let fields = [("Retry-After", "1")];
         let response = refusal(self.status(), self.reason(), &fields, env.date().as_ref());
         if let Err(error) = stream.write(&[io::IoSlice::new(&response)]) {
-            log::debug!("could not tell a refused connection: {error}");
+            log::debug!("could not write the answer to a refused connection: {error}");
         }
         // The request may be on its way: ended like this, the answer outlives it.
         if let Err(error) = stream.shutdown() {
-            log::debug!("could not end a refused connection: {error}");
+            log::debug!("could not end output to a refused connection: {error}");
         }
         // Or it is here: left unread, it would make a reset of the end.
         let mut head = [0; 1024];
