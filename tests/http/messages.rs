@@ -3,7 +3,6 @@
 use std::io::Write;
 
 use heartwheel::config::LimitsConfig;
-use heartwheel::proto::http::{self, Persistence};
 use heartwheel::reactor::Welcome;
 
 use crate::support::head::{header, response};
@@ -117,13 +116,6 @@ fn s9112_3_2_2_an_absolute_target_is_accepted_whatever_host_says() {
         let without = request.replacen("Host: localhost\r\n", "", 1);
         assert_answered(&mut server, without.as_bytes(), 400);
     }
-}
-
-#[test]
-fn s9112_4_the_status_line_has_its_blank_without_a_reason() {
-    let none = [("", ""); 0];
-    let response = http::response(599, Persistence::Close, None, &none, b"").unwrap();
-    assert!(response.starts_with(b"HTTP/1.1 599 \r\n"));
 }
 
 #[test]

@@ -3,7 +3,8 @@
 //!
 //! Rules of frames and phases are tested on sessions and virtual time, in both roles; rules of TCP on
 //! real sockets, where the other side writes and reads bytes of its own. Beside these there are the unit
-//! tests of `src/proto/websocket` and `src/proto/session`, which go into each part.
+//! tests of `src/proto/websocket` and `src/proto/session`, which go into each part; what a parser alone
+//! decides is tested only there, under the name of its section where the table needs it.
 //!
 //! The last test here holds this table to the tests there are.
 //!
@@ -215,5 +216,5 @@ mod s9_extensions;
 /// The table and the tests name each other.
 #[test]
 fn every_test_stands_in_the_table_and_every_line_of_it_is_a_test() {
-    support::table::assert_complete("tests/rfc6455", "s", 100);
+    support::table::assert_complete("tests/rfc6455", 1..=2, 100);
 }

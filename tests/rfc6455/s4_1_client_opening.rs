@@ -7,12 +7,10 @@ use std::net::TcpListener;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use heartwheel::config::LimitsConfig;
-use heartwheel::proto::http::{HeadError, HeadLimits};
+use heartwheel::proto::http::HeadError;
 use heartwheel::proto::message::Message;
 use heartwheel::proto::time::Micros;
-use heartwheel::proto::websocket::handshake::{
-    InvalidHandshake, ResponseError, accept_for, parse_response, request,
-};
+use heartwheel::proto::websocket::handshake::{InvalidHandshake, ResponseError, request};
 use heartwheel::proto::wire::Role;
 use heartwheel::reactor::{ClientEvent, DialError, ReconnectConfig};
 
@@ -34,13 +32,6 @@ const SAMPLE: &str = "HTTP/1.1 101 Switching Protocols\r\n\
     Connection: Upgrade\r\n\
     Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\
     Sec-WebSocket-Protocol: chat\r\n\r\n";
-
-fn judge(response: &str) -> Result<Option<String>, ResponseError> {
-    let limits = HeadLimits::default();
-    let parsed = parse_response(response.as_bytes(), &accept_for(KEY), &OFFERED, &limits)?;
-    let (response, _) = parsed.expect("a whole head");
-    Ok(response.subprotocol().map(str::to_owned))
-}
 
 /// The sample response with the line that begins like `old` replaced; an empty `new` leaves it out.
 fn with(old: &str, new: &str) -> String {
@@ -67,8 +58,8 @@ fn and(line: &str) -> String {
     SAMPLE.replace("\r\n\r\n", &format!("\r\n{line}\r\n\r\n"))
 }
 
-/// Claims that a client fails at each of these responses, by itself and on a socket, where it goes
-/// without having sent anything but its request.
+/// Claims that a client fails at each of these responses, and goes without having sent anything but its
+/// request.
 #[track_caller]
 fn assert_fails(responses: &[String], error: ResponseError) {
     let recorder = Recorder::default();
@@ -79,7 +70,6 @@ fn assert_fails(responses: &[String], error: ResponseError) {
         error: DialError::Handshake(error.clone()),
     };
     for (at, text) in responses.iter().enumerate() {
-        assert_eq!(judge(text), Err(error.clone()), "{text}");
         if at > 0 {
             dialer.connect("/", |config| {
                 config.subprotocols = OFFERED.map(str::to_owned).into();
@@ -259,29 +249,6 @@ fn s4_1_nothing_is_sent_between_the_request_and_the_response() {
 }
 
 #[test]
-fn s4_1_the_sample_response_is_taken_however_its_case_and_blanks() {
-    assert_eq!(judge(SAMPLE), Ok(Some("chat".into())));
-    for (old, new) in [
-        ("HTTP", "HTTP/1.1 101 "),
-        ("HTTP", "HTTP/1.1 101"),
-        ("HTTP", "HTTP/1.1 101 Web Socket Protocol Handshake"),
-        ("Upgrade", "UPGRADE:WebSocket"),
-        ("Connection", "connection:\t keep-alive, ,uPgRaDe , "),
-        (
-            "Sec-WebSocket-Accept",
-            "SEC-WEBSOCKET-ACCEPT:  s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\t",
-        ),
-        ("Sec-WebSocket-Protocol", "sec-websocket-protocol: chat"),
-        (
-            "Sec-WebSocket-Protocol",
-            "Set-Cookie: a=b\r\nSec-WebSocket-Protocol: chat\r\nX: y",
-        ),
-    ] {
-        assert_eq!(judge(&with(old, new)), Ok(Some("chat".into())), "{new}");
-    }
-}
-
-#[test]
 fn s4_1_a_status_other_than_101_opens_nothing() {
     for code in [200, 204, 301, 400, 401, 403, 404, 426, 500, 503] {
         let error = ResponseError::Status {
@@ -379,14 +346,6 @@ fn s4_1_a_subprotocol_that_was_not_asked_for_fails() {
         with("Sec-WebSocket-Protocol", &line)
     });
     assert_fails(&responses, ResponseError::Subprotocol);
-    let limits = HeadLimits::default();
-    let unasked = parse_response(SAMPLE.as_bytes(), &accept_for(KEY), &NO_NAMES, &limits);
-    assert_eq!(unasked.map(drop), Err(ResponseError::Subprotocol));
-    assert_eq!(
-        judge(&with("Sec-WebSocket-Protocol", "")),
-        Ok(None),
-        "none is fine"
-    );
 }
 
 /// The opposite was claimed here once. RFC 9112, 6.3, item 1, has the response end with its head
@@ -399,7 +358,6 @@ fn s4_1_a_body_that_the_response_announces_is_none() {
         "Transfer-Encoding: chunked",
     ];
     for line in lines {
-        assert_eq!(judge(&and(line)), Ok(Some("chat".into())), "{line}");
         let mut dialer = Dialer::new();
         let (mut peer, request) = dialer.accept();
         let mut bytes = response(&request, &format!("{line}\r\n"));
@@ -434,12 +392,6 @@ fn s4_1_frames_in_the_segment_of_the_response_are_read() {
 
 #[test]
 fn s4_1_a_response_may_arrive_in_any_two_pieces() {
-    let limits = HeadLimits::default();
-    for cut in 0..SAMPLE.len() {
-        let piece = &SAMPLE.as_bytes()[..cut];
-        let parsed = parse_response(piece, &accept_for(KEY), &OFFERED, &limits);
-        assert!(parsed.unwrap().is_none(), "cut at {cut}");
-    }
     let mut dialer = Dialer::new();
     let (mut peer, request) = dialer.accept();
     let mut bytes = response(&request, "");

@@ -5,11 +5,8 @@ use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
 use heartwheel::close::{Cause, CloseCode};
-use heartwheel::error::ProtocolError;
 use heartwheel::proto::message::Message;
-use heartwheel::proto::pool::Pool;
 use heartwheel::proto::time::Micros;
-use heartwheel::proto::websocket::{Decoder, Item};
 use heartwheel::proto::wire::Role;
 use heartwheel::reactor::{ClientEvent, ReconnectConfig};
 
@@ -366,29 +363,6 @@ fn s7_2_3_a_client_comes_back_after_a_random_and_growing_delay() {
 /// since (1012 to 1014), and the ranges of 7.4.2 that are the libraries' and the applications'.
 fn may_be_sent(code: u16) -> bool {
     matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
-}
-
-#[test]
-fn s7_4_each_of_the_65536_codes_is_taken_or_fails_the_connection() {
-    let mut pool = Pool::default();
-    for role in BOTH {
-        for code in 0..=u16::MAX {
-            let mut bytes = close(role, code, "");
-            let mut decoder = Decoder::default();
-            let found = decoder.decode(role, &mut bytes, 1, &mut pool);
-            match found {
-                Ok((_, Item::Close { code: found, .. })) => {
-                    assert!(may_be_sent(code), "{code}");
-                    assert_eq!(found, Some(CloseCode::new(code)));
-                }
-                Err(error) => {
-                    assert!(!may_be_sent(code), "{code}");
-                    assert_eq!(error, ProtocolError::CloseCode(code));
-                }
-                Ok(other) => panic!("{code} gave {other:?}"),
-            }
-        }
-    }
 }
 
 #[test]

@@ -113,7 +113,7 @@ mod tests {
     const SAMPLE: u64 = 784_111_777;
 
     #[test]
-    fn a_date_is_written_in_one_form_and_read_in_three() {
+    fn s9110_5_6_7_dates_are_read_in_three_forms_and_sent_in_one() {
         let sample = HttpDate::from_unix(SAMPLE).unwrap();
         assert_eq!(sample.to_string(), "Sun, 06 Nov 1994 08:49:37 GMT");
         for text in [

@@ -123,16 +123,22 @@ fn interim_responses_that_drip_are_read_once() {
 }
 
 #[test]
-fn a_field_with_a_single_value_stands_once() {
+fn s9110_5_3_a_field_with_a_single_value_is_sent_once() {
     let twice = |name: &str| {
         let headers = [(name, "a"), ("X", "b"), (&name.to_uppercase(), "c")];
         response(302, Persistence::Close, None, &headers, b"")
     };
-    for name in ["Location", "Date", "Retry-After", "Content-Type"] {
+    for name in ["Location", "Date", "Server", "Retry-After", "Content-Type"] {
         let repeated = InvalidHead::RepeatedHeader(name.to_uppercase());
         assert_eq!(twice(name), Err(repeated));
     }
     assert!(twice("Set-Cookie").is_ok());
+}
+
+#[test]
+fn s9112_4_the_status_line_has_its_blank_without_a_reason() {
+    let unnamed = response(599, Persistence::Close, None, &NO_HEADERS, b"").unwrap();
+    assert!(unnamed.starts_with(b"HTTP/1.1 599 \r\n"));
 }
 
 #[test]
@@ -166,8 +172,6 @@ fn a_plain_response_is_final_and_cannot_be_split() {
         .unwrap();
         assert!(!empty.contains("Content-Length") && empty.ends_with("close\r\n\r\n"));
     }
-    let unnamed = response(599, Persistence::Close, None, &NO_HEADERS, b"").unwrap();
-    assert!(unnamed.starts_with(b"HTTP/1.1 599 \r\n"));
     for status in [0, 101, 199, 600] {
         assert_eq!(
             response(status, Persistence::Close, None, &NO_HEADERS, b""),
@@ -182,6 +186,10 @@ fn a_plain_response_is_final_and_cannot_be_split() {
         b"",
     );
     assert_eq!(split, Err(InvalidHead::HeaderValue("Location".to_owned())));
+    for value in ["a\rb", "a\nb", "a\r\n b", "a\0b"] {
+        let sent = response(200, Persistence::Close, None, &[("X", value)], b"");
+        assert_eq!(sent, Err(InvalidHead::HeaderValue("X".into())), "{value:?}");
+    }
     for name in RESERVED_IN_FINAL {
         let reserved = InvalidHead::ReservedHeader(name.to_lowercase());
         assert_eq!(

@@ -522,7 +522,7 @@ fn a_close_body_is_empty_or_has_a_code() {
 }
 
 #[test]
-fn close_codes_that_must_not_be_sent_are_refused() {
+fn s7_4_each_of_the_65536_codes_is_taken_or_fails_the_connection() {
     // 7.4.1, 7.4.2, and the registry of IANA
     for code in 0..=u16::MAX {
         let [high, low] = code.to_be_bytes();
@@ -531,7 +531,10 @@ fn close_codes_that_must_not_be_sent_are_refused() {
             true => Seen::Close(Some(CloseCode::new(code)), Vec::new()),
             false => Seen::Error(ProtocolError::CloseCode(code)),
         };
-        assert_eq!(see_whole(Role::Client, &[0x88, 2, high, low]), [expected]);
+        let expected = [expected];
+        let masked = [0x88, 0x82, 0, 0, 0, 0, high, low];
+        assert_eq!(see_whole(Role::Client, &[0x88, 2, high, low]), expected);
+        assert_eq!(see_whole(Role::Server, &masked), expected);
     }
 }
 

@@ -75,6 +75,8 @@ fn nothing_in_a_request_can_forge_a_line() {
         "h h",
         "u@h",
         "h/",
+        "h,i",
+        "a/b",
         "é",
         "h\0",
         "::1",
@@ -86,7 +88,18 @@ fn nothing_in_a_request_can_forge_a_line() {
         );
     }
     for path in [
-        "", "a", "/a b", "/\r\n", "/é", "/#a", "/\x7f", "*", "/<", "/%",
+        "",
+        "a",
+        "/a b",
+        "/\r\n",
+        "/é",
+        "/#a",
+        "/\x7f",
+        "*",
+        "/<",
+        "/%",
+        "/\"",
+        "/\r\nX: y",
     ] {
         assert_eq!(
             build("h", path),
@@ -111,11 +124,41 @@ fn nothing_in_a_request_can_forge_a_line() {
 }
 
 #[test]
+fn s3_a_number_sign_must_be_escaped() {
+    let builds = |path| request("h", path, KEY, &NO_NAMES, &NO_HEADERS).is_ok();
+    assert!(builds("/a%23b?c=%23"));
+    assert!(!builds("/a?c=#"));
+}
+
+#[test]
 fn the_sample_of_rfc_6455_section_1_2_is_accepted() {
     let input = head(&LINES);
     let (response, _) = parse(&input).unwrap().unwrap();
     assert_eq!(response.subprotocol(), Some("chat"));
     assert_eq!(response.response().status(), 101);
+}
+
+#[test]
+fn s4_1_the_sample_response_is_taken_however_its_case_and_blanks() {
+    assert_eq!(judge(&head(&LINES)), chat());
+    for (old, new) in [
+        ("HTTP", "HTTP/1.1 101 "),
+        ("HTTP", "HTTP/1.1 101"),
+        ("HTTP", "HTTP/1.1 101 Web Socket Protocol Handshake"),
+        ("Upgrade", "UPGRADE:WebSocket"),
+        ("Connection", "connection:\t keep-alive, ,uPgRaDe , "),
+        (
+            "Sec-WebSocket-Accept",
+            "SEC-WEBSOCKET-ACCEPT:  s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\t",
+        ),
+        ("Sec-WebSocket-Protocol", "sec-websocket-protocol: chat"),
+        (
+            "Sec-WebSocket-Protocol",
+            "Set-Cookie: a=b\r\nSec-WebSocket-Protocol: chat\r\nX: y",
+        ),
+    ] {
+        assert_eq!(judge(&with(old, new)), chat(), "{new}");
+    }
 }
 
 #[test]
@@ -259,6 +302,24 @@ fn the_accept_value_answers_our_key_exactly_once() {
 }
 
 #[test]
+fn s10_8_only_the_hash_of_the_very_key_is_taken() {
+    let answer = |key| {
+        let accept = String::from_utf8(accept_for(key).to_vec()).unwrap();
+        with(
+            "Sec-WebSocket-Accept",
+            &format!("Sec-WebSocket-Accept: {accept}"),
+        )
+    };
+    assert_eq!(judge(&answer(KEY)), chat());
+    for bit in 0..128 {
+        let mut other = KEY;
+        other[bit / 8] ^= 1 << (bit % 8);
+        let judged = judge(&answer(other));
+        assert_eq!(judged, Err(ResponseError::Accept), "bit {bit}");
+    }
+}
+
+#[test]
 fn extensions_were_not_offered() {
     for value in ["permessage-deflate", "", ","] {
         let chosen = and(&format!("Sec-WebSocket-Extensions: {value}"));
@@ -366,10 +427,16 @@ proptest! {
 
 /// A client was let send two origins, which our own server refuses.
 #[test]
-fn a_request_names_one_origin() {
-    let origins = [("Origin", "http://a"), ("X", "y"), ("origin", "http://b")];
-    let build = |headers| request("a", "/", [0; 16], &NO_NAMES, headers);
-    assert!(build(&origins[..2]).is_ok());
-    let repeated = InvalidHead::RepeatedHeader("origin".to_owned());
-    assert_eq!(build(&origins), Err(repeated.into()));
+fn a_request_has_fields_with_a_single_value_once() {
+    for (first, second) in [
+        ("Origin", "origin"),
+        ("Authorization", "Authorization"),
+        ("User-Agent", "User-Agent"),
+    ] {
+        let headers = [(first, "http://a"), ("X", "y"), (second, "http://b")];
+        assert!(request("a", "/", KEY, &NO_NAMES, &headers[..2]).is_ok());
+        let repeated = InvalidHead::RepeatedHeader(second.to_owned());
+        let built = request("a", "/", KEY, &NO_NAMES, &headers);
+        assert_eq!(built, Err(repeated.into()));
+    }
 }
