@@ -66,6 +66,8 @@ pub(crate) struct RawPeer {
     stream: TcpStream,
     wire: Wire,
     rx: Vec<u8>,
+    /// How many bytes of `rx` are done with.
+    taken: usize,
     /// The message whose last fragment is still to come.
     message: Vec<u8>,
     /// Just before the last write began: no server can have read its bytes earlier.
@@ -89,6 +91,7 @@ impl RawPeer {
             stream,
             wire,
             rx: Vec::new(),
+            taken: 0,
             message: Vec::new(),
             last_write: Instant::now(),
             read: 0,
@@ -96,8 +99,7 @@ impl RawPeer {
         };
         if wire == Wire::WebSocket {
             peer.write(&upgrade_request("/", ""));
-            let rest = peer.read_until(handshake_end);
-            peer.rx.drain(..rest);
+            peer.taken = peer.read_until(handshake_end);
         }
         peer
     }
@@ -121,7 +123,7 @@ impl RawPeer {
 
     /// Returns how many bytes were read up to the end of what [`next`](Self::next) returned last.
     pub(crate) fn bytes_taken(&self) -> usize {
-        self.read - self.rx.len()
+        self.read - (self.rx.len() - self.taken)
     }
 
     pub(crate) fn longest_frame(&self) -> usize {
@@ -129,8 +131,8 @@ impl RawPeer {
     }
 
     /// Returns the stream and what was read from it beyond the handshake.
-    pub(crate) fn into_parts(self) -> (TcpStream, Vec<u8>) {
-        (self.stream, self.rx)
+    pub(crate) fn into_parts(mut self) -> (TcpStream, Vec<u8>) {
+        (self.stream, self.rx.split_off(self.taken))
     }
 
     pub(crate) fn last_write(&self) -> Instant {
@@ -177,7 +179,7 @@ impl RawPeer {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some((used, arrival)) = self.parse() {
-                self.rx.drain(..used);
+                self.taken += used;
                 match arrival {
                     Some(arrival) => return arrival,
                     None => continue,
@@ -201,6 +203,7 @@ impl RawPeer {
 
     /// Reads what has arrived, and looks at it later.
     pub(crate) fn read_what_came(&mut self) {
+        self.forget_taken();
         self.stream.set_nonblocking(true).unwrap();
         let mut buffer = [0; 64 * 1024];
         while let Ok(count @ 1..) = self.stream.read(&mut buffer) {
@@ -212,6 +215,7 @@ impl RawPeer {
 
     /// Reads at most so many bytes of what has arrived, and looks at them later.
     pub(crate) fn read_some(&mut self, most: usize) {
+        self.forget_taken();
         self.stream.set_nonblocking(true).unwrap();
         let mut buffer = vec![0; most];
         if let Ok(count) = self.stream.read(&mut buffer) {
@@ -225,7 +229,7 @@ impl RawPeer {
     pub(crate) fn answer_what_came(&mut self) {
         self.read_what_came();
         while let Some((used, arrival)) = self.parse() {
-            self.rx.drain(..used);
+            self.taken += used;
             if let Some(Arrival::Ping(token)) = arrival {
                 self.send_pong(&token);
             }
@@ -242,8 +246,13 @@ impl RawPeer {
         }
     }
 
+    fn forget_taken(&mut self) {
+        self.rx.drain(..std::mem::take(&mut self.taken));
+    }
+
     /// Reads once more; returns the end if that is what came.
     fn fill(&mut self, deadline: Instant) -> Option<Arrival> {
+        self.forget_taken();
         let left = deadline.saturating_duration_since(Instant::now());
         self.stream
             .set_read_timeout(Some(left.max(Duration::from_millis(1))))
@@ -278,7 +287,7 @@ impl RawPeer {
     /// Takes the first frame apart, if it is complete: its length, and what it was unless it was a
     /// fragment with more to come.
     fn parse(&mut self) -> Option<(usize, Option<Arrival>)> {
-        let rx = &self.rx;
+        let rx = &self.rx[self.taken..];
         match self.wire {
             Wire::WebSocket => {
                 let (first, payload) = unmasked_frame(rx)?;
