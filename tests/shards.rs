@@ -89,7 +89,9 @@ fn a_broadcast_reaches_the_connections_of_every_loop_but_its_sender() {
 fn a_sender_waits_for_loops_that_do_not_keep_up_with_its_broadcasts() {
     /// More than the loops' queues hold.
     const COUNT: usize = 80_000;
-    let server = serve(&["--mode", "broadcast", "--interval", "off"]);
+    // Those who only read would be silent for too long on a busy machine.
+    let heartbeat = ["--interval", "off", "--timeout", "off"];
+    let server = serve(&[&["--mode", "broadcast"], &heartbeat[..]].concat());
     let mut sender = RawPeer::connect(Wire::Line, server.port(Wire::Line));
     let own = shard_of(&server, &sender);
     // Whoever shares the sender's loop would hold it back.
@@ -175,7 +177,7 @@ fn heartbeats_and_verdicts_are_each_loops_own() {
 /// Starts a server that waits long for connections that do not close when they are asked to.
 fn serve_patiently() -> Server {
     let times = ["--drain", "60s", "--close-timeout", "60s"];
-    serve(&[times.as_slice(), &["--interval", "off"]].concat())
+    serve(&[times.as_slice(), &["--interval", "off", "--timeout", "off"]].concat())
 }
 
 /// Signals twice while there are so many connections, which are left then.
@@ -213,7 +215,7 @@ fn a_second_signal_is_heard_where_the_first_loop_has_no_connections() {
 
 #[test]
 fn a_drain_ends_when_the_last_loop_is_done() {
-    let server = serve(&["--drain", "60s", "--interval", "off"]);
+    let server = serve(&["--drain", "60s", "--interval", "off", "--timeout", "off"]);
     let mut peer = loop {
         let peer = RawPeer::connect(Wire::Line, server.port(Wire::Line));
         if shard_of(&server, &peer) > 0 {

@@ -184,7 +184,7 @@ fn a_half_close_behind_a_request_does_not_cost_its_answer() {
 
 #[test]
 fn ends_after_our_close_leave_its_cause_standing() {
-    let args = ["--app-idle", "300ms"];
+    let args = ["--app-idle", "300ms", "--close-timeout", "60s"];
     Victim::start(&[WebSocket], &args).withstands(4 * MIB, |victim| {
         let leave = |mut peer: RawPeer, how: usize| {
             match how {

@@ -230,12 +230,11 @@ fn one_address_does_not_take_all_descriptors_from_the_others() {
 /// middle one counts.
 #[test]
 fn f24_beats_stay_on_time_and_a_place_is_taken_soon_after_a_close() {
-    const BEATS: usize = 12;
     const TRIES: usize = 9;
     let interval = Duration::from_millis(200);
     let mut limited = Command::new("prlimit");
     limited.arg("--nofile=150:150");
-    let times = ["--interval", "200ms", "--timeout", "60s"];
+    let times = ["--interval", "200ms", "--timeout", "5min"];
     let args = [&times[..], &["--ping-slack", "off"]].concat();
     let server = Server::start_under(limited, &[Line], &args);
     let (port, pid) = (server.port(Line), server.process().pid());
@@ -243,42 +242,19 @@ fn f24_beats_stay_on_time_and_a_place_is_taken_soon_after_a_close() {
     for peer in &held {
         server.wait_open(peer.local_port());
     }
+    // The machine may be busy without anybody else.
+    let (held, calm) = beat(held, interval, || {});
     let mut crowd: VecDeque<_> = std::iter::from_fn(|| newcomer(port)).collect();
     assert!(crowd.len() < 150, "{} were let in", crowd.len());
 
     // Those who were there before beat on, while others knock.
-    let beating = held.into_iter().map(|mut peer| {
-        thread::spawn(move || {
-            let mut at = Vec::new();
-            while at.len() <= BEATS {
-                match peer.next() {
-                    Arrival::Ping(token) => {
-                        at.push(Instant::now());
-                        peer.send_pong(&token);
-                    }
-                    other => panic!("{other:?} instead of a ping"),
-                }
-            }
-            at
-        })
-    });
-    let beating: Vec<_> = beating.collect();
-    while beating.iter().any(|beats| !beats.is_finished()) {
-        crowd.extend(newcomer(port));
-        thread::sleep(Duration::from_millis(5));
-    }
-    let mut off = Vec::new();
-    for beats in beating {
-        let at = beats.join().unwrap();
-        let gaps = at.windows(2).map(|pair| pair[1] - pair[0]);
-        off.extend(gaps.map(|gap| gap.abs_diff(interval)));
-    }
-    off.sort_unstable();
-    let middle = off[off.len() / 2];
+    let (held, middle) = beat(held, interval, || crowd.extend(newcomer(port)));
     // A rest that held them up would take a tenth of a second each time.
-    assert!(middle <= interval / 4, "off by {off:?}");
+    let most = interval / 4 + 2 * calm;
+    assert!(middle <= most, "off by {middle:?}, and {calm:?} before");
 
-    // They have left with that, so that there are places again.
+    drop(held);
+    // They have left, so that there are places again.
     crowd.extend(std::iter::from_fn(|| newcomer(port)));
     let mut places = Vec::new();
     for _ in 0..TRIES {
@@ -291,6 +267,45 @@ fn f24_beats_stay_on_time_and_a_place_is_taken_soon_after_a_close() {
     places.sort_unstable();
     let middle = places[TRIES / 2];
     assert!(middle <= Duration::from_millis(200), "{places:?}");
+}
+
+/// Lets each of these answer pings while something is done again and again. Returns them, and by how much
+/// the time between two pings was off the interval, in the middle of all.
+fn beat(
+    peers: Vec<RawPeer>,
+    interval: Duration,
+    mut meanwhile: impl FnMut(),
+) -> (Vec<RawPeer>, Duration) {
+    const BEATS: usize = 12;
+    let beating = peers.into_iter().map(|mut peer| {
+        thread::spawn(move || {
+            let mut at = Vec::new();
+            while at.len() <= BEATS {
+                match peer.next() {
+                    Arrival::Ping(token) => {
+                        at.push(Instant::now());
+                        peer.send_pong(&token);
+                    }
+                    other => panic!("{other:?} instead of a ping"),
+                }
+            }
+            (peer, at)
+        })
+    });
+    let beating: Vec<_> = beating.collect();
+    while beating.iter().any(|beats| !beats.is_finished()) {
+        meanwhile();
+        thread::sleep(Duration::from_millis(5));
+    }
+    let (mut peers, mut off) = (Vec::new(), Vec::new());
+    for beats in beating {
+        let (peer, at) = beats.join().unwrap();
+        let gaps = at.windows(2).map(|pair| pair[1] - pair[0]);
+        off.extend(gaps.map(|gap| gap.abs_diff(interval)));
+        peers.push(peer);
+    }
+    off.sort_unstable();
+    (peers, off[off.len() / 2])
 }
 
 /// Connects, and returns the connection if it is let in: then its ping is answered.

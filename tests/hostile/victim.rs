@@ -367,12 +367,14 @@ pub(crate) fn assert_printable(text: &str) {
     }
 }
 
-/// Keeps pings of the grid, which are due at any time, from those whose next word is looked at; unless a
-/// test asks for some.
+/// Keeps pings of the grid, which are due at any time, from those whose next word is looked at, and ends
+/// nobody for silence, which is long on a busy machine; unless a test asks for either.
 pub(crate) fn unasked<'a>(args: &[&'a str]) -> Vec<&'a str> {
     let mut args = args.to_vec();
-    if !args.contains(&"--interval") {
-        args.extend(["--interval", "off"]);
+    for flag in ["--interval", "--timeout"] {
+        if !args.contains(&flag) {
+            args.extend([flag, "off"]);
+        }
     }
     args
 }

@@ -45,6 +45,8 @@ fn let_go(count: usize, window: Duration) -> Vec<usize> {
     let times = [
         "--interval",
         "off",
+        "--timeout",
+        "off",
         "--close-timeout",
         "60s",
         "--drain",
@@ -107,8 +109,9 @@ fn f30_five_hundred_are_let_go_evenly_over_the_window() {
 
 /// Starts a server with clients that never answer its goodbye.
 fn with_deaf_peers(drain: &str) -> (Server, Vec<RawPeer>) {
-    let times = ["--interval", "off", "--close-timeout", "10min"];
-    let server = Server::start(&[WebSocket], &[&times[..], &["--drain", drain]].concat());
+    let times = ["--interval", "off", "--timeout", "off"];
+    let leaving = ["--close-timeout", "10min", "--drain", drain];
+    let server = Server::start(&[WebSocket], &[times, leaving].concat());
     let mut peers: Vec<_> = (0..DEAF)
         .map(|_| RawPeer::connect(WebSocket, server.port(WebSocket)))
         .collect();
@@ -166,7 +169,14 @@ fn f31_who_has_not_gone_when_the_window_is_over_is_told_of() {
 #[test]
 fn f32_lifetimes_end_spread_by_a_tenth_and_are_no_failures() {
     const LIFETIME: Duration = Duration::from_secs(3);
-    let args = ["--max-lifetime", "3s", "--interval", "off"];
+    let args = [
+        "--max-lifetime",
+        "3s",
+        "--interval",
+        "off",
+        "--timeout",
+        "off",
+    ];
     let server = Server::start(&[WebSocket], &args);
     let port = server.port(WebSocket);
     let peers: Vec<_> = (0..MORTALS)
