@@ -21,7 +21,6 @@ use crate::support::recorder::Recorder;
 use crate::support::sides::{Dialer, Ended};
 use crate::wire::{FIN, TEXT, plain};
 
-const NO_NAMES: [&str; 0] = [];
 const NO_HEADERS: [(&str, &str); 0] = [];
 const KEY: [u8; 16] = *b"the sample nonce";
 const OFFERED: [&str; 2] = ["chat", "superchat"];
