@@ -40,10 +40,10 @@ use crate::proto::wheel::Wheel;
 use crate::stats::Stats;
 use crate::sys::{Native, Probe, Stream, System, Token, Wake};
 
-/// The loop, on whatever system: everything but the wait.
+/// The loop, over any system. It does everything except the wait.
 ///
-/// `D` is what the embedder keeps for each connection. Whoever drives it waits as
-/// [`prepare_wait`](Self::prepare_wait) says, and hands what came to [`turn`](Self::turn).
+/// `D` is the embedder's data for each connection. A driver waits for as long as
+/// [`prepare_wait`](Self::prepare_wait) says, and passes the events to [`turn`](Self::turn).
 #[derive(Debug)]
 pub struct EventLoop<D, S: System = Native> {
     pub(super) config: ReactorConfig,
@@ -98,12 +98,12 @@ pub struct EventLoop<D, S: System = Native> {
 }
 
 impl<D, S: System> EventLoop<D, S> {
-    /// Makes a loop without sockets, as one more of a group. `waker` ends its waits for other threads, with
-    /// the event [`Token::WAKE`](crate::sys::Token::WAKE).
+    /// Makes a loop without sockets, as one more loop of a group. `waker` ends its waits from other
+    /// threads, with the event [`Token::WAKE`](crate::sys::Token::WAKE).
     ///
     /// # Errors
     ///
-    /// Names a field that makes no sense, or `group` where that has [`Group::MOST`] loops.
+    /// The field that makes no sense, or `group` if it already has [`Group::MOST`] loops.
     pub fn new(
         config: ReactorConfig,
         system: S,
@@ -166,8 +166,8 @@ impl<D, S: System> EventLoop<D, S> {
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] names a field that makes no sense, [`Error::Listen`] says what the kernel has
-    /// against the address.
+    /// [`Error::Config`] with the field that makes no sense. [`Error::Listen`] if the kernel
+    /// refuses the address.
     pub fn listen(&mut self, config: ListenerConfig) -> Result<ListenerId, Error> {
         let admission = Admission::try_from(&config.admission)?;
         #[cfg(feature = "websocket")]
@@ -486,59 +486,60 @@ impl<D, S: System> EventLoop<D, S> {
 
 /// What a driver sees.
 impl<D, S: System> EventLoop<D, S> {
-    /// Returns the longest time to wait before the next [`turn`](Self::turn); zero where work was left over,
-    /// `None` where nothing is due but events.
+    /// Returns the longest time to wait before the next [`turn`](Self::turn). Zero means that work
+    /// is left over. `None` means that no deadline is due: only an event ends the wait.
     pub fn next_timeout(&self) -> Option<Duration> {
         let now = self.system.now();
         let wake = self.next_wake(now);
         (wake < Micros::MAX).then(|| (wake - now).into())
     }
 
-    /// Says whether the loop is at its end: stopped or drained, with every end reported.
+    /// Says whether the loop has ended: it is stopped or drained, and every end is reported.
     pub fn is_stopped(&self) -> bool {
         // Clients that a drain keeps from dialing are told of it first.
         let is_drained = self.drain.is_some() && !self.clients.has_stopped();
         (self.stopping || is_drained) && self.conns.is_empty()
     }
 
-    /// Notes that whoever drives it has heeded [`is_stopped`](Self::is_stopped): it may go on later.
+    /// Notes that the driver has acted on [`is_stopped`](Self::is_stopped). The loop may go on
+    /// later.
     pub fn handle_stopped(&mut self) {
         self.stopping = false;
     }
 
-    /// Says whether a panic cut the last turn short, so that there are events left of it.
+    /// Says whether a panic cut the last turn short, so that events of it are left.
     pub fn is_unwound(&self) -> bool {
         self.unwound
     }
 
-    /// Returns how many events of the last wait were taken up.
+    /// Returns how many events of the last wait were handled.
     pub fn taken(&self) -> usize {
         self.taken
     }
 
-    /// Returns the handle for other threads.
+    /// Returns a handle for other threads.
     pub fn handle(&self) -> LoopHandle {
         self.inbox.handle().clone()
     }
 
-    /// Returns the address a listener really has, port and all.
+    /// Returns the address that a listener is bound to, with its real port.
     pub fn local_addr(&self, id: ListenerId) -> Option<SocketAddr> {
         self.listeners
             .get(id.0 as usize)
             .map(|listener| listener.addr)
     }
 
-    /// Returns which loop of its group this is; zero where there is one.
+    /// Returns the number of this loop in its group, from 0 on.
     pub fn shard(&self) -> usize {
         self.names.shard.into()
     }
 
-    /// Returns how many connections there are, in whatever phase.
+    /// Returns the number of connections, in any phase.
     pub fn len(&self) -> usize {
         self.conns.len()
     }
 
-    /// Says whether there are none.
+    /// Says whether there are no connections.
     pub fn is_empty(&self) -> bool {
         self.conns.is_empty()
     }
@@ -563,7 +564,7 @@ impl<D, S: System> EventLoop<D, S> {
         &self.wheel
     }
 
-    /// Returns the pool that connections borrow from.
+    /// Returns the pool of buffers.
     pub fn pool(&self) -> &Pool {
         self.env.pool()
     }
@@ -584,7 +585,7 @@ impl<D, S: System> EventLoop<D, S> {
         self.sources.remove(id);
     }
 
-    /// Returns what is held, for who compares it with what ought to be.
+    /// Returns the loop's view of each connection, for a simulator to check.
     pub fn inspect(&self) -> impl Iterator<Item = Inspected<'_, S>> {
         self.conns.iter().map(|(key, conn)| Inspected {
             id: conn.id(key, self.names),
@@ -597,21 +598,21 @@ impl<D, S: System> EventLoop<D, S> {
     }
 }
 
-/// One connection, from outside of the loop.
+/// One connection as the loop sees it, for a check from outside.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Inspected<'a, S: System> {
-    /// Its name.
+    /// Its id.
     pub id: ConnId,
     /// Its socket.
     pub socket: &'a S::Socket,
     /// Its session.
     pub session: &'a Session,
-    /// The handler has welcomed it.
+    /// The handler has accepted it.
     pub is_welcome: bool,
-    /// Input is left for the next turn.
+    /// It has input left for the next turn.
     pub is_carried: bool,
-    /// Output is to be written in the next turn.
+    /// It has output to write in the next turn.
     pub is_dirty: bool,
 }
 

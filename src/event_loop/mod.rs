@@ -1,9 +1,12 @@
-//! The loop itself, on whatever system. The law of this layer: it knows neither mio nor a clock, and every
-//! decision about a connection is made by its [`Session`](crate::proto::session::Session).
+//! The loop, over any system.
 //!
-//! [`EventLoop`] has everything but the wait: connections and their timers, what is to be read, written and
-//! reaped, who is let in, who is dialed. It stands on a [`System`](crate::sys::System). The
-//! [`Reactor`](crate::reactor::Reactor) runs it on mio; the simulator runs the same code on virtual time.
+//! The law of this layer: it uses neither mio nor a clock, and each connection's
+//! [`Session`](crate::proto::session::Session) makes every decision about it.
+//!
+//! [`EventLoop`] does everything except the wait: connections and their timers, reading, writing
+//! and reaping, admission, and dials. It runs on a [`System`](crate::sys::System). The
+//! [`Reactor`](crate::reactor::Reactor) runs it on mio; the simulator runs the same code on virtual
+//! time.
 
 mod client;
 mod conn;

@@ -19,13 +19,13 @@ use crate::sys::{Event as IoEvent, Ready as IoReady, System, Token};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Turn {
-    /// Events taken from the wait.
+    /// Events handled.
     pub events: usize,
-    /// Timers of connections that were due.
+    /// Timers of connections that expired.
     pub expired: usize,
     /// Connections that ended.
     pub ended: usize,
-    /// How much later than it should the wait ended, plus the time spent in the turn.
+    /// How late the wait ended, plus the time spent in the turn.
     pub delay: Duration,
 }
 

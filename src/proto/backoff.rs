@@ -1,21 +1,23 @@
 //! How long a client waits before it dials again.
 //!
-//! Full jitter: the delay is drawn evenly between a floor and a ceiling that doubles with each failure,
-//! so that clients which lost one server together do not come back together.
+//! It uses full jitter: the delay is random between a lower and an upper limit, and the upper limit
+//! doubles with each failure. So clients that lost the same server at the same time do not come
+//! back at the same time.
 
 use super::time::Micros;
 
 /// The numbers behind a [`Backoff`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BackoffPolicy {
-    /// The shortest delay, 50 ms by default. It bounds how often one client dials.
+    /// The shortest delay, 50 ms by default. It limits how often one client dials.
     pub min: Micros,
-    /// The longest delay after the first failure, 500 ms by default; doubles with each further one.
+    /// The upper limit after the first failure, 500 ms by default. It doubles with each further
+    /// failure.
     pub base: Micros,
-    /// The longest delay of all, 60 s by default. Below `min` it counts as `min`.
+    /// The largest upper limit, 60 s by default. A value below `min` counts as `min`.
     pub cap: Micros,
-    /// How long a connection must have been open for its end not to count as a failure, 30 s by
-    /// default. A server that accepts and drops at once is thus not dialed at full speed.
+    /// How long a connection must be open before its end is not a failure, 30 s by default. So a
+    /// server that accepts connections and drops them at once is not dialed at full speed.
     pub stable: Micros,
 }
 
@@ -38,7 +40,7 @@ impl Default for BackoffPolicy {
 ///       └── failed ───┘
 /// ```
 ///
-/// It owns no randomness; the caller brings a number for each delay.
+/// It has no random numbers of its own; the caller passes one for each delay.
 ///
 /// ```
 /// use heartwheel::proto::backoff::{Backoff, BackoffPolicy};

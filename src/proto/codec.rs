@@ -1,4 +1,5 @@
-//! A wire of the embedder's own: a codec, with heartbeats, deadlines, causes and evidence for free.
+//! The embedder's own wire: a codec. Heartbeats, deadlines, causes and evidence work as on the
+//! built-in wires.
 
 use std::fmt;
 use std::ops::Range;
@@ -6,10 +7,10 @@ use std::ops::Range;
 use crate::error::ProtocolError;
 use crate::proto::wire::{EncodeError, MessageKind};
 
-/// Turns bytes into frames and back for one connection.
+/// Turns bytes into frames, and frames into bytes, for one connection.
 ///
-/// A codec without pings is fine: switch the interval off, and any byte the peer sends still counts as
-/// proof of life within the timeout. One codec is made for each connection, by the listener's factory.
+/// A codec need not have pings: switch the interval off. Any byte from the peer is then still proof
+/// of life within the timeout. The listener's factory makes one codec for each connection.
 ///
 /// ```
 /// use heartwheel::error::ProtocolError;
@@ -45,23 +46,23 @@ use crate::proto::wire::{EncodeError, MessageKind};
 /// assert_eq!(Quads.decode(b"abc"), Ok(Decoded::NeedMore));
 /// ```
 pub trait Codec: fmt::Debug + Send {
-    /// Looks at the front of what has arrived. Called again with more bytes after
-    /// [`Decoded::NeedMore`], and again at once after anything else.
+    /// Decodes the start of the input. It is called again with more bytes after
+    /// [`Decoded::NeedMore`], and at once after any other result.
     ///
-    /// After [`Decoded::NeedMore`] the input begins with the same bytes as before. A codec of long frames
-    /// that end with a mark remembers how far it has looked for it: the frame's bytes come in many
-    /// pieces, and to look through all of them for each takes time in proportion to their square.
+    /// After [`Decoded::NeedMore`] the next input starts with the same bytes. If frames are long
+    /// and end with a mark, the codec should remember how far it has searched. Otherwise the time
+    /// grows with the square of the frame's length.
     ///
     /// # Errors
     ///
-    /// The rule the peer broke; the connection ends with the error's cause.
+    /// The rule that the peer broke. The connection ends with the error's cause.
     fn decode(&mut self, input: &[u8]) -> Result<Decoded, ProtocolError>;
 
-    /// Appends one message as a whole frame.
+    /// Appends one message as one complete frame.
     ///
     /// # Errors
     ///
-    /// Why the wire cannot carry it; nothing is sent then.
+    /// Why the wire cannot carry the message. Nothing is sent then.
     fn encode(
         &mut self,
         kind: MessageKind,

@@ -1,4 +1,4 @@
-//! Messages as the application sees them, and messages encoded once for many connections.
+//! Messages as the application sees them, and messages that are encoded once for many connections.
 
 use std::ops::Range;
 use std::str;
@@ -8,7 +8,7 @@ use crate::config::WireKind;
 use crate::proto::wire::MessageKind;
 use crate::proto::{binary, line};
 
-/// A message, borrowed: text that is valid UTF-8, or bytes.
+/// A borrowed message: valid UTF-8 text, or bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Message<'a> {
     kind: MessageKind,
@@ -42,12 +42,12 @@ impl<'a> Message<'a> {
         self.kind
     }
 
-    /// Returns the payload, whichever kind it is.
+    /// Returns the payload, as bytes.
     pub const fn data(&self) -> &'a [u8] {
         self.data
     }
 
-    /// Returns the text, or `None` where the message is binary.
+    /// Returns the text. `None` if the message is binary.
     pub fn as_text(&self) -> Option<&'a str> {
         match self.kind {
             MessageKind::Text => str::from_utf8(self.data).ok(),
@@ -56,10 +56,10 @@ impl<'a> Message<'a> {
     }
 }
 
-/// A message to be sent to many connections: encoded once for each wire, then shared.
+/// A message for many connections. It is encoded once for each wire, then shared.
 ///
-/// Cloning is cheap, and the queues of all its receivers hold the same bytes. A client masks every
-/// frame anew (RFC 6455, section 5.3), so there the payload is copied.
+/// Cloning is cheap, and the queues of all receivers share the same bytes. A client masks each
+/// frame separately (RFC 6455, section 5.3), so there the payload is copied.
 ///
 /// ```
 /// use heartwheel::proto::message::{Message, SharedMessage};

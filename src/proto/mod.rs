@@ -1,7 +1,7 @@
 //! The protocol core: no sockets, no clock, no log, no threads.
 //!
-//! Everything here is driven from outside: bytes and times go in, bytes, deadlines and verdicts come
-//! out. The reactor is one driver; a simulator, a fuzzer or another event loop is as good.
+//! A driver calls it: bytes and times go in; bytes, deadlines and verdicts come out. The reactor is
+//! one driver. A simulator, a fuzzer or another event loop can be a driver too.
 
 mod assembly;
 pub mod authority;

@@ -1,19 +1,19 @@
-//! Buffers that idle connections do not own.
+//! Buffers that idle connections do not hold.
 //!
-//! A connection borrows storage while bytes are in it and gives it back when they are gone. The pool
-//! is last-in first-out, so that the buffer handed out next is the one still warm in the cache.
+//! A connection borrows a buffer while it has bytes, and returns it afterwards. The pool is last-in
+//! first-out, so the next buffer is the one that is still in the cache.
 
 use std::sync::Arc;
 
-/// A pool of byte buffers in three classes, 4, 16 and 64 KiB.
+/// A pool of byte buffers in three classes: 4, 16 and 64 KiB.
 ///
-/// It keeps at most [`KEPT`](Self::KEPT) bytes free and lets the rest go back to the allocator. However
-/// many buffers of one class come back, one of each other class finds room too. A request above the
-/// largest class is served by the allocator and never kept.
+/// It keeps at most [`KEPT`](Self::KEPT) free bytes and returns the rest to the allocator. Even if
+/// very many buffers of one class come back, one of each other class still has room. A request
+/// above the largest class goes to the allocator and its buffer is never kept.
 ///
-/// To give a large buffer back to the system takes time in proportion to it, a millisecond for 12 MiB or
-/// so. A loop that must not stand still for a hundred of them [puts that off](Self::put_off_frees) and
-/// frees them bit by bit.
+/// Returning a large buffer to the system takes time in proportion to its size, about one
+/// millisecond for 12 MiB. A loop that must not stop for a hundred of them [puts that
+/// off](Self::put_off_frees) and frees them bit by bit.
 ///
 /// ```
 /// use heartwheel::proto::pool::Pool;

@@ -1,7 +1,7 @@
-//! Core time: microseconds as plain numbers, handed in by whoever drives the core.
+//! Core time: microseconds as plain numbers, passed in by the driver of the core.
 //!
-//! Nothing in [`proto`](crate::proto) reads a clock. A test passes literal numbers, the reactor passes
-//! what its clock said once for a whole batch of work.
+//! Nothing in [`proto`](crate::proto) reads a clock. A test passes literal numbers. The reactor
+//! reads its clock once and passes that time for a whole batch of work.
 
 use std::fmt;
 use std::ops::{Add, Sub};

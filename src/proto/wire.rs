@@ -1,19 +1,19 @@
-//! What the wires have in common: how a decoder reports a frame, why an encoder refuses one.
+//! Types that all wires use: what a decoder found, and why an encoder refuses a message.
 
 use std::error::Error as StdError;
 use std::fmt;
 use std::ops::Range;
 
-/// Whether a message is text or bytes.
+/// Whether a message is text or binary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MessageKind {
-    /// UTF-8 text, checked.
+    /// Valid UTF-8 text.
     Text,
     /// Arbitrary bytes.
     Binary,
 }
 
-/// Which end of the connection we are.
+/// Which side of the connection we are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     /// We accepted the connection.
@@ -49,7 +49,7 @@ pub enum Item {
     Pong,
 }
 
-/// Why a message cannot be written on a wire.
+/// Why a wire cannot carry a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EncodeError {
@@ -58,16 +58,16 @@ pub enum EncodeError {
         /// Where the first one stands, bytes from the beginning.
         at: usize,
     },
-    /// A line that the peer would take for a ping or a pong.
+    /// The line is the same as a ping or pong of the wire.
     ReadsAsControl,
-    /// A line is text, and this is not UTF-8.
+    /// A line must be text, but this is not UTF-8.
     NotUtf8,
     /// More bytes than the length field of the wire can say.
     TooLong {
         /// Bytes in the message.
         size: usize,
     },
-    /// A rule of an embedder's own wire.
+    /// A rule of the embedder's own wire.
     Custom(&'static str),
 }
 
@@ -75,7 +75,7 @@ impl fmt::Display for EncodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::LineFeed { at } => write!(f, "line feed at byte {at} of a line"),
-            Self::ReadsAsControl => f.write_str("line reads as a ping or pong"),
+            Self::ReadsAsControl => f.write_str("the line is the same as a ping or pong"),
             Self::NotUtf8 => f.write_str("line is not utf-8"),
             Self::TooLong { size } => {
                 write!(f, "message of {size} bytes exceeds the length field")

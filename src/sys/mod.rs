@@ -1,9 +1,10 @@
-//! What a loop stands on, and the operating system's side of it.
+//! The traits that a loop runs on, and their implementation for the operating system.
 //!
-//! The law of this layer: [`System`] and [`Socket`] say all that a loop may ask for, and nothing here knows
-//! connections, sessions or deadlines. [`Native`] answers with mio and the clocks; a simulator answers with
-//! a world of its own, and runs the same loop. Their times are the core's: what they say goes into sessions
-//! as it is.
+//! The law of this layer: [`System`], [`Socket`] and [`Stream`] are all that a loop may ask for.
+//! Nothing here knows connections, sessions or deadlines. [`Native`] implements them with mio and
+//! the clocks. A simulator implements them with a simulated world and runs the same loop. Their
+//! times are the core's [`Micros`](crate::proto::time::Micros), because they are passed on to
+//! sessions unchanged.
 
 mod alarm;
 #[cfg(feature = "websocket")]

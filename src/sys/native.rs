@@ -1,4 +1,4 @@
-//! The operating system by way of mio.
+//! The operating system, through mio.
 
 use std::fmt;
 use std::io::{self, IoSlice, Read, Write};
@@ -24,9 +24,9 @@ use crate::close::KernelFigures;
 use crate::proto::http::HttpDate;
 use crate::proto::time::Micros;
 
-/// The operating system: TCP, the monotonic clock, and names as the machine looks them up.
+/// The operating system: TCP, the monotonic clock, and the machine's resolver of names.
 ///
-/// What a [`Reactor`](crate::reactor::Reactor) runs on; nobody else makes one.
+/// A [`Reactor`](crate::reactor::Reactor) makes one for itself; nothing else can.
 pub struct Native {
     registry: Registry,
     hands: Hands,

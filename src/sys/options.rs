@@ -1,44 +1,45 @@
-//! What sockets get from the kernel.
+//! Options of sockets.
 
 use std::time::Duration;
 
 use crate::error::ConfigError;
 
-/// What a listener's sockets get from the kernel.
+/// Options that the kernel applies to a listener and its connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SocketOptions {
-    /// Connections the kernel completes ahead of us. Default 4096. A shorter one makes bursts of
-    /// connections stall for a second each. Needs the feature `sockets`.
+    /// Connections that the kernel completes before we accept them. Default 4096. With a shorter
+    /// backlog, a burst of connections stops for a second each time. Needs the feature `sockets`.
     pub backlog: i32,
     /// Whether several processes may listen on the same port and share its connections. Default no.
     /// Needs the feature `sockets`.
     pub reuse_port: bool,
-    /// How long sent data may stay unacknowledged before the kernel itself gives up and the connection
-    /// ends as `path_dead` (`TCP_USER_TIMEOUT`, Linux), 1 ms to 24 days. Default: the kernel's own, a
-    /// quarter of an hour. Needs the feature `sockets`.
+    /// How long sent data may stay unacknowledged before the kernel gives up (`TCP_USER_TIMEOUT`,
+    /// Linux), 1 ms to 24 days. The connection then ends as `path_dead`. Default `None`: the
+    /// kernel's own time, about 15 minutes. Needs the feature `sockets`.
     pub user_timeout: Option<Duration>,
-    /// The kernel's own probes of an idle connection. Default none: a heartbeat asks the process, this
-    /// its kernel only. Needs the feature `sockets`.
+    /// The kernel's own probes of an idle connection. Default none. A probe tests only the peer's
+    /// kernel; a heartbeat tests its process. Needs the feature `sockets`.
     pub keepalive: Option<Keepalive>,
 }
 
-/// When the kernel asks the peer's kernel whether it is still there, and gives up (`SO_KEEPALIVE`).
+/// When the kernel probes an idle peer, and when it gives up (`SO_KEEPALIVE`).
 ///
-/// It gives up `idle + interval * probes` after it last heard of the peer, and the connection ends as
-/// `path_dead`; where [`SocketOptions::user_timeout`] is set too, Linux goes by that instead of by
-/// `probes`.
+/// The kernel gives up `idle + interval * probes` after the last sign of the peer. The connection
+/// then ends as `path_dead`. If [`SocketOptions::user_timeout`] is set too, Linux uses that time
+/// instead of `probes`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Keepalive {
     /// Time without anything from the peer before the first probe: whole seconds, 1 to 32767.
     pub idle: Duration,
-    /// Time between probes without an answer: whole seconds, 1 to 32767.
+    /// Time between unanswered probes: whole seconds, 1 to 32767.
     pub interval: Duration,
-    /// Probes without an answer before the kernel gives up, 1 to 127.
+    /// Unanswered probes before the kernel gives up, 1 to 127.
     pub probes: u32,
 }
 
 impl Keepalive {
-    /// Probes after this much idle time: nine of them, 75 s apart, as Linux does by itself.
+    /// Sends the first probe after this idle time, then nine in total, 75 s apart, as Linux does by
+    /// default.
     pub const fn after(idle: Duration) -> Self {
         Self {
             idle,
@@ -49,11 +50,11 @@ impl Keepalive {
 }
 
 impl SocketOptions {
-    /// Checks what the kernel would otherwise refuse without naming it, or take for something else.
+    /// Checks values that the kernel would refuse without a name, or would misunderstand.
     ///
     /// # Errors
     ///
-    /// Names the field, and why it cannot be so.
+    /// The field and the reason.
     pub fn check(&self) -> Result<(), ConfigError> {
         if self.backlog <= 0 {
             return Err(ConfigError::new("backlog", "must be more than zero"));

@@ -1,4 +1,4 @@
-//! The traits of one connection: its socket, and the byte stream between that and a session.
+//! The traits of one connection: its socket, and the byte stream between socket and session.
 
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -6,109 +6,112 @@ use std::io::{self, IoSlice};
 use crate::close::KernelFigures;
 use crate::proto::wire::Role;
 
-/// One connection's socket.
+/// The socket of one connection.
 pub trait Socket: fmt::Debug {
     /// Whether bytes that arrive after a read that filled only a part of its buffer give another event.
     const SHORT_READ_DRAINS: bool;
 
-    /// Reads into a buffer that is not empty. Zero: the peer has ended its output.
+    /// Reads into a buffer, which is not empty. Zero bytes mean that the peer has ended its output.
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::WouldBlock`] where nothing has come; [`io::ErrorKind::Interrupted`] is tried again; else
-    /// the socket has failed.
+    /// [`io::ErrorKind::WouldBlock`] if there are no bytes. After [`io::ErrorKind::Interrupted`]
+    /// the loop tries again. After any other error the socket has failed.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
 
-    /// Writes from slices of which at least one is not empty. A write that takes less than it is given found
-    /// no more room.
+    /// Writes slices, of which at least one is not empty. If it accepts fewer bytes than it was
+    /// given, there is no more room.
     ///
     /// # Errors
     ///
-    /// As [`read`](Self::read).
+    /// The same as [`read`](Self::read).
     fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
 
-    /// Says whether bytes wait to be read, without taking them.
+    /// Says whether bytes wait to be read. Does not read them.
     fn has_waiting_bytes(&self) -> bool;
 
-    /// Learns what has come of a dial: `true` once it is connected, `false` while it is under way.
+    /// Returns the state of a dial: `true` if it is connected, `false` if it is still in progress.
     ///
     /// # Errors
     ///
-    /// Why it failed.
+    /// Why the dial failed.
     fn is_connected(&self) -> io::Result<bool>;
 
-    /// Ends the output, after what was written.
+    /// Ends the output after the bytes that were written.
     ///
     /// # Errors
     ///
-    /// What the system said.
+    /// The system's error.
     fn shutdown(&self) -> io::Result<()>;
 
-    /// Makes the coming close a reset: what is still under way is thrown away, and the peer is told.
+    /// Makes the next close a reset: unsent bytes are discarded, and the peer is told.
     fn reset_on_close(&mut self);
 
-    /// Returns what the kernel knows of the socket's output, where it tells.
+    /// Returns the kernel's figures about the socket's output, if it has them.
     fn figures(&self) -> Option<KernelFigures>;
 
-    /// Lets the kernel hold as much unsent as its buffer takes, or again only little. Default: it cannot be
-    /// told.
+    /// Lets the kernel hold as many unsent bytes as its buffer takes, or only few again. Default:
+    /// does nothing.
     fn deepen(&mut self, is_deep: bool) {
         let _ = is_deep;
     }
 }
 
-/// The bytes of one connection as its session sees them, over the socket that carries them: the same bytes
-/// where the stream is [`Plain`], others where it seals them.
+/// The bytes of one connection as its session sees them, over a socket. With [`Plain`] they are the
+/// bytes of the socket. Another stream may encrypt them.
 ///
-/// A stream never waits: what it cannot do now fails with [`io::ErrorKind::WouldBlock`]. While it is not
-/// [open](Self::is_open), the loop calls [`open`](Self::open) whenever the socket is ready for anything, and
-/// nothing else; that time belongs to the connect timeout of a client, to the handshake timeout of a server.
+/// A stream never waits: a call that would have to wait fails with [`io::ErrorKind::WouldBlock`].
+/// Until the stream is [open](Self::is_open), the loop calls only [`open`](Self::open), whenever
+/// the socket is ready for anything. That time counts against a client's connect timeout or a
+/// server's handshake timeout.
 pub trait Stream: fmt::Debug + Sized {
     /// What carries the bytes.
     type Socket: Socket;
 
-    /// Begins over a socket that was accepted or is being dialed.
+    /// Starts a stream over a socket that was accepted or is being dialed.
     fn over(socket: Self::Socket, role: Role) -> Self;
 
     /// Returns the socket.
     fn socket(&self) -> &Self::Socket;
 
-    /// Returns the socket, to be changed.
+    /// Returns the socket, to change it.
     fn socket_mut(&mut self) -> &mut Self::Socket;
 
-    /// Says whether no handshake of the stream's own is to come. The dial is no part of that.
+    /// Says whether the stream's own handshake is complete, if it has one. The dial does not count.
     fn is_open(&self) -> bool;
 
-    /// Goes on until the stream is open: with the dial, and with its own handshake. `false`: not yet.
+    /// Continues the dial and the stream's own handshake. Returns whether the stream is now open.
     ///
     /// # Errors
     ///
-    /// Why it will never be.
+    /// Why the stream will never be open.
     fn open(&mut self) -> io::Result<bool>;
 
-    /// Reads into a buffer that is not empty.
+    /// Reads into a buffer, which is not empty.
     ///
     /// # Errors
     ///
-    /// As [`Socket::read`].
+    /// The same as [`Socket::read`].
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<Received>;
 
-    /// Writes from slices, which may be empty where the stream [wants to write](Self::wants_write) for itself.
-    /// Bytes that were not [sent](Sent::session) come again, at the front of the next call.
+    /// Writes slices. They may be empty if the stream [wants to write](Self::wants_write) bytes of
+    /// its own. Bytes that were not [sent](Sent::session) come again, at the start of the next
+    /// call.
     ///
     /// # Errors
     ///
-    /// As [`Socket::write`].
+    /// The same as [`Socket::write`].
     fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<Sent>;
 
-    /// Says whether the stream has bytes of its own to write, though it was only read: an answer of its own
-    /// protocol, or the rest of what it has sealed.
+    /// Says whether the stream has bytes of its own to write, even after a read: an answer of its
+    /// protocol, or the rest of encrypted bytes.
     fn wants_write(&self) -> bool;
 
-    /// Says whether the stream has bytes for the session that have left the socket.
+    /// Says whether the stream holds bytes for the session that it has already read from the
+    /// socket.
     fn holds_bytes(&self) -> bool;
 
-    /// Says whether bytes wait to be read, in the stream or in the socket, without taking them.
+    /// Says whether bytes wait to be read, in the stream or in the socket. Does not read them.
     fn has_waiting_bytes(&self) -> bool {
         self.holds_bytes() || self.socket().has_waiting_bytes()
     }
@@ -121,7 +124,7 @@ pub trait Stream: fmt::Debug + Sized {
     fn shutdown(&mut self) -> io::Result<()>;
 }
 
-/// What a read gave.
+/// The result of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Received {
     /// Bytes.
@@ -138,18 +141,18 @@ pub enum Received {
     End,
 }
 
-/// What a write did.
+/// The result of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sent {
-    /// Bytes that the kernel has accepted: progress.
+    /// Bytes that the kernel accepted. They count as progress.
     pub kernel: usize,
-    /// Bytes of the session of which the kernel has accepted all that carries them.
+    /// Bytes of the session that the kernel has accepted completely, in whatever form.
     pub session: usize,
-    /// The socket takes no more for now.
+    /// The socket takes no more bytes for now.
     pub is_refused: bool,
 }
 
-/// A stream that is the socket's bytes as they are.
+/// A stream that passes the bytes of the socket on unchanged.
 #[derive(Debug)]
 pub struct Plain<S>(S);
 

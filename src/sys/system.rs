@@ -1,4 +1,4 @@
-//! The traits: what a loop asks of the system it runs on.
+//! The traits of the system that a loop runs on.
 
 use std::fmt;
 use std::io;
@@ -15,134 +15,138 @@ use crate::proto::time::Micros;
 
 /// The system that a loop runs on: its sockets, its clock and its names.
 ///
-/// All calls return at once; what would have to wait fails with [`io::ErrorKind::WouldBlock`]. What becomes
-/// ready later is told to the loop as an [`Event`], once for each change (edge-triggered).
+/// All calls return at once. A call that would have to wait fails with
+/// [`io::ErrorKind::WouldBlock`]. When something becomes ready later, the loop gets an [`Event`],
+/// once for each change (edge-triggered).
 pub trait System {
-    /// A connection's socket. Dropping it closes it.
+    /// The socket of a connection. Dropping it closes it.
     type Socket: Socket;
-    /// What its bytes are to a session: [`Plain`](super::Plain), unless something lies between.
+    /// The byte stream between socket and session: [`Plain`](super::Plain), unless a protocol such
+    /// as TLS is between them.
     type Stream: Stream<Socket = Self::Socket>;
     /// A listening socket. Dropping it closes it.
     type Listener: fmt::Debug;
 
-    /// Reads the clock that deadlines run on: time since any beginning, never less than before.
+    /// Reads the clock for deadlines: the time since any fixed moment. It never goes back.
     fn now(&self) -> Micros;
 
-    /// Returns how long the machine has slept so far, while the clock of [`now`](Self::now) stood still.
-    /// Default: never.
+    /// Returns how long the machine has slept in total, while the clock of [`now`](Self::now) stood
+    /// still. Default: zero.
     fn slept(&self) -> Micros {
         Micros::ZERO
     }
 
-    /// Returns the date for heads of HTTP, written anew only where it is another second than `known`.
-    /// Default: none, as for a server without a clock (RFC 9110, section 6.6.1).
+    /// Returns the date for HTTP heads. It is formatted again only if the second differs from that
+    /// of `known`. Default: `None`, as for a server without a clock (RFC 9110, section 6.6.1).
     #[cfg(feature = "websocket")]
     fn date(&self, known: Option<HttpDate>) -> Option<HttpDate> {
         let _ = known;
         None
     }
 
-    /// Returns how many descriptors there may be at once, sockets included, where that is limited and known.
-    /// Default: no limit is known.
+    /// Returns how many descriptors may be open at once, sockets included. `None` if there is no
+    /// known limit. Default: `None`.
     fn descriptors(&self) -> Option<usize> {
         None
     }
 
-    /// Opens a listening socket, and returns the address that it really has.
+    /// Opens a listening socket and returns its real address.
     ///
     /// # Errors
     ///
-    /// What the system has against it.
+    /// The system's error.
     fn listen(
         &mut self,
         addr: SocketAddr,
         options: &SocketOptions,
     ) -> io::Result<(Self::Listener, SocketAddr)>;
 
-    /// Has the events of a listening socket told under this token.
+    /// Registers a listening socket: its events have this token.
     ///
     /// # Errors
     ///
-    /// What the selector said.
+    /// The selector's error.
     fn register_listener(&mut self, listener: &mut Self::Listener, token: Token) -> io::Result<()>;
 
-    /// Takes the next connection in, with the peer's address.
+    /// Accepts the next connection, and returns it with the peer's address.
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::WouldBlock`] where nobody waits; else what the system said.
+    /// [`io::ErrorKind::WouldBlock`] if no connection waits; otherwise the system's error.
     fn accept(&self, listener: &Self::Listener) -> io::Result<(Self::Socket, SocketAddr)>;
 
-    /// Begins to connect to an address.
+    /// Starts to connect to an address.
     ///
     /// # Errors
     ///
-    /// What the system said at once.
+    /// The system's error, if there is one at once.
     fn dial(&mut self, addr: SocketAddr) -> io::Result<Self::Socket>;
 
-    /// Has the events of a socket told under this token: both directions, from now on.
+    /// Registers a socket for both directions: its events have this token.
     ///
     /// # Errors
     ///
-    /// What the selector said.
+    /// The selector's error.
     fn register(&mut self, socket: &mut Self::Socket, token: Token) -> io::Result<()>;
 
-    /// Asks for the addresses of a name. Returns them where they are known, else they come by way of
-    /// [`next_found`](Self::next_found). Default: no name is known.
+    /// Asks for the addresses of a name. Returns them if they are known. Otherwise
+    /// [`next_found`](Self::next_found) returns them later. Default: an error of the kind
+    /// `Unsupported`.
     ///
     /// # Errors
     ///
-    /// Nobody can be asked.
+    /// Names cannot be looked up.
     fn look_up(&mut self, name: &str, asker: Asker, now: Micros) -> io::Result<Option<Arc<Found>>> {
         let _ = (name, asker, now);
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// Returns the next answer about a name, and who asked.
+    /// Returns the next answer about a name, and who asked for it.
     fn next_found(&mut self, now: Micros) -> Option<(Asker, Arc<Found>)> {
         let _ = now;
         None
     }
 
-    /// Takes a question back: who asked is no more.
+    /// Withdraws a question: the asker no longer exists.
     fn forget_name(&self, name: &str, asker: Asker) {
         let _ = (name, asker);
     }
 
-    /// Notes that who asked waits no longer, and may ask again.
+    /// Notes that the asker no longer waits. It may ask again.
     fn give_up_name(&self, name: &str, asker: Asker) {
         let _ = (name, asker);
     }
 
-    /// Sees to it that a wait ends as soon as the machine wakes from a sleep.
+    /// Makes a wait end as soon as the machine wakes up from sleep.
     ///
     /// # Errors
     ///
-    /// What the system said. Default: nothing is done, and nothing fails.
+    /// The system's error. Default: does nothing.
     fn watch_for_sleep(&mut self) -> io::Result<()> {
         Ok(())
     }
 
-    /// Says whether a wait from `now` on will be ended by `wake` without a timeout. Default: it will not.
+    /// Says whether a wait that starts at `now` will end at `wake` even without a timeout. Default:
+    /// false.
     fn ends_wait(&mut self, now: Micros, wake: Micros) -> bool {
         let _ = (now, wake);
         false
     }
 
-    /// Takes up an event of the system's own: a token at or above [`Token::SYSTEM`].
+    /// Handles an event of the system itself: one with a token at or above [`Token::SYSTEM`].
     fn handle_event(&mut self, token: Token) {
         let _ = token;
     }
 
-    /// Hears what the loop has just done about a connection. Default: nobody listens, and it costs nothing;
-    /// a simulator compares it with what is true.
+    /// Is told what the loop has just done about a connection. A simulator checks that against its
+    /// own knowledge. Default: does nothing, at no cost.
     #[inline(always)]
     fn probe(&mut self, socket: &Self::Socket, probe: Probe) {
         let _ = (socket, probe);
     }
 
-    /// Hears that the loop begins to look for what is due, when its clock says `at`; and, after it has seen to
-    /// that, whether it was all. Default: nobody listens.
+    /// Is told when the loop starts to look for due timers, at `at` on its clock, and afterwards
+    /// whether it handled all of them (`is_whole`). Default: does nothing.
     #[inline(always)]
     fn probe_expiries(&mut self, at: Micros, is_whole: Option<bool>) {
         let _ = (at, is_whole);
@@ -155,71 +159,71 @@ pub trait Wake: Send + Sync {
     ///
     /// # Errors
     ///
-    /// What the system said.
+    /// The system's error.
     fn wake(&self) -> io::Result<()>;
 }
 
-/// Names what an event is about. The loop gives it away and gets it back.
+/// Says what an event is about. The loop chooses it and gets it back with the event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token(pub usize);
 
 impl Token {
-    /// Bits of a slot's number in a token. Above them stands what it is about.
+    /// Number of bits of a slot in a token. The bits above it hold the kind.
     pub const SLOT_BITS: u32 = 26;
-    /// The first of the tokens that a loop gives to nobody, so that its system may use them.
+    /// The first token that a loop never uses; it and those above it are for the system.
     pub const SYSTEM: Self = Self(4 << Self::SLOT_BITS);
-    /// Tells a loop that another thread has woken it.
+    /// The token that tells a loop that another thread has woken it.
     pub const WAKE: Self = Self(3 << Self::SLOT_BITS);
 }
 
-/// Who asks for a name: a number of the loop's.
+/// Who asks for a name: a number chosen by the loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Asker(pub u32);
 
-/// What looking up a name came to.
+/// The result of looking up a name.
 #[derive(Debug)]
 pub struct Found {
     /// The name.
     pub name: String,
-    /// None where there are none. Their port is 0.
+    /// Its addresses, with port 0. Empty if there are none.
     pub addrs: Vec<SocketAddr>,
 }
 
-/// What a wait tells of one socket.
+/// What a wait reports about one socket.
 #[derive(Clone, Copy, Debug)]
 pub struct Event {
-    /// What was registered under this token.
+    /// The token with which the socket was registered.
     pub token: Token,
-    /// What it may be ready for.
+    /// What the socket may be ready for.
     pub ready: Ready,
 }
 
-/// What a socket may be ready for. A hint: the operation decides.
+/// What a socket may be ready for. It is only a hint: the read or write decides.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ready {
-    /// A read may find something: bytes, the end, or an error.
+    /// A read may return bytes, the end, or an error.
     pub readable: bool,
     /// A write may be accepted.
     pub writable: bool,
-    /// The end of input, an error or urgent data is among what a read may find: a short one proves
-    /// nothing.
+    /// A read may find the end of input, an error or urgent data. A short read then does not mean
+    /// that all bytes were read.
     pub doubtful: bool,
     /// An error is pending.
     pub failed: bool,
-    /// Output is over: a write would show an error.
+    /// Output is closed: a write would return an error.
     pub write_closed: bool,
 }
 
-/// What a loop has done about a connection, for who listens to it.
+/// What a loop did about a connection, for a simulator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Probe {
-    /// The reason for its end is known.
+    /// The cause of its end is known.
     Cause(Cause),
-    /// Input was handed out as far as it goes for now; frames may be left.
+    /// Input was handled as far as possible for now; frames may be left.
     Decoded {
-        /// The budget was over before the input, or reading is paused.
+        /// Input is left, because the budget was used up or reading is paused.
         is_left: bool,
     },
-    /// What a session decided about a deadline that has come.
+    /// What a session decided about a due deadline.
     Expiry(Note),
 }

@@ -51,8 +51,8 @@ impl Request<'_> {
     }
 }
 
-/// Why the body of a request is not read. The connection ends behind the answer, since where the next
-/// request begins is not known.
+/// Why the body of a request is not read. The connection ends after the answer, because the start
+/// of the next request is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BodyError {
@@ -85,7 +85,7 @@ impl fmt::Display for BodyError {
         match self {
             Self::TooLarge { limit } => write!(f, "body exceeds {limit} bytes"),
             Self::NoLength => f.write_str("a body needs a content-length"),
-            Self::Coding => f.write_str("transfer codings are not spoken"),
+            Self::Coding => f.write_str("transfer codings are not supported"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! HTTP/1.1 without sockets: requests in, responses out, and who may come in (RFC 9110, RFC 9112).
+//! HTTP/1.1 without sockets: requests, responses, and who may connect (RFC 9110, RFC 9112).
 //!
 //! httparse reads the heads; this module judges their form. A head is looked at as a whole: a driver calls
 //! the same `parse` again when more bytes have come, and what lies behind the head's length is left alone.

@@ -2,7 +2,7 @@
 
 use super::request::Request;
 
-/// What becomes of the connection behind a response.
+/// Whether the connection stays open after a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Persistence {
     /// It ends, and the response says so.

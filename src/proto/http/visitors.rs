@@ -63,8 +63,8 @@ impl TryFrom<&WebConfig> for Visitors {
 }
 
 impl Visitors {
-    /// Says whether a request, for an upgrade or not, names a host of ours. One that names none comes
-    /// from no browser.
+    /// Checks that a request, for an upgrade or not, names one of our hosts. A request that names
+    /// none does not come from a browser and is accepted.
     ///
     /// # Errors
     ///
@@ -122,7 +122,7 @@ impl Visitors {
     }
 }
 
-/// Why a request may not come in, with what it named, escaped.
+/// Why a request is refused, with the origin or host that it named, escaped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unwelcome {
     /// The page is of another host, and none of those allowed.

@@ -1,4 +1,4 @@
-//! Received bytes into messages and control frames.
+//! Decodes received bytes into messages and control frames.
 //!
 //! The common message is small, whole and unfragmented: it is unmasked where it lies and handed out as
 //! a range of the input. Everything else is put together in an assembly buffer, which is borrowed from
