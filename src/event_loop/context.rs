@@ -1,5 +1,6 @@
 //! What a callback can do. It only marks; the loop acts later.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::client::ClientConfig;
@@ -8,8 +9,9 @@ use super::core::EventLoop;
 use super::endpoint::Endpoint;
 use super::handle::LoopHandle;
 use super::history::Ended;
+use super::listen::ListenerConfig;
 use super::timers::TimerId;
-use super::token::{ClientId, ConnId};
+use super::token::{ClientId, ConnId, ListenerId};
 use crate::close::{Cause, CloseCode, Phase, Rtt};
 use crate::config::{HeartbeatConfig, LimitsConfig, WireKind};
 use crate::error::{Error, SendError};
@@ -23,9 +25,10 @@ use crate::sys::{Native, System};
 
 /// The reactor, as a callback sees it.
 ///
-/// All methods only mark: bytes leave, sockets close and callbacks run after the present callback
-/// has returned. There is one exception: a send to a full queue first offers the queue to the
-/// kernel. A call with the id of a connection that has ended does nothing.
+/// Most methods only mark: bytes leave, sockets close and callbacks run after the present callback
+/// has returned. There are two exceptions: a send to a full queue first offers the queue to the
+/// kernel, and a listener opens and closes at once. A call with the id of a connection, client or
+/// listener that is gone does nothing.
 #[derive(Debug)]
 pub struct Context<'a, D, S: System = Native> {
     core: &'a mut EventLoop<D, S>,
@@ -209,6 +212,46 @@ impl<'a, D, S: System> Context<'a, D, S> {
     /// [`Error::Config`] if a field makes no sense.
     pub fn connect(&mut self, config: ClientConfig) -> Result<ClientId, Error> {
         self.core.connect(config)
+    }
+
+    /// Listens on an address, from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] names a field that makes no sense, [`Error::Listen`] says what the kernel has
+    /// against the address, and [`Error::Register`] what the selector has against the socket.
+    pub fn listen(&mut self, config: ListenerConfig) -> Result<ListenerId, Error> {
+        self.core.listen(config)
+    }
+
+    /// Changes what a listener offers: wire, heartbeat, limits, admission and the rules for web pages. Says
+    /// whether there is a listener of this id.
+    ///
+    /// It holds for connections that are accepted from now on. Those before keep their wire, their heartbeat
+    /// and their limits; only the rules for web pages hold at once, for each request that comes. Whom a limit
+    /// of each address did not count when it came, it does not count later.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] names a field that makes no sense, or that cannot be changed: `addr`, which is to be
+    /// the address that it was opened with or [really has](Self::local_addr), and `socket`. Nothing has
+    /// changed then.
+    pub fn set_listener(&mut self, id: ListenerId, config: ListenerConfig) -> Result<bool, Error> {
+        self.core.set_listener(id, config)
+    }
+
+    /// Closes a listener at once, so that its address is free when this returns. Says whether there was a
+    /// listener of this id.
+    ///
+    /// What it has accepted stays, opening handshakes too: those end as they would have, under its rules.
+    /// Who has dialed and was not accepted yet is reset by the kernel, and who dials later is refused by it.
+    pub fn close_listener(&mut self, id: ListenerId) -> bool {
+        self.core.close_listener(id)
+    }
+
+    /// Returns the address that a listener really has, port and all.
+    pub fn local_addr(&self, id: ListenerId) -> Option<SocketAddr> {
+        self.core.local_addr(id)
     }
 
     /// Stops a client: its connection is closed in an orderly way, and it is not dialed again.

@@ -16,7 +16,7 @@ use super::group::Group;
 use super::handle::{Inbox, LoopHandle};
 use super::history::{Ended, History};
 use super::in_hand::InHand;
-use super::listen::{Admission, Listener, ListenerConfig, Waiting};
+use super::listen::{Listener, Listeners, Waiting};
 use super::peers::Peers;
 use super::sleep::Sleep;
 use super::timers::Timers;
@@ -25,12 +25,10 @@ use super::wire_factory::WireFactory;
 use super::work::WorkList;
 use crate::close::Phase;
 use crate::config::{HeartbeatConfig, LimitsConfig, ReactorConfig, WireKind};
-use crate::error::{ConfigError, Error};
+use crate::error::ConfigError;
 use crate::peer::PeerAddr;
 use crate::proto::flags::Flags;
 use crate::proto::heartbeat::PingPhase;
-#[cfg(feature = "websocket")]
-use crate::proto::http::Visitors;
 use crate::proto::lateness::Lateness;
 use crate::proto::policy::Policy;
 use crate::proto::pool::Pool;
@@ -57,7 +55,7 @@ pub struct EventLoop<D, S: System = Native> {
     pub(super) wheel: Wheel,
     pub(super) conns: Slab<Conn<D, S>>,
     pub(super) peers: Peers,
-    pub(super) listeners: Slab<Listener<S::Listener>>,
+    pub(super) listeners: Listeners<S::Listener>,
     pub(super) clients: Clients,
     /// When the coming wait must end.
     pub(super) wake: Micros,
@@ -133,7 +131,7 @@ impl<D, S: System> EventLoop<D, S> {
             wheel,
             conns: Slab::with_capacity(config.max_connections),
             peers: Peers::with_capacity(config.max_connections),
-            listeners: Slab::new(),
+            listeners: Listeners::default(),
             clients: Clients::default(),
             wake: Micros::MAX,
             sources: Sources::default(),
@@ -160,46 +158,6 @@ impl<D, S: System> EventLoop<D, S> {
             env,
             config,
         })
-    }
-
-    /// Opens a listening socket.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Config`] with the field that makes no sense. [`Error::Listen`] if the kernel
-    /// refuses the address.
-    pub fn listen(&mut self, config: ListenerConfig) -> Result<ListenerId, Error> {
-        let admission = Admission::try_from(&config.admission)?;
-        #[cfg(feature = "websocket")]
-        let visitors = Visitors::try_from(&config.web)?;
-        config.socket.check()?;
-        let policy = self.adopt(&config.heartbeat, &config.limits, &config.wire)?;
-        let addr = config.addr;
-        let fail = |source| Error::Listen { addr, source };
-        let listening = self.system.listen(addr, &config.socket).map_err(fail);
-        let entry = self.listeners.vacant_entry();
-        let id = ListenerId::at(entry.key());
-        let registered = listening.and_then(|(mut socket, addr)| {
-            self.system
-                .register_listener(&mut socket, Target::Listener(id).token())
-                .map_err(Error::Register)?;
-            Ok((socket, addr))
-        });
-        let (socket, addr) = registered.inspect_err(|_| self.env.release(policy))?;
-        entry.insert(Listener {
-            socket,
-            addr,
-            wire: config.wire,
-            policy,
-            admission,
-            #[cfg(feature = "websocket")]
-            visitors,
-            ready: false,
-            paused_until: None,
-            shortage: None,
-        });
-        self.group.set_aside();
-        Ok(id)
     }
 
     /// Parses what is configured for wires to come, and keeps it for their sessions. Whoever uses it gives
@@ -473,12 +431,8 @@ impl<D, S: System> EventLoop<D, S> {
         {
             wake = wake.min(drain.next_step(now));
         }
-        for (_, listener) in &self.listeners {
-            match listener.paused_until {
-                Some(until) => wake = wake.min(until),
-                None if listener.ready => return now,
-                None => {}
-            }
+        if let Some(next) = self.listeners.next_try(now) {
+            wake = wake.min(next);
         }
         wake
     }
@@ -524,9 +478,7 @@ impl<D, S: System> EventLoop<D, S> {
 
     /// Returns the address that a listener is bound to, with its real port.
     pub fn local_addr(&self, id: ListenerId) -> Option<SocketAddr> {
-        self.listeners
-            .get(id.0 as usize)
-            .map(|listener| listener.addr)
+        self.listeners.get(id).map(Listener::addr)
     }
 
     /// Returns the number of this loop in its group, from 0 on.
@@ -624,6 +576,9 @@ impl<D, S: System> Drop for EventLoop<D, S> {
             self.leave_address(key);
             self.group.leave();
         }
+        for id in self.listeners.ids() {
+            self.group.arrivals().rates.leave(id);
+        }
     }
 }
 
@@ -652,7 +607,7 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
-    use crate::reactor::{ClientConfig, Context, Handler, Reactor, WireFactory};
+    use crate::reactor::{ClientConfig, Context, Handler, ListenerConfig, Reactor, WireFactory};
 
     /// Remembers the key of the connection opened last.
     #[derive(Default)]
@@ -965,7 +920,8 @@ mod tests {
             other.core.names = reactor.core.names;
             let first = reactor.core.conns[id.index()].session.heartbeat().phase();
             other.core.phase = first.after(generations);
-            let addr = other.local_addr(ListenerId(0)).expect("it is bound");
+            let listener = other.core.listeners.ids().next().expect("it listens");
+            let addr = other.local_addr(listener).expect("it is bound");
             let peer = std::net::TcpStream::connect(addr).expect("it listens");
             turn_until(&mut other, &mut Ends::default(), |reactor, _| {
                 !reactor.is_empty()

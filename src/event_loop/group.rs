@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::listen::{Addresses, Rates};
+use super::token::SLOT_BITS;
 use crate::error::ConfigError;
 use crate::proto::time::Micros;
 use crate::sys::{Reserve, Start};
@@ -15,8 +16,9 @@ use crate::sys::{Reserve, Start};
 ///
 /// - `max_connections`;
 /// - the limits of each address;
-/// - the rates of new connections. A rate is shared by the listeners with the same number in each
-///   loop. So give all loops the same listeners in the same order.
+/// - the rates of new connections. A rate is shared by the n-th listener that each loop has opened;
+///   closed listeners count too. So open, change and close the same listeners in all loops, in the
+///   same order.
 ///
 /// Each loop has a number, its shard. A [`ConnId`] contains it, so that all ids of a group are
 /// different. Use [`Stats::merge`](crate::stats::Stats::merge) to add up the counters, and a
@@ -195,6 +197,11 @@ impl Episode {
 
 /// For how long there must have been room before its end is news again.
 pub(super) const CALM: Micros = Micros::from_secs(30);
+
+const _: () = assert!(
+    Group::MOST << SLOT_BITS <= 1 << 32,
+    "a shard fits beside a slot"
+);
 
 /// Descriptors left free for what a program opens now and then.
 const SPARE: usize = 8;

@@ -32,7 +32,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
             self.reap(handler, key);
         }
         if count > 0 {
-            self.wake_paused_listeners();
+            self.listeners.wake(self.now.at);
         }
         count
     }
@@ -133,9 +133,12 @@ impl<D: Default, S: System> EventLoop<D, S> {
             status,
             evidence,
         });
-        if let Endpoint::Client(client) = endpoint {
-            let news = News::Ended { was_open, evidence };
-            self.in_hand.begin_telling(client, news);
+        match endpoint {
+            Endpoint::Listener(listener) => self.listeners.leave(listener),
+            Endpoint::Client(client) => {
+                let news = News::Ended { was_open, evidence };
+                self.in_hand.begin_telling(client, news);
+            }
         }
         if was_open {
             let closed = Closed {

@@ -90,17 +90,13 @@ impl Names {
     }
 }
 
-/// The id of one listener of a reactor.
+/// The id of one listener of a reactor. An id of a closed listener finds nothing, until 2^31 more
+/// listeners have been opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ListenerId(pub(super) u32);
 
-impl ListenerId {
-    pub(super) fn at(key: usize) -> Self {
-        Self(u32::try_from(key).expect("listeners are few"))
-    }
-}
-
-/// The id of one client of a reactor: a target that is dialed, and dialed again.
+/// The id of one client of a reactor: a target that is dialed, and dialed again. An id of a stopped
+/// client finds nothing, until 2^31 more clients have been added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientId(pub(super) u32);
 
@@ -110,6 +106,33 @@ pub struct ClientId(pub(super) u32);
 pub struct SourceId {
     slot: u32,
     generation: u32,
+}
+
+/// Numbers given out one after the other. Once all have been they begin anew, without those in use.
+#[derive(Debug, Default)]
+pub(super) struct Numbers {
+    last: u32,
+}
+
+impl Numbers {
+    /// The largest: an [`Endpoint`](super::Endpoint) has a bit beside it.
+    const MOST: u32 = (1 << 31) - 1;
+
+    /// Returns the next one, which is not given out yet.
+    pub(super) fn next(&self, is_taken: impl Fn(u32) -> bool) -> u32 {
+        let mut next = self.last;
+        loop {
+            next = next % Self::MOST + 1;
+            if !is_taken(next) {
+                return next;
+            }
+        }
+    }
+
+    /// Gives the next one out.
+    pub(super) fn give(&mut self, number: u32) {
+        self.last = number;
+    }
 }
 
 /// The foreign sources that are registered, each with a generation of its own.
@@ -187,11 +210,6 @@ impl Target {
 pub(super) const SLOT_BITS: u32 = Token::SLOT_BITS;
 const SLOTS: u32 = (1 << SLOT_BITS) - 1;
 
-const _: () = assert!(
-    super::Group::MOST << SLOT_BITS <= 1 << 32,
-    "a shard fits beside it"
-);
-
 const _: () = assert!(usize::BITS == 64, "a token holds a slot and its generation");
 
 #[cfg(test)]
@@ -235,6 +253,19 @@ mod tests {
             names.of(17, start.after(u32::MAX).next()),
             names.of(17, start)
         );
+    }
+
+    #[test]
+    fn numbers_come_back_after_all_others_and_not_while_they_are_in_use() {
+        let mut numbers = Numbers::default();
+        assert_eq!(numbers.next(|_| false), 1);
+        assert_eq!(numbers.next(|_| false), 1, "not given out yet");
+        numbers.give(1);
+        assert_eq!(numbers.next(|_| false), 2);
+        numbers.give(Numbers::MOST - 1);
+        assert_eq!(numbers.next(|_| false), Numbers::MOST);
+        numbers.give(Numbers::MOST);
+        assert_eq!(numbers.next(|number| number < 3), 3);
     }
 
     #[test]

@@ -169,11 +169,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         }
         match target {
             Target::Conn(id) => self.handle_conn_event(handler, id, event.ready),
-            Target::Listener(id) => {
-                if let Some(listener) = self.listeners.get_mut(id.0 as usize) {
-                    listener.ready = true;
-                }
-            }
+            Target::Listener(id) => self.listeners.note_ready(id),
             Target::Source(id) => self.handle_source_event(handler, id, event.ready),
             // Where it was about the clocks, the turn has looked at them already.
             Target::System(token) => self.system.handle_event(token),

@@ -59,12 +59,12 @@ impl<D: Default, S: System> EventLoop<D, S> {
         }
         let input: &[u8] = ring.contiguous_mut();
         let conn = &mut self.conns[key];
-        let listener = match conn.endpoint() {
-            Endpoint::Listener(listener) => self.listeners.get(listener.0 as usize),
+        let visitors = match conn.endpoint() {
+            Endpoint::Listener(listener) => self.listeners.visitors(listener),
             Endpoint::Client(_) => None,
         };
         let door = Door {
-            visitors: listener.map(|listener| &listener.visitors),
+            visitors,
             is_leaving: self.drain.is_some(),
         };
         let (session, env) = (&mut conn.session, &mut self.env);

@@ -5,18 +5,17 @@ use std::ops::{Index, IndexMut};
 
 use super::lanes::Lanes;
 use super::target::Client;
-use crate::event_loop::token::{ClientId, ConnId};
+use crate::event_loop::token::{ClientId, ConnId, Numbers};
 use crate::proto::time::Micros;
 
-/// All clients by name. Names are never given twice, so a stale one finds nothing, and a client that
-/// has stopped is forgotten.
+/// All clients by id. A stale id finds nothing, and a client that has stopped is forgotten.
 ///
 /// Invariant: who waits for something is in its state and on its list, or neither. Only
 /// [`enter`](Self::enter) changes states.
 #[derive(Debug, Default)]
 pub(in crate::event_loop) struct Clients {
     by_id: HashMap<ClientId, Entry>,
-    last: u32,
+    numbers: Numbers,
     /// Those that are [`ClientState::Waiting`], soonest first.
     dials: BTreeSet<(Micros, ClientId)>,
     /// Those that are [`ClientState::LookingUp`], the first to give up in front.
@@ -55,11 +54,12 @@ pub(in crate::event_loop) enum ClientState {
 impl Clients {
     /// Takes a client in, to be dialed at this time.
     pub(in crate::event_loop) fn insert(&mut self, client: Client, due: Micros) -> ClientId {
-        self.last = self
-            .last
-            .checked_add(1)
-            .expect("clients are fewer than 2^32");
-        let id = ClientId(self.last);
+        let by_id = &self.by_id;
+        let number = self
+            .numbers
+            .next(|number| by_id.contains_key(&ClientId(number)));
+        self.numbers.give(number);
+        let id = ClientId(number);
         let state = ClientState::Dialing;
         self.by_id.insert(id, Entry { client, state });
         self.enter(id, ClientState::Waiting(due));

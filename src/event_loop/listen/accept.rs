@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use super::refusal::Refusal;
 use crate::event_loop::core::EventLoop;
 use crate::event_loop::endpoint::Endpoint;
-use crate::event_loop::group::CALM;
 use crate::event_loop::handler::Handler;
 use crate::event_loop::token::ListenerId;
 use crate::proto::time::Micros;
@@ -16,29 +15,10 @@ use crate::sys::{MORE_DESCRIPTORS, Stream, System, lacks_descriptors};
 impl<D: Default, S: System> EventLoop<D, S> {
     /// Accepts on every listener that may have something waiting.
     pub(in crate::event_loop) fn accept_ready<H: Handler<S, Data = D>>(&mut self, handler: &mut H) {
-        for key in 0..self.listeners.capacity() {
-            let Some(listener) = self.listeners.get_mut(key) else {
-                continue;
-            };
-            if listener
-                .paused_until
-                .is_some_and(|until| until <= self.now.at)
-            {
-                listener.paused_until = None;
-                listener.ready = true;
-            }
-            if listener.ready && listener.paused_until.is_none() {
-                self.accept_from(handler, key);
-            }
-        }
-    }
-
-    /// Lets listeners that rest for want of descriptors try again: a connection has just ended.
-    pub(in crate::event_loop) fn wake_paused_listeners(&mut self) {
-        for (_, listener) in &mut self.listeners {
-            if let Some(until) = &mut listener.paused_until {
-                *until = (*until).min(self.now.at);
-            }
+        let mut behind = None;
+        while let Some(id) = self.listeners.next_ready(behind, self.now.at) {
+            self.accept_from(handler, id);
+            behind = Some(id);
         }
     }
 
@@ -54,22 +34,26 @@ impl<D: Default, S: System> EventLoop<D, S> {
         share.clamp(1, budget)
     }
 
-    fn accept_from<H: Handler<S, Data = D>>(&mut self, handler: &mut H, key: usize) {
+    fn accept_from<H: Handler<S, Data = D>>(&mut self, handler: &mut H, id: ListenerId) {
         let descriptors = self.system.descriptors();
         let room = self.group.room(self.config.max_connections, descriptors);
         for _ in 0..self.accept_budget() {
-            match accept(&self.system, &self.listeners[key].socket) {
-                Ok((socket, peer)) => self.admit(handler, key, socket, peer, room),
+            let Some(listener) = self.listeners.get(id) else {
+                // Closed by a callback.
+                return;
+            };
+            match accept(&self.system, listener.socket()) {
+                Ok((socket, peer)) => self.admit(handler, id, socket, peer, room),
                 Err(error) if error.raw_os_error().is_some_and(lacks_descriptors) => {
                     // Linux says so before it looks whether anybody waits.
-                    if let Err(error) = self.refuse_by_reserve(handler, key, error)
-                        && !self.goes_on_after(key, &error)
+                    if let Err(error) = self.refuse_by_reserve(handler, id, error)
+                        && !self.goes_on_after(id, &error)
                     {
                         return;
                     }
                 }
                 Err(error) => {
-                    if !self.goes_on_after(key, &error) {
+                    if !self.goes_on_after(id, &error) {
                         return;
                     }
                 }
@@ -78,16 +62,22 @@ impl<D: Default, S: System> EventLoop<D, S> {
     }
 
     /// Says whether accepting may go on after this.
-    fn goes_on_after(&mut self, key: usize, error: &io::Error) -> bool {
+    fn goes_on_after(&mut self, id: ListenerId, error: &io::Error) -> bool {
+        let now = self.now.at;
+        let Some(listener) = self.listeners.get_mut(id) else {
+            return false;
+        };
         match error.kind() {
             // The peer was gone before we came: nothing is wrong with the listener.
             io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted => true,
             io::ErrorKind::WouldBlock => {
-                self.listeners[key].ready = false;
+                listener.note_drained();
                 false
             }
             _ => {
-                self.pause_accepting(key, error);
+                // Rests instead of spinning.
+                listener.pause(now + ACCEPT_PAUSE);
+                self.note_shortage(id, format_args!("{error}"));
                 false
             }
         }
@@ -98,47 +88,44 @@ impl<D: Default, S: System> EventLoop<D, S> {
     fn refuse_by_reserve<H: Handler<S, Data = D>>(
         &mut self,
         handler: &mut H,
-        key: usize,
+        id: ListenerId,
         error: io::Error,
     ) -> io::Result<()> {
         self.look_at_calendar();
-        let listener = &self.listeners[key];
+        let Some(listener) = self.listeners.get(id) else {
+            return Err(error);
+        };
         let refused = self.group.with_reserve(|| -> io::Result<SocketAddr> {
-            let (socket, peer) = accept(&self.system, &listener.socket)?;
+            let (socket, peer) = accept(&self.system, listener.socket())?;
             let mut stream = S::Stream::over(socket, Role::Server);
-            Refusal::Full.tell(&mut stream, listener.wire.kind(), &self.env);
+            Refusal::Full.tell(&mut stream, listener.wire().kind(), &self.env);
             Ok(peer)
         });
         let peer = match refused {
             Some(refused) => refused?,
             None => return Err(error),
         };
-        self.note_shortage(key, format_args!("{error}; newcomers are refused"));
+        self.note_shortage(id, format_args!("{error}; newcomers are refused"));
         self.env.stats.accepted += 1;
-        let endpoint = Endpoint::Listener(ListenerId::at(key));
+        let endpoint = Endpoint::Listener(id);
         self.report_refused(handler, peer, endpoint, Refusal::Full);
         Ok(())
     }
 
-    /// Rests instead of spinning.
-    fn pause_accepting(&mut self, key: usize, error: &io::Error) {
-        self.listeners[key].paused_until = Some(self.now.at + ACCEPT_PAUSE);
-        self.note_shortage(key, format_args!("{error}"));
-    }
-
     /// Notes that somebody came for whom there is no room: one log line for each episode, however many
     /// listeners and loops it concerns, and however often there is room for a moment.
-    pub(super) fn note_shortage(&mut self, key: usize, what: std::fmt::Arguments<'_>) {
+    pub(super) fn note_shortage(&mut self, id: ListenerId, what: std::fmt::Arguments<'_>) {
         let now = self.now.at;
-        let listener = &mut self.listeners[key];
-        let before = listener.shortage.replace(now);
-        if before.is_none_or(|before| now - before > CALM) {
+        let Some(listener) = self.listeners.get_mut(id) else {
+            return;
+        };
+        if listener.note_shortage(now) {
             self.env.stats.accept_pauses += 1;
         }
         if self.group.note_shortage(now) {
             log::warn!(
                 "accepting on {} pauses: {what}; {}, or max_connections",
-                listener.addr,
+                listener.addr(),
                 MORE_DESCRIPTORS
             );
         }

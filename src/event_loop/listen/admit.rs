@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::admission::Room;
+use super::listener::Listener;
 use super::refusal::Refusal;
 use crate::close::{Cause, Evidence, Phase};
 use crate::event_loop::conn::{Mark, Ready};
@@ -12,7 +13,7 @@ use crate::event_loop::core::EventLoop;
 use crate::event_loop::endpoint::Endpoint;
 use crate::event_loop::handler::{Handler, Rejected};
 use crate::event_loop::history::Ended;
-use crate::event_loop::token::ListenerId;
+use crate::event_loop::token::{ConnId, ListenerId};
 use crate::proto::flags::Flags;
 use crate::proto::session::Session;
 use crate::proto::wire::Role;
@@ -20,7 +21,10 @@ use crate::sys::{Stream, System};
 
 impl<D: Default, S: System> EventLoop<D, S> {
     /// Notes that an address holds all it may while others need room: one log line for each episode.
-    fn note_crowding(&self, key: usize, ip: IpAddr, room: usize) {
+    fn note_crowding(&self, id: ListenerId, ip: IpAddr, room: usize) {
+        let Some(listener) = self.listeners.get(id) else {
+            return;
+        };
         if !self.group.note_crowding(self.now.at) {
             return;
         }
@@ -28,58 +32,53 @@ impl<D: Default, S: System> EventLoop<D, S> {
         log::warn!(
             "refusing more connections from {ip} on {}: it holds {held}, its share of {room}; if all \
              clients come through your own proxy, raise share_per_address or switch it off",
-            self.listeners[key].addr
+            listener.addr()
         );
     }
 
     pub(super) fn admit<H: Handler<S, Data = D>>(
         &mut self,
         handler: &mut H,
-        key: usize,
+        listener_id: ListenerId,
         socket: S::Socket,
         peer: SocketAddr,
         room: usize,
     ) {
         self.env.stats.accepted += 1;
-        let listener = &self.listeners[key];
-        let endpoint = Endpoint::Listener(ListenerId::at(key));
-        let wire = listener.wire.make();
-        let policy = listener.policy;
-        let counted = listener.admission.counts(peer.ip());
+        let Some(listener) = self.listeners.get(listener_id) else {
+            return;
+        };
+        let endpoint = Endpoint::Listener(listener_id);
+        let (wire, policy) = (listener.make_wire(), listener.policy());
+        let admission = listener.admission();
+        let counted = admission.counts(peer.ip());
         let mut stream = S::Stream::over(socket, Role::Server);
         let shakes_hands = wire.kind().is_websocket() || !stream.is_open();
-        let half_open = listener.admission.counts_half_open() && shakes_hands;
+        let half_open = admission.counts_half_open() && shakes_hands;
         let mut marks = Flags::NONE;
         marks.set(Mark::HalfOpen, half_open);
         marks.set(Mark::Counted, counted);
-        match self.judge(key, peer, marks, room) {
-            Ok(is_crowded) => {
-                if is_crowded {
-                    self.make_way(handler, key, peer.ip());
+        if let Err(refusal) = self.judge(listener, listener_id, peer, marks, room) {
+            match refusal {
+                Refusal::Full => {
+                    let what = "connections are held, all that there is room for";
+                    self.note_shortage(
+                        listener_id,
+                        format_args!("{room} {what}; newcomers are refused"),
+                    );
                 }
+                Refusal::Share => self.note_crowding(listener_id, peer.ip(), room),
+                Refusal::Draining
+                | Refusal::Rate
+                | Refusal::HalfOpen
+                | Refusal::Open
+                | Refusal::AddressRate => {}
             }
-            Err(refusal) => {
-                match refusal {
-                    Refusal::Full => {
-                        let what = "connections are held, all that there is room for";
-                        self.note_shortage(
-                            key,
-                            format_args!("{room} {what}; newcomers are refused"),
-                        );
-                    }
-                    Refusal::Share => self.note_crowding(key, peer.ip(), room),
-                    Refusal::Draining
-                    | Refusal::Rate
-                    | Refusal::HalfOpen
-                    | Refusal::Open
-                    | Refusal::AddressRate => {}
-                }
-                self.look_at_calendar();
-                refusal.tell(&mut stream, wire.kind(), &self.env);
-                drop(stream);
-                self.report_refused(handler, peer, endpoint, refusal);
-                return;
-            }
+            self.look_at_calendar();
+            refusal.tell(&mut stream, wire.kind(), &self.env);
+            drop(stream);
+            self.report_refused(handler, peer, endpoint, refusal);
+            return;
         }
         let phase = self.next_phase();
         let session = match stream.is_open() {
@@ -101,10 +100,15 @@ impl<D: Default, S: System> EventLoop<D, S> {
                 return;
             }
         };
-        if half_open {
-            self.waiting.enter(peer.ip(), id);
+        if let Some(listener) = self.listeners.get_mut(listener_id) {
+            listener.enter();
         }
         self.conns[id.index()].ready.insert(Ready::Writable);
+        if half_open {
+            // It has its place before a callback runs, which may panic, or close the listener.
+            self.waiting.enter(peer.ip(), id);
+            self.make_way(handler, listener_id, peer.ip(), id);
+        }
         if is_open {
             self.offer_plain(handler, id);
         }
@@ -112,13 +116,20 @@ impl<D: Default, S: System> EventLoop<D, S> {
 
     /// Ends the oldest opening handshake of an address, for a newer one takes its place: who only waits
     /// must not keep out who goes on. Whose bytes only we have not come to yet is read first, and whose
-    /// answer is leaving counts no more. Where all of them are in other loops nobody has to go; each of
+    /// answer is leaving counts no more. Where all the others are in other loops nobody has to go; each of
     /// those may have one more for that.
-    fn make_way<H: Handler<S, Data = D>>(&mut self, handler: &mut H, listener: usize, ip: IpAddr) {
+    fn make_way<H: Handler<S, Data = D>>(
+        &mut self,
+        handler: &mut H,
+        listener: ListenerId,
+        ip: IpAddr,
+        newcomer: ConnId,
+    ) {
         while self.is_crowded(listener, ip) {
             let (conns, names) = (&self.conns, self.names);
             let waits = |id| Self::is_half_open(conns, names, id);
-            let Some(id) = self.waiting.oldest(ip, waits) else {
+            let oldest = self.waiting.oldest(ip, waits);
+            let Some(id) = oldest.filter(|&id| id != newcomer) else {
                 return;
             };
             let key = id.index();
@@ -141,9 +152,10 @@ impl<D: Default, S: System> EventLoop<D, S> {
         }
     }
 
-    fn is_crowded(&self, listener: usize, ip: IpAddr) -> bool {
+    fn is_crowded(&self, listener: ListenerId, ip: IpAddr) -> bool {
         let addresses = &self.group.arrivals().addresses;
-        self.listeners[listener].admission.is_crowded(ip, addresses)
+        let listener = self.listeners.get(listener);
+        listener.is_some_and(|listener| listener.admission().is_crowded(ip, addresses))
     }
 
     fn end_half_open(&mut self, key: usize) {
@@ -169,15 +181,15 @@ impl<D: Default, S: System> EventLoop<D, S> {
     }
 
     /// Holds a new connection against the limits, and takes a place for it if it may come in: at once,
-    /// for other loops judge theirs meanwhile. Says whether its address has more of them half-open than
-    /// it may.
+    /// for other loops judge theirs meanwhile.
     fn judge(
         &self,
-        key: usize,
+        listener: &Listener<S::Listener>,
+        id: ListenerId,
         peer: SocketAddr,
         marks: Flags<Mark>,
         room: usize,
-    ) -> Result<bool, Refusal> {
+    ) -> Result<(), Refusal> {
         if self.drain.is_some() {
             return Err(Refusal::Draining);
         }
@@ -190,15 +202,14 @@ impl<D: Default, S: System> EventLoop<D, S> {
         };
         let now = self.now.at;
         let arrivals = &mut *self.group.arrivals();
-        let paid = arrivals.rates.of(key);
-        self.listeners[key]
-            .admission
+        let paid = arrivals.rates.of(id);
+        listener
+            .admission()
             .judge(peer.ip(), now, &mut arrivals.addresses, paid, room)
             .inspect_err(|_| self.group.leave())?;
         let (counted, half_open) = (marks.has(Mark::Counted), marks.has(Mark::HalfOpen));
         arrivals.addresses.enter(peer.ip(), now, counted, half_open);
-        let admission = &self.listeners[key].admission;
-        Ok(half_open && admission.is_crowded(peer.ip(), &arrivals.addresses))
+        Ok(())
     }
 
     /// Reports a connection that was turned away before it had a slot.
@@ -265,7 +276,6 @@ mod tests {
         use std::time::{Duration, Instant};
 
         use super::*;
-        use crate::reactor::ConnId;
 
         /// Counts who opens.
         struct Opened(usize);
@@ -375,16 +385,16 @@ mod tests {
             let mut reactor =
                 Reactor::<()>::in_group(ReactorConfig::default(), &group).expect("one");
             let id = reactor.listen(config()).expect("a free port");
-            (reactor, id.0 as usize)
+            (reactor, id)
         });
-        let judge = |(reactor, key): &(Reactor<()>, usize)| {
+        let judge = |(reactor, id): &(Reactor<()>, ListenerId)| {
             let mut marks = Flags::NONE;
             marks.insert(Mark::Counted);
-            reactor
-                .core
-                .judge(*key, ([192, 0, 2, 1], 9_001).into(), marks, 10)
+            let core = &reactor.core;
+            let listener = core.listeners.get(*id).expect("it listens");
+            core.judge(listener, *id, ([192, 0, 2, 1], 9_001).into(), marks, 10)
         };
-        assert_eq!(judge(&first), Ok(false));
+        assert_eq!(judge(&first), Ok(()));
         assert_eq!(judge(&second), Err(Refusal::Open));
         assert_eq!(group.len(), 1);
     }

@@ -1,28 +1,174 @@
-//! Listening sockets: what they offer, and how they pause when descriptors run out.
+//! One listening socket: what it offers, and how it rests when descriptors run out.
 
 use std::net::SocketAddr;
 
 use super::admission::Admission;
+use super::config::ListenerConfig;
+use crate::error::ConfigError;
+use crate::event_loop::group::CALM;
 use crate::event_loop::wire_factory::WireFactory;
 #[cfg(feature = "websocket")]
 use crate::proto::http::Visitors;
-use crate::proto::session::PolicyId;
+use crate::proto::session::{PolicyId, Wire};
 use crate::proto::time::Micros;
+use crate::sys::SocketOptions;
 
 /// A listening socket.
 #[derive(Debug)]
 pub(in crate::event_loop) struct Listener<L> {
-    pub(in crate::event_loop) socket: L,
-    pub(in crate::event_loop) addr: SocketAddr,
-    pub(in crate::event_loop) wire: WireFactory,
-    pub(in crate::event_loop) policy: PolicyId,
-    pub(in crate::event_loop) admission: Admission,
-    #[cfg(feature = "websocket")]
-    pub(in crate::event_loop) visitors: Visitors,
+    socket: L,
+    addr: SocketAddr,
+    /// What was asked for, which may name no port.
+    asked: SocketAddr,
+    options: SocketOptions,
+    terms: Terms,
+    /// Connections of it that there are.
+    conns: usize,
     /// Connections may wait to be accepted.
-    pub(in crate::event_loop) ready: bool,
+    ready: bool,
     /// Accepting rests until then, because no socket could be had.
-    pub(in crate::event_loop) paused_until: Option<Micros>,
+    paused_until: Option<Micros>,
     /// When there was last no room for somebody who came.
-    pub(in crate::event_loop) shortage: Option<Micros>,
+    shortage: Option<Micros>,
+}
+
+/// What holds for those who come, parsed. It can be changed while listening.
+#[derive(Debug)]
+pub(super) struct Terms {
+    pub(super) wire: WireFactory,
+    pub(super) policy: PolicyId,
+    pub(super) admission: Admission,
+    #[cfg(feature = "websocket")]
+    pub(super) visitors: Visitors,
+}
+
+impl<L> Listener<L> {
+    pub(super) fn new(
+        socket: L,
+        addr: SocketAddr,
+        (asked, options): (SocketAddr, SocketOptions),
+        terms: Terms,
+    ) -> Self {
+        Self {
+            socket,
+            addr,
+            asked,
+            options,
+            terms,
+            conns: 0,
+            ready: false,
+            paused_until: None,
+            shortage: None,
+        }
+    }
+
+    pub(super) fn socket(&self) -> &L {
+        &self.socket
+    }
+
+    /// Returns the address it really has.
+    pub(in crate::event_loop) fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    pub(super) fn admission(&self) -> &Admission {
+        &self.terms.admission
+    }
+
+    pub(super) fn policy(&self) -> PolicyId {
+        self.terms.policy
+    }
+
+    pub(super) fn wire(&self) -> &WireFactory {
+        &self.terms.wire
+    }
+
+    /// Makes the wire of a new connection.
+    pub(super) fn make_wire(&self) -> Wire {
+        self.terms.wire.make()
+    }
+
+    #[cfg(feature = "websocket")]
+    pub(super) fn visitors(&self) -> &Visitors {
+        &self.terms.visitors
+    }
+
+    /// Checks that a configuration is for this very socket.
+    pub(super) fn check_place(&self, config: &ListenerConfig) -> Result<(), ConfigError> {
+        if ![self.addr, self.asked].contains(&config.addr) {
+            return Err(ConfigError::new(
+                "addr",
+                format!("is that of another listener: this one has {}", self.addr),
+            ));
+        }
+        if config.socket != self.options {
+            return Err(ConfigError::new(
+                "socket",
+                "cannot be changed: close the listener, and listen again",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Changes what holds for those who come from now on; returns what held before.
+    pub(super) fn set_terms(&mut self, terms: Terms) -> Terms {
+        std::mem::replace(&mut self.terms, terms)
+    }
+
+    /// Ends it, and with it those that the kernel holds for it.
+    pub(super) fn close(self) -> (Terms, usize) {
+        (self.terms, self.conns)
+    }
+
+    /// Counts one more connection of it.
+    pub(super) fn enter(&mut self) {
+        self.conns += 1;
+    }
+
+    /// Counts one connection less.
+    pub(super) fn leave(&mut self) {
+        self.conns -= 1;
+    }
+
+    /// Notes that connections may wait to be accepted.
+    pub(super) fn note_ready(&mut self) {
+        self.ready = true;
+    }
+
+    /// Notes that none waits any more.
+    pub(super) fn note_drained(&mut self) {
+        self.ready = false;
+    }
+
+    /// Lets accepting rest.
+    pub(super) fn pause(&mut self, until: Micros) {
+        self.paused_until = Some(until);
+    }
+
+    /// Lets it try again at this time, if it rests for longer.
+    pub(super) fn wake(&mut self, now: Micros) {
+        if let Some(until) = &mut self.paused_until {
+            *until = (*until).min(now);
+        }
+    }
+
+    /// Says whether to accept now. Whoever has rested for long enough tries again.
+    pub(super) fn may_accept(&mut self, now: Micros) -> bool {
+        if self.paused_until.is_some_and(|until| until <= now) {
+            self.paused_until = None;
+            self.ready = true;
+        }
+        self.ready && self.paused_until.is_none()
+    }
+
+    /// Returns when to accept next, other than at an event.
+    pub(super) fn next_try(&self, now: Micros) -> Option<Micros> {
+        self.paused_until.or_else(|| self.ready.then_some(now))
+    }
+
+    /// Notes that there was no room for somebody who came, and says whether that is news.
+    pub(super) fn note_shortage(&mut self, now: Micros) -> bool {
+        let before = self.shortage.replace(now);
+        before.is_none_or(|before| now - before > CALM)
+    }
 }

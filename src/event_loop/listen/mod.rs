@@ -6,14 +6,16 @@ mod addresses;
 mod admission;
 mod admit;
 mod config;
+mod lifecycle;
 mod listener;
+mod listeners;
 mod rates;
 mod refusal;
 mod waiting;
 
 pub(super) use addresses::Addresses;
-pub(super) use admission::Admission;
 pub use config::ListenerConfig;
 pub(super) use listener::Listener;
+pub(super) use listeners::Listeners;
 pub(super) use rates::Rates;
 pub(super) use waiting::Waiting;

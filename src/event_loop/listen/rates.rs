@@ -1,19 +1,47 @@
 //! Rates of new connections.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
 use crate::error::ConfigError;
+use crate::event_loop::token::ListenerId;
 use crate::proto::time::Micros;
 
-/// Until when the new connections of each listener so far are paid for.
+/// Until when the new connections of each listener so far are paid for, in all loops of a group.
 #[derive(Debug, Default)]
-pub(in crate::event_loop) struct Rates(Vec<Micros>);
+pub(in crate::event_loop) struct Rates(HashMap<ListenerId, Record>);
+
+#[derive(Debug, Default)]
+struct Record {
+    paid: Micros,
+    /// Loops that have a listener of this id.
+    loops: usize,
+}
 
 impl Rates {
-    /// Returns the record of the listener of that number.
-    pub(in crate::event_loop) fn of(&mut self, listener: usize) -> &mut Micros {
-        if self.0.len() <= listener {
-            self.0.resize(listener + 1, Micros::ZERO);
+    /// Counts one more listener of this id.
+    pub(super) fn join(&mut self, listener: ListenerId) {
+        self.0.entry(listener).or_default().loops += 1;
+    }
+
+    /// Counts one less, and forgets what the last of them has paid.
+    pub(in crate::event_loop) fn leave(&mut self, listener: ListenerId) {
+        if let Entry::Occupied(mut record) = self.0.entry(listener) {
+            record.get_mut().loops -= 1;
+            if record.get().loops == 0 {
+                record.remove();
+            }
         }
-        &mut self.0[listener]
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Returns the record of the listeners of this id.
+    pub(super) fn of(&mut self, listener: ListenerId) -> &mut Micros {
+        &mut self.0.entry(listener).or_default().paid
     }
 }
 

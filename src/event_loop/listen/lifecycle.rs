@@ -1,0 +1,177 @@
+//! Listeners are opened, changed and closed, at any time.
+
+use std::net::SocketAddr;
+
+use super::admission::Admission;
+use super::config::ListenerConfig;
+use super::listener::{Listener, Terms};
+use crate::error::{ConfigError, Error};
+use crate::event_loop::core::EventLoop;
+use crate::event_loop::token::{ListenerId, Target};
+#[cfg(feature = "websocket")]
+use crate::proto::http::Visitors;
+use crate::sys::System;
+
+impl<D, S: System> EventLoop<D, S> {
+    /// Opens a listening socket.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] with the field that makes no sense. [`Error::Listen`] if the kernel
+    /// refuses the address.
+    pub fn listen(&mut self, config: ListenerConfig) -> Result<ListenerId, Error> {
+        config.socket.check()?;
+        let (addr, options) = (config.addr, config.socket.clone());
+        let terms = self.terms(config)?;
+        let id = self.listeners.next_id();
+        let opened = self
+            .open(id, addr, &options)
+            .inspect_err(|_| self.env.release(terms.policy));
+        let (socket, real) = opened?;
+        let listener = Listener::new(socket, real, (addr, options), terms);
+        self.listeners.insert(id, listener);
+        self.group.arrivals().rates.join(id);
+        self.group.set_aside();
+        Ok(id)
+    }
+
+    /// Closes a listening socket at once; says whether there was one of this id. See
+    /// [`Context::close_listener`](crate::event_loop::Context::close_listener).
+    pub fn close_listener(&mut self, id: ListenerId) -> bool {
+        let Some(policy) = self.listeners.close(id) else {
+            return false;
+        };
+        self.env.release(policy);
+        self.group.arrivals().rates.leave(id);
+        true
+    }
+
+    /// Changes what holds for those who come from now on; says whether there is a listener of this id. See
+    /// [`Context::set_listener`](crate::event_loop::Context::set_listener).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] names a field that makes no sense or cannot be changed. Nothing has changed then.
+    pub fn set_listener(&mut self, id: ListenerId, config: ListenerConfig) -> Result<bool, Error> {
+        let Some(listener) = self.listeners.get(id) else {
+            return Ok(false);
+        };
+        listener.check_place(&config)?;
+        let terms = self.terms(config)?;
+        if let Some(listener) = self.listeners.get_mut(id) {
+            let before = listener.set_terms(terms);
+            self.env.release(before.policy);
+        }
+        Ok(true)
+    }
+
+    /// Parses what is to hold for those who come, and becomes a user of its policy.
+    fn terms(&mut self, config: ListenerConfig) -> Result<Terms, ConfigError> {
+        let admission = Admission::try_from(&config.admission)?;
+        #[cfg(feature = "websocket")]
+        let visitors = Visitors::try_from(&config.web)?;
+        let policy = self.adopt(&config.heartbeat, &config.limits, &config.wire)?;
+        Ok(Terms {
+            wire: config.wire,
+            policy,
+            admission,
+            #[cfg(feature = "websocket")]
+            visitors,
+        })
+    }
+
+    fn open(
+        &mut self,
+        id: ListenerId,
+        addr: SocketAddr,
+        options: &crate::sys::SocketOptions,
+    ) -> Result<(S::Listener, SocketAddr), Error> {
+        let fail = |source| Error::Listen { addr, source };
+        let (mut socket, real) = self.system.listen(addr, options).map_err(fail)?;
+        self.system
+            .register_listener(&mut socket, Target::Listener(id).token())
+            .map_err(Error::Register)?;
+        Ok((socket, real))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::config::ReactorConfig;
+    use crate::event_loop::Handler;
+    use crate::reactor::{Group, Reactor, WireFactory};
+
+    struct Nobody;
+
+    impl Handler for Nobody {
+        type Data = ();
+    }
+
+    fn config(seconds: u64) -> ListenerConfig {
+        let mut config = ListenerConfig::new(([127, 0, 0, 1], 0).into(), WireFactory::Line);
+        config.heartbeat.interval = Some(Duration::from_secs(seconds));
+        config.heartbeat.timeout = Some(Duration::from_secs(3 * seconds));
+        config
+    }
+
+    fn turn_until(reactor: &mut Reactor, until: impl Fn(&Reactor) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !until(reactor) {
+            assert!(Instant::now() < deadline, "gave up: {:?}", reactor.stats());
+            let limit = Some(Duration::from_millis(20));
+            reactor
+                .turn(&mut Nobody, limit)
+                .expect("the selector works");
+        }
+    }
+
+    #[test]
+    fn nothing_is_left_of_listeners_that_came_changed_and_went() {
+        let group = Group::new();
+        let mut reactor = Reactor::in_group(ReactorConfig::default(), &group).expect("a selector");
+        let policies = |reactor: &Reactor| reactor.core.env.policy_count();
+        let first = reactor.listen(config(10)).expect("a free port");
+        let addr = reactor.local_addr(first).expect("it listens");
+        let peer = TcpStream::connect(addr).expect("it listens");
+        turn_until(&mut reactor, |reactor| reactor.len() == 1);
+        for seconds in 11..50 {
+            let is_there = reactor.context().set_listener(first, config(seconds));
+            assert!(is_there.expect("a sound configuration"));
+            assert_eq!(
+                policies(&reactor),
+                2,
+                "the connection's, and the listener's"
+            );
+            let other = reactor.listen(config(seconds)).expect("a free port");
+            let wrong = || ListenerConfig {
+                addr,
+                ..config(100 + seconds)
+            };
+            assert!(reactor.listen(wrong()).is_err(), "the address is taken");
+            let mut wrong = wrong();
+            wrong.admission.share_per_address = Some(100);
+            assert!(reactor.context().set_listener(first, wrong).is_err());
+            assert!(reactor.context().close_listener(other));
+            assert_eq!(policies(&reactor), 2);
+        }
+        assert!(reactor.context().close_listener(first));
+        assert_eq!(policies(&reactor), 1, "the connection's");
+        assert_eq!(reactor.core.listeners.closed(), 1);
+        assert!(group.arrivals().rates.is_empty());
+        drop(peer);
+        turn_until(&mut reactor, |reactor| reactor.is_empty());
+        assert_eq!(
+            (policies(&reactor), reactor.core.listeners.closed()),
+            (0, 0)
+        );
+        // A loop that goes lets go of those that it has.
+        reactor.listen(config(10)).expect("a free port");
+        assert!(!group.arrivals().rates.is_empty());
+        drop(reactor);
+        assert!(group.arrivals().rates.is_empty());
+    }
+}
