@@ -12,6 +12,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
+use std::marker::PhantomData;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -21,7 +22,9 @@ use heartwheel::config::ReactorConfig;
 use heartwheel::event_loop::{EventLoop, Group, Handler, Turn};
 use heartwheel::proto::session::Entropy;
 use heartwheel::proto::time::Micros;
-use heartwheel::sys::{Event, Plain, Probe, Ready, Socket, SocketOptions, System, Token, Wake};
+use heartwheel::sys::{
+    Event, Plain, Probe, Ready, Socket, SocketOptions, Stream, System, Token, Wake,
+};
 
 /// A socket of this system.
 pub(crate) trait Plug: Socket {
@@ -57,7 +60,7 @@ impl Edges {
 }
 
 /// The system, as the loop and its test hold it.
-pub(crate) struct Memory<S>(Rc<Parts<S>>);
+pub(crate) struct Memory<S, T = Plain<S>>(Rc<Parts<S>>, PhantomData<T>);
 
 struct Parts<S> {
     clock: Cell<Micros>,
@@ -70,27 +73,28 @@ struct Parts<S> {
     dials: RefCell<VecDeque<S>>,
 }
 
-impl<S> Clone for Memory<S> {
+impl<S, T> Clone for Memory<S, T> {
     fn clone(&self) -> Self {
-        Self(Rc::clone(&self.0))
+        Self(Rc::clone(&self.0), PhantomData)
     }
 }
 
-impl<S> fmt::Debug for Memory<S> {
+impl<S, T> fmt::Debug for Memory<S, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "memory at {:?}", self.0.clock.get())
     }
 }
 
-impl<S> Memory<S> {
+impl<S, T> Memory<S, T> {
     pub(crate) fn new(start: Micros) -> Self {
-        Self(Rc::new(Parts {
+        let parts = Parts {
             clock: Cell::new(start),
             edges: Edges::default(),
             ports: RefCell::default(),
             backlog: RefCell::default(),
             dials: RefCell::default(),
-        }))
+        };
+        Self(Rc::new(parts), PhantomData)
     }
 
     pub(crate) fn clock(&self) -> Micros {
@@ -123,9 +127,9 @@ impl<S> Memory<S> {
     }
 }
 
-impl<S: Plug> System for Memory<S> {
+impl<S: Plug, T: Stream<Socket = S>> System for Memory<S, T> {
     type Socket = S;
-    type Stream = Plain<S>;
+    type Stream = T;
     type Listener = u16;
 
     fn now(&self) -> Micros {
@@ -171,17 +175,22 @@ impl<S: Plug> System for Memory<S> {
 
 /// A loop on such a system, and whoever handles what it tells.
 #[derive(Debug)]
-pub(crate) struct Loop<H: Handler<Memory<S>>, S: Plug> {
-    pub(crate) inner: EventLoop<H::Data, Memory<S>>,
+pub(crate) struct Loop<H, S, T = Plain<S>>
+where
+    H: Handler<Memory<S, T>>,
+    S: Plug,
+    T: Stream<Socket = S>,
+{
+    pub(crate) inner: EventLoop<H::Data, Memory<S, T>>,
     pub(crate) handler: H,
-    pub(crate) memory: Memory<S>,
+    pub(crate) memory: Memory<S, T>,
     /// Most events of one turn.
     most: usize,
     events: Vec<Event>,
     bell: Arc<Bell>,
 }
 
-impl<H: Handler<Memory<S>>, S: Plug> Loop<H, S> {
+impl<H: Handler<Memory<S, T>>, S: Plug, T: Stream<Socket = S>> Loop<H, S, T> {
     pub(crate) fn new(
         config: ReactorConfig,
         start: Micros,
