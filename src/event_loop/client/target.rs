@@ -194,12 +194,11 @@ impl Client {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "websocket"))]
 mod tests {
     use super::*;
 
     /// A client of `ws://a/x` that follows three redirects.
-    #[cfg(feature = "websocket")]
     fn follower() -> Client {
         let mut env = crate::proto::session::Env::new(Box::new(crate::dice::Dice::new(1)));
         let config = ClientConfig {
@@ -219,7 +218,6 @@ mod tests {
     }
 
     /// What the client dials and asks for after these redirects.
-    #[cfg(feature = "websocket")]
     fn after(client: &mut Client, locations: &[&str]) -> Result<String, DialError> {
         for location in locations {
             client.follow(DialError::Handshake(ResponseError::Status {
@@ -232,7 +230,6 @@ mod tests {
         Ok(String::from_utf8(request).expect("a request is ASCII here"))
     }
 
-    #[cfg(feature = "websocket")]
     #[test]
     fn credentials_stay_with_the_scheme_host_and_port_they_were_given_for() {
         for locations in [&["/y"][..], &["ws://a/y"], &["http://A:80/y"], &["z", "y"]] {
@@ -261,7 +258,6 @@ mod tests {
         }
     }
 
-    #[cfg(feature = "websocket")]
     #[test]
     fn a_redirect_that_is_not_followed_is_told_with_its_address_and_reason() {
         let refused = |locations: &[&str]| after(&mut follower(), locations).expect_err("refused");
