@@ -11,6 +11,8 @@ mod exchange;
 mod feed;
 mod handshake;
 mod line;
+#[path = "../support/memory/mod.rs"]
+pub(crate) mod memory;
 mod session;
 mod websocket;
 mod websocket_peer;

@@ -1,17 +1,17 @@
-//! A whole session, fed with whatever may happen to it.
+//! A whole connection in the loop that holds it, fed with whatever may happen to it.
 
+mod application;
 mod codec;
 mod law;
 mod observer;
 mod plan;
 mod reader;
 mod rig;
-mod socket;
 
 use std::time::Duration;
 
 use arbitrary::{Arbitrary, Unstructured};
-use heartwheel::close::{Cause, CloseCode, Phase};
+use heartwheel::close::{Cause, CloseCode};
 use heartwheel::proto::message::Message;
 use heartwheel::proto::time::Micros;
 use heartwheel::proto::websocket::{Opcode, encode};
@@ -20,13 +20,17 @@ use heartwheel::proto::wire::Role;
 use plan::{Ending, Plan, Step, WireChoice};
 use rig::Rig;
 
-/// Arbitrary bytes as the settings of a session and what happens to it, step by step.
+/// Arbitrary bytes as the settings of a connection and what happens to it, step by step.
 pub fn session(data: &[u8]) {
     let Ok(plan) = Plan::arbitrary_take_rest(Unstructured::new(data)) else {
         return;
     };
+    let _told = Told(&plan);
+    let Some(mut rig) = Rig::new(&plan) else {
+        return;
+    };
     let given = data.len() as u64;
-    let counted = allocation_counter::measure(|| run(&plan));
+    let counted = allocation_counter::measure(|| run(&mut rig, &plan));
     // What limits there are allow less than this, the books kept here included.
     let allowed = 6 * 1024 * 1024 + 512 * given;
     assert!(
@@ -35,25 +39,16 @@ pub fn session(data: &[u8]) {
     );
 }
 
-fn run(plan: &Plan<'_>) {
-    let _told = Told(plan);
-    let Some(mut rig) = Rig::new(plan) else {
-        return;
-    };
+fn run(rig: &mut Rig, plan: &Plan<'_>) {
     for step in &plan.steps {
-        let (had_output, at) = (rig.session.has_output(), rig.now.at);
-        take(&mut rig, step);
+        take(rig, step);
+        rig.settle();
         if rig.is_ended {
             return;
         }
-        // Where time has passed, it was noted on the way.
-        if rig.now.at == at {
-            rig.note_output(had_output);
-        }
-        rig.settle();
-        rig.pass_until(rig.now.at);
+        rig.check_rest();
     }
-    end(&mut rig, plan.ending);
+    end(rig, plan.ending);
 }
 
 /// Tells the plan when it fails.
@@ -69,24 +64,25 @@ impl Drop for Told<'_> {
 
 fn take(rig: &mut Rig, step: &Step<'_>) {
     match *step {
-        Step::Noise(bytes) => arrive(rig, bytes),
+        Step::Noise(bytes) => rig.arrive(bytes),
         Step::Message { .. } | Step::Pings(..) | Step::Pong { .. } | Step::Farewell { .. } => {
             let bytes = frames(rig, step);
-            arrive(rig, &bytes);
+            rig.arrive(&bytes);
         }
-        Step::Cut(count) => {
-            let left = rig.socket.arrived.len().saturating_sub(count.into());
-            rig.socket.arrived.truncate(left);
-        }
+        Step::Cut(count) => rig.lose(count.into()),
         Step::Chunk(most) => {
-            rig.socket.chunk = if most == 0 { usize::MAX } else { most.into() };
+            let most = if most == 0 { usize::MAX } else { most.into() };
+            rig.far.set_chunk(most);
         }
-        Step::Unnoticed => rig.socket.is_unnoticed = true,
+        Step::Unnoticed => rig.is_unnoticed = true,
         Step::Pass(millis) => pass(rig, Micros::from_millis(millis.into())),
         Step::PassLong(secs) => pass(rig, Micros::from_secs(secs.into())),
         Step::PassToDeadline => pass_to(rig, Micros::ZERO),
         Step::PassAlmost(less) => pass_to(rig, Micros::new(u64::from(less) * 100 + 1)),
-        Step::Fire => rig.expire(),
+        Step::Fire => {
+            rig.due();
+            rig.turn();
+        }
         Step::Stall(millis) => rig.stall(Micros::from_millis(millis.into())),
         Step::Send {
             is_text,
@@ -98,52 +94,28 @@ fn take(rig: &mut Rig, step: &Step<'_>) {
             Ok(text) => rig.send(Message::text(text), false),
             Err(_) => rig.send(Message::binary(bytes), false),
         },
-        Step::Probe => rig.session.ping(&mut rig.env, rig.now),
+        Step::Probe => rig.ping(),
         Step::Close {
             which,
             code,
             reason,
         } => {
-            let causes = [Cause::LocalClose, Cause::Drain, Cause::Replaced];
+            let causes = [Cause::LocalClose, Cause::Replaced];
             let cause = causes[usize::from(which) % causes.len()];
             rig.close(cause, CloseCode::new(code), reason);
-            // The goodbye is waited for, paused or not.
-            rig.read();
         }
-        Step::Pause => rig.session.handle_pause(rig.now),
-        Step::Resume => {
-            rig.resume();
-            rig.read();
-        }
-        Step::Room(room) => set_room(rig, room.into()),
-        Step::Flow => set_room(rig, usize::MAX),
-        Step::Block => set_room(rig, 0),
-        Step::Connected => rig.connected(),
-        Step::Handshake { is_refused } => {
-            rig.handshake(is_refused);
-            rig.read();
-        }
+        Step::Pause => rig.pause(),
+        Step::Resume => rig.resume(),
+        Step::Room(room) => rig.set_room(room.into()),
+        Step::Flow => rig.set_room(usize::MAX),
+        Step::Block => rig.set_room(0),
+        Step::Connected => rig.connect(),
+        Step::Handshake { is_refused } => rig.shake_hands(is_refused),
         Step::Policy => rig.change_policy(),
-        Step::Eof => {
-            rig.socket.is_ended = true;
-            rig.read();
-        }
-        Step::Reset => {
-            rig.socket.is_reset = true;
-            rig.read();
-        }
-        Step::Fail { is_path: true } => rig.session.handle_path_error(rig.now, Some(110)),
-        Step::Fail { is_path: false } => rig.session.handle_io_error(rig.now, Some(5), false),
-    }
-}
-
-fn arrive(rig: &mut Rig, bytes: &[u8]) {
-    if rig.socket.is_ended || rig.socket.arrived.len() > MOST_WAITING {
-        return;
-    }
-    rig.socket.arrived.extend_from_slice(bytes);
-    if !std::mem::take(&mut rig.socket.is_unnoticed) {
-        rig.read();
+        Step::Eof => rig.end_input(),
+        Step::Reset => rig.fail(RESET),
+        Step::Fail { is_path: true } => rig.fail(TIMED_OUT),
+        Step::Fail { is_path: false } => rig.fail(BROKEN),
     }
 }
 
@@ -197,7 +169,7 @@ fn frames(rig: &Rig, step: &Step<'_>) -> Vec<u8> {
 fn write(rig: &Rig, kind: Opcode, is_final: bool, payload: &[u8], out: &mut Vec<u8>) {
     match rig.wire {
         WireChoice::WebSocket => {
-            let mask = (rig.session.role() == Role::Server).then_some([1, 2, 3, 4]);
+            let mask = (rig.role == Role::Server).then_some([1, 2, 3, 4]);
             encode(is_final, kind, payload, mask, out);
         }
         WireChoice::Line => match kind {
@@ -252,29 +224,26 @@ fn send(rig: &mut Rig, is_text: bool, is_shared: bool, byte: u8, len: u16) {
     rig.send(message, is_shared);
 }
 
-fn set_room(rig: &mut Rig, room: usize) {
-    rig.socket.room = room;
-    rig.socket.is_writable = true;
-    rig.session.handle_writable();
-}
-
 fn pass(rig: &mut Rig, span: Micros) {
-    rig.pass_until(rig.now.at + span);
+    rig.pass_until(rig.now() + span);
+    rig.notice();
 }
 
 /// Lets time pass up to the next deadline, less that.
 fn pass_to(rig: &mut Rig, less: Micros) {
-    let due = rig.firing();
+    let due = rig.due();
     if due < Micros::MAX {
         rig.pass_until(due - less);
     }
+    rig.notice();
 }
 
-/// Brings the session to its end, which must come in time.
+/// Brings the connection to its end, which must come in time.
 fn end(rig: &mut Rig, ending: Ending) {
     rig.resume();
-    set_room(rig, usize::MAX);
-    rig.read();
+    rig.set_room(usize::MAX);
+    rig.far.set_chunk(usize::MAX);
+    rig.notice();
     rig.settle();
     if rig.is_ended {
         return;
@@ -285,10 +254,7 @@ fn end(rig: &mut Rig, ending: Ending) {
     let mut allowed = phases + Duration::from_secs(1);
     match ending {
         Ending::Close => rig.close(Cause::LocalClose, CloseCode::NORMAL, "done"),
-        Ending::Eof => {
-            rig.socket.is_ended = true;
-            rig.read();
-        }
+        Ending::Eof => rig.end_input(),
         Ending::Silence => {
             let Some(timeout) = times.timeout else {
                 return;
@@ -297,17 +263,20 @@ fn end(rig: &mut Rig, ending: Ending) {
             allowed += timeout * 2 + interval * 3 + times.write_timeout.unwrap_or_default();
         }
     }
-    let is_connecting = rig.session.phase() == Phase::Connecting;
+    let phase = rig.phase();
     rig.settle();
-    let until = rig.now.at + Micros::from(allowed);
-    while !rig.is_ended && rig.firing() <= until {
-        rig.pass_until(rig.firing());
+    let until = rig.now() + Micros::from(allowed);
+    while !rig.is_ended && rig.due() <= until {
+        let due = rig.due();
+        rig.pass_until(due);
     }
     assert!(
         rig.is_ended,
-        "still there {allowed:?} after {ending:?}, connecting: {is_connecting}"
+        "still there {allowed:?} after {ending:?}, {phase:?} then"
     );
 }
 
-/// Bytes that wait unread at most.
-const MOST_WAITING: usize = 64 * 1024;
+/// What sockets fail with, as Linux numbers it.
+const BROKEN: i32 = 5;
+const RESET: i32 = 104;
+const TIMED_OUT: i32 = 110;

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use heartwheel::proto::wire::Role;
 
+use super::super::memory::opening;
 use super::plan::WireChoice;
 use super::reader::{Next, Reader};
 
@@ -13,10 +14,11 @@ pub(super) struct Observer {
     /// The wire has frames; else a message is as many bytes as were sent.
     is_framed: bool,
     waiting: Vec<u8>,
-    /// Bytes of an opening handshake that are to come first.
-    head: VecDeque<u8>,
-    /// The session answered a handshake for itself: what is written is that answer.
-    answer: Option<Vec<u8>>,
+    /// The head of the opening handshake, as far as it has come, and whether more of it comes first.
+    head: Vec<u8>,
+    is_opening: bool,
+    /// That head answers that no connection opens; its body follows.
+    is_refusal: bool,
     /// Messages queued and not read yet.
     pub(super) sent: VecDeque<Vec<u8>>,
     /// Payloads of pings received and not answered yet.
@@ -41,8 +43,9 @@ impl Observer {
             reader: Reader::new(wire, other, u64::MAX),
             is_framed: !matches!(wire, WireChoice::Raw),
             waiting: Vec::new(),
-            head: VecDeque::new(),
-            answer: None,
+            head: Vec::new(),
+            is_opening: matches!(wire, WireChoice::WebSocket),
+            is_refusal: false,
             sent: VecDeque::new(),
             owed: VecDeque::new(),
             newest_ping: Vec::new(),
@@ -53,14 +56,9 @@ impl Observer {
         }
     }
 
-    /// Notes that the session was given a head to send.
-    pub(super) fn expect_head(&mut self, head: &[u8]) {
-        self.head.extend(head);
-    }
-
-    /// Notes that the handshake took too long: an answer of the session's own comes, and nothing else.
-    pub(super) fn expect_answer(&mut self) {
-        self.answer = Some(Vec::new());
+    /// Returns the head of the opening handshake, once it has come.
+    pub(super) fn head(&self) -> Option<&[u8]> {
+        (!self.is_opening).then_some(&self.head)
     }
 
     /// Notes that a ping was received which is to be answered.
@@ -93,20 +91,23 @@ impl Observer {
 
     /// Reads bytes that the socket accepted.
     pub(super) fn read(&mut self, bytes: &[u8]) {
-        let head_len = bytes.len().min(self.head.len());
-        let (head, frames) = bytes.split_at(head_len);
-        assert!(
-            self.head.drain(..head_len).eq(head.iter().copied()),
-            "the head comes first"
-        );
-        if let Some(answer) = &mut self.answer {
-            answer.extend_from_slice(frames);
-            let start = b"HTTP/1.1 408 ";
-            let len = answer.len().min(start.len());
-            assert_eq!(answer[..len], start[..len]);
+        if self.is_opening {
+            self.head.extend_from_slice(bytes);
+            let Some(len) = opening::head_len(&self.head) else {
+                return;
+            };
+            self.is_opening = false;
+            self.waiting = self.head.split_off(len);
+            let is_opened = self.head.starts_with(b"HTTP/1.1 101 ");
+            self.is_refusal = self.head.starts_with(b"HTTP/1.1 ") && !is_opened;
+            let is_known = is_opened || self.is_refusal || self.head.starts_with(b"GET / ");
+            assert!(is_known, "{:?}", self.head.escape_ascii().to_string());
+        } else {
+            self.waiting.extend_from_slice(bytes);
+        }
+        if self.is_refusal {
             return;
         }
-        self.waiting.extend_from_slice(frames);
         while let Some(next) = self.next() {
             self.note(next);
         }

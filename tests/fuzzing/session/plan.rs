@@ -5,7 +5,7 @@ use std::time::Duration;
 use arbitrary::Arbitrary;
 use heartwheel::close::KernelFigures;
 use heartwheel::config::{HeartbeatConfig, LimitsConfig, Overflow, PingWhen, Proof, WireKind};
-use heartwheel::proto::session::Wire;
+use heartwheel::event_loop::WireFactory;
 
 use super::codec::Tagged;
 
@@ -18,8 +18,8 @@ pub(super) struct Plan<'a> {
     pub(super) other: Times,
     pub(super) limits: Sizes,
     pub(super) phase: u32,
-    /// Timers fire at multiples of the tick, as on the wheel.
-    pub(super) is_on_ticks: bool,
+    /// What one turn may read is little.
+    pub(super) is_narrow: bool,
     pub(super) ending: Ending,
     /// What the kernel says of the socket, if it says anything.
     pub(super) kernel: Option<Figures>,
@@ -36,13 +36,13 @@ pub(super) enum WireChoice {
 }
 
 impl WireChoice {
-    pub(super) fn wire(self) -> Wire {
+    pub(super) fn factory(self) -> WireFactory {
         match self {
-            Self::WebSocket => Wire::WebSocket,
-            Self::Line => Wire::Line,
-            Self::Binary => Wire::Binary,
-            Self::Raw => Wire::Raw,
-            Self::Own => Wire::Own(Box::new(Tagged)),
+            Self::WebSocket => WireFactory::WebSocket,
+            Self::Line => WireFactory::Line,
+            Self::Binary => WireFactory::Binary,
+            Self::Raw => WireFactory::Raw,
+            Self::Own => WireFactory::Own(Box::new(|| Box::new(Tagged))),
         }
     }
 }

@@ -1,328 +1,326 @@
-//! Drives a session as the reactor does, on virtual time, and checks every answer.
+//! Drives the library's loop with one connection, in memory and on virtual time, and checks what it does.
 
-use std::io::IoSlice;
-use std::time::Duration;
+use std::net::SocketAddr;
 
-use heartwheel::close::{Cause, CloseCode, KernelFigures, Phase};
-use heartwheel::config::{HeartbeatConfig, LimitsConfig, Overflow};
+use heartwheel::close::{Cause, CloseCode, Evidence, Phase};
+use heartwheel::config::{HeartbeatConfig, LimitsConfig, Overflow, ReactorConfig};
 use heartwheel::error::SendError;
-use heartwheel::proto::heartbeat::PingPhase;
+use heartwheel::event_loop::{ClientConfig, ConnId, Context, ListenerConfig};
 use heartwheel::proto::message::{Message, SharedMessage};
 use heartwheel::proto::policy::Policy;
 use heartwheel::proto::pool::Pool;
-use heartwheel::proto::session::{Env, PolicyId, Session, SocketAction};
+use heartwheel::proto::session::Session;
 use heartwheel::proto::time::{Micros, Moment};
 use heartwheel::proto::wire::Role;
 
 use super::super::dice::Dice;
+use super::super::memory::pipe::{Far, Fate, Pipe};
+use super::super::memory::{Loop, Memory, opening};
+use super::application::Application;
 use super::law::{Law, TICK};
 use super::observer::Observer;
 use super::plan::{Figures, Plan, WireChoice};
 use super::reader::Reader;
-use super::socket::Socket;
 
-mod input;
-mod time;
+mod digest;
 
-/// A session with its surroundings.
+/// A loop with its surroundings.
 pub(super) struct Rig {
-    pub(super) env: Env,
-    pub(super) session: Session,
-    pub(super) socket: Socket,
-    pub(super) now: Moment,
+    process: Loop<Application, Pipe>,
+    id: ConnId,
+    pub(super) far: Far,
     pub(super) wire: WireChoice,
+    pub(super) role: Role,
     pub(super) limits: LimitsConfig,
     pub(super) observer: Observer,
-    /// The session is over and its slot is free.
+    /// The connection is over and its slot is free.
     pub(super) is_ended: bool,
-    policies: [(PolicyId, HeartbeatConfig); 2],
+    /// The heartbeats that it may have, the one in force first.
+    policies: [HeartbeatConfig; 2],
     /// Makes of the same input what the session must make of it.
     reader: Reader,
     law: Law,
-    /// When the timer fires, which is told only what the session says.
-    scheduled: Micros,
-    is_on_ticks: bool,
-    is_half_closed: bool,
-    kernel: Option<KernelFigures>,
+    /// Bytes that have arrived and are not read, as the peer counts them.
+    arrived: Vec<u8>,
+    /// What the peer says before its opening handshake, and comes behind it.
+    early: Vec<u8>,
+    /// Bytes that were read and are no whole frame yet.
+    waiting: Vec<u8>,
+    /// The next bytes to arrive are not told of; some were not.
+    pub(super) is_unnoticed: bool,
+    has_news: bool,
+    /// The peer's output or the whole socket is over.
+    is_over: bool,
+    room: usize,
     /// When each ping was written, and how many of them are answered.
     written_at: Vec<Micros>,
     answered: usize,
-    /// Pongs that were folded, as of the last ping.
-    folded: u64,
 }
 
 impl Rig {
-    /// Sets a session up; `None` if its configuration is refused.
+    /// Sets a connection up; `None` if its configuration is refused.
     pub(super) fn new(plan: &Plan<'_>) -> Option<Self> {
-        let wire = plan.wire.wire();
+        let factory = plan.wire.factory();
+        let kind = factory.kind();
         let limits = plan.limits.config();
-        let mut env = Env::new(Box::new(Dice::new(plan.phase.into())));
-        let mut policy = |times: &HeartbeatConfig| {
-            let policy = Policy::new(times, &limits, wire.kind(), TICK);
-            policy.map(|policy| env.intern(policy).expect("two policies"))
-        };
-        let (first, second) = (
-            plan.heartbeat.config(wire.kind()),
-            plan.other.config(wire.kind()),
-        );
-        let policies = match (policy(&first), policy(&second)) {
-            (Ok(one), Ok(two)) => [(one, first), (two, second)],
-            (Err(error), _) | (_, Err(error)) => {
+        let policies = [plan.heartbeat.config(kind), plan.other.config(kind)];
+        for times in &policies {
+            if let Err(error) = Policy::new(times, &limits, kind, TICK) {
                 assert!(!error.field().is_empty() && !error.reason().is_empty());
                 return None;
             }
+        }
+        let config = ReactorConfig {
+            tick: TICK,
+            max_connections: 1,
+            // Now and then budgets are too small for what there is.
+            read_budget: if plan.is_narrow { 100 } else { 256 * 1024 },
+            ..ReactorConfig::default()
         };
-        let now = Moment::default();
-        let phase = PingPhase::new(plan.phase);
-        let id = policies[0].0;
-        let session = if plan.is_dialed {
-            Session::dialed(&mut env, id, wire, phase, now)
+        let entropy = Box::new(Dice::new(u64::from(plan.phase)));
+        let mut process = Loop::new(config, Micros::ZERO, entropy, Application::default());
+        let (pipe, far) = Pipe::new(0, !plan.is_dialed);
+        far.take_probes();
+        far.set_figures(plan.kernel.map(Figures::kernel));
+        let (heartbeat, limits) = (policies[0].clone(), limits);
+        let addr = SocketAddr::from(([127, 0, 0, 1], 1));
+        let role = if plan.is_dialed {
+            process.memory.expect_dial(pipe);
+            let client = ClientConfig {
+                heartbeat,
+                limits: limits.clone(),
+                reconnect: None,
+                ..ClientConfig::new("127.0.0.1", addr.port(), factory)
+            };
+            process.inner.connect(client).expect("it was checked");
+            Role::Client
         } else {
-            Session::accepted(&mut env, id, wire, phase, now)
+            let listener = ListenerConfig {
+                heartbeat,
+                limits: limits.clone(),
+                ..ListenerConfig::new(addr, factory)
+            };
+            process.inner.listen(listener).expect("it was checked");
+            process.memory.come(addr.port(), addr, pipe);
+            Role::Server
         };
-        let role = session.role();
-        let mut rig = Self {
-            socket: Socket::new(),
-            now,
+        process.settle();
+        let first = process.inner.inspect().next().expect("it has begun");
+        let (id, phase) = (first.id, first.session.phase());
+        Some(Self {
+            id,
+            far,
             wire: plan.wire,
+            role,
             observer: Observer::new(plan.wire, role),
             is_ended: false,
             policies,
             reader: Reader::new(plan.wire, role, limits.max_message as u64),
             limits,
-            law: Law::new(session.phase(), now),
-            scheduled: Micros::MAX,
-            is_on_ticks: plan.is_on_ticks,
-            is_half_closed: false,
-            kernel: plan.kernel.map(Figures::kernel),
+            law: Law::new(phase, Moment::default()),
+            arrived: Vec::new(),
+            early: Vec::new(),
+            waiting: Vec::new(),
+            is_unnoticed: false,
+            has_news: false,
+            is_over: false,
+            room: usize::MAX,
             written_at: Vec::new(),
             answered: 0,
-            folded: 0,
-            session,
-            env,
-        };
-        rig.settle();
-        Some(rig)
+            process,
+        })
     }
 
     /// The heartbeat in force.
-    pub(super) fn times(&self) -> HeartbeatConfig {
-        let current = self.session.policy();
-        let is_current = |(id, _): &&(PolicyId, HeartbeatConfig)| *id == current;
-        let found = self.policies.iter().find(is_current);
-        found.expect("one of the two").1.clone()
+    pub(super) fn times(&self) -> &HeartbeatConfig {
+        &self.policies[0]
     }
 
-    /// What ends a turn: output flushed, the socket's fate, the timer set.
-    pub(super) fn settle(&mut self) {
-        self.check_state();
-        if self.is_ended {
+    pub(super) fn now(&self) -> Micros {
+        self.process.memory.clock()
+    }
+
+    fn moment(&self) -> Moment {
+        Moment::on_time(self.now())
+    }
+
+    pub(super) fn session(&self) -> Option<&Session> {
+        self.process.inner.inspect().next().map(|held| held.session)
+    }
+
+    /// Returns how far the connection is.
+    pub(super) fn phase(&self) -> Phase {
+        self.session().map_or(Phase::Closed, Session::phase)
+    }
+
+    fn has_output(&self) -> bool {
+        self.session().is_some_and(Session::has_output)
+    }
+
+    fn is_paused(&self) -> bool {
+        self.session().is_some_and(Session::is_paused)
+    }
+
+    /// Returns what is known of its end, or would be if it ended now.
+    fn evidence(&self) -> Evidence {
+        match (&self.process.handler.end, self.session()) {
+            (Some(end), None) => *end,
+            (None, Some(session)) => session.evidence(self.moment()),
+            (end, session) => panic!("{end:?} of {session:?}"),
+        }
+    }
+
+    fn cause(&self) -> Option<Cause> {
+        match self.session() {
+            Some(session) => session.cause(),
+            None => Some(self.evidence().cause),
+        }
+    }
+}
+
+/// What the peer and its kernel do.
+impl Rig {
+    /// Lets bytes arrive. Before the opening they wait, to come behind its heads.
+    pub(super) fn arrive(&mut self, bytes: &[u8]) {
+        if self.is_over || self.arrived.len() + self.early.len() > MOST_WAITING {
             return;
         }
-        self.flush();
-        loop {
-            match self.session.socket_action() {
-                SocketAction::Keep => break,
-                SocketAction::ResumeReading => {}
-                SocketAction::ShutdownWrite => {
-                    assert!(!self.is_half_closed, "a direction is ended once");
-                    assert!(!self.session.has_output(), "output is lost");
-                    self.is_half_closed = true;
-                }
-                action @ (SocketAction::Close | SocketAction::Reset) => return self.finish(action),
-            }
-        }
-        self.check_state();
-        self.session.release(&mut self.env);
-        self.check_rest();
-        let deadline = self.session.poll_deadline(&self.env, self.now);
-        if self.session.take_rearm() && deadline < Micros::MAX {
-            self.scheduled = deadline;
-        }
-        assert!(
-            self.scheduled <= deadline,
-            "the timer fires at {:?}, {deadline:?} is due",
-            self.scheduled
-        );
-    }
-
-    fn check_state(&mut self) {
-        if self.is_ended {
+        if matches!(self.phase(), Phase::Connecting | Phase::Handshaking) {
+            self.early.extend_from_slice(bytes);
             return;
         }
-        let (phase, cause) = (self.session.phase(), self.session.cause());
-        self.law.note_state(phase, cause, self.now);
-        let evidence = self.session.evidence(self.now);
-        assert_eq!(evidence.cause, cause.unwrap_or(Cause::LocalClose));
-        assert!(evidence.pings_answered <= evidence.pings_written);
-        assert!(
-            evidence
-                .last_in
-                .is_none_or(|span| span <= self.now.at.into())
-        );
-        assert_eq!(evidence.last_proof.is_some(), self.session.was_open());
-        let is_numbered = matches!(
-            evidence.cause,
-            Cause::IoError | Cause::PeerReset | Cause::PathDead
-        );
-        assert!(evidence.errno.is_none() || is_numbered);
-        assert!(
-            evidence.forgiveness <= 2 * Duration::from(self.env.lateness().total(self.now.at)),
-            "{evidence:?} {:?}",
-            self.now
-        );
-        assert!(self.session.reason().len() <= 123);
-        if let Some(rtt) = evidence.rtt {
-            assert!(rtt.min <= rtt.last && rtt.min <= rtt.smoothed);
+        self.arrived.extend_from_slice(bytes);
+        self.far.send_unnoticed(bytes);
+        if std::mem::take(&mut self.is_unnoticed) {
+            self.has_news = true;
+        } else {
+            self.far.note();
+            self.settle();
         }
-        if self.session.phase() == Phase::Open {
-            // Control frames have reserved places, each of a known size.
-            let data = self.session.queued() as u64;
-            assert!(evidence.bytes_queued >= data);
-            let control = evidence.bytes_queued - data;
-            assert!(
-                control <= 4096 + 4 * 131,
-                "{control} bytes of control frames"
-            );
-        }
-        assert!(!(evidence.clean && evidence.is_cut()), "{evidence:?}");
-        assert!(self.env.pool().free_bytes() <= Pool::KEPT);
     }
 
-    /// What must be so when nothing is under way.
-    fn check_rest(&mut self) {
-        let stats = self.env.stats();
-        self.law
-            .check_pings(&self.times(), self.now, stats.pings_due);
-        if self.session.phase() != Phase::Open || self.session.has_output() {
+    /// Tells of what went unnoticed.
+    pub(super) fn notice(&mut self) {
+        if std::mem::take(&mut self.has_news) {
+            self.far.note();
+            self.settle();
+        }
+    }
+
+    /// Loses the newest bytes that were not read.
+    pub(super) fn lose(&mut self, count: usize) {
+        let left = self.arrived.len().saturating_sub(count);
+        self.arrived.truncate(left);
+        self.far.lose(count);
+    }
+
+    pub(super) fn connect(&mut self) {
+        if self.phase() == Phase::Connecting {
+            self.far.connect();
+            self.settle();
+            self.come_early();
+        }
+    }
+
+    /// Does the peer's part of the opening handshake, or has it refused.
+    pub(super) fn shake_hands(&mut self, is_refused: bool) {
+        if self.phase() != Phase::Handshaking || self.is_over {
             return;
         }
-        assert!(self.observer.sent.is_empty(), "a message was lost");
-        self.observer.settle_pongs(stats.pongs_folded);
-        if self.reader.is_idle() && !self.session.has_input() {
-            assert!(self.session.is_released(), "an idle session keeps buffers");
+        let head = match (self.role, is_refused) {
+            (Role::Server, _) => {
+                self.process.handler.refuses = is_refused;
+                Some(opening::ask())
+            }
+            (Role::Client, true) => Some(b"HTTP/1.1 503 no\r\n\r\n".to_vec()),
+            (Role::Client, false) => self.observer.head().and_then(opening::answer),
+        };
+        if let Some(mut bytes) = head {
+            bytes.append(&mut self.early);
+            self.arrived.extend_from_slice(&bytes);
+            self.far.send(&bytes);
+            self.settle();
         }
     }
 
-    fn finish(&mut self, action: SocketAction) {
-        let is_reset = action == SocketAction::Reset;
-        let cause = self.session.cause().expect("an end has a cause");
-        assert_eq!(is_reset, cause.is_reset() || self.session.has_output());
-        if let Some(kernel) = self.kernel.filter(|_| is_reset) {
-            self.session.handle_kernel_figures(kernel);
-        }
-        let evidence = self.session.evidence(self.now);
-        let is_path = (cause, evidence.cause) == (Cause::WriteStalled, Cause::PathDead);
-        assert!(evidence.cause == cause || is_path);
-        assert_eq!(self.session.phase(), Phase::Closed);
-        assert_eq!(self.session.poll_deadline(&self.env, self.now), Micros::MAX);
-        let is_websocket = matches!(self.wire, WireChoice::WebSocket);
-        if is_websocket && evidence.clean {
-            assert!(self.observer.is_closed, "clean without our goodbye");
-        }
-        self.is_ended = true;
-        self.session.discard(&mut self.env);
-        assert!(self.session.is_released());
-        assert!(self.env.pool().free_bytes() <= Pool::KEPT);
-    }
-
-    /// Writes until all is written or the socket takes no more.
-    fn flush(&mut self) {
-        if self.session.phase() == Phase::Connecting {
-            return;
-        }
-        while self.socket.is_writable && self.session.has_output() {
-            let mut slices = [IoSlice::new(&[]); 16];
-            let count = self.session.slices(&mut slices);
-            let offered = slices[..count]
-                .iter()
-                .map(|slice| &**slice)
-                .collect::<Vec<&[u8]>>()
-                .concat();
-            assert!(!offered.is_empty(), "output that cannot be seen");
-            let accepted = offered.len().min(self.socket.room);
-            self.socket.room -= if self.socket.room == usize::MAX {
-                0
-            } else {
-                accepted
-            };
-            let pings = self.observer.pings.len();
-            self.observer.read(&offered[..accepted]);
-            let queued = self.session.queued();
-            self.session
-                .handle_written(&mut self.env, self.now, accepted);
-            if accepted > 0 {
-                let is_message = self.session.queued() < queued;
-                self.law.note_written(is_message, self.now);
-            }
-            self.note_pings_written(self.observer.pings.len() - pings);
-            if accepted < offered.len() {
-                self.socket.is_writable = false;
-                self.session.handle_blocked();
-            }
-        }
-        let is_goodbye_due = self.session.phase() == Phase::Closing
-            && self.session.was_open()
-            && !self.session.has_output();
-        match self.wire {
-            WireChoice::WebSocket | WireChoice::Own if is_goodbye_due => {
-                let is_spared = self.session.cause() == Some(Cause::PeerEof);
-                assert!(
-                    self.observer.is_closed || is_spared,
-                    "no goodbye was written"
-                );
-            }
-            _ => {}
+    fn come_early(&mut self) {
+        if !matches!(self.phase(), Phase::Connecting | Phase::Handshaking) {
+            let early = std::mem::take(&mut self.early);
+            self.arrive(&early);
         }
     }
 
-    fn note_pings_written(&mut self, count: usize) {
-        for _ in 0..count {
-            self.written_at.push(self.now.at);
-            self.law.note_ping_written(self.now);
-        }
-        let written = self.written_at.len() as u64;
-        assert_eq!(self.env.stats().pings_written, written);
+    pub(super) fn end_input(&mut self) {
+        self.is_over = true;
+        self.far.end();
+        self.settle();
+    }
+
+    pub(super) fn fail(&mut self, errno: i32) {
+        self.is_over = true;
+        self.arrived.clear();
+        self.far.fail(errno);
+        self.settle();
+    }
+
+    /// Lets the socket take so many bytes more.
+    pub(super) fn set_room(&mut self, room: usize) {
+        self.room = room;
+        self.far.set_room(room);
+        self.settle();
+    }
+}
+
+/// What the application asks for.
+impl Rig {
+    /// Asks for something, and looks at what that has changed at once.
+    fn ask<R>(&mut self, ask: impl FnOnce(&mut Context<'_, (), Memory<Pipe>>, ConnId) -> R) -> R {
+        let before = self.look();
+        let answer = ask(&mut self.process.inner.context(), self.id);
+        self.digest(&before);
+        answer
     }
 
     /// Queues a message and checks the answer.
     pub(super) fn send(&mut self, message: Message<'_>, is_shared: bool) {
-        let queued = self.session.queued();
-        let bytes = self.session.evidence(self.now).bytes_queued;
-        let was_open = self.session.phase() == Phase::Open;
+        let before = self.session().map_or(0, Session::queued);
+        let was_open = self.phase() == Phase::Open;
         let limit = self.limits.send_queue.unwrap_or(1024 * 1024);
-        let (env, now) = (&mut self.env, self.now);
-        let result = if is_shared {
-            self.session
-                .send_shared(env, now, &SharedMessage::new(message))
-        } else {
-            self.session.send(env, now, message)
-        };
         let size = message.data().len();
-        match result {
+        let is_message = !(matches!(self.wire, WireChoice::Raw) && size == 0);
+        // It may leave before it is known to be queued.
+        self.observer.sent.push_back(message.data().to_vec());
+        let sent = self.ask(|cx, id| match is_shared {
+            true => cx.send_shared(id, &SharedMessage::new(message)),
+            false => cx.send(id, message),
+        });
+        if sent.is_err() || !is_message {
+            self.observer.sent.pop_back();
+        }
+        let queued = self.session().map_or(0, Session::queued);
+        match sent {
             Ok(()) => {
-                assert!(was_open && size <= limit - queued);
+                assert!(was_open && size <= limit);
                 let pieces = size.div_ceil(self.limits.max_fragment) + 1;
-                assert!(self.session.queued() <= limit + 14 * pieces);
-                if !(matches!(self.wire, WireChoice::Raw) && size == 0) {
-                    self.observer.sent.push_back(message.data().to_vec());
-                }
+                assert!(queued <= limit + 14 * pieces);
+                let now = self.moment();
                 self.law.note_message_out(now);
                 return;
             }
-            Err(SendError::Closed) => assert!(!was_open),
+            Err(SendError::Closed) => assert!(!was_open || self.is_over),
             Err(SendError::Full {
-                queued: said,
+                queued,
                 limit: most,
             }) => {
                 // What is said includes the bookkeeping.
-                assert!(was_open && said >= queued && most == limit);
+                assert!(was_open && most == limit);
                 let headers = if is_shared { 14 } else { 0 };
-                assert!(size.max(1) + headers > limit.saturating_sub(said));
-                let is_closing = self.session.cause() == Some(Cause::SendQueueFull);
+                assert!(size.max(1) + headers > limit.saturating_sub(queued));
+                let is_closing = self.cause() == Some(Cause::SendQueueFull);
                 assert_eq!(is_closing, self.limits.overflow == Overflow::Close);
-                if is_closing {
-                    return;
+                if !is_closing && size <= limit {
+                    let is_refused = self.room == 0 || self.far.is_starved();
+                    assert!(is_refused, "full, and the kernel was not asked");
                 }
             }
             Err(SendError::Encode(_)) => {
@@ -330,74 +328,110 @@ impl Rig {
             }
             Err(error) => panic!("{error}"),
         }
-        let after = self.session.evidence(now).bytes_queued;
-        assert_eq!(after, bytes, "refused, yet queued");
+        assert!(queued <= before, "refused, yet queued");
     }
 
-    /// Notes that output may have begun to wait.
-    pub(super) fn note_output(&mut self, had_output: bool) {
-        if !had_output && self.session.has_output() {
-            self.law.note_progress(self.now);
+    pub(super) fn ping(&mut self) {
+        self.ask(|cx, id| cx.ping(id));
+    }
+
+    pub(super) fn pause(&mut self) {
+        if self.phase() == Phase::Open {
+            self.ask(|cx, id| cx.pause(id));
         }
     }
 
     pub(super) fn resume(&mut self) {
-        if self.session.is_paused() {
-            self.session.handle_resume(self.now);
-            self.law.note_resumed(self.now);
+        if self.is_paused() {
+            self.ask(|cx, id| cx.resume(id));
+            let now = self.moment();
+            self.law.note_resumed(now);
         }
     }
 
     pub(super) fn change_policy(&mut self) {
-        if self.session.phase() != Phase::Open {
+        if self.phase() != Phase::Open {
             return;
         }
-        let is_first = self.session.policy() == self.policies[0].0;
-        let id = self.policies[usize::from(is_first)].0;
-        let policy = self.env.policy(id).clone();
-        let changed = self.session.set_policy(&mut self.env, self.now, policy);
-        changed.expect("it is known");
-        assert_eq!(self.session.policy(), id);
-        let pings_due = self.env.stats().pings_due;
-        self.law.note_policy(self.now, pings_due);
+        self.policies.swap(0, 1);
+        let times = self.policies[0].clone();
+        self.ask(|cx, id| cx.set_heartbeat(id, &times).expect("it was checked"));
+        let pings_due = self.process.inner.stats().pings_due;
+        let now = self.moment();
+        self.law.note_policy(now, pings_due);
     }
 
     pub(super) fn close(&mut self, cause: Cause, code: CloseCode, reason: &str) {
-        let code = code.is_sendable().then_some(code);
-        self.session
-            .close(&mut self.env, self.now, cause, code, reason);
-    }
-
-    pub(super) fn connected(&mut self) {
-        if self.session.phase() != Phase::Connecting {
-            return;
-        }
-        let head = HEAD;
-        self.session.handle_connected(&mut self.env, self.now, head);
-        if matches!(self.wire, WireChoice::WebSocket) {
-            self.observer.expect_head(head);
-        }
-    }
-
-    pub(super) fn handshake(&mut self, is_refused: bool) {
-        if self.session.phase() != Phase::Handshaking {
-            return;
-        }
-        match (self.session.role(), is_refused) {
-            (Role::Server, true) => {
-                self.observer.expect_head(HEAD);
-                self.session
-                    .refuse(&mut self.env, self.now, Cause::Refused, "", HEAD);
-            }
-            (Role::Client, true) => self.session.end(self.now, Cause::Refused, None),
-            (Role::Server, false) => {
-                self.observer.expect_head(HEAD);
-                self.session.handle_handshake(&mut self.env, self.now, HEAD);
-            }
-            (Role::Client, false) => self.session.handle_handshake(&mut self.env, self.now, b""),
-        }
+        self.ask(|cx, id| match cause {
+            Cause::Replaced => cx.replace(id),
+            _ => cx.close(id, code, reason),
+        });
     }
 }
 
-/// Stands for the heads of an opening handshake.
-pub(super) const HEAD: &[u8] = b"HEAD\r\n\r\n";
+/// Time passes.
+impl Rig {
+    /// When the loop turns by itself next.
+    pub(super) fn due(&mut self) -> Micros {
+        self.process.due()
+    }
+
+    pub(super) fn turn(&mut self) {
+        let before = self.look();
+        self.process.turn();
+        self.digest(&before);
+    }
+
+    /// Does all that is to be done now.
+    pub(super) fn settle(&mut self) {
+        self.pass_until(self.now());
+    }
+
+    /// Lets time pass; the loop turns on its way.
+    pub(super) fn pass_until(&mut self, at: Micros) {
+        for _ in 0..TURNS {
+            let due = self.due();
+            if self.is_ended || due > at {
+                break;
+            }
+            self.process.memory.set_clock(due);
+            self.turn();
+        }
+        if self.is_ended || self.due() > at {
+            self.process.memory.set_clock(at);
+        }
+    }
+
+    /// Holds the loop up in its wait.
+    pub(super) fn stall(&mut self, span: Micros) {
+        let due = self.due();
+        let began = self.now();
+        self.process.memory.set_clock(began + span);
+        self.law
+            .note_stop(due.max(began) + LEAST_LATENESS, self.now());
+        self.turn();
+        self.settle();
+    }
+
+    /// Returns the end of the reader's unfinished business with the loop: nothing is left behind.
+    pub(super) fn check_nothing_is_left(&self) {
+        let inner = &self.process.inner;
+        assert!(inner.is_empty() && inner.wheel().is_empty());
+        assert!(inner.pool().free_bytes() <= Pool::KEPT);
+        assert!(self.far.is_closed());
+        let cause = self.evidence().cause;
+        assert!(
+            !cause.is_reset() || self.far.fate() == Fate::Reset,
+            "{cause}"
+        );
+    }
+}
+
+/// Turns that one passage of time follows.
+const TURNS: usize = 64;
+
+/// What is not counted as late.
+const LEAST_LATENESS: Micros = Micros::from_millis(10);
+
+/// Bytes that wait unread at most.
+const MOST_WAITING: usize = 64 * 1024;
