@@ -11,7 +11,8 @@ use heartwheel::proto::codec::{Codec, Decoded};
 use heartwheel::proto::message::Message;
 use heartwheel::proto::wire::{EncodeError, MessageKind};
 use heartwheel::reactor::{
-    ClientConfig, ClientEvent, DialError, ListenerConfig, ReconnectConfig, Rejection, WireFactory,
+    ClientConfig, ClientEvent, ClientId, DialError, ListenerConfig, ReconnectConfig, Rejection,
+    WireFactory,
 };
 
 use crate::support::bytes::*;
@@ -659,4 +660,78 @@ fn a_client_stopped_while_it_is_about_to_dial_does_not_dial() {
         panic!("{:?}", recorder.seen);
     };
     assert_eq!(reactor.stats().dialed, 0);
+}
+
+fn stops(recorder: &Recorder, id: ClientId) -> usize {
+    let stopped = Seen::Client(id, ClientEvent::Stopped);
+    let stops = recorder.seen.iter().filter(|&seen| *seen == stopped);
+    stops.count()
+}
+
+#[test]
+fn the_id_of_a_client_that_has_stopped_stops_nobody() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let once = |addr: SocketAddr| ClientConfig {
+        reconnect: None,
+        heartbeat: heartbeat(None, None),
+        ..ClientConfig::new(addr.ip().to_string(), addr.port(), WireFactory::Line)
+    };
+    let (listener, addr) = listen(&mut reactor, WireFactory::Line);
+    assert!(reactor.context().close_listener(listener));
+    let first = reactor.connect(once(addr)).unwrap();
+    drive(&mut reactor, &mut recorder, |seen| stops(seen, first) == 1);
+    let (_, addr) = listen(&mut reactor, WireFactory::Line);
+    let second = reactor.connect(once(addr)).unwrap();
+    assert_ne!(first, second);
+    reactor.context().disconnect(first);
+    drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 2);
+    reactor.context().disconnect(first);
+    drive_for(&mut reactor, &mut recorder, Duration::from_millis(20));
+    assert_eq!(recorder.closed(), []);
+    // And one that is connected is stopped once, however often that is asked for.
+    for _ in 0..2 {
+        reactor.context().disconnect(second);
+    }
+    drive(&mut reactor, &mut recorder, |seen| stops(seen, second) == 1);
+    reactor.context().disconnect(second);
+    drive(&mut reactor, &mut recorder, |seen| seen.closed().len() == 2);
+    assert_eq!((stops(&recorder, first), stops(&recorder, second)), (1, 1));
+}
+
+#[test]
+fn a_client_that_is_disconnected_when_it_hears_of_itself_stops_once() {
+    let is_it = |at: &str, event: &ClientEvent| match event {
+        ClientEvent::Dialing { .. } => at == "dialing",
+        ClientEvent::Failed { .. } => at == "failed",
+        ClientEvent::Waiting { .. } => at == "waiting",
+        ClientEvent::Stopped => at == "stopped",
+        _ => false,
+    };
+    for at in ["dialing", "failed", "waiting", "stopped"] {
+        let mut recorder = Recorder::reacting(move |cx, seen| {
+            if let Seen::Client(id, event) = seen
+                && is_it(at, event)
+            {
+                cx.disconnect(*id);
+                cx.disconnect(*id);
+            }
+        });
+        let mut reactor = reactor();
+        let (listener, addr) = listen(&mut reactor, WireFactory::Line);
+        assert!(reactor.context().close_listener(listener));
+        let mut config = ClientConfig::new("127.0.0.1", addr.port(), WireFactory::Line);
+        config.reconnect = (at != "stopped").then(|| ReconnectConfig {
+            min: Duration::from_millis(1),
+            base: Duration::from_millis(1),
+            cap: Duration::from_millis(1),
+            ..ReconnectConfig::default()
+        });
+        let id = reactor.connect(config).unwrap();
+        drive(&mut reactor, &mut recorder, |seen| stops(seen, id) > 0);
+        drive_for(&mut reactor, &mut recorder, Duration::from_millis(20));
+        let is_dial = |seen: &&Seen| matches!(seen, Seen::Client(_, ClientEvent::Dialing { .. }));
+        let dials = recorder.seen.iter().filter(is_dial).count();
+        assert_eq!((stops(&recorder, id), dials), (1, 1), "{at}");
+        assert!(reactor.is_empty(), "{at}");
+    }
 }
