@@ -154,7 +154,7 @@ pub struct Heartbeat {
 }
 
 impl Heartbeat {
-    /// Starts the heartbeat of a connection that has just opened, which is proof of life.
+    /// Starts the heartbeat of a connection that has just opened. Opening is proof of life.
     pub fn new(timing: &Timing, phase: PingPhase, now: Moment) -> Self {
         let mut heartbeat = Self {
             timed_at: Fine::default(),
@@ -178,14 +178,16 @@ impl Heartbeat {
         heartbeat
     }
 
-    /// Starts over with the silence clock, as when the opening handshake is done. The grid stays.
+    /// Starts the time of silence again, for example after the opening handshake. The ping schedule
+    /// stays.
     pub fn handle_open(&mut self, timing: &Timing, now: Moment) {
         self.prove(now);
         self.next_ping = self.grid_after(timing, now.at);
     }
 
-    /// Takes over another policy. The phase is scaled; the new timeout counts from the last proof or
-    /// the first ping written from now on, whichever is later, and without pings at least from now.
+    /// Changes to another policy. The phase is scaled. The new timeout counts from the last proof
+    /// or from the first ping written from now on, whichever is later; without pings, from now at
+    /// the earliest.
     pub fn handle_policy(&mut self, timing: &Timing, now: Moment) {
         self.next_ping = self.grid_after(timing, now.at);
         self.facts.insert(Fact::Renewed);
@@ -196,7 +198,7 @@ impl Heartbeat {
         };
     }
 
-    /// Notes bytes read, at the time of the read.
+    /// Notes bytes that were read, at the time of the read.
     pub fn handle_bytes(&mut self, timing: &Timing, now: Moment) {
         self.last_in = Stamp::new(now.at);
         self.facts.insert(Fact::In);
@@ -215,8 +217,8 @@ impl Heartbeat {
         }
     }
 
-    /// Notes a pong that brings back the number of a ping, or nothing of ours. It settles the older pings
-    /// too (RFC 6455, section 5.5.3).
+    /// Notes a pong with the number of a ping, or with none of ours. It also answers the older
+    /// pings (RFC 6455, section 5.5.3).
     pub fn handle_pong(&mut self, timing: &Timing, now: Moment, number: Option<u32>) -> PongMatch {
         let outstanding = self.pings_answered + 1..=self.pings_written;
         match number.filter(|number| outstanding.contains(number)) {
@@ -225,7 +227,7 @@ impl Heartbeat {
         }
     }
 
-    /// Notes a pong of a wire without tokens: it answers the oldest outstanding ping.
+    /// Notes a pong on a wire without tokens. It answers the oldest unanswered ping.
     pub fn handle_pong_in_order(&mut self, timing: &Timing, now: Moment) -> PongMatch {
         if self.pings_answered == self.pings_written {
             return PongMatch::Unsolicited;
@@ -233,7 +235,7 @@ impl Heartbeat {
         self.settle(timing, now, self.pings_answered + 1)
     }
 
-    /// Notes that the kernel accepted so many bytes of output.
+    /// Notes that the kernel accepted `count` bytes of output.
     pub fn handle_written(&mut self, now: Moment, count: usize) {
         match self.ask {
             Ask::Queued => self.ask = Ask::Moving,
@@ -247,7 +249,7 @@ impl Heartbeat {
         self.facts.insert(Fact::Out);
     }
 
-    /// Notes that a ping was queued outside the grid.
+    /// Notes that a ping was queued in addition to the scheduled ones.
     pub fn handle_ping_queued(&mut self, timing: &Timing, now: Moment) {
         if self.ask == Ask::No && timing.interval.is_some() {
             self.ask = Ask::Queued;
@@ -255,8 +257,9 @@ impl Heartbeat {
         }
     }
 
-    /// Notes that the kernel accepted the whole of the ping numbered [`next_number`](Self::next_number).
-    /// Says whether silence may end sooner now: the ping had more time to leave, or nothing had asked.
+    /// Notes that the kernel accepted the whole ping with the number
+    /// [`next_number`](Self::next_number). Returns whether a verdict of silence may now come
+    /// earlier, because the ping had extra time to leave or was the first.
     pub fn handle_ping_written(&mut self, timing: &Timing, now: Moment) -> bool {
         let is_sooner = matches!(self.ask, Ask::No | Ask::Spared);
         self.pings_written = self.pings_written.wrapping_add(1);
@@ -273,12 +276,12 @@ impl Heartbeat {
         is_sooner
     }
 
-    /// Notes that we stopped reading: silence is our own doing then.
+    /// Notes that we stopped reading. Silence is then our own doing.
     pub fn handle_pause(&mut self) {
         self.facts.insert(Fact::Paused);
     }
 
-    /// Notes that we read again. A proof that must be read may take the usual time to come.
+    /// Notes that we read again. A proof that must be read then has the usual time to arrive.
     pub fn handle_resume(&mut self, now: Moment) {
         if self.facts.remove(Fact::Paused) {
             self.facts.insert(Fact::Resumed);
@@ -341,7 +344,7 @@ impl Heartbeat {
         Some(start + step.saturating_mul(passed))
     }
 
-    /// Says whether silence has lasted too long.
+    /// Says whether the peer was silent for too long.
     pub fn is_silent(&self, timing: &Timing, now: Moment, lateness: &Lateness) -> bool {
         self.silence_ends(timing, now, lateness)
             .is_some_and(|end| end <= now.at)
@@ -359,11 +362,11 @@ impl Heartbeat {
             .is_some_and(|end| end + answer <= now.at)
     }
 
-    /// Gives a silent peer more time where it is slow and not dead: our ping is still in our output or in
-    /// the kernel's queue, and acknowledgements have made that shorter since. Says whether it does: once
-    /// until the ping is written, and once after that.
+    /// Gives a silent peer more time if it is slow and not dead: our ping is still in our output or
+    /// in the kernel's queue, and acknowledgements have shortened that queue. Returns whether it
+    /// gives more time: once until the ping is written, and once after that.
     ///
-    /// Where the kernel tells no figures, output that it accepted meanwhile stands for acknowledgements.
+    /// Without kernel figures, output that the kernel accepted counts as acknowledged.
     pub fn spare_slow(
         &mut self,
         timing: &Timing,
@@ -385,7 +388,7 @@ impl Heartbeat {
         true
     }
 
-    /// Names the cause of a silence that one more read has confirmed.
+    /// Returns the cause of a silence that one more read has confirmed.
     ///
     /// `ping_waiting`: a ping is still in user-space output. `queued`: any output is.
     pub fn judge(
@@ -435,7 +438,7 @@ impl Heartbeat {
         (self.pings_due, self.pings_written, self.pings_answered)
     }
 
-    /// Returns the round-trip times, once there is a sample.
+    /// Returns the round-trip times. `None` until the first one is measured.
     pub fn rtt(&self) -> Option<Rtt> {
         self.facts.has(Fact::Rtt).then(|| self.rtt.into())
     }
@@ -455,8 +458,9 @@ impl Heartbeat {
         self.proof.age(now.at)
     }
 
-    /// Returns how much later than the timeout a verdict of silence falls, as far as that is our own
-    /// lateness: what a deadline was put off by, and what a ping was late.
+    /// Returns how much later than the timeout a verdict of silence comes because of our own
+    /// lateness: the time by which the deadline was put off, plus the delay of a ping that we sent
+    /// late.
     pub fn forgiveness(&self, timing: &Timing, now: Moment, lateness: &Lateness) -> Micros {
         let (Some(timeout), Some(end)) = (timing.timeout, self.silence_ends(timing, now, lateness))
         else {

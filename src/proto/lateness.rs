@@ -1,10 +1,10 @@
-//! When the loop itself was late, and what its peers are forgiven for that.
+//! When the loop itself was late, and by how much that puts deadlines of peers off.
 //!
-//! An *interval of lateness* runs from when a wait should have ended, or its turn began if that was
-//! sooner, plus the larger of the tick and 10 ms, to the end of the turn. A deadline that blames a peer is
-//! put off by the longest single interval since it was armed, never by their sum: a loop that is busy for
-//! good would forgive the dead without end. What peers sent meanwhile waits in their sockets, which are
-//! read before anybody is judged.
+//! An *interval of lateness* starts when a wait should have ended (or when its turn began, if that
+//! was earlier) plus the larger of one tick and 10 ms. It ends with the turn. A deadline that
+//! blames a peer is put off by the longest single interval since it was armed, never by the sum.
+//! With the sum, a loop that is always busy would never close dead peers. The longest is enough,
+//! because a peer's bytes wait in its socket, and each socket is read before its verdict.
 
 use std::collections::VecDeque;
 
@@ -12,9 +12,9 @@ use crate::proto::time::{Micros, Moment};
 
 /// The intervals of lateness of one loop.
 ///
-/// Whoever drives a loop tells it when each turn [begins](Self::begin_turn) and [ends](Self::end_turn);
-/// it knows no clock. It takes 50 KiB for each loop, reserved in the beginning, so that a late turn allocates
-/// nothing. A loop that is never late does not touch them.
+/// The driver of a loop calls [`begin_turn`](Self::begin_turn) and [`end_turn`](Self::end_turn),
+/// since this has no clock. It takes 50 KiB for each loop, reserved at the start, so that a late
+/// turn allocates nothing. A loop that is never late does not touch that memory.
 ///
 /// ```
 /// use heartwheel::proto::lateness::Lateness;
@@ -70,7 +70,7 @@ struct Longest {
 }
 
 impl Lateness {
-    /// Begins with a loop of this tick that was never late.
+    /// Starts for a loop with this tick that was never late.
     pub fn new(tick: Micros) -> Self {
         Self {
             threshold: tick.max(LEAST),
@@ -86,7 +86,7 @@ impl Lateness {
         }
     }
 
-    /// Notes that the wait is over and a turn begins, at `now`.
+    /// Notes that the wait is over and a turn begins at `now`.
     pub fn begin_turn(&mut self, now: Micros) -> Moment {
         let is_stop = self.delay(now) > STALL;
         if is_stop {
@@ -104,7 +104,7 @@ impl Lateness {
         self.is_prolonged = self.is_stalled && due <= self.resumed;
     }
 
-    /// Notes that the turn is over at `now`, and that the next wait should end by `should_end`.
+    /// Notes that the turn ends at `now`, and that the next wait should end by `should_end`.
     pub fn end_turn(&mut self, now: Micros, should_end: Micros) -> Moment {
         let late = now - self.late_from;
         if late > Micros::ZERO {
@@ -116,15 +116,16 @@ impl Lateness {
         self.moment(now)
     }
 
-    /// Notes, at `now` before a wait, that it should end by `should_end`, whatever was so at the end of the
-    /// turn: between turns anything may be asked for, and taken back. Who is late by now stays so.
+    /// Notes at `now`, before a wait, that the wait should end by `should_end`. This replaces what
+    /// [`end_turn`](Self::end_turn) said, because work may be added or removed between turns.
+    /// Lateness up to now stays.
     pub fn look_ahead(&mut self, now: Micros, should_end: Micros) {
         if now + self.threshold < self.late_from {
             self.late_from = should_end.max(now) + self.threshold;
         }
     }
 
-    /// Notes that the caller's limit ends the wait by `until`, if that is sooner than
+    /// Notes that the caller's limit ends the wait by `until`, if that is earlier than what
     /// [`end_turn`](Self::end_turn) said.
     pub fn limit_wait(&mut self, until: Micros) {
         self.late_from = self.late_from.min(until + self.threshold);
@@ -139,13 +140,13 @@ impl Lateness {
         }
     }
 
-    /// Returns what a turn may take, and a wait be late, without its being counted: the larger of the tick
-    /// and 10 ms.
+    /// Returns how long a turn may take, or a wait be late, before it counts: the larger of the
+    /// tick and 10 ms.
     pub fn threshold(&self) -> Micros {
         self.threshold
     }
 
-    /// Returns how late the present turn is at `now`, whether or not it is enough to count.
+    /// Returns how late the present turn is at `now`, even if that is too little to count.
     pub fn delay(&self, now: Micros) -> Micros {
         match self.late_from {
             Micros::MAX => Micros::ZERO,
@@ -153,11 +154,11 @@ impl Lateness {
         }
     }
 
-    /// Returns the longest interval since `armed`, up to `now`; of one that had begun before, what lies
-    /// behind `armed` counts.
+    /// Returns the longest interval from `armed` to `now`. Of an interval that began before
+    /// `armed`, only the part after it counts.
     ///
-    /// It is exact as long as no more than 64 intervals are each longer than all later ones. From then on
-    /// it may be longer than it was by a sixtieth of the longest.
+    /// The result is exact as long as at most 64 intervals are each longer than all later ones.
+    /// Beyond that it may be too large by one sixtieth of the longest.
     pub fn longest_since(&self, armed: Micros, now: Micros) -> Micros {
         let present = now - self.late_from.max(armed);
         let first = self.longest.partition_point(|one| one.end <= armed);
@@ -168,10 +169,10 @@ impl Lateness {
         present.max(cut.max(whole).unwrap_or_default())
     }
 
-    /// Returns how late the loop was in all since `since`, up to `now`.
+    /// Returns the sum of the lateness from `since` to `now`.
     ///
-    /// What counts a peer's rate is credited with this: the time in which nobody read. It is exact for the
-    /// latest 2 048 intervals, and beyond them no less than it was.
+    /// What counts a peer's rate is credited with this sum: the time in which nobody read. It is
+    /// exact for the latest 2 048 intervals, and never too small beyond them.
     pub fn total_since(&self, since: Micros, now: Micros) -> Micros {
         if since < self.forgotten {
             return self.total(now).min(now - since);
@@ -185,18 +186,18 @@ impl Lateness {
         present + past.unwrap_or_default()
     }
 
-    /// Returns how late the loop was in all, up to `now`.
+    /// Returns the sum of all lateness up to `now`.
     pub fn total(&self, now: Micros) -> Micros {
         self.total + (now - self.late_from)
     }
 
     /// Returns from when on a peer may be blamed for a deadline that was armed, or last put off, at
-    /// `armed`: later by the longest interval since then, but by no more than `most`. A deadline that fell
-    /// into an interval counts from the end of that. Before its time it is the deadline itself: nobody is
-    /// blamed yet, and what is to be forgiven is not known.
+    /// `armed`. That is the deadline plus the longest interval since then, at most `most`. A
+    /// deadline that falls into an interval counts from the interval's end. Before the deadline,
+    /// the result is the deadline itself, because the later lateness is not known yet.
     ///
-    /// It never becomes sooner while time goes on, and is never `now` or sooner where the deadline falls
-    /// into the present turn's own lateness.
+    /// The result never becomes earlier as time goes on. It is later than `now` if the deadline
+    /// falls into the lateness of the present turn.
     pub fn judged(&self, deadline: Micros, armed: Micros, most: Micros, now: Micros) -> Micros {
         if now < deadline {
             return deadline;
@@ -208,8 +209,8 @@ impl Lateness {
         self.on_time_after(deadline, longest, now) + longest.min(most).min(MOST)
     }
 
-    /// Returns the share of recent time that the loop was not late, in thousandths: a mean that forgets
-    /// with a time constant of ten seconds.
+    /// Returns the share of recent time in which the loop was not late, in thousandths: a moving
+    /// mean with a time constant of ten seconds.
     pub fn health(&self) -> u32 {
         self.health.share()
     }

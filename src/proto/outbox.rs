@@ -1,8 +1,8 @@
 //! The output of one connection: whole frames in order, and a reserved place for control frames.
 //!
-//! A ping that waits behind a megabyte of data measures the data. So pings, pongs and the close do not
-//! stand in the queue: they leave at the next frame boundary, which this queue therefore remembers for
-//! every frame. It knows no wire; it is handed frames already encoded.
+//! A ping that waits behind a megabyte of data measures the data, not the peer. So pings, pongs and the
+//! close are not in the queue: they leave at the next frame boundary. The queue remembers each boundary.
+//! It knows no wire: the caller passes encoded frames.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -24,13 +24,12 @@ use super::ring::Ring;
 /// 3. data frames, in the order of their pushes;
 /// 4. the close.
 ///
-/// The close is last in any case. What it leaves of the data before it is the caller's choice, see
-/// [`Parting`]: all of it, or, once output is [blocked](Self::set_blocked), only what was begun.
+/// The close is always last. The caller chooses which data leaves before it, see [`Parting`]: all of it,
+/// or, once output is [blocked](Self::set_blocked), only a frame that was begun.
 ///
-/// Every push takes **one whole frame**: control frames may be written between any two. A message
-/// larger than what a ping should wait for is to be cut into fragments by the caller. Limits are the
-/// caller's as well: compare `data_cost` before pushing. After
-/// [`set_close`](Self::set_close) every push is ignored.
+/// Each push takes **one whole frame**, because control frames may be written between any two. The
+/// caller must cut a long message into fragments, so that a ping does not wait for it, and must check
+/// limits before it pushes. After [`set_close`](Self::set_close) every push is ignored.
 ///
 /// Writing is two calls, with no push between them: [`slices`](Self::slices), and
 /// [`commit`](Self::commit) with what the socket accepted.

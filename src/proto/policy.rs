@@ -1,4 +1,4 @@
-//! Configuration, parsed: the core accepts only these plans.
+//! Parsed configuration. The core accepts nothing else.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use crate::config::{HeartbeatConfig, LimitsConfig, Overflow, PingWhen, Proof, Wi
 use crate::error::ConfigError;
 use crate::proto::time::{Micros, Stamp};
 
-/// Everything a session needs to know of its listener's or client's configuration.
+/// What a session needs of the configuration of its listener or client.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Policy {
     /// Heartbeat and deadlines.
@@ -44,7 +44,7 @@ impl Policy {
     }
 }
 
-/// The heartbeat of a policy; spans in whole milliseconds, rounded up.
+/// The heartbeat of a policy. Times are whole milliseconds, rounded up.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Timing {
     /// The grid's pitch; whole milliseconds.

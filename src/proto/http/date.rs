@@ -3,9 +3,9 @@
 use std::fmt;
 use std::time::{Duration, UNIX_EPOCH};
 
-/// A second of the wall clock, as HTTP writes it (RFC 9110, section 5.6.7).
+/// A second of the wall clock in the format of HTTP (RFC 9110, section 5.6.7).
 ///
-/// The core reads no clock: who has one makes a date of what it says, and hands it in.
+/// The core reads no clock. A driver with a clock makes a date and passes it in.
 ///
 /// ```
 /// use heartwheel::proto::http::HttpDate;
@@ -62,7 +62,7 @@ impl fmt::Debug for HttpDate {
     }
 }
 
-/// When a server wants to be asked again (RFC 9110, section 10.2.3).
+/// When a client may ask again (RFC 9110, section 10.2.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RetryAfter {
     /// After so many seconds.

@@ -5,7 +5,8 @@ use std::fmt;
 
 use crate::error::Foreign;
 
-/// The rule that a received head broke. Each has the status of its answer, where it is a request's.
+/// The rule that a received head broke. If it is a request's, each rule has a status for the
+/// answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HeadError {

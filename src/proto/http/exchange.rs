@@ -7,12 +7,15 @@ use super::persistence::Persistence;
 use super::progress::HeadProgress;
 use super::request::Request;
 
-/// How far a server is with the requests of one connection (RFC 9112, section 9.3).
+/// The state of a server within the requests of one connection (RFC 9112, section 9.3).
 ///
-/// It keeps no bytes: a driver hands in those that have come and are not used up. First it asks for the
-/// [`head`](Self::head), and may answer at once; else it asks whether the body is whole, which then lies in the
-/// request ([`complete`](Self::complete)). Before it waits it drops what [`take_done`](Self::take_done) says.
-/// Once it has answered and says so ([`answered`](Self::answered)), the next request begins.
+/// It keeps no bytes: the driver passes the input that is not used up. For each request:
+///
+/// 1. Ask for the [`head`](Self::head). The driver may answer at once.
+/// 2. Otherwise ask whether the body is complete ([`complete`](Self::complete)); it is then in the
+///    request.
+/// 3. Before you wait for more bytes, drop as many as [`take_done`](Self::take_done) says.
+/// 4. After the answer, call [`answered`](Self::answered). Then the next request begins.
 ///
 /// ```
 /// use heartwheel::proto::http::{Arrival, Exchange, HeadLimits};
@@ -40,7 +43,7 @@ pub struct Exchange {
     answered: u32,
 }
 
-/// What there is of a request whose head is whole.
+/// How much of a request has arrived, once its head is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrival {
     /// All of it: so many bytes of the input, its body included.
@@ -51,7 +54,7 @@ pub enum Arrival {
     Invited,
 }
 
-/// Tells a client to go on with its body (RFC 9110, section 15.2.1).
+/// The response that tells a client to send the body (RFC 9110, section 15.2.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 impl Exchange {
@@ -102,14 +105,14 @@ impl Exchange {
         Ok(Arrival::Awaited)
     }
 
-    /// Returns, once, how many bytes at the front of the input are done with, though the request behind them is
-    /// not whole. They must be gone from it at the next call.
+    /// Returns, once, how many bytes at the front of the input are used up although the request
+    /// after them is incomplete. Remove them from the input before the next call.
     pub fn take_done(&mut self) -> usize {
         self.progress.take_done()
     }
 
-    /// Says what becomes of the connection behind the answer to this request, where a connection has `most`
-    /// answers at most.
+    /// Says whether the connection stays open after the answer to this request, if a connection may
+    /// have `most` answers.
     pub fn persistence(&self, request: &Request<'_>, most: u32) -> Persistence {
         match self.answered.saturating_add(1) < most {
             true => request.persistence(),
@@ -117,7 +120,7 @@ impl Exchange {
         }
     }
 
-    /// Notes that the request at the front is answered, and goes from the input: the next one may begin.
+    /// Notes that the first request is answered and removed from the input.
     pub fn answered(&mut self) {
         *self = Self {
             answered: self.answered.saturating_add(1),

@@ -1,17 +1,16 @@
-//! Heads that arrive in pieces: looked at now and then, so that their work grows with their bytes and not
-//! with the square of them.
+//! Heads that arrive in pieces are parsed only now and then, so that the work grows with their
+//! length and not with its square.
 
 use super::head::HeadLimits;
 
-/// How far a head that arrives in pieces has been looked at.
+/// How far the parsing of an incomplete head has come.
 ///
-/// Parsing begins at the front. To parse whenever something has come would let a peer that sends single
-/// bytes take 8192 looks at a head of 8 KiB. So a look is worth it when the head may be whole, when its
-/// first line is, and else only when there are 64 bytes more than at the last one: what is wrong is
-/// still found long before the head's end.
+/// Parsing starts at the front each time. If it ran after every byte, a head of 8 KiB would be
+/// parsed 8192 times. So it runs when the head may be complete, when its first line is complete,
+/// and otherwise only after 64 more bytes. A fault is still found long before the head's end.
 ///
-/// What is over and done with in front of the head (empty lines before a request, interim responses) is to be
-/// dropped from the input, and counts towards the limit all the same.
+/// What is finished in front of the head (empty lines before a request, interim responses) must be
+/// removed from the input. It still counts against the limit.
 ///
 /// ```
 /// use heartwheel::proto::http::{HeadLimits, HeadProgress, Request};
@@ -40,8 +39,8 @@ pub struct HeadProgress {
 }
 
 impl HeadProgress {
-    /// Returns, once, how many bytes at the front of the input are done with, though the head behind them is
-    /// not whole. They must be gone from it at the next call.
+    /// Returns, once, how many bytes at the front of the input are used up although the head after
+    /// them is incomplete. Remove them from the input before the next call.
     pub fn take_done(&mut self) -> usize {
         std::mem::take(&mut self.done)
     }

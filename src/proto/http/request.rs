@@ -38,15 +38,14 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// Parses the head at the front of `input`, and returns it with its length in bytes; `None` if it
-    /// has not arrived completely. What lies behind it is not looked at.
+    /// Parses the head at the front of `input`, and returns it with its length in bytes. `None` if
+    /// it is incomplete. Bytes after the head are ignored.
     ///
     /// # Errors
     ///
-    /// [`HeadError::Malformed`] as soon as the bytes cannot be the beginning of a head,
-    /// [`HeadError::HeadTooLarge`], [`HeadError::TargetTooLong`] and
-    /// [`HeadError::TooManyHeaders`] beyond the limits,
-    /// [`HeadError::Host`] where HTTP/1.1 has none, or no sound one.
+    /// [`HeadError::Malformed`] as soon as the bytes cannot be the start of a head.
+    /// [`HeadError::HeadTooLarge`], [`HeadError::TargetTooLong`] and [`HeadError::TooManyHeaders`]
+    /// beyond the limits. [`HeadError::Host`] if an HTTP/1.1 request has no host or an invalid one.
     pub fn parse(input: &'a [u8], limits: &HeadLimits) -> Result<Option<(Self, usize)>, HeadError> {
         let mut headers = limits.header_storage();
         let mut parsed = httparse::Request::new(&mut headers);
@@ -123,8 +122,8 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Says whether the client asks for that protocol, among others perhaps. RFC 9110, section 7.8: "A server
-    /// MUST ignore an Upgrade header field that is received in an HTTP/1.0 request."
+    /// Says whether the client asks for this protocol, perhaps among others. RFC 9110, section 7.8:
+    /// "A server MUST ignore an Upgrade header field that is received in an HTTP/1.0 request."
     pub fn wants_upgrade_to(&self, protocol: &str) -> bool {
         self.version > 0 && self.headers.list_has("upgrade", protocol)
     }

@@ -34,15 +34,15 @@ pub struct Response<'a> {
 }
 
 impl<'a> Response<'a> {
-    /// Parses the head at the front of `input`, and returns it with its length in bytes; `None` if it has
-    /// not arrived completely. What lies behind it is not looked at.
+    /// Parses the head at the front of `input`, and returns it with its length in bytes. `None` if
+    /// it is incomplete. Bytes after the head are ignored.
     ///
-    /// Interim responses (100, 103) are skipped; they count towards the length and the limit. A 101 is no
-    /// interim one: another protocol follows it.
+    /// Interim responses (100, 103) are skipped, but count towards the length and the limit. A 101
+    /// is not an interim response: another protocol follows it.
     ///
     /// # Errors
     ///
-    /// [`HeadError::Malformed`] as soon as the bytes cannot be the beginning of a head,
+    /// [`HeadError::Malformed`] as soon as the bytes cannot be the start of a head.
     /// [`HeadError::HeadTooLarge`] and [`HeadError::TooManyHeaders`] beyond the limits.
     pub fn parse(input: &'a [u8], limits: &HeadLimits) -> Result<Option<(Self, usize)>, HeadError> {
         let mut interim_len = 0;

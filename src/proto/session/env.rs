@@ -13,17 +13,17 @@ use crate::proto::pool::Pool;
 use crate::proto::time::Micros;
 use crate::stats::Stats;
 
-/// A source of random numbers, handed in because the core owns no randomness.
+/// A source of random numbers, because the core has none of its own.
 ///
-/// Masks of a WebSocket client must be unpredictable (RFC 6455, section 10.3), so a real driver gives
-/// a cryptographic generator and a simulator a seeded one.
+/// The masks of a WebSocket client must be unpredictable (RFC 6455, section 10.3). So a real driver
+/// uses a cryptographic generator, and a simulator a seeded one.
 pub trait Entropy: fmt::Debug + Send {
     /// Returns 64 random bits.
     fn next_u64(&mut self) -> u64;
 }
 
-/// The surroundings of a session: policies, buffers to borrow, randomness, counters, and how late the
-/// loop has been.
+/// What a session needs from its loop: policies, buffers, random numbers, counters, and the loop's
+/// lateness.
 #[derive(Debug)]
 pub struct Env {
     pub(super) policies: Policies,
@@ -61,31 +61,31 @@ impl Env {
         }
     }
 
-    /// Sets what the wall clock says, for the responses that a session makes by itself; `None`, as in the
-    /// beginning, where there is no clock.
+    /// Sets the date for responses that a session makes itself. `None`, the default, means that
+    /// there is no clock.
     #[cfg(feature = "websocket")]
     pub fn set_date(&mut self, date: Option<HttpDate>) {
         self.date = date;
     }
 
-    /// Returns what the wall clock said last.
+    /// Returns the date that was set last.
     #[cfg(feature = "websocket")]
     pub fn date(&self) -> Option<HttpDate> {
         self.date
     }
 
-    /// Adds a policy, or finds the one that is equal, for sessions to come. It is kept until whoever called
-    /// this [gives it back](Self::release) and no session follows it: each of those is a user of its own.
+    /// Adds a policy, or finds an equal one. It is kept until the caller [releases](Self::release)
+    /// it and no session uses it. Each session that follows it is one more user.
     ///
     /// # Errors
     ///
-    /// Names `heartbeat` where 65 536 different policies are in use; nothing has changed then.
+    /// The field `heartbeat` if 65 536 different policies are in use. Nothing has changed then.
     pub fn intern(&mut self, policy: Policy) -> Result<PolicyId, ConfigError> {
         self.policies.intern(policy)
     }
 
-    /// Gives back a policy that [`intern`](Self::intern) returned, once for each time; its number may go
-    /// to another one then.
+    /// Releases a policy, once for each call of [`intern`](Self::intern). Its number may then be
+    /// given to another one.
     ///
     /// # Panics
     ///
@@ -118,7 +118,7 @@ impl Env {
         &self.lateness
     }
 
-    /// Returns the same, to be told of turns.
+    /// Returns the lateness, to tell it of turns.
     pub fn lateness_mut(&mut self) -> &mut Lateness {
         &mut self.lateness
     }

@@ -1,19 +1,19 @@
-//! One connection without its socket: a wire and a heartbeat, and the phases between first byte and
+//! One connection without its socket: a wire, a heartbeat, and the phases from the first byte to the
 //! last.
 //!
-//! The contract: the shell owns the socket and the clock, the session decides, and after each thing that the
-//! shell tells it, it asks the session what to do next.
+//! The contract: the shell owns the socket and the clock, and the session decides. After each call that
+//! tells the session something, the shell asks the session what to do next.
 //!
-//! | something has happened | the session is told | it tells |
+//! | what happened | call | what it returns |
 //! | --- | --- | --- |
-//! | bytes came | [`handle_bytes`](Session::handle_bytes), [`decode`](Session::decode) | an [`Event`] after the other |
-//! | a head of HTTP came | `next_request`, `next_response` | what to ask the application, which then opens the session or not |
-//! | a deadline has come | [`handle_expiry`](Session::handle_expiry) | a [`Step`] after the other |
+//! | bytes arrived | [`handle_bytes`](Session::handle_bytes), [`decode`](Session::decode) | one [`Event`] after the other |
+//! | an HTTP head arrived | `next_request`, `next_response` | what to ask the application |
+//! | a deadline is due | [`handle_expiry`](Session::handle_expiry) | one [`Step`] after the other |
 //! | output was queued | [`slices`](Session::slices), [`handle_written`](Session::handle_written) | what to write |
-//! | anything of these | [`socket_action`](Session::socket_action) | what becomes of the socket |
-//! | anything of these | [`poll_deadline`](Session::poll_deadline) | when to come back |
+//! | any of these | [`socket_action`](Session::socket_action) | what to do with the socket |
+//! | any of these | [`poll_deadline`](Session::poll_deadline) | when the next deadline is |
 //!
-//! Nothing here calls back.
+//! The session makes no callbacks.
 
 mod buffers;
 mod closing;
@@ -50,7 +50,8 @@ use crate::proto::time::{Fine, Micros, Moment, Stamp};
 use crate::proto::wire::Role;
 use buffers::Buffers;
 
-/// Which wire a session is to speak; the built-in ones cost a tag, an embedder's own one boxes.
+/// The wire that a session speaks. The built-in wires need no memory of their own; an embedder's
+/// codec is in a box.
 pub enum Wire {
     /// RFC 6455.
     #[cfg(feature = "websocket")]
@@ -111,7 +112,7 @@ pub enum Due {
     Silent,
 }
 
-/// What the shell does with the socket, once output is flushed.
+/// What the shell must do with the socket after it has flushed the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SocketAction {
     /// Nothing.
@@ -242,11 +243,12 @@ flags! {
 }
 
 impl Session {
-    /// Where time goes on by this much at once, one day, [`handle_leap`](Self::handle_leap) must be told.
+    /// If time jumps by this much (one day) or more, call [`handle_leap`](Self::handle_leap).
     pub const LEAP: Micros = Micros::from_secs(24 * 60 * 60);
 
-    /// Begins a session on a connection that was accepted. WebSocket waits for the opening handshake,
-    /// every other wire is open at once. It uses the policy until it is [discarded](Self::discard).
+    /// Starts a session on an accepted connection. WebSocket waits for the opening handshake; every
+    /// other wire opens at once. The session uses the policy until it is
+    /// [discarded](Self::discard).
     pub fn accepted(
         env: &mut Env,
         policy: PolicyId,
@@ -261,9 +263,10 @@ impl Session {
         session
     }
 
-    /// Begins a session on a connection that was accepted, whose byte stream has a handshake of its own to
-    /// come: [`handle_connected`](Self::handle_connected) tells its end. That has the time of the opening
-    /// handshake, in all. It uses the policy until it is [discarded](Self::discard).
+    /// Starts a session on an accepted connection whose byte stream still has its own handshake.
+    /// When that is complete, call [`handle_connected`](Self::handle_connected). Both handshakes
+    /// together have the handshake timeout. The session uses the policy until it is
+    /// [discarded](Self::discard).
     pub fn admitted(
         env: &mut Env,
         policy: PolicyId,
@@ -277,8 +280,8 @@ impl Session {
         }
     }
 
-    /// Begins a session on a connection that is being dialed. It uses the policy until it is
-    /// [discarded](Self::discard).
+    /// Starts a session on a connection that is being dialed. The session uses the policy until it
+    /// is [discarded](Self::discard).
     pub fn dialed(
         env: &mut Env,
         policy: PolicyId,
@@ -335,8 +338,8 @@ impl Session {
         }
     }
 
-    /// Notes that the byte stream is established. A WebSocket client sends its request and waits for the
-    /// answer.
+    /// Notes that the byte stream is established. A WebSocket client then sends `request` and waits
+    /// for the answer.
     pub fn handle_connected(&mut self, env: &mut Env, now: Moment, request: &[u8]) {
         assert_eq!(
             self.phase,
@@ -356,8 +359,8 @@ impl Session {
         }
     }
 
-    /// Opens a WebSocket session whose handshake succeeded: as a server with the response to send, as
-    /// a client with none.
+    /// Opens a WebSocket session whose opening handshake succeeded. A server passes the response to
+    /// send, a client an empty one.
     pub fn handle_handshake(&mut self, env: &mut Env, now: Moment, response: &[u8]) {
         assert_eq!(self.phase, Phase::Handshaking, "a handshake succeeds once");
         self.queue_head(env, now, response);
@@ -395,12 +398,13 @@ impl Session {
         self.owed.insert(Owed::Rearm);
     }
 
-    /// Changes the heartbeat of an open connection; see [`Heartbeat::handle_policy`]. A limit on the time
-    /// without a message that was off counts from now. The policy before is given back.
+    /// Changes the policy of an open connection; see [`Heartbeat::handle_policy`]. An `app_idle`
+    /// that was off before counts from now. The old policy is released.
     ///
     /// # Errors
     ///
-    /// Names `heartbeat` where 65 536 different policies would be in use and more; nothing has changed then.
+    /// The field `heartbeat` if more than 65 536 different policies would be in use. Nothing has
+    /// changed then.
     pub fn set_policy(
         &mut self,
         env: &mut Env,
@@ -449,13 +453,13 @@ impl Session {
         }
     }
 
-    /// Notes that time goes on from `before`, the last moment that any session of the loop was told, to
-    /// `now` at once: the process was stopped, or nobody turned the loop. To be called before anything
-    /// else at `now`, where that is [`LEAP`](Self::LEAP) or more.
+    /// Notes that time jumps from `before`, the last moment that any session of the loop was told,
+    /// to `now`: the process was stopped, or nobody turned the loop. Call it before anything else
+    /// at `now`, if the jump is [`LEAP`](Self::LEAP) or more.
     ///
-    /// A session's times have 32 bits and tell up to 24 days of past and future apart. It renews them on
-    /// its own while the loop goes round; only where it does not, what lies weeks back would seem to be
-    /// still to come.
+    /// A session's times have 32 bits and cover 24 days of past and future. While the loop runs, a
+    /// session renews them itself. Without this call, a time weeks ago would look like one in the
+    /// future.
     pub fn handle_leap(&mut self, before: Moment, now: Moment) {
         self.heartbeat.handle_leap(before, now);
         let rare = self.rare.as_mut().map(|rare| &mut rare.last_message);
@@ -545,7 +549,7 @@ impl Session {
         }
     }
 
-    /// Ends the session for silence, which one more read has just confirmed.
+    /// Ends the session for silence, after one more read has confirmed it.
     pub fn judge(&mut self, env: &Env, now: Moment, kernel: Option<KernelFigures>) -> Cause {
         let (ping_waiting, queued) = match &self.buffers {
             Some(held) => (held.tx.ping_waiting(), !held.tx.is_empty()),
@@ -565,9 +569,9 @@ impl Session {
         self.heartbeat.spare_slow(timing, now, kernel)
     }
 
-    /// Adds what the kernel says to the record of an end that the peer is blamed for. Output that made
-    /// no progress was the path's doing where its bytes get no acknowledgement. Of a connection that the
-    /// kernel itself has given up there are no figures any more.
+    /// Adds the kernel's figures to the record of an end that blames the peer. If output made no
+    /// progress and its bytes are not acknowledged, the cause becomes `path_dead`. If the kernel
+    /// itself gave up the connection, it has no figures any more.
     pub fn handle_kernel_figures(&mut self, kernel: KernelFigures) {
         let Some(end) = self.buffers.as_mut().and_then(|held| held.end.as_mut()) else {
             return;
@@ -634,7 +638,7 @@ impl Session {
             .handle_bytes(&env.policy(self.policy).timing, now);
     }
 
-    /// Returns the time of the nearest deadline, [`Micros::MAX`] when there is none.
+    /// Returns the time of the nearest deadline. [`Micros::MAX`] if there is none.
     pub fn poll_deadline(&self, env: &Env, now: Moment) -> Micros {
         let deadline = match self.phase {
             Phase::Connecting => self.phase_deadline(env).judged(env, now),
@@ -669,7 +673,7 @@ impl Session {
         deadline.max(now.at)
     }
 
-    /// Says, once, whether the deadline may have moved to earlier since it was last asked for.
+    /// Returns, once, whether the deadline may have become earlier since it was last asked for.
     pub fn take_rearm(&mut self) -> bool {
         self.owed.remove(Owed::Rearm)
     }
@@ -679,7 +683,7 @@ impl Session {
         self.phase
     }
 
-    /// Returns which end we are.
+    /// Returns which side of the connection we are.
     pub fn role(&self) -> Role {
         self.part.role()
     }
@@ -695,7 +699,7 @@ impl Session {
             .map_or_else(|| self.wire.has_pings(), |codec| codec.has_pings())
     }
 
-    /// Returns the policy in force, which is there until the session is [discarded](Self::discard).
+    /// Returns the policy. It exists until the session is [discarded](Self::discard).
     pub fn policy(&self) -> PolicyId {
         self.policy
     }
@@ -726,9 +730,9 @@ impl Session {
         self.began.age(now.at)
     }
 
-    /// Returns the record of the end, as of the moment its cause arose; before it, what it would be if we
-    /// closed now. Only what the end came to is told as of now: the close code that was received, whether
-    /// it was clean, and what was dropped.
+    /// Returns the record of the end, as of when its cause arose. Before that, it is the record of
+    /// an end by us now. Only the received close code, whether the end is clean, and what was
+    /// dropped are as of now.
     pub fn evidence(&self, now: Moment) -> Evidence {
         let known = self.buffers.as_ref().and_then(|held| held.end);
         let mut evidence = known.unwrap_or_else(|| self.snapshot(now, Cause::LocalClose));

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use crate::error::ConfigError;
 use crate::proto::policy::Policy;
 
-/// Which of the environment's policies a session follows. The number of one that nobody uses any more
-/// is given to another.
+/// The number of a policy in its environment. When nobody uses the policy, the number is given to
+/// another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PolicyId(u16);
 

@@ -116,7 +116,7 @@ pub fn parse_more_response<'a>(
     Ok(Some((Acceptance { response }, len)))
 }
 
-/// A response that completes the handshake: every rule of RFC 6455, section 4.1, is kept.
+/// A response that completes the opening handshake. It obeys every rule of RFC 6455, section 4.1.
 #[derive(Clone, Debug)]
 pub struct Acceptance<'a> {
     response: Response<'a>,
@@ -135,7 +135,7 @@ impl<'a> Acceptance<'a> {
     }
 }
 
-/// Why a server's answer does not complete the handshake.
+/// Why a server's answer does not complete the opening handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ResponseError {
