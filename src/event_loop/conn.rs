@@ -16,12 +16,12 @@ use crate::sys::{Received, Socket, Stream, System, cause_of};
 /// A slot of the slab: 128 bytes where the embedder keeps nothing. Readiness is remembered, because an
 /// edge comes only once.
 ///
-/// What can be told from elsewhere is not kept: its name from its slot and phase.
+/// What can be computed is not stored: the id is derived from slot and phase.
 #[derive(Debug)]
 pub(super) struct Conn<D, S: System> {
     pub(super) stream: S::Stream,
     pub(super) session: Session,
-    /// What the embedder keeps; its default until the connection is [`Mark::Welcome`].
+    /// The embedder's data. The default value until the connection is [`Mark::Welcome`].
     pub(super) data: D,
     pub(super) peer: Peer,
     endpoint: PackedEndpoint,
@@ -36,19 +36,20 @@ flags! {
         Readable,
         /// A write may be accepted.
         Writable,
-        /// A write was refused, in whole or in part, since the last wait: what that wait said of room is
-        /// out of date, and nothing is tried again before the next one.
+        /// A write was refused, completely or in part, since the last wait. The events of that wait
+        /// are out of date, and no write is tried before the next one.
         Refused,
-        /// The kernel may hold as much unsent as the socket's buffer takes, since the queue was full.
+        /// The kernel may hold as many unsent bytes as the socket's buffer takes, since the queue
+        /// was full.
         Deep,
-        /// An event said that reading or the whole socket is over, or told of urgent data, at which a read
-        /// stops: a short one proves nothing.
+        /// An event reported the end of reading or of the socket, or urgent data, at which a read
+        /// stops. A short read then does not mean that all bytes were read.
         Doubtful,
-        /// Reading has come to its end: there is nothing behind a write that fails.
+        /// Reading has reached its end: after a failed write, nothing is left to read.
         Eof,
-        /// A write failed: what is still queued will never leave.
+        /// A write failed: queued output will never leave.
         Broken,
-        /// A write failed with a reset, which may have used up the error that a read would show.
+        /// A write failed with a reset. A read may no longer show that error.
         Reset,
     }
 }
@@ -56,7 +57,7 @@ flags! {
 flags! {
     /// Where the loop has noted a connection.
     Mark {
-        /// The embedder has welcomed it.
+        /// The handler has accepted it.
         Welcome,
         /// On the list of connections to flush.
         Dirty,
@@ -64,12 +65,12 @@ flags! {
         Doomed,
         /// On the list of connections with input left for the next turn.
         Carried,
-        /// A send found the queue full, and `on_writable` is owed.
+        /// A send found the queue full, so `on_writable` must follow.
         WantsRoom,
-        /// Counted among the half-open connections of its address, or, dialed, the one that may be
+        /// It counts as half-open for its address. If it was dialed: it is the one that may be
         /// half-open.
         HalfOpen,
-        /// Counted among the connections of its address.
+        /// It counts as a connection of its address.
         Counted,
     }
 }
@@ -77,7 +78,7 @@ flags! {
 /// What a read found.
 #[derive(Debug)]
 pub(super) enum ReadOutcome {
-    /// This many bytes left the socket; what they come to is in the ring.
+    /// This many bytes left the socket; the decoded bytes are in the ring.
     Bytes(usize),
     /// Nothing for now.
     Blocked,
@@ -120,7 +121,7 @@ impl<D, S: System> Conn<D, S> {
         }
     }
 
-    /// Returns its name, given the slot it is in.
+    /// Returns its id, given its slot.
     pub(super) fn id(&self, key: usize, names: Names) -> ConnId {
         names.of(key, self.session.heartbeat().phase())
     }
@@ -129,7 +130,7 @@ impl<D, S: System> Conn<D, S> {
         self.endpoint.into()
     }
 
-    /// Touches what a heartbeat will need, wherever in here it lies.
+    /// Touches the fields that a heartbeat will need.
     pub(super) fn glance(&self) -> (Peer, bool, Phase, u32) {
         let Self { peer, ready, .. } = self;
         let pings = self.session.heartbeat().next_number();
@@ -141,10 +142,10 @@ impl<D, S: System> Conn<D, S> {
         )
     }
 
-    /// Sees to it that the ring has room to read into; says whether it has.
+    /// Makes room in the ring for a read. Returns whether there is room.
     ///
-    /// Frames are read into the largest class: only one connection reads at a time, and what it leaves
-    /// behind moves to a smaller one. A head has no more room than it may take.
+    /// Frames are read into the largest class: only one connection reads at a time, and remaining
+    /// bytes move to a smaller buffer. A head gets no more room than its limit.
     pub(super) fn make_room(&self, ring: &mut Ring, env: &mut Env) -> bool {
         if self.session.phase() != Phase::Handshaking {
             ring.widen(Pool::LARGEST, &mut env.pool);
@@ -152,7 +153,7 @@ impl<D, S: System> Conn<D, S> {
         !ring.is_full() || ring.grow(self.session.input_limit(env), &mut env.pool)
     }
 
-    /// Reads once into the ring's spare room, which must not be empty, at most `budget` bytes.
+    /// Reads at most `budget` bytes once into the free space of the ring, which must not be empty.
     pub(super) fn read(&mut self, ring: &mut Ring, env: &mut Env, budget: usize) -> ReadOutcome {
         let spare = ring.spare_mut(&mut env.pool);
         let room = spare.len().min(budget);
@@ -188,7 +189,7 @@ impl<D, S: System> Conn<D, S> {
         }
     }
 
-    /// Ends the session, whose established socket failed.
+    /// Ends the session because its established socket failed.
     pub(super) fn fail(&mut self, now: Moment, error: &io::Error) {
         let errno = error.raw_os_error();
         match cause_of(error) {
@@ -200,13 +201,14 @@ impl<D, S: System> Conn<D, S> {
         }
     }
 
-    /// Says whether a write may be tried: none was refused since the last wait, and none has failed.
+    /// Says whether a write may be tried: no write was refused since the last wait, and none
+    /// failed.
     pub(super) fn may_take_more(&self) -> bool {
         !self.ready.has(Ready::Refused) && !self.ready.has(Ready::Broken)
     }
 
-    /// Lets the kernel hold as much unsent as the socket's buffer takes, or again only little: what it holds
-    /// no ping can overtake.
+    /// Lets the kernel hold as many unsent bytes as the socket's buffer takes, or only few again. A
+    /// ping cannot overtake bytes in the kernel.
     pub(super) fn deepen(&mut self, is_deep: bool) {
         if self.ready.has(Ready::Deep) != is_deep {
             self.ready.set(Ready::Deep, is_deep);
@@ -214,17 +216,18 @@ impl<D, S: System> Conn<D, S> {
         }
     }
 
-    /// Says whether a write has failed, and what the peer said before is still to be read, which ends it.
+    /// Says whether a write failed and earlier input of the peer is still to be read. The
+    /// connection ends after it.
     pub(super) fn is_lost(&self) -> bool {
         self.ready.has(Ready::Broken) && self.marks.has(Mark::Carried)
     }
 
-    /// Says whether there is something to write: of the session's, or of the stream's own.
+    /// Says whether the session or the stream has output.
     pub(super) fn has_output(&self) -> bool {
         self.session.has_output() || self.stream.wants_write()
     }
 
-    /// Writes what is queued until it is gone or the socket takes no more.
+    /// Writes queued output until none is left or the socket accepts no more.
     pub(super) fn flush(&mut self, env: &mut Env, now: Moment) -> FlushOutcome {
         if self.ready.has(Ready::Writable) {
             // Not before: what was refused still waits, and some closes must overtake it.

@@ -1,4 +1,4 @@
-//! The loop's state: what a turn works on and a context may mark.
+//! The loop's state: a turn works on it, and a context marks it.
 
 use std::hint::black_box;
 use std::net::SocketAddr;
@@ -48,9 +48,9 @@ pub struct EventLoop<D, S: System = Native> {
     pub(crate) system: S,
     pub(super) env: Env,
     pub(super) sleep: Sleep,
-    /// The time at which what happens now happens.
+    /// The present time of the loop.
     pub(super) now: Moment,
-    /// A callback has run since.
+    /// A callback has run since the clock was read.
     pub(super) is_behind: bool,
     pub(super) wheel: Wheel,
     pub(super) conns: Slab<Conn<D, S>>,
@@ -61,7 +61,7 @@ pub struct EventLoop<D, S: System = Native> {
     pub(super) wake: Micros,
     pub(super) sources: Sources,
     pub(super) timers: Timers,
-    /// What it has in common with the other loops of its group.
+    /// What the loops of the group share.
     pub(super) group: Group,
     /// Half-open connections, by their address.
     pub(super) waiting: Waiting,
@@ -69,21 +69,21 @@ pub struct EventLoop<D, S: System = Native> {
     pub(super) dirty: WorkList<Mark, usize>,
     /// Connections with a write that was refused since the last wait.
     pub(super) refused: WorkList<Ready, usize>,
-    /// Connections whose socket is to be closed, the first to end in front.
+    /// Connections whose socket must be closed, the oldest end first.
     pub(super) doomed: WorkList<Mark, usize>,
-    /// How many the last turn has reaped.
+    /// Number of connections that the last turn reaped.
     pub(super) reaped: usize,
-    /// Connections with input left that no edge will announce again.
+    /// Connections with input left, for which no further edge will come.
     pub(super) carried: WorkList<Mark, ConnId>,
-    /// When reading stops in this turn, and what is left is carried over.
+    /// When reading stops in this turn. Further input is carried over.
     pub(super) reading_ends: Micros,
-    /// What callbacks are about, and a panic would lose.
+    /// What callbacks work on now; a panic would lose it.
     pub(super) in_hand: InHand,
-    /// Events of the last wait that were taken up.
+    /// Number of events of the last wait that were handled.
     pub(super) taken: usize,
-    /// A turn has begun to handle its events and not come to their end.
+    /// A turn began to handle its events and did not finish.
     pub(super) unwound: bool,
-    /// Connections that have room again after a full queue.
+    /// Connections whose queue was full and has room again.
     pub(super) roomy: Vec<ConnId>,
     pub(super) expiries: Expiries,
     pub(super) drain: Option<Drain>,
@@ -160,8 +160,8 @@ impl<D, S: System> EventLoop<D, S> {
         })
     }
 
-    /// Parses what is configured for wires to come, and keeps it for their sessions. Whoever uses it gives
-    /// it back.
+    /// Parses the configuration of a listener or client and keeps it for its sessions. The caller
+    /// must release it.
     pub(super) fn adopt(
         &mut self,
         heartbeat: &HeartbeatConfig,
@@ -173,7 +173,7 @@ impl<D, S: System> EventLoop<D, S> {
         self.env.intern(policy)
     }
 
-    /// Parses what is configured for a wire, which must have pings if they are asked for.
+    /// Parses the configuration for a wire. If pings are configured, the wire must have them.
     pub(super) fn policy(
         &self,
         heartbeat: &HeartbeatConfig,
@@ -191,8 +191,8 @@ impl<D, S: System> EventLoop<D, S> {
         Ok(policy)
     }
 
-    /// Puts a connection, for which there is a place, into a slot and registers its socket, once and for
-    /// both directions. Gives the place back where that fails.
+    /// Puts a connection, which has a place, into a slot, and registers its socket for both
+    /// directions. If that fails, gives the place back.
     pub(super) fn insert(
         &mut self,
         mut stream: S::Stream,
@@ -226,14 +226,14 @@ impl<D, S: System> EventLoop<D, S> {
         phase
     }
 
-    /// Finds a connection by its name; a stale one finds nothing.
+    /// Finds a connection by its id. A stale id finds nothing.
     pub(super) fn conn(&self, id: ConnId) -> Option<&Conn<D, S>> {
         let key = id.index();
         let conn = self.conns.get(key)?;
         (conn.id(key, self.names) == id).then_some(conn)
     }
 
-    /// Finds a connection by its name, to change it.
+    /// Finds a connection by its id, to change it.
     pub(super) fn conn_mut(&mut self, id: ConnId) -> Option<&mut Conn<D, S>> {
         let key = id.index();
         let conn = self.conns.get_mut(key)?;
@@ -252,7 +252,7 @@ impl<D, S: System> EventLoop<D, S> {
         self.probe_cause(key);
     }
 
-    /// Tells who listens why a connection ends, once that is known.
+    /// Tells a simulator the cause of an end, once it is known.
     pub(super) fn probe_cause(&mut self, key: usize) {
         if let Some(conn) = self.conns.get(key)
             && let Some(cause) = conn.session.cause()
@@ -272,7 +272,7 @@ impl<D, S: System> EventLoop<D, S> {
     #[cfg(not(feature = "websocket"))]
     pub(super) fn look_at_calendar(&self) {}
 
-    /// Puts a connection on the list to be read first thing in the next turn.
+    /// Puts a connection on the list of those that the next turn reads first.
     pub(super) fn carry(&mut self, key: usize) {
         if let Some(conn) = self.conns.get_mut(key) {
             let id = conn.id(key, self.names);
@@ -289,16 +289,16 @@ impl<D, S: System> EventLoop<D, S> {
         }
     }
 
-    /// Takes one that is over out of its address's half-open ones before it is reaped: nobody else has to
-    /// make way for its sake.
+    /// Removes an ended connection from the half-open ones of its address before it is reaped, so
+    /// that no other connection is closed in its place.
     fn vacate(&mut self, key: usize) {
         if let Endpoint::Listener(_) = self.conns[key].endpoint() {
             self.leave_half_open(key);
         }
     }
 
-    /// Tells the wheel the nearest deadline, if it has moved to earlier. What is overdue, and waits for
-    /// the wheel to be looked at, stays where it is: set anew it would count from the next tick.
+    /// Tells the wheel the nearest deadline, if it is earlier than before. An overdue deadline
+    /// stays unchanged, because a new one would count from the next tick.
     pub(super) fn rearm(&mut self, key: usize) {
         if let Some(conn) = self.conns.get_mut(key)
             && conn.session.take_rearm()
@@ -311,8 +311,8 @@ impl<D, S: System> EventLoop<D, S> {
         }
     }
 
-    /// Counts a connection out of its address's half-open ones, once; a dialed one makes room for the
-    /// next.
+    /// Removes a connection from the half-open ones of its address, once. For a dialed connection,
+    /// the next client may dial that address.
     pub(super) fn leave_half_open(&mut self, key: usize) {
         let Some(conn) = self.conns.get_mut(key) else {
             return;
@@ -338,7 +338,7 @@ impl<D, S: System> EventLoop<D, S> {
         }
     }
 
-    /// Says whether this is still one that is counted as half-open.
+    /// Says whether this connection still counts as half-open.
     pub(super) fn is_half_open(conns: &Slab<Conn<D, S>>, names: Names, id: ConnId) -> bool {
         let key = id.index();
         conns
@@ -346,7 +346,7 @@ impl<D, S: System> EventLoop<D, S> {
             .is_some_and(|conn| conn.marks.has(Mark::HalfOpen) && conn.id(key, names) == id)
     }
 
-    /// Counts a connection that is over out of its address's.
+    /// Removes an ended connection from the count of its address.
     pub(super) fn leave_address(&mut self, key: usize) {
         self.leave_half_open(key);
         if let Some(conn) = self.conns.get_mut(key)
@@ -358,22 +358,22 @@ impl<D, S: System> EventLoop<D, S> {
         }
     }
 
-    /// Reads the clock: what follows happens then.
+    /// Reads the clock. What follows happens at that time.
     pub(super) fn refresh_now(&mut self) {
         self.set_now(self.env.lateness.moment(self.system.now()));
         self.is_behind = false;
     }
 
-    /// Reads the clock for somebody who goes on at once, a callback perhaps. The loop knows no earlier time
-    /// than the latest that it was told: what passed until then belongs to this turn.
+    /// Reads the clock for a caller that continues at once, such as a callback. The time until then
+    /// belongs to this turn.
     pub(super) fn read_clock(&mut self) -> Micros {
         self.refresh_now();
         self.is_behind = true;
         self.now.at
     }
 
-    /// Goes on to a moment. Sessions must know before anything else where it lies days ahead: the process
-    /// was stopped, or nobody called it.
+    /// Moves the loop's time on. If it jumps by days, because the process was stopped or nobody
+    /// called the loop, sessions are told before anything else.
     pub(super) fn set_now(&mut self, now: Moment) {
         let before = std::mem::replace(&mut self.now, now);
         if now.at - before.at >= Session::LEAP {
@@ -400,7 +400,7 @@ impl<D, S: System> EventLoop<D, S> {
         }
     }
 
-    /// Returns by when the next wait must end: now, where work was left over.
+    /// Returns when the next wait must end: `now`, if work is left over.
     pub(super) fn next_wake(&self, now: Micros) -> Micros {
         if !self.carried.is_empty()
             || !self.dirty.is_empty()
@@ -438,7 +438,7 @@ impl<D, S: System> EventLoop<D, S> {
     }
 }
 
-/// What a driver sees.
+/// Methods for a driver.
 impl<D, S: System> EventLoop<D, S> {
     /// Returns the longest time to wait before the next [`turn`](Self::turn). Zero means that work
     /// is left over. `None` means that no deadline is due: only an event ends the wait.
@@ -527,12 +527,12 @@ impl<D, S: System> EventLoop<D, S> {
         (id, Target::Source(id).token())
     }
 
-    /// Says whether a foreign source of this name is registered.
+    /// Says whether a foreign source with this id is registered.
     pub(crate) fn has_source(&self, id: SourceId) -> bool {
         self.sources.contains(id)
     }
 
-    /// Lets a foreign source go.
+    /// Removes a foreign source.
     pub(crate) fn remove_source(&mut self, id: SourceId) {
         self.sources.remove(id);
     }
@@ -582,7 +582,7 @@ impl<D, S: System> Drop for EventLoop<D, S> {
     }
 }
 
-/// Refuses more connections than the system reserves room for, while it can still be refused: slab and
+/// Returns an error if the system cannot reserve room for this many connections. Later, slab and
 /// wheel would abort.
 fn check_room<D, S: System>(connections: usize) -> Result<(), ConfigError> {
     let each = size_of::<Conn<D, S>>() + BESIDE;
@@ -598,8 +598,8 @@ fn check_room<D, S: System>(connections: usize) -> Result<(), ConfigError> {
     })
 }
 
-/// Bytes that a connection takes beside its own struct, at most: the slab's tag, the wheel's node and an
-/// IPv6 address.
+/// Most bytes of a connection beside its own struct: the slab's tag, the wheel's node and an IPv6
+/// address.
 const BESIDE: usize = 8 + Wheel::KEY_BYTES + Peers::BYTES;
 
 #[cfg(test)]

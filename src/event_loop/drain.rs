@@ -1,4 +1,4 @@
-//! Shutting down without a thundering herd: closes spread flat over a window.
+//! Shutting down gradually: the closes are spread evenly over a window.
 
 use crate::proto::time::Micros;
 
@@ -17,8 +17,8 @@ pub(super) struct Drain {
 }
 
 impl Drain {
-    /// Spreads `count` closes over the window, at least 100 a second. They end a little before it does,
-    /// so that the last one can be answered too.
+    /// Spreads `count` closes over the window, at least 100 a second. They end a little before the
+    /// window, so that the last close can be answered too.
     pub(super) fn new(now: Micros, window: Micros, count: usize) -> Self {
         let last = ANSWER.min(Micros::new(window.as_micros() / 10));
         let micros = (window - last).as_micros().max(1);
@@ -67,10 +67,10 @@ impl Drain {
     }
 }
 
-/// However few there are, they need not wait.
+/// The lowest rate of closes: few connections need not wait.
 const LEAST_PER_SECOND: u64 = 100;
 
-/// What the last closes are given for their answers, in a window that is not much shorter.
+/// Time for the answers to the last closes, unless the window is hardly longer.
 const ANSWER: Micros = Micros::from_millis(200);
 
 const STEP: Micros = Micros::from_millis(20);

@@ -1,4 +1,4 @@
-//! Time: what is due of connections, timers and a drain.
+//! Time: due timers of connections, of the embedder, and of a drain.
 
 use std::hint::black_box;
 
@@ -14,11 +14,11 @@ use crate::proto::time::Micros;
 use crate::sys::{Probe, Socket, Stream, System};
 
 impl<D: Default, S: System> EventLoop<D, S> {
-    /// Step 4: collects what the wheel has due, then handles it.
+    /// Step 4: collects the due keys of the wheel, then handles them.
     ///
-    /// While the last wait filled its buffer, or input was carried over, sockets come first; but only once
-    /// in a row, for a busy loop would find the dead later by as many turns. No verdict is spoken without a
-    /// read on that very socket anyway.
+    /// If the last wait filled its buffer or input was carried over, sockets come first. This
+    /// happens at most once in a row, because otherwise a busy loop would find dead peers later by
+    /// as many turns. Each verdict is preceded by a read of its own socket anyway.
     pub(super) fn expire<H: Handler<S, Data = D>>(
         &mut self,
         handler: &mut H,
@@ -46,14 +46,14 @@ impl<D: Default, S: System> EventLoop<D, S> {
         count
     }
 
-    /// Does for connections that are due what [`fetch`](Self::fetch) does for those with events.
+    /// Touches due connections, as [`fetch`](Self::fetch) does for those with events.
     fn fetch_expired(&self) {
         for key in self.expiries.coming().take(FETCHED) {
             black_box(self.conns.get(key).map(Conn::glance));
         }
     }
 
-    /// Takes the steps that a session asks for whose deadline has come, until it waits.
+    /// Does the steps that a session with a due deadline asks for, until the session waits.
     pub(super) fn handle_expiry<H: Handler<S, Data = D>>(&mut self, handler: &mut H, id: ConnId) {
         let key = id.index();
         if self.conns[key].session.phase() == Phase::Handshaking {
@@ -93,7 +93,8 @@ impl<D: Default, S: System> EventLoop<D, S> {
         }
     }
 
-    /// Reads until the socket has nothing or a budget is used up, whatever was known of it.
+    /// Reads until the socket has nothing or a budget is used up, even if the socket is not known
+    /// to be readable.
     fn read_anyway<H: Handler<S, Data = D>>(&mut self, handler: &mut H, id: ConnId) {
         let conn = &mut self.conns[id.index()];
         let doubtful = conn.ready.has(Ready::Doubtful);
@@ -112,7 +113,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         }
     }
 
-    /// Closes as many connections as the drain's schedule asks for; when its window is over, all.
+    /// Closes as many connections as the drain's schedule demands, and all when its window is over.
     pub(super) fn step_drain(&mut self) {
         let Some(mut drain) = self.drain else { return };
         self.look_at_calendar();

@@ -1,4 +1,4 @@
-//! Connections that have something due, and whether their turn may wait.
+//! Connections with due timers, and whether they may wait.
 
 use crate::proto::time::Micros;
 use crate::proto::wheel::Wheel;
@@ -6,9 +6,9 @@ use crate::proto::wheel::Wheel;
 /// Connections that the wheel found due and nobody has handled yet.
 #[derive(Debug)]
 pub(super) struct Expiries {
-    /// Their slots, the first to be due at the end.
+    /// Their slots, the earliest at the end.
     keys: Vec<usize>,
-    /// The wheel has more that is due.
+    /// The wheel has more due keys.
     has_more: bool,
     /// Turns in a row that put them off.
     put_off: u32,
@@ -23,14 +23,15 @@ impl Expiries {
         }
     }
 
-    /// Says whether this turn puts them off, since sockets come first; not for ever.
+    /// Says whether this turn puts expiries off, because sockets come first. The number of turns in
+    /// a row is limited.
     pub(super) fn put_off(&mut self, is_pressed: bool) -> bool {
         let is_put_off = is_pressed && self.put_off < MOST_PUT_OFF;
         self.put_off = if is_put_off { self.put_off + 1 } else { 0 };
         is_put_off
     }
 
-    /// Collects what the wheel has due, as far as the budget goes; returns how many there are.
+    /// Collects the due keys of the wheel, up to the budget. Returns how many there are.
     pub(super) fn collect(&mut self, wheel: &mut Wheel, now: Micros, budget: usize) -> usize {
         self.has_more = wheel.advance(now, budget, &mut self.keys);
         self.keys.reverse();
@@ -42,17 +43,17 @@ impl Expiries {
         self.keys.pop()
     }
 
-    /// Returns how many were collected and are left.
+    /// Returns how many collected keys are left.
     pub(super) fn len(&self) -> usize {
         self.keys.len()
     }
 
-    /// Returns those that come next.
+    /// Returns the next ones.
     pub(super) fn coming(&self) -> impl Iterator<Item = usize> {
         self.keys.iter().rev().copied()
     }
 
-    /// Says whether the wheel has more that is due than the budget let it give.
+    /// Says whether the wheel has more due keys than the budget allowed.
     pub(super) fn has_more(&self) -> bool {
         self.has_more
     }
@@ -63,5 +64,5 @@ impl Expiries {
     }
 }
 
-/// Turns in a row that may put expiries off.
+/// Most turns in a row that put expiries off.
 const MOST_PUT_OFF: u32 = 1;

@@ -46,15 +46,15 @@ pub struct Group {
 
 #[derive(Debug)]
 struct Shared {
-    /// From when on all loops count time, so that what one notes means the same to the others.
+    /// The start of time for all loops, so that their times are comparable.
     start: Start,
     loops: AtomicUsize,
     connections: AtomicUsize,
-    /// There is no room for a new connection.
+    /// A shortage of places for new connections.
     shortage: Episode,
-    /// There is none for one more of an address, since others need it.
+    /// An address that has used up its share.
     crowding: Episode,
-    /// Descriptors that are not connections, as far as known.
+    /// Number of descriptors that are not connections, as far as known.
     others: AtomicUsize,
     reserve: Mutex<Reserve>,
     arrivals: Mutex<Arrivals>,
@@ -132,19 +132,20 @@ impl Group {
         self.shared.connections.fetch_sub(1, Ordering::AcqRel);
     }
 
-    /// Notes that there is no room for a new connection, and says whether that is news, in every loop.
+    /// Notes that there is no place for a new connection. Returns whether a new episode starts, for
+    /// all loops.
     pub(super) fn note_shortage(&self, now: Micros) -> bool {
         self.shared.shortage.note(now)
     }
 
-    /// Notes that an address holds its share of the room, and says whether that is news: in every loop, and
-    /// whichever address it is.
+    /// Notes that an address has used up its share. Returns whether a new episode starts, for all
+    /// loops and addresses.
     pub(super) fn note_crowding(&self, now: Micros) -> bool {
         self.shared.crowding.note(now)
     }
 
-    /// Sets a descriptor aside, and notes how many there are by now that are not connections: the lowest
-    /// free number tells, or the one found before.
+    /// Opens the reserved descriptor. Its number, the lowest free one, shows how many descriptors
+    /// are not connections.
     pub(super) fn set_aside(&self) {
         let Some(taken) = self.reserve().set_aside() else {
             return;
@@ -162,8 +163,8 @@ impl Group {
         })
     }
 
-    /// Does what needs a descriptor where there is none left, with the one that is kept for it; `None` if
-    /// that is gone too.
+    /// Does work that needs a descriptor when there is none, by closing the reserved one first.
+    /// `None` if that is not there either.
     pub(super) fn with_reserve<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
         self.reserve().lend(work)
     }
@@ -173,7 +174,7 @@ impl Group {
         reserve.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns who is here. Held for a moment only: the other loops wait.
+    /// Returns the shared counts. Hold the lock only briefly, because other loops wait for it.
     pub(super) fn arrivals(&self) -> MutexGuard<'_, Arrivals> {
         // A loop that panicked in between has left at most one count behind.
         let arrivals = self.shared.arrivals.lock();
@@ -186,8 +187,8 @@ impl Group {
 struct Episode(AtomicU64);
 
 impl Episode {
-    /// Notes that it is so, and says whether that is news: it was not for [`CALM`]. What comes and goes
-    /// faster is one episode.
+    /// Notes that the condition holds now. Returns whether a new episode starts: it did not hold
+    /// for [`CALM`].
     fn note(&self, now: Micros) -> bool {
         let stamp = now.as_micros() + 1;
         let before = self.0.fetch_max(stamp, Ordering::AcqRel);
@@ -195,7 +196,7 @@ impl Episode {
     }
 }
 
-/// For how long there must have been room before its end is news again.
+/// How long a condition must not hold before the next episode.
 pub(super) const CALM: Micros = Micros::from_secs(30);
 
 const _: () = assert!(
@@ -203,7 +204,7 @@ const _: () = assert!(
     "a shard fits beside a slot"
 );
 
-/// Descriptors left free for what a program opens now and then.
+/// Descriptors left free for files that a program opens now and then.
 const SPARE: usize = 8;
 
 impl Default for Group {

@@ -1,4 +1,4 @@
-//! What the loop has in hand while a callback runs, which must not be lost where that panics.
+//! What the loop has in hand while a callback runs. It must not be lost if the callback panics.
 
 use super::client::DialError;
 use super::token::{ClientId, ConnId};
@@ -10,9 +10,9 @@ use crate::close::Evidence;
 pub(super) struct InHand {
     /// The connection whose input is being handled.
     input: Option<ConnId>,
-    /// The connection that is being offered to the handler or opened, outside of its input.
+    /// The connection that is being offered or opened, but not because of its input.
     offered: Option<ConnId>,
-    /// The client that a callback is told of, or told of the end of its connection.
+    /// The client of which a callback is told, or of whose connection's end.
     told: Option<Told>,
 }
 
@@ -35,7 +35,7 @@ pub(super) struct Told {
 pub(super) enum News {
     /// An address is about to be dialed.
     Dialing,
-    /// The server sends it elsewhere.
+    /// The server sent a redirect.
     #[cfg(feature = "websocket")]
     Redirected,
     /// An attempt failed with this.
@@ -78,12 +78,12 @@ impl InHand {
         self.told = None;
     }
 
-    /// Takes the connections whose callback panicked: the one with input first.
+    /// Takes the connections whose callback panicked, the one with input first.
     pub(super) fn take_conns(&mut self) -> [Option<ConnId>; 2] {
         [self.input.take(), self.offered.take()]
     }
 
-    /// Takes what is still to be seen to for the client whose callback panicked.
+    /// Takes the remaining work for the client whose callback panicked.
     pub(super) fn take_told(&mut self) -> Option<Told> {
         self.told.take()
     }

@@ -1,4 +1,5 @@
-//! Reading: what has come is decoded and handed out, until it would block or a budget is used up.
+//! Reading: input is decoded and handed to callbacks, until the socket would block or a budget is
+//! used up.
 
 use std::time::Duration;
 
@@ -16,8 +17,9 @@ use crate::proto::wire::{MessageKind, Payload};
 use crate::sys::{Probe, Stream, System};
 
 impl<D: Default, S: System> EventLoop<D, S> {
-    /// Reads on where an earlier budget ended, in turn: at least one connection, more while there is
-    /// time. They come after the events, so that who says little does not wait for who says much.
+    /// Continues to read connections whose budget ended in an earlier turn, in their order: at
+    /// least one, and more while there is time. They come after the events, so that a peer that
+    /// sends little does not wait for one that sends much.
     pub(super) fn read_carried<H: Handler<S, Data = D>>(&mut self, handler: &mut H) {
         let ends = self.now.at + CARRIED_SLICE;
         for _ in 0..self.carried.len() {
@@ -40,9 +42,9 @@ impl<D: Default, S: System> EventLoop<D, S> {
         }
     }
 
-    /// Reads a connection until it would block, or until its budget for this turn, bytes or time, is
-    /// used up; then writes what that has set off. The clock is read after each read, for a proof of life
-    /// is stamped no earlier, and after the callbacks.
+    /// Reads a connection until it would block or its budget for this turn, bytes or time, is used
+    /// up. Then writes the resulting output. The clock is read after each read, because a proof of
+    /// life must not be stamped earlier, and after the callbacks.
     pub(super) fn read<H: Handler<S, Data = D>>(&mut self, handler: &mut H, id: ConnId) {
         let key = id.index();
         self.in_hand.begin_input(id);
@@ -95,7 +97,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         self.settle_input(id, ring);
     }
 
-    /// Gives the ring back, or lets go of it, and sees to what reading has set off.
+    /// Gives the ring back or keeps it, and handles the consequences of reading.
     fn settle_input(&mut self, id: ConnId, mut ring: Ring) {
         let key = id.index();
         let conn = &mut self.conns[key];
@@ -142,8 +144,8 @@ impl<D: Default, S: System> EventLoop<D, S> {
         }
     }
 
-    /// Decodes what is whole and hands it out, until `ends`. Says whether a callback ran, other than for a
-    /// pong, and whether time was over before the input was.
+    /// Decodes complete frames and hands them to callbacks, until `ends`. Returns whether a
+    /// callback other than `on_pong` ran, and whether the time was over before the input.
     fn decode<H: Handler<S, Data = D>>(
         &mut self,
         handler: &mut H,
@@ -222,8 +224,8 @@ impl<D: Default, S: System> EventLoop<D, S> {
     }
 }
 
-/// Time in one turn for reading where events say so, and then for reading on where an earlier turn
-/// stopped. Together less than the lateness that a peer is forgiven for.
+/// Time in one turn for reading connections with events, and the same again for connections carried
+/// over. The sum is less than the lateness that does not count.
 pub(super) const EVENTS_SLICE: Micros = Micros::from_millis(4);
 const CARRIED_SLICE: Micros = Micros::from_millis(4);
 

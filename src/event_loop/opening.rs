@@ -1,4 +1,4 @@
-//! Opening: a connection is offered to the handler, and opens where that says so.
+//! Opening: a connection is offered to the handler, and opens if the handler accepts it.
 
 use super::conn::Mark;
 use super::context::Context;
@@ -40,7 +40,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         }
     }
 
-    /// Lets a connection that is welcome open.
+    /// Opens an accepted connection.
     pub(super) fn welcome<H: Handler<S, Data = D>>(
         &mut self,
         handler: &mut H,

@@ -1,4 +1,5 @@
-//! Writing: what is queued leaves as far as the kernel takes it, and a refusal stands until the next wait.
+//! Writing: queued output is written as far as the kernel accepts it. After a refusal, nothing is
+//! written until the next wait.
 
 use super::conn::{FlushOutcome, Mark, Ready};
 use super::context::Context;
@@ -9,9 +10,9 @@ use crate::proto::session::SocketAction;
 use crate::sys::{Socket, Stream, System, is_reset};
 
 impl<D, S: System> EventLoop<D, S> {
-    /// Offers the queue of a connection to the kernel, because a message has no room in it: it may be full
-    /// only because the turn has not come to its end. Nothing else within a callback makes system calls; this
-    /// runs no callback and frees nothing.
+    /// Offers the queue of a connection to the kernel, because a message does not fit. The queue
+    /// may be full only because the turn is not over. This is the only place within a callback that
+    /// makes system calls. It runs no callback and frees nothing.
     pub(super) fn offer(&mut self, key: usize) {
         let conn = &mut self.conns[key];
         if conn.may_take_more() {
@@ -21,8 +22,8 @@ impl<D, S: System> EventLoop<D, S> {
         }
     }
 
-    /// Writes, whatever is known of room: the event that tells of it may be one of those that this turn has
-    /// still to come to. Not while a refusal stands.
+    /// Writes even if the socket is not known to have room, because this turn may not have reached
+    /// the event that says so. Does nothing after a refusal.
     pub(super) fn write_anyway(&mut self, key: usize) {
         let conn = &mut self.conns[key];
         if conn.may_take_more() {
@@ -34,8 +35,8 @@ impl<D, S: System> EventLoop<D, S> {
         }
     }
 
-    /// Writes what is queued for a connection until it is gone or the kernel takes no more. What becomes of
-    /// the connection is only marked.
+    /// Writes the queue of a connection until it is empty or the kernel accepts no more. Only marks
+    /// what happens to the connection.
     pub(super) fn write(&mut self, key: usize) {
         let conn = &mut self.conns[key];
         match conn.flush(&mut self.env, self.now) {
@@ -47,7 +48,7 @@ impl<D, S: System> EventLoop<D, S> {
         }
     }
 
-    /// Lets refused writes be tried again, before a wait.
+    /// Allows refused writes again, before a wait.
     pub(super) fn forget_refusals(&mut self) {
         while !self.refused.is_empty() {
             let conns = &mut self.conns;
@@ -56,8 +57,8 @@ impl<D, S: System> EventLoop<D, S> {
         }
     }
 
-    /// A write failed. What the peer said before is still to be read; the reading then ends it, or a
-    /// second failure does.
+    /// Handles a failed write. What the peer sent before is read first. The end of that input, or a
+    /// second failure, ends the connection.
     fn write_failed(&mut self, key: usize, error: &std::io::Error) {
         let conn = &mut self.conns[key];
         let was_reset = error.kind() == std::io::ErrorKind::ConnectionReset;
@@ -80,7 +81,7 @@ impl<D, S: System> EventLoop<D, S> {
 }
 
 impl<D: Default, S: System> EventLoop<D, S> {
-    /// Step 6: writes what was queued, and lets the sockets go that are done.
+    /// Step 6: writes queued output, and closes the sockets that are done.
     pub(super) fn flush_dirty(&mut self) {
         // What is marked meanwhile is flushed in the next pass.
         for _ in 0..self.dirty.len() {

@@ -1,4 +1,4 @@
-//! The end of connections: each is let go and reported once.
+//! The end of connections: each is freed and reported once.
 
 use super::conn::Mark;
 use super::context::Context;
@@ -15,8 +15,9 @@ use crate::proto::time::Micros;
 use crate::sys::System;
 
 impl<D: Default, S: System> EventLoop<D, S> {
-    /// Step 7: frees what is over, and reports each exactly once: at most so many of them, and until
-    /// `ends`, since callbacks take time, but one at least. The rest is done in the next turn.
+    /// Step 7: frees ended connections and reports each exactly once. Their number is limited, and
+    /// so is the time (`ends`), because callbacks take time; at least one is reported. The rest
+    /// follows in the next turn.
     pub(super) fn reap_doomed<H: Handler<S, Data = D>>(
         &mut self,
         handler: &mut H,
@@ -43,7 +44,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         next.map(|(key, _)| key)
     }
 
-    /// Frees large buffers that nobody needs any more, piece by piece while there is time.
+    /// Frees large buffers that are not needed, piece by piece while there is time.
     pub(super) fn free_waste(&mut self) {
         let ends = self.now.at + FREEING_SLICE;
         for _ in 0..FREED_PIECES {
@@ -88,7 +89,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
     ) {
     }
 
-    /// Ends every connection that is left, since the loop is to stop, and reports each.
+    /// Ends and reports every remaining connection, because the loop stops.
     pub(super) fn end_all<H: Handler<S, Data = D>>(&mut self, handler: &mut H) -> usize {
         let mut count = 0;
         for key in 0..self.conns.capacity() {

@@ -1,19 +1,19 @@
-//! Whether the machine has slept. What its clocks say is handed in; how late the loop is by them, its
-//! [`Lateness`](crate::proto::lateness::Lateness) knows.
+//! Whether the machine has slept. The caller passes the clocks' times. How late the loop is by
+//! these clocks, [`Lateness`](crate::proto::lateness::Lateness) knows.
 
 use crate::proto::time::Micros;
 
 /// How long the machine has slept.
 #[derive(Debug)]
 pub(super) struct Sleep {
-    /// As far as it was noticed.
+    /// How long, as far as we have noticed.
     slept: Micros,
-    /// A wait ends where the machine has slept in it; from the first client on.
+    /// A sleep of the machine ends the wait; true from the first client on.
     is_watched: bool,
 }
 
 impl Sleep {
-    /// Begins to look; `slept` is for how long the machine has slept until now.
+    /// Starts with `slept`, the time that the machine has slept until now.
     pub(super) fn new(slept: Micros) -> Self {
         Self {
             slept,
@@ -21,18 +21,17 @@ impl Sleep {
         }
     }
 
-    /// Notes that waits end where the machine has slept in them.
+    /// Notes that a sleep of the machine ends the wait.
     pub(super) fn watch(&mut self) {
         self.is_watched = true;
     }
 
-    /// Says whether they do.
+    /// Says whether a sleep of the machine ends the wait.
     pub(super) fn is_watched(&self) -> bool {
         self.is_watched
     }
 
-    /// Returns for how long the machine has slept since this was last asked, if it has; `slept` is how long
-    /// in all.
+    /// Returns how long the machine has slept since the last call, if it has. `slept` is the total.
     pub(super) fn take(&mut self, slept: Micros) -> Option<Micros> {
         let span = slept - self.slept;
         self.slept = self.slept.max(slept);
@@ -40,7 +39,7 @@ impl Sleep {
     }
 }
 
-/// A machine that slept for less was hardly gone; reading two clocks one after the other differs too.
+/// A shorter sleep is ignored: two clocks that are read one after the other differ slightly anyway.
 const LEAST_SLEEP: Micros = Micros::from_secs(1);
 
 #[cfg(test)]

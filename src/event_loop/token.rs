@@ -1,4 +1,5 @@
-//! What a poll token names: a connection of one generation, a listener, a source, the waker.
+//! What a poll token stands for: a connection of one generation, a listener, a source, or the
+//! waker.
 
 use std::fmt;
 
@@ -74,8 +75,8 @@ impl fmt::Debug for ConnId {
     }
 }
 
-/// Names the connections of one loop by what is known of them anyhow. Each has the next phase of a sequence
-/// without repetition, and its place there is the generation.
+/// Derives the ids of one loop's connections. Each connection has the next phase of a sequence without
+/// repetition, and the place in the sequence is the generation; so no generation is stored.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Names {
     /// The loop's number among those of its group.
@@ -157,7 +158,7 @@ impl Sources {
         self.generations.get(id.slot as usize) == Some(&id.generation)
     }
 
-    /// Lets one go, unless it is gone.
+    /// Removes a source, if it is still registered.
     pub(super) fn remove(&mut self, id: SourceId) {
         if self.contains(id) {
             self.generations.remove(id.slot as usize);
@@ -172,13 +173,13 @@ pub(super) enum Target {
     Listener(ListenerId),
     Source(SourceId),
     Waker,
-    /// Something of the system's own.
+    /// A token of the system itself.
     System(Token),
 }
 
 impl Target {
-    /// A selector belongs to one loop, so that the shard need not be in the token: its place says what
-    /// the token stands for. Above it is the generation or number, below it the slot.
+    /// Returns the token. A selector belongs to one loop, so the token needs no shard: these bits
+    /// hold the kind. Above them is the generation or number, below them the slot.
     pub(super) const fn token(self) -> Token {
         let (number, kind, slot) = match self {
             Self::Conn(id) => (id.generation, 0, id.index()),
@@ -190,7 +191,7 @@ impl Target {
         Token((number as usize) << 32 | kind << SLOT_BITS | slot)
     }
 
-    /// Returns what a token of the loop with this number stands for.
+    /// Returns what a token stands for in the loop with this number.
     pub(super) fn of(token: Token, shard: u8) -> Self {
         let number = (token.0 >> 32) as u32;
         match (token.0 as u32) >> SLOT_BITS {

@@ -30,7 +30,8 @@ pub struct Turn {
 }
 
 impl<D: Default, S: System> EventLoop<D, S> {
-    /// Reads the clock, and looks when the coming wait must end: between turns anything may be asked.
+    /// Reads the clock and computes when the next wait must end, because work may have been added
+    /// between turns.
     pub fn look_ahead(&mut self) {
         self.refresh_now();
         self.wake = self.next_wake(self.now.at);
@@ -38,8 +39,8 @@ impl<D: Default, S: System> EventLoop<D, S> {
         self.env.lateness_mut().look_ahead(now, wake);
     }
 
-    /// Step 1: returns how long to wait from now on, `None` for as long as nothing comes. Ask after
-    /// [`look_ahead`](Self::look_ahead) or right after a turn; the wait follows at once.
+    /// Step 1: returns how long to wait from now on. `None` means until an event comes. Call it
+    /// after [`look_ahead`](Self::look_ahead) or right after a turn, and wait at once.
     pub fn prepare_wait(&mut self, limit: Option<Duration>) -> Option<Duration> {
         self.taken = 0;
         self.forget_refusals();
@@ -138,8 +139,8 @@ impl<D: Default, S: System> EventLoop<D, S> {
         turn
     }
 
-    /// Looks at connections that are about to be handled. Of many idle ones none lies in the cache, and
-    /// to wait for all at once takes hardly longer than to wait for each when its turn comes.
+    /// Touches connections that are about to be handled. With many idle connections, none is in the
+    /// cache. To wait for all of them at once takes hardly longer than to wait for one.
     fn fetch(&self, tokens: impl Iterator<Item = Token>) {
         for token in tokens {
             if let Target::Conn(id) = Target::of(token, self.names.shard) {
@@ -148,8 +149,8 @@ impl<D: Default, S: System> EventLoop<D, S> {
         }
     }
 
-    /// Ends the connection whose callback panicked in the last turn: the bytes in hand were lost. A client
-    /// whose callback did goes on as if it had returned.
+    /// Ends the connection whose callback panicked in the last turn, because the input in hand was
+    /// lost. A client whose callback panicked continues as if it had returned.
     fn see_to_panics<H: Handler<S, Data = D>>(&mut self, handler: &mut H) {
         for id in self.in_hand.take_conns().into_iter().flatten() {
             let code = Some(CloseCode::INTERNAL_ERROR);
@@ -161,7 +162,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         }
     }
 
-    /// Step 3, for one event. A token of another generation, or of nothing, is ignored.
+    /// Step 3, for one event. A token of an old generation, or of nothing, is ignored.
     fn handle_event<H: Handler<S, Data = D>>(&mut self, handler: &mut H, event: IoEvent) {
         let target = Target::of(event.token, self.names.shard);
         if !matches!(target, Target::Conn(_)) {
@@ -240,8 +241,8 @@ impl<D: Default, S: System> EventLoop<D, S> {
         }
     }
 
-    /// Does what other threads asked for, a bounded part of it in each turn: they may be faster, and to
-    /// tell everyone something takes long where there are many.
+    /// Handles commands of other threads, a limited number in each turn. Other threads may be
+    /// faster than the loop, and a broadcast to many connections takes long.
     fn take_commands<H: Handler<S, Data = D>>(&mut self, handler: &mut H) {
         if !self.inbox.may_hold() {
             return;
@@ -275,7 +276,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
     }
 }
 
-/// Rounds of flushing and reaping in one turn; callbacks of one round may set off another.
+/// Most rounds of flushing and reaping in one turn; the callbacks of one round may cause another.
 const PASSES: usize = 4;
 
 /// Connections fetched into the cache at a time, and pings written between two looks at the clock.

@@ -1,5 +1,5 @@
-//! The opening handshake of WebSocket, both sides, and the plain requests before it: the handler is asked what
-//! the session wants to know.
+//! The opening handshake of WebSocket, both sides, and plain requests before it. The session says
+//! what to ask the handler.
 
 use super::client::DialError;
 use super::context::Context;
@@ -15,8 +15,8 @@ use crate::proto::wire::Role;
 use crate::sys::System;
 
 impl<D: Default, S: System> EventLoop<D, S> {
-    /// Goes on with an opening handshake; says whether more may follow: frames, where the connection opened, or
-    /// the request behind one that was answered.
+    /// Continues an opening handshake. Returns whether more input may follow: frames, if the
+    /// connection opened, or the next request.
     pub(super) fn handshake<H: Handler<S, Data = D>>(
         &mut self,
         handler: &mut H,
@@ -42,7 +42,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         false
     }
 
-    /// Goes on with the request at the front, once what was answered before has been offered to the socket.
+    /// Handles the first request of the input, after earlier answers were offered to the socket.
     fn serve_request<H: Handler<S, Data = D>>(
         &mut self,
         handler: &mut H,
@@ -212,7 +212,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         }
     }
 
-    /// Returns the request that opens a client's connection, with a fresh nonce.
+    /// Returns the request that opens a client's connection, with a new nonce.
     pub(super) fn opening_request(&mut self, id: ConnId) -> Vec<u8> {
         let Endpoint::Client(client_id) = self.conns[id.index()].endpoint() else {
             return Vec::new();

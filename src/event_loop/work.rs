@@ -1,4 +1,4 @@
-//! Connections that wait for something to be done.
+//! Lists of connections that wait for work.
 
 use std::collections::VecDeque;
 
@@ -24,7 +24,7 @@ impl<F: Flag, T: Copy> WorkList<F, T> {
         Self { mark, entries }
     }
 
-    /// Puts a connection at the end, unless it is on the list; says whether it has come new.
+    /// Adds a connection at the end, unless it is on the list. Returns whether it was added.
     pub(super) fn push(&mut self, marks: &mut Flags<F>, entry: T) -> bool {
         let is_new = !marks.has(self.mark);
         if is_new {
@@ -48,8 +48,8 @@ impl<F: Flag, T: Copy> WorkList<F, T> {
         Some((entry, marks))
     }
 
-    /// Takes the mark from a connection that is seen to before its turn. Its entry stays behind: whoever
-    /// takes it finds nothing left to do.
+    /// Removes the mark from a connection that is handled early. Its entry stays; whoever takes it
+    /// finds no work.
     pub(super) fn withdraw(&self, marks: &mut Flags<F>) {
         marks.remove(self.mark);
     }
