@@ -18,13 +18,13 @@ pub(in crate::event_loop) struct Clients {
     numbers: Numbers,
     /// Those that are [`ClientState::Waiting`], soonest first.
     dials: BTreeSet<(Micros, ClientId)>,
-    /// Those that are [`ClientState::LookingUp`], the first to give up in front.
+    /// Those that are [`ClientState::LookingUp`], the earliest to give up first.
     look_ups: BTreeSet<(Micros, ClientId)>,
-    /// Those that are [`ClientState::Stopped`], and are still to be told so.
+    /// Those that are [`ClientState::Stopped`] and have not been told yet.
     stopped: Vec<ClientId>,
     /// Opening handshakes, one at a time for each address.
     pub(in crate::event_loop) lanes: Lanes,
-    /// Names may have been looked up that no wake will announce again.
+    /// Names may have been found for which no further wake-up will come.
     pub(in crate::event_loop) may_have_found: bool,
 }
 
@@ -39,20 +39,20 @@ struct Entry {
 pub(in crate::event_loop) enum ClientState {
     /// Due to be dialed at this time.
     Waiting(Micros),
-    /// Its name is being looked up, which must be over at this time.
+    /// Its name is being looked up, until this time at most.
     LookingUp(Micros),
-    /// The next of its addresses is about to be dialed, or found out.
+    /// Its next address is about to be dialed or looked up.
     Dialing,
-    /// It waits for another handshake with its address to end.
+    /// It waits until another handshake with its address has ended.
     Queued,
-    /// It has a connection, open or not yet.
+    /// It has a connection, open or not.
     Active(ConnId),
-    /// It is not dialed any more.
+    /// It will not be dialed again.
     Stopped,
 }
 
 impl Clients {
-    /// Takes a client in, to be dialed at this time.
+    /// Adds a client, to be dialed at this time.
     pub(in crate::event_loop) fn insert(&mut self, client: Client, due: Micros) -> ClientId {
         let by_id = &self.by_id;
         let number = self
@@ -87,17 +87,17 @@ impl Clients {
         ids
     }
 
-    /// Returns how far a client has come.
+    /// Returns the state of a client.
     pub(in crate::event_loop) fn state(&self, id: ClientId) -> Option<ClientState> {
         self.by_id.get(&id).map(|entry| entry.state)
     }
 
-    /// Says whether a client has come so far.
+    /// Says whether a client is in this state.
     pub(super) fn is(&self, id: ClientId, state: ClientState) -> bool {
         self.state(id) == Some(state)
     }
 
-    /// Lets a client go on to another state, on the lists as well.
+    /// Changes the state of a client, and the lists with it.
     pub(super) fn enter(&mut self, id: ClientId, state: ClientState) {
         let Some(entry) = self.by_id.get_mut(&id) else {
             return;
@@ -126,19 +126,19 @@ impl Clients {
         self.look_ups.first().copied()
     }
 
-    /// Forgets one of those that have stopped and are still to be told so.
+    /// Removes one of the clients that have stopped and have not been told yet.
     pub(super) fn take_stopped(&mut self) -> Option<(ClientId, Client)> {
         let id = self.stopped.pop()?;
         let entry = self.by_id.remove(&id)?;
         Some((id, entry.client))
     }
 
-    /// Says whether some have stopped and are still to be told so.
+    /// Says whether clients have stopped and have not been told yet.
     pub(in crate::event_loop) fn has_stopped(&self) -> bool {
         !self.stopped.is_empty()
     }
 
-    /// Says whether there is something to do for them, other than at its time.
+    /// Says whether clients have work other than at a certain time.
     pub(in crate::event_loop) fn have_work(&self) -> bool {
         self.has_stopped() || self.lanes.first_ready().is_some() || self.may_have_found
     }

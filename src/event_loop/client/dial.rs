@@ -1,4 +1,4 @@
-//! Dialing: connections are begun, and what follows when one ends.
+//! Dialing: starts connections, and does what follows when one ends.
 
 use super::clients::ClientState;
 use super::event::{ClientEvent, DialError};
@@ -17,7 +17,7 @@ use crate::proto::wire::Role;
 use crate::sys::{Stream, System};
 
 impl<D: Default, S: System> EventLoop<D, S> {
-    /// Begins every dial that is due, and tells who was stopped before its dial.
+    /// Starts every dial that is due, and tells clients that were stopped before their dial.
     pub(in crate::event_loop) fn dial_due<H: Handler<S, Data = D>>(&mut self, handler: &mut H) {
         while let Some((id, client)) = self.clients.take_stopped() {
             self.env.release(client.policy);
@@ -39,7 +39,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         }
     }
 
-    /// Goes on with a client whose callback panicked in the last turn.
+    /// Continues with a client whose callback panicked in the last turn.
     pub(in crate::event_loop) fn follow_up<H: Handler<S, Data = D>>(
         &mut self,
         handler: &mut H,
@@ -57,7 +57,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         }
     }
 
-    /// Calls the handler, so that the client is seen to in the next turn if it panics.
+    /// Calls the handler. If it panics, the next turn continues with the client.
     fn tell<H: Handler<S, Data = D>>(
         &mut self,
         handler: &mut H,
@@ -70,7 +70,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         self.in_hand.end_telling();
     }
 
-    /// Follows up on a client's connection that has ended, opened or not.
+    /// Does what follows when a client's connection has ended, whether it opened or not.
     pub(in crate::event_loop) fn client_ended<H: Handler<S, Data = D>>(
         &mut self,
         handler: &mut H,
@@ -164,8 +164,8 @@ impl<D: Default, S: System> EventLoop<D, S> {
         }
     }
 
-    /// Dials the next address; says whether it is on its way. If not, what follows from that has been
-    /// seen to.
+    /// Dials the next address. Returns whether the dial is in progress. If not, the consequences
+    /// are already handled.
     fn dial_now<H: Handler<S, Data = D>>(&mut self, handler: &mut H, id: ClientId) -> bool {
         let client = &mut self.clients[id];
         let Some(addr) = client.addrs.pop() else {
@@ -256,7 +256,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         handler.on_client(&mut Context::new(self), id, event);
     }
 
-    /// Goes on with a stream that is not established: the dial, or a handshake of its own.
+    /// Continues a stream that is not established: its dial, or its own handshake.
     pub(in crate::event_loop) fn finish_connect<H: Handler<S, Data = D>>(
         &mut self,
         handler: &mut H,

@@ -16,7 +16,7 @@ pub(in crate::event_loop) struct Lanes {
 }
 
 impl Lanes {
-    /// Gives a client the lane of this address, or lets it wait for it.
+    /// Gives a client the lane of this address, or adds it to those that wait.
     pub(in crate::event_loop) fn join(&mut self, addr: SocketAddr, id: ClientId) {
         match self.taken.get_mut(&addr) {
             Some(waiting) => waiting.push_back(id),
@@ -27,7 +27,7 @@ impl Lanes {
         }
     }
 
-    /// Gives the lane of this address to the next who waits.
+    /// Gives the lane of this address to the next client that waits.
     pub(in crate::event_loop) fn leave(&mut self, addr: SocketAddr) {
         match self.taken.get_mut(&addr).and_then(VecDeque::pop_front) {
             Some(next) => self.ready.push_back((addr, next)),
@@ -35,13 +35,13 @@ impl Lanes {
         }
     }
 
-    /// Returns the first who is to dial, and where. It stays the first until
+    /// Returns the first client that may dial, and its address. It stays the first until
     /// [`done`](Self::done), so that a panic in between loses no lane.
     pub(in crate::event_loop) fn first_ready(&self) -> Option<(SocketAddr, ClientId)> {
         self.ready.front().copied()
     }
 
-    /// Goes on to the next who is to dial.
+    /// Moves on to the next client that may dial.
     pub(in crate::event_loop) fn done(&mut self) {
         self.ready.pop_front();
     }

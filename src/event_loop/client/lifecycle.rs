@@ -1,4 +1,4 @@
-//! Clients come, are stopped, and go.
+//! Adding, stopping and removing clients.
 
 use super::clients::ClientState;
 use super::config::ClientConfig;
@@ -11,11 +11,11 @@ use crate::proto::time::Micros;
 use crate::sys::{Asker, System};
 
 impl<D, S: System> EventLoop<D, S> {
-    /// Adds a client, to be dialed in the coming turn, or, in a drain, to be told that it is stopped.
+    /// Adds a client, to be dialed in the next turn. In a drain, it is told that it is stopped.
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] names a field that makes no sense.
+    /// [`Error::Config`] with the field that makes no sense.
     pub fn connect(&mut self, config: ClientConfig) -> Result<ClientId, Error> {
         #[cfg(feature = "websocket")]
         config.check_request()?;
@@ -36,7 +36,7 @@ impl<D, S: System> EventLoop<D, S> {
         Ok(id)
     }
 
-    /// Forgets a client that is not dialed any more.
+    /// Removes a client that is not dialed any more.
     pub(super) fn forget_client(&mut self, id: ClientId) {
         if let Some(client) = self.clients.remove(id) {
             self.env.release(client.policy);
@@ -49,7 +49,7 @@ impl<D, S: System> EventLoop<D, S> {
         self.clients.enter(id, ClientState::Waiting(due));
     }
 
-    /// Takes a client off the list of dials for good; a connection it has stays.
+    /// Removes a client from the list of dials for good. Its connection stays.
     pub(in crate::event_loop) fn stop_dialing(&mut self, id: ClientId) {
         let Some(client) = self.clients.get_mut(id) else {
             return;
@@ -70,7 +70,7 @@ impl<D, S: System> EventLoop<D, S> {
         }
     }
 
-    /// Stops a client; returns the connection that it has.
+    /// Stops a client. Returns its connection.
     pub(in crate::event_loop) fn disconnect(&mut self, id: ClientId) -> Option<ConnId> {
         self.stop_dialing(id);
         match self.clients.state(id)? {
@@ -83,8 +83,8 @@ impl<D, S: System> EventLoop<D, S> {
         }
     }
 
-    /// Finds out at once, after the machine has slept, which clients still have a peer: what they hold is
-    /// probed, and what they wait for is dialed without the delays that have added up.
+    /// After the machine has slept, tests at once which clients still have a peer: connected ones
+    /// send a ping, and waiting ones dial without the delays that had added up.
     pub(in crate::event_loop) fn wake_from_sleep(&mut self, span: Micros) {
         log::info!("the machine slept for {span:?}: every client now pings its server or dials");
         self.env.stats.sleeps += 1;

@@ -1,4 +1,4 @@
-//! Names of hosts: looked up elsewhere, waited for within the connect timeout, and dialed here.
+//! Names of hosts: looked up on other threads, within the connect timeout, and dialed here.
 
 use std::net::SocketAddr;
 
@@ -12,7 +12,7 @@ use crate::proto::time::Micros;
 use crate::sys::{Asker, System};
 
 impl<D: Default, S: System> EventLoop<D, S> {
-    /// Takes up what looking names up has brought.
+    /// Handles the results of look-ups.
     pub(in crate::event_loop) fn take_resolved<H: Handler<S, Data = D>>(
         &mut self,
         handler: &mut H,
@@ -80,7 +80,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         }
     }
 
-    /// Finds out what to dial, and dials it.
+    /// Finds the addresses of a client, and dials.
     pub(super) fn find_address<H: Handler<S, Data = D>>(&mut self, handler: &mut H, id: ClientId) {
         let client = &mut self.clients[id];
         if let Some(addr) = client.literal() {
@@ -103,8 +103,8 @@ impl<D: Default, S: System> EventLoop<D, S> {
 }
 
 impl<D, S: System> EventLoop<D, S> {
-    /// Returns when the first name has been looked up for too long, of those that are looked up. That is a
-    /// deadline like those of peers: our own lateness puts it off.
+    /// Returns when the first look-up in progress has taken too long. Our own lateness puts this
+    /// deadline off, as it does for deadlines of peers.
     pub(in crate::event_loop) fn look_up_ends(&self, now: Micros) -> Option<Micros> {
         let (ends, id) = self.clients.first_look_up()?;
         let timing = &self.env.policy(self.clients[id].policy).timing;

@@ -24,7 +24,7 @@ pub(in crate::event_loop) struct Client {
     pub(in crate::event_loop) policy: PolicyId,
     /// Addresses of this attempt not tried yet, the next one last.
     pub(in crate::event_loop) addrs: Vec<SocketAddr>,
-    /// What the attempt under way failed with, where the evidence alone would not say it.
+    /// Why the present attempt failed, if the evidence alone does not say it.
     pub(in crate::event_loop) error: Option<DialError>,
     pub(in crate::event_loop) backoff: Backoff,
     /// Where redirects have led this attempt.
@@ -40,7 +40,7 @@ pub(in crate::event_loop) struct Client {
 #[derive(Debug)]
 struct Detour {
     to: Address,
-    /// How many there were.
+    /// Number of redirects.
     count: u8,
     /// All of them were within one origin.
     is_at_home: bool,
@@ -65,7 +65,8 @@ impl Client {
         })
     }
 
-    /// Says whether there may be only one of its kind in an opening handshake with an address.
+    /// Says whether this client must not do its opening handshake at the same time as another one
+    /// with its address.
     pub(in crate::event_loop) fn takes_turns(&self) -> bool {
         #[cfg(feature = "websocket")]
         let has_handshake = matches!(self.config.wire, WireFactory::WebSocket);
@@ -101,7 +102,7 @@ impl Client {
         }
     }
 
-    /// Returns the address where the host is one, so that nothing must be looked up.
+    /// Returns the address if the host is an IP address, so that no look-up is needed.
     pub(in crate::event_loop) fn literal(&self) -> Option<SocketAddr> {
         let addr = IpAddr::from_str(self.host()).ok()?;
         Some(SocketAddr::new(addr, self.port()))
@@ -145,8 +146,9 @@ impl Client {
         request(&host, path, self.key, &config.subprotocols, &headers)
     }
 
-    /// Follows the redirect that an attempt failed with, and returns its status and where it leads. An error
-    /// that is none, or not to be followed, comes back as what the attempt fails with.
+    /// Follows the redirect that an attempt failed with, and returns its status and new address. An
+    /// error that is no redirect, or must not be followed, is returned as the reason of the
+    /// failure.
     pub(in crate::event_loop) fn follow(
         &mut self,
         error: DialError,
@@ -180,7 +182,7 @@ impl Client {
         Err(DialError::Redirect { code, to, reason })
     }
 
-    /// Returns the address that this attempt has come to.
+    /// Returns the address of this attempt.
     fn address(&self) -> Address {
         match &self.detour {
             Some(detour) => detour.to.clone(),

@@ -1,4 +1,4 @@
-//! Taking connections in: within a budget, and resting while descriptors are short.
+//! Accepting connections, within a budget, with pauses while descriptors are short.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use crate::proto::wire::Role;
 use crate::sys::{MORE_DESCRIPTORS, Stream, System, lacks_descriptors};
 
 impl<D: Default, S: System> EventLoop<D, S> {
-    /// Accepts on every listener that may have something waiting.
+    /// Accepts on every listener on which connections may wait.
     pub(in crate::event_loop) fn accept_ready<H: Handler<S, Data = D>>(&mut self, handler: &mut H) {
         let mut behind = None;
         while let Some(id) = self.listeners.next_ready(behind, self.now.at) {
@@ -22,9 +22,9 @@ impl<D: Default, S: System> EventLoop<D, S> {
         }
     }
 
-    /// Says how many one listener may take in this turn. Where more have ended than the last turn could
-    /// let go of, only half as many as it did: each that comes may make another one go, and what has
-    /// ended holds its memory until then.
+    /// Returns how many connections one listener may accept in this turn. If the last turn could
+    /// not reap all ended connections, it is half of what that turn reaped. Each new connection may
+    /// end another one, and an ended connection keeps its memory until it is reaped.
     fn accept_budget(&self) -> usize {
         let budget = self.config.accept_budget;
         if self.doomed.is_empty() {
@@ -61,7 +61,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         }
     }
 
-    /// Says whether accepting may go on after this.
+    /// Says whether accepting may continue after this error.
     fn goes_on_after(&mut self, id: ListenerId, error: &io::Error) -> bool {
         let now = self.now.at;
         let Some(listener) = self.listeners.get_mut(id) else {
@@ -83,8 +83,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         }
     }
 
-    /// Takes one in although there is no descriptor for it, by the one that is kept for this, only to
-    /// tell it so.
+    /// Accepts a connection with the reserved descriptor, only to refuse it with an answer.
     fn refuse_by_reserve<H: Handler<S, Data = D>>(
         &mut self,
         handler: &mut H,
@@ -112,8 +111,8 @@ impl<D: Default, S: System> EventLoop<D, S> {
         Ok(())
     }
 
-    /// Notes that somebody came for whom there is no room: one log line for each episode, however many
-    /// listeners and loops it concerns, and however often there is room for a moment.
+    /// Notes that there is no place for a new connection. There is one log line for each episode,
+    /// for all listeners and loops together, even if places are free for a moment.
     pub(super) fn note_shortage(&mut self, id: ListenerId, what: std::fmt::Arguments<'_>) {
         let now = self.now.at;
         let Some(listener) = self.listeners.get_mut(id) else {
@@ -132,15 +131,15 @@ impl<D: Default, S: System> EventLoop<D, S> {
     }
 }
 
-/// Accepts one. Who comes over IPv4 to a listener for both families is the same peer as to any other, in
-/// every limit and record.
+/// Accepts a connection. A peer that comes over IPv4 has an IPv4 address in all limits and records,
+/// even on a listener for both families.
 fn accept<S: System>(system: &S, listener: &S::Listener) -> io::Result<(S::Socket, SocketAddr)> {
     let (stream, mut peer) = system.accept(listener)?;
     peer.set_ip(peer.ip().to_canonical());
     Ok((stream, peer))
 }
 
-/// How long accepting rests when descriptors ran out and nothing ends.
+/// How long accepting pauses when there are no descriptors and no connection ends.
 const ACCEPT_PAUSE: Micros = Micros::from_millis(100);
 
 #[cfg(test)]

@@ -42,12 +42,12 @@ impl Addresses {
         }
     }
 
-    /// Counts a connection out of the handshakes of its address.
+    /// Removes a connection from the handshakes of its address.
     pub(in crate::event_loop) fn leave_half_open(&mut self, ip: IpAddr, now: Micros) {
         self.leave(ip, now, |tally| tally.half_open -= 1);
     }
 
-    /// Counts a connection out.
+    /// Removes a connection from the count.
     pub(in crate::event_loop) fn leave_open(&mut self, ip: IpAddr, now: Micros) {
         self.leave(ip, now, |tally| tally.open -= 1);
     }
@@ -60,7 +60,7 @@ impl Addresses {
         self.forget(source, now);
     }
 
-    /// Takes one handshake of an address from its rate.
+    /// Takes one handshake from the rate of an address.
     pub(super) fn pay(&mut self, ip: IpAddr, now: Micros, rate: Rate) -> Result<(), Refusal> {
         self.sweep(now);
         let source = Source::from(ip);
@@ -77,16 +77,16 @@ impl Addresses {
         }
     }
 
-    /// Lets an address go that has nothing left to count.
+    /// Removes an address if there is nothing left to count.
     fn forget(&mut self, source: Source, now: Micros) {
         if let Some(due) = self.unpaid(source, now) {
             self.lingering.push_back((due, source));
         }
     }
 
-    /// Looks again at those whose time has come, at a bounded number of them. None is put back, so that
-    /// the table holds what came within the last seconds however long a flood lasts; and when it is over
-    /// the room it took is given back.
+    /// Looks again at addresses whose time has come, at a limited number of them. None is put back.
+    /// So the table holds only what came within the last seconds, however long a flood lasts, and
+    /// afterwards its memory is freed.
     fn sweep(&mut self, now: Micros) {
         for _ in 0..SWEPT {
             let due = self.lingering.front().filter(|(due, _)| *due <= now);
@@ -163,7 +163,7 @@ impl Tallies {
         }
     }
 
-    /// Spread by a hash that nobody outside can foretell.
+    /// Chooses a table by a hash that nobody outside can predict.
     fn shard_of(&self, source: Source) -> usize {
         self.chooser.hash_one(source) as usize % SHARDS
     }
@@ -201,12 +201,12 @@ impl From<IpAddr> for Source {
 pub(super) struct Tally {
     pub(super) open: u32,
     pub(super) half_open: u16,
-    /// Until when its handshakes so far are paid for.
+    /// Theoretical arrival time (GCRA) of its next handshake.
     paid: Fine,
 }
 
 impl Tally {
-    /// Returns until when its handshakes so far are paid for: `now`, if they are.
+    /// Returns the theoretical arrival time of its next handshake, at least `now`.
     fn paid_until(&self, now: Micros) -> Micros {
         now + self.paid.left(now, AHEAD).unwrap_or(Micros::ZERO)
     }
@@ -222,8 +222,8 @@ const SHARDS: usize = 64;
 /// Addresses looked at again when one comes, which leaves at most two to look at.
 const SWEPT: usize = 1_024;
 
-/// What lies ahead by more is past. Much more than a burst: another loop, which has read the clock later,
-/// may have been paid.
+/// A time that is further ahead than this is a past one. It is much more than a burst, because
+/// another loop may have read the clock later.
 const AHEAD: Micros = Micros::from_secs(60 * 60);
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Who is let in: limits on connections and handshakes, in all and for each address.
+//! Limits on connections and handshakes, in total and for each address.
 
 use std::net::IpAddr;
 
@@ -49,7 +49,7 @@ impl TryFrom<&AdmissionConfig> for Admission {
 }
 
 impl Admission {
-    /// Judges a connection that has just arrived; `paid` is the record of the listener's rate.
+    /// Checks a new connection. `paid` is the record of the listener's rate.
     pub(super) fn judge(
         &self,
         ip: IpAddr,
@@ -87,7 +87,7 @@ impl Admission {
         self.share.is_some() || self.limits(ip)
     }
 
-    /// Says whether so many and so many a second may come from this address.
+    /// Says whether the limits on number and rate apply to this address.
     fn limits(&self, ip: IpAddr) -> bool {
         let limited = self.open.is_some() || self.rate.is_some();
         limited && (self.limits_loopback || !ip.is_loopback())

@@ -1,4 +1,5 @@
-//! Who has come is held against the limits: admitted, perhaps in the place of another, or refused.
+//! A new connection is checked against the limits: accepted, perhaps in place of an older one, or
+//! refused.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -20,7 +21,7 @@ use crate::proto::wire::Role;
 use crate::sys::{Stream, System};
 
 impl<D: Default, S: System> EventLoop<D, S> {
-    /// Notes that an address holds all it may while others need room: one log line for each episode.
+    /// Notes that an address has used up its share. There is one log line for each episode.
     fn note_crowding(&self, id: ListenerId, ip: IpAddr, room: usize) {
         let Some(listener) = self.listeners.get(id) else {
             return;
@@ -114,10 +115,10 @@ impl<D: Default, S: System> EventLoop<D, S> {
         }
     }
 
-    /// Ends the oldest opening handshake of an address, for a newer one takes its place: who only waits
-    /// must not keep out who goes on. Whose bytes only we have not come to yet is read first, and whose
-    /// answer is leaving counts no more. Where all the others are in other loops nobody has to go; each of
-    /// those may have one more for that.
+    /// Ends the oldest opening handshake of an address, because a newer one takes its place: idle
+    /// connections must not keep others out. If the oldest has unread bytes, it is read first. If
+    /// its answer is leaving, it does not count. If all of them are in other loops, none is closed;
+    /// so each of those loops may have one more.
     fn make_way<H: Handler<S, Data = D>>(
         &mut self,
         handler: &mut H,
@@ -180,8 +181,9 @@ impl<D: Default, S: System> EventLoop<D, S> {
         self.mark_dirty(key);
     }
 
-    /// Holds a new connection against the limits, and takes a place for it if it may come in: at once,
-    /// for other loops judge theirs meanwhile.
+    /// Checks a new connection against the limits and takes a place for it at once, because other
+    /// loops judge at the same time. Returns whether its address has too many half-open
+    /// connections.
     fn judge(
         &self,
         listener: &Listener<S::Listener>,
@@ -212,7 +214,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         Ok(())
     }
 
-    /// Reports a connection that was turned away before it had a slot.
+    /// Reports a connection that was refused before it had a slot.
     pub(super) fn report_refused<H: Handler<S, Data = D>>(
         &mut self,
         handler: &mut H,

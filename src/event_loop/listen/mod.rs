@@ -1,5 +1,8 @@
-//! Listeners: who comes is held against the limits, and let in or told why not. The law here: a place is
-//! taken before anybody else is asked, for other loops of the group judge at the same time.
+//! Listeners: each new connection is checked against the limits, then accepted, or refused with a
+//! reason.
+//!
+//! The law here: a place is taken before anybody else is asked, because other loops of the group
+//! judge at the same time.
 
 mod accept;
 mod addresses;

@@ -45,8 +45,8 @@ impl Rates {
     }
 }
 
-/// So many a second, one second's worth at once. (A leaky bucket kept as a single time: the generic
-/// cell rate algorithm, ITU-T I.371.)
+/// A rate: so many a second, and one second's worth at once. (A leaky bucket stored as a single time:
+/// the generic cell rate algorithm, GCRA, ITU-T I.371.)
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rate {
     cost: Micros,

@@ -1,4 +1,4 @@
-//! Why a connection is turned away before it has a slot, and how it is told so.
+//! Why a connection is refused before it has a slot, and how the peer is told.
 
 #[cfg(feature = "websocket")]
 use std::io;

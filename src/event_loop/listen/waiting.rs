@@ -1,4 +1,4 @@
-//! Who is half-open, so that the oldest can make way.
+//! Half-open connections, so that the oldest can be closed when there are too many.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
