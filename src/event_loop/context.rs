@@ -214,42 +214,43 @@ impl<'a, D, S: System> Context<'a, D, S> {
         self.core.connect(config)
     }
 
-    /// Listens on an address, from now on.
+    /// Opens a listener at once.
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] names a field that makes no sense, [`Error::Listen`] says what the kernel has
-    /// against the address, and [`Error::Register`] what the selector has against the socket.
+    /// [`Error::Config`] with the field that makes no sense. [`Error::Listen`] if the kernel
+    /// refuses the address. [`Error::Register`] if the selector refuses the socket.
     pub fn listen(&mut self, config: ListenerConfig) -> Result<ListenerId, Error> {
         self.core.listen(config)
     }
 
-    /// Changes what a listener offers: wire, heartbeat, limits, admission and the rules for web pages. Says
-    /// whether there is a listener of this id.
+    /// Changes a listener: its wire, heartbeat, limits, admission and rules for web pages. Returns
+    /// whether there is a listener with this id.
     ///
-    /// It holds for connections that are accepted from now on. Those before keep their wire, their heartbeat
-    /// and their limits; only the rules for web pages hold at once, for each request that comes. Whom a limit
-    /// of each address did not count when it came, it does not count later.
+    /// The change applies to connections that are accepted from now on. Earlier connections keep
+    /// their wire, heartbeat and limits. Only the rules for web pages apply at once, to each
+    /// request that comes. A connection that was not counted for its address when it came is not
+    /// counted later.
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] names a field that makes no sense, or that cannot be changed: `addr`, which is to be
-    /// the address that it was opened with or [really has](Self::local_addr), and `socket`. Nothing has
-    /// changed then.
+    /// [`Error::Config`] with the field that makes no sense or cannot be changed: `addr`, which
+    /// must be the address with which the listener was opened or its [real one](Self::local_addr),
+    /// and `socket`. Nothing has changed then.
     pub fn set_listener(&mut self, id: ListenerId, config: ListenerConfig) -> Result<bool, Error> {
         self.core.set_listener(id, config)
     }
 
-    /// Closes a listener at once, so that its address is free when this returns. Says whether there was a
-    /// listener of this id.
+    /// Closes a listener at once: its address is free when this returns. Returns whether there was
+    /// a listener with this id.
     ///
-    /// What it has accepted stays, opening handshakes too: those end as they would have, under its rules.
-    /// Who has dialed and was not accepted yet is reset by the kernel, and who dials later is refused by it.
+    /// Connections that it has accepted stay. Opening handshakes go on under its rules. The kernel
+    /// resets connections that were not accepted yet, and refuses later ones.
     pub fn close_listener(&mut self, id: ListenerId) -> bool {
         self.core.close_listener(id)
     }
 
-    /// Returns the address that a listener really has, port and all.
+    /// Returns the address that a listener is bound to, with its real port.
     pub fn local_addr(&self, id: ListenerId) -> Option<SocketAddr> {
         self.core.local_addr(id)
     }

@@ -151,7 +151,7 @@ pub(crate) fn run(args: &ConnectArgs) -> Result<ExitCode, Failure> {
 }
 
 impl ConnectArgs {
-    /// Turns what was typed into a client's configuration.
+    /// Turns the command line into a client's configuration.
     fn client(&self) -> Result<ClientConfig, Failure> {
         let mut config = ClientConfig::from_url(&self.url).map_err(|error| {
             let (url, reason) = (&self.url, error.reason());
@@ -219,13 +219,13 @@ impl ConnectArgs {
     }
 }
 
-/// Returns how long a line may be that can ever be sent: as long as the queue.
+/// Returns the length of the longest line that can be sent: the size of the queue.
 fn longest_line(limits: &LimitsConfig) -> usize {
     let usual = usize::max(1024 * 1024, limits.max_message.saturating_mul(2));
     limits.send_queue.unwrap_or(usual)
 }
 
-/// Says which of what was typed the library has something against.
+/// Says which flag or argument the library refuses.
 fn bad_request(error: Error) -> Failure {
     let Error::Config(error) = error else {
         return error.into();
@@ -247,10 +247,10 @@ struct Session {
     client: ClientId,
     /// The open connection.
     conn: Option<ConnId>,
-    /// Whether nothing is read until our own reader has caught up.
+    /// Reading is paused until our own reader has caught up.
     is_paused: bool,
     handle: LoopHandle,
-    /// Whether texts are never cut.
+    /// Texts are never cut.
     is_whole: bool,
     input: Input,
     wire: WireKind,
@@ -264,7 +264,7 @@ struct Session {
     failures: BTreeMap<String, u64>,
     was_open: bool,
     last: Outcome,
-    /// The last connection ended with messages of ours that had not left.
+    /// The last connection ended before all our messages had left.
     is_unsent: bool,
     ending: Ending,
 }
@@ -289,7 +289,7 @@ enum Ending {
 }
 
 impl Session {
-    /// Sends lines from standard input as far as there is room.
+    /// Sends lines from standard input while there is room.
     fn send_input(&mut self, cx: &mut Context<'_, ()>) {
         if self.ending != Ending::No {
             return;
@@ -317,8 +317,8 @@ impl Session {
         }
     }
 
-    /// Reads no more while much waits for whoever reads our output: no message is lost, and the server
-    /// feels it.
+    /// Stops reading while much output waits for our reader. So no message is lost, and the server
+    /// must wait.
     fn keep_pace(&mut self, cx: &mut Context<'_, ()>) {
         let Some(id) = self.conn else { return };
         if self.output.waiting() <= MUCH {
@@ -337,7 +337,7 @@ impl Session {
         }
     }
 
-    /// Ends in good order: with a closing handshake where there is a connection.
+    /// Ends in an orderly way, with a closing handshake if there is a connection.
     fn end(&mut self, cx: &mut Context<'_, ()>) {
         self.ending = Ending::InGoodOrder;
         let is_open = self.conn.is_some();
@@ -356,7 +356,7 @@ impl Session {
         *self.failures.entry(name).or_default() += 1;
     }
 
-    /// Sums up and returns how it went.
+    /// Prints the summary and returns the exit code.
     fn finish(mut self, stats: &Stats, uptime: Duration) -> ExitCode {
         self.unsent.finish();
         let mut summary = Record::new("summary")
@@ -652,7 +652,7 @@ const TIMEOUT: Duration = Duration::from_millis(12_500);
 /// One is needed; a lost one may overlap with the next.
 const MOST_CONNECTIONS: usize = 4;
 
-/// Redirects that are followed in a row: more are likely a circle.
+/// Most redirects in a row; more are probably a circle.
 const MOST_REDIRECTS: u8 = 5;
 
 /// What a Close frame without a code stands for (RFC 6455, section 7.1.5).
@@ -666,10 +666,10 @@ const TYPED: u64 = 0;
 const CAUGHT_UP: u64 = 1;
 const LEFT: u64 = 2;
 
-/// Time that a reader who stands still is given where nobody asked us to end.
+/// Time for a reader that does not read, if nobody asked us to end.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Time that a slow reader is given at the end once we were asked for it.
+/// Time for a slow reader at the end, if we were asked to end.
 const LAST_MOMENTS: Duration = Duration::from_secs(5);
 
 /// Bytes of a binary message that are shown.

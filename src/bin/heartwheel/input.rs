@@ -1,4 +1,4 @@
-//! Lines from standard input, read by a thread of their own.
+//! Lines from standard input, read by a separate thread.
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, ErrorKind, IsTerminal, Read};
@@ -12,10 +12,10 @@ use rustix::stdio::stdin;
 use crate::Failure;
 use crate::stream::{is_end, is_in_background};
 
-/// Lines that were typed and not sent.
+/// Lines that were typed and not sent yet.
 ///
-/// While there is no connection they wait, a few here and the rest where they come from. When they end,
-/// the connection goes on: there may be more to hear.
+/// While there is no connection they wait: a few here, the rest in the pipe or terminal. After
+/// their end the connection goes on, because more messages may arrive.
 pub(crate) struct Input {
     shared: Arc<Shared>,
     held: Option<Line>,
@@ -110,7 +110,7 @@ impl Shared {
 pub(crate) enum Line {
     /// Without its end.
     Whole(Vec<u8>),
-    /// More than can ever be sent, and skipped.
+    /// Longer than any line that can be sent, and skipped.
     TooLong,
 }
 
@@ -202,7 +202,7 @@ const MOST_BYTES: usize = 1024 * 1024;
 /// Time after which it may be otherwise.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Errors that pass are told of no more often.
+/// Shortest time between two log lines about passing errors.
 const TROUBLE_PERIOD: Duration = Duration::from_secs(60);
 
 #[cfg(test)]

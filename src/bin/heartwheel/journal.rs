@@ -1,4 +1,4 @@
-//! Connections coming and going: a line each, or a line a second where there are too many.
+//! Events of connections: one line each, or one line a second if there are too many.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -9,15 +9,15 @@ use crate::output::{Form, Output};
 use crate::record::{Record, join_counts};
 use crate::stream::LAST_MOMENT;
 
-/// Tells of connections, so that a person can follow.
+/// Prints events of connections.
 ///
-/// A second with more than [`MOST_LINES`] events is summed up from there on, and so is the next one,
-/// until a second has been calm. Programs get every event.
+/// If a second has more than [`MOST_LINES`] events, the rest of it is summed up, and so are the
+/// next seconds until one is calm. With `--json` every event is printed.
 #[derive(Debug)]
 pub(crate) struct Journal {
     pub(crate) output: Output,
     second: Second,
-    /// The last second was too busy, so this one is summed up from its start.
+    /// The last second had too many events, so this one is summed up from its start.
     was_busy: bool,
 }
 
@@ -68,7 +68,7 @@ impl Journal {
         }
     }
 
-    /// Ends a turn; returns when to be called again although nothing happens.
+    /// Ends a turn. Returns when to be called again even if nothing happens.
     pub(crate) fn flush(&mut self) -> Option<Duration> {
         if self.output.form() != Form::Lines {
             self.output.flush();
@@ -164,11 +164,11 @@ impl Second {
     }
 }
 
-/// Events a second that are told one by one.
+/// Most events a second that have a line each.
 const MOST_LINES: u32 = 50;
 
-/// Time that readers are given at the end who are slow and yet read: supervisors soon run out of
-/// patience.
+/// Time at the end for readers that are slow but still read. It is short, because supervisors do
+/// not wait long.
 const LAST_MOMENTS: Duration = Duration::from_secs(5);
 
 const SECOND: Duration = Duration::from_secs(1);

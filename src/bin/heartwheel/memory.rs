@@ -1,11 +1,11 @@
-//! Memory that connections have set free, given back to the system.
+//! Returns memory of ended connections to the system.
 //!
-//! The GNU allocator gives back only what lies at the end of its heap: one small block there keeps all
-//! that is below it, and the queues of a few peers that did not read would stay for good. So some time
-//! after an end it is asked to look everywhere. That takes it a tenth of a second for a gigabyte, so that
-//! it is not done by the thread whose loop must go on. But what that thread allocates meanwhile may have
-//! to wait, for the allocator is locked; so where many end that had much queued, it is asked before too
-//! much is free.
+//! The GNU allocator returns only the end of its heap. One small block there keeps everything below
+//! it. So the queues of a few peers that did not read would stay for good. Therefore the allocator
+//! is asked, some time after an end, to look everywhere. That takes a tenth of a second for a
+//! gigabyte, so a separate thread does it. The allocator is locked meanwhile, so the loop may have
+//! to wait when it allocates. If many connections with long queues end, the allocator is asked
+//! before too much is free.
 #![allow(unsafe_code, reason = "malloc_trim has no safe wrapper")]
 
 use std::thread::{self, JoinHandle};

@@ -1,4 +1,4 @@
-//! One event, and the two ways to write it: a line for people, an object for programs.
+//! One event and its two formats: a line for people, and a JSON object for programs.
 
 use std::fmt::{Display, Write};
 use std::time::Duration;
@@ -23,7 +23,7 @@ pub(crate) struct Record {
 enum Field {
     /// Text of ours, without spaces.
     Word(String),
-    /// The same, written without its key in a line.
+    /// A label that a line shows without its key.
     Bare(String),
     /// Text that the peer chose.
     Quoted(String),
@@ -32,7 +32,7 @@ enum Field {
     Flag(bool),
     Time(Duration),
     Counts(Vec<(String, u64)>),
-    /// For programs only.
+    /// Only in JSON.
     Version(u32),
 }
 
@@ -45,7 +45,7 @@ impl Record {
         }
     }
 
-    /// Says it to people in these words instead.
+    /// Sets the words that a line shows instead of keys and values.
     pub(crate) fn phrase(mut self, phrase: impl Into<String>) -> Self {
         self.phrase = Some(phrase.into());
         self
@@ -95,7 +95,7 @@ impl Record {
         }
     }
 
-    /// Adds what was known at an end; programs are told the version of the fields too.
+    /// Adds the record of an end. JSON also gets the version of its fields.
     pub(crate) fn evidence(mut self, evidence: &Evidence, reason: &str) -> Self {
         evidence.fields(|name, field| {
             let field = match field {
@@ -114,8 +114,7 @@ impl Record {
         self.with("v", Field::Version(Evidence::VERSION))
     }
 
-    /// Writes the line for people, with its end; longer ones go on under their first field where there
-    /// is a width to keep.
+    /// Writes the line, with its line end. With a `width`, longer lines are wrapped and indented.
     pub(crate) fn write_line(&self, width: Option<usize>, out: &mut String) {
         if let Some(phrase) = &self.phrase {
             out.push_str(phrase);
@@ -142,7 +141,7 @@ impl Record {
         out.push('\n');
     }
 
-    /// Writes the object for programs, in ASCII alone, with the end of its line.
+    /// Writes the JSON object in ASCII, with its line end.
     pub(crate) fn write_json(&self, out: &mut String) {
         let mut text = format!("{{\"event\":\"{}\"", self.event);
         for (key, field) in &self.fields {
@@ -209,7 +208,7 @@ impl Field {
     }
 }
 
-/// Writes counts one after another; `none` where there are none.
+/// Joins counts. Returns `none` if there are none.
 pub(crate) fn join_counts(counts: &[(impl Display, u64)], between: &str, within: &str) -> String {
     if counts.is_empty() {
         return "none".into();

@@ -1,4 +1,4 @@
-//! `heartwheel serve`: holds whoever connects, and says why each one ended.
+//! `heartwheel serve`: holds connections, and reports why each one ended.
 
 use std::collections::HashMap;
 use std::io;

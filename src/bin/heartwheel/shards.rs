@@ -1,4 +1,4 @@
-//! Loops on threads of their own, which end together.
+//! Loops on several threads, which end together.
 
 use std::panic::resume_unwind;
 use std::thread;
@@ -65,7 +65,7 @@ pub(crate) struct Sum {
     pub(crate) stats: Stats,
 }
 
-/// Turns every loop until it is over, the first of them on this thread. Where one fails all end.
+/// Turns every loop until it has ended, the first one on this thread. If one fails, all end.
 pub(crate) fn run<D: Default + Send, H: Send>(
     loops: Vec<(Reactor<D>, H, Siblings)>,
     turn: impl Fn(&mut Reactor<D>, &mut H) -> Result<(), Error> + Sync,
@@ -112,7 +112,7 @@ pub(crate) fn run<D: Default + Send, H: Send>(
 struct Together(Option<Siblings>);
 
 impl Together {
-    /// Lets the others go on: this loop has done what it was to do.
+    /// Lets the other loops go on: this loop has finished its work.
     fn part(mut self) {
         self.0 = None;
     }

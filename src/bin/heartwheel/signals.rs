@@ -16,7 +16,7 @@ use signal_hook_mio::v1_0::Signals as Source;
 
 use crate::Failure;
 
-/// The wish to end, spoken by Ctrl-C, a supervisor, or a terminal that is closed.
+/// Requests to end: Ctrl-C, a supervisor, or a closed terminal.
 pub(crate) struct Signals {
     source: Source,
     id: SourceId,
@@ -24,8 +24,8 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// Listens to SIGINT and SIGTERM from here on, and to SIGHUP unless it is ignored: then the program
-    /// is to outlive its terminal (`nohup`).
+    /// Listens to SIGINT and SIGTERM from now on, and to SIGHUP unless it is ignored. An ignored
+    /// SIGHUP means that the program must outlive its terminal (`nohup`).
     pub(crate) fn register<D: Default>(reactor: &mut Reactor<D>) -> Result<Self, Failure> {
         let hangup = (!is_ignored(SIGHUP)).then_some(SIGHUP);
         let mut source = Source::new([SIGINT, SIGTERM].into_iter().chain(hangup))
@@ -38,7 +38,7 @@ impl Signals {
         })
     }
 
-    /// Returns how many times we were asked to end, if this source is the one that speaks of it.
+    /// Returns how often we were asked to end, if `id` is the source of signals.
     pub(crate) fn asked(&mut self, id: SourceId) -> Option<u32> {
         if id != self.id {
             return None;
@@ -59,14 +59,14 @@ impl Signals {
         Some(self.count)
     }
 
-    /// Says whether we were asked again, once the loop is over.
+    /// Says whether we were asked again, after the loop has ended.
     pub(crate) fn is_asked(&mut self) -> bool {
         self.source.pending().count() > 0
     }
 }
 
-/// Lets a write beyond the largest file that we may have (`ulimit -f`) fail like any other: the signal that
-/// comes with it would end us, and every connection, for a log that is full.
+/// Makes a write beyond the size limit of a file (`ulimit -f`) fail like any other. Otherwise the
+/// signal would end the program, and every connection, because of a full log file.
 pub(crate) fn bear_full_files() -> io::Result<()> {
     flag::register(SIGXFSZ, Arc::default()).map(drop)
 }

@@ -1,9 +1,10 @@
-//! Standard output and standard error, each written by a thread of its own: nobody here waits for a
-//! reader.
+//! Standard output and standard error. Each has its own writing thread, so that the loop never
+//! waits for a reader.
 //!
-//! An error of a stream is one of two kinds. One that passes (a full pipe, a full disk) means later:
-//! what is half written is completed first, and meanwhile lines that do not fit are dropped, whole, and
-//! counted. Only a stream that is gone (nobody will ever read it) is given up.
+//! An error of a stream is of one of two kinds. After a passing one (a full pipe, a full disk) the
+//! thread tries again later. It first completes a half-written line. Meanwhile, lines that do not
+//! fit are dropped, always whole, and counted. A stream is given up only if it is gone, which means
+//! that nobody can ever read it.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -22,21 +23,21 @@ use crate::text::LongText;
 
 /// A stream that can be written to without waiting.
 ///
-/// Lines that do not fit are dropped until half of the room is free again. Then a line tells how many
-/// they were, in their place.
+/// Lines that do not fit are dropped until half of the room is free again. Then a line says how
+/// many were dropped.
 #[derive(Clone, Debug)]
 pub(crate) struct Stream(Arc<Shared>);
 
-/// What is particular about a stream.
+/// The settings of a stream.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Kind {
     /// The thread's name.
     pub(crate) thread: &'static str,
-    /// The stream's name in the log; `None` for that of the log itself.
+    /// The stream's name in the log. `None` for the stream of the log itself.
     pub(crate) name: Option<&'static str>,
-    /// Bytes of lines that may wait.
+    /// Most bytes of lines that may wait.
     pub(crate) most: usize,
-    /// Writes the line that tells of as many dropped ones.
+    /// Makes the line that says how many were dropped.
     pub(crate) tell_dropped: fn(u64) -> String,
 }
 
@@ -44,33 +45,33 @@ pub(crate) struct Kind {
 struct Shared {
     kind: Kind,
     state: Mutex<State>,
-    /// There is something to do for the writer.
+    /// The writer has work.
     work: Condvar,
-    /// The writer has nothing left to do.
+    /// The writer has no work left.
     rest: Condvar,
 }
 
 struct State {
     waiting: VecDeque<Entry>,
-    /// Bytes of lines that are not written, the writer's included.
+    /// Bytes of lines that wait, including those of the writer.
     lines: usize,
-    /// Bytes of long texts that are not written, likewise.
+    /// Bytes of long texts that wait, including those of the writer.
     texts: usize,
-    /// The writer is at an entry.
+    /// The writer is writing an entry.
     is_busy: bool,
-    /// Lines that were dropped and not told of.
+    /// Dropped lines that have not been reported yet.
     dropped: u64,
     is_dropping: bool,
     is_gone: bool,
-    /// The program ends: errors that pass have no time for it.
+    /// The program ends: there is no time to wait for passing errors.
     is_last_moment: bool,
-    /// When bytes were written last, or first could be.
+    /// When bytes were last written, or could first be written.
     progress: Instant,
-    /// Called once there is room.
+    /// Called when there is room.
     waker: Option<Box<dyn FnOnce() + Send>>,
     /// The reader has left, as `head` does when it has enough.
     is_left: bool,
-    /// Called then.
+    /// Called when the reader has left.
     farewell: Option<Box<dyn FnOnce() + Send>>,
 }
 
@@ -87,7 +88,7 @@ impl Stream {
         Self::start_with(kind, Descriptor { fd, is_terminal })
     }
 
-    /// Starts a thread that writes to somewhere else.
+    /// Starts a thread that writes to `sink`.
     pub(crate) fn start_with(kind: Kind, sink: impl Write + Send + 'static) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             kind,
@@ -119,7 +120,7 @@ impl Stream {
         Ok(Self(shared))
     }
 
-    /// Says whether a line has a chance now; one that has none is counted as dropped.
+    /// Says whether a line fits now. If not, it counts as dropped.
     pub(crate) fn admits_line(&self) -> bool {
         let mut state = self.0.lock();
         if state.is_dropping {
@@ -128,17 +129,17 @@ impl Stream {
         !state.is_gone && !state.is_dropping
     }
 
-    /// Adds lines, so many as told, with their ends; or drops them.
+    /// Adds `count` lines with their line ends, or drops them.
     pub(crate) fn push(&self, lines: String, count: u64) {
         self.add(Entry::Lines(lines), count, false);
     }
 
-    /// Adds lines that must not be missing, such as the last ones of all.
+    /// Adds lines that must never be dropped, such as a summary.
     pub(crate) fn push_in_any_case(&self, lines: String) {
         self.add(Entry::Lines(lines), 0, true);
     }
 
-    /// Adds a line that is made while it is written.
+    /// Adds a line that is made piece by piece while it is written.
     pub(crate) fn push_text(&self, text: LongText<Box<str>>) {
         self.add(Entry::Text(text), 1, false);
     }
@@ -181,7 +182,7 @@ impl Stream {
         state.lines + state.texts
     }
 
-    /// Has this called, from another thread, once few bytes wait; at once where they are few already.
+    /// Calls `waker` from another thread once few bytes wait; at once if few wait already.
     pub(crate) fn wake_when_drained(&self, waker: impl FnOnce() + Send + 'static) {
         let mut state = self.0.lock();
         if state.is_gone || state.lines + state.texts <= FEW {
@@ -192,7 +193,7 @@ impl Stream {
         }
     }
 
-    /// Has this called, from another thread, once the reader of a pipe has left.
+    /// Calls `farewell` from another thread once the reader of a pipe has left.
     pub(crate) fn wake_when_left(&self, farewell: impl FnOnce() + Send + 'static) {
         let mut state = self.0.lock();
         if state.is_left {
@@ -255,7 +256,7 @@ impl State {
         self.waiting.push_back(entry);
     }
 
-    /// Tells of lines that were dropped behind those that were not.
+    /// Adds the line about dropped lines, after the lines that were not dropped.
     fn tell_dropped(&mut self, kind: &Kind) {
         self.is_dropping = false;
         let dropped = std::mem::take(&mut self.dropped);
@@ -349,7 +350,7 @@ impl<W: Write> Writer<W> {
         }
     }
 
-    /// Writes all of this, however long it takes; only an end is an error.
+    /// Writes all bytes, however long that takes. Fails only if the stream is gone.
     fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         let mut pause = SHORTEST_PAUSE;
         while !bytes.is_empty() {
@@ -391,7 +392,7 @@ impl<W: Write> Writer<W> {
         }
     }
 
-    /// Says what is the matter, once in a while; that nobody reads is no matter yet.
+    /// Logs an error now and then. It is no error yet that nobody reads.
     fn tell_trouble(&mut self, error: &io::Error) {
         let is_fresh = self
             .last_trouble
@@ -505,14 +506,14 @@ pub(crate) fn is_end(error: &io::Error) -> bool {
     Errno::from_io_error(error).is_some_and(|errno| ENDS.contains(&errno))
 }
 
-/// Standard error, for the log and whatever else there is to say there.
+/// Returns standard error, for the log and other messages.
 pub(crate) fn errors() -> Option<&'static Stream> {
     static ERRORS: OnceLock<Option<Stream>> = OnceLock::new();
     let start = || Stream::start(LOG, rustix::stdio::stderr()).ok();
     ERRORS.get_or_init(start).as_ref()
 }
 
-/// Standard output, for a help that was asked for.
+/// Returns standard output, for a help text.
 pub(crate) fn help() -> Option<Stream> {
     let kind = Kind {
         thread: "heartwheel-help",
@@ -554,7 +555,7 @@ const NOW: Timespec = Timespec {
     tv_nsec: 0,
 };
 
-/// With no more bytes than these waiting there is room again for those who wait for it.
+/// If no more bytes than these wait, there is room again.
 const FEW: usize = 256 * 1024;
 
 /// Lines up to this many bytes wait as one.
@@ -567,10 +568,10 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// Errors of a stream are told of no more often.
+/// Shortest time between two log lines about errors of a stream.
 const TROUBLE_PERIOD: Duration = Duration::from_secs(60);
 
-/// Time that a reader who stands still is given for our last words.
+/// Time at the end for a reader that does not read.
 pub(crate) const LAST_MOMENT: Duration = Duration::from_secs(1);
 
 const GLANCE: Duration = Duration::from_millis(50);

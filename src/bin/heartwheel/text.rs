@@ -1,15 +1,16 @@
-//! A text message, escaped while it is written: nowhere does it stand whole in its longer form.
+//! A text message that is escaped piece by piece while it is written. It never exists whole in its
+//! longer form.
 
 use std::fmt::Write;
 
 use crate::output::Form;
 use crate::values::{escape_into, escape_json};
 
-/// A line, or an object, that holds a text of any length.
+/// A line, or a JSON object, with a text of any length.
 ///
-/// A hostile text of control characters alone would be four to seven times as long in its escapes. So
-/// it is cut where escapes of more than three times their letter's length have come to
-/// [`MOST_ESCAPES`], which no text for people has; the line says so.
+/// A hostile text of control characters alone would become four to seven times as long by its
+/// escapes. So it is cut when escapes of more than three times their character's length have
+/// reached [`MOST_ESCAPES`]. No text for people has so many. The line says that it was cut.
 pub(crate) struct LongText<T> {
     text: T,
     /// Bytes of it that are written.

@@ -1,4 +1,5 @@
-//! Lines that could not be sent: the first is told of at once, more are counted and told of together.
+//! Lines that could not be sent. The first is reported at once; more are counted and reported
+//! together.
 
 use std::fmt::Display;
 use std::time::{Duration, Instant};
@@ -16,7 +17,7 @@ pub(crate) struct Unsent {
 }
 
 impl Unsent {
-    /// Notes a line that cannot be sent, and why.
+    /// Notes a line that cannot be sent, and the reason.
     pub(crate) fn note(&mut self, reason: &dyn Display, now: Instant) {
         if let Some(complaint) = self.judge(reason, now) {
             complain(format_args!("{complaint}"));
@@ -37,7 +38,7 @@ impl Unsent {
         left
     }
 
-    /// Tells of what has been counted.
+    /// Reports what has been counted.
     pub(crate) fn finish(&mut self) {
         if let Some(complaint) = self.sum() {
             complain(format_args!("{complaint}"));
@@ -65,7 +66,7 @@ impl Unsent {
         }
     }
 
-    /// Returns the time to keep silent for, if there is any left.
+    /// Returns how long to wait before the next report, if it is not due.
     fn left(&self, now: Instant) -> Option<Duration> {
         let left = PAUSE.checked_sub(now - self.last?)?;
         (!left.is_zero()).then_some(left)

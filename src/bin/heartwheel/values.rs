@@ -1,4 +1,4 @@
-//! What can be typed for a value, and how values are shown.
+//! The values that flags accept, and how values are displayed.
 
 use std::fmt::Write;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -133,7 +133,7 @@ pub(crate) fn subprotocol(typed: &str) -> Result<String, String> {
     }
 }
 
-/// Stands for every origin, or every host.
+/// Means every origin, or every host.
 pub(crate) const ANY: &str = "any";
 
 /// Parses the origin of pages, or `any`.
@@ -154,7 +154,7 @@ pub(crate) fn host(typed: &str) -> Result<String, String> {
     sensible(typed, &config)
 }
 
-/// Lets the library judge what was typed, unless it stands for everything.
+/// Lets the library check a value, unless it is `any`.
 fn sensible(typed: &str, config: &WebConfig) -> Result<String, String> {
     match Visitors::try_from(config) {
         Err(error) if typed != ANY => Err(format!("{}, or any", error.reason())),
@@ -221,7 +221,7 @@ fn decimal(number: u128, unit: u128, places: usize) -> String {
     text
 }
 
-/// Makes text of unknown origin harmless for a terminal and for whoever splits lines.
+/// Makes text from outside safe for a terminal and for programs that split lines.
 pub(crate) fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for letter in text.chars() {

@@ -1,4 +1,4 @@
-//! Listeners are opened, changed and closed, at any time.
+//! Opening, changing and closing listeners, at any time.
 
 use std::net::SocketAddr;
 
@@ -35,7 +35,7 @@ impl<D, S: System> EventLoop<D, S> {
         Ok(id)
     }
 
-    /// Closes a listening socket at once; says whether there was one of this id. See
+    /// Closes a listening socket at once. Returns whether there was one with this id. See
     /// [`Context::close_listener`](crate::event_loop::Context::close_listener).
     pub fn close_listener(&mut self, id: ListenerId) -> bool {
         let Some(policy) = self.listeners.close(id) else {
@@ -46,12 +46,13 @@ impl<D, S: System> EventLoop<D, S> {
         true
     }
 
-    /// Changes what holds for those who come from now on; says whether there is a listener of this id. See
-    /// [`Context::set_listener`](crate::event_loop::Context::set_listener).
+    /// Changes a listener for later connections. Returns whether there is a listener with this id.
+    /// See [`Context::set_listener`](crate::event_loop::Context::set_listener).
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] names a field that makes no sense or cannot be changed. Nothing has changed then.
+    /// [`Error::Config`] with the field that makes no sense or cannot be changed. Nothing has
+    /// changed then.
     pub fn set_listener(&mut self, id: ListenerId, config: ListenerConfig) -> Result<bool, Error> {
         let Some(listener) = self.listeners.get(id) else {
             return Ok(false);
@@ -65,7 +66,7 @@ impl<D, S: System> EventLoop<D, S> {
         Ok(true)
     }
 
-    /// Parses what is to hold for those who come, and becomes a user of its policy.
+    /// Parses the configuration for later connections, and becomes a user of its policy.
     fn terms(&mut self, config: ListenerConfig) -> Result<Terms, ConfigError> {
         let admission = Admission::try_from(&config.admission)?;
         #[cfg(feature = "websocket")]
