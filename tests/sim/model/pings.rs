@@ -20,11 +20,16 @@ impl Watch {
         self.is_ping_waiting = true;
     }
 
-    /// Compares the number of pings due with the grid, at the end of a turn that looked at what had come
-    /// due. `is_stalled`: it followed a stop of the process.
-    pub(crate) fn check_pings(&mut self, due: u32, look: Look, is_stalled: bool) {
-        let now = look.at;
+    /// Notes whether a turn follows a stop of the process: so do those behind it, until one has looked at all
+    /// that has come due.
+    pub(crate) fn note_stop(&mut self, is_stalled: bool) {
         self.is_stalled |= is_stalled;
+    }
+
+    /// Compares the number of pings due with the grid, at the end of a turn that looked at what had come
+    /// due.
+    pub(crate) fn check_pings(&mut self, due: u32, look: Look) {
+        let now = look.at;
         let fresh = due - self.due;
         self.due = due;
         let since = self.opened.map_or(now.at, |opened| opened.at);

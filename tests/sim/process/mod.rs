@@ -190,6 +190,7 @@ impl<'y> Process<'y> {
                     watch.handle_phase(began, now, phase);
                     watch.check_ended(now, is_read);
                     watch.check_wakes(now, is_read, holds_output, &waiting);
+                    watch.note_stop(is_stalled);
                     // Where a write has failed, what the peer said before is read first.
                     let Some(look) = look.filter(|_| !(watch.has_failed() && is_waiting)) else {
                         return;
@@ -198,7 +199,7 @@ impl<'y> Process<'y> {
                         // A verdict that waits comes before a ping.
                         let is_whole = look.is_whole && !watch.is_put_off;
                         let look = Look { is_whole, ..look };
-                        watch.check_pings(due, look, is_stalled);
+                        watch.check_pings(due, look);
                     }
                     if look.is_whole {
                         watch.check_overdue(look.at, is_waiting || watch.is_put_off);
