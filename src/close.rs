@@ -224,7 +224,7 @@ impl Side {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Phase {
-    /// We dialed; TCP is not established yet.
+    /// The byte stream is not established yet: we dial, or the stream has a handshake of its own to finish.
     Connecting,
     /// TCP is established; the opening handshake runs.
     Handshaking,

@@ -34,6 +34,28 @@ pub mod architecture {
     //! `tests/sim` tests the loop that runs in production. A [`Probe`](crate::sys::Probe) tells the
     //! simulator what the loop decided. Without a listener, a probe costs nothing.
     //!
+    //! # The tree
+    //!
+    //! ```text
+    //! src/bin/heartwheel    the program
+    //! src/reactor           the wait on mio, and foreign sources
+    //! src/event_loop        the loop: connections, one turn, the handler's side, several loops as a group
+    //!   listen              who comes: listeners, limits, refusals
+    //!   client              who is dialed: targets, names, order, backoff
+    //! src/sys               what a loop runs on: the traits, and the operating system behind them
+    //! src/proto             the core without I/O
+    //!   session             one connection: phases, decisions, steps for the loop, output, ends
+    //!   heartbeat, lateness when to ping, who is silent, and how late the loop itself was
+    //!   http                heads, bodies, exchanges; knows no WebSocket
+    //!   websocket           frames and the opening handshake
+    //!   wheel, ring, ...    structures
+    //! ```
+    //!
+    //! TLS has its place in `sys`: a [`Stream`](crate::sys::Stream) lies between each socket and its
+    //! session. Today it is always [`Plain`](crate::sys::Plain). `tests/sealed_stream.rs` runs the
+    //! loop over a stream with a handshake and records of its own. More HTTP, such as an admin
+    //! listener, has its place on [`proto::http`](crate::proto::http), behind a listener of its own.
+    //!
     //! # The way of a byte
     //!
     //! From a peer's message to the handler's answer. Each function stands below the one that calls
@@ -44,7 +66,7 @@ pub mod architecture {
     //! event_loop   EventLoop::turn          goes through them
     //!                handle_conn_event      finds the connection, notes what is ready
     //!                read                   until it would block, or its budget is over
-    //! sys              Socket::read         into the ring
+    //! sys              Stream::read         into the ring; a plain one is Socket::read
     //! proto            Session::handle_bytes    a proof of life, perhaps
     //!                  decode
     //! proto              Session::decode    a frame: message, ping, pong, close
@@ -53,7 +75,7 @@ pub mod architecture {
     //! proto                  Session::send  a frame into the queue
     //!                settle_input           the ring goes back
     //!                  flush
-    //! sys                Socket::write
+    //! sys                Stream::write      a plain one is Socket::write
     //! proto              Session::handle_written
     //! ```
     //!
@@ -69,7 +91,7 @@ pub mod architecture {
     //!                                           silence: read once, figures, flush, wait
     //!                                           output that stands still: write once, flush, wait
     //!                                           nothing yet: wait
-    //! sys                Socket::read, has_waiting_bytes, write, figures
+    //! sys                Stream::read, has_waiting_bytes, write; Socket::figures
     //! proto              Wheel::schedule        the end of it
     //!                flush_dirty
     //! proto            Session::socket_action   keep, end the output, close, reset
