@@ -20,7 +20,7 @@ use heartwheel::proto::message::Message;
 use heartwheel::proto::outbox::{Outbox, Parting};
 use heartwheel::proto::policy::Policy;
 use heartwheel::proto::pool::Pool;
-use heartwheel::proto::session::{Due, Env, Event, Session, Wire};
+use heartwheel::proto::session::{Env, Event, Expiry, Found, Session, Step, Wire};
 use heartwheel::proto::time::{Micros, Moment};
 
 struct Counting;
@@ -180,7 +180,9 @@ fn assert_beats_allocate_nothing(wire: Wire, pong: impl Fn([u8; 4]) -> [u8; 10],
     }
     let count = allocations(|| {
         now.at = now.at + Micros::from_secs(10);
-        assert_eq!(session.handle_timeout(&mut env, now), Due::Changed);
+        let (mut expiry, found) = (Expiry::default(), Found::default());
+        let step = session.handle_expiry(&mut env, now, &mut expiry, &found);
+        assert_eq!(step, Step::Flush);
         let token = write(&mut session, &mut env, now);
         assert_eq!(read(&mut session, &mut env, now, &pong(token)[..len]), 1);
         session

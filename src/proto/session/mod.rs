@@ -98,7 +98,7 @@ impl fmt::Debug for Wire {
 
 /// What a deadline that came due asks of the shell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Due {
+pub(crate) enum Due {
     /// Nothing before this time.
     Wait(Micros),
     /// Output was queued or the phase changed: flush, then look at the socket action.
@@ -480,7 +480,7 @@ impl Session {
     /// Says whether [`handle_timeout`](Self::handle_timeout) would now end the session for what the peer has
     /// not said in time, silence aside: what it has may lie unread. A shell reads its socket first, or, of
     /// one that is being dialed, asks it what came of that.
-    pub fn is_overdue(&self, env: &Env, now: Moment) -> bool {
+    pub(crate) fn is_overdue(&self, env: &Env, now: Moment) -> bool {
         match self.phase {
             Phase::Connecting | Phase::Handshaking | Phase::Closing => {
                 self.phase_deadline(env).judged(env, now) <= now.at
@@ -495,7 +495,7 @@ impl Session {
 
     /// Acts on whatever is due at `now`. Call it when the deadline was reached, and again after each
     /// [`Due::Changed`].
-    pub fn handle_timeout(&mut self, env: &mut Env, now: Moment) -> Due {
+    pub(crate) fn handle_timeout(&mut self, env: &mut Env, now: Moment) -> Due {
         self.refresh_stamps(now);
         match self.phase {
             Phase::Connecting if self.part.role() == Role::Client => {
@@ -550,7 +550,7 @@ impl Session {
     }
 
     /// Ends the session for silence, after one more read has confirmed it.
-    pub fn judge(&mut self, env: &Env, now: Moment, kernel: Option<KernelFigures>) -> Cause {
+    fn judge(&mut self, env: &Env, now: Moment, kernel: Option<KernelFigures>) -> Cause {
         let (ping_waiting, queued) = match &self.buffers {
             Some(held) => (held.tx.ping_waiting(), !held.tx.is_empty()),
             None => (false, false),
@@ -564,7 +564,7 @@ impl Session {
     }
 
     /// Gives a silent peer more time where it is slow and not dead; see [`Heartbeat::spare_slow`].
-    pub fn spare_slow(&mut self, env: &Env, now: Moment, kernel: Option<&KernelFigures>) -> bool {
+    fn spare_slow(&mut self, env: &Env, now: Moment, kernel: Option<&KernelFigures>) -> bool {
         let timing = &env.policy(self.policy).timing;
         self.heartbeat.spare_slow(timing, now, kernel)
     }
@@ -586,7 +586,7 @@ impl Session {
 
     /// Says whether output, at `now`, has made no progress for too long; for a shell that has just offered it
     /// once more.
-    pub fn is_stalled(&self, env: &Env, now: Moment) -> bool {
+    fn is_stalled(&self, env: &Env, now: Moment) -> bool {
         let end = match self.phase {
             Phase::Open => self.write_ends(env, now),
             Phase::Handshaking => self.answer_stalls(env, now),
@@ -598,7 +598,7 @@ impl Session {
 
     /// Ends the session, whose output was offered once more and refused. A goodbye is given up, and keeps
     /// its cause as it does in the end of its time.
-    pub fn stall(&mut self, env: &Env, now: Moment) {
+    fn stall(&mut self, env: &Env, now: Moment) {
         let end = self.write_deadline(env);
         let cause = match self.phase {
             Phase::Closing => {
@@ -616,14 +616,14 @@ impl Session {
     }
 
     /// Says whether silence, at `now`, has lasted too long; for a shell that has just read once more.
-    pub fn is_silent(&self, env: &Env, now: Moment) -> bool {
+    fn is_silent(&self, env: &Env, now: Moment) -> bool {
         let timing = &env.policy(self.policy).timing;
         self.phase == Phase::Open && self.heartbeat.is_silent(timing, now, &env.lateness)
     }
 
     /// Says whether that is so though a budget has left input unread, which the proof may lie behind: that
     /// puts a verdict off by T - I.
-    pub fn is_silent_behind_backlog(&self, env: &Env, now: Moment) -> bool {
+    fn is_silent_behind_backlog(&self, env: &Env, now: Moment) -> bool {
         let timing = &env.policy(self.policy).timing;
         self.phase == Phase::Open
             && self
@@ -633,7 +633,7 @@ impl Session {
 
     /// Notes, while reading is paused or behind, that bytes wait in the socket: proof of life under
     /// [`Proof::Bytes`](crate::config::Proof::Bytes).
-    pub fn handle_waiting_bytes(&mut self, env: &Env, now: Moment) {
+    fn handle_waiting_bytes(&mut self, env: &Env, now: Moment) {
         self.heartbeat
             .handle_bytes(&env.policy(self.policy).timing, now);
     }
