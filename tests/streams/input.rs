@@ -65,7 +65,7 @@ fn a_line_without_an_end_costs_no_more_than_can_be_sent() {
     while !log
         .next()
         .expect("it is told")
-        .contains("not sent: a line is longer")
+        .contains("not sent: the line is longer")
     {}
     program.terminate();
     assert_eq!(program.wait_exit().code(), Some(0));

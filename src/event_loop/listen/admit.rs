@@ -31,8 +31,8 @@ impl<D: Default, S: System> EventLoop<D, S> {
         }
         let held = self.group.arrivals().addresses.tally(ip).open;
         log::warn!(
-            "refusing more connections from {ip} on {}: it holds {held}, its share of {room}; if all \
-             clients come through your own proxy, raise share_per_address or switch it off",
+            "refusing more connections from {ip} on {}: it holds {held} of {room}, its full share; if \
+             all clients come through your own proxy, raise share_per_address or switch it off",
             listener.addr()
         );
     }
