@@ -3,6 +3,7 @@
 //! This one is a toy. Both sides first say `HI`, the client first. Then bytes go in records: a kind, a length,
 //! and the bytes with all bits turned. Whoever gets a record that asks for new keys answers with one that has
 //! them.
+#![cfg(feature = "websocket")]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 #[path = "support/dice.rs"]

@@ -5,7 +5,6 @@
 //! when they are given, and each such change is told to the loop once, with its next turn, as epoll tells it.
 #![allow(dead_code, reason = "each of its users has its own part")]
 
-#[cfg(feature = "websocket")]
 pub(crate) mod opening;
 pub(crate) mod pipe;
 
