@@ -104,6 +104,12 @@ impl Lateness {
         self.is_prolonged = self.is_stalled && due <= self.resumed;
     }
 
+    /// Says whether what was due at this time was missed because of the last stop of the process. What
+    /// came due after it is late for other reasons, also in a turn that is still about the stop.
+    pub(crate) fn is_missed(&self, due: Micros) -> bool {
+        due <= self.resumed
+    }
+
     /// Notes that the turn ends at `now`, and that the next wait should end by `should_end`.
     pub fn end_turn(&mut self, now: Micros, should_end: Micros) -> Moment {
         let late = now - self.late_from;

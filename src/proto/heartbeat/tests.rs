@@ -33,6 +33,14 @@ impl Bench {
     }
 
     fn timeout(&mut self, now: Moment) -> Verdict {
+        if now.stalled {
+            self.lateness.go_on_at(now.at);
+        }
+        self.timeout_behind_a_stop(now)
+    }
+
+    /// The same in a turn that is still about a stop that was over before.
+    fn timeout_behind_a_stop(&mut self, now: Moment) -> Verdict {
         let lateness = &self.lateness;
         self.heartbeat.handle_timeout(&self.timing, now, lateness)
     }
@@ -180,6 +188,17 @@ fn after_a_stall_the_next_ping_is_the_next_grid_point() {
 fn a_ping_that_falls_due_in_the_stalled_turn_itself_is_sent() {
     let mut bench = Bench::new(|_| {});
     bench.ping(stalled(10_010));
+}
+
+/// A turn that begins with what the stop left over may also find what came due since.
+#[test]
+fn a_ping_that_fell_due_after_the_stop_is_sent_however_late() {
+    let mut bench = Bench::new(|_| {});
+    bench.lateness.go_on_at(Micros::from_millis(9_990));
+    assert_eq!(bench.timeout_behind_a_stop(stalled(10_400)), Verdict::Ping);
+    let mut bench = Bench::new(|_| {});
+    bench.lateness.go_on_at(Micros::from_millis(10_010));
+    assert_eq!(bench.timeout_behind_a_stop(stalled(10_400)), wait(20));
 }
 
 #[test]

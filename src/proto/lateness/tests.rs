@@ -19,6 +19,12 @@ impl Lateness {
     pub(crate) fn be_late(&mut self, from: Micros, to: Micros) {
         self.late_from = from;
         self.end_turn(to, Micros::MAX);
+        self.go_on_at(to);
+    }
+
+    /// Lets a turn that begins now follow a stop of the process.
+    pub(crate) fn go_on_at(&mut self, now: Micros) {
+        self.resumed = now;
     }
 }
 
