@@ -102,7 +102,10 @@ impl<D: Default, S: System> EventLoop<D, S> {
         conn.ready.insert(Ready::Readable);
         self.read(handler, id);
         self.refresh_now();
-        self.conns[id.index()].ready.set(Ready::Doubtful, doubtful);
+        // A write that failed meanwhile has doubts of its own: the end lies behind the input.
+        let ready = &mut self.conns[id.index()].ready;
+        let is_broken = ready.has(Ready::Broken);
+        ready.set(Ready::Doubtful, doubtful || is_broken);
     }
 
     pub(super) fn run_timers<H: Handler<S, Data = D>>(&mut self, handler: &mut H) {
