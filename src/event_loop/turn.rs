@@ -130,9 +130,6 @@ impl<D: Default, S: System> EventLoop<D, S> {
         }
         turn.delay = self.env.lateness.delay(self.now.at).into();
         self.wake = self.next_wake(self.now.at);
-        if let Some(due) = self.wheel.next_deadline().filter(|_| self.now.stalled) {
-            self.env.lateness.leave_over(due);
-        }
         self.now = self.env.lateness.end_turn(self.now.at, self.wake);
         self.env.stats.late = self.env.lateness.total(self.now.at).into();
         self.env.stats.health = self.env.lateness.health();

@@ -315,8 +315,7 @@ impl Heartbeat {
             self.next_ping = self.grid_after(timing, now.at);
             let spared =
                 timing.ping_when == PingWhen::Idle && self.proved_within_interval(timing, now);
-            let skip = now.stalled
-                && lateness.is_missed(now.at - overdue)
+            let skip = lateness.is_missed(now.at - overdue)
                 && !self.facts.has(Fact::Skipped)
                 && overdue > Micros::from_millis(timing.on_time.into());
             self.facts.set(Fact::Skipped, skip);

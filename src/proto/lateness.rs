@@ -36,12 +36,8 @@ pub struct Lateness {
     threshold: Micros,
     /// From when the present turn, or the wait before it, counts as late.
     late_from: Micros,
-    /// Whether the present turn follows a stop of the whole process.
-    is_stalled: bool,
-    /// When the last turn began that came right after one.
+    /// When the last turn began that came right after a stop of the whole process.
     resumed: Micros,
-    /// The next turn follows that stop as well.
-    is_prolonged: bool,
     /// All intervals that are over, summed.
     total: Micros,
     /// Those longer than all later ones. Invariant: each ends later and is shorter than the one before it.
@@ -75,9 +71,7 @@ impl Lateness {
         Self {
             threshold: tick.max(LEAST),
             late_from: Micros::MAX,
-            is_stalled: false,
             resumed: Micros::ZERO,
-            is_prolonged: false,
             total: Micros::ZERO,
             longest: VecDeque::with_capacity(LONGEST + 1),
             recent: VecDeque::with_capacity(RECENT),
@@ -88,24 +82,15 @@ impl Lateness {
 
     /// Notes that the wait is over and a turn begins at `now`.
     pub fn begin_turn(&mut self, now: Micros) -> Moment {
-        let is_stop = self.delay(now) > STALL;
-        if is_stop {
+        if self.delay(now) > STALL {
             self.resumed = now;
         }
-        self.is_stalled = is_stop || self.is_prolonged;
-        self.is_prolonged = false;
         self.late_from = self.late_from.min(now + self.threshold);
         self.moment(now)
     }
 
-    /// Notes, before the end of a turn, that what came due at `due` is left to the next one. Where that was
-    /// before the process went on after a stop, the next turn is still about that stop.
-    pub fn leave_over(&mut self, due: Micros) {
-        self.is_prolonged = self.is_stalled && due <= self.resumed;
-    }
-
-    /// Says whether what was due at this time was missed because of the last stop of the process. What
-    /// came due after it is late for other reasons, also in a turn that is still about the stop.
+    /// Says whether what was due at this time was missed because of the last stop of the process, however
+    /// many turns it takes to see to it. What came due after the stop is late for other reasons.
     pub(crate) fn is_missed(&self, due: Micros) -> bool {
         due <= self.resumed
     }
@@ -117,7 +102,6 @@ impl Lateness {
             self.remember(self.late_from, now);
         }
         self.health.note(now, late);
-        self.is_stalled = false;
         self.late_from = should_end.max(now) + self.threshold;
         self.moment(now)
     }
@@ -142,7 +126,6 @@ impl Lateness {
         Moment {
             at: now,
             delay: self.delay(now),
-            stalled: self.is_stalled,
         }
     }
 

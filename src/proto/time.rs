@@ -122,9 +122,6 @@ pub struct Moment {
     pub at: Micros,
     /// How late the loop is in this turn, whether or not it is enough to count.
     pub delay: Micros,
-    /// Whether this very turn comes so late that pings long overdue should be skipped, not sent in
-    /// a lump.
-    pub stalled: bool,
 }
 
 impl Moment {
@@ -133,7 +130,6 @@ impl Moment {
         Self {
             at,
             delay: Micros::ZERO,
-            stalled: false,
         }
     }
 }

@@ -33,16 +33,15 @@ impl Bench {
     }
 
     fn timeout(&mut self, now: Moment) -> Verdict {
-        if now.stalled {
-            self.lateness.go_on_at(now.at);
-        }
-        self.timeout_behind_a_stop(now)
-    }
-
-    /// The same in a turn that is still about a stop that was over before.
-    fn timeout_behind_a_stop(&mut self, now: Moment) -> Verdict {
         let lateness = &self.lateness;
         self.heartbeat.handle_timeout(&self.timing, now, lateness)
+    }
+
+    /// Lets a stop of the whole process be over now, in milliseconds.
+    fn resumed(&mut self, millis: u64) -> Moment {
+        let now = ms(millis);
+        self.lateness.go_on_at(now.at);
+        now
     }
 
     /// Lets the loop be late for a while, in milliseconds.
@@ -103,14 +102,6 @@ fn ms(millis: u64) -> Moment {
 
 fn us(micros: u64) -> Moment {
     Moment::on_time(Micros::new(micros))
-}
-
-/// A moment of a turn that follows a stop of the whole process.
-fn stalled(millis: u64) -> Moment {
-    Moment {
-        stalled: true,
-        ..ms(millis)
-    }
 }
 
 fn wait(secs: u64) -> Verdict {
@@ -179,7 +170,8 @@ fn missed_beats_are_skipped_and_not_caught_up() {
 fn after_a_stall_the_next_ping_is_the_next_grid_point() {
     let mut bench = Bench::new(|_| {});
     bench.late(10_000, 12_000);
-    assert_eq!(bench.timeout(stalled(12_000)), wait(20));
+    let now = bench.resumed(12_000);
+    assert_eq!(bench.timeout(now), wait(20));
     assert_eq!(bench.heartbeat.pings(), (0, 0, 0));
     bench.ping(secs(20));
 }
@@ -187,27 +179,32 @@ fn after_a_stall_the_next_ping_is_the_next_grid_point() {
 #[test]
 fn a_ping_that_falls_due_in_the_stalled_turn_itself_is_sent() {
     let mut bench = Bench::new(|_| {});
-    bench.ping(stalled(10_010));
+    let now = bench.resumed(10_010);
+    bench.ping(now);
 }
 
 /// A turn that begins with what the stop left over may also find what came due since.
 #[test]
 fn a_ping_that_fell_due_after_the_stop_is_sent_however_late() {
     let mut bench = Bench::new(|_| {});
-    bench.lateness.go_on_at(Micros::from_millis(9_990));
-    assert_eq!(bench.timeout_behind_a_stop(stalled(10_400)), Verdict::Ping);
+    bench.resumed(9_990);
+    assert_eq!(bench.timeout(ms(10_400)), Verdict::Ping);
     let mut bench = Bench::new(|_| {});
-    bench.lateness.go_on_at(Micros::from_millis(10_010));
-    assert_eq!(bench.timeout_behind_a_stop(stalled(10_400)), wait(20));
+    bench.resumed(10_010);
+    assert_eq!(bench.timeout(ms(10_400)), wait(20));
 }
 
 #[test]
 fn a_loop_that_is_always_late_still_pings_every_other_time() {
     let mut bench = Bench::new(|config| config.timeout = None);
-    assert_eq!(bench.timeout(stalled(11_000)), wait(20));
-    bench.ping(stalled(21_000));
-    assert_eq!(bench.timeout(stalled(31_000)), wait(40));
-    bench.ping(stalled(41_000));
+    let now = bench.resumed(11_000);
+    assert_eq!(bench.timeout(now), wait(20));
+    let now = bench.resumed(21_000);
+    bench.ping(now);
+    let now = bench.resumed(31_000);
+    assert_eq!(bench.timeout(now), wait(40));
+    let now = bench.resumed(41_000);
+    bench.ping(now);
 }
 
 #[test]
@@ -976,7 +973,8 @@ fn a_deadline_of_silence_within_a_stop_counts_from_its_end() {
     bench.ping(secs(10));
     bench.ping(secs(20));
     bench.late(21_000, 27_000);
-    assert_eq!(bench.timeout(stalled(27_000)), wait(30));
+    let now = bench.resumed(27_000);
+    assert_eq!(bench.timeout(now), wait(30));
     bench.ping(secs(30));
     assert_eq!(bench.timeout(secs(32)), wait(33));
     assert_eq!(bench.timeout(secs(33)), Verdict::Silent);

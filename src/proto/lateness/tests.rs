@@ -19,7 +19,6 @@ impl Lateness {
     pub(crate) fn be_late(&mut self, from: Micros, to: Micros) {
         self.late_from = from;
         self.end_turn(to, Micros::MAX);
-        self.go_on_at(to);
     }
 
     /// Lets a turn that begins now follow a stop of the process.
@@ -56,11 +55,14 @@ fn an_interval_begins_when_the_wait_should_have_ended_where_that_was_sooner() {
     let mut lateness = Lateness::new(TICK);
     lateness.end_turn(ms(0), ms(100));
     let moment = lateness.begin_turn(ms(400));
-    assert_eq!((moment.delay, moment.stalled), (ms(300), true));
+    assert_eq!((moment.delay, lateness.is_missed(ms(400))), (ms(300), true));
     let moment = lateness.moment(ms(430));
-    assert_eq!((moment.delay, moment.stalled), (ms(330), true));
+    assert_eq!(
+        (moment.delay, lateness.is_missed(ms(430))),
+        (ms(330), false)
+    );
     let moment = lateness.end_turn(ms(450), ms(1_000));
-    assert_eq!((moment.delay, moment.stalled), (ms(0), false));
+    assert_eq!((moment.delay, lateness.is_missed(ms(450))), (ms(0), false));
     assert_eq!(lateness.total(ms(450)), ms(340));
 }
 
@@ -211,29 +213,38 @@ fn a_busy_loop_is_as_healthy_as_the_share_of_time_it_keeps_and_recovers() {
 fn a_stop_of_the_process_counts_once_and_in_full() {
     let mut lateness = Lateness::new(TICK);
     lateness.end_turn(ms(0), ms(100));
-    assert!(lateness.begin_turn(ms(5_100)).stalled);
+    lateness.begin_turn(ms(5_100));
+    assert!(lateness.is_missed(ms(5_100)));
     lateness.end_turn(ms(5_100), Micros::MAX);
     assert_eq!(lateness.health(), 501);
     assert_eq!(lateness.total(ms(5_100)), ms(4_990));
 }
 
 #[test]
-fn what_a_stop_left_over_is_about_that_stop_in_the_next_turn_too() {
+fn what_a_stop_left_over_was_missed_by_it_in_the_turns_behind_it_too() {
     let mut lateness = Lateness::new(TICK);
     lateness.end_turn(ms(0), ms(100));
-    assert!(lateness.begin_turn(ms(5_100)).stalled);
-    for due in [4_000, 5_100] {
-        lateness.leave_over(ms(due));
+    assert!(!lateness.is_missed(ms(50)));
+    lateness.begin_turn(ms(5_100));
+    for _ in 0..3 {
+        assert!(lateness.is_missed(ms(4_000)));
+        assert!(lateness.is_missed(ms(5_100)));
+        // What came due later is not.
+        assert!(!lateness.is_missed(ms(5_101)));
         lateness.end_turn(ms(5_105), ms(5_105));
-        assert!(lateness.begin_turn(ms(5_105)).stalled, "{due}");
+        lateness.begin_turn(ms(5_105));
     }
-    // What came due later is not.
-    lateness.leave_over(ms(5_101));
-    lateness.end_turn(ms(5_105), ms(5_105));
-    assert!(!lateness.begin_turn(ms(5_105)).stalled);
-    lateness.leave_over(ms(4_000));
-    lateness.end_turn(ms(5_105), ms(5_105));
-    assert!(!lateness.begin_turn(ms(5_105)).stalled, "it is over");
+}
+
+/// A turn that is only late is no stop, and one that takes long is none either.
+#[test]
+fn lateness_of_another_kind_is_no_stop() {
+    let mut lateness = Lateness::new(TICK);
+    lateness.end_turn(ms(0), ms(100));
+    lateness.begin_turn(ms(350));
+    lateness.end_turn(ms(2_000), ms(2_000));
+    lateness.begin_turn(ms(2_000));
+    assert!(!lateness.is_missed(ms(200)));
 }
 
 // Against a list of all intervals.

@@ -2222,10 +2222,10 @@ fn leap(bench: &mut Bench, before: Moment, days: u64, is_late: bool) -> Moment {
     let now = Moment {
         at: before.at + span,
         delay: Micros::ZERO,
-        stalled: is_late,
     };
     if is_late {
         bench.env.lateness.be_late(before.at, now.at);
+        bench.env.lateness.go_on_at(now.at);
     }
     assert!(span >= Session::LEAP);
     bench.session.handle_leap(before, now);
@@ -2235,7 +2235,6 @@ fn leap(bench: &mut Bench, before: Moment, days: u64, is_late: bool) -> Moment {
 fn later(now: Moment, secs: u64) -> Moment {
     Moment {
         at: now.at + Micros::from_secs(secs),
-        stalled: false,
         ..now
     }
 }
