@@ -1,26 +1,59 @@
-//! Opening: a connection is offered to the handler, and opens if the handler accepts it.
+//! Opening: a byte stream is established, the connection is offered to the handler, and it opens if the
+//! handler accepts it.
 
-use super::conn::Mark;
+use super::conn::{Mark, Ready};
 use super::context::Context;
 use super::core::EventLoop;
 use super::endpoint::Endpoint;
-use super::handler::{Handler, Head, Offer};
+use super::handler::{Handler, Head, Offer, Rejection, Welcome};
 use super::token::ConnId;
 use crate::close::{Cause, Phase};
-use crate::sys::System;
+use crate::sys::{Stream, System};
 
 impl<D: Default, S: System> EventLoop<D, S> {
+    /// Continues a stream that is not established: its dial, or its own handshake.
+    pub(super) fn finish_connect<H: Handler<S, Data = D>>(&mut self, handler: &mut H, id: ConnId) {
+        let now = self.now;
+        let Some(conn) = self.conn_mut(id) else {
+            return;
+        };
+        match conn.stream.open() {
+            Ok(true) => self.connected(handler, id),
+            // An event is a hint: not connected yet.
+            Ok(false) => {}
+            Err(error) => {
+                conn.session
+                    .handle_io_error(now, error.raw_os_error(), false);
+                self.mark_dirty(id.index());
+            }
+        }
+    }
+
+    fn connected<H: Handler<S, Data = D>>(&mut self, handler: &mut H, id: ConnId) {
+        let key = id.index();
+        let request = self.opening_request(id);
+        let conn = &mut self.conns[key];
+        conn.ready.insert(Ready::Writable);
+        conn.session
+            .handle_connected(&mut self.env, self.now, &request);
+        if conn.stream.holds_bytes() {
+            // What its own handshake has read beyond, and no event will tell of.
+            conn.ready.insert(Ready::Readable);
+            self.carry(key);
+        }
+        self.mark_dirty(key);
+        if self.conns[key].session.phase() == Phase::Open {
+            self.offer_plain(handler, id);
+        }
+    }
+
     /// Offers a connection of a wire without opening handshake to the handler.
     pub(super) fn offer_plain<H: Handler<S, Data = D>>(&mut self, handler: &mut H, id: ConnId) {
-        let Some(conn) = self.conn(id) else { return };
-        let offer = Offer {
-            id,
-            peer: self.peers.addr(conn.peer),
-            endpoint: conn.endpoint(),
-            head: Head::None(std::marker::PhantomData),
-        };
+        if self.conn(id).is_none() {
+            return;
+        }
         self.in_hand.begin_offer(id);
-        let answer = handler.on_accept(&mut Context::new(self), &offer);
+        let answer = self.ask(handler, id, Head::None(std::marker::PhantomData));
         self.in_hand.end_offer();
         if self
             .conn(id)
@@ -38,6 +71,23 @@ impl<D: Default, S: System> EventLoop<D, S> {
                 self.mark_dirty(id.index());
             }
         }
+    }
+
+    /// Asks the handler about a connection that is about to open.
+    pub(super) fn ask<H: Handler<S, Data = D>>(
+        &mut self,
+        handler: &mut H,
+        id: ConnId,
+        head: Head<'_>,
+    ) -> Result<Welcome<D>, Rejection> {
+        let conn = &self.conns[id.index()];
+        let offer = Offer {
+            id,
+            peer: self.peers.addr(conn.peer),
+            endpoint: conn.endpoint(),
+            head,
+        };
+        handler.on_accept(&mut Context::new(self), &offer)
     }
 
     /// Opens an accepted connection.
@@ -62,5 +112,11 @@ impl<D: Default, S: System> EventLoop<D, S> {
         handler.on_open(&mut Context::new(self), id);
         self.in_hand.end_offer();
         self.refresh_now();
+    }
+
+    /// Only WebSocket has an opening request.
+    #[cfg(not(feature = "websocket"))]
+    fn opening_request(&self, _id: ConnId) -> Vec<u8> {
+        Vec::new()
     }
 }

@@ -5,7 +5,7 @@ use super::client::DialError;
 use super::context::Context;
 use super::core::EventLoop;
 use super::endpoint::Endpoint;
-use super::handler::{Handler, Head, HttpAnswer, Offer, Rejection, Welcome};
+use super::handler::{Handler, Head, HttpAnswer, Rejection};
 use super::token::ConnId;
 use crate::close::{Cause, Phase};
 use crate::proto::ring::Ring;
@@ -141,23 +141,6 @@ impl<D: Default, S: System> EventLoop<D, S> {
             }
         }
         self.mark_dirty(id.index());
-    }
-
-    /// Asks the handler about a connection that is about to open.
-    fn ask<H: Handler<S, Data = D>>(
-        &mut self,
-        handler: &mut H,
-        id: ConnId,
-        head: Head<'_>,
-    ) -> Result<Welcome<D>, Rejection> {
-        let conn = &self.conns[id.index()];
-        let offer = Offer {
-            id,
-            peer: self.peers.addr(conn.peer),
-            endpoint: conn.endpoint(),
-            head,
-        };
-        handler.on_accept(&mut Context::new(self), &offer)
     }
 
     fn follow_handshake<H: Handler<S, Data = D>>(

@@ -3,13 +3,13 @@
 use super::clients::ClientState;
 use super::event::{ClientEvent, DialError};
 use crate::close::{Cause, Phase};
-use crate::event_loop::conn::{Mark, Ready};
+use crate::event_loop::conn::Mark;
 use crate::event_loop::context::Context;
 use crate::event_loop::core::EventLoop;
 use crate::event_loop::endpoint::Endpoint;
 use crate::event_loop::handler::Handler;
 use crate::event_loop::in_hand::{News, Told};
-use crate::event_loop::token::{ClientId, ConnId};
+use crate::event_loop::token::ClientId;
 use crate::proto::flags::Flags;
 use crate::proto::session::Session;
 use crate::proto::time::Micros;
@@ -256,46 +256,6 @@ impl<D: Default, S: System> EventLoop<D, S> {
         handler.on_client(&mut Context::new(self), id, event);
     }
 
-    /// Continues a stream that is not established: its dial, or its own handshake.
-    pub(in crate::event_loop) fn finish_connect<H: Handler<S, Data = D>>(
-        &mut self,
-        handler: &mut H,
-        id: ConnId,
-    ) {
-        let now = self.now;
-        let Some(conn) = self.conn_mut(id) else {
-            return;
-        };
-        match conn.stream.open() {
-            Ok(true) => self.connected(handler, id),
-            // An event is a hint: not connected yet.
-            Ok(false) => {}
-            Err(error) => {
-                conn.session
-                    .handle_io_error(now, error.raw_os_error(), false);
-                self.mark_dirty(id.index());
-            }
-        }
-    }
-
-    fn connected<H: Handler<S, Data = D>>(&mut self, handler: &mut H, id: ConnId) {
-        let key = id.index();
-        let request = self.opening_request(id);
-        let conn = &mut self.conns[key];
-        conn.ready.insert(Ready::Writable);
-        conn.session
-            .handle_connected(&mut self.env, self.now, &request);
-        if conn.stream.holds_bytes() {
-            // What its own handshake has read beyond, and no event will tell of.
-            conn.ready.insert(Ready::Readable);
-            self.carry(key);
-        }
-        self.mark_dirty(key);
-        if self.conns[key].session.phase() == Phase::Open {
-            self.offer_plain(handler, id);
-        }
-    }
-
     /// Returns how much longer the server asks us to wait.
     #[cfg(feature = "websocket")]
     fn asked_delay(&mut self, error: Option<&DialError>) -> Micros {
@@ -307,10 +267,5 @@ impl<D: Default, S: System> EventLoop<D, S> {
     #[cfg(not(feature = "websocket"))]
     fn asked_delay(&self, _error: Option<&DialError>) -> Micros {
         Micros::ZERO
-    }
-
-    #[cfg(not(feature = "websocket"))]
-    fn opening_request(&self, _id: ConnId) -> Vec<u8> {
-        Vec::new()
     }
 }
