@@ -61,6 +61,15 @@ pub struct Door<'a> {
     pub is_leaving: bool,
 }
 
+impl Door<'_> {
+    fn check(
+        &self,
+        rule: impl FnOnce(&Visitors) -> Result<(), Unwelcome>,
+    ) -> Result<(), Unwelcome> {
+        self.visitors.map_or(Ok(()), rule)
+    }
+}
+
 /// What a client finds in front of its input.
 #[derive(Debug)]
 pub enum Replied<'i> {
@@ -98,10 +107,7 @@ impl Session {
                 return Asked::Refused;
             }
         };
-        if let Err(unwelcome) = door
-            .visitors
-            .map_or(Ok(()), |rules| rules.check_host(&request))
-        {
+        if let Err(unwelcome) = door.check(|rules| rules.check_host(&request)) {
             self.refuse_visitor(env, now, &request, &unwelcome);
             return Asked::Refused;
         }
@@ -155,10 +161,7 @@ impl Session {
             self.refuse_plainly(env, now, Cause::Refused, 503, &[], reason);
             return None;
         }
-        if let Err(unwelcome) = door
-            .visitors
-            .map_or(Ok(()), |rules| rules.check_origin(request))
-        {
+        if let Err(unwelcome) = door.check(|rules| rules.check_origin(request)) {
             self.refuse_visitor(env, now, request, &unwelcome);
             return None;
         }
