@@ -5,9 +5,13 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[expect(dead_code, reason = "it has no table of its own")]
+#[path = "support/table.rs"]
+mod table;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The one file that looks at the wall clock, and who may ask it: only what writes and reads heads of HTTP.
 const CALENDAR: &str = "sys::calendar";
@@ -234,7 +238,7 @@ fn named_by<'a>(files: &'a Files, source: &Source) -> BTreeSet<&'a Vec<String>> 
 fn sources() -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
-    collect(&root, &mut files);
+    table::sources(&root, &mut files);
     files
         .into_iter()
         .filter_map(|file| {
@@ -254,17 +258,6 @@ fn sources() -> Vec<Source> {
             })
         })
         .collect()
-}
-
-fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            collect(&path, files);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            files.push(path);
-        }
-    }
 }
 
 /// Cuts code into names, `::` and single characters, up to the unit tests at its end.

@@ -192,6 +192,9 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod peer;
+#[expect(dead_code, reason = "responses are for the tests beside the parser")]
+#[path = "../../src/proto/http/samples.rs"]
+mod samples;
 #[path = "../support/mod.rs"]
 mod support;
 mod wire;

@@ -9,36 +9,19 @@ use heartwheel::proto::message::Message;
 use heartwheel::proto::wire::Role;
 use heartwheel::reactor::{Rejection, Welcome};
 
+use crate::samples::{self, REQUEST as LINES};
 use crate::support::head::{accept_value, header, headers};
 use crate::support::recorder::{Recorder, Seen};
 use crate::support::sides::Acceptor;
 use crate::wire::{FIN, PING, TEXT, frame};
 
-/// The handshake of section 1.2.
-const LINES: [&str; 8] = [
-    "GET /chat HTTP/1.1",
-    "Host: server.example.com",
-    "Upgrade: websocket",
-    "Connection: Upgrade",
-    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
-    "Origin: http://example.com",
-    "Sec-WebSocket-Protocol: chat, superchat",
-    "Sec-WebSocket-Version: 13",
-];
-
 fn head(lines: &[&str]) -> String {
-    format!("{}\r\n\r\n", lines.join("\r\n"))
+    String::from_utf8(samples::head(lines)).unwrap()
 }
 
 /// The sample with the line that begins like `old` replaced; an empty `new` leaves it out.
 fn with(old: &str, new: &str) -> String {
-    let mut lines = LINES.to_vec();
-    let at = lines.iter().position(|line| line.starts_with(old)).unwrap();
-    match new.is_empty() {
-        true => drop(lines.remove(at)),
-        false => lines[at] = new,
-    }
-    head(&lines)
+    String::from_utf8(samples::replaced(&LINES, old, new)).unwrap()
 }
 
 fn and(line: &str) -> String {

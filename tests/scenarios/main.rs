@@ -1,23 +1,16 @@
 //! The failure scenarios: `README.md` beside this file lists them, and this holds the list to the tests
 //! that there are. Here lie the tests that need a whole program and many sockets.
+#![cfg(all(target_os = "linux", feature = "cli"))]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-#[cfg(all(target_os = "linux", feature = "cli"))]
 mod arrivals;
-#[cfg(all(target_os = "linux", feature = "cli"))]
 mod churn;
-#[cfg(all(target_os = "linux", feature = "cli"))]
 mod clients;
-#[cfg(all(target_os = "linux", feature = "cli"))]
 mod departures;
-#[cfg(all(target_os = "linux", feature = "cli"))]
 mod large;
-#[cfg(all(target_os = "linux", feature = "cli"))]
 mod saturation;
-#[cfg(all(target_os = "linux", feature = "cli"))]
 mod times;
 
-#[cfg(all(target_os = "linux", feature = "cli"))]
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -51,24 +44,12 @@ fn rows() -> Vec<Row> {
     rows.collect()
 }
 
-/// Returns the Rust files below a folder.
-fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            sources(&path, found);
-        } else if path.extension().is_some_and(|end| end == "rs") {
-            found.push(path);
-        }
-    }
-}
-
 /// Returns the names of all tests, each with the files that it is in.
 fn tests() -> BTreeMap<String, BTreeSet<PathBuf>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = Vec::new();
-    sources(&root.join("src"), &mut files);
-    sources(&root.join("tests"), &mut files);
+    support::table::sources(&root.join("src"), &mut files);
+    support::table::sources(&root.join("tests"), &mut files);
     let mut tests: BTreeMap<String, BTreeSet<PathBuf>> = BTreeMap::new();
     for file in files {
         let source = fs::read_to_string(&file).unwrap();
