@@ -315,9 +315,8 @@ impl Heartbeat {
             self.next_ping = self.grid_after(timing, now.at);
             let spared =
                 timing.ping_when == PingWhen::Idle && self.proved_within_interval(timing, now);
-            let skip = lateness.is_missed(now.at - overdue)
-                && !self.facts.has(Fact::Skipped)
-                && overdue > Micros::from_millis(timing.on_time.into());
+            let on_time = now.at - overdue + Micros::from_millis(timing.on_time.into());
+            let skip = lateness.is_missed(on_time) && !self.facts.has(Fact::Skipped);
             self.facts.set(Fact::Skipped, skip);
             if !spared && !skip {
                 self.pings_due = self.pings_due.wrapping_add(1);

@@ -89,10 +89,10 @@ impl Lateness {
         self.moment(now)
     }
 
-    /// Says whether what was due at this time was missed because of the last stop of the process, however
-    /// many turns it takes to see to it. What came due after the stop is late for other reasons.
+    /// Says whether what was due by this time was missed because of the last stop of the process, however
+    /// many turns it takes to see to it. What came due later is late for other reasons.
     pub(crate) fn is_missed(&self, due: Micros) -> bool {
-        due <= self.resumed
+        due < self.resumed
     }
 
     /// Notes that the turn ends at `now`, and that the next wait should end by `should_end`.

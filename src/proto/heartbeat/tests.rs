@@ -190,7 +190,7 @@ fn a_ping_that_fell_due_after_the_stop_is_sent_however_late() {
     bench.resumed(9_990);
     assert_eq!(bench.timeout(ms(10_400)), Verdict::Ping);
     let mut bench = Bench::new(|_| {});
-    bench.resumed(10_010);
+    bench.resumed(10_011);
     assert_eq!(bench.timeout(ms(10_400)), wait(20));
 }
 

@@ -55,7 +55,7 @@ fn an_interval_begins_when_the_wait_should_have_ended_where_that_was_sooner() {
     let mut lateness = Lateness::new(TICK);
     lateness.end_turn(ms(0), ms(100));
     let moment = lateness.begin_turn(ms(400));
-    assert_eq!((moment.delay, lateness.is_missed(ms(400))), (ms(300), true));
+    assert_eq!((moment.delay, lateness.is_missed(ms(399))), (ms(300), true));
     let moment = lateness.moment(ms(430));
     assert_eq!(
         (moment.delay, lateness.is_missed(ms(430))),
@@ -214,7 +214,7 @@ fn a_stop_of_the_process_counts_once_and_in_full() {
     let mut lateness = Lateness::new(TICK);
     lateness.end_turn(ms(0), ms(100));
     lateness.begin_turn(ms(5_100));
-    assert!(lateness.is_missed(ms(5_100)));
+    assert!(lateness.is_missed(ms(5_099)));
     lateness.end_turn(ms(5_100), Micros::MAX);
     assert_eq!(lateness.health(), 501);
     assert_eq!(lateness.total(ms(5_100)), ms(4_990));
@@ -228,9 +228,9 @@ fn what_a_stop_left_over_was_missed_by_it_in_the_turns_behind_it_too() {
     lateness.begin_turn(ms(5_100));
     for _ in 0..3 {
         assert!(lateness.is_missed(ms(4_000)));
-        assert!(lateness.is_missed(ms(5_100)));
+        assert!(lateness.is_missed(ms(5_099)));
         // What came due later is not.
-        assert!(!lateness.is_missed(ms(5_101)));
+        assert!(!lateness.is_missed(ms(5_100)));
         lateness.end_turn(ms(5_105), ms(5_105));
         lateness.begin_turn(ms(5_105));
     }
