@@ -61,7 +61,9 @@ struct Interval {
 /// One that none of the later ones is as long as.
 #[derive(Clone, Copy, Debug)]
 struct Longest {
+    start: Micros,
     end: Micros,
+    /// Less than from start to end where it stands for two.
     len: Micros,
 }
 
@@ -163,8 +165,14 @@ impl Lateness {
     /// What counts a peer's rate is credited with this sum: the time in which nobody read. It is
     /// exact for the latest 2 048 intervals, and never too small beyond them.
     pub fn total_since(&self, since: Micros, now: Micros) -> Micros {
+        self.counted_since(since, now)
+            .unwrap_or_else(|| self.total(now).min(now - since))
+    }
+
+    /// Returns the same, or `None` where not all intervals since then are remembered.
+    pub(crate) fn counted_since(&self, since: Micros, now: Micros) -> Option<Micros> {
         if since < self.forgotten {
-            return self.total(now).min(now - since);
+            return None;
         }
         let present = now - self.late_from.max(since);
         let first = self.recent.partition_point(|one| one.end <= since);
@@ -172,7 +180,7 @@ impl Lateness {
             .recent
             .get(first)
             .map(|one| self.total - (one.before + (since - one.start)));
-        present + past.unwrap_or_default()
+        Some(present + past.unwrap_or_default())
     }
 
     /// Returns the sum of all lateness up to `now`.
@@ -195,7 +203,7 @@ impl Lateness {
         if longest == Micros::ZERO {
             return deadline;
         }
-        self.on_time_after(deadline, longest, now) + longest.min(most).min(MOST)
+        self.on_time_after(deadline, now) + longest.min(most).min(MOST)
     }
 
     /// Returns the share of recent time in which the loop was not late, in thousandths: a moving
@@ -204,19 +212,29 @@ impl Lateness {
         self.health.share()
     }
 
-    /// Returns when the loop was not late first, at `deadline` or after it. Of times that only intervals
-    /// long forgotten could lie around, it is a time by which the longest of them was over.
-    fn on_time_after(&self, deadline: Micros, longest: Micros, now: Micros) -> Micros {
+    /// Returns when the loop was not late first, at `deadline` or after it.
+    fn on_time_after(&self, deadline: Micros, now: Micros) -> Micros {
         if (self.late_from..now).contains(&deadline) {
             return now;
         }
         if deadline < self.forgotten {
-            return (deadline + longest).min(self.forgotten);
+            return self.on_time_after_forgotten(deadline);
         }
         let next = self.recent.partition_point(|one| one.end <= deadline);
         match self.recent.get(next) {
             Some(one) if one.start <= deadline => one.end,
             Some(_) | None => deadline,
+        }
+    }
+
+    /// Returns the same of a time around which not all intervals are remembered. Of a short one that is
+    /// forgotten it is known that it was no longer than the next that is not, and over before that.
+    fn on_time_after_forgotten(&self, deadline: Micros) -> Micros {
+        let next = self.longest.partition_point(|one| one.end <= deadline);
+        match self.longest.get(next) {
+            Some(one) if one.start <= deadline => (deadline + one.len).min(one.end),
+            Some(one) => (deadline + one.len).min(one.start).min(self.forgotten),
+            None => deadline,
         }
     }
 
@@ -234,7 +252,7 @@ impl Lateness {
         while self.longest.back().is_some_and(|one| one.len <= len) {
             self.longest.pop_back();
         }
-        self.longest.push_back(Longest { end, len });
+        self.longest.push_back(Longest { start, end, len });
         if self.longest.len() > LONGEST {
             self.merge();
         }
@@ -249,6 +267,7 @@ impl Lateness {
             && let Some(first) = self.longest.remove(place)
         {
             self.longest[place].len = first.len;
+            self.longest[place].start = first.start;
         }
     }
 }

@@ -375,6 +375,19 @@ fn what_is_forgotten_is_forgiven() {
 }
 
 #[test]
+fn a_deadline_within_a_stop_counts_from_its_end_however_many_short_intervals_follow() {
+    let mut lateness = late(&[(1_000, 91_000)]);
+    let short = 2 * RECENT as u64;
+    for turn in 0..short {
+        let start = 91_010 + turn * 20;
+        lateness.be_late(ms(start), ms(start + 10));
+    }
+    let now = ms(91_010 + short * 20);
+    let judged = lateness.judged(ms(60_000), ms(500), secs(50), now);
+    assert_eq!(judged, ms(141_000));
+}
+
+#[test]
 fn a_loop_that_is_busy_for_good_takes_what_was_reserved_and_no_more() {
     let fresh = Lateness::new(TICK);
     let (lateness, ..) = play(3, 100_000, 50_000);
