@@ -62,7 +62,7 @@ fn beat(heartbeat: &mut Heartbeat, timing: &Timing, now: Moment, lateness: &Late
     let ping = heartbeat.handle_timeout(timing, now, lateness);
     assert_eq!(ping, Verdict::Ping);
     let number = heartbeat.next_number();
-    heartbeat.handle_ping_written(timing, now);
+    heartbeat.handle_ping_written(timing, now, lateness);
     heartbeat.handle_written(now, 6);
     heartbeat.handle_bytes(timing, now);
     let found = heartbeat.handle_pong(timing, now, Some(number));

@@ -115,7 +115,7 @@ pub enum PongMatch {
 ///
 /// let mut heartbeat = Heartbeat::new(&timing, PingPhase::ZERO, at(0));
 /// assert_eq!(heartbeat.handle_timeout(&timing, at(10), &lateness), Verdict::Ping);
-/// heartbeat.handle_ping_written(&timing, at(10));
+/// heartbeat.handle_ping_written(&timing, at(10), &lateness);
 /// heartbeat.handle_bytes(&timing, at(11));
 /// let next = heartbeat.handle_timeout(&timing, at(11), &lateness);
 /// assert_eq!(next, Verdict::Wait(Micros::from_secs(20)));
@@ -169,7 +169,7 @@ impl Heartbeat {
             pings_written: 0,
             pings_answered: 0,
             timed: 0,
-            rtt: Samples::default(),
+            rtt: Samples::NONE,
             behind: 0,
             ask: Ask::No,
             facts: Flags::NONE,
@@ -191,6 +191,7 @@ impl Heartbeat {
     pub fn handle_policy(&mut self, timing: &Timing, now: Moment) {
         self.next_ping = self.grid_after(timing, now.at);
         self.facts.insert(Fact::Renewed);
+        self.facts.remove(Fact::Delayed);
         self.asked_at = Stamp::new(now.at);
         self.ask = match timing.interval {
             Some(_) => Ask::No,
@@ -250,17 +251,21 @@ impl Heartbeat {
     }
 
     /// Notes that a ping was queued in addition to the scheduled ones.
-    pub fn handle_ping_queued(&mut self, timing: &Timing, now: Moment) {
+    pub fn handle_ping_queued(&mut self, timing: &Timing, now: Moment, lateness: &Lateness) {
         if self.ask == Ask::No && timing.interval.is_some() {
-            self.ask = Ask::Queued;
-            self.asked_at = self.counts_from(timing, now);
+            self.ask_with(Ask::Queued, timing, now, lateness);
         }
     }
 
     /// Notes that the kernel accepted the whole ping with the number
     /// [`next_number`](Self::next_number). Returns whether a verdict of silence may now come
     /// earlier, because the ping had extra time to leave or was the first.
-    pub fn handle_ping_written(&mut self, timing: &Timing, now: Moment) -> bool {
+    pub fn handle_ping_written(
+        &mut self,
+        timing: &Timing,
+        now: Moment,
+        lateness: &Lateness,
+    ) -> bool {
         let is_sooner = matches!(self.ask, Ask::No | Ask::Spared);
         self.pings_written = self.pings_written.wrapping_add(1);
         if self.timed == 0 {
@@ -268,9 +273,8 @@ impl Heartbeat {
             self.timed_at = Fine::new(now.at);
         }
         if !self.is_asked() && timing.interval.is_some() {
-            self.ask = Ask::Written;
+            self.ask_with(Ask::Written, timing, now, lateness);
             self.behind = 0;
-            self.asked_at = self.counts_from(timing, now);
             self.facts.remove(Fact::Heard);
         }
         is_sooner
@@ -320,7 +324,7 @@ impl Heartbeat {
             self.facts.set(Fact::Skipped, skip);
             if !spared && !skip {
                 self.pings_due = self.pings_due.wrapping_add(1);
-                self.handle_ping_queued(timing, now);
+                self.handle_ping_queued(timing, now, lateness);
                 return Verdict::Ping;
             }
         }
@@ -439,7 +443,7 @@ impl Heartbeat {
 
     /// Returns the round-trip times. `None` until the first one is measured.
     pub fn rtt(&self) -> Option<Rtt> {
-        self.facts.has(Fact::Rtt).then(|| self.rtt.into())
+        self.rtt.told()
     }
 
     /// Returns the time since the last byte was read.
@@ -457,16 +461,15 @@ impl Heartbeat {
         self.proof.age(now.at)
     }
 
-    /// Returns how much later than the timeout a verdict of silence comes because of our own
-    /// lateness: the time by which the deadline was put off, plus the delay of a ping that we sent
-    /// late.
+    /// Returns how much later a verdict of silence comes because of our own lateness: than it would
+    /// come in a loop that is never late, which would have sent each ping in time.
     pub fn forgiveness(&self, timing: &Timing, now: Moment, lateness: &Lateness) -> Micros {
-        let (Some(timeout), Some(end)) = (timing.timeout, self.silence_ends(timing, now, lateness))
-        else {
-            return Micros::ZERO;
-        };
-        let put_off = end - self.proof.plus(timeout).time(now.at);
-        put_off.min(lateness.total_since(self.proof.earliest(now.at), now.at))
+        let never_late = |deadline: Stamp, _| deadline.time(now.at);
+        let judged = self.silence_ends(timing, now, lateness);
+        let due = self.silence_ends_by(timing, now, never_late, |_| Micros::ZERO);
+        judged
+            .zip(due)
+            .map_or(Micros::ZERO, |(judged, due)| judged - due)
     }
 
     /// Returns how late the loop was in all since it last read a byte here.
@@ -525,25 +528,9 @@ impl Heartbeat {
             self.timed = 0;
         }
         if let Some(rtt) = rtt {
-            self.sample(u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX));
+            self.rtt.add(rtt);
         }
         PongMatch::Answer { rtt }
-    }
-
-    fn sample(&mut self, rtt: u32) {
-        if !self.facts.has(Fact::Rtt) {
-            self.facts.insert(Fact::Rtt);
-            self.rtt = Samples {
-                last: rtt,
-                min: rtt,
-                smoothed: rtt,
-            };
-            return;
-        }
-        self.rtt.last = rtt;
-        self.rtt.min = self.rtt.min.min(rtt);
-        let smoothed = u64::from(self.rtt.smoothed) * 7 + u64::from(rtt);
-        self.rtt.smoothed = u32::try_from(smoothed / 8).unwrap_or(u32::MAX);
     }
 
     /// Returns when silence has lasted too long, or `None` while no verdict can fall: the timeout is
@@ -554,6 +541,23 @@ impl Heartbeat {
     /// our lateness that made the ping late, that is in the first one already, and the second is not put
     /// off again.
     fn silence_ends(&self, timing: &Timing, now: Moment, lateness: &Lateness) -> Option<Micros> {
+        let most = Micros::from_millis(timing.answer.into());
+        let judged = |deadline: Stamp, armed: Stamp| {
+            let (deadline, armed) = (deadline.time(now.at), armed.earliest(now.at));
+            lateness.judged(deadline, armed, most, now.at)
+        };
+        self.silence_ends_by(timing, now, judged, |answered| answered.time(now.at))
+    }
+
+    /// Returns the same by other rules: until when a deadline is put off that was armed at a time, and
+    /// when the ping that we held up is over.
+    fn silence_ends_by(
+        &self,
+        timing: &Timing,
+        now: Moment,
+        judged: impl Fn(Stamp, Stamp) -> Micros,
+        delayed: impl Fn(Stamp) -> Micros,
+    ) -> Option<Micros> {
         let timeout = timing.timeout?;
         let must_read = timing.proof != Proof::Bytes;
         if self.facts.has(Fact::Paused) && must_read {
@@ -562,11 +566,6 @@ impl Heartbeat {
         let more = match self.ask {
             Ask::Spared | Ask::Draining => timing.write.unwrap_or(timeout).min(timeout),
             Ask::No | Ask::Queued | Ask::Moving | Ask::Written | Ask::Nobody => 0,
-        };
-        let most = Micros::from_millis(timing.answer.into());
-        let judged = |deadline: Stamp, armed: Stamp| {
-            let (deadline, armed) = (deadline.time(now.at), armed.earliest(now.at));
-            lateness.judged(deadline, armed, most, now.at)
         };
         let mut end = judged(self.proof.plus(timeout).plus(more), self.proof);
         match self.ask {
@@ -577,8 +576,8 @@ impl Heartbeat {
             | Ask::Spared
             | Ask::Draining => {
                 let answered = self.asked_at.plus(timing.answer).plus(more);
-                end = end.max(if self.was_held_up(timing, now, lateness) {
-                    answered.time(now.at)
+                end = end.max(if self.facts.has(Fact::Delayed) {
+                    delayed(answered)
                 } else {
                     judged(answered, self.armed_at(timing))
                 });
@@ -591,24 +590,6 @@ impl Heartbeat {
             end = end.max(judged(self.resumed_at.plus(timing.answer), self.resumed_at));
         }
         Some(end)
-    }
-
-    /// Says whether the first ping since the proof was late for no more than our own lateness: the grid
-    /// promises it within an interval of the proof. Rounding and what does not count as late may add to it.
-    fn was_held_up(&self, timing: &Timing, now: Moment, lateness: &Lateness) -> bool {
-        let is_renewed = self.facts.has(Fact::Renewed);
-        let Some(interval) = timing.interval.filter(|_| !is_renewed) else {
-            return false;
-        };
-        let promised = self.proof.plus(interval.as_stamp_millis()).time(now.at);
-        let asked = self.asked_at.time(now.at);
-        let rounding = Micros::from_millis(timing.on_time.into()).max(lateness.threshold());
-        let late = asked - promised;
-        late <= rounding
-            || late
-                <= rounding
-                    + rounding
-                    + (lateness.total_since(promised, now.at) - lateness.total_since(asked, now.at))
     }
 
     /// Returns when the ping that counts from `asked_at` was queued or written.
@@ -632,6 +613,15 @@ impl Heartbeat {
             .unwrap_or_else(|| Stamp::new(now + interval))
     }
 
+    /// Notes that the first ping since the last proof was queued or written now.
+    fn ask_with(&mut self, ask: Ask, timing: &Timing, now: Moment, lateness: &Lateness) {
+        self.ask = ask;
+        self.asked_at = self.counts_from(timing, now);
+        // Decided now and not at the verdict: the intervals since the promise may be forgotten then.
+        let is_delayed = self.is_delayed(timing, now, lateness);
+        self.facts.set(Fact::Delayed, is_delayed);
+    }
+
     /// Returns from when a first ping counts that is queued or written now.
     ///
     /// The grid promises one within an interval of the last proof. Where rounding alone makes it later
@@ -652,6 +642,22 @@ impl Heartbeat {
             return written;
         }
         promised.earlier(written)
+    }
+
+    /// Says whether the ping that asks now is late for no more than our own lateness: the grid promises it
+    /// within an interval of the proof. Rounding and what does not count as late may add to it.
+    fn is_delayed(&self, timing: &Timing, now: Moment, lateness: &Lateness) -> bool {
+        let is_renewed = self.facts.has(Fact::Renewed);
+        let Some(interval) = timing.interval.filter(|_| !is_renewed) else {
+            return false;
+        };
+        let promised = self.proof.plus(interval.as_stamp_millis()).time(now.at);
+        let rounding = Micros::from_millis(timing.on_time.into()).max(lateness.threshold());
+        let late = self.asked_at.time(now.at) - promised;
+        late <= rounding
+            || lateness
+                .counted_since(promised, now.at)
+                .is_some_and(|ours| late <= rounding + rounding + ours)
     }
 
     /// Returns for how long the ping at `asked_at` has been asking.
@@ -692,34 +698,55 @@ flags! {
         Paused,
         /// Reading went on after a pause and no proof has come since.
         Resumed,
-        /// There is a round-trip time.
-        Rtt,
+        /// Our own lateness, and nothing else, delayed the ping at `asked_at`.
+        Delayed,
     }
 }
 
 /// Round-trip times in microseconds: [`Rtt`] in a quarter of its size.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Samples {
     last: u32,
+    /// More than any that is measured while there is none.
     min: u32,
     smoothed: u32,
 }
 
-impl From<Samples> for Rtt {
-    fn from(samples: Samples) -> Self {
-        let Samples {
-            last,
-            min,
+impl Samples {
+    const NONE: Self = Self {
+        last: 0,
+        min: u32::MAX,
+        smoothed: 0,
+    };
+
+    fn add(&mut self, rtt: Micros) {
+        let rtt = u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX);
+        let rtt = rtt.min(u32::MAX - 1);
+        let smoothed = match self.min {
+            u32::MAX => rtt,
+            _ => mean(self.smoothed, rtt),
+        };
+        *self = Self {
+            last: rtt,
+            min: self.min.min(rtt),
             smoothed,
-        } = samples;
-        let [last, min, smoothed] =
-            [last, min, smoothed].map(|micros| Duration::from_micros(micros.into()));
-        Self {
-            last,
-            min,
-            smoothed,
-        }
+        };
     }
+
+    fn told(self) -> Option<Rtt> {
+        let micros = |count: u32| Duration::from_micros(count.into());
+        (self.min != u32::MAX).then(|| Rtt {
+            last: micros(self.last),
+            min: micros(self.min),
+            smoothed: micros(self.smoothed),
+        })
+    }
+}
+
+/// Moves a mean by an eighth towards the latest sample.
+fn mean(smoothed: u32, latest: u32) -> u32 {
+    let sum = u64::from(smoothed) * 7 + u64::from(latest);
+    u32::try_from(sum / 8).unwrap_or(u32::MAX)
 }
 
 /// How far the question for a proof of life has come since the last one.

@@ -90,8 +90,9 @@ impl Session {
     /// Queues a ping outside the grid. Nothing happens while one is still waiting to be written.
     pub fn ping(&mut self, env: &mut Env, now: Moment) {
         if self.phase == Phase::Open {
+            let timing = &env.policy(self.policy).timing;
             self.heartbeat
-                .handle_ping_queued(&env.policy(self.policy).timing, now);
+                .handle_ping_queued(timing, now, &env.lateness);
             self.queue_ping(env, now);
             // It may be the first to ask, and be late to be answered before the grid asks.
             self.owed.insert(Owed::Rearm);
@@ -122,7 +123,10 @@ impl Session {
                 env.stats.ping_lateness.record_micros(now.at - due);
             }
             let timing = &env.policy(self.policy).timing;
-            if self.heartbeat.handle_ping_written(timing, now) {
+            if self
+                .heartbeat
+                .handle_ping_written(timing, now, &env.lateness)
+            {
                 self.owed.insert(Owed::Rearm);
             }
         }

@@ -125,7 +125,7 @@ impl Watch {
         let early = silence.iter().map(|one| one.earliest(ours, now.at));
         let low = early.max().unwrap_or_default();
         self.demand(now, now.at >= low, || {
-            format!("judged early by {:?}", low - now.at)
+            format!("judged early by {:?}: {silence:?}", low - now.at)
         });
         self.forgiven = Some(self.forgiven_at(now, ours, &silence));
         // "Bytes that a budget left unread put a verdict off, for proof `message` and `pong` by at most
@@ -277,7 +277,9 @@ impl Watch {
     fn check_limits(&self, expired: When, held: Micros, ours: &Intervals) {
         if let (Some(idle), false) = (self.rules.app_idle, self.is_paused) {
             let end = (self.last_message.high.at + idle).max(self.ruled.at) + held;
-            self.demand(expired, expired.at < end, || "idle for too long".into());
+            self.demand(expired, expired.at < end, || {
+                format!("idle for too long since {:?}", self.last_message)
+            });
         }
         if let Some(lifetime) = self.rules.lifetime {
             let oldest = lifetime + Micros::new(lifetime.as_micros() / 10);
@@ -320,17 +322,17 @@ impl Watch {
         ))
     }
 
-    /// Returns how much later than the timeout the verdict falls for our lateness, at least and at most.
+    /// Returns how much later the verdict falls for our lateness, at least and at most: than a loop would
+    /// judge that is never late, and which had held up no ping.
     fn forgiven_at(&self, now: When, ours: &Intervals, silence: &[Deadline]) -> (Micros, Micros) {
-        let timeout = self.rules.timeout.unwrap_or_default();
-        let (first, last) = self.proof.times();
-        let early = silence.iter().map(|one| one.earliest(ours, now.at));
-        let late = silence.iter().map(|one| one.latest(ours, now.at));
-        let least = early.max().unwrap_or_default() - (last + timeout);
-        let most = late.max().unwrap_or_default() - (first + timeout);
+        let last = |of: fn(&Deadline) -> Option<Micros>| silence.iter().filter_map(of).max();
+        let early = silence.iter().map(|one| one.earliest(ours, now.at)).max();
+        let late = silence.iter().map(|one| one.latest(ours, now.at)).max();
+        let most = last(|one| (!one.is_bare.1).then_some(one.over.1));
+        let least = last(|one| (!one.is_bare.0).then_some(one.over.0));
         (
-            least.min(ours.total(last, now.at)),
-            most.min(ours.total(first, now.at)),
+            early.unwrap_or_default() - most.unwrap_or_default(),
+            late.unwrap_or_default() - least.unwrap_or_default(),
         )
     }
 }
