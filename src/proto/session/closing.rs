@@ -325,7 +325,7 @@ impl Session {
     }
 
     pub(super) fn handle_phase_timeout(&mut self, env: &mut Env, now: Moment, cause: Cause) -> Due {
-        let end = self.phase_deadline(env);
+        let end = self.phase_deadline(env, now);
         if end.judged(env, now) > now.at {
             if self.is_stalled(env, now) {
                 return Due::Stalled;
@@ -353,11 +353,21 @@ impl Session {
         Due::Changed
     }
 
-    /// Returns when a phase other than `Open` must be over. In a goodbye that blames nobody it is the total
-    /// time, or the close timeout where that runs.
-    pub(super) fn phase_deadline(&self, env: &Env) -> Deadline {
+    /// Returns when a phase other than `Open` must be over. Where two deadlines run it is the one that falls
+    /// first, put off as each is: a stop may put off the total time of a goodbye and not the close timeout,
+    /// which was armed after it.
+    pub(super) fn phase_deadline(&self, env: &Env, now: Moment) -> Deadline {
+        let total = Deadline::at(self.phase_ends, self.phase_span(env));
+        match self.answer_deadline(env) {
+            Some(answer) if answer.judged(env, now) <= total.judged(env, now) => answer,
+            Some(_) | None => total,
+        }
+    }
+
+    /// Returns how long before `phase_ends` the phase, or its present part, began.
+    fn phase_span(&self, env: &Env) -> u32 {
         let timing = &env.policy(self.policy).timing;
-        let span = match self.phase {
+        match self.phase {
             Phase::Connecting if self.part.role() == Role::Client => timing.connect,
             Phase::Connecting => timing.handshake,
             // An answer that a connection is kept behind has the time of a goodbye to leave.
@@ -365,17 +375,22 @@ impl Session {
                 timing.close_total
             }
             Phase::Handshaking => timing.handshake,
-            Phase::Open | Phase::Closing | Phase::Closed => {
-                let runs = |held: &Buffers| held.progress.plus(timing.close) == self.phase_ends;
-                let is_patient = self.cause().is_some_and(Cause::is_patient);
-                if is_patient && !self.buffers.as_deref().is_some_and(runs) {
-                    timing.close_total
-                } else {
-                    timing.close
-                }
-            }
-        };
-        Deadline::at(self.phase_ends, span)
+            Phase::Closing if self.is_patient() => timing.close_total,
+            Phase::Open | Phase::Closing | Phase::Closed => timing.close,
+        }
+    }
+
+    /// Returns when the peer must have answered a goodbye that blames nobody: it has the close timeout once
+    /// all output has left.
+    fn answer_deadline(&self, env: &Env) -> Option<Deadline> {
+        let is_sent = self.phase == Phase::Closing && self.is_patient() && !self.has_output();
+        let held = self.buffers.as_ref().filter(|_| is_sent)?;
+        let close = env.policy(self.policy).timing.close;
+        Some(Deadline::after(close, held.progress))
+    }
+
+    fn is_patient(&self) -> bool {
+        self.cause().is_some_and(Cause::is_patient)
     }
 
     /// Adds to the record of an end for this cause by how much our lateness had put its deadline off.
@@ -426,7 +441,7 @@ impl Session {
 
     /// Returns when a goodbye ends because the output before it makes no progress.
     pub(super) fn goodbye_stalls(&self, env: &Env, now: Moment) -> Option<Micros> {
-        let is_patient = self.phase == Phase::Closing && self.cause()?.is_patient();
+        let is_patient = self.phase == Phase::Closing && self.is_patient();
         self.write_ends(env, now).filter(|_| is_patient)
     }
 
@@ -440,17 +455,12 @@ impl Session {
         let is_kept = self.phase == Phase::Handshaking && self.answered().is_some();
         if is_kept && !self.has_output() {
             let handshake = env.policy(self.policy).timing.handshake;
-            let ends = Stamp::new(now.at).plus(handshake);
-            self.phase_ends = self.phase_ends.earlier(ends);
+            self.phase_ends = Stamp::new(now.at).plus(handshake);
             self.owed.insert(Owed::Rearm);
         }
-        let is_patient = self.cause().is_some_and(Cause::is_patient);
-        if self.phase == Phase::Closing && is_patient && !self.has_output() {
-            let close = env.policy(self.policy).timing.close;
-            let sent = Stamp::new(now.at);
-            self.phase_ends = self.phase_ends.earlier(sent.plus(close));
+        if self.phase == Phase::Closing && self.is_patient() && !self.has_output() {
             if let Some(held) = &mut self.buffers {
-                held.progress = sent;
+                held.progress = Stamp::new(now.at);
             }
             self.owed.insert(Owed::Rearm);
         }

@@ -483,7 +483,7 @@ impl Session {
     pub(crate) fn is_overdue(&self, env: &Env, now: Moment) -> bool {
         match self.phase {
             Phase::Connecting | Phase::Handshaking | Phase::Closing => {
-                self.phase_deadline(env).judged(env, now) <= now.at
+                self.phase_deadline(env, now).judged(env, now) <= now.at
             }
             Phase::Open => {
                 let idle = self.idle_ends(&env.policy(self.policy).timing);
@@ -641,14 +641,14 @@ impl Session {
     /// Returns the time of the nearest deadline. [`Micros::MAX`] if there is none.
     pub fn poll_deadline(&self, env: &Env, now: Moment) -> Micros {
         let deadline = match self.phase {
-            Phase::Connecting => self.phase_deadline(env).judged(env, now),
+            Phase::Connecting => self.phase_deadline(env, now).judged(env, now),
             Phase::Handshaking => {
-                let end = self.phase_deadline(env).judged(env, now);
+                let end = self.phase_deadline(env, now).judged(env, now);
                 let stalls = self.answer_stalls(env, now);
                 stalls.map_or(end, |stalls| stalls.min(end))
             }
             Phase::Closing => {
-                let end = self.phase_deadline(env).judged(env, now);
+                let end = self.phase_deadline(env, now).judged(env, now);
                 let stalls = self.goodbye_stalls(env, now);
                 stalls.map_or(end, |stalls| stalls.min(end))
             }

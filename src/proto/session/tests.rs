@@ -367,6 +367,18 @@ fn the_close_timeout_is_forgiven_since_the_last_byte() {
 }
 
 #[test]
+fn the_close_timeout_holds_where_a_stop_puts_off_the_total_of_a_goodbye() {
+    let mut bench = Bench::new(Wire::WebSocket);
+    bench.close(secs(1), Cause::LocalClose);
+    // The total, 300 s, falls within the stop and is put off to 700 s. What was said leaves after it.
+    bench.late(1, 400);
+    bench.flush(secs(401));
+    assert_eq!(bench.due(secs(401)), wait(404));
+    assert_eq!(bench.due(secs(404)), Due::Changed);
+    assert_eq!(bench.session.cause(), Some(Cause::CloseTimeout));
+}
+
+#[test]
 fn the_total_of_a_message_is_forgiven_once_and_its_rate_in_full() {
     let slow = |floor| {
         let mut bench = Bench::with(Wire::Binary, |heartbeat, limits| {
