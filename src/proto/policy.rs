@@ -99,13 +99,14 @@ impl Timing {
         let interval = interval.map(|millis| Micros::from_millis(millis.into()));
         let slack = slack(config.ping_slack, interval)?;
         let tick_millis = span_millis("tick", tick)?;
-        let slack_millis = u32::try_from(slack.as_micros().div_ceil(1_000)).unwrap_or(u32::MAX);
+        let quantum = slack.saturating_mul(2);
+        let quantum_millis = u32::try_from(quantum.as_micros().div_ceil(1_000)).unwrap_or(u32::MAX);
         Ok(Self {
             interval,
             timeout,
             answer,
-            quantum: slack.saturating_mul(2),
-            on_time: tick_millis.saturating_add(slack_millis.saturating_mul(2)),
+            quantum,
+            on_time: tick_millis.saturating_add(quantum_millis),
             proof: config.proof,
             ping_when: config.ping_when,
             write: optional_millis("write_timeout", config.write_timeout)?,

@@ -162,7 +162,8 @@ impl Watch {
             }
         };
         let proofs = [self.proof.low.at, self.proof.high.at];
-        let lows = proofs.map(|proof| count(low, proof, on_time + ROUNDING));
+        // The proof and the time for rounding are both rounded up to whole milliseconds.
+        let lows = proofs.map(|proof| count(low, proof, on_time + ROUNDING + ROUNDING));
         let highs = proofs.map(|proof| count(high, proof, on_time - ROUNDING - ROUNDING));
         (lows[0].min(lows[1]), highs[0].max(highs[1]))
     }
