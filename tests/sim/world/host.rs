@@ -106,6 +106,8 @@ pub(crate) struct Host {
     pub(crate) listens: bool,
     pub(crate) backlog: VecDeque<(SockId, usize)>,
     ready: Vec<(Token, Ready)>,
+    /// How many of them, the first, the latest wait had no room for.
+    left: usize,
     pub(crate) commands: VecDeque<Command>,
     pub(crate) pace: Pace,
     /// An alarm on a clock that never stands still ends the wait in which the machine slept.
@@ -157,6 +159,7 @@ impl Host {
             listens: false,
             backlog: VecDeque::new(),
             ready: Vec::new(),
+            left: 0,
             commands: VecDeque::new(),
             pace: Pace {
                 wake: Micros::ZERO,
@@ -208,6 +211,7 @@ impl Host {
     /// Forgets what only the process knew.
     fn forget_process(&mut self) {
         self.ready.clear();
+        self.left = 0;
         self.socks.clear();
         self.ports.clear();
         self.refused.clear();
@@ -235,10 +239,11 @@ impl Host {
         }
     }
 
-    /// Hands the edges out that have come since the last wait, at most so many, in any order.
+    /// Hands edges out, at most so many: first those that an earlier wait had no room for, in their order,
+    /// then those that have come since, in any order.
     pub(super) fn take_ready(&mut self, most: usize) -> Vec<(Token, Ready)> {
-        for place in 1..self.ready.len() {
-            let other = self.dice.index(place + 1);
+        for place in self.left + 1..self.ready.len() {
+            let other = self.left + self.dice.index(place + 1 - self.left);
             self.ready.swap(place, other);
         }
         // What a script asks for is asked for in the same turn.
@@ -246,9 +251,10 @@ impl Host {
         if !self.commands.is_empty()
             && let Some(place) = self.ready.iter().position(is_wake)
         {
-            self.ready.swap(0, place);
+            self.ready[..=place].rotate_right(1);
         }
         let count = most.min(self.ready.len());
+        self.left = self.ready.len() - count;
         self.ready.drain(..count).collect()
     }
 
@@ -259,6 +265,11 @@ impl Host {
 
     fn has_news(&self) -> bool {
         !self.ready.is_empty()
+    }
+
+    /// Says whether it is busy all the time, and has more to see to than one wait tells it.
+    pub(super) fn is_behind(&self) -> bool {
+        self.pace.busy.is_some() && self.left > 0
     }
 }
 

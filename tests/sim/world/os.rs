@@ -69,6 +69,9 @@ impl<'y> Os<'y> {
         let mut world = self.world.borrow_mut();
         let ready = world.hosts[self.host].take_ready(most);
         world.meet_if(ready.len() >= most, Hardship::BudgetSpent);
+        if world.hosts[self.host].is_behind() {
+            world.note_overload(self.host);
+        }
         world.note_stale(self.host, &ready);
         let event = |(token, ready): (Token, tcp::Ready)| Event {
             token,
