@@ -144,9 +144,13 @@ impl Sim {
         }
     }
 
-    /// Starts a host's process, if it does not run.
+    /// Starts a host's process, if it does not run and its machine does.
     pub(crate) fn start(&mut self, host: HostId) {
-        if self.world().hosts[host].is_alive() {
+        let (is_alive, has_kernel) = {
+            let one = &self.world().hosts[host];
+            (one.is_alive(), one.has_kernel())
+        };
+        if is_alive || !has_kernel {
             return;
         }
         self.world_mut().start(host);
