@@ -57,6 +57,7 @@ impl Watch {
         self.answered_at_end = self.answered_before;
         self.written_at_end = self.written_before;
         self.passed_at_end = [self.settled, [self.last_in, self.last_out]];
+        self.waited_at_end = self.last_waiting;
         self.proof_at_end = [self.proof_before, self.proof];
         self.demand_true(now, cause);
         // "Spoken only after a read on that very socket, in this turn, returned would-block."
@@ -359,7 +360,7 @@ impl Watch {
             (
                 "last_in",
                 evidence.last_in,
-                [in_before, last_in, self.last_waiting],
+                [in_before, last_in, self.waited_at_end],
             ),
             ("last_out", evidence.last_out, [out_before, last_out, None]),
         ] {

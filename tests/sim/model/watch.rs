@@ -4,7 +4,7 @@
 //! the promises (DESIGN sections 2, 3 and 6) and nothing of the code. It panics where one is broken.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use heartwheel::close::{Cause, Phase};
@@ -130,6 +130,8 @@ pub(crate) struct Watch {
     pub(super) rtt: Option<Micros>,
     /// Pongs that answer nothing.
     pub(crate) strays: u64,
+    /// Payloads of pongs written on an own wire, where an application may send one again.
+    pub(super) ponged: BTreeSet<Vec<u8>>,
     /// How many were answered before the latest read, and before the one that brought the end.
     pub(super) answered_before: usize,
     pub(super) answered_at_end: usize,
@@ -145,8 +147,9 @@ pub(crate) struct Watch {
     pub(super) last_in: Option<When>,
     /// Control frames that came since the path had been silent, if it had.
     burst: Option<u32>,
-    /// When bytes last waited unread.
+    /// When bytes last waited unread; and the same when the cause of its end arose.
     pub(super) last_waiting: Option<When>,
+    pub(super) waited_at_end: Option<When>,
     pub(super) last_out: Option<When>,
     /// When a message last made progress, either way.
     pub(super) last_message: Between,
@@ -245,6 +248,7 @@ impl Watch {
             timed: None,
             rtt: None,
             strays: 0,
+            ponged: BTreeSet::new(),
             answered_before: 0,
             answered_at_end: 0,
             settled: [None; 2],
@@ -256,6 +260,7 @@ impl Watch {
             last_in: None,
             burst: None,
             last_waiting: None,
+            waited_at_end: None,
             last_out: None,
             last_message: Between::exactly(now),
             is_blocked: false,
@@ -540,7 +545,7 @@ impl Watch {
             // A head, or what an application sends in the shape of a heartbeat, counts as a message.
             let is_perhaps = |item: &Item| match item {
                 Item::Head => true,
-                Item::Pong(payload) => payload == STRAY,
+                Item::Pong(payload) => payload == STRAY || self.ponged.contains(payload),
                 _ => false,
             };
             if self.output.is_in_head() || found.iter().any(is_perhaps) {
@@ -548,8 +553,12 @@ impl Watch {
             }
         }
         for item in found.drain(..) {
-            if let Item::Ping(payload) = item {
-                self.handle_ping_written(now, payload);
+            match item {
+                Item::Ping(payload) => self.handle_ping_written(now, payload),
+                Item::Pong(payload) if self.speech == Speech::Own => {
+                    self.ponged.insert(payload);
+                }
+                _ => {}
             }
         }
         self.found = found;
