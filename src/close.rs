@@ -59,8 +59,9 @@ macro_rules! causes {
     ($($(#[$doc:meta])* $name:ident = $label:literal, $side:ident;)*) => {
         /// Why a connection ended. A connection has exactly one cause: the first one.
         ///
-        /// The list is closed. The labels are stable: logs, counters and JSON use them.
+        /// Later versions may add causes. The labels are stable: logs, counters and JSON use them.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[non_exhaustive]
         pub enum Cause {
             $($(#[$doc])* $name,)*
         }
@@ -309,6 +310,7 @@ impl KernelFigures {
 ///
 /// The record has a fixed size. It is copied out of the connection before its slot is freed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Evidence {
     /// Why it ended.
     pub cause: Cause,
@@ -356,6 +358,42 @@ pub struct Evidence {
 }
 
 impl Evidence {
+    /// Makes a record of an end in which nothing else is known, to be filled in.
+    ///
+    /// The loop makes the records of its connections. This one is for tests of a handler:
+    ///
+    /// ```
+    /// use heartwheel::close::{Cause, Evidence, Phase};
+    /// use std::time::Duration;
+    ///
+    /// let mut evidence = Evidence::new(Cause::PongTimeout, Phase::Open);
+    /// evidence.age = Duration::from_secs(75);
+    /// assert!(evidence.to_string().starts_with("cause=pong_timeout side=peer age=75s"));
+    /// ```
+    pub const fn new(cause: Cause, phase: Phase) -> Self {
+        Self {
+            cause,
+            phase,
+            errno: None,
+            close_code: None,
+            clean: false,
+            age: Duration::ZERO,
+            last_in: None,
+            last_out: None,
+            last_proof: None,
+            pings_due: 0,
+            pings_written: 0,
+            pings_answered: 0,
+            rtt: None,
+            bytes_queued: 0,
+            bytes_dropped: 0,
+            bytes_unfinished: None,
+            forgiveness: Duration::ZERO,
+            loop_delay: Duration::ZERO,
+            kernel: None,
+        }
+    }
+
     /// The version of the fields of [`fields`](Self::fields). It rises when a field goes or changes
     /// its meaning. It does not rise when a field is added.
     ///

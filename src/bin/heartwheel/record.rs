@@ -227,27 +227,17 @@ mod tests {
     use super::*;
 
     fn evidence() -> Evidence {
-        Evidence {
-            cause: Cause::PongTimeout,
-            phase: Phase::Open,
-            errno: None,
-            close_code: None,
-            clean: false,
-            age: Duration::from_millis(7_500),
-            last_in: Some(Duration::from_millis(2_500)),
-            last_out: None,
-            last_proof: Some(Duration::from_millis(2_500)),
-            pings_due: 7,
-            pings_written: 7,
-            pings_answered: 5,
-            rtt: None,
-            bytes_queued: 0,
-            bytes_dropped: 0,
-            bytes_unfinished: None,
-            forgiveness: Duration::ZERO,
-            loop_delay: Duration::from_micros(310),
-            kernel: None,
-        }
+        let mut evidence = Evidence::new(Cause::PongTimeout, Phase::Open);
+        evidence.age = Duration::from_millis(7_500);
+        evidence.last_in = Some(Duration::from_millis(2_500));
+        evidence.last_proof = Some(Duration::from_millis(2_500));
+        (
+            evidence.pings_due,
+            evidence.pings_written,
+            evidence.pings_answered,
+        ) = (7, 7, 5);
+        evidence.loop_delay = Duration::from_micros(310);
+        evidence
     }
 
     fn line(record: &Record) -> String {
@@ -278,17 +268,15 @@ mod tests {
 
     #[test]
     fn the_object_has_the_same_keys_and_times_in_microseconds() {
-        let full = Evidence {
-            errno: Some(104),
-            close_code: Some(CloseCode::GOING_AWAY),
-            last_out: Some(Duration::from_micros(1)),
-            rtt: Some(Rtt {
-                last: Duration::from_micros(1),
-                min: Duration::from_micros(2),
-                smoothed: Duration::from_micros(3),
-            }),
-            ..evidence()
-        };
+        let mut full = evidence();
+        full.errno = Some(104);
+        full.close_code = Some(CloseCode::GOING_AWAY);
+        full.last_out = Some(Duration::from_micros(1));
+        full.rtt = Some(Rtt {
+            last: Duration::from_micros(1),
+            min: Duration::from_micros(2),
+            smoothed: Duration::from_micros(3),
+        });
         let record = Record::new("closed")
             .word("id", "0.1")
             .word("peer", "127.0.0.1:5")

@@ -2,7 +2,6 @@
 //! refused.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
 use super::admission::Room;
 use super::listener::Listener;
@@ -224,27 +223,8 @@ impl<D: Default, S: System> EventLoop<D, S> {
     ) {
         self.env.stats.rejected += 1;
         self.env.stats.count_end(Cause::Refused);
-        let evidence = Evidence {
-            cause: Cause::Refused,
-            phase: Phase::Handshaking,
-            errno: None,
-            close_code: None,
-            clean: false,
-            age: Duration::ZERO,
-            last_in: None,
-            last_out: None,
-            last_proof: None,
-            pings_due: 0,
-            pings_written: 0,
-            pings_answered: 0,
-            rtt: None,
-            bytes_queued: 0,
-            bytes_dropped: 0,
-            bytes_unfinished: None,
-            forgiveness: Duration::ZERO,
-            loop_delay: self.env.lateness.delay(self.now.at).into(),
-            kernel: None,
-        };
+        let mut evidence = Evidence::new(Cause::Refused, Phase::Handshaking);
+        evidence.loop_delay = self.env.lateness.delay(self.now.at).into();
         log::debug!("{peer} was refused, {}: {evidence}", refusal.reason());
         self.history.push(Ended {
             at: self.now.at.into(),

@@ -144,13 +144,8 @@ impl Watch {
                 self.demand(now, is_asked_for, || format!("nobody asked for {cause}"));
             }
             Cause::PingFlood | Cause::PongFlood if self.is_swamped() => {}
-            // Both sides are ours, and keep to the rules.
-            Cause::CloseTimeout
-            | Cause::ProtocolError
-            | Cause::InvalidUtf8
-            | Cause::MessageTooBig
-            | Cause::PingFlood
-            | Cause::PongFlood => self.fail(now, format!("there is no reason for {cause}")),
+            // Both sides are ours, and keep to the rules. Nothing else has a reason here.
+            _ => self.fail(now, format!("there is no reason for {cause}")),
         }
     }
 
