@@ -18,6 +18,7 @@ use super::history::{Ended, History};
 use super::in_hand::InHand;
 use super::listen::{Listener, Listeners, Waiting};
 use super::peers::Peers;
+use super::progress::Progress;
 use super::sleep::Sleep;
 use super::timers::Timers;
 use super::token::{ConnId, ListenerId, Names, SourceId, Sources, Target};
@@ -57,8 +58,8 @@ pub struct EventLoop<D, S: System = Native> {
     pub(super) peers: Peers,
     pub(super) listeners: Listeners<S::Listener>,
     pub(super) clients: Clients,
-    /// When the coming wait must end.
-    pub(super) wake: Micros,
+    /// How far the turn has come.
+    pub(super) progress: Progress,
     pub(super) sources: Sources,
     pub(super) timers: Timers,
     /// What the loops of the group share.
@@ -71,18 +72,10 @@ pub struct EventLoop<D, S: System = Native> {
     pub(super) refused: WorkList<Ready, usize>,
     /// Connections whose socket must be closed, the oldest end first.
     pub(super) doomed: WorkList<Mark, usize>,
-    /// Number of connections that the last turn reaped.
-    pub(super) reaped: usize,
     /// Connections with input left, for which no further edge will come.
     pub(super) carried: WorkList<Mark, ConnId>,
-    /// When reading stops in this turn. Further input is carried over.
-    pub(super) reading_ends: Micros,
     /// What callbacks work on now; a panic would lose it.
     pub(super) in_hand: InHand,
-    /// Number of events of the last wait that were handled.
-    pub(super) taken: usize,
-    /// A turn began to handle its events and did not finish.
-    pub(super) unwound: bool,
     /// Connections whose queue was full and has room again.
     pub(super) roomy: Vec<ConnId>,
     pub(super) expiries: Expiries,
@@ -133,7 +126,7 @@ impl<D, S: System> EventLoop<D, S> {
             peers: Peers::with_capacity(config.max_connections),
             listeners: Listeners::default(),
             clients: Clients::default(),
-            wake: Micros::MAX,
+            progress: Progress::new(),
             sources: Sources::default(),
             timers: Timers::default(),
             group,
@@ -142,12 +135,8 @@ impl<D, S: System> EventLoop<D, S> {
             dirty: WorkList::new(Mark::Dirty),
             refused: WorkList::new(Ready::Refused),
             doomed: WorkList::new(Mark::Doomed),
-            reaped: 0,
             carried: WorkList::with_capacity(Mark::Carried, config.events),
-            reading_ends: Micros::ZERO,
             in_hand: InHand::default(),
-            taken: 0,
-            unwound: false,
             roomy: Vec::new(),
             expiries: Expiries::with_capacity(config.expiry_budget.min(config.max_connections)),
             drain: None,
@@ -411,7 +400,7 @@ impl<D, S: System> EventLoop<D, S> {
             || !self.in_hand.is_empty()
             || self.clients.have_work()
             || self.inbox.may_hold()
-            || self.unwound
+            || self.progress.is_unwound()
             || self.stopping
         {
             return now;
@@ -463,12 +452,12 @@ impl<D, S: System> EventLoop<D, S> {
 
     /// Says whether a panic cut the last turn short, so that events of it are left.
     pub fn is_unwound(&self) -> bool {
-        self.unwound
+        self.progress.is_unwound()
     }
 
     /// Returns how many events of the last wait were handled.
     pub fn taken(&self) -> usize {
-        self.taken
+        self.progress.taken()
     }
 
     /// Returns a handle for other threads.

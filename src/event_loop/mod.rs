@@ -26,6 +26,7 @@ mod listen;
 mod opening;
 mod output;
 mod peers;
+mod progress;
 mod reap;
 mod sleep;
 mod timers;

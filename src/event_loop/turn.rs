@@ -34,17 +34,18 @@ impl<D: Default, S: System> EventLoop<D, S> {
     /// between turns.
     pub fn look_ahead(&mut self) {
         self.refresh_now();
-        self.wake = self.next_wake(self.now.at);
-        let (now, wake) = (self.now.at, self.wake);
+        let now = self.now.at;
+        let wake = self.next_wake(now);
+        self.progress.plan_wait(wake);
         self.env.lateness_mut().look_ahead(now, wake);
     }
 
     /// Step 1: returns how long to wait from now on. `None` means until an event comes. Call it
     /// after [`look_ahead`](Self::look_ahead) or right after a turn, and wait at once.
     pub fn prepare_wait(&mut self, limit: Option<Duration>) -> Option<Duration> {
-        self.taken = 0;
+        let wake = self.progress.begin_wait();
         self.forget_refusals();
-        let (now, wake) = (self.now.at, self.wake);
+        let now = self.now.at;
         if let Some(limit) = limit {
             self.env.lateness.limit_wait(now + limit.into());
         }
@@ -67,7 +68,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         H: Handler<S, Data = D>,
         I: Iterator<Item = IoEvent> + Clone,
     {
-        self.unwound = true;
+        self.progress.begin_turn();
         let now = self.env.lateness.begin_turn(self.system.now());
         self.set_now(now);
         let mut turn = Turn::default();
@@ -80,18 +81,17 @@ impl<D: Default, S: System> EventLoop<D, S> {
             self.wake_from_sleep(span);
         }
         self.see_to_panics(handler);
-        self.reading_ends = self.now.at + EVENTS_SLICE;
-        let mut coming = events.clone().skip(self.taken);
-        for event in events.skip(self.taken) {
+        let taken = self.progress.begin_events(self.now.at + EVENTS_SLICE);
+        let mut coming = events.clone().skip(taken);
+        for event in events.skip(taken) {
             if turn.events.is_multiple_of(FETCHED) {
                 self.fetch(coming.by_ref().take(FETCHED).map(|event| event.token));
             }
-            // Counted before it is handled: after a panic the next turn goes on with the next event.
-            self.taken += 1;
+            self.progress.take_event();
             turn.events += 1;
             self.handle_event(handler, event);
         }
-        self.unwound = false;
+        self.progress.end_events();
         self.catch_up();
         self.take_resolved(handler);
         self.take_commands(handler);
@@ -99,7 +99,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         self.accept_ready(handler);
 
         self.catch_up();
-        let is_full = self.taken >= most;
+        let is_full = self.progress.taken() >= most;
         let events_done = self.now;
         turn.expired = self.expire(handler, is_full);
         self.run_timers(handler);
@@ -118,7 +118,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
             turn.ended += self.reap_doomed(handler, REAPED - turn.ended, ends);
             self.report_room(handler);
         }
-        self.reaped = turn.ended;
+        self.progress.end_reaping(turn.ended);
         if self.stopping {
             turn.ended += self.end_all(handler);
         }
@@ -129,8 +129,9 @@ impl<D: Default, S: System> EventLoop<D, S> {
             self.refresh_now();
         }
         turn.delay = self.env.lateness.delay(self.now.at).into();
-        self.wake = self.next_wake(self.now.at);
-        self.now = self.env.lateness.end_turn(self.now.at, self.wake);
+        let wake = self.next_wake(self.now.at);
+        self.progress.plan_wait(wake);
+        self.now = self.env.lateness.end_turn(self.now.at, wake);
         self.env.stats.late = self.env.lateness.total(self.now.at).into();
         self.env.stats.health = self.env.lateness.health();
         turn
@@ -214,7 +215,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
             if conn.marks.has(Mark::Carried) {
                 return;
             }
-            if self.now.at >= self.reading_ends {
+            if !self.progress.has_time_to_read(self.now.at) {
                 self.carry(id.index());
                 return;
             }

@@ -30,7 +30,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         if self.doomed.is_empty() {
             return budget;
         }
-        let share = self.reaped / 2 / self.listeners.len();
+        let share = self.progress.reaped() / 2 / self.listeners.len();
         share.clamp(1, budget)
     }
 
@@ -161,13 +161,13 @@ mod tests {
         assert_eq!(core.accept_budget(), core.config.accept_budget);
         core.doomed.push(&mut Flags::NONE.with(Mark::Counted), 0);
         for (reaped, budget) in [(0, 1), (20, 10), (10_000, core.config.accept_budget)] {
-            core.reaped = reaped;
+            core.progress.end_reaping(reaped);
             assert_eq!(core.accept_budget(), budget, "{reaped} were reaped");
         }
         reactor
             .listen(config(WireFactory::Raw))
             .expect("a free port");
-        reactor.core.reaped = 20;
+        reactor.core.progress.end_reaping(20);
         assert_eq!(reactor.core.accept_budget(), 5);
     }
 }
