@@ -1,6 +1,6 @@
-//! Authorities: a host and perhaps a port, as URLs and the Host field of HTTP name them.
+//! Authorities: a host with or without a port, as in URLs and in the Host field of HTTP.
 
-/// A host, and the port if one is named (RFC 3986, section 3.2, without user information).
+/// A host, and a port if there is one (RFC 3986, section 3.2, without user information).
 ///
 /// ```
 /// use heartwheel::proto::authority::Authority;
@@ -12,23 +12,23 @@
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Authority<'a> {
-    /// A name, an address, or an address of version 6 with its brackets. Never empty.
+    /// A name, an IPv4 address, or an IPv6 address in brackets. Never empty.
     host: &'a str,
     port: Option<u16>,
 }
 
 impl<'a> Authority<'a> {
-    /// Reads an authority as peers are told it; `None` if this is not one.
+    /// Parses an authority as it is sent to peers; `None` if it is not one.
     ///
-    /// A comma is refused though a name may contain it: it is what two Host fields look like that
-    /// something on the way has joined.
+    /// A comma is an error, although a name may contain one: if a proxy joins two Host fields, the
+    /// result contains a comma.
     pub fn parse(text: &'a str) -> Option<Self> {
         Self::parse_local(text).filter(|authority| authority.zone().is_none())
     }
 
-    /// Reads an authority as it is dialed or listened on, in which a link-local address may name its
-    /// interface: `[fe80::1%eth0]`, or `[fe80::1%25eth0]` as URLs write it (RFC 6874, section 2). That is
-    /// this machine's own business, and of no use to a peer.
+    /// Parses an authority to dial or to listen on. There a link-local address may have a zone, the
+    /// name of the interface: `[fe80::1%eth0]`, or `[fe80::1%25eth0]` as URLs write it (RFC 6874,
+    /// section 2). A zone means something only on this machine, so it is not sent to a peer.
     pub fn parse_local(text: &'a str) -> Option<Self> {
         let end_of_host = match text.find(']') {
             Some(bracket) => bracket + 1,
@@ -47,12 +47,12 @@ impl<'a> Authority<'a> {
         is_host.then_some(Self { host, port })
     }
 
-    /// Returns the host: a name, an address, or an address of version 6 with its brackets.
+    /// Returns the host: a name, an IPv4 address, or an IPv6 address in brackets.
     pub const fn host(&self) -> &'a str {
         self.host
     }
 
-    /// Returns the host without brackets and interface, as it is looked up.
+    /// Returns the host without brackets and zone, for a lookup of the name.
     pub fn name(&self) -> &'a str {
         let Some(literal) = literal(self.host) else {
             return self.host;
@@ -60,19 +60,19 @@ impl<'a> Authority<'a> {
         split_zone(literal).map_or(literal, |(ip, _)| ip)
     }
 
-    /// Returns the interface that a link-local address is one of, if one is named.
+    /// Returns the zone of a link-local address: the interface, if there is one.
     pub fn zone(&self) -> Option<&'a str> {
         let (_, zone) = split_zone(literal(self.host)?)?;
         Some(zone)
     }
 
-    /// Says whether the host is a name or address of a machine for itself (RFC 6761, section 6.3; RFC 1122,
-    /// section 3.2.1.3; RFC 4291, section 2.5.3).
+    /// Returns whether the host is this machine's own loopback name or address (RFC 6761, section
+    /// 6.3; RFC 1122, section 3.2.1.3; RFC 4291, section 2.5.3).
     pub fn is_loopback(&self) -> bool {
         if literal(self.host).is_some() {
             return match groups(self.name()) {
                 [0, 0, 0, 0, 0, 0, 0, 1] => true,
-                // An address of version 4 in one of version 6.
+                // An IPv4 address inside an IPv6 address.
                 [0, 0, 0, 0, 0, 0xffff, upper, _] => upper >> 8 == 127,
                 _ => false,
             };
@@ -83,13 +83,13 @@ impl<'a> Authority<'a> {
             || host.starts_with("127.") && is_v4(&host)
     }
 
-    /// Returns the port, if one is named.
+    /// Returns the port, if there is one.
     pub const fn port(&self) -> Option<u16> {
         self.port
     }
 }
 
-/// Puts a host, which has no brackets, and a port together.
+/// Joins a host without brackets and a port.
 #[cfg(any(feature = "websocket", test))]
 pub(crate) fn join(host: &str, port: Option<u16>) -> String {
     let host = match host.contains(':') {
@@ -102,24 +102,24 @@ pub(crate) fn join(host: &str, port: Option<u16>) -> String {
     }
 }
 
-/// Returns what stands in the brackets of an address of version 6.
+/// Returns the IPv6 address between the brackets.
 fn literal(host: &str) -> Option<&str> {
     host.strip_prefix('[')?.strip_suffix(']')
 }
 
-/// Takes a link-local address and the interface it is one of apart: `fe80::1%eth0`, or `fe80::1%25eth0` as
-/// URLs write it (RFC 6874, section 2).
+/// Splits a link-local address and its zone: `fe80::1%eth0`, or `fe80::1%25eth0` as URLs write it
+/// (RFC 6874, section 2).
 pub(crate) fn split_zone(host: &str) -> Option<(&str, &str)> {
     let (ip, zone) = host.split_once('%')?;
     let zone = match zone.strip_prefix("25") {
-        // Not the 25th one.
+        // The zone `25` itself is not an escaped percent sign.
         Some(name) if !name.is_empty() => name,
         _ => zone,
     };
     (is_v6(ip) && !zone.is_empty()).then_some((ip, zone))
 }
 
-/// Reads a port, which may be left out behind its colon; `None` if this is none.
+/// Parses a port. It may be missing after the colon; `None` if this is not a port.
 fn parse_port(digits: &str) -> Option<Option<u16>> {
     let is_number = digits.bytes().all(|digit| digit.is_ascii_digit());
     match digits {
@@ -128,13 +128,13 @@ fn parse_port(digits: &str) -> Option<Option<u16>> {
     }
 }
 
-/// Says whether this is a registered name or an address of version 4 (RFC 3986, section 3.2.2).
+/// Returns whether this is a registered name or an IPv4 address (RFC 3986, section 3.2.2).
 fn is_name(host: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=%".contains(&byte);
     !host.is_empty() && host.bytes().all(is_plain) && has_whole_escapes(host)
 }
 
-/// Says whether two hexadecimal digits follow each percent sign.
+/// Returns whether two hexadecimal digits follow each percent sign.
 pub(crate) fn has_whole_escapes(text: &str) -> bool {
     let is_escape = |after: &[u8]| {
         after
@@ -145,8 +145,8 @@ pub(crate) fn has_whole_escapes(text: &str) -> bool {
     (0..bytes.len()).all(|at| bytes[at] != b'%' || is_escape(&bytes[at + 1..]))
 }
 
-/// Says whether this is an address of version 6: eight groups, or fewer around one gap, where an
-/// address of version 4 may stand for the last two.
+/// Returns whether this is an IPv6 address: eight groups, or fewer with one gap (`::`). An IPv4
+/// address may take the place of the last two groups.
 fn is_v6(text: &str) -> bool {
     match text.split_once("::") {
         Some((before, after)) => {
@@ -157,7 +157,7 @@ fn is_v6(text: &str) -> bool {
     }
 }
 
-/// Counts the groups of 16 bits between colons; `None` if one is not sound.
+/// Counts the groups of 16 bits between colons; `None` if one is not valid.
 fn count_groups(text: &str, is_end: bool) -> Option<usize> {
     if text.is_empty() {
         return Some(0);
@@ -175,7 +175,7 @@ fn count_groups(text: &str, is_end: bool) -> Option<usize> {
     Some(count)
 }
 
-/// Returns the groups of an address of version 6 that is known to be one.
+/// Returns the groups of a valid IPv6 address.
 fn groups(text: &str) -> [u16; 8] {
     let mut all = [0; 8];
     let (before, after) = text.split_once("::").unwrap_or((text, ""));
@@ -206,12 +206,12 @@ fn read_groups(text: &str) -> Vec<u16> {
     groups
 }
 
-/// Leaves out the dot that stands for the root.
+/// Removes the final dot, which stands for the root of the name system.
 pub(crate) fn without_root(host: &str) -> &str {
     host.strip_suffix('.').unwrap_or(host)
 }
 
-/// Says whether these are four numbers below 256 without leading zeros.
+/// Returns whether these are four numbers below 256 without leading zeros.
 fn is_v4(text: &str) -> bool {
     let is_octet = |part: &str| {
         part.parse::<u8>()

@@ -1,4 +1,4 @@
-//! The binary wire: one byte says what follows.
+//! The binary wire: the first byte of a frame says what follows.
 //!
 //! | first byte | then | meaning |
 //! | --- | --- | --- |
@@ -16,17 +16,17 @@ use super::pool::Pool;
 use super::wire::{EncodeError, Item, MessageKind, Payload};
 use crate::error::ProtocolError;
 
-/// The ping, as it is written.
+/// The ping, as it is sent.
 pub const PING: &[u8] = &[TAG_PING];
 
-/// The pong, as it is written.
+/// The pong, as it is sent.
 pub const PONG: &[u8] = &[TAG_PONG];
 
 /// Finds frames in a stream of bytes.
 ///
-/// A message that lies complete in the input is handed out where it lies. Of an incomplete one the
-/// decoder keeps what is there, in storage that grows with the bytes received, however long the header
-/// says the message will be.
+/// A message that is complete in the input is returned as a range of the input. The bytes of an
+/// incomplete message are kept in storage that grows with the bytes received, not with the length
+/// in the header.
 ///
 /// ```
 /// use heartwheel::proto::binary::BinaryDecoder;
@@ -46,25 +46,25 @@ pub const PONG: &[u8] = &[TAG_PONG];
 /// ```
 #[derive(Default)]
 pub struct BinaryDecoder {
-    /// What has arrived of an incomplete message, without its header.
+    /// The bytes received of an incomplete message, without its header.
     assembly: Assembly,
-    /// Payload bytes of an incomplete message that have not arrived; none between messages.
+    /// Payload bytes of an incomplete message that have not arrived; `None` between messages.
     missing: Option<NonZeroU64>,
 }
 
 impl BinaryDecoder {
-    /// Reads the first frame in `input`, or what is there of it.
+    /// Reads the first frame in `input`, or the part of it that has arrived.
     ///
-    /// Returns how many bytes were consumed and what they are. The range of [`Payload::Input`] counts
-    /// from the beginning of `input`. With [`Item::NeedMore`] all bytes are consumed and kept, but for
-    /// a header that is not complete: its up to four bytes stay in the input.
+    /// Returns how many bytes were consumed and what they are. A range in [`Payload::Input`] counts
+    /// from the start of `input`. With [`Item::NeedMore`] all bytes are consumed and kept, except
+    /// an incomplete header: its bytes, at most four, stay in the input.
     ///
     /// `max_message` is in bytes, without the header.
     ///
     /// # Errors
     ///
     /// [`ProtocolError::MessageTooBig`] at the header, before any payload is kept, and
-    /// [`ProtocolError::UnknownType`]. There is no way to go on after either.
+    /// [`ProtocolError::UnknownType`]. After an error the decoder cannot go on.
     pub fn decode(
         &mut self,
         input: &mut [u8],
@@ -94,43 +94,46 @@ impl BinaryDecoder {
         }
     }
 
-    /// Takes the message that was handed out as [`Payload::Assembled`]; empty if there is none.
+    /// Takes the message that was returned as [`Payload::Assembled`]; empty if there is none.
     ///
-    /// Its storage goes with it and does not return to the pool. Where a look at the message is
-    /// enough, [`assembled`](Self::assembled) and then [`release`](Self::release) spare an allocation.
-    /// A message that nobody takes is forgotten by the next call of [`decode`](Self::decode).
+    /// You get its storage too, so the storage does not go back to the pool. If you only need to
+    /// read the message, call [`assembled`](Self::assembled) and then [`release`](Self::release):
+    /// that saves an allocation. If nobody takes a message, the next call of
+    /// [`decode`](Self::decode) discards it.
     pub fn take_assembled(&mut self) -> Vec<u8> {
         self.assembly.take()
     }
 
-    /// Gives storage back to the pool, unless an unfinished message is in it.
+    /// Gives the storage back to the pool, unless an unfinished message is in it.
     pub fn release(&mut self, pool: &mut Pool) {
         self.assembly.release(pool);
     }
 
-    /// Gives all storage back and forgets an unfinished message, at the end of a connection.
+    /// Gives all storage back and discards an unfinished message. For the end of a connection.
     pub fn discard(&mut self, pool: &mut Pool) {
         mem::take(self).assembly.discard(pool);
     }
 
-    /// Returns the message that was handed out as [`Payload::Assembled`], or the beginning of an
-    /// unfinished one.
+    /// Returns the message that was returned as [`Payload::Assembled`], or the start of an
+    /// unfinished message.
     pub fn assembled(&self) -> &[u8] {
         self.assembly.bytes()
     }
 
-    /// Returns the bytes kept here, of an unfinished message or of one not yet taken.
+    /// Returns the number of bytes kept here: of an unfinished message, or of a message not yet
+    /// taken.
     pub fn assembled_len(&self) -> usize {
         self.assembly.len()
     }
 
-    /// Returns how many bytes the message that has begun still lacks; 0 if none has.
+    /// Returns how many bytes of the unfinished message have not arrived; 0 if no message is
+    /// unfinished.
     pub(crate) fn missing_len(&self) -> u64 {
         self.missing.map_or(0, NonZeroU64::get)
     }
 
-    /// Returns whether no message is unfinished. A header that is not complete does not count: its
-    /// bytes are still in the input.
+    /// Returns whether no message is unfinished. An incomplete header does not count: its bytes are
+    /// still in the input.
     pub fn is_idle(&self) -> bool {
         self.missing.is_none()
     }
@@ -171,7 +174,7 @@ impl BinaryDecoder {
     }
 }
 
-/// Shows the measures and leaves the bytes out: they belong to the peers, not into a log.
+/// Shows the sizes but not the bytes. They are the peer's data and do not belong in a log.
 impl fmt::Debug for BinaryDecoder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BinaryDecoder")
@@ -185,7 +188,7 @@ impl fmt::Debug for BinaryDecoder {
 ///
 /// # Errors
 ///
-/// Those of [`header`]; `out` is then left as it was.
+/// Those of [`header`]. On an error `out` is unchanged.
 ///
 /// ```
 /// use heartwheel::proto::binary;
@@ -201,7 +204,8 @@ pub fn encode(payload: &[u8], out: &mut Vec<u8>) -> Result<(), EncodeError> {
     Ok(())
 }
 
-/// Returns what to write before a message of `size` bytes, for callers that copy it themselves.
+/// Returns what to write before a message of `size` bytes, for callers that copy the message
+/// themselves.
 ///
 /// # Errors
 ///

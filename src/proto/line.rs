@@ -1,9 +1,9 @@
-//! The line wire: a message is a line of text, so that a person with `nc` can speak it.
+//! The line wire: a message is one line of text, so a person can speak it with `nc`.
 //!
-//! A line ends with a line feed; one carriage return before it is not part of the message. The lines
-//! `PING` and `PONG` are the heartbeat, compared exactly: `ping` and `PING ` are messages. What a Telnet
-//! client (PuTTY, say) negotiates in front of a line is passed over: its commands begin with a byte that no
-//! text contains.
+//! A line ends with a line feed. One carriage return before it is not part of the message. The
+//! lines `PING` and `PONG` are the heartbeat. They are compared exactly: `ping` and `PING ` are
+//! messages. Telnet commands (from a Telnet client such as PuTTY) before a line are skipped. They
+//! start with a byte that no text contains.
 
 use std::fmt;
 use std::mem;
@@ -15,17 +15,18 @@ use super::utf8;
 use super::wire::{EncodeError, Item, MessageKind, Payload};
 use crate::error::ProtocolError;
 
-/// The ping, as it is written.
+/// The ping, as it is sent.
 pub const PING: &[u8] = b"PING\n";
 
-/// The pong, as it is written.
+/// The pong, as it is sent.
 pub const PONG: &[u8] = b"PONG\n";
 
 /// Finds lines in a stream of bytes.
 ///
-/// A line that lies complete in the input is handed out where it lies. Of an incomplete one the decoder
-/// keeps what is there, in storage from the pool, so that the input can be emptied. It is checked to be
-/// text as it comes, so that the end of a long line takes no longer than that of a short one.
+/// A line that is complete in the input is returned as a range of the input. The bytes of an
+/// incomplete line are kept in storage from the pool, so the input can be emptied. They are checked
+/// to be UTF-8 as they arrive, so the end of a long line takes no longer than the end of a short
+/// one.
 ///
 /// ```
 /// use heartwheel::proto::line::LineDecoder;
@@ -45,29 +46,30 @@ pub const PONG: &[u8] = b"PONG\n";
 /// ```
 #[derive(Default)]
 pub struct LineDecoder {
-    /// The beginning of a line; never contains a line feed.
+    /// The beginning of a line. It never contains a line feed.
     assembly: Assembly,
     negotiation: Negotiation,
-    /// What is in `assembly`, checked as it came.
+    /// Checks the bytes in `assembly` as they arrive.
     text: utf8::Validator,
-    /// It cannot become text any more. Said at the end of the line: how the bytes were cut when they
-    /// were read makes no difference.
+    /// The line is not UTF-8. This is reported only at the end of the line, so that the result does
+    /// not depend on how the bytes were split into reads.
     is_no_text: bool,
 }
 
 impl LineDecoder {
-    /// Reads up to the end of the first line in `input`.
+    /// Reads to the end of the first line in `input`.
     ///
-    /// Returns how many bytes were consumed and what they are. The range of [`Payload::Input`] counts
-    /// from the beginning of `input`. With [`Item::NeedMore`] all bytes are consumed and kept.
+    /// Returns how many bytes were consumed and what they are. A range in [`Payload::Input`] counts
+    /// from the start of `input`. With [`Item::NeedMore`] all bytes are consumed and kept.
     ///
-    /// `max_message` is in bytes, without the line end.
+    /// `max_message` is in bytes, without the end of the line.
     ///
     /// # Errors
     ///
-    /// [`ProtocolError::MessageTooBig`] as soon as the line cannot be short enough any more, or a Telnet
-    /// command in front of it is longer than 1 KiB; [`ProtocolError::InvalidUtf8`] at its end, or where
-    /// what begins like a Telnet command is none. There is no way to go on after either.
+    /// [`ProtocolError::MessageTooBig`] as soon as the line is too long, or if a Telnet command
+    /// before it is longer than 1 KiB. [`ProtocolError::InvalidUtf8`] at the end of a line that is
+    /// not UTF-8, or at a byte that is no Telnet command although it must be one. After an error
+    /// the decoder cannot go on.
     pub fn decode(
         &mut self,
         input: &mut [u8],
@@ -104,13 +106,14 @@ impl LineDecoder {
         Ok((consumed, item))
     }
 
-    /// Hands out the last line if the peer ended its output without a line end: what was read counts.
+    /// Returns the last line if the peer ended its output without a line end. What was read counts
+    /// as a line.
     ///
-    /// [`Item::NeedMore`] means that there is none.
+    /// [`Item::NeedMore`] means that there is no such line.
     ///
     /// # Errors
     ///
-    /// [`ProtocolError::InvalidUtf8`], for instance if the end came within a character.
+    /// [`ProtocolError::InvalidUtf8`], for example if the output ended inside a character.
     pub fn finish(&mut self, pool: &mut Pool) -> Result<Item, ProtocolError> {
         self.assembly.forget_complete();
         if self.assembly.is_unfinished() {
@@ -120,44 +123,45 @@ impl LineDecoder {
         }
     }
 
-    /// Takes the message that was handed out as [`Payload::Assembled`]; empty if there is none.
+    /// Takes the message that was returned as [`Payload::Assembled`]; empty if there is none.
     ///
-    /// Its storage goes with it and does not return to the pool. Where a look at the message is
-    /// enough, [`assembled`](Self::assembled) and then [`release`](Self::release) spare an allocation.
-    /// A message that nobody takes is forgotten by the next call of [`decode`](Self::decode).
+    /// You get its storage too, so the storage does not go back to the pool. If you only need to
+    /// read the message, call [`assembled`](Self::assembled) and then [`release`](Self::release):
+    /// that saves an allocation. If nobody takes a message, the next call of
+    /// [`decode`](Self::decode) discards it.
     pub fn take_assembled(&mut self) -> Vec<u8> {
         self.assembly.take()
     }
 
-    /// Gives storage back to the pool, unless an unfinished line is in it.
+    /// Gives the storage back to the pool, unless an unfinished line is in it.
     pub fn release(&mut self, pool: &mut Pool) {
         self.assembly.release(pool);
     }
 
-    /// Gives all storage back and forgets an unfinished line, at the end of a connection.
+    /// Gives all storage back and discards an unfinished line. For the end of a connection.
     pub fn discard(&mut self, pool: &mut Pool) {
         mem::take(self).assembly.discard(pool);
     }
 
-    /// Returns the message that was handed out as [`Payload::Assembled`], or the beginning of an
+    /// Returns the message that was returned as [`Payload::Assembled`], or the start of an
     /// unfinished line.
     pub fn assembled(&self) -> &[u8] {
         self.assembly.bytes()
     }
 
-    /// Returns the bytes kept here, of an unfinished line or of a message not yet taken.
+    /// Returns the number of bytes kept here: of an unfinished line, or of a message not yet taken.
     pub fn assembled_len(&self) -> usize {
         self.assembly.len()
     }
 
-    /// Returns whether no line is unfinished, nor a Telnet command in front of it.
+    /// Returns whether neither a line nor a Telnet command before it is unfinished.
     pub fn is_idle(&self) -> bool {
         !self.assembly.is_unfinished() && self.negotiation.state == Telnet::None
     }
 
     fn check_size(&self, more: &[u8], limit: u64) -> Result<(), ProtocolError> {
         let last = more.last().or_else(|| self.assembly.bytes().last());
-        // A return at the end may turn out to belong to the line end.
+        // A carriage return at the end may be part of the line end.
         let doubtful = usize::from(last == Some(&b'\r'));
         let size = (self.assembly.len() + more.len() - doubtful) as u64;
         if size > limit {
@@ -166,7 +170,7 @@ impl LineDecoder {
         Ok(())
     }
 
-    /// Keeps a piece of a line, and checks it.
+    /// Keeps a part of a line, and checks it.
     fn extend(&mut self, piece: &[u8], pool: &mut Pool) {
         if !self.is_no_text {
             self.is_no_text = self.text.push(piece).is_err();
@@ -175,7 +179,7 @@ impl LineDecoder {
     }
 
     fn end_assembled(&mut self, pool: &mut Pool) -> Result<Item, ProtocolError> {
-        // A return at the end, which is not part of the line, is text in any case.
+        // A carriage return at the end is not part of the line, but it is valid UTF-8 anyway.
         let text_so_far = mem::take(&mut self.text);
         let is_text = !mem::take(&mut self.is_no_text) && text_so_far.is_complete();
         let line = without_return(self.assembly.bytes());
@@ -192,32 +196,32 @@ impl LineDecoder {
     }
 }
 
-/// Passes over Telnet commands in front of a line (RFC 854), wherever the input is cut.
+/// Skips Telnet commands before a line (RFC 854), however the input is split.
 #[derive(Default)]
 struct Negotiation {
     state: Telnet,
-    /// Bytes of the parameters so far. Bounded, so that a command ends.
+    /// Bytes of the current command's parameters so far. Limited, so that a command must end.
     len: u64,
 }
 
-/// What is to come.
+/// What is expected next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Telnet {
     /// A line, or the first byte of a command.
     #[default]
     None,
-    /// The command itself.
+    /// The command byte.
     Command,
-    /// The option that it is about.
+    /// The option that the command is about.
     Option,
-    /// Parameters, to their end.
+    /// Parameters, up to the end of the command.
     Parameters,
-    /// What an escape within the parameters means.
+    /// The byte after an `IAC` within the parameters.
     Escaped,
 }
 
 impl Negotiation {
-    /// Returns how many bytes at the front are commands.
+    /// Returns how many bytes at the start of the input are commands.
     fn skip(&mut self, input: &[u8]) -> Result<usize, ProtocolError> {
         for (at, &byte) in input.iter().enumerate() {
             self.state = match (self.state, byte) {
@@ -229,7 +233,7 @@ impl Negotiation {
                     Telnet::Parameters
                 }
                 (Telnet::Command, EOF..=GA) | (Telnet::Option, _) => Telnet::None,
-                // Text that is none.
+                // Neither text nor a command.
                 (Telnet::Command, _) => return Err(ProtocolError::InvalidUtf8),
                 (Telnet::Escaped, SE) => Telnet::None,
                 (Telnet::Parameters, IAC) => Telnet::Escaped,
@@ -249,8 +253,9 @@ impl Negotiation {
     }
 }
 
-/// Bytes of Telnet commands (RFC 854): "interpret as command"; then those that name an option, those
-/// around parameters, and the range of the ones that stand alone (from RFC 1184 on).
+/// Bytes of Telnet commands (RFC 854): "interpret as command", the commands that are followed by an
+/// option, those around parameters, and the range of those without anything after them (from RFC
+/// 1184 on).
 const IAC: u8 = 255;
 const DONT: u8 = 254;
 const WILL: u8 = 251;
@@ -259,10 +264,10 @@ const GA: u8 = 249;
 const SE: u8 = 240;
 const EOF: u8 = 236;
 
-/// Most bytes of parameters in a command.
+/// The largest number of parameter bytes in a command.
 const MOST_PARAMETERS: u64 = 1024;
 
-/// Shows the measures and leaves the bytes out: they belong to the peers, not into a log.
+/// Shows the sizes but not the bytes. They are the peer's data and do not belong in a log.
 impl fmt::Debug for LineDecoder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LineDecoder")
@@ -275,7 +280,7 @@ impl fmt::Debug for LineDecoder {
 ///
 /// # Errors
 ///
-/// Those of [`line_end`]; `out` is then left as it was.
+/// Those of [`line_end`]. On an error `out` is unchanged.
 ///
 /// ```
 /// use heartwheel::proto::line;
@@ -295,17 +300,18 @@ pub fn encode(payload: &[u8], out: &mut Vec<u8>) -> Result<(), EncodeError> {
     Ok(())
 }
 
-/// Returns what to write behind a message to make it a line, for callers that copy it themselves.
+/// Returns what to write after a message to make it a line, for callers that copy the message
+/// themselves.
 ///
-/// This is a line feed; after a message that ends with a carriage return it is another return and a
-/// line feed, so that the peer strips the right one. Every message accepted here is read back as it
-/// was.
+/// This is a line feed. After a message that ends with a carriage return it is another carriage
+/// return and a line feed, so that the peer removes only the second one. The peer reads every
+/// message accepted here exactly as it was.
 ///
 /// # Errors
 ///
 /// If the message contains a line feed, is not UTF-8, or would be read as a ping or pong.
 pub fn line_end(payload: &[u8]) -> Result<&'static [u8], EncodeError> {
-    // Faster than to ask for the place, which is there but in a message that is refused.
+    // Faster than a search for the position, which is only needed if the message is refused.
     if payload.contains(&b'\n') {
         let at = payload.iter().take_while(|&&byte| byte != b'\n').count();
         return Err(EncodeError::LineFeed { at });
@@ -323,8 +329,9 @@ pub fn line_end(payload: &[u8]) -> Result<&'static [u8], EncodeError> {
     })
 }
 
-/// Says whether a line, without its end, is the first one of an HTTP request: a method, a target and a
-/// version (RFC 9112, section 3). It looks at the end first: that of a long line mostly tells.
+/// Returns whether a line, without its end, is the first line of an HTTP request: a method, a
+/// target and a version (RFC 9112, section 3). It checks the end first, because that rules out most
+/// lines.
 pub(crate) fn is_http_request(line: &[u8]) -> bool {
     let Some((request, [b' ', b'H', b'T', b'T', b'P', b'/', major, b'.', minor])) =
         line.split_last_chunk()

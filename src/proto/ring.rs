@@ -1,7 +1,7 @@
-//! A ring of bytes whose storage is borrowed from the [`Pool`] only while bytes are in it.
+//! A byte queue (ring buffer) that borrows its storage from the [`Pool`] only while it has bytes.
 //!
-//! Filling is two calls, so that a socket can read straight into the ring: [`Ring::spare_mut`] lends
-//! free space and [`Ring::commit`] says how much of it was filled. Draining is two calls as well:
+//! Two calls fill the ring, so that a socket can read directly into it: [`Ring::spare_mut`] lends
+//! the free space, and [`Ring::commit`] says how many bytes of it were filled. Two calls drain it:
 //! [`Ring::filled`] or [`Ring::contiguous_mut`], then [`Ring::consume`].
 
 use std::fmt;
@@ -11,11 +11,11 @@ use std::ops::Range;
 use super::copy;
 use super::pool::Pool;
 
-/// A byte queue in borrowed storage, 32 bytes when it owns none.
+/// A byte queue in borrowed storage. It takes 32 bytes when it has no storage.
 ///
-/// What surprises: nothing gives the storage back by itself. Call [`release`](Self::release) when the
-/// bytes are gone; it does nothing while some are left, so calling it after every drain is right.
-/// Dropping a ring frees its storage instead of returning it to the pool.
+/// The storage does not go back by itself. Call [`release`](Self::release) when the bytes are gone.
+/// It does nothing while bytes are left, so you may call it after every read. A ring that is
+/// dropped frees its storage and does not return it to the pool.
 ///
 /// ```
 /// use heartwheel::proto::pool::Pool;
@@ -36,19 +36,21 @@ use super::pool::Pool;
 #[derive(Default)]
 pub struct Ring {
     storage: Box<[u8]>,
-    /// Invariant: below the capacity, and zero when there is no storage or nothing in it.
+    /// Invariant: less than the capacity; zero when there is no storage, or no byte in it.
     head: usize,
     /// Invariant: at most the capacity.
     len: usize,
 }
 
 impl Ring {
-    /// Lends the free space behind the newest byte, as one slice; empty only when the ring is full.
+    /// Lends the free space after the newest byte, as one slice. It is empty only if the ring is
+    /// full.
     ///
-    /// A ring without storage borrows a buffer of the smallest class. When the space at the end of the
-    /// storage is the smaller part and the bytes fit into the space in front of them, they are moved
-    /// there first. The move is paid for by the bytes consumed since the last one, so each byte is
-    /// moved at most once on average, and wrapping stays rare.
+    /// A ring without storage first borrows a buffer of the smallest class. If the free space at
+    /// the end of the storage is the smaller part, and the bytes fit into the free space before
+    /// them, the bytes are moved to the front first. That happens only after at least as many bytes
+    /// were consumed, so each byte is moved at most once on average, and the bytes seldom wrap
+    /// around.
     pub fn spare_mut(&mut self, pool: &mut Pool) -> &mut [u8] {
         if self.storage.is_empty() {
             self.storage = pool.take(1);
@@ -65,7 +67,7 @@ impl Ring {
         &mut self.storage[spare]
     }
 
-    /// Counts `n` bytes at the beginning of the space lent by [`spare_mut`](Self::spare_mut) as filled.
+    /// Adds the first `n` bytes of the space lent by [`spare_mut`](Self::spare_mut) to the queue.
     ///
     /// # Panics
     ///
@@ -78,15 +80,15 @@ impl Ring {
         self.len += n;
     }
 
-    /// Appends bytes, growing as needed; the caller enforces the limit.
+    /// Appends bytes. The ring grows as needed; the caller enforces the limit.
     ///
-    /// Appending nothing borrows nothing.
+    /// If there are no bytes to append, no storage is borrowed.
     pub fn extend(&mut self, bytes: &[u8], pool: &mut Pool) {
         self.reserve(bytes.len(), pool);
         let spare = self.spare();
         if let Some((near, far @ [_, ..])) = bytes.split_at_checked(spare.len()) {
             copy::fill(&mut self.storage[spare], near);
-            // What did not fit behind the newest byte goes to the front of the storage.
+            // Bytes that do not fit after the newest byte go to the front of the storage.
             copy::fill(&mut self.storage, far);
         } else {
             copy::fill(&mut self.storage[spare], bytes);
@@ -94,8 +96,9 @@ impl Ring {
         self.len += bytes.len();
     }
 
-    /// Makes room for `additional` more bytes. When it has to grow it at least doubles, and beyond the
-    /// largest class grows by a quarter, so that it is never half empty.
+    /// Makes room for `additional` more bytes. If the ring must grow, its capacity at least
+    /// doubles. Above the largest class it grows by at least a quarter only, so that little of it
+    /// is unused.
     pub fn reserve(&mut self, additional: usize, pool: &mut Pool) {
         let (needed, capacity) = (self.len + additional, self.capacity());
         if needed > capacity {
@@ -108,7 +111,8 @@ impl Ring {
         }
     }
 
-    /// Moves out of storage beyond the largest class, once three quarters of it are free, into half of it.
+    /// If storage above the largest class is less than a quarter full, moves to storage of half the
+    /// size.
     pub(crate) fn slim(&mut self, pool: &mut Pool) {
         let capacity = self.capacity();
         if capacity > Pool::LARGEST && self.len < capacity / 4 {
@@ -116,10 +120,10 @@ impl Ring {
         }
     }
 
-    /// Moves to the next class of storage, or past the largest class to twice the capacity, and puts
-    /// the bytes in one piece. Returns false, having done nothing, when the capacity is at the limit.
+    /// Moves to the next class of storage (above the largest class: to twice the capacity), and
+    /// makes the bytes contiguous. If the capacity is at the limit, does nothing and returns false.
     ///
-    /// A limit between two classes counts as the larger one.
+    /// A limit between two classes counts as the larger class.
     pub fn grow(&mut self, limit: usize, pool: &mut Pool) -> bool {
         if self.capacity() >= limit {
             return false;
@@ -129,7 +133,7 @@ impl Ring {
         true
     }
 
-    /// Moves to storage of at least `size` bytes, unless it is that large already.
+    /// Moves to storage of at least `size` bytes, unless the ring has that much already.
     pub fn widen(&mut self, size: usize, pool: &mut Pool) {
         if self.storage.is_empty() {
             self.storage = pool.take(size);
@@ -138,8 +142,9 @@ impl Ring {
         }
     }
 
-    /// Moves to storage of the smallest class that holds the bytes, and gives the storage back when
-    /// there are none. Storage beyond the largest class stays: its bytes would be many to move.
+    /// Moves to storage of the smallest class that holds the bytes. Without bytes, gives the
+    /// storage back. Storage above the largest class stays, because too many bytes would have to be
+    /// copied.
     pub fn narrow(&mut self, pool: &mut Pool) {
         if self.len == 0 {
             self.release(pool);
@@ -148,7 +153,7 @@ impl Ring {
         }
     }
 
-    /// Returns all bytes as one slice, oldest first; rotates the storage only when they wrap.
+    /// Returns all bytes as one slice, oldest first. The bytes are moved only if they wrap around.
     pub fn contiguous_mut(&mut self) -> &mut [u8] {
         if self.head + self.len > self.capacity() {
             self.storage.rotate_left(self.head);
@@ -157,7 +162,7 @@ impl Ring {
         &mut self.storage[self.head..self.head + self.len]
     }
 
-    /// Forgets the `n` oldest bytes.
+    /// Removes the `n` oldest bytes.
     ///
     /// # Panics
     ///
@@ -173,7 +178,7 @@ impl Ring {
         }
     }
 
-    /// Forgets the newest bytes, so that at most `len` are left.
+    /// Removes the newest bytes, so that at most `len` bytes are left.
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
         if self.len == 0 {
@@ -181,14 +186,14 @@ impl Ring {
         }
     }
 
-    /// Gives the storage back if no byte is in it.
+    /// Gives the storage back if it has no bytes.
     pub fn release(&mut self, pool: &mut Pool) {
         if self.len == 0 && !self.storage.is_empty() {
             pool.give(mem::take(&mut self.storage));
         }
     }
 
-    /// Returns all bytes, oldest first; the second slice is empty unless they wrap.
+    /// Returns all bytes, oldest first. The second slice is empty unless the bytes wrap around.
     pub fn filled(&self) -> (&[u8], &[u8]) {
         let end = self.head + self.len;
         match end.checked_sub(self.capacity()) {
@@ -207,17 +212,17 @@ impl Ring {
         self.len == 0
     }
 
-    /// Returns whether nothing more fits without growing; false without storage.
+    /// Returns whether the ring must grow before another byte fits; false without storage.
     pub fn is_full(&self) -> bool {
         self.len == self.capacity() && self.len > 0
     }
 
-    /// Returns the size of the storage in bytes, zero without one.
+    /// Returns the size of the storage in bytes; zero without storage.
     pub fn capacity(&self) -> usize {
         self.storage.len()
     }
 
-    /// The free space behind the newest byte, up to the end of the storage or the oldest byte.
+    /// The free space after the newest byte, up to the end of the storage or the oldest byte.
     fn spare(&self) -> Range<usize> {
         let end = self.head + self.len;
         match end.checked_sub(self.capacity()) {
@@ -238,7 +243,7 @@ impl Ring {
     }
 }
 
-/// Shows the measures and leaves the bytes out: they belong to the peers, not into a log.
+/// Shows the sizes but not the bytes. They are the peer's data and do not belong in a log.
 impl fmt::Debug for Ring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ring")

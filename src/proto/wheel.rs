@@ -1,17 +1,17 @@
-//! Timers: a hashed wheel whose entries are the caller's own slab indices.
+//! Timers: a hashed timing wheel. The caller's slab indices are the keys of the timers.
 //!
-//! The idea behind it: a heartbeat timer is set far more often than it fires, there is at most one for
-//! a connection, and the connection already has a small dense number. So the number is the timer's
-//! name, its node lies in one vector at that index, and setting, moving and removing it are a few
-//! stores with no hash, no handle and no allocation.
+//! A heartbeat timer is set far more often than it fires. Each connection has at most one timer,
+//! and it already has a slab index: a small number. So that index is the key of the timer, and one
+//! vector holds the node of each key at that index. To set, move or remove a timer takes a few
+//! stores. It needs no hash and no allocation.
 //!
-//! The scheme is the hashed wheel with unsorted lists of G. Varghese and T. Lauck, "Hashed and
+//! The scheme is the hashed wheel with unsorted lists by G. Varghese and T. Lauck, "Hashed and
 //! Hierarchical Timing Wheels", 1987 (scheme 6), with three changes:
 //!
-//! - a timer compares its absolute 64-bit tick and has no count of rounds;
-//! - a slot is four chains, walked side by side, so that four cache misses overlap where one list
-//!   would wait for each in turn;
-//! - a timer set to a later tick stays where it is and moves when its old slot comes up.
+//! - A timer stores its absolute 64-bit tick. It does not count rounds.
+//! - A slot has four lists (chains), which are walked at the same time. So four cache misses
+//!   overlap. With one list each miss would wait for the one before.
+//! - A timer that is set to a later tick stays in its slot. It moves when that slot is visited.
 
 mod bitmap;
 
@@ -21,7 +21,7 @@ use std::mem;
 use self::bitmap::Bitmap;
 use super::time::Micros;
 
-/// One deadline for each key, where keys are slab indices.
+/// One deadline for each key. Keys are slab indices.
 ///
 /// ```text
 ///   occupied   0 1 0 0 .. 1        one bit a slot, and a summary: finds the next slot to visit
@@ -35,29 +35,30 @@ use super::time::Micros;
 ///
 /// # When a key expires
 ///
-/// - A deadline is rounded up to a whole tick, `now` is rounded down. A key never expires early, and
-///   does at the first [`advance`](Self::advance) at or past its rounded deadline, which is less than
-///   a tick late.
-/// - A deadline at or before the latest `now` that `advance` was given counts as the tick after it.
-///   It therefore expires with the next tick and never in the drain that is going on, even when that
-///   drain takes several calls. A handler that arms a key with no delay cannot make a drain endless.
+/// - A deadline is rounded up to a whole tick, and `now` is rounded down. A key never expires
+///   early. It expires at the first [`advance`](Self::advance) at or after its rounded deadline,
+///   which is less than one tick after the deadline itself.
+/// - A deadline that is not after the latest `now` given to `advance` counts as the tick after that
+///   `now`. So the key expires with the next tick, never with the ticks that are being handled now,
+///   even if that takes several calls. A handler that sets a timer without delay therefore cannot
+///   keep the caller in an endless loop.
 /// - [`Micros::MAX`] never comes.
-/// - Time going backwards changes nothing.
+/// - If time goes back, nothing changes.
 ///
-/// Keys that are due together expire in no particular order.
+/// Keys that are due at the same time expire in no particular order.
 ///
 /// # Costs
 ///
-/// Arming, refreshing and cancelling are O(1). An `advance` visits the occupied slots between two
-/// points in time, each once, so a stall of any length costs one turn of the wheel and what is due. A
-/// deadline more than `slots` ticks ahead is visited once a turn until it is near; one set to a later
-/// time is visited once where it was. Memory is 16 bytes a key and 16.1 bytes a slot (130 KiB by
-/// default).
+/// To set, move or cancel a timer takes constant time. An `advance` visits each occupied slot
+/// between the last time and the new one once. After a pause of any length, it visits each slot at
+/// most once, and handles what is due. A key that is due more than `slots` ticks ahead is visited
+/// once in each turn of the wheel until its deadline is near. A key that was set to a later time is
+/// visited once in its old slot. A key takes 16 bytes, a slot 16.1 bytes (130 KiB by default).
 ///
 /// # What it is not
 ///
-/// It has no clock and no callbacks. It does not own keys: whoever frees a slab entry cancels its key
-/// first, and then nothing of the old owner is left.
+/// It has no clock and no callbacks. It does not own the keys: cancel a key before you free its
+/// slab entry. Then nothing of the old entry is left in the wheel.
 ///
 /// ```
 /// use heartwheel::proto::time::Micros;
@@ -76,33 +77,33 @@ use super::time::Micros;
 /// assert_eq!(expired, [3]);
 /// ```
 pub struct Wheel {
-    /// One for each key seen so far, linked or not.
+    /// One for each key seen so far, whether it is in a chain or not.
     nodes: Vec<Node>,
-    /// First keys of the chains, by slot; the extra last element holds the pending chains.
+    /// First keys of the chains, by slot. The extra element at the end holds the pending chains.
     heads: Box<[Chains]>,
-    /// Invariant: a slot is a member exactly when one of its chains is not empty.
+    /// Invariant: a slot is in this set exactly when one of its chains is not empty.
     occupied: Bitmap,
-    /// Number of slots less one.
+    /// Number of slots, minus one.
     mask: u64,
     tick: u64,
-    /// Tick of the latest time `advance` was given. Invariant: a newly armed key lies after it.
+    /// Tick of the latest time given to `advance`. Invariant: a key is only armed for a later tick.
     now: u64,
-    /// Tick of the slot visited last. Invariant: `now - slots <= cursor <= now`; it is `now` unless
-    /// a limit kept work back.
+    /// Tick of the slot visited last. Invariant: `now - slots <= cursor <= now`. It is equal to
+    /// `now` unless a limit stopped an `advance`.
     cursor: u64,
-    /// Number of armed keys.
+    /// Number of armed keys: those that have a timer.
     len: usize,
 }
 
 impl Wheel {
-    /// Slots of a wheel made by [`new`](Self::new): at a tick of 10 ms a turn takes 82 s, so that a
-    /// timeout of a minute is visited once.
+    /// Slots of a wheel made by [`new`](Self::new). With a tick of 10 ms one turn takes 82 s, so a
+    /// timer of one minute is visited only once.
     pub const DEFAULT_SLOTS: usize = 8192;
-    /// Most slots a wheel can have.
+    /// The largest number of slots of a wheel.
     pub const MAX_SLOTS: usize = 1 << 18;
-    /// Bytes that a key takes.
+    /// Bytes of memory for each key.
     pub(crate) const KEY_BYTES: usize = size_of::<Node>();
-    /// Most keys a wheel can have: keys are below this number.
+    /// The largest number of keys of a wheel. Each key is less than this number.
     pub const MAX_KEYS: usize = 1 << 31;
 
     /// Creates an empty wheel of [`DEFAULT_SLOTS`](Self::DEFAULT_SLOTS) with a resolution of `tick`.
@@ -116,7 +117,7 @@ impl Wheel {
 
     /// Creates an empty wheel of at least `slots` slots, rounded up to a power of two.
     ///
-    /// One turn takes `slots` ticks and should be longer than the usual timeout.
+    /// One turn takes `slots` ticks. It should be longer than the usual timeout.
     ///
     /// # Panics
     ///
@@ -139,9 +140,10 @@ impl Wheel {
         }
     }
 
-    /// Makes room for keys below `keys`, so that arming them copies and allocates nothing.
+    /// Reserves memory for all keys less than `keys`, so that arming them neither copies nor
+    /// allocates.
     ///
-    /// The room is address space: memory is touched when a key is first armed.
+    /// This reserves address space only. Memory is used when a key is first armed.
     ///
     /// # Panics
     ///
@@ -152,11 +154,11 @@ impl Wheel {
             .reserve_exact(keys.saturating_sub(self.nodes.len()));
     }
 
-    /// Arms a key, or sets its deadline anew if it is armed.
+    /// Arms a key. If it is armed already, replaces its deadline.
     ///
-    /// To a later tick that is one store; the node moves when its old slot comes up, at the price of
-    /// one early [`next_deadline`](Self::next_deadline). To an earlier tick the node moves at once. A
-    /// deadline that has passed counts as the next tick.
+    /// A later tick costs one store. The node stays in its old slot and moves when that slot is
+    /// visited. [`next_deadline`](Self::next_deadline) may therefore be too early once. With an
+    /// earlier tick the node moves at once. A deadline that has passed counts as the next tick.
     ///
     /// # Panics
     ///
@@ -171,7 +173,8 @@ impl Wheel {
         if !node.is_armed() {
             self.len += 1;
         } else if at >= node.at {
-            // The slot it is in comes up no later than the old deadline and sends it on.
+            // The slot it is in is visited no later than the old deadline, and then moves the node
+            // on.
             node.at = at;
             return;
         } else {
@@ -181,10 +184,11 @@ impl Wheel {
         self.link(key, at);
     }
 
-    /// Disarms a key and returns whether it was armed. A key the wheel has never seen is not.
+    /// Disarms a key, and returns whether it was armed. A key that the wheel has never seen was not
+    /// armed.
     ///
-    /// It works on keys that are due and were kept back by a limit, too. Keys that were handed out by
-    /// [`advance`](Self::advance) are no longer armed.
+    /// This also works for a key that is due but was not yet returned because of a limit. A key
+    /// that [`advance`](Self::advance) has returned is no longer armed.
     #[inline]
     pub fn cancel(&mut self, key: usize) -> bool {
         let Some(node) = self.nodes.get_mut(key).filter(|node| node.is_armed()) else {
@@ -196,17 +200,19 @@ impl Wheel {
         true
     }
 
-    /// Moves time to `now`, appends keys that expire to `expired` and returns whether to call again.
+    /// Moves time to `now` and appends the keys that expire to `expired`. Returns whether to call
+    /// it again.
     ///
-    /// A key is disarmed as it is appended. At most `limit` nodes are visited, whether they expire or
-    /// are sent on, so at most `limit` keys are appended and the call takes bounded time. `true` says
-    /// that work was left over: call again with the same or a later time. What is left may turn out
-    /// not to be due. Until then the keys kept back stay armed and may be cancelled and set anew. A
-    /// limit of zero visits nothing.
+    /// A key is disarmed when it is appended. The call visits at most `limit` nodes, whether they
+    /// expire or only move to another slot. So it appends at most `limit` keys and takes limited
+    /// time. `true` means that work is left: call again with the same time or a later one. Perhaps
+    /// no key is due in the work that is left. Until then the keys that are left stay armed, and
+    /// you may cancel them or set them again. With a limit of zero nothing is visited.
     ///
-    /// Handlers should run after the call, over `expired`, and are free to arm and cancel any key. One
-    /// that frees or arms a key further down the list makes that entry stale: skip a key whose slab
-    /// entry is gone, or for which [`deadline`](Self::deadline) is some again.
+    /// Run the handlers after the call, over `expired`. They may arm and cancel any key. But if a
+    /// handler frees or arms a key that comes later in the list, that entry of the list is out of
+    /// date. Skip a key if its slab entry is gone, or if [`deadline`](Self::deadline) returns a
+    /// time for it.
     ///
     /// ```
     /// use heartwheel::proto::time::Micros;
@@ -225,7 +231,8 @@ impl Wheel {
     /// ```
     pub fn advance(&mut self, now: Micros, limit: usize, expired: &mut Vec<usize>) -> bool {
         self.now = self.now.max(floor(now, self.tick));
-        // After a stall longer than a turn every slot comes up once; more would find nothing.
+        // After a pause longer than one turn each slot is visited once. More visits would find
+        // nothing.
         self.cursor = self.cursor.max(self.now.saturating_sub(self.mask + 1));
         let mut left = limit;
         loop {
@@ -247,17 +254,19 @@ impl Wheel {
         }
     }
 
-    /// Returns the deadline of an armed key, rounded up to a tick, the next tick if it had passed.
+    /// Returns the deadline of an armed key, rounded up to a tick. If it had passed when it was
+    /// set, this is the tick after that.
     pub fn deadline(&self, key: usize) -> Option<Micros> {
         let node = self.nodes.get(key).filter(|node| node.is_armed())?;
         Some(self.time_of(node.at))
     }
 
-    /// Returns when [`advance`](Self::advance) next has something to do, `None` if nothing is armed.
+    /// Returns when [`advance`](Self::advance) next has work to do; `None` if no key is armed.
     ///
-    /// Never later than the earliest deadline and never before the tick of the latest `advance`, which
-    /// is the answer while work is left over. It may be earlier than any deadline: once for a key set
-    /// to a later time, and once a turn for one that is more than a turn ahead.
+    /// The time is never later than the earliest deadline, and never before the tick of the latest
+    /// `advance`. While work is left, it is the tick of the latest `advance`. It may be earlier
+    /// than every deadline: once for a key that was set to a later time, and once in each turn of
+    /// the wheel for a key that is due more than one turn ahead.
     pub fn next_deadline(&self) -> Option<Micros> {
         if self.has_pending() {
             return Some(self.time_of(self.now));
@@ -266,9 +275,9 @@ impl Wheel {
         Some(self.time_of(next.max(self.now)))
     }
 
-    /// Returns how long to sleep from `now`: zero if work is left over, `None` if nothing is armed.
+    /// Returns how long to sleep from `now`: zero if work is left, `None` if no key is armed.
     ///
-    /// A poller that counts in coarser units must round this up, or it wakes before there is work.
+    /// If you sleep in larger units, round this up. Otherwise you wake up before there is work.
     pub fn poll_timeout(&self, now: Micros) -> Option<Micros> {
         if self.has_pending() {
             return Some(Micros::ZERO);
@@ -280,7 +289,8 @@ impl Wheel {
         Some(self.time_of(next) - now)
     }
 
-    /// Returns the number of armed keys, those due and kept back by a limit among them.
+    /// Returns the number of armed keys. Keys that are due but left because of a limit are
+    /// included.
     pub fn len(&self) -> usize {
         self.len
     }
@@ -290,7 +300,7 @@ impl Wheel {
         self.len == 0
     }
 
-    /// Returns the resolution.
+    /// Returns the length of a tick.
     pub fn tick(&self) -> Micros {
         Micros::new(self.tick)
     }
@@ -300,7 +310,7 @@ impl Wheel {
         self.heads.len() - 1
     }
 
-    /// Panics unless the structure is sound. Walks all of it; for tests.
+    /// Panics if the structure is not consistent. It checks all of it; for tests.
     #[doc(hidden)]
     pub fn assert_consistent(&self) {
         assert!(self.cursor <= self.now, "the cursor is ahead of time");
@@ -324,7 +334,7 @@ impl Wheel {
         assert_eq!(self.next_visit(), brute, "next slot to visit");
     }
 
-    /// Walks one chain for `assert_consistent` and returns its length.
+    /// Checks one chain for `assert_consistent`, and returns its length.
     fn assert_chain(&self, slot: usize, chain: usize, first: u32) -> usize {
         let mut len = 0;
         let mut prev = head_link(slot, chain);
@@ -347,11 +357,12 @@ impl Wheel {
         len
     }
 
-    /// Visits pending nodes, at most `left`, and returns how many more may be visited.
+    /// Visits at most `left` pending nodes. Returns how many more nodes may be visited.
     fn drain_pending(&mut self, mut left: usize, expired: &mut Vec<usize>) -> usize {
         let pending = self.slots();
         let mut firsts = mem::replace(&mut self.heads[pending], EMPTY);
-        // Four chains in step: the loads of one round do not wait for each other.
+        // The four chains are walked in step, so that the loads of one round do not wait for each
+        // other.
         while firsts != EMPTY && left > 0 {
             for first in &mut firsts {
                 if *first == NIL || left == 0 {
@@ -380,9 +391,10 @@ impl Wheel {
         left
     }
 
-    /// Takes all chains off a slot and makes them the pending ones, which must be empty.
+    /// Takes all chains of a slot and makes them the pending chains, which must be empty.
     ///
-    /// The first nodes still point back at the slot; `drain_pending` sees to what it leaves.
+    /// The first nodes still point back to the slot. `drain_pending` corrects the nodes that it
+    /// leaves.
     fn detach(&mut self, slot: usize) {
         let pending = self.slots();
         debug_assert_eq!(self.heads[pending], EMPTY);
@@ -390,7 +402,7 @@ impl Wheel {
         self.occupied.remove(slot);
     }
 
-    /// Puts a node first in one of the chains of the slot of `at`.
+    /// Puts a node at the front of one of the chains of the slot of `at`.
     #[inline]
     fn link(&mut self, key: usize, at: u64) {
         let slot = self.slot_of(at);
@@ -408,7 +420,7 @@ impl Wheel {
         self.occupied.insert(slot);
     }
 
-    /// Joins the neighbours of a node that leaves its chain, whichever that is.
+    /// Connects the neighbours of a node that leaves its chain, whichever chain that is.
     #[inline]
     fn unlink(&mut self, next: u32, prev: u32) {
         if next != NIL {
@@ -437,7 +449,7 @@ impl Wheel {
         self.heads[self.slots()] != EMPTY
     }
 
-    /// Returns the tick at which the next occupied slot comes up, after the cursor.
+    /// Returns the tick at which the next occupied slot after the cursor is visited.
     fn next_visit(&self) -> Option<u64> {
         let from = self.slot_of(self.cursor + 1);
         let slot = self
@@ -458,7 +470,7 @@ impl Wheel {
     }
 }
 
-/// Leaves the nodes out: there may be a million.
+/// Does not show the nodes: there may be a million.
 impl fmt::Debug for Wheel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Wheel")
@@ -471,15 +483,15 @@ impl fmt::Debug for Wheel {
     }
 }
 
-/// What the wheel knows of a key.
+/// The wheel's record of a key.
 #[derive(Clone, Copy)]
 struct Node {
     /// The next key of the chain, or `NIL`.
     next: u32,
-    /// The previous key; for the first of a chain `HEAD` and the chain's number, so that unlinking
-    /// need not know the slot; `UNARMED` when in no chain.
+    /// The previous key. For the first key of a chain it is `HEAD` plus the number of the chain, so
+    /// that unlinking does not need the slot. `UNARMED` if the key is in no chain.
     prev: u32,
-    /// The tick at which the key expires. Its slot may be that of an earlier tick.
+    /// The tick at which the key expires. The node may lie in the slot of an earlier tick.
     at: u64,
 }
 
@@ -499,18 +511,19 @@ impl Node {
 /// The first keys of the chains of one slot.
 type Chains = [u32; CHAINS];
 
-/// Chains of a slot. Four cover the latency of memory on current machines with 128 KiB of heads.
+/// Chains of a slot. With four, the loads overlap well on current machines, and the heads take only
+/// 128 KiB.
 const CHAINS: usize = 4;
 
 const EMPTY: Chains = [NIL; CHAINS];
 
-/// The end of a chain: no key is that large.
+/// The end of a chain. No key is that large.
 const NIL: u32 = u32::MAX;
 
-/// Marks a `prev` that names a chain. Keys are below it.
+/// Marks a `prev` that holds the number of a chain. Keys are below it.
 const HEAD: u32 = 1 << 31;
 
-/// The `prev` of a node in no chain: no chain has that number.
+/// The `prev` of a node in no chain. No chain has that number.
 const UNARMED: u32 = u32::MAX;
 
 /// The `prev` of the first node of a chain.
@@ -519,16 +532,17 @@ fn head_link(slot: usize, chain: usize) -> u32 {
     HEAD | u32::try_from(slot * CHAINS + chain).expect("slots are at most MAX_SLOTS + 1")
 }
 
-/// The chain that a key joins in whichever slot.
+/// The chain that a key joins, the same in each slot.
 ///
-/// A hash, since the low bits of the key will not do: keys and phases often share a pattern, with
-/// which a slot would have all its keys in one chain of four.
+/// It is a hash. The low bits of the key would not do: keys and phases often follow the same
+/// pattern, and then all keys of a slot would be in one of its four chains.
 #[inline]
 const fn chain_of(name: u32) -> usize {
     index((name ^ name >> 15).wrapping_mul(0x2C1B_3C6D) >> 30)
 }
 
-/// The tick that `now` has reached, short of the end of time, so that there is always a next one.
+/// The tick that `now` has reached. It is less than the largest tick, so there is always a next
+/// one.
 fn floor(now: Micros, tick: u64) -> u64 {
     now.as_micros().min(u64::MAX - 1) / tick
 }
@@ -539,7 +553,7 @@ fn name(key: usize) -> u32 {
     u32::try_from(key).expect("keys are below MAX_KEYS")
 }
 
-/// A stored number as an index, which is at least as wide.
+/// A stored number as an index. An index is at least as wide.
 #[inline]
 const fn index(name: u32) -> usize {
     name as usize

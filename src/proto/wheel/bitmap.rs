@@ -1,11 +1,11 @@
-//! Which slots are occupied: one bit a slot, one summary bit for each word of them.
+//! The set of occupied slots: one bit for each slot, and one summary bit for each word of them.
 
-/// A set of slot numbers that finds its next member in a handful of instructions.
+/// A set of slot numbers that finds its next member in a few instructions.
 ///
 /// ```text
-///   summary   [ 1 0 0 1 .. ]            one bit for 64 slots: "that word is not zero"
+///   summary   [ 1 0 0 1 .. ]            one bit for 64 slots: set if that word is not zero
 ///               |     |
-///   words     [0010..] [0] [0] [1000..] one bit a slot
+///   words     [0010..] [0] [0] [1000..] one bit for each slot
 /// ```
 #[derive(Debug)]
 pub(super) struct Bitmap {
@@ -24,10 +24,10 @@ impl Bitmap {
         }
     }
 
-    /// Adds a slot; twice does no harm.
+    /// Adds a slot. Does nothing if it is a member.
     #[inline]
     pub(super) fn insert(&mut self, slot: usize) {
-        // Mostly it is a member already, and a store costs more than this look.
+        // Usually the slot is a member already, and this check costs less than a store.
         if !self.contains(slot) {
             let word = slot / BITS;
             self.words[word] |= 1 << (slot % BITS);
@@ -35,7 +35,7 @@ impl Bitmap {
         }
     }
 
-    /// Removes a slot; twice does no harm.
+    /// Removes a slot. Does nothing if it is not a member.
     pub(super) fn remove(&mut self, slot: usize) {
         let word = slot / BITS;
         self.words[word] &= !(1 << (slot % BITS));
@@ -44,7 +44,7 @@ impl Bitmap {
         }
     }
 
-    /// Returns the first member at `slot` or above it, without wrapping round.
+    /// Returns the first member at or above `slot`. The search does not wrap around.
     pub(super) fn first_from(&self, slot: usize) -> Option<usize> {
         let word = slot / BITS;
         let rest = self.words.get(word)? & (u64::MAX << (slot % BITS));
@@ -61,7 +61,7 @@ impl Bitmap {
         self.words[slot / BITS] & (1 << (slot % BITS)) != 0
     }
 
-    /// Panics unless each summary bit tells the truth about its word.
+    /// Panics if a summary bit does not match its word.
     pub(super) fn assert_consistent(&self) {
         for (word, &bits) in self.words.iter().enumerate() {
             let claim = self.summary[word / BITS] & (1 << (word % BITS)) != 0;
@@ -69,7 +69,7 @@ impl Bitmap {
         }
     }
 
-    /// Returns the first set bit at `bit` or above it.
+    /// Returns the first set bit at or above `bit`.
     fn first_in(words: &[u64], bit: usize) -> Option<usize> {
         let mut word = bit / BITS;
         let mut rest = words.get(word)? & (u64::MAX << (bit % BITS));
