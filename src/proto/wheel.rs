@@ -254,8 +254,8 @@ impl Wheel {
         }
     }
 
-    /// Returns the deadline of an armed key, rounded up to a tick. If it had passed when it was
-    /// set, this is the tick after that.
+    /// Returns the deadline of an armed key, rounded up to a tick. For a deadline that had already
+    /// passed when it was set, returns the tick that came next then.
     pub fn deadline(&self, key: usize) -> Option<Micros> {
         let node = self.nodes.get(key).filter(|node| node.is_armed())?;
         Some(self.time_of(node.at))

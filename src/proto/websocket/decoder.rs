@@ -1,8 +1,9 @@
 //! Decodes received bytes into messages and control frames.
 //!
-//! The common message is small, whole and unfragmented: it is unmasked where it lies and handed out as
-//! a range of the input. Everything else is put together in an assembly buffer, which is borrowed from
-//! the pool and grows with the bytes that have come, never with a length that the peer merely claims.
+//! Most messages are small and unfragmented, and arrive whole. Such a message is unmasked where it
+//! lies and returned as a range of the input. All others are put together in an assembly buffer. It
+//! is borrowed from the pool and grows with the bytes that have arrived, not with the length that
+//! the peer announces.
 
 use std::fmt;
 use std::mem;
@@ -29,8 +30,8 @@ use crate::proto::wire::{MessageKind, Payload, Role};
 ///                                                   change no state
 /// ```
 ///
-/// An error ends the connection: what `decode` returns after one is not specified, though it never
-/// panics.
+/// An error ends the connection. After an error, the results of `decode` are not specified, but it
+/// never panics.
 ///
 /// ```
 /// use heartwheel::proto::pool::Pool;
@@ -63,31 +64,33 @@ use crate::proto::wire::{MessageKind, Payload, Role};
 #[derive(Default)]
 pub struct Decoder {
     state: State,
-    /// Checks the text message that `state` is in. Invariant: complete between messages, since a text
-    /// that ends inside a code point is an error.
+    /// Checks the text message that `state` is in. Invariant: between messages it is complete,
+    /// because a text that ends inside a code point is an error.
     text: Validator,
-    /// Unmasked payload of the message that `state` is in, or of the one handed out last.
+    /// Unmasked payload of the message that `state` is in, or of the last message returned.
     assembled: Vec<u8>,
 }
 
 impl Decoder {
-    /// Decodes one item from the front of `input`, and returns how many bytes it used up.
+    /// Decodes one item from the start of `input`, and returns how many bytes it consumed.
     ///
-    /// `role` is our role: a server demands masked frames, a client unmasked ones. `max_message` is the
-    /// largest message allowed, in bytes of payload over all its fragments. The consumed bytes must not
-    /// be shown again, the others must be, with more behind them; ranges in the item are positions in
-    /// `input`, unmasked, and lie within the consumed bytes.
+    /// `role` is our role: a server requires masked frames, a client unmasked ones. `max_message`
+    /// is the largest message allowed, in bytes of payload over all its fragments. Remove the
+    /// consumed bytes before the next call, and pass the other bytes again with more after them.
+    /// Ranges in the item are positions in `input`. They are unmasked and lie within the consumed
+    /// bytes.
     ///
-    /// [`Item::NeedMore`] says that nothing more can be done with what has arrived. The bytes of an
-    /// unfinished data frame are consumed all the same, into the assembly buffer: what stays is at most
-    /// an incomplete header or an incomplete control frame, less than 131 bytes.
+    /// [`Item::NeedMore`] means that the decoder can do nothing more with the bytes that have
+    /// arrived. The bytes of an unfinished data frame are still consumed: they are in the assembly
+    /// buffer. At most an incomplete header or an incomplete control frame stays in the input, less
+    /// than 131 bytes.
     ///
-    /// An assembled message is there until the next call.
+    /// An assembled message is kept until the next call.
     ///
     /// # Errors
     ///
-    /// The rule that the peer broke, as early as its bytes show it: header rules at their byte, the
-    /// limit at the header that exceeds it, UTF-8 at the piece that contains the fault.
+    /// The rule that the peer broke, as early as possible: a rule of the header at its byte, the
+    /// limit at the header that exceeds it, UTF-8 at the piece of payload that contains the fault.
     pub fn decode(
         &mut self,
         role: Role,
@@ -141,22 +144,22 @@ impl Decoder {
 
     /// Takes the message of the last [`Payload::Assembled`], with its storage.
     ///
-    /// The storage may go back by [`Pool::give_vec`]. Call it only between messages: taken out of an
-    /// unfinished one, those bytes are missing in it.
+    /// The storage may go back to the pool with [`Pool::give_vec`]. Call this only between
+    /// messages. Otherwise you take bytes of an unfinished message, and the message will lack them.
     pub fn take_assembled(&mut self) -> Vec<u8> {
         debug_assert!(self.is_idle(), "a message is taken when it is complete");
         mem::take(&mut self.assembled)
     }
 
-    /// Gives the assembly storage back and forgets an unfinished message.
+    /// Gives the assembly storage back and discards an unfinished message.
     ///
-    /// For the end of a connection, and for any time the decoder [is idle](Self::is_idle).
+    /// Call it at the end of a connection, or whenever the decoder [is idle](Self::is_idle).
     pub fn release(&mut self, pool: &mut Pool) {
         let Self { assembled, .. } = mem::take(self);
         pool.give_vec(assembled);
     }
 
-    /// Says whether no frame and no message is unfinished.
+    /// Returns whether no frame and no message is unfinished.
     pub fn is_idle(&self) -> bool {
         match self.state {
             State::Idle => true,
@@ -164,7 +167,7 @@ impl Decoder {
         }
     }
 
-    /// Returns how many bytes of payload of the unfinished message have arrived; 0 when idle.
+    /// Returns how many payload bytes of the unfinished message have arrived; 0 when idle.
     pub fn assembled_len(&self) -> usize {
         if self.is_idle() {
             0
@@ -173,7 +176,7 @@ impl Decoder {
         }
     }
 
-    /// Returns how many bytes of payload the frame that has begun still lacks; 0 between frames.
+    /// Returns how many payload bytes of the current frame have not arrived; 0 between frames.
     pub(crate) fn missing_len(&self) -> u64 {
         match self.state {
             State::Idle | State::Between(_) => 0,
@@ -181,7 +184,7 @@ impl Decoder {
         }
     }
 
-    /// Begins a data frame.
+    /// Starts a data frame.
     fn begin(&mut self, head: Head, max_message: u64) -> Result<(), ProtocolError> {
         let kind = match self.state {
             State::Idle => {
@@ -213,7 +216,7 @@ impl Decoder {
         Ok(())
     }
 
-    /// Takes in the next piece of a data frame's payload.
+    /// Handles the next piece of a data frame's payload.
     fn receive(
         &mut self,
         frame: Frame,
@@ -256,7 +259,7 @@ impl Decoder {
         Ok(Progress::Unfinished)
     }
 
-    /// Checks a piece of a message, if it is text, and that its end does not cut a code point.
+    /// Checks a piece of a message if it is text. The last piece must not end inside a code point.
     fn check_text(
         &mut self,
         kind: MessageKind,
@@ -280,7 +283,8 @@ impl Decoder {
         Ok(())
     }
 
-    /// Appends to the assembly buffer: through the classes of the pool first, then by doubling.
+    /// Appends to the assembly buffer. It grows through the classes of the pool first, then by
+    /// doubling.
     fn append(&mut self, piece: &[u8], pool: &mut Pool) {
         let needed = self.assembled.len() + piece.len();
         if self.assembled.capacity() < needed && needed <= LARGEST_POOLED {
@@ -306,22 +310,23 @@ impl fmt::Debug for Decoder {
 /// What a [`Decoder`] found. Ranges are positions in its input, unmasked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Item {
-    /// Nothing whole: everything that could be consumed has been.
+    /// No complete item. Everything that could be consumed was consumed.
     NeedMore,
     /// A complete frame of a message that is not complete yet.
     Fragment,
     /// A complete message.
     Message {
-        /// Text, which is then valid UTF-8, or binary.
+        /// Text, which is valid UTF-8, or binary.
         kind: MessageKind,
         /// Where its bytes are.
         payload: Payload,
     },
-    /// A ping; its payload, at most 125 bytes, goes back in a pong (RFC 6455, section 5.5.3).
+    /// A ping. Its payload, at most 125 bytes, must be sent back in a pong (RFC 6455, section
+    /// 5.5.3).
     Ping(Range<usize>),
-    /// A pong, asked for or not, with its payload of at most 125 bytes.
+    /// A pong, whether we sent a ping for it or not. Its payload is at most 125 bytes.
     Pong(Range<usize>),
-    /// A Close frame, the last frame of its direction (RFC 6455, section 5.5.1).
+    /// A Close frame, the last frame that the peer sends (RFC 6455, section 5.5.1).
     Close {
         /// The code, one that may be sent; `None` if the body is empty.
         code: Option<CloseCode>,
@@ -335,7 +340,7 @@ enum State {
     /// No message has begun.
     #[default]
     Idle,
-    /// A message has begun, its next frame has not.
+    /// A message has begun, but its next frame has not.
     Between(MessageKind),
     /// The payload of a data frame is arriving.
     Payload(Frame),
@@ -346,25 +351,25 @@ struct Frame {
     kind: MessageKind,
     /// Whether the message ends with this frame.
     fin: bool,
-    /// Bytes of payload still to come.
+    /// Payload bytes that have not arrived.
     remaining: usize,
-    /// The mask, rotated to the next byte.
+    /// The mask, rotated so that it starts at the next byte.
     mask: Option<[u8; 4]>,
 }
 
-/// How far a piece of payload has brought its message.
+/// The state of a message after a piece of its payload.
 enum Progress {
-    /// The frame wants more bytes.
+    /// The frame needs more bytes.
     Unfinished,
     /// The frame is complete, the message is not.
     Frame,
-    /// The message is complete and is just this piece.
+    /// The message is complete. It consists of this piece only.
     InPlace(MessageKind),
-    /// The message is complete, in the assembly buffer.
+    /// The message is complete. It is in the assembly buffer.
     Assembled(MessageKind),
 }
 
-/// Decodes a control frame whose header stands at `start`, once it is whole.
+/// Decodes a control frame whose header is at `start`, if all of the frame has arrived.
 fn control(
     head: Head,
     input: &mut [u8],
@@ -372,7 +377,7 @@ fn control(
     item: fn(&[u8], Range<usize>) -> Result<Item, ProtocolError>,
 ) -> Result<(usize, Item), ProtocolError> {
     let begin = start + head.size;
-    // The header was accepted, so that this length is 125 at most.
+    // The header was accepted, so this length is at most 125.
     let end = begin.saturating_add(usize::try_from(head.len).unwrap_or(usize::MAX));
     let Some(body) = input.get_mut(begin..end) else {
         return Ok((start, Item::NeedMore));
@@ -383,7 +388,7 @@ fn control(
     Ok((end, item(body, begin..end)?))
 }
 
-/// Checks the body of a Close frame, which lies at `at` (RFC 6455, section 5.5.1).
+/// Checks the body of a Close frame, which is at `at` (RFC 6455, section 5.5.1).
 fn close(body: &[u8], at: Range<usize>) -> Result<Item, ProtocolError> {
     let Some((code, reason)) = body.split_first_chunk() else {
         // "If there is a body, the first two bytes of the body MUST be a 2-byte unsigned integer"
@@ -408,10 +413,10 @@ fn close(body: &[u8], at: Range<usize>) -> Result<Item, ProtocolError> {
     })
 }
 
-/// Length of the pool's largest class, bytes; larger storage is the allocator's.
+/// Length of the pool's largest class, bytes. Larger storage comes from the allocator.
 const LARGEST_POOLED: usize = 64 * 1024;
 
-/// The largest message any limit allows: what one allocation can hold.
+/// The largest message that a limit can allow: the largest possible allocation.
 const MOST_IN_MEMORY: u64 = isize::MAX as u64;
 
 #[cfg(test)]

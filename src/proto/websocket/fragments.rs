@@ -1,12 +1,12 @@
-//! How a long message is cut, so that control frames can go between the pieces (RFC 6455, 5.4).
+//! How a long message is split, so that control frames can go between the parts (RFC 6455, 5.4).
 
 use std::ops::Range;
 
 use super::Opcode;
 use crate::proto::wire::MessageKind;
 
-/// Returns the frames of a message of `len` bytes with at most `limit` bytes each: the fin bit, the
-/// opcode and the range of the payload. An empty message is one empty frame.
+/// Returns the frames of a message of `len` bytes, with at most `limit` bytes each: the fin bit,
+/// the opcode and the range of the payload. An empty message is one empty frame.
 ///
 /// ```
 /// use heartwheel::proto::websocket::{Opcode, fragments};
@@ -36,7 +36,7 @@ pub fn fragments(
         MessageKind::Text => Opcode::Text,
         MessageKind::Binary => Opcode::Binary,
     };
-    // Without a division for what is most common.
+    // The most common case needs no division.
     let count = if len <= limit { 1 } else { len.div_ceil(limit) };
     (0..count).map(move |piece| {
         let start = piece * limit;

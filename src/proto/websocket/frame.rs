@@ -1,4 +1,4 @@
-//! Frame headers, both directions (RFC 6455, section 5.2).
+//! Frame headers, read and written (RFC 6455, section 5.2).
 //!
 //! ```text
 //!  0               1               2 .. 9                  then
@@ -18,16 +18,16 @@ use crate::proto::copy;
 use crate::proto::websocket::mask;
 use crate::proto::wire::Role;
 
-/// What a frame is (RFC 6455, section 5.2). The reserved values are not among them.
+/// The kind of a frame (RFC 6455, section 5.2). Reserved values are not included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Opcode {
-    /// 0x0: more of the message that an earlier frame began.
+    /// 0x0: continues the message that an earlier frame began.
     Continuation,
     /// 0x1: begins a text message.
     Text,
     /// 0x2: begins a binary message.
     Binary,
-    /// 0x8: begins or answers the closing handshake.
+    /// 0x8: starts or answers the closing handshake.
     Close,
     /// 0x9: asks for a pong.
     Ping,
@@ -36,7 +36,7 @@ pub enum Opcode {
 }
 
 impl Opcode {
-    /// Reads the four bits of a frame header; `None` for a reserved value.
+    /// Returns the opcode with these four bits; `None` for a reserved value.
     pub const fn from_bits(bits: u8) -> Option<Self> {
         match bits {
             0x0 => Some(Self::Continuation),
@@ -49,7 +49,7 @@ impl Opcode {
         }
     }
 
-    /// Returns the four bits that stand in a frame header.
+    /// Returns the four bits for the frame header.
     pub const fn bits(self) -> u8 {
         match self {
             Self::Continuation => 0x0,
@@ -61,8 +61,8 @@ impl Opcode {
         }
     }
 
-    /// Says whether frames of this kind are control frames: whole, at most 125 bytes, allowed between
-    /// the fragments of a message (RFC 6455, section 5.5).
+    /// Returns whether this is a control frame. A control frame is not fragmented, has at most 125
+    /// bytes of payload, and may stand between the fragments of a message (RFC 6455, section 5.5).
     pub const fn is_control(self) -> bool {
         match self {
             Self::Continuation | Self::Text | Self::Binary => false,
@@ -71,15 +71,15 @@ impl Opcode {
     }
 }
 
-/// Appends a whole frame to `out`, its payload masked where there is a mask.
+/// Appends a whole frame to `out`. If there is a mask, the payload is masked with it.
 ///
-/// A client masks every frame with a fresh, unpredictable mask (RFC 6455, section 5.3); a server
+/// A client masks every frame with a new, unpredictable mask (RFC 6455, section 5.3). A server
 /// passes `None`.
 ///
 /// # Panics
 ///
-/// If the frame would break the protocol: a control frame that is not `fin` or longer than 125 bytes
-/// (RFC 6455, section 5.5), or a length of 2^63 and more (section 5.2).
+/// If the frame would break the protocol: a control frame that is not `fin` or has more than 125
+/// bytes (RFC 6455, section 5.5), or a length of 2^63 or more (section 5.2).
 ///
 /// ```
 /// use heartwheel::proto::websocket::{Opcode, encode};
@@ -100,8 +100,8 @@ pub fn encode(fin: bool, opcode: Opcode, payload: &[u8], mask: Option<[u8; 4]>, 
     }
 }
 
-/// Encodes the header of a frame whose payload has `len` bytes. With a mask the caller applies it to the
-/// payload, by [`mask::apply`]. It panics as [`encode`] does.
+/// Encodes the header of a frame with `len` bytes of payload. If there is a mask, the caller masks
+/// the payload with [`mask::apply`]. Panics in the same cases as [`encode`].
 pub(crate) fn encode_header(fin: bool, opcode: Opcode, len: u64, mask: Option<[u8; 4]>) -> Header {
     assert!(
         fin || !opcode.is_control(),
@@ -136,11 +136,11 @@ pub(crate) fn encode_header(fin: bool, opcode: Opcode, len: u64, mask: Option<[u
     header
 }
 
-/// Builds the body of a Close frame: the code, and the reason cut to 123 bytes at the border of a
-/// code point (RFC 6455, section 5.5.1).
+/// Builds the body of a Close frame: the code and the reason. The reason is cut to at most 123
+/// bytes, never inside a code point (RFC 6455, section 5.5.1).
 ///
-/// The code is written as it is; whether it may be sent, [`CloseCode::is_sendable`] says. A Close
-/// without a code is a frame with an empty body and does not need this function.
+/// The code is not checked: [`CloseCode::is_sendable`] says whether it may be sent. A Close frame
+/// without a code has an empty body and does not need this function.
 pub fn close_body(code: CloseCode, reason: &str) -> CloseBody {
     debug_assert!(code.is_sendable(), "{code:?} may stand in a close frame");
     let longest = reason.len().min(MAX_REASON);
@@ -161,7 +161,7 @@ pub fn close_body(code: CloseCode, reason: &str) -> CloseBody {
     body
 }
 
-/// An encoded frame header, 2 to 14 bytes; reads as a byte slice.
+/// An encoded frame header, 2 to 14 bytes. Use it as a byte slice.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Header {
     bytes: [u8; Self::MAX],
@@ -195,7 +195,7 @@ impl fmt::Debug for Header {
     }
 }
 
-/// The body of a Close frame, 2 to 125 bytes; reads as a byte slice.
+/// The body of a Close frame, 2 to 125 bytes. Use it as a byte slice.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct CloseBody {
     bytes: [u8; 2 + MAX_REASON],
@@ -217,12 +217,12 @@ impl fmt::Debug for CloseBody {
     }
 }
 
-/// A received frame header that keeps every rule a header can keep.
+/// A received frame header that obeys all rules for headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) fin: bool,
     pub(super) opcode: Opcode,
-    /// Bytes of payload that the peer announces.
+    /// Payload bytes that the peer announces.
     pub(super) len: u64,
     pub(super) mask: Option<[u8; 4]>,
     /// Bytes of the header itself.
@@ -230,10 +230,10 @@ pub(super) struct Head {
 }
 
 impl Head {
-    /// Reads the header at the front of `input`; `None` if it has not arrived completely.
+    /// Reads the header at the start of `input`; `None` if it is incomplete.
     ///
-    /// Rules are checked in the order of the bytes, each as soon as its byte is here, so that the same
-    /// stream gives the same error however it is cut.
+    /// Each rule is checked as soon as its byte is there, in the order of the bytes. So the same
+    /// stream gives the same error, however it is split.
     #[inline]
     pub(super) fn parse(
         input: &[u8],
@@ -307,7 +307,7 @@ fn parse_first(first: u8, is_continuing: bool) -> Result<Opcode, ProtocolError> 
     }
 }
 
-/// Completes a length of seven bits, and returns it with the bytes behind it.
+/// Reads the rest of a length that starts with seven bits. Returns it with the bytes after it.
 fn parse_len(short: u8, rest: &[u8]) -> Result<Option<(u64, &[u8])>, ProtocolError> {
     let (len, rest, shortest) = match short {
         LEN_16 => match rest.split_first_chunk() {
@@ -335,13 +335,13 @@ const FIN: u8 = 0x80;
 const RESERVED: u8 = 0x70;
 const OPCODE: u8 = 0x0f;
 const MASKED: u8 = 0x80;
-/// The seven bits that announce a 16-bit length.
+/// The value of the seven bits if a 16-bit length follows.
 const LEN_16: u8 = 126;
-/// The seven bits that announce a 64-bit length.
+/// The value of the seven bits if a 64-bit length follows.
 const LEN_64: u8 = 127;
-/// Most bytes of payload in a control frame (RFC 6455, section 5.5).
+/// The largest payload of a control frame in bytes (RFC 6455, section 5.5).
 const MAX_CONTROL: u64 = 125;
-/// Most bytes of reason in a Close frame, beside the two of its code.
+/// The largest reason of a Close frame in bytes. The code takes two more.
 const MAX_REASON: usize = 123;
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
 //! Masking and unmasking of payloads (RFC 6455, section 5.3).
 
-/// Masks or unmasks `payload` in place; the two are the same operation.
+/// Masks or unmasks `payload` in place. The two are the same operation.
 ///
-/// `offset` is how many bytes of the frame's payload came before this slice, so that a payload may be
-/// treated in pieces of any length.
+/// `offset` is the number of payload bytes of the frame before this slice. So a payload may be
+/// handled in pieces of any length.
 pub(crate) fn apply(payload: &mut [u8], mask: [u8; 4], offset: usize) {
     let [a, b, c, d] = rotate(mask, offset);
-    // Eight bytes at a time without a carried index: the compiler turns this loop into vector code.
+    // Eight bytes at a time, without an index from one round to the next: the compiler makes vector
+    // code of this loop.
     let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
     let (chunks, rest) = payload.as_chunks_mut::<8>();
     for chunk in chunks {
@@ -17,7 +18,7 @@ pub(crate) fn apply(payload: &mut [u8], mask: [u8; 4], offset: usize) {
     }
 }
 
-/// Returns the mask as it stands after `count` bytes.
+/// Returns the mask for the byte after `count` bytes.
 pub(super) fn rotate(mask: [u8; 4], count: usize) -> [u8; 4] {
     let [a, b, c, d] = mask;
     match count % 4 {

@@ -1,9 +1,9 @@
 //! The WebSocket wire: RFC 6455 for servers and clients, without extensions.
 //!
-//! The law of this layer: it knows bytes, not time, not sockets, and it keeps no log. A [`Decoder`]
-//! turns received bytes into [`Item`]s, the `encode` functions turn messages into bytes, and
-//! [`handshake`] reads and writes the HTTP heads that come before both. Extensions are declined, so
-//! that every reserved bit is an error.
+//! The rule of this layer: it knows bytes, but no time and no sockets, and it writes no log. A
+//! [`Decoder`] turns received bytes into [`Item`]s. The `encode` functions turn messages into
+//! bytes. [`handshake`] reads and writes the HTTP heads that come first. No extension is accepted,
+//! so a frame with a reserved bit is an error.
 //!
 //! ```
 //! use heartwheel::proto::pool::Pool;

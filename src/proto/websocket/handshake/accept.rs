@@ -1,10 +1,10 @@
-//! The value by which a server proves that it has read the key of a client.
+//! The value with which a server proves that it has read the client's key.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sha1::{Digest, Sha1};
 
-/// Returns the `Sec-WebSocket-Accept` that answers a key as it was sent (RFC 6455, section 4.2.2).
+/// Returns the `Sec-WebSocket-Accept` for a key, as the key was sent (RFC 6455, section 4.2.2).
 pub(super) fn accept_of(key: &[u8]) -> [u8; 28] {
     let digest = Sha1::new().chain_update(key).chain_update(GUID).finalize();
     let mut accept = [0; 28];

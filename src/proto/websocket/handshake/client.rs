@@ -1,4 +1,4 @@
-//! The client's side: request out, response in (RFC 6455, section 4.1).
+//! The client's side: sends the request, reads the response (RFC 6455, section 4.1).
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -13,16 +13,16 @@ use crate::proto::http::head::{HeadWriter, Headers, is_token};
 use crate::proto::http::uri::is_resource_name;
 use crate::proto::http::{HeadError, HeadLimits, HeadProgress, InvalidHead, Response, RetryAfter};
 
-/// Builds the request that opens the handshake (RFC 6455, section 4.1).
+/// Builds the request that starts the handshake (RFC 6455, section 4.1).
 ///
-/// `host` is the authority, with its port if that is not the default; `path` is path and query. `key`
-/// must be random and fresh for each connection. `headers` are added, such as credentials or an
+/// `host` is the host, with its port unless that is the default. `path` is path and query. `key`
+/// must be random, and new for each connection. `headers` are added, such as credentials or an
 /// origin.
 ///
 /// # Errors
 ///
-/// [`InvalidHandshake`] if a part is unsound, could forge another line, or is written by the handshake
-/// itself.
+/// [`InvalidHandshake`] if a part is invalid, could start another header line, or is a header that
+/// the handshake writes itself.
 ///
 /// ```
 /// use heartwheel::proto::websocket::handshake::request;
@@ -71,16 +71,15 @@ pub fn accept_for(key: [u8; 16]) -> [u8; 28] {
     accept_of(&encode_key(key))
 }
 
-/// Parses and judges the response head at the front of `input`, and returns it with its length in
-/// bytes; `None` if it has not arrived completely. What lies behind it, the server's first frames, is
-/// not looked at.
+/// Parses and checks the response head at the start of `input`, and returns it with its length in
+/// bytes; `None` if it is incomplete. The bytes after it, the server's first frames, are ignored.
 ///
-/// `expected_accept` comes from [`accept_for`]; `offered` are the subprotocols that the request named.
-/// Interim responses (100, 103) are skipped; they count towards the length and the limit.
+/// `expected_accept` is from [`accept_for`]. `offered` are the subprotocols in the request. Interim
+/// responses (100, 103) are skipped, but count towards the length and the limit.
 ///
 /// # Errors
 ///
-/// [`ResponseError::Status`] if the server's final answer is anything but 101; else the first rule of RFC
+/// [`ResponseError::Status`] if the final response is not 101. Otherwise the first rule of RFC
 /// 6455, section 4.1, that the response breaks.
 pub fn parse_response<'a>(
     input: &'a [u8],
@@ -95,13 +94,13 @@ pub fn parse_response<'a>(
     Ok(Some((Acceptance { response }, len)))
 }
 
-/// Parses and judges a response as [`parse_response`] does, of which more has come since the last call. Where
-/// it is not whole, [`HeadProgress::take_done`] says which bytes are to go before the next one: interim
-/// responses, which are read once.
+/// Does the same as [`parse_response`], if you call it again each time more bytes arrive. If the
+/// head is incomplete, [`HeadProgress::take_done`] says which bytes to remove before the next call:
+/// interim responses, which are read only once.
 ///
 /// # Errors
 ///
-/// As [`parse_response`], at the latest when the head is whole.
+/// The same as [`parse_response`], but perhaps later: at the latest when the head is complete.
 pub fn parse_more_response<'a>(
     progress: &mut HeadProgress,
     input: &'a [u8],
@@ -123,7 +122,7 @@ pub struct Acceptance<'a> {
 }
 
 impl<'a> Acceptance<'a> {
-    /// Returns the subprotocol that the server chose, one of those offered.
+    /// Returns the subprotocol that the server chose: one of those offered.
     pub fn subprotocol(&self) -> Option<&str> {
         let chosen = self.response.fields().only("sec-websocket-protocol")?;
         std::str::from_utf8(chosen).ok()
@@ -135,33 +134,35 @@ impl<'a> Acceptance<'a> {
     }
 }
 
-/// Why a server's answer does not complete the opening handshake.
+/// Why a response does not complete the opening handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ResponseError {
-    /// The head is not sound HTTP, or beyond a limit.
+    /// The head is not valid HTTP, or exceeds a limit.
     Head(HeadError),
     /// The server answered with a status other than 101 (RFC 6455, 4.1, item 1).
     Status {
         /// The HTTP status.
         code: u16,
-        /// When the server wants to be asked again.
+        /// When the server wants to get the next request.
         retry_after: Option<RetryAfter>,
-        /// Where the answer says what was asked for is: the `Location` of a status of 3xx, as it was sent
-        /// (RFC 9110, section 10.2.2). Chosen by the server: escape it before printing.
+        /// Where the client should go: the `Location` of a response with a status of 3xx, as it was
+        /// sent (RFC 9110, section 10.2.2). The server chose it, so escape it before you print it.
         location: Option<String>,
     },
     /// The version is below HTTP/1.1.
     HttpVersion,
     /// The Upgrade header is not websocket (RFC 6455, 4.1, item 2).
     Upgrade,
-    /// The Connection header is no list of tokens that names upgrade (RFC 6455, 4.1, item 3).
+    /// The Connection header is not a list of tokens, or does not contain upgrade (RFC 6455, 4.1,
+    /// item 3).
     Connection,
-    /// The accept value is not there exactly once or answers another key (RFC 6455, 4.1, item 4).
+    /// The accept value is missing, repeated or not the answer to our key (RFC 6455, 4.1, item 4).
     Accept,
-    /// The server answers with extensions; we offer none (RFC 6455, 4.1, item 5).
+    /// The server chose extensions, but we offer none (RFC 6455, 4.1, item 5).
     Extension,
-    /// The server chose a subprotocol that was not offered, or several (RFC 6455, 4.1, item 6).
+    /// The server chose a subprotocol that was not offered, or more than one (RFC 6455, 4.1, item
+    /// 6).
     Subprotocol,
 }
 
@@ -201,7 +202,7 @@ impl From<HeadError> for ResponseError {
     }
 }
 
-/// Checks a response against section 4.1.
+/// Checks a response against RFC 6455, section 4.1.
 fn judge(
     response: &Response<'_>,
     expected_accept: &[u8; 28],
@@ -240,9 +241,9 @@ fn judge(
     if headers.all("sec-websocket-extensions").next().is_some() {
         return Err(ResponseError::Extension);
     }
-    // Content-Length and Transfer-Encoding say nothing here. RFC 9112, 6.3, item 1: a response of 1xx "is
-    // always terminated by the first empty line after the header fields, regardless of the header
-    // fields present in the message".
+    // Content-Length and Transfer-Encoding mean nothing here. RFC 9112, 6.3, item 1: a response of
+    // 1xx "is always terminated by the first empty line after the header fields, regardless of the
+    // header fields present in the message".
     check_subprotocol(headers, offered)
 }
 
@@ -263,7 +264,7 @@ fn check_subprotocol(
     }
 }
 
-/// Reads where a status of 3xx sends its reader.
+/// Returns the `Location` of a response with a status of 3xx.
 fn location(code: u16, headers: &Headers<'_>) -> Option<String> {
     let value = headers
         .only("location")
@@ -271,7 +272,8 @@ fn location(code: u16, headers: &Headers<'_>) -> Option<String> {
     Some(std::str::from_utf8(value?).ok()?.to_owned())
 }
 
-/// Builds the list of subprotocols: tokens, "and MUST all be unique strings" (section 4.1, item 10).
+/// Builds the list of subprotocols: tokens, "and MUST all be unique strings" (section 4.1, item
+/// 10).
 fn offer(subprotocols: &[impl AsRef<str>]) -> Result<String, InvalidHandshake> {
     let mut names: Vec<&str> = Vec::with_capacity(subprotocols.len());
     for name in subprotocols.iter().map(AsRef::as_ref) {
@@ -283,7 +285,7 @@ fn offer(subprotocols: &[impl AsRef<str>]) -> Result<String, InvalidHandshake> {
     Ok(names.join(", "))
 }
 
-/// Writes a key in base64 (section 4.1, item 7).
+/// Encodes a key in base64 (section 4.1, item 7).
 fn encode_key(key: [u8; 16]) -> [u8; 24] {
     let mut text = [0; 24];
     let len = STANDARD.encode_slice(key, &mut text);

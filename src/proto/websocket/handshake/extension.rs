@@ -1,9 +1,9 @@
-//! The form of what a client offers in `Sec-WebSocket-Extensions`. None is spoken here.
+//! The syntax of `Sec-WebSocket-Extensions`, which a client offers. We support no extension.
 
 use crate::proto::http::head::is_token;
 
-/// Says whether these bytes are an extension with its parameters (RFC 6455, section 9.1). A quoted value
-/// is a token too once it is unquoted, so that neither a comma nor a semicolon can stand in one.
+/// Returns whether these bytes are an extension with its parameters (RFC 6455, section 9.1). A
+/// quoted value must be a token without its quotes, so it cannot contain a comma or a semicolon.
 pub(super) fn is_extension(bytes: &[u8]) -> bool {
     let mut parts = bytes.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
     parts.next().is_some_and(is_token) && parts.all(is_parameter)

@@ -1,4 +1,4 @@
-//! What makes a head of ours none that may be sent.
+//! Why a handshake head must not be sent.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -9,9 +9,9 @@ use crate::proto::http::InvalidHead;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InvalidHandshake {
-    /// It would be no sound head.
+    /// It would not be a valid head.
     Head(InvalidHead),
-    /// A subprotocol that is not a token, is offered twice, or was not offered.
+    /// A subprotocol is not a token, is offered twice, or was not offered.
     Subprotocol(String),
 }
 

@@ -1,8 +1,9 @@
-//! The opening handshake: requests to upgrade and their answers (RFC 6455, section 4).
+//! The opening handshake: requests for an upgrade and their responses (RFC 6455, section 4).
 //!
-//! [`http`](crate::proto::http) reads the heads; this module judges whether they make a WebSocket.
+//! [`http`](crate::proto::http) parses the heads. This module checks whether they obey the rules of
+//! WebSocket.
 //!
-//! A server reads a [`Request`](crate::proto::http::Request) and either upgrades it,
+//! A server reads a [`Request`](crate::proto::http::Request). Then it upgrades the connection,
 //!
 //! ```
 //! use heartwheel::proto::http::{HeadLimits, Request};
@@ -23,8 +24,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! or answers it with [`response`](crate::proto::http::response) or [`error_response`]. A client sends a
-//! [`request`] and judges the answer by [`parse_response`].
+//! or answers with [`response`](crate::proto::http::response) or [`error_response`]. A client sends
+//! a [`request`] and checks the response with [`parse_response`].
 
 mod accept;
 mod client;

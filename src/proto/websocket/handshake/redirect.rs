@@ -1,4 +1,4 @@
-//! Where an answer of 3xx sends a client (RFC 9110, section 15.4).
+//! Redirects: where a response with a status of 3xx sends a client (RFC 9110, section 15.4).
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -6,7 +6,7 @@ use std::fmt;
 use crate::proto::authority::{self, Authority};
 use crate::proto::http::uri::{Reference, is_resource_name};
 
-/// The address of a WebSocket: what a client dials and asks for.
+/// The address of a WebSocket server: where a client connects, and what it requests.
 ///
 /// ```
 /// use heartwheel::proto::websocket::handshake::Address;
@@ -19,7 +19,7 @@ use crate::proto::http::uri::{Reference, is_resource_name};
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
-    /// Whether it is spoken through TLS: `wss`, and not `ws`.
+    /// Whether TLS is used: `wss` instead of `ws`.
     pub secure: bool,
     /// A name, or an address without brackets.
     pub host: String,
@@ -30,13 +30,13 @@ pub struct Address {
 }
 
 impl Address {
-    /// Reads what the `Location` of an answer from here means: an absolute URI, or one relative to this
-    /// address (RFC 3986, section 5.2). `http` and `https` are what a server calls `ws` and `wss`. A
-    /// fragment means nothing here (RFC 6455, section 3) and is left out.
+    /// Resolves the `Location` of a response from this address: an absolute URI, or one relative to
+    /// this address (RFC 3986, section 5.2). Servers may write `http` for `ws`, and `https` for
+    /// `wss`. A fragment has no meaning here (RFC 6455, section 3) and is left out.
     ///
     /// # Errors
     ///
-    /// It is no address of a WebSocket, or would lead from `wss` to `ws`.
+    /// It is not the address of a WebSocket server, or would lead from `wss` to `ws`.
     pub fn redirected(&self, location: &str) -> Result<Self, RedirectError> {
         let base = self.to_string();
         let base = Reference::parse(&base);
@@ -52,13 +52,13 @@ impl Address {
             Some(_) | None => return Err(RedirectError::Scheme),
         };
         let authority = target.authority.unwrap_or_default();
-        // RFC 9110, 4.2.4: user information in a reference from elsewhere is to be treated as an error,
-        // for it is likely there to hide the real host.
+        // RFC 9110, 4.2.4: a reference from an untrusted source with user information is treated as
+        // an error, because it probably hides the real host.
         if authority.contains('@') {
             return Err(RedirectError::UserInfo);
         }
         let (host, port) = if authority == self.authority() {
-            // As it is dialed: a link-local address may name its interface.
+            // As it is dialed: a link-local address may have a zone.
             let is_named = self.port != Self::default_port(self.secure);
             (self.host.as_str(), is_named.then_some(self.port))
         } else {
@@ -89,15 +89,15 @@ impl Address {
         })
     }
 
-    /// Says whether both have the same scheme, host and port: only then may credentials that were given
-    /// for one be sent to the other.
+    /// Returns whether scheme, host and port are the same. Only then may credentials for one
+    /// address be sent to the other.
     pub fn is_same_origin(&self, other: &Self) -> bool {
         self.secure == other.secure
             && self.host.eq_ignore_ascii_case(&other.host)
             && self.port == other.port
     }
 
-    /// Returns the host with its port, unless that is the default one, as a Host field has it.
+    /// Returns the host for the Host field. The port is added unless it is the default.
     pub fn authority(&self) -> String {
         let is_named = self.port != Self::default_port(self.secure);
         authority::join(&self.host, is_named.then_some(self.port))
@@ -115,26 +115,26 @@ impl fmt::Display for Address {
     }
 }
 
-/// Why a client does not go where an answer sends it.
+/// Why a client does not follow a redirect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RedirectError {
-    /// It was not asked to follow redirects.
+    /// The configuration does not allow redirects.
     NotAsked,
-    /// As many redirects as may be followed were followed already.
+    /// The limit of redirects is reached.
     TooMany {
         /// The limit in force.
         limit: u8,
     },
-    /// From `wss` to `ws`: what was to be secret would go in the clear.
+    /// From `wss` to `ws`: secret data would be sent without encryption.
     Downgrade,
-    /// To `wss`, which is not spoken.
+    /// To `wss`, which is not supported.
     Secure,
-    /// To something that is neither `ws`, `wss`, `http` nor `https`.
+    /// To another scheme than `ws`, `wss`, `http` or `https`.
     Scheme,
     /// The address has user information (RFC 9110, section 4.2.4).
     UserInfo,
-    /// The address has no sound host, port or path.
+    /// The address has no valid host, port or path.
     Invalid,
 }
 
@@ -154,15 +154,16 @@ impl fmt::Display for RedirectError {
 
 impl StdError for RedirectError {}
 
-/// Says whether a header field holds what must not be told to another server.
+/// Returns whether a header field is secret: it must not be sent to another server.
 pub fn is_credential(name: &str) -> bool {
     ["Authorization", "Cookie", "Proxy-Authorization"]
         .iter()
         .any(|other| name.eq_ignore_ascii_case(other))
 }
 
-/// Says whether this status sends the client to the address in `Location`. 300 leaves the choice to a person, 304
-/// answers a condition that we do not set, 305 and 306 are no longer in use.
+/// Returns whether this status sends the client to the address in `Location`. Not included: 300 (a
+/// person must choose), 304 (the answer to a condition that we do not send), 305 and 306 (no longer
+/// in use).
 pub const fn is_redirect(status: u16) -> bool {
     matches!(status, 301 | 302 | 303 | 307 | 308)
 }

@@ -1,4 +1,4 @@
-//! The server's side: requests to upgrade in, the answers out (RFC 6455, section 4.2).
+//! The server's side: reads requests for an upgrade, writes the responses (RFC 6455, section 4.2).
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -15,9 +15,9 @@ use base64::Engine;
 use base64::alphabet;
 use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
 
-/// A request that may become a WebSocket: every rule of RFC 6455, section 4.2.1, is kept.
+/// A request for an upgrade to WebSocket that obeys every rule of RFC 6455, section 4.2.1.
 ///
-/// Whether it is welcome (path, origin, credentials) is for the embedder to say.
+/// The application decides whether to accept it (path, origin, credentials).
 #[derive(Clone, Debug)]
 pub struct Upgrade<'a> {
     request: &'a Request<'a>,
@@ -26,11 +26,11 @@ pub struct Upgrade<'a> {
 }
 
 impl<'a> Upgrade<'a> {
-    /// Checks everything that RFC 6455, section 4.2.1, demands of an opening handshake.
+    /// Checks all rules of RFC 6455, section 4.2.1, for an opening handshake.
     ///
     /// # Errors
     ///
-    /// The first rule that the request breaks; [`error_response`] tells the client.
+    /// The first rule that the request breaks. [`error_response`] tells the client.
     pub fn of(request: &'a Request<'a>) -> Result<Self, HandshakeError> {
         let fields = request.fields();
         // 4.2.1, 1: "An HTTP/1.1 or higher GET request"
@@ -54,19 +54,19 @@ impl<'a> Upgrade<'a> {
         if !fields.list_has("connection", "upgrade") || !fields.is_list_of("connection", is_token) {
             return Err(HandshakeError::Connection);
         }
-        // 6, and 4.4: another version is answered by the one we speak
+        // 6, and 4.4: for any other version the response names the one that we support
         if fields.only("sec-websocket-version") != Some(b"13") {
             return Err(HandshakeError::Version);
         }
         let key = key_of(fields)?;
-        // 7: who checks the first of two origins, and who checks the last, would both be content (RFC 6454,
+        // 7: with two origins, one program might check the first and another the last (RFC 6454,
         // 7.3: a client MUST NOT send more than one).
         if fields.all("origin").count() > 1 {
             return Err(HandshakeError::Malformed("origin"));
         }
         let subprotocols = subprotocols_of(fields)?;
-        // 9.1: a value "that does not conform to the ABNF below" MUST fail the connection. What conforms
-        // is declined by silence.
+        // 9.1: a value "that does not conform to the ABNF below" MUST fail the connection. A valid
+        // one is declined by leaving it out of the response.
         if request.header("sec-websocket-extensions").is_some()
             && !fields.is_list_of("sec-websocket-extensions", is_extension)
         {
@@ -84,12 +84,12 @@ impl<'a> Upgrade<'a> {
         self.request
     }
 
-    /// Returns the subprotocols that the client offers, the one it likes best first.
+    /// Returns the subprotocols that the client offers, in its order of preference.
     pub fn subprotocols(&self) -> &[&'a str] {
         &self.subprotocols
     }
 
-    /// Returns the origin that a browser names (RFC 6455, section 10.2).
+    /// Returns the `Origin` field, which browsers send (RFC 6455, section 10.2).
     pub fn origin(&self) -> Option<&'a [u8]> {
         self.request.header("origin")
     }
@@ -97,13 +97,14 @@ impl<'a> Upgrade<'a> {
 
 /// Builds the response that completes the handshake (RFC 6455, section 4.2.2).
 ///
-/// `subprotocol` is one of those offered, or `None`. `date` is what the wall clock says, where there is
-/// one, and is left out where `headers` name one. `headers` are added, such as cookies.
+/// `subprotocol` is one of those offered, or `None`. `date` is the date for the `Date` field, if
+/// there is a wall clock. It is not written if `headers` contain a date. `headers` are added, such
+/// as cookies.
 ///
 /// # Errors
 ///
-/// [`InvalidHandshake`] if the subprotocol was not offered, or a header is unsound or written by the
-/// handshake itself.
+/// [`InvalidHandshake`] if the subprotocol was not offered, or if a header is invalid or one that
+/// the handshake writes itself.
 pub fn accept_response(
     upgrade: &Upgrade<'_>,
     subprotocol: Option<&str>,
@@ -125,8 +126,8 @@ pub fn accept_response(
     Ok(head.finish())
 }
 
-/// Builds the response that tells a client why its handshake failed; the body names the rule. `date` is
-/// as for [`response`](crate::proto::http::response).
+/// Builds the response that tells a client why its handshake failed. The body names the rule.
+/// `date` is the same as for [`response`](crate::proto::http::response).
 pub fn error_response(error: &HandshakeError, date: Option<&HttpDate>) -> Vec<u8> {
     let fields: &[(&str, &str)] = match error.status() {
         // RFC 9110, 15.5.6: "MUST generate an Allow header field in a 405 response"
@@ -140,37 +141,39 @@ pub fn error_response(error: &HandshakeError, date: Option<&HttpDate>) -> Vec<u8
     refusal(error.status(), error, fields, date)
 }
 
-/// The rule of the opening handshake that a request broke. Each has the status of its answer.
+/// The rule of the opening handshake that a request broke. Each rule has an HTTP status for the
+/// response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HandshakeError {
-    /// This header field is not what HTTP says it is.
+    /// This header field does not have the syntax that HTTP requires.
     Malformed(&'static str),
     /// The method is not GET (RFC 6455, 4.2.1, item 1).
     Method,
     /// The version is below HTTP/1.1 (RFC 6455, 4.2.1, item 1).
     HttpVersion,
-    /// The target is no path and no URI with a host, or has a fragment or a character that must be
-    /// escaped (RFC 6455, section 3).
+    /// The target is neither a path nor a URI with a host, or it has a fragment or a character that
+    /// must be escaped (RFC 6455, section 3).
     Target,
     /// The request announces a body.
     Body,
     /// The Upgrade header does not name websocket (RFC 6455, 4.2.1, item 3).
     NoUpgrade,
-    /// The Connection header is no list of tokens that names upgrade (RFC 6455, 4.2.1, item 4).
+    /// The Connection header is not a list of tokens, or does not contain upgrade (RFC 6455, 4.1,
+    /// item 4).
     Connection,
-    /// The key is not there exactly once or is not 16 bytes in base64 (RFC 6455, 4.2.1, item 5).
+    /// The key is missing, repeated or not 16 bytes in base64 (RFC 6455, 4.2.1, item 5).
     Key,
-    /// The version is not 13, exactly once (RFC 6455, 4.2.1, item 6).
+    /// The version is missing, repeated or not 13 (RFC 6455, 4.2.1, item 6).
     Version,
-    /// An offered subprotocol is no token or repeated, or none is named (RFC 6455, 4.1, item 10).
+    /// A subprotocol is not a token, or is repeated, or the list is empty (RFC 6455, 4.1, item 10).
     Subprotocol,
-    /// The extensions offered are not a list of such (RFC 6455, 9.1).
+    /// The offered extensions do not have the required syntax (RFC 6455, 9.1).
     Extensions,
 }
 
 impl HandshakeError {
-    /// Returns the HTTP status that answers the request: 400, 405 or 426.
+    /// Returns the HTTP status of the response: 400, 405 or 426.
     pub const fn status(&self) -> u16 {
         match self {
             Self::Malformed(_)
@@ -209,8 +212,8 @@ impl fmt::Display for HandshakeError {
 
 impl StdError for HandshakeError {}
 
-/// 4.2.1, 1: the target is a resource name, or an absolute URI, whose path may be missing. Which host
-/// that names is not held against the Host field: see [`Request::authority`].
+/// 4.2.1, 1: the target is a resource name, or an absolute URI, whose path may be missing. The host
+/// in that URI may differ from the Host field: see [`Request::authority`].
 fn check_target(request: &Request<'_>) -> Result<(), HandshakeError> {
     let is_sound = match request.split_target() {
         (None, local) => is_resource_name(local),
@@ -218,7 +221,7 @@ fn check_target(request: &Request<'_>) -> Result<(), HandshakeError> {
             let is_web = ["http", "https", "ws", "wss"]
                 .iter()
                 .any(|other| scheme.eq_ignore_ascii_case(other));
-            // Nothing is written where the path is the root.
+            // The path may be missing if it is the root.
             is_web
                 && Authority::parse(authority).is_some()
                 && is_resource_name(&format!("/{local}"))
@@ -230,8 +233,8 @@ fn check_target(request: &Request<'_>) -> Result<(), HandshakeError> {
     }
 }
 
-/// A body would lie where the frames begin, and a proxy that counts it otherwise than we do could
-/// be made to smuggle a request.
+/// A body would stand where the frames begin. A proxy that computes its length differently could
+/// then be used for request smuggling.
 fn check_no_body(fields: &Headers<'_>) -> Result<(), HandshakeError> {
     let has_coding = fields.all("transfer-encoding").next().is_some();
     let is_empty = |len: &[u8]| len.iter().all(|&digit| digit == b'0');
@@ -264,7 +267,7 @@ fn subprotocols_of<'b>(fields: &'b Headers<'_>) -> Result<Vec<&'b str>, Handshak
     let offered: Vec<_> = names
         .collect::<Result<_, _>>()
         .map_err(|_| HandshakeError::Subprotocol)?;
-    // Sorted, since to compare each with each would be the work of milliseconds for one head.
+    // Sorted, because comparing each with each could take milliseconds for one head.
     let mut sorted = offered.clone();
     sorted.sort_unstable();
     let is_repeated = sorted.windows(2).any(|pair| pair[0] == pair[1]);
@@ -274,8 +277,8 @@ fn subprotocols_of<'b>(fields: &'b Headers<'_>) -> Result<Vec<&'b str>, Handshak
     }
 }
 
-/// Reads keys. The last symbol's unused bits may be set: the example of RFC 6455, section 4.1, sets
-/// them itself (`AQIDBAUGBwgJCgsMDQ4PEC==`).
+/// Decodes keys. The unused bits of the last symbol may be set, as they are in the example of RFC
+/// 6455, section 4.1 (`AQIDBAUGBwgJCgsMDQ4PEC==`).
 const KEY_ENGINE: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
