@@ -1,4 +1,4 @@
-//! The body of a request: how long it is, and which ones are not read (RFC 9112, section 6).
+//! The body of a request: its length, and which bodies are not read (RFC 9112, section 6).
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -6,14 +6,14 @@ use std::fmt;
 use super::request::Request;
 
 impl Request<'_> {
-    /// Returns how many bytes of body follow the head, `most` at most.
+    /// Returns the length of the body after the head, at most `most` bytes.
     ///
-    /// The lengths that a head gives contradict neither each other nor themselves, or it would not have been
-    /// parsed. Without one there is no body (RFC 9112, section 6.3, item 7).
+    /// The parser has already refused heads whose lengths are invalid or contradict each other.
+    /// Without a length there is no body (RFC 9112, section 6.3, item 7).
     ///
     /// # Errors
     ///
-    /// The body is longer, or its end is not told by a length.
+    /// The body is longer, or its length is not given.
     ///
     /// ```
     /// use heartwheel::proto::http::{BodyError, HeadLimits, Request};
@@ -27,7 +27,7 @@ impl Request<'_> {
     pub fn body_len(&self, most: usize) -> Result<usize, BodyError> {
         let fields = self.fields();
         if fields.all("transfer-encoding").next().is_some() {
-            // The last coding is chunked, for the head was parsed.
+            // The last coding is chunked: the parser has checked that.
             return Err(match fields.list("transfer-encoding").count() {
                 1 => BodyError::NoLength,
                 _ => BodyError::Coding,
@@ -36,7 +36,8 @@ impl Request<'_> {
         let Some(len) = fields.all("content-length").next() else {
             return Ok(0);
         };
-        // Digits only; a number beyond all we count in is too large as well.
+        // Digits only: the parser has checked that. If the number does not fit, it is too large,
+        // too.
         let len = std::str::from_utf8(len)
             .ok()
             .and_then(|len| len.parse().ok());
@@ -44,15 +45,16 @@ impl Request<'_> {
             .ok_or(BodyError::TooLarge { limit: most })
     }
 
-    /// Says whether the client waits for word of us before it sends the body. RFC 9110, section 10.1.1: "A
-    /// server that receives a 100-continue expectation in an HTTP/1.0 request MUST ignore that expectation."
+    /// Returns whether the client waits for our answer before it sends the body. RFC 9110, section
+    /// 10.1.1: "A server that receives a 100-continue expectation in an HTTP/1.0 request MUST
+    /// ignore that expectation."
     pub fn expects_continue(&self) -> bool {
         self.minor_version() > 0 && self.fields().list_has("expect", "100-continue")
     }
 }
 
-/// Why the body of a request is not read. The connection ends after the answer, because the start
-/// of the next request is unknown.
+/// Why the body of a request is not read. The connection ends after the response, because we do not
+/// know where the next request starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BodyError {
@@ -61,16 +63,16 @@ pub enum BodyError {
         /// The limit in force, bytes.
         limit: usize,
     },
-    /// It comes in chunks. RFC 9112, section 6.3: "A server MAY reject a request that contains a message
-    /// body but not a Content-Length by responding with 411".
+    /// It is sent in chunks. RFC 9112, section 6.3: "A server MAY reject a request that contains a
+    /// message body but not a Content-Length by responding with 411".
     NoLength,
-    /// It is compressed for the way, or worse. RFC 9112, section 6.1: a server that does not understand a
-    /// transfer coding "SHOULD respond with 501".
+    /// It is compressed for the transfer, or has another transfer coding. RFC 9112, section 6.1: a
+    /// server that does not understand a transfer coding "SHOULD respond with 501".
     Coding,
 }
 
 impl BodyError {
-    /// Returns the HTTP status that answers the request: 411, 413 or 501.
+    /// Returns the HTTP status of the response: 411, 413 or 501.
     pub const fn status(&self) -> u16 {
         match self {
             Self::TooLarge { .. } => 413,

@@ -1,11 +1,11 @@
-//! Dates as HTTP writes them: what `Date` tells, and what `Retry-After` may ask.
+//! Dates in the format of HTTP, for the fields `Date` and `Retry-After`.
 
 use std::fmt;
 use std::time::{Duration, UNIX_EPOCH};
 
-/// A second of the wall clock in the format of HTTP (RFC 9110, section 5.6.7).
+/// A time of the wall clock, in whole seconds, in the format of HTTP (RFC 9110, section 5.6.7).
 ///
-/// The core reads no clock. A driver with a clock makes a date and passes it in.
+/// The core reads no clock. The caller reads one and passes the date in.
 ///
 /// ```
 /// use heartwheel::proto::http::HttpDate;
@@ -22,7 +22,8 @@ pub struct HttpDate {
 }
 
 impl HttpDate {
-    /// Writes a number of seconds since the beginning of 1970, UTC; `None` behind the year 9999.
+    /// Creates a date from the seconds since the beginning of 1970, UTC; `None` after the year
+    /// 9999.
     pub fn from_unix(secs: u64) -> Option<Self> {
         let time = (secs < YEAR_10000).then(|| UNIX_EPOCH + Duration::from_secs(secs))?;
         let text = httpdate::fmt_http_date(time);
@@ -30,21 +31,21 @@ impl HttpDate {
         Some(Self { secs, text })
     }
 
-    /// Reads a date in any of the three forms that RFC 9110, section 5.6.7, has a recipient accept;
-    /// `None` if it is none, or one before 1970.
+    /// Parses a date in any of the three formats that a recipient must accept (RFC 9110, section
+    /// 5.6.7); `None` if it is not a date, or is before 1970.
     ///
-    /// A year of two digits is one from 1970 to 2069.
+    /// A year with two digits is from 1970 to 2069.
     pub fn parse(value: &[u8]) -> Option<Self> {
         let time = httpdate::parse_http_date(std::str::from_utf8(value).ok()?).ok()?;
         Self::from_unix(time.duration_since(UNIX_EPOCH).ok()?.as_secs())
     }
 
-    /// Returns the seconds since the beginning of 1970, UTC.
+    /// Returns the number of seconds since the beginning of 1970, UTC.
     pub const fn unix(&self) -> u64 {
         self.secs
     }
 
-    /// Returns the form in which dates are sent, such as `Sun, 06 Nov 1994 08:49:37 GMT`.
+    /// Returns the date in the format for sending, such as `Sun, 06 Nov 1994 08:49:37 GMT`.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.text).expect("a date is ASCII")
     }
@@ -65,26 +66,26 @@ impl fmt::Debug for HttpDate {
 /// When a client may ask again (RFC 9110, section 10.2.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RetryAfter {
-    /// After so many seconds.
+    /// After this number of seconds.
     Seconds(u64),
     /// Not before this date.
     Date(HttpDate),
 }
 
 impl RetryAfter {
-    /// Reads the value of the field; `None` if it is neither.
+    /// Parses the value of the field; `None` if it is neither.
     pub(crate) fn parse(value: &[u8]) -> Option<Self> {
         let is_number = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
         if !is_number {
             return HttpDate::parse(value).map(Self::Date);
         }
-        // A number beyond what we count in is a long time all the same.
+        // If the number does not fit, it is a long time anyway.
         let text = std::str::from_utf8(value).ok()?;
         Some(Self::Seconds(text.parse().unwrap_or(u64::MAX)))
     }
 
-    /// Returns the seconds to wait, where the wall clock says `now`; none for a date that is over. `None`
-    /// for a date where there is no clock.
+    /// Returns the number of seconds to wait, if the wall clock says `now`: zero for a date in the
+    /// past, `None` for a date if there is no clock.
     pub fn seconds(&self, now: Option<HttpDate>) -> Option<u64> {
         match self {
             Self::Seconds(seconds) => Some(*seconds),
@@ -102,7 +103,7 @@ impl fmt::Display for RetryAfter {
     }
 }
 
-/// Where years get a fifth digit, for which the form has no room.
+/// When the year gets a fifth digit, for which the format has no space.
 const YEAR_10000: u64 = 253_402_300_800;
 
 #[cfg(test)]

@@ -1,25 +1,24 @@
-//! What can be wrong with a received head, and the status that answers it.
+//! Errors in a received head, and the HTTP status for each.
 
 use std::error::Error as StdError;
 use std::fmt;
 
 use crate::error::Foreign;
 
-/// The rule that a received head broke. If it is a request's, each rule has a status for the
-/// answer.
+/// The rule that a received head broke. For a request, each rule has a status for the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HeadError {
-    /// Not well-formed HTTP/1; names the part that is at fault.
+    /// Not valid HTTP/1. Names the part that is wrong.
     Malformed(&'static str),
-    /// Not HTTP/1 at all, but most likely another protocol.
+    /// Not HTTP/1 at all, but probably another protocol.
     Foreign(Foreign),
     /// The head is larger than the limit.
     HeadTooLarge {
         /// The limit in force, bytes.
         limit: usize,
     },
-    /// The target alone goes beyond the limit of a head (RFC 9112, section 3).
+    /// The target alone is longer than the limit for a head (RFC 9112, section 3).
     TargetTooLong {
         /// The limit in force, bytes.
         limit: usize,
@@ -29,12 +28,12 @@ pub enum HeadError {
         /// The limit in force, lines.
         limit: usize,
     },
-    /// The Host header is not there exactly once, or is no authority (RFC 9112, section 3.2).
+    /// The Host header is missing, repeated or not an authority (RFC 9112, section 3.2).
     Host,
 }
 
 impl HeadError {
-    /// Returns the HTTP status that answers a request with such a head: 400, 414 or 431.
+    /// Returns the HTTP status of the response to such a request: 400, 414 or 431.
     pub const fn status(&self) -> u16 {
         match self {
             Self::Malformed(_) | Self::Foreign(_) | Self::Host => 400,
@@ -43,8 +42,8 @@ impl HeadError {
         }
     }
 
-    /// Says what httparse found, where no other protocol explains it; `first_line` is what its first line is
-    /// called.
+    /// Converts an error of httparse. `foreign` is the other protocol that the bytes belong to, if
+    /// it is known. `first_line` is the name for the first line.
     pub(super) fn of(
         error: httparse::Error,
         first_line: &'static str,
@@ -62,7 +61,8 @@ impl HeadError {
         }
     }
 
-    /// Tells a limit by what it was before something that is gone was taken off it.
+    /// Replaces a limit that was reduced by the bytes already removed: the error must name the full
+    /// limit.
     pub(super) fn with_limit(self, limit: usize) -> Self {
         match self {
             Self::HeadTooLarge { .. } => Self::HeadTooLarge { limit },

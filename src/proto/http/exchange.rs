@@ -7,15 +7,14 @@ use super::persistence::Persistence;
 use super::progress::HeadProgress;
 use super::request::Request;
 
-/// The state of a server within the requests of one connection (RFC 9112, section 9.3).
+/// The server's state for the requests of one connection (RFC 9112, section 9.3).
 ///
-/// It keeps no bytes: the driver passes the input that is not used up. For each request:
+/// It keeps no bytes: the caller passes the input that is left. For each request:
 ///
-/// 1. Ask for the [`head`](Self::head). The driver may answer at once.
-/// 2. Otherwise ask whether the body is complete ([`complete`](Self::complete)); it is then in the
-///    request.
-/// 3. Before you wait for more bytes, drop as many as [`take_done`](Self::take_done) says.
-/// 4. After the answer, call [`answered`](Self::answered). Then the next request begins.
+/// 1. Get the [`head`](Self::head). You may answer at once.
+/// 2. Otherwise call [`complete`](Self::complete). If the body has arrived, the request then has it.
+/// 3. Before you wait for more bytes, remove as many as [`take_done`](Self::take_done) says.
+/// 4. After the response, call [`answered`](Self::answered). Then the next request begins.
 ///
 /// ```
 /// use heartwheel::proto::http::{Arrival, Exchange, HeadLimits};
@@ -36,9 +35,10 @@ use super::request::Request;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Exchange {
     progress: HeadProgress,
-    /// Bytes of the request at the front, its body included, once its head is whole and its body is not.
+    /// The length of the first request in the input, with its body, if its head has arrived but its
+    /// body has not. Otherwise zero.
     awaited: usize,
-    /// The client was told to go on with that body.
+    /// We have told the client to send that body.
     is_invited: bool,
     answered: u32,
 }
@@ -46,11 +46,11 @@ pub struct Exchange {
 /// How much of a request has arrived, once its head is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrival {
-    /// All of it: so many bytes of the input, its body included.
+    /// All of it: this many bytes of the input, with the body.
     Whole(usize),
-    /// Its body is to be waited for.
+    /// The body has not arrived: wait for more bytes.
     Awaited,
-    /// The same, and the client is waiting, too: [`CONTINUE`] is to be sent, once.
+    /// The same, and the client waits for us: send [`CONTINUE`], once.
     Invited,
 }
 
@@ -58,12 +58,13 @@ pub enum Arrival {
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 impl Exchange {
-    /// Parses the head of the request at the front of `input`, and returns it with its length in bytes; `None`
-    /// while it is not whole, or is known and its body is not.
+    /// Parses the head of the request at the start of `input`, and returns it with its length in
+    /// bytes. `None` if the head is incomplete, or if it was returned before and the body is still
+    /// incomplete.
     ///
     /// # Errors
     ///
-    /// As [`Request::parse`]. Nothing can follow.
+    /// The same as [`Request::parse`]. No other request can follow.
     pub fn head<'a>(
         &mut self,
         input: &'a [u8],
@@ -72,17 +73,18 @@ impl Exchange {
         match self.awaited {
             0 => Request::parse_more(&mut self.progress, input, limits),
             awaited if input.len() < awaited => Ok(None),
-            // Judged before, and parsed again: what it borrows from may have moved.
+            // Parsed before and accepted. It is parsed again, because the bytes it borrows from may
+            // have moved.
             _ => Request::parse(input, limits),
         }
     }
 
-    /// Looks whether the body is there, of `most` bytes at most, and puts it into the request. `len` is the
-    /// length of the head, as [`head`](Self::head) gave it for this `input`.
+    /// Checks whether the body, of at most `most` bytes, has arrived, and puts it into the request.
+    /// `len` is the length of the head that [`head`](Self::head) returned for this `input`.
     ///
     /// # Errors
     ///
-    /// The body is not to be read. Nothing can follow.
+    /// The body is not read. No other request can follow.
     pub fn complete<'a>(
         &mut self,
         request: &mut Request<'a>,
@@ -105,14 +107,14 @@ impl Exchange {
         Ok(Arrival::Awaited)
     }
 
-    /// Returns, once, how many bytes at the front of the input are used up although the request
-    /// after them is incomplete. Remove them from the input before the next call.
+    /// Returns, only once, how many bytes at the start of the input are finished although the
+    /// request after them is incomplete. Remove them from the input before the next call.
     pub fn take_done(&mut self) -> usize {
         self.progress.take_done()
     }
 
-    /// Says whether the connection stays open after the answer to this request, if a connection may
-    /// have `most` answers.
+    /// Returns whether the connection stays open after the response to this request. A connection
+    /// has at most `most` responses.
     pub fn persistence(&self, request: &Request<'_>, most: u32) -> Persistence {
         match self.answered.saturating_add(1) < most {
             true => request.persistence(),
@@ -120,7 +122,7 @@ impl Exchange {
         }
     }
 
-    /// Notes that the first request is answered and removed from the input.
+    /// Notes that the first request in the input was answered and removed from it.
     pub fn answered(&mut self) {
         *self = Self {
             answered: self.answered.saturating_add(1),
@@ -133,13 +135,13 @@ impl Exchange {
         self.answered
     }
 
-    /// Says whether nothing of a request is known.
+    /// Returns whether nothing of a request has been seen yet.
     pub(crate) fn is_between(&self) -> bool {
         self.awaited == 0 && self.progress.is_fresh()
     }
 
-    /// Returns the length of the request at the front with its body, in bytes, where that is known and it has
-    /// not come as a whole; else zero.
+    /// Returns the length in bytes of the first request in the input, with its body, if its head
+    /// has arrived but its body has not. Otherwise zero.
     pub fn awaited(&self) -> usize {
         self.awaited
     }

@@ -1,5 +1,5 @@
-//! What requests and responses have in common: header fields, and the writing of a head that no value
-//! can break out of.
+//! What requests and responses have in common: their header fields, and how to write a head so that
+//! no value can add lines to it.
 
 use std::collections::BTreeMap;
 use std::error::Error as StdError;
@@ -19,10 +19,10 @@ use super::date::HttpDate;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeadLimits {
-    /// Most bytes of a head, its empty last line included. Default 8192 (8 KiB). A connection in its
-    /// handshake can hold as much memory.
+    /// The largest head in bytes, with its empty last line. Default 8192 (8 KiB). A connection in
+    /// its handshake can use this much memory.
     pub max_bytes: usize,
-    /// Most header lines. Default 64. Each takes 32 bytes while a head is parsed.
+    /// The largest number of header lines. Default 64. Each takes 32 bytes while a head is parsed.
     pub max_headers: usize,
 }
 
@@ -36,40 +36,40 @@ impl Default for HeadLimits {
 }
 
 impl HeadLimits {
-    /// Returns the bytes of `input` that a head may have.
+    /// Returns the start of `input` that may belong to a head.
     pub(crate) fn cut<'a>(&self, input: &'a [u8]) -> &'a [u8] {
         &input[..input.len().min(self.max_bytes)]
     }
 
-    /// Says whether an unfinished head has used up its bytes.
+    /// Returns whether an unfinished head has reached the limit of bytes.
     pub(crate) fn is_reached_by(&self, input: &[u8]) -> bool {
         input.len() >= self.max_bytes
     }
 
-    /// Makes room for the header lines; a line has two bytes at least.
+    /// Makes room for the header lines. A line has at least two bytes.
     pub(crate) fn header_storage<'a>(&self) -> Vec<Header<'a>> {
         vec![httparse::EMPTY_HEADER; self.max_headers.min(self.max_bytes / 2)]
     }
 }
 
-/// The received header fields, in their order.
+/// The received header fields, in the order in which they were sent.
 #[derive(Clone, Debug)]
 pub(crate) struct Headers<'a> {
     fields: Vec<Header<'a>>,
-    /// Values that stood on several lines, put on one, by the place of their field.
+    /// Values that were split over several lines, joined into one, by the index of their field.
     unfolded: BTreeMap<usize, Vec<u8>>,
 }
 
 impl<'a> Headers<'a> {
-    /// Takes fields whose values stand on one line each.
+    /// Takes fields whose values are not split over several lines.
     pub(crate) fn new(fields: Vec<Header<'a>>) -> Self {
         let unfolded = BTreeMap::new();
         Self { fields, unfolded }
     }
 
-    /// Takes fields whose values may go on in the next line. RFC 9112, section 5.2: "A user agent that
-    /// receives an obs-fold in a response message ... MUST replace each received obs-fold with one or
-    /// more SP octets prior to interpreting the field value."
+    /// Takes fields whose values may continue on the next line. RFC 9112, section 5.2: "A user
+    /// agent that receives an obs-fold in a response message ... MUST replace each received
+    /// obs-fold with one or more SP octets prior to interpreting the field value."
     pub(crate) fn unfold(fields: Vec<Header<'a>>) -> Self {
         let folded = fields
             .iter()
@@ -94,21 +94,21 @@ impl<'a> Headers<'a> {
         })
     }
 
-    /// Returns the values of all fields of that name, ASCII case aside.
+    /// Returns the values of all fields with this name, ignoring ASCII case.
     pub(crate) fn all(&self, name: &str) -> impl Iterator<Item = &[u8]> {
         self.iter()
             .filter(move |(other, _)| other.eq_ignore_ascii_case(name))
             .map(|(_, value)| value.trim_ascii())
     }
 
-    /// Returns the value of the only field of that name.
+    /// Returns the value of the field with this name, if there is exactly one.
     pub(crate) fn only(&self, name: &str) -> Option<&[u8]> {
         let mut values = self.all(name);
         values.next().filter(|_| values.next().is_none())
     }
 
-    /// Returns the elements of a comma-separated list that may stand on several lines. Empty elements
-    /// are legal and mean nothing (RFC 9110, section 5.6.1.2).
+    /// Returns the elements of a comma-separated list, which may be split over several fields.
+    /// Empty elements are allowed and ignored (RFC 9110, section 5.6.1.2).
     pub(crate) fn list(&self, name: &str) -> impl Iterator<Item = &[u8]> {
         self.all(name)
             .flat_map(|value| value.split(|&byte| byte == b','))
@@ -116,35 +116,36 @@ impl<'a> Headers<'a> {
             .filter(|element| !element.is_empty())
     }
 
-    /// Says whether such a list names at least one thing, and every element is sound (`1#element`).
+    /// Returns whether such a list has at least one element and all are valid (`1#element`).
     pub(crate) fn is_list_of(&self, name: &str, is_sound: impl Fn(&[u8]) -> bool) -> bool {
         self.list(name).next().is_some() && self.list(name).all(is_sound)
     }
 
-    /// Says whether such a list has that element, ASCII case aside.
+    /// Returns whether such a list contains this element, ignoring ASCII case.
     pub(crate) fn list_has(&self, name: &str, element: &str) -> bool {
         self.list(name)
             .any(|other| other.eq_ignore_ascii_case(element.as_bytes()))
     }
 }
 
-/// Why a head that we were to send was not built.
+/// Why a head to send was not built.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InvalidHead {
     /// A header name that is not a token (RFC 9110, section 5.1).
     HeaderName(String),
-    /// The value of this header contains a control character: it could end its line and forge others.
+    /// The value of this header contains a control character: it could end its line and add others.
     HeaderValue(String),
-    /// A header that the handshake writes itself.
+    /// A header that the library writes itself.
     ReservedHeader(String),
-    /// A header that has a single value, and may stand in a head once only.
+    /// A header that may occur only once.
     RepeatedHeader(String),
-    /// A status that cannot be the final one of a response: below 200 or above 599.
+    /// A status that a final response cannot have: below 200 or above 599.
     Status(u16),
-    /// A host that is not an authority: a name or address, and perhaps a port.
+    /// A host that is not an authority: a name or address, with or without a port.
     Host(String),
-    /// A path that does not begin with a slash, has a fragment, or a character that must be escaped.
+    /// A path that does not start with a slash, has a fragment, or has a character that must be
+    /// escaped.
     Path(String),
 }
 
@@ -182,7 +183,7 @@ impl HeadWriter {
         Self(format!("{first_line}\r\n").into_bytes())
     }
 
-    /// Adds a header of our own, known to be sound.
+    /// Adds a header of our own, known to be valid.
     pub(crate) fn own(&mut self, name: &str, value: &[u8]) {
         debug_assert!(
             is_token(name.as_bytes()) && is_value(value),
@@ -194,7 +195,7 @@ impl HeadWriter {
         self.0.extend_from_slice(b"\r\n");
     }
 
-    /// Adds the date, unless the caller's headers name one.
+    /// Adds the date, unless the caller's headers contain one.
     pub(crate) fn date(
         &mut self,
         date: Option<&HttpDate>,
@@ -207,9 +208,9 @@ impl HeadWriter {
         }
     }
 
-    /// Adds headers of the caller's, checked: a line break in one would forge others (response
-    /// splitting), a second copy of one of `reserved` would contradict ours, and one of a field that has
-    /// a single value would contradict the first (RFC 9110, section 5.3).
+    /// Checks and adds headers of the caller. A line break in one would add headers (response
+    /// splitting). A second copy of one of `reserved` would contradict ours. A repeated header that
+    /// may occur only once would contradict the first (RFC 9110, section 5.3).
     pub(crate) fn foreign(
         &mut self,
         headers: &[(impl AsRef<str>, impl AsRef<str>)],
@@ -247,8 +248,9 @@ impl HeadWriter {
     }
 }
 
-/// Fields with a single value, of those that callers give. RFC 9110, section 5.3: "a sender MUST NOT generate
-/// multiple field lines with the same name" for them; for Origin RFC 6454, section 7.3, says the same.
+/// Fields that callers may give only once. RFC 9110, section 5.3: "a sender MUST NOT generate
+/// multiple field lines with the same name" for them; RFC 6454, section 7.3, says the same for
+/// Origin.
 const SINGLE: [&str; 11] = [
     "Authorization",
     "Content-Type",
@@ -263,11 +265,12 @@ const SINGLE: [&str; 11] = [
     "User-Agent",
 ];
 
-/// Cuts a head before a line feed that stands alone, and says whether there is one. RFC 9112, section
-/// 2.2, lets a recipient take that for the end of a line; where two recipients differ in it, one can be
-/// shown a request that the other did not see.
+/// Cuts a head before the first line feed without a carriage return. Returns whether there is one.
+/// RFC 9112, section 2.2, lets a recipient accept it as the end of a line. But if two recipients do
+/// not agree on it, a request can be hidden from one of them.
 ///
-/// Cut, not just looked for: what is wrong before it is told first, however much of the head has come.
+/// The head is cut so that an error before the line feed is reported first, even if all of the head
+/// has arrived.
 pub(crate) fn before_bare_line_feed(head: &[u8]) -> (&[u8], bool) {
     let before = std::iter::once(&0).chain(head);
     let mut pairs = before.zip(head);
@@ -277,13 +280,13 @@ pub(crate) fn before_bare_line_feed(head: &[u8]) -> (&[u8], bool) {
     }
 }
 
-/// Says whether these bytes are a token (RFC 9110, section 5.6.2).
+/// Returns whether these bytes are a token (RFC 9110, section 5.6.2).
 pub(crate) fn is_token(bytes: &[u8]) -> bool {
     let is_tchar = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
     !bytes.is_empty() && bytes.iter().all(is_tchar)
 }
 
-/// Says whether these bytes name a protocol, perhaps with its version (RFC 9110, section 7.8).
+/// Returns whether these bytes name a protocol, with or without a version (RFC 9110, section 7.8).
 pub(crate) fn is_protocol(bytes: &[u8]) -> bool {
     match bytes.iter().position(|&byte| byte == b'/') {
         Some(slash) => is_token(&bytes[..slash]) && is_token(&bytes[slash + 1..]),
@@ -291,8 +294,8 @@ pub(crate) fn is_protocol(bytes: &[u8]) -> bool {
     }
 }
 
-/// Says whether these bytes may be a header's value (RFC 9110, section 5.5): no control characters
-/// but the tab.
+/// Returns whether these bytes may be a header's value (RFC 9110, section 5.5): the only control
+/// character allowed is the tab.
 fn is_value(bytes: &[u8]) -> bool {
     bytes
         .iter()

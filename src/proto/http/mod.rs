@@ -1,12 +1,13 @@
-//! HTTP/1.1 without sockets: requests, responses, and who may connect (RFC 9110, RFC 9112).
+//! HTTP/1.1 without sockets: requests, responses, and which pages may connect (RFC 9110, RFC 9112).
 //!
-//! httparse reads the heads; this module judges their form. A head is looked at as a whole: a driver calls
-//! the same `parse` again when more bytes have come, and what lies behind the head's length is left alone.
-//! Between calls there is no state but a [`HeadProgress`], which keeps a head that comes in single bytes
-//! from being parsed as often. A server keeps an [`Exchange`], which goes on to the body of a request and
-//! to the next request of the connection.
+//! httparse parses the heads, and this module checks their form. `parse` always gets the whole
+//! head: when more bytes have arrived, call it again. Bytes after the head are ignored. The only
+//! state between calls is a [`HeadProgress`]. It avoids that a head that arrives byte by byte is
+//! parsed for every byte. A server keeps an [`Exchange`], which also handles the body of a request
+//! and the next request of the connection.
 //!
-//! The law of this layer: it knows bytes, not time, not sockets, and nothing of what an upgrade leads to.
+//! The law of this layer: it knows bytes, but no time, no sockets and no protocol that an upgrade
+//! starts.
 
 pub(crate) mod head;
 pub(crate) mod response;

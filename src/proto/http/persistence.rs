@@ -1,20 +1,21 @@
-//! Whether a connection goes on behind a response (RFC 9112, section 9.3).
+//! Whether a connection stays open after a response (RFC 9112, section 9.3).
 
 use super::request::Request;
 
 /// Whether the connection stays open after a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Persistence {
-    /// It ends, and the response says so.
+    /// It closes, and the response says so.
     Close,
-    /// Another request may follow, as is usual since HTTP/1.1: nothing needs to be said.
+    /// Another request may follow. This is the default of HTTP/1.1, so the response need not say
+    /// it.
     Keep,
-    /// Another request may follow, and the response says so to a client of HTTP/1.0.
+    /// Another request may follow, and the response says so to a client with HTTP/1.0.
     KeepAlive,
 }
 
 impl Persistence {
-    /// Says whether another request may follow.
+    /// Returns whether another request may follow.
     pub const fn keeps(self) -> bool {
         match self {
             Self::Close => false,
@@ -22,8 +23,9 @@ impl Persistence {
         }
     }
 
-    /// Returns what the `Connection` field of a response names; with an `Upgrade` field, `Upgrade` too.
-    /// RFC 9110, section 7.8: who sends Upgrade "MUST also send an "Upgrade" connection option".
+    /// Returns the `Connection` field of a response. With an `Upgrade` field it contains `Upgrade`,
+    /// too. RFC 9110, section 7.8: who sends Upgrade "MUST also send an "Upgrade" connection
+    /// option".
     pub(super) const fn options(self, upgrades: bool) -> Option<&'static str> {
         match (self, upgrades) {
             (Self::Close, false) => Some("close"),
@@ -37,8 +39,8 @@ impl Persistence {
 }
 
 impl Request<'_> {
-    /// Says what the client wants to become of the connection behind the response, in the order of RFC 9112,
-    /// section 9.3.
+    /// Returns whether the client wants the connection to stay open after the response. The rules
+    /// are applied in the order of RFC 9112, section 9.3.
     ///
     /// ```
     /// use heartwheel::proto::http::{HeadLimits, Persistence, Request};

@@ -1,16 +1,17 @@
-//! Heads that arrive in pieces are parsed only now and then, so that the work grows with their
-//! length and not with its square.
+//! Limits how often an incomplete head is parsed, so that the work grows with its length and not
+//! with the square of its length.
 
 use super::head::HeadLimits;
 
-/// How far the parsing of an incomplete head has come.
+/// How much of an incomplete head was parsed.
 ///
 /// Parsing starts at the front each time. If it ran after every byte, a head of 8 KiB would be
 /// parsed 8192 times. So it runs when the head may be complete, when its first line is complete,
-/// and otherwise only after 64 more bytes. A fault is still found long before the head's end.
+/// and otherwise only after 64 more bytes. So an error is still found long before the end of a long
+/// head.
 ///
-/// What is finished in front of the head (empty lines before a request, interim responses) must be
-/// removed from the input. It still counts against the limit.
+/// Remove from the input what is finished before the head (empty lines before a request, interim
+/// responses). It still counts towards the limit.
 ///
 /// ```
 /// use heartwheel::proto::http::{HeadLimits, HeadProgress, Request};
@@ -28,39 +29,39 @@ use super::head::HeadLimits;
 pub struct HeadProgress {
     /// Bytes of the input that were searched for the end of the head.
     searched: usize,
-    /// Bytes that there were when it was parsed last.
+    /// The length of the input when it was last parsed.
     parsed: usize,
-    /// Bytes in front of the input that are gone from it.
+    /// Bytes before the head that are finished. They count towards the limit.
     gone: usize,
-    /// Bytes at the front of the input that are to go.
+    /// Bytes at the start of the input that are finished and not yet removed.
     done: usize,
-    /// The first line is whole.
+    /// The first line is complete.
     has_line: bool,
 }
 
 impl HeadProgress {
-    /// Returns, once, how many bytes at the front of the input are used up although the head after
-    /// them is incomplete. Remove them from the input before the next call.
+    /// Returns, only once, how many bytes at the start of the input are finished although the head
+    /// after them is incomplete. Remove them from the input before the next call.
     pub fn take_done(&mut self) -> usize {
         std::mem::take(&mut self.done)
     }
 
-    /// Returns how many bytes at the front of the input are to go.
+    /// Returns how many bytes at the start of the input are to be removed.
     pub(super) fn done(&self) -> usize {
         self.done
     }
 
-    /// Notes that the last look could not tell what the bytes are: the next ones may.
+    /// Notes that the last parsing could not tell what the bytes are. The next bytes may tell.
     pub(super) fn look_again(&mut self) {
         self.parsed = 0;
     }
 
-    /// Says whether bytes are gone that count towards the limit.
+    /// Returns whether nothing of a head has been seen yet.
     pub(crate) fn is_fresh(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Returns the limits for what is left.
+    /// Returns the limits without the bytes that are already finished.
     pub(super) fn left(&self, limits: &HeadLimits) -> HeadLimits {
         HeadLimits {
             max_bytes: limits.max_bytes.saturating_sub(self.gone),
@@ -68,7 +69,8 @@ impl HeadProgress {
         }
     }
 
-    /// Notes that a head, or an empty line, at the front is over; another begins behind it.
+    /// Notes that the first `len` bytes, a head or empty lines, are finished. Another head begins
+    /// after them.
     pub(super) fn pass(&mut self, len: usize) {
         if len > 0 {
             *self = Self {
@@ -79,7 +81,7 @@ impl HeadProgress {
         }
     }
 
-    /// Says whether the head at the front of `input` is worth a look, and notes that it is taken.
+    /// Returns whether to parse the head at the start of `input` now. If so, notes its length.
     pub(super) fn is_due(&mut self, input: &[u8], limits: &HeadLimits) -> bool {
         let most = self.left(limits).max_bytes;
         if input.is_empty() {
@@ -103,20 +105,20 @@ impl HeadProgress {
     }
 }
 
-/// Returns how many bytes at the front are empty lines that nobody needs any more. Two are left: another
-/// protocol's first bytes may begin so.
+/// Returns how many bytes at the start are empty lines that can be removed. Two lines are kept,
+/// because another protocol may start with them.
 pub(super) fn spent_lines(input: &[u8]) -> usize {
     empty_lines(input).saturating_sub(b"\r\n\r\n".len())
 }
 
-/// Returns how many bytes at the front are empty lines. RFC 9112, section 2.2: a server "SHOULD ignore at
-/// least one empty line (CRLF) received prior to the request-line".
+/// Returns how many bytes at the start are empty lines. RFC 9112, section 2.2: a server "SHOULD
+/// ignore at least one empty line (CRLF) received prior to the request-line".
 fn empty_lines(input: &[u8]) -> usize {
     let lines = input.chunks_exact(2).take_while(|line| line == b"\r\n");
     2 * lines.count()
 }
 
-/// Bytes that make an unfinished head worth another look.
+/// Bytes that must arrive before an incomplete head is parsed again.
 const STEP: usize = 64;
 
 #[cfg(test)]

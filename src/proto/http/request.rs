@@ -1,4 +1,4 @@
-//! The head of a request, received.
+//! The head of a received request.
 
 use httparse::Status;
 
@@ -10,10 +10,11 @@ use crate::proto::authority::Authority;
 
 /// A received HTTP/1 request head.
 ///
-/// It borrows from the bytes it was parsed from. Only its form has been checked: names are tokens, no
-/// value contains a control character, the target is UTF-8 without blanks, an HTTP/1.1 request names
-/// one host, and there are not two opinions on the length of its body. Whether it may be upgraded to
-/// WebSocket, [`Upgrade::of`](crate::proto::websocket::handshake::Upgrade::of) says.
+/// It borrows from the bytes it was parsed from. Only its form has been checked: names are tokens,
+/// no value contains a control character, the target is UTF-8 without blanks, an HTTP/1.1 request
+/// has one host, and the lengths of its body do not contradict each other.
+/// [`Upgrade::of`](crate::proto::websocket::handshake::Upgrade::of) checks whether it may be
+/// upgraded to WebSocket.
 ///
 /// ```
 /// use heartwheel::proto::http::{HeadLimits, Request};
@@ -33,7 +34,7 @@ pub struct Request<'a> {
     /// The minor version: 0 for HTTP/1.0, 1 for HTTP/1.1.
     version: u8,
     headers: Headers<'a>,
-    /// Empty until it is there as a whole.
+    /// Empty until all of it has arrived.
     body: &'a [u8],
 }
 
@@ -93,12 +94,14 @@ impl<'a> Request<'a> {
         Ok(Some((request, len)))
     }
 
-    /// Parses a head as [`parse`](Self::parse) does, of which more has come since the last call. Where it is not
-    /// whole, [`HeadProgress::take_done`] says which bytes are to go before the next one.
+    /// Does the same as [`parse`](Self::parse), if you call it again each time more bytes arrive.
+    /// If the head is incomplete, [`HeadProgress::take_done`] says which bytes to remove before the
+    /// next call.
     ///
     /// # Errors
     ///
-    /// As [`parse`](Self::parse), at the latest when the head is whole.
+    /// The same as [`parse`](Self::parse), but perhaps later: at the latest when the head is
+    /// complete.
     pub fn parse_more(
         progress: &mut HeadProgress,
         input: &'a [u8],
@@ -122,8 +125,9 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Says whether the client asks for this protocol, perhaps among others. RFC 9110, section 7.8:
-    /// "A server MUST ignore an Upgrade header field that is received in an HTTP/1.0 request."
+    /// Returns whether the client asks for this protocol; it may ask for others, too. RFC 9110,
+    /// section 7.8: "A server MUST ignore an Upgrade header field that is received in an HTTP/1.0
+    /// request."
     pub fn wants_upgrade_to(&self, protocol: &str) -> bool {
         self.version > 0 && self.headers.list_has("upgrade", protocol)
     }
@@ -138,35 +142,35 @@ impl<'a> Request<'a> {
         self.method
     }
 
-    /// Returns the target as sent: path and query, or an absolute URI. It may contain characters
-    /// beyond ASCII, but no control characters.
+    /// Returns the target as it was sent: path and query, or an absolute URI. It may contain
+    /// characters that are not ASCII, but no control characters.
     pub fn target(&self) -> &'a str {
         self.target
     }
 
-    /// Returns the path of the target, without query; `/` for an absolute URI that has none.
+    /// Returns the path of the target, without query; `/` for an absolute URI without a path.
     pub fn path(&self) -> &'a str {
         let (_, local) = self.split_target();
         let path = local.split_once('?').map_or(local, |(path, _)| path);
         if path.is_empty() { "/" } else { path }
     }
 
-    /// Returns what follows the first question mark of the target.
+    /// Returns the part of the target after the first question mark.
     pub fn query(&self) -> Option<&'a str> {
         self.target.split_once('?').map(|(_, query)| query)
     }
 
-    /// Returns the value of the first header line of that name, ASCII case aside.
+    /// Returns the value of the first header line with this name, ignoring ASCII case.
     pub fn header(&self, name: &str) -> Option<&[u8]> {
         self.headers.all(name).next()
     }
 
-    /// Returns all header lines, name and value, in their order.
+    /// Returns all header lines, name and value, in the order in which they were sent.
     pub fn headers(&self) -> impl Iterator<Item = (&'a str, &[u8])> {
         self.headers.iter()
     }
 
-    /// Returns the body, where it was read: see [`Exchange::complete`](super::Exchange::complete).
+    /// Returns the body, if it was read: see [`Exchange::complete`](super::Exchange::complete).
     pub fn body(&self) -> &'a [u8] {
         self.body
     }
@@ -175,12 +179,12 @@ impl<'a> Request<'a> {
         self.body = body;
     }
 
-    /// Returns the header fields, to be read as lists or single values.
+    /// Returns the header fields, which can be read as lists or single values.
     pub(crate) fn fields(&self) -> &Headers<'a> {
         &self.headers
     }
 
-    /// Splits an absolute target behind its authority; one that is not absolute has none.
+    /// Splits an absolute target after its authority. Another target has no authority.
     pub(crate) fn split_target(&self) -> (Option<(&'a str, &'a str)>, &'a str) {
         match self.target.split_once("://") {
             Some((scheme, rest)) if !scheme.contains(['/', '?']) => {
@@ -201,13 +205,13 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Returns the host that the request is for, with its port where one is named: what an absolute
-    /// target says, else what the Host field says. `None` for a target of HTTP/1.0 without either, and
-    /// for an absolute one that names no host.
+    /// Returns the host that the request is for, with its port if there is one: from an absolute
+    /// target, otherwise from the Host field. `None` if neither has one (HTTP/1.0), or if an
+    /// absolute target has no host.
     ///
-    /// RFC 9112, section 3.2.2: a server that is sent an absolute target "MUST ignore the received Host
-    /// header field (if any) and instead use the host information of the request-target". So this, and not
-    /// the field, is what a check of the host must look at.
+    /// RFC 9112, section 3.2.2: a server that receives an absolute target "MUST ignore the received
+    /// Host header field (if any) and instead use the host information of the request-target". So a
+    /// check of the host must use this function, not the Host field.
     ///
     /// ```
     /// use heartwheel::proto::http::{HeadLimits, Request};
@@ -231,7 +235,8 @@ impl<'a> Request<'a> {
         value.and_then(Authority::parse).is_some()
     }
 
-    /// RFC 9112, 6.1 and 6.3: a length of the body that is unsound, or given twice, is answered by 400.
+    /// RFC 9112, 6.1 and 6.3: if the length of the body is invalid or given twice, the response is
+    /// 400.
     fn check_body(&self) -> Result<(), HeadError> {
         let mut lengths = self.headers.all("content-length");
         let first = lengths.next();
@@ -251,7 +256,7 @@ impl<'a> Request<'a> {
     }
 }
 
-/// Says whether a head has not come further than its target, which only the blank behind it ends.
+/// Returns whether the head ends within its target. Only the blank after the target ends it.
 fn is_within_target(head: &[u8]) -> bool {
     let line = head.trim_ascii_start();
     line.contains(&b' ') && !line.contains(&b'\n')

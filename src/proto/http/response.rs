@@ -1,4 +1,4 @@
-//! Responses: received heads, and whole ones to send.
+//! Responses: heads that were received, and whole responses to send.
 
 use std::fmt;
 
@@ -57,8 +57,8 @@ impl<'a> Response<'a> {
                 };
             };
             let total = interim_len + len;
-            // RFC 9110, 15.2: "A client MUST be able to parse one or more 1xx responses received prior to a
-            // final response, even if the client does not expect one."
+            // RFC 9110, 15.2: "A client MUST be able to parse one or more 1xx responses received
+            // prior to a final response, even if the client does not expect one."
             if !is_interim(head.status) {
                 return Ok(Some((head, total)));
             }
@@ -66,13 +66,14 @@ impl<'a> Response<'a> {
         }
     }
 
-    /// Parses a head as [`parse`](Self::parse) does, of which more has come since the last call. Where it is not
-    /// whole, [`HeadProgress::take_done`] says which bytes are to go before the next one: interim
-    /// responses, which are read once.
+    /// Does the same as [`parse`](Self::parse), if you call it again each time more bytes arrive.
+    /// If the head is incomplete, [`HeadProgress::take_done`] says which bytes to remove before the
+    /// next call: interim responses, which are read only once.
     ///
     /// # Errors
     ///
-    /// As [`parse`](Self::parse), at the latest when the head is whole.
+    /// The same as [`parse`](Self::parse), but perhaps later: at the latest when the head is
+    /// complete.
     pub fn parse_more(
         progress: &mut HeadProgress,
         input: &'a [u8],
@@ -82,7 +83,7 @@ impl<'a> Response<'a> {
             limit: limits.max_bytes,
         };
         let mut passed = 0;
-        // What comes behind an interim response is a head like the first: worth a look of its own.
+        // After an interim response comes another head, which is handled like the first one.
         loop {
             let input = &input[passed..];
             let empty = spent_lines(input);
@@ -110,12 +111,12 @@ impl<'a> Response<'a> {
         }
     }
 
-    /// Parses the head at the front, be it an interim one.
+    /// Parses the head at the start, which may be an interim response.
     fn parse_one(input: &'a [u8], limits: &HeadLimits) -> Result<Option<(Self, usize)>, HeadError> {
         let mut headers = limits.header_storage();
         let mut parsed = httparse::Response::new(&mut headers);
         let (head, is_cut) = before_bare_line_feed(input);
-        // RFC 9112, 5.2: folded fields are taken from servers.
+        // RFC 9112, 5.2: values that are split over several lines are accepted from servers.
         let mut parser = ParserConfig::default();
         parser.allow_obsolete_multiline_headers_in_responses(true);
         let parsed_head = parser.parse_response(&mut parsed, head);
@@ -123,7 +124,7 @@ impl<'a> Response<'a> {
             return Ok(None);
         }
         let status = parsed_head.map_err(|error| {
-            // A response that is only a poor one is no other protocol.
+            // An invalid HTTP response is not another protocol.
             let foreign = Foreign::of(input).filter(|found| *found != Foreign::HttpResponse);
             HeadError::of(error, "status line", foreign, limits.max_headers)
         })?;
@@ -157,41 +158,43 @@ impl<'a> Response<'a> {
         self.version
     }
 
-    /// Returns the value of the first header field of that name, ASCII case aside. One that the server
-    /// spread over several lines stands on one, with blanks where it was folded (RFC 9112, section 5.2).
+    /// Returns the value of the first header field with this name, ignoring ASCII case. If the
+    /// server split the value over several lines, they are joined with blanks (RFC 9112, section
+    /// 5.2).
     pub fn header(&self, name: &str) -> Option<&[u8]> {
         self.headers.all(name).next()
     }
 
-    /// Returns all header fields, name and value, in their order.
+    /// Returns all header fields, name and value, in the order in which they were sent.
     pub fn headers(&self) -> impl Iterator<Item = (&'a str, &[u8])> {
         self.headers.iter()
     }
 
-    /// Returns the header fields, to be read as lists or single values.
+    /// Returns the header fields, which can be read as lists or single values.
     pub(crate) fn fields(&self) -> &Headers<'a> {
         &self.headers
     }
 }
 
-/// Says whether this is the status of a response that another one follows (RFC 9110, section 15.2).
+/// Returns whether this is the status of an interim response: another one follows (RFC 9110,
+/// section 15.2).
 fn is_interim(status: u16) -> bool {
     matches!(status, 100 | 102..200)
 }
 
-/// Builds a plain HTTP response: with `Content-Length`, and a `Connection` field that says whether the
-/// connection goes on, where that is not understood, and names an `Upgrade` header where one is given.
+/// Builds a plain HTTP response with `Content-Length`. It has a `Connection` field if one is
+/// needed: to say whether the connection stays open, or to name an `Upgrade` header in `headers`.
 ///
-/// `date` is what the wall clock says: RFC 9110, section 6.6.1, has a server with a clock send it, one
-/// without a clock not. It is left out where `headers` name one.
+/// `date` is the date of the wall clock. RFC 9110, section 6.6.1: a server with a clock must send
+/// it, a server without one must not. It is left out if `headers` contain a date.
 ///
-/// Statuses 204 and 304 have neither length nor body, and 205 an empty one, whatever is given. The answer to a `HEAD` request
-/// is the same without its body: cut it behind the empty line.
+/// Whatever `body` is, statuses 204 and 304 have no length and no body, and 205 has an empty body.
+/// For the response to a `HEAD` request, cut off everything after the empty line.
 ///
 /// # Errors
 ///
-/// [`InvalidHead`] if the status is not within 200 to 599, or a header is unsound or one that this
-/// function writes itself.
+/// [`InvalidHead`] if the status is not within 200 to 599, or if a header is invalid or one that
+/// this function writes itself.
 ///
 /// ```
 /// use heartwheel::proto::http::{Persistence, response};
@@ -231,13 +234,14 @@ pub fn response(
     Ok(with_body(head, body.unwrap_or_default()))
 }
 
-/// Builds the response that tells a client what is wrong with its request; the body names the rule. `date` is
-/// as for [`response`].
+/// Builds the response that tells a client what is wrong with its request. The body names the rule.
+/// `date` is the same as for [`response`].
 pub fn error_response(error: &HeadError, date: Option<&HttpDate>) -> Vec<u8> {
     refusal(error.status(), error, &[], date)
 }
 
-/// Builds a response that ends the connection and tells why in words; `fields` are known to be sound.
+/// Builds a response that closes the connection and gives the reason as text. `fields` are known to
+/// be valid.
 pub(crate) fn refusal(
     status: u16,
     reason: impl fmt::Display,
@@ -255,7 +259,8 @@ pub(crate) fn refusal(
     with_body(head, body.as_bytes())
 }
 
-/// Leaves the body out where `HEAD` asked; the head still tells its length (RFC 9110, section 9.3.2).
+/// Removes the body if the request is a `HEAD`. The head still gives its length (RFC 9110, section
+/// 9.3.2).
 pub(crate) fn response_to(request: &Request<'_>, mut response: Vec<u8>) -> Vec<u8> {
     if request.method() == "HEAD" {
         let end = b"\r\n\r\n";
@@ -265,7 +270,7 @@ pub(crate) fn response_to(request: &Request<'_>, mut response: Vec<u8>) -> Vec<u
     response
 }
 
-/// Begins a final response.
+/// Starts a final response.
 fn final_head(
     status: u16,
     persistence: Persistence,
@@ -288,8 +293,8 @@ fn with_body(head: HeadWriter, body: &[u8]) -> Vec<u8> {
     response
 }
 
-/// Returns the words beside the statuses that a server of ours sends; an unknown one goes without
-/// (RFC 9112, section 4, allows that).
+/// Returns the text for a status that the library sends. Another status has no text, which RFC
+/// 9112, section 4, allows.
 const fn reason_phrase(status: u16) -> &'static str {
     match status {
         200 => "OK",

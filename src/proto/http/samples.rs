@@ -1,4 +1,4 @@
-//! Heads that tests begin from, and ways to spoil one.
+//! Sample heads for tests, and a function to change them.
 
 /// The lines of the request in RFC 6455, section 1.2, as a browser sends it.
 pub(crate) const REQUEST: [&str; 8] = [
@@ -12,7 +12,7 @@ pub(crate) const REQUEST: [&str; 8] = [
     "Sec-WebSocket-Version: 13",
 ];
 
-/// The lines of the response there.
+/// The lines of the response in the same section.
 pub(crate) const RESPONSE: [&str; 5] = [
     "HTTP/1.1 101 Switching Protocols",
     "Upgrade: websocket",
@@ -25,7 +25,8 @@ pub(crate) fn head(lines: &[&str]) -> Vec<u8> {
     format!("{}\r\n\r\n", lines.join("\r\n")).into_bytes()
 }
 
-/// A sample with the line that begins like `old` replaced; an empty `new` leaves it out.
+/// The sample with the line that starts with `old` replaced by `new`; an empty `new` removes the
+/// line.
 pub(crate) fn replaced(sample: &[&str], old: &str, new: &str) -> Vec<u8> {
     let mut lines = sample.to_vec();
     let at = lines.iter().position(|line| line.starts_with(old)).unwrap();

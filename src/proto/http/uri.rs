@@ -1,12 +1,12 @@
-//! The parts of URIs that heads carry: the path and query of a target, and what a Location means.
+//! Parts of URIs in heads: the path and query of a target, and the URI in a Location.
 
 use crate::proto::authority::has_whole_escapes;
 
-/// Says whether this is a path with perhaps a query, and nothing in it must be escaped.
+/// Returns whether this is a path, with or without a query, in which no character must be escaped.
 ///
-/// The characters are those of RFC 3986 and those that browsers leave as they are. Section 3 of RFC 6455:
-/// "Fragment identifiers are meaningless in the context of WebSocket URIs and MUST NOT be used on these
-/// URIs."
+/// Allowed are the characters of RFC 3986 and those that browsers send unescaped. RFC 6455, section
+/// 3: "Fragment identifiers are meaningless in the context of WebSocket URIs and MUST NOT be used
+/// on these URIs."
 pub(crate) fn is_resource_name(text: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_graphic() && !b"\"#<>".contains(&byte);
     let path = text.split_once('?').map_or(text, |(path, _)| path);
@@ -16,7 +16,7 @@ pub(crate) fn is_resource_name(text: &str) -> bool {
         && has_whole_escapes(path)
 }
 
-/// A URI, or a part of one that means something beside another (RFC 3986, section 4.1), without its fragment.
+/// A URI, or a reference relative to another URI (RFC 3986, section 4.1), without its fragment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Reference {
     pub(crate) scheme: Option<String>,
@@ -26,7 +26,7 @@ pub(crate) struct Reference {
 }
 
 impl Reference {
-    /// Splits a reference as RFC 3986, appendix B, does. Its parts are not checked.
+    /// Splits a reference as in RFC 3986, appendix B. Does not check its parts.
     pub(crate) fn parse(text: &str) -> Self {
         let text = text.split_once('#').map_or(text, |(text, _)| text);
         let (text, query) = match text.split_once('?') {
@@ -52,7 +52,7 @@ impl Reference {
         }
     }
 
-    /// Returns what this means beside a base that is a whole URI (RFC 3986, section 5.2.2).
+    /// Resolves the reference relative to a complete URI (RFC 3986, section 5.2.2).
     pub(crate) fn resolve(self, base: &Self) -> Self {
         if self.scheme.is_some() {
             let path = remove_dots(&self.path);
@@ -73,7 +73,7 @@ impl Reference {
         } else if self.path.starts_with('/') {
             (remove_dots(&self.path), self.query)
         } else {
-            // 5.2.3: all but what stands behind the last slash of the base.
+            // 5.2.3: all of the base's path up to its last slash.
             let folder = base.path.rfind('/').map_or("/", |at| &base.path[..=at]);
             (remove_dots(&format!("{folder}{}", self.path)), self.query)
         };
@@ -86,13 +86,13 @@ impl Reference {
     }
 }
 
-/// Says whether this is a scheme (RFC 3986, section 3.1).
+/// Returns whether this is a scheme (RFC 3986, section 3.1).
 pub(super) fn is_scheme(text: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
     text.starts_with(|first: char| first.is_ascii_alphabetic()) && text.bytes().all(is_plain)
 }
 
-/// Goes the way that `.` and `..` in a path describe (RFC 3986, section 5.2.4).
+/// Removes the segments `.` and `..` from a path (RFC 3986, section 5.2.4).
 fn remove_dots(path: &str) -> String {
     let mut kept: Vec<&str> = Vec::new();
     let (root, rest) = match path.strip_prefix('/') {
@@ -107,7 +107,7 @@ fn remove_dots(path: &str) -> String {
                 if part == ".." {
                     kept.pop();
                 }
-                // What it leads to is a folder.
+                // The result is a folder.
                 if is_last {
                     kept.push("");
                 }

@@ -1,5 +1,5 @@
-//! Which pages may open a connection, and by which names of ours: the `Origin` and the `Host` of a
-//! request, held against what is allowed.
+//! Which pages may open a connection, and which host names are ours: checks the `Origin` and the
+//! `Host` of a request.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -25,9 +25,9 @@ use crate::proto::authority::{Authority, without_root};
 /// ```
 #[derive(Clone, Debug)]
 pub struct Visitors {
-    /// `None`: any.
+    /// `None`: all pages are allowed.
     origins: Option<Vec<Page>>,
-    /// `None`: any.
+    /// `None`: all hosts are allowed.
     hosts: Option<Vec<(String, Option<u16>)>>,
     loopback_hosts: bool,
 }
@@ -63,8 +63,8 @@ impl TryFrom<&WebConfig> for Visitors {
 }
 
 impl Visitors {
-    /// Checks that a request, for an upgrade or not, names one of our hosts. A request that names
-    /// none does not come from a browser and is accepted.
+    /// Checks that a request, for an upgrade or not, names one of our hosts. A request without a
+    /// host does not come from a browser and is accepted.
     ///
     /// # Errors
     ///
@@ -90,13 +90,13 @@ impl Visitors {
         }
     }
 
-    /// Says whether the page that a request for an upgrade comes from may open a connection. A request
-    /// without `Origin` comes from no page.
+    /// Checks whether the page that sent a request for an upgrade may open a connection. A request
+    /// without `Origin` does not come from a page and is accepted.
     ///
-    /// As browsers do, the page and the request may leave out a default port: that of the page's scheme
-    /// stands in for both, since the request does not tell whether it came by way of TLS. So
-    /// `https://example.com` belongs to the hosts `example.com` and `example.com:443`, and
-    /// `http://example.com` does not belong to the latter.
+    /// Browsers leave out a default port, both for the page and for the request. Here a missing
+    /// port means the default port of the page's scheme for both, because the request does not tell
+    /// whether it came through TLS. So `https://example.com` matches the hosts `example.com` and
+    /// `example.com:443`, and `http://example.com` does not match the second one.
     ///
     /// # Errors
     ///
@@ -114,7 +114,7 @@ impl Visitors {
             let authority = request.authority().and_then(Authority::parse);
             allowed.contains(&page) || authority.is_some_and(|host| page.is_of(&host))
         });
-        // Who checks the first of two, and who checks the last, would both be content.
+        // With two origins, one program might check the first and another the last.
         match is_welcome && origins.next().is_none() {
             true => Ok(()),
             false => Err(Unwelcome::Origin(shown(origin))),
@@ -122,21 +122,21 @@ impl Visitors {
     }
 }
 
-/// Why a request is refused, with the origin or host that it named, escaped.
+/// Why a request is refused, with the origin or host that it contains, escaped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unwelcome {
-    /// The page is of another host, and none of those allowed.
+    /// The page is from another host, and its origin is not allowed.
     Origin(String),
-    /// The host is none of those allowed.
+    /// The host is not allowed.
     Host(String),
 }
 
 impl Unwelcome {
-    /// Returns the status that answers it.
+    /// Returns the HTTP status of the response.
     ///
-    /// 421 for a host: the request was "directed at a server that is unable or unwilling to produce an
-    /// authoritative response for the target URI" (RFC 9110, 15.5.20). 403 for an origin: we are the
-    /// right server, and will not (15.5.4).
+    /// 421 for a host: the request was "directed at a server that is unable or unwilling to produce
+    /// an authoritative response for the target URI" (RFC 9110, 15.5.20). 403 for an origin: this
+    /// is the right server, but it refuses (15.5.4).
     pub const fn status(&self) -> u16 {
         match self {
             Self::Origin(_) => 403,
@@ -144,7 +144,7 @@ impl Unwelcome {
         }
     }
 
-    /// Returns the body of the answer, which does not repeat what was sent.
+    /// Returns the body of the response. It does not contain what the client sent.
     pub const fn body(&self) -> &'static str {
         match self {
             Self::Origin(_) => "pages of this origin may not connect",
@@ -167,9 +167,9 @@ impl StdError for Unwelcome {}
 /// The origin of a page (RFC 6454, section 6).
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Page {
-    /// One without a name: a file, a sandboxed frame.
+    /// An origin without a name, for example of a file or a sandboxed frame.
     Opaque,
-    /// In lower case, the default port of the scheme filled in.
+    /// In lower case. A missing port is replaced by the default port of the scheme.
     Of {
         scheme: String,
         host: String,
@@ -178,7 +178,7 @@ enum Page {
 }
 
 impl Page {
-    /// Reads an origin as browsers write it; `None` if this is none.
+    /// Parses an origin as browsers send it; `None` if this is not one.
     fn parse(text: &str) -> Option<Self> {
         if text == "null" {
             return Some(Self::Opaque);
@@ -193,7 +193,7 @@ impl Page {
         })
     }
 
-    /// Says whether a request to that host is one to the page's own.
+    /// Returns whether this authority is the host of the page itself.
     fn is_of(&self, authority: &Authority<'_>) -> bool {
         match self {
             Self::Opaque => false,
@@ -213,13 +213,13 @@ fn default_port(scheme: &str) -> Option<u16> {
     }
 }
 
-/// Escapes what a peer sent, and cuts it.
+/// Escapes bytes from a peer, and cuts them to a limited length.
 fn shown(bytes: &[u8]) -> String {
     let cut = &bytes[..bytes.len().min(SHOWN)];
     cut.escape_ascii().to_string()
 }
 
-/// Most bytes shown of what a peer named.
+/// The largest number of bytes shown of what a peer sent.
 const SHOWN: usize = 200;
 
 #[cfg(test)]
