@@ -1,21 +1,21 @@
-//! Where a message is put together that does not lie complete in the decoder's input.
+//! Storage for a message that is not complete in the decoder's input.
 
 use std::mem;
 
 use super::copy;
 use super::pool::Pool;
 
-/// A message in the making, in storage that grows with the bytes received and with nothing else: a
-/// length that a peer merely declares costs nothing.
+/// An incomplete message. Its storage grows only with the bytes received: a length that a peer only
+/// announces uses no memory.
 #[derive(Default)]
 pub(super) struct Assembly {
     bytes: Vec<u8>,
-    /// The message was handed out. Its bytes stay until they are taken or the next one begins.
+    /// The message was returned. Its bytes stay until they are taken or the next message begins.
     complete: bool,
 }
 
 impl Assembly {
-    /// Forgets a message that was handed out; to be called before anything new is decoded.
+    /// Discards a message that was returned. Call it before anything new is decoded.
     pub(super) fn forget_complete(&mut self) {
         if self.complete {
             self.bytes.clear();
@@ -23,8 +23,9 @@ impl Assembly {
         }
     }
 
-    /// Appends bytes received: through the classes of the pool first, then in storage that doubles, which
-    /// a long message outgrows without being copied where the allocator can move pages.
+    /// Appends received bytes. The storage grows through the classes of the pool first, then by
+    /// doubling. The allocator can often extend such large storage by moving pages, without copying
+    /// a long message.
     pub(super) fn extend(&mut self, bytes: &[u8], pool: &mut Pool) {
         let needed = self.bytes.len() + bytes.len();
         if self.bytes.capacity() < needed && needed <= Pool::LARGEST {
@@ -36,13 +37,13 @@ impl Assembly {
         copy::append(&mut self.bytes, bytes);
     }
 
-    /// Declares the first `len` bytes to be the whole message.
+    /// Marks the first `len` bytes as the complete message.
     pub(super) fn complete(&mut self, len: usize) {
         self.bytes.truncate(len);
         self.complete = true;
     }
 
-    /// Takes the complete message, storage and all; empty if there is none.
+    /// Takes the complete message with its storage; empty if there is none.
     pub(super) fn take(&mut self) -> Vec<u8> {
         if !mem::take(&mut self.complete) {
             return Vec::new();
@@ -58,7 +59,7 @@ impl Assembly {
         }
     }
 
-    /// Gives the storage back, whatever is in it.
+    /// Gives the storage back, even if it has bytes.
     pub(super) fn discard(&mut self, pool: &mut Pool) {
         self.bytes.clear();
         self.release(pool);
@@ -72,7 +73,7 @@ impl Assembly {
         self.bytes.len()
     }
 
-    /// Returns whether an unfinished message is in here.
+    /// Returns whether there is an unfinished message.
     pub(super) fn is_unfinished(&self) -> bool {
         !self.bytes.is_empty() && !self.complete
     }

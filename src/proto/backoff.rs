@@ -57,13 +57,13 @@ impl Default for BackoffPolicy {
 #[derive(Clone, Debug)]
 pub struct Backoff {
     policy: BackoffPolicy,
-    /// Delays handed out since the last stable connection, saturating.
+    /// Delays returned since the last stable connection. It stops at the maximum.
     attempts: u32,
     opened: Option<Micros>,
 }
 
 impl Backoff {
-    /// Begins without a failure.
+    /// Starts without a failure.
     pub const fn new(policy: BackoffPolicy) -> Self {
         Self {
             policy,
@@ -81,17 +81,18 @@ impl Backoff {
         let min = self.policy.min.as_micros();
         let span = self.ceiling().as_micros().saturating_sub(min);
         self.attempts = self.attempts.saturating_add(1);
-        // The high half of the product is even over 0..=span, with no modulo and its bias.
+        // The high half of the product is evenly spread over 0..=span. A modulo would not be.
         let scaled = (u128::from(random) * (u128::from(span) + 1)) >> u64::BITS;
         Micros::new(min + u64::try_from(scaled).unwrap_or(span))
     }
 
-    /// Says that a connection was opened.
+    /// Notes that a connection was opened.
     pub fn handle_open(&mut self, now: Micros) {
         self.opened = Some(now);
     }
 
-    /// Says that the connection has ended. Forgets the failures if it had been open for `stable`.
+    /// Notes that the connection has ended. Resets the failures if it was open for at least
+    /// `stable`.
     ///
     /// Does nothing for a dial that never opened.
     pub fn handle_close(&mut self, now: Micros) {
@@ -102,17 +103,18 @@ impl Backoff {
         }
     }
 
-    /// Says that the machine has slept: failures from before say nothing of now.
+    /// Notes that the machine has slept. Failures from before that are reset, because they mean
+    /// nothing now.
     pub fn handle_sleep(&mut self) {
         self.attempts = 0;
     }
 
-    /// Returns the delays handed out since the last stable connection.
+    /// Returns the number of delays returned since the last stable connection.
     pub fn attempts(&self) -> u32 {
         self.attempts
     }
 
-    /// The longest delay right now.
+    /// The longest possible delay now.
     fn ceiling(&self) -> Micros {
         let doubled = match 1u64.checked_shl(self.attempts) {
             Some(factor) => self.policy.base.saturating_mul(factor),

@@ -1,8 +1,9 @@
-//! The output of one connection: whole frames in order, and a reserved place for control frames.
+//! The output of one connection: a queue of whole frames, and separate places for control frames.
 //!
-//! A ping that waits behind a megabyte of data measures the data, not the peer. So pings, pongs and the
-//! close are not in the queue: they leave at the next frame boundary. The queue remembers each boundary.
-//! It knows no wire: the caller passes encoded frames.
+//! If a ping waited behind a megabyte of data, its round-trip time would measure the data, not the
+//! peer. So pings, pongs and the close are not in the queue: they are sent at the next frame
+//! boundary. The queue knows where each frame ends. It knows no wire: the caller passes encoded
+//! frames.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -15,24 +16,26 @@ use std::sync::Arc;
 use super::pool::Pool;
 use super::ring::Ring;
 
-/// Frames that wait for the socket.
+/// Frames that wait to be written to the socket.
 ///
-/// The order in which bytes leave:
+/// The order in which bytes are written:
 ///
-/// 1. the rest of a frame of which a part was accepted already, whatever it is;
-/// 2. owed pongs, then the ping;
-/// 3. data frames, in the order of their pushes;
+/// 1. the rest of a frame that was partly written, whatever its kind;
+/// 2. waiting pongs, then the ping;
+/// 3. data frames, in the order in which they were queued;
 /// 4. the close.
 ///
-/// The close is always last. The caller chooses which data leaves before it, see [`Parting`]: all of it,
-/// or, once output is [blocked](Self::set_blocked), only a frame that was begun.
+/// The close is always last. The caller chooses which data is written before it, see [`Parting`]:
+/// all of it, or, once output is [blocked](Self::set_blocked), only the rest of the frame or
+/// message that was partly written.
 ///
-/// Each push takes **one whole frame**, because control frames may be written between any two. The
-/// caller must cut a long message into fragments, so that a ping does not wait for it, and must check
-/// limits before it pushes. After [`set_close`](Self::set_close) every push is ignored.
+/// Each call queues **one whole frame**, because control frames may be written between any two
+/// frames. The caller must split a long message into fragments, so that a ping does not wait for
+/// all of it, and must check limits before it queues a frame. After [`set_close`](Self::set_close)
+/// nothing more is queued.
 ///
-/// Writing is two calls, with no push between them: [`slices`](Self::slices), and
-/// [`commit`](Self::commit) with what the socket accepted.
+/// Writing takes two calls, with no frame queued between them: [`slices`](Self::slices), and
+/// [`commit`](Self::commit) with the number of bytes that the socket accepted.
 ///
 /// ```
 /// use std::io::IoSlice;
@@ -55,40 +58,42 @@ use super::ring::Ring;
 /// ```
 #[derive(Default)]
 pub struct Outbox {
-    /// Data frames in order: the boundaries. What they consist of lies in `inline` and `large`.
+    /// Data frames in order, for the frame boundaries. Their bytes are in `inline` and `large`.
     frames: VecDeque<Frame>,
-    /// Whether a part of the front data frame has left. Then no control frame is unfinished.
+    /// Whether the front data frame was partly written. If so, no control frame is unfinished.
     begun: bool,
-    /// What is left of all inline frames, without gaps.
+    /// The unwritten bytes of all inline frames, without gaps.
     inline: Ring,
     large: VecDeque<Large>,
-    /// Large frames that the close made obsolete, until their storage is given back.
+    /// Large frames that the close made obsolete. They stay here until their storage is given back.
     obsolete: Vec<Large>,
-    /// Invariant: the sum of what is left of all `large`.
+    /// Invariant: the number of unwritten bytes in `large`.
     large_len: usize,
-    /// Invariant: bytes of `inline` that leave after the last of `large`.
+    /// Invariant: the number of bytes in `inline` that are written after the last frame in `large`.
     inline_behind: usize,
 
-    /// What is left of a ping or pong of which a part has left, empty if there is none.
+    /// The rest of a ping or pong that was partly written; empty if there is none.
     unfinished: Vec<u8>,
-    /// What `unfinished` is the end of; without meaning while that is empty.
+    /// The kind of the frame in `unfinished`. It means nothing while that is empty.
     unfinished_kind: Control,
     pongs: Pongs,
     ping: Vec<u8>,
     close: Vec<u8>,
     closed: bool,
     blocked: bool,
-    /// What the close leaves of the data; without meaning before there is one.
+    /// Which data is still written after the close was queued. It means nothing before.
     parting: Parting,
-    /// Bytes of data that the close made obsolete.
+    /// Bytes of data that were dropped because of the close.
     dropped: usize,
 }
 
 impl Outbox {
-    /// Most bytes of pongs that wait while output is not blocked; beyond it they are folded too.
+    /// The limit for waiting pongs in bytes. Above it, new pongs replace older ones even while
+    /// output is not blocked.
     pub const PONG_LIMIT: usize = 4096;
 
-    /// Queues one whole data frame, header and payload, by copying it. An empty frame is nothing.
+    /// Queues one whole data frame, header and payload, by copying it. Does nothing for an empty
+    /// frame.
     pub fn push_frame(&mut self, header: &[u8], payload: &[u8], pool: &mut Pool) {
         let Some(len) = NonZeroUsize::new(header.len() + payload.len()) else {
             return;
@@ -104,17 +109,18 @@ impl Outbox {
         self.frames.push_back(Frame::Inline(len));
     }
 
-    /// Queues one whole data frame without copying it, for large payloads.
+    /// Queues one whole data frame without copying it. For large payloads.
     pub fn push_block(&mut self, frame: Box<[u8]>) {
         let range = 0..frame.len();
         self.push_large(Bytes::Owned(frame), range);
     }
 
-    /// Queues one whole data frame that lies at `range` of bytes shared with other connections.
+    /// Queues one whole data frame: the part at `range` of bytes that are shared with other
+    /// connections.
     ///
     /// # Panics
     ///
-    /// If `range` reaches beyond the bytes.
+    /// If `range` exceeds the bytes.
     pub fn push_shared(&mut self, bytes: Arc<[u8]>, range: Range<usize>) {
         assert!(
             range.end <= bytes.len(),
@@ -123,15 +129,15 @@ impl Outbox {
         self.push_large(Bytes::Shared(bytes), range);
     }
 
-    /// Treats the front data frame as begun, so that no control frame overtakes it: for bytes that come
-    /// before the first frame of a wire, such as an opening handshake.
+    /// Treats the front data frame as partly written, so that no control frame is written before
+    /// it. For the bytes that come before the first frame of a wire, such as an opening handshake.
     pub(crate) fn begin_front(&mut self) {
         debug_assert!(self.unfinished.is_empty(), "no other frame has begun");
         self.begun = !self.frames.is_empty();
     }
 
-    /// Queues a ping. At most one waits: a newer one takes the place of one not yet begun, and waits
-    /// behind one that is.
+    /// Queues a ping. A newer ping replaces a waiting one. If a ping was partly written, the newer
+    /// one waits behind it.
     pub fn set_ping(&mut self, frame: &[u8]) -> PingQueued {
         if self.closed || frame.is_empty() {
             return PingQueued::Refused;
@@ -146,10 +152,10 @@ impl Outbox {
         }
     }
 
-    /// Queues a pong and returns how many owed ones it took the place of.
+    /// Queues a pong, and returns how many waiting pongs it replaced.
     ///
-    /// While output flows each pong is queued, up to [`PONG_LIMIT`](Self::PONG_LIMIT) bytes. While it
-    /// is blocked the newest stands for all that have not begun (RFC 6455, 5.5.3).
+    /// While output is not blocked, each pong is queued, up to [`PONG_LIMIT`](Self::PONG_LIMIT)
+    /// bytes. While it is blocked, the newest pong replaces all that wait (RFC 6455, 5.5.3).
     pub fn push_pong(&mut self, frame: &[u8]) -> usize {
         if self.closed || frame.is_empty() {
             return 0;
@@ -163,10 +169,10 @@ impl Outbox {
         folded
     }
 
-    /// Queues a pong that does not say which ping it answers, and returns how many were dropped.
+    /// Queues a pong that does not say which ping it answers. Returns how many pongs were dropped.
     ///
-    /// The peer counts these, so that none can stand for another: each is queued, whether output flows or
-    /// not. Beyond [`PONG_LIMIT`](Self::PONG_LIMIT) bytes the new one is dropped.
+    /// The peer counts these pongs, so one cannot replace another. Each is queued, even while
+    /// output is blocked. Above [`PONG_LIMIT`](Self::PONG_LIMIT) bytes the new pong is dropped.
     pub(crate) fn push_counted_pong(&mut self, frame: &[u8]) -> usize {
         if self.closed || frame.is_empty() {
             return 0;
@@ -178,15 +184,16 @@ impl Outbox {
         0
     }
 
-    /// Queues the last frame. `parting` says what it leaves of the data queued before.
+    /// Queues the last frame. `parting` says which of the queued data is still written.
     ///
-    /// While output flows the close leaves behind all data. A ping that has not begun is dropped, pongs
-    /// owed already are not (RFC 6455, 5.5.2), and nothing can be queued from now on.
+    /// While output is not blocked, all data is written before the close. A ping that was not
+    /// partly written is dropped. Waiting pongs are written (RFC 6455, 5.5.2). From now on nothing
+    /// can be queued.
     ///
-    /// A wire without a close frame passes an empty one: nothing more is queued, and the connection can
-    /// be shut down for writing as soon as the outbox is empty. A second close is ignored. The ring that
-    /// dropped data leaves empty returns with the next [`commit`](Self::commit) or
-    /// [`clear`](Self::clear).
+    /// A wire without a close frame passes an empty one. Then nothing more is queued, and the
+    /// connection can be shut down for writing as soon as the outbox is empty. A second close is
+    /// ignored. If dropped data leaves the ring empty, its storage goes back with the next
+    /// [`commit`](Self::commit) or [`clear`](Self::clear).
     pub fn set_close(&mut self, frame: &[u8], parting: Parting, pool: &mut Pool) {
         if self.closed {
             return;
@@ -201,11 +208,11 @@ impl Outbox {
         }
     }
 
-    /// Says that the socket refused more output, or takes it again. A refusal is what makes data obsolete
-    /// that the [close](Self::set_close) does not leave.
+    /// Sets whether output is blocked: the socket has refused more bytes. After a
+    /// [close](Self::set_close), this drops the data that the close does not wait for.
     ///
-    /// A [`commit`](Self::commit) does not change it: a socket that took some bytes may have refused
-    /// the rest.
+    /// A [`commit`](Self::commit) does not change it: a socket that accepted some bytes may have
+    /// refused the rest.
     pub fn set_blocked(&mut self, blocked: bool) {
         self.blocked = blocked;
         if blocked && self.closed {
@@ -213,8 +220,8 @@ impl Outbox {
         }
     }
 
-    /// Counts the first `written` bytes of what [`slices`](Self::slices) showed as accepted, and gives
-    /// storage back that they leave empty.
+    /// Counts the first `written` bytes of what [`slices`](Self::slices) returned as accepted by
+    /// the socket. Gives back storage that is now empty.
     ///
     /// # Panics
     ///
@@ -247,7 +254,7 @@ impl Outbox {
         report
     }
 
-    /// Forgets everything, flags included, and keeps small allocations for the next connection.
+    /// Discards everything, also the flags. Keeps small allocations for the next connection.
     pub fn clear(&mut self, pool: &mut Pool) {
         self.forget_queued(pool);
         self.frames.shrink_to(KEPT_FRAMES);
@@ -270,8 +277,8 @@ impl Outbox {
 
     /// Fills `out` with what to write next, in order, and returns how many slices it used.
     ///
-    /// Adjacent inline frames are one slice (two where the ring wraps). When `out` is too short the
-    /// rest comes after the next [`commit`](Self::commit).
+    /// Adjacent inline frames are one slice, or two if the ring wraps around. If `out` is too
+    /// short, the rest follows after the next [`commit`](Self::commit).
     pub fn slices<'a>(&'a self, out: &mut [IoSlice<'a>]) -> usize {
         let mut gather = Gather { out, count: 0 };
         gather.push(&self.unfinished);
@@ -288,30 +295,30 @@ impl Outbox {
         gather.count
     }
 
-    /// Returns the bytes queued here, control frames included.
+    /// Returns the number of bytes queued, with control frames.
     pub fn len(&self) -> usize {
         let control =
             self.unfinished.len() + self.pongs.bytes.len() + self.ping.len() + self.close.len();
         self.data_len() + control
     }
 
-    /// Returns the bytes of data frames queued here.
+    /// Returns the number of bytes of data frames queued.
     pub fn data_len(&self) -> usize {
         self.inline.len() + self.large_len
     }
 
-    /// Returns what the data frames queued here take in memory: what is left of their bytes and, for
-    /// each frame, its entry and what its storage takes beside the bytes. That is more than the bytes
-    /// where frames are tiny.
+    /// Returns how much memory the queued data frames take: their unwritten bytes and, for each
+    /// frame, its entry in the queue and the overhead of its storage. With tiny frames that is more
+    /// than the bytes.
     ///
-    /// A queue that fills takes at most a quarter more than this, and 64 KiB; one that has been fuller
-    /// at most twice as much. Not counted is what has left of a large frame before the rest has, and bytes
-    /// that are shared count in every queue.
+    /// A queue that fills up takes at most a quarter more than this, plus 64 KiB. A queue that was
+    /// fuller before takes at most twice this. The written part of a large frame is not included,
+    /// although its memory is freed only with the rest. Shared bytes are counted in every queue.
     pub fn data_cost(&self) -> usize {
         self.data_len() + self.frames.len() * FRAME_COST + self.large.len() * LARGE_COST
     }
 
-    /// Returns the bytes of data frames that the close made obsolete.
+    /// Returns how many bytes of data frames were dropped because of the close.
     pub fn dropped(&self) -> usize {
         self.dropped
     }
@@ -331,13 +338,13 @@ impl Outbox {
         self.closed
     }
 
-    /// Returns whether some byte of a ping is still here.
+    /// Returns whether any byte of a ping is still unwritten.
     pub fn ping_waiting(&self) -> bool {
         let begun = !self.unfinished.is_empty() && self.unfinished_kind == Control::Ping;
         begun || !self.ping.is_empty()
     }
 
-    /// Returns whether some byte of the close frame is still here.
+    /// Returns whether any byte of the close frame is still unwritten.
     pub fn close_waiting(&self) -> bool {
         !self.close.is_empty()
     }
@@ -358,7 +365,7 @@ impl Outbox {
         self.frames.push_back(Frame::Large);
     }
 
-    /// Drops the data that the close does not leave, now that output is refused.
+    /// Drops the data that the close does not wait for, because output is blocked.
     fn drop_obsolete(&mut self) {
         let kept = match self.parting {
             Parting::Everything => return,
@@ -393,7 +400,7 @@ impl Outbox {
         }
     }
 
-    /// Returns how many data frames are left of the message of which a part has left.
+    /// Returns how many of the queued data frames belong to the message that was partly written.
     fn begun_message(&self, goes_on: fn(u8) -> bool) -> usize {
         let (older, newer) = self.inline.filled();
         let (mut inline, mut large) = (0, 0);
@@ -419,7 +426,7 @@ impl Outbox {
         count
     }
 
-    /// Counts every byte as accepted, as a socket with room does.
+    /// Counts every byte as accepted: the usual case, in which the socket has room.
     fn commit_all(&mut self, pool: &mut Pool) -> Written {
         let report = Written {
             ping: self.ping_waiting(),
@@ -429,7 +436,7 @@ impl Outbox {
         report
     }
 
-    /// Forgets what is queued and keeps the allocations and the flags.
+    /// Discards what is queued, and keeps the allocations and the flags.
     fn forget_queued(&mut self, pool: &mut Pool) {
         if !self.frames.is_empty() || !self.obsolete.is_empty() {
             self.forget_data(pool);
@@ -441,7 +448,7 @@ impl Outbox {
         self.close.clear();
     }
 
-    /// Forgets the data. Heartbeats, which have none, are spared this.
+    /// Discards the data. Not called if there is only a heartbeat, because it has no data.
     fn forget_data(&mut self, pool: &mut Pool) {
         self.inline.truncate(0);
         self.inline_behind = 0;
@@ -463,7 +470,7 @@ impl Outbox {
         left - accepted
     }
 
-    /// Counts bytes of the front data frame as accepted and returns those beyond its end.
+    /// Counts bytes of the front data frame as accepted. Returns the number of bytes after its end.
     fn commit_frame(&mut self, left: usize, pool: &mut Pool) -> usize {
         let rest = self.front_rest();
         let accepted = left.min(rest);
@@ -532,13 +539,13 @@ impl Outbox {
 
     fn commit_close(&mut self, left: usize, report: &mut Written) -> usize {
         let accepted = left.min(self.close.len());
-        // Nothing follows the close, so that it can be finished where it is.
+        // Nothing follows the close frame, so its rest can stay in `close`.
         self.close.drain(..accepted);
         report.close = accepted > 0 && self.close.is_empty();
         left - accepted
     }
 
-    /// Returns what is left of the front data frame, zero without one.
+    /// Returns the unwritten bytes of the front data frame; zero if there is none.
     fn front_rest(&self) -> usize {
         match self.frames.front() {
             Some(Frame::Inline(len)) => len.get(),
@@ -547,8 +554,8 @@ impl Outbox {
         }
     }
 
-    /// Gathers the rest of a begun data frame by itself, because control frames follow it. Returns how
-    /// many inline bytes and how many of `large` that took.
+    /// Adds the rest of a partly written data frame to the slices, because control frames follow
+    /// it. Returns how many inline bytes and how many frames of `large` that were.
     fn gather_begun<'a>(&'a self, gather: &mut Gather<'a, '_>) -> (usize, usize) {
         match self.frames.front() {
             Some(Frame::Inline(rest)) if self.begun => {
@@ -563,8 +570,9 @@ impl Outbox {
         }
     }
 
-    /// Gathers the data behind the first `inline_done` inline bytes and the first `large_done` large
-    /// frames. Takes one step a large frame, however many inline ones lie between them.
+    /// Adds the data after the first `inline_done` inline bytes and the first `large_done` large
+    /// frames to the slices. Takes one step for each large frame, however many inline frames lie
+    /// between them.
     fn gather_data<'a>(
         &'a self,
         inline_done: usize,
@@ -593,7 +601,7 @@ impl Outbox {
     }
 }
 
-/// Shows the measures and leaves the bytes out: they belong to the peers, not into a log.
+/// Shows the sizes but not the bytes. They are the peer's data and do not belong in a log.
 impl fmt::Debug for Outbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Outbox")
@@ -608,54 +616,55 @@ impl fmt::Debug for Outbox {
     }
 }
 
-/// What a close leaves of the data queued before it.
+/// Which of the queued data is still written after a close was queued.
 #[derive(Clone, Copy, Debug, Default)]
 pub enum Parting {
-    /// All of it leaves first, however long that takes.
+    /// All of it, however long that takes.
     #[default]
     Everything,
-    /// From the first refusal of output on only the rest of the message of which a part has left. The
-    /// function says of the first byte of a frame whether it goes on with the message of the frame before.
+    /// All of it, until output is blocked. Then only the rest of the message that was partly
+    /// written. The function gets the first byte of a frame and says whether the frame continues
+    /// the message of the frame before.
     Message(fn(u8) -> bool),
-    /// From the first refusal of output on only the rest of the frame begun: the close leaves at the next
-    /// boundary.
+    /// All of it, until output is blocked. Then only the rest of the frame that was partly written:
+    /// the close is sent at the next frame boundary.
     Frame,
 }
 
-/// What became of a ping that was to be queued.
+/// What happened to a ping that was to be queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PingQueued {
-    /// It waits; no other ping was waiting, or only one that had begun to leave.
+    /// It waits. No other ping was waiting, or only one that was partly written.
     Queued,
-    /// It waits in the place of an older one, which will never be written.
+    /// It waits, and has replaced an older one, which will never be written.
     Replaced,
-    /// The outbox is closed, or the frame was empty.
+    /// It was not queued: the outbox is closed, or the frame was empty.
     Refused,
 }
 
-/// What a [`commit`](Outbox::commit) completed.
+/// What was completed by a [`commit`](Outbox::commit).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Written {
-    /// The last byte of a ping was accepted. If [`Outbox::ping_waiting`] still holds, it was that of
-    /// the older of two.
+    /// The last byte of a ping was accepted. If [`Outbox::ping_waiting`] is still true, that was
+    /// the older of two pings.
     pub ping: bool,
     /// The last byte of the close frame was accepted.
     pub close: bool,
 }
 
-/// One data frame, by what is left of it. Eight bytes, since queues of small frames are long.
+/// What is left of one data frame. It takes eight bytes, because a queue of small frames is long.
 enum Frame {
-    /// That many of the inline bytes.
+    /// This number of the inline bytes.
     Inline(NonZeroUsize),
-    /// The next of the large ones.
+    /// The next one of the large frames.
     Large,
 }
 
-/// A data frame in storage of its own.
+/// A data frame with storage of its own.
 struct Large {
-    /// Inline bytes that leave before this frame and after the large one before it.
+    /// Inline bytes that are written before this frame and after the large frame before it.
     inline_before: usize,
-    /// What is left of the frame. Invariant: not empty, within `bytes`.
+    /// The unwritten part of the frame. Invariant: not empty, within `bytes`.
     range: Range<usize>,
     bytes: Bytes,
 }
@@ -675,7 +684,8 @@ enum Bytes {
 }
 
 impl Bytes {
-    /// Gives the storage back. What is of one of the pool's classes by chance may stay there.
+    /// Gives the storage back. The pool may keep it if it has the size of one of the pool's
+    /// classes.
     fn give(self, pool: &mut Pool) {
         match self {
             Self::Owned(bytes) => pool.give(bytes),
@@ -684,11 +694,12 @@ impl Bytes {
     }
 }
 
-/// Pongs that have not begun to leave, in order.
+/// Pongs of which nothing was written, in order.
 #[derive(Default)]
 struct Pongs {
     bytes: Vec<u8>,
-    /// Lengths of the frames in `bytes`. Invariant: none is zero, the sum is that of `bytes`.
+    /// Lengths of the frames in `bytes`. Invariant: none is zero, and their sum is the length of
+    /// `bytes`.
     frames: VecDeque<usize>,
 }
 
@@ -698,7 +709,7 @@ impl Pongs {
         self.frames.push_back(frame.len());
     }
 
-    /// Forgets all and returns how many there were.
+    /// Discards all, and returns how many there were.
     fn clear(&mut self) -> usize {
         let count = self.frames.len();
         if count > 0 {
@@ -716,7 +727,7 @@ enum Control {
     Pong,
 }
 
-/// Fills slices in order, and ignores what comes after the last one.
+/// Fills slices in order. When all are full, it ignores the rest.
 struct Gather<'a, 'o> {
     out: &'o mut [IoSlice<'a>],
     count: usize,
@@ -735,8 +746,8 @@ impl<'a> Gather<'a, '_> {
     }
 }
 
-/// Makes place for one more entry. A long queue grows by an eighth: one that doubles is half empty where
-/// memory matters most.
+/// Makes room for one more entry. A long queue grows by an eighth only: after doubling, up to half
+/// of it would be unused memory.
 fn make_place<T>(queue: &mut VecDeque<T>) {
     let len = queue.len();
     if len == queue.capacity() && len >= KEPT_FRAMES {
@@ -744,7 +755,7 @@ fn make_place<T>(queue: &mut VecDeque<T>) {
     }
 }
 
-/// Gives back what a long queue no longer needs, once half of it is empty.
+/// Gives back memory of a long queue when more than half of it is empty.
 fn slim<T>(queue: &mut VecDeque<T>) {
     let capacity = queue.capacity();
     if capacity > KEPT_FRAMES && queue.len() < capacity / 2 {
@@ -752,14 +763,15 @@ fn slim<T>(queue: &mut VecDeque<T>) {
     }
 }
 
-/// What an entry counts: its size, and the eighth by which its queue may have grown beyond it.
+/// The memory counted for an entry: its size, and the eighth by which its queue may have grown too
+/// much.
 const FRAME_COST: usize = size_of::<Frame>() + size_of::<Frame>() / 8;
 const LARGE_COST: usize = size_of::<Large>() + size_of::<Large>() / 8 + STORAGE;
 
-/// What storage of its own takes beside the bytes: the counts of an `Arc`, and the allocator's own.
+/// The overhead of a frame's own storage: the counts of an `Arc`, and what the allocator needs.
 const STORAGE: usize = 32;
 
-/// Capacities that [`Outbox::clear`] keeps for the next connection.
+/// The size up to which [`Outbox::clear`] keeps allocations for the next connection.
 const KEPT_FRAMES: usize = 64;
 const KEPT_BYTES: usize = 256;
 

@@ -1,4 +1,4 @@
-//! Buffers that idle connections do not hold.
+//! Buffers that connections borrow, so that idle connections hold none.
 //!
 //! A connection borrows a buffer while it has bytes, and returns it afterwards. The pool is last-in
 //! first-out, so the next buffer is the one that is still in the cache.
@@ -27,30 +27,30 @@ use std::sync::Arc;
 #[derive(Debug, Default)]
 pub struct Pool {
     free: [Vec<Box<[u8]>>; CLASSES.len()],
-    /// Invariant: the sum of the lengths of all buffers in `free`, at most `KEPT`.
+    /// Invariant: the total length of all buffers in `free`, at most `KEPT`.
     free_bytes: usize,
-    /// Buffers beyond the largest class that are still to be freed.
+    /// Buffers larger than the largest class that are not yet freed.
     waste: Vec<Waste>,
-    /// Such buffers go to `waste`.
+    /// Whether such buffers go to `waste`.
     puts_off: bool,
 }
 
-/// A large buffer that nobody needs any more.
+/// A large buffer that is no longer needed.
 #[derive(Debug)]
 enum Waste {
     Owned(Vec<u8>),
-    /// Freed with its last owner, which may be another.
+    /// Freed by its last owner, which may be somebody else.
     Shared(Arc<[u8]>),
 }
 
 impl Pool {
-    /// Most bytes that are kept free, 256 KiB.
+    /// The limit for free bytes that are kept: 256 KiB.
     pub const KEPT: usize = 256 * 1024;
 
     /// Length of the largest class, 64 KiB.
     pub const LARGEST: usize = CLASSES[CLASSES.len() - 1];
 
-    /// Takes a buffer of the smallest class that holds `size` bytes; its contents are arbitrary.
+    /// Takes a buffer of the smallest class that holds `size` bytes. Its contents are arbitrary.
     pub fn take(&mut self, size: usize) -> Box<[u8]> {
         let Some(class) = CLASSES.iter().position(|&len| size <= len) else {
             return vec![0; size].into_boxed_slice();
@@ -64,7 +64,7 @@ impl Pool {
         }
     }
 
-    /// Gives a buffer back. One that is of no class, or too many, is freed.
+    /// Gives a buffer back. It is freed if it has the size of no class, or if too many are free.
     pub fn give(&mut self, buffer: Box<[u8]>) {
         let Some(class) = CLASSES.iter().position(|&len| len == buffer.len()) else {
             self.waste(buffer.len(), || Waste::Owned(buffer.into_vec()));
@@ -79,10 +79,10 @@ impl Pool {
         }
     }
 
-    /// Gives back a vector whose storage may have come from here, such as a message put together.
+    /// Gives back a vector whose storage may be from the pool, such as an assembled message.
     pub fn give_vec(&mut self, mut bytes: Vec<u8>) {
         if (1..=Self::LARGEST).contains(&bytes.capacity()) {
-            // Filled to its capacity, the vector turns into a box without moving.
+            // A vector that is filled to its capacity becomes a box without a copy.
             bytes.resize(bytes.capacity(), 0);
             self.give(bytes.into_boxed_slice());
         } else {
@@ -90,21 +90,21 @@ impl Pool {
         }
     }
 
-    /// Gives back what may be shared with others, who go on with it.
+    /// Gives back bytes that may be shared. Other owners can still use them.
     pub(crate) fn give_shared(&mut self, bytes: Arc<[u8]>) {
         if Arc::strong_count(&bytes) == 1 {
             self.waste(bytes.len(), || Waste::Shared(bytes));
         }
     }
 
-    /// From now on buffers beyond the largest class are not freed as they come back, but by
-    /// [`free_some`](Self::free_some), which is then to be called again and again.
+    /// From now on, buffers larger than the largest class are not freed when they come back. Call
+    /// [`free_some`](Self::free_some) again and again to free them.
     pub fn put_off_frees(&mut self) {
         self.puts_off = true;
     }
 
-    /// Frees about so many bytes of what was [put off](Self::put_off_frees), or one buffer that cannot be
-    /// freed in part; says whether any are left.
+    /// Frees about `bytes` bytes of what was [put off](Self::put_off_frees), or one buffer that can
+    /// only be freed as a whole. Returns whether any buffers are left to free.
     pub fn free_some(&mut self, bytes: usize) -> bool {
         let mut left = bytes;
         while left > 0
@@ -128,7 +128,7 @@ impl Pool {
         self.has_waste()
     }
 
-    /// Says whether buffers are still to be freed.
+    /// Returns whether there are buffers left to free.
     pub fn has_waste(&self) -> bool {
         !self.waste.is_empty()
     }
@@ -145,12 +145,12 @@ impl Pool {
         class.unwrap_or(size)
     }
 
-    /// Returns the bytes kept free right now.
+    /// Returns the number of free bytes that are kept now.
     pub fn free_bytes(&self) -> usize {
         self.free_bytes
     }
 
-    /// Returns the bytes held back for the first buffer of every other class.
+    /// Returns the bytes reserved for one buffer of each other class that has no free buffer.
     fn reserved_beside(&self, class: usize) -> usize {
         let classes = CLASSES.iter().zip(&self.free).enumerate();
         classes

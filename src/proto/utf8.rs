@@ -1,17 +1,17 @@
 //! UTF-8 checked piece by piece, as bytes arrive (RFC 6455, sections 5.6 and 8.1).
 //!
-//! The bulk of every piece goes through a check that uses the processor's vector instructions, where the
-//! feature `websocket` brings it; only a code point that a border cuts is kept, at most three bytes of it,
-//! until its rest arrives.
+//! With the feature `websocket`, most bytes are checked with the processor's vector instructions.
+//! Between pieces only a code point that was cut is kept, at most three bytes, until its rest
+//! arrives.
 
-/// Checks a text that arrives in pieces, and fails at the first byte that no text could have there.
+/// Checks a text that arrives in pieces. Fails at the first byte that cannot be part of UTF-8.
 ///
-/// After an error the validator's answers mean nothing more; start a new one.
+/// After an error the validator's results mean nothing. Start a new one.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Validator {
-    /// The beginning of a code point that the last piece cut.
+    /// The start of a code point that was cut at the end of the last piece.
     cut: [u8; 4],
-    /// Bytes used in `cut`. Invariant: at most 3, and those could still become a code point.
+    /// Number of bytes in `cut`. Invariant: at most 3, and they may become a valid code point.
     cut_len: u8,
 }
 
@@ -20,7 +20,7 @@ impl Validator {
     ///
     /// # Errors
     ///
-    /// [`InvalidUtf8`] as soon as the bytes so far cannot be the beginning of any text.
+    /// [`InvalidUtf8`] as soon as the bytes so far cannot be the start of a valid text.
     pub(crate) fn push(&mut self, piece: &[u8]) -> Result<(), InvalidUtf8> {
         let rest = self.complete_cut(piece)?;
         let (whole, cut) = rest.split_at(rest.len() - cut_len(rest));
@@ -34,12 +34,12 @@ impl Validator {
         Ok(())
     }
 
-    /// Says whether the text so far could end here: no code point is unfinished.
+    /// Returns whether the text may end here: no code point is unfinished.
     pub(crate) fn is_complete(&self) -> bool {
         self.cut_len == 0
     }
 
-    /// Feeds a cut code point until it is whole, and returns what is left of the piece.
+    /// Completes a code point that was cut, and returns the rest of the piece.
     fn complete_cut<'a>(&mut self, piece: &'a [u8]) -> Result<&'a [u8], InvalidUtf8> {
         let mut rest = piece;
         while self.cut_len > 0 {
@@ -53,7 +53,7 @@ impl Validator {
         Ok(rest)
     }
 
-    /// Forgets a code point that is whole by now; refuses what cannot become one.
+    /// Discards the code point if it is complete. Fails if it cannot become valid.
     fn check_cut(&mut self) -> Result<(), InvalidUtf8> {
         match std::str::from_utf8(&self.cut[..usize::from(self.cut_len)]) {
             Ok(_) => self.cut_len = 0,
@@ -69,7 +69,7 @@ impl Validator {
     }
 }
 
-/// Says whether the bytes are whole code points.
+/// Returns whether the bytes are complete code points.
 #[cfg(feature = "websocket")]
 pub(super) fn is_text(bytes: &[u8]) -> bool {
     if bytes.len() >= BLOCK {
@@ -78,24 +78,25 @@ pub(super) fn is_text(bytes: &[u8]) -> bool {
     if bytes.is_ascii() {
         return true;
     }
-    // What fills less than a block would be checked byte by byte: it is made to fill one.
+    // The vector check needs a whole block, and would check the rest byte by byte. So short input
+    // is padded to a block.
     let mut block = [0; BLOCK];
     block[..bytes.len()].copy_from_slice(bytes);
     simdutf8::basic::from_utf8(&block).is_ok()
 }
 
-/// Bytes that the vector check takes at a time.
+/// Bytes that the vector check handles at a time.
 #[cfg(feature = "websocket")]
 const BLOCK: usize = 64;
 
-/// Says whether the bytes are whole code points.
+/// Returns whether the bytes are complete code points.
 #[cfg(not(feature = "websocket"))]
 pub(super) fn is_text(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_ok()
 }
 
-/// Returns how many bytes at the end begin a code point and do not finish it, going by the length that
-/// its first byte announces.
+/// Returns how many bytes at the end are the start of an unfinished code point, according to the
+/// length that its first byte announces.
 fn cut_len(bytes: &[u8]) -> usize {
     let announced = |first: u8| first.leading_ones() as usize;
     let tail = &bytes[bytes.len().saturating_sub(3)..];

@@ -1,6 +1,6 @@
 //! The WebSocket wire: RFC 6455 for servers and clients, without extensions.
 //!
-//! The rule of this layer: it knows bytes, but no time and no sockets, and it writes no log. A
+//! The law of this layer: it knows bytes, but no time and no sockets, and it writes no log. A
 //! [`Decoder`] turns received bytes into [`Item`]s. The `encode` functions turn messages into
 //! bytes. [`handshake`] reads and writes the HTTP heads that come first. No extension is accepted,
 //! so a frame with a reserved bit is an error.
