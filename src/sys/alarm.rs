@@ -1,8 +1,9 @@
-//! A wake-up on the clock that goes on while the machine sleeps.
+//! A timer that ends a wait after the machine has slept.
 //!
-//! A wait runs on the monotonic clock, which stands still meanwhile: after a night with a closed lid a
-//! loop would still sleep for what was left of its wait. A timer on the boot-time clock that became
-//! overdue in the night ends it at once. Only loops with clients have one.
+//! A wait uses the monotonic clock, which stands still while the machine sleeps. So a loop would go
+//! on waiting after the machine wakes: for the rest of its wait, as if no time had passed. This
+//! timer uses the boot-time clock. If it became due during the sleep, it ends the wait as soon as
+//! the machine wakes. Only loops with clients have one.
 
 use std::io;
 
@@ -10,10 +11,10 @@ use mio::Registry;
 
 use super::system::Token;
 
-/// The token that its events come under.
+/// The token of the timer's events.
 pub(super) const ALARM: mio::Token = mio::Token(Token::SYSTEM.0);
 
-/// The timer, while it is registered.
+/// The timer. It is registered with the selector.
 #[derive(Debug)]
 pub(super) struct Alarm {
     #[cfg(all(feature = "sockets", target_os = "linux"))]
@@ -50,7 +51,7 @@ impl Alarm {
         })
     }
 
-    /// Arms it for the next period: the kernel does so when an expiry is read.
+    /// Starts the next period. The kernel does that when the expiry is read.
     pub(super) fn acknowledge(&self) {
         use std::io::Read;
 
@@ -71,7 +72,7 @@ impl Alarm {
     pub(super) fn acknowledge(&self) {}
 }
 
-/// A sleep of at least this long is noticed as soon as the machine wakes.
+/// After a sleep of at least this length, the loop wakes up at once.
 #[cfg(all(feature = "sockets", target_os = "linux"))]
 const PERIOD: std::time::Duration = std::time::Duration::from_secs(30);
 

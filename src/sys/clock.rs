@@ -1,10 +1,10 @@
-//! The one place that reads the clock that deadlines run on.
+//! The one place that reads the clock for deadlines.
 
 use std::time::Instant;
 
 use crate::proto::time::Micros;
 
-/// When core time began.
+/// The start of the core's time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Start(Instant);
 
@@ -14,12 +14,12 @@ impl Start {
     }
 }
 
-/// Where time is read from.
+/// The source of time.
 #[derive(Debug)]
 pub(crate) enum Hands {
-    /// The system's clocks; core time began then.
+    /// The system's clocks, and when the core's time began.
     System(Start),
-    /// A test's: core time, and the time slept.
+    /// A test's clock: the core's time, and the time slept.
     #[cfg(test)]
     Scripted(std::sync::Arc<std::sync::Mutex<(Micros, Micros)>>),
 }
@@ -27,7 +27,7 @@ pub(crate) enum Hands {
 impl Hands {
     pub(crate) fn at(&self) -> Micros {
         match self {
-            // Rounded down to whole microseconds, as deadlines are rounded up.
+            // Rounded down to whole microseconds, because deadlines are rounded up.
             Self::System(Start(start)) => {
                 let elapsed = start.elapsed();
                 Micros::from_secs(elapsed.as_secs()) + Micros::new(elapsed.subsec_micros().into())
@@ -37,8 +37,8 @@ impl Hands {
         }
     }
 
-    /// Returns how much longer the machine has been up than awake: the clock that deadlines run on
-    /// stands still while it sleeps, and its peers do not.
+    /// Returns how long the machine has slept in total. The clock for deadlines stands still during
+    /// a sleep, but the peers do not.
     pub(crate) fn slept(&self) -> Micros {
         match self {
             Self::System(_) => system_slept(),
@@ -47,7 +47,7 @@ impl Hands {
         }
     }
 
-    /// Stops the clock, and makes the machine seem to have slept.
+    /// Stops the clock, and adds to the time that the machine has slept.
     #[cfg(test)]
     pub(crate) fn pretend_sleep(&mut self, span: Micros) {
         let (at, slept) = (self.at(), self.slept() + span);

@@ -2,7 +2,7 @@
 
 use crate::proto::session::Entropy;
 
-/// Returns a generator: from the system's randomness, or from a seed where a test fixed one.
+/// Returns a random generator: seeded by the system, or with the seed that a test has set.
 pub(crate) fn entropy(seed: Option<u64>) -> Box<dyn Entropy> {
     Box::new(Generator::new(seed))
 }
@@ -31,8 +31,8 @@ impl Entropy for Generator {
     }
 }
 
-/// The standard library's keyed hash over a counter: without WebSocket there are no masks, and phases
-/// and jitter need no more.
+/// The standard library's keyed hash of a counter. Without WebSocket there are no masks, and this
+/// is good enough for phases and jitter.
 #[cfg(not(feature = "websocket"))]
 #[derive(Debug)]
 struct Generator {

@@ -1,6 +1,8 @@
-//! What the kernel knows of a socket: read at a verdict, which is rare.
+//! The kernel's figures about a socket. They are read when a session decides whether a peer is
+//! dead, which is rare.
 //!
-//! The library's one module with `unsafe` in it: no safe wrapper of `TCP_INFO` and `TIOCOUTQ` is at hand.
+//! The only module of the library with `unsafe`: there is no safe wrapper for `TCP_INFO` and
+//! `TIOCOUTQ`.
 
 #[cfg(all(feature = "sockets", target_os = "linux"))]
 use std::time::Duration;
@@ -9,7 +11,7 @@ use mio::net::TcpStream;
 
 use crate::close::KernelFigures;
 
-/// Returns the kernel's figures; `None` where the system has none, or not the ones we need.
+/// Returns the kernel's figures; `None` if the system has none, or lacks some that we need.
 #[cfg(all(feature = "sockets", target_os = "linux"))]
 pub(super) fn figures(stream: &TcpStream) -> Option<KernelFigures> {
     let info = TcpInfo::of(stream)?;
@@ -26,8 +28,9 @@ pub(super) fn figures(stream: &TcpStream) -> Option<KernelFigures> {
     })
 }
 
-/// Returns how many bytes the kernel holds until they are acknowledged. The counters of `TCP_INFO` do
-/// not say: they count the SYN of a connection that we dialed, and what could not be sent at all.
+/// Returns how many bytes the kernel keeps until they are acknowledged. The counters of `TCP_INFO`
+/// cannot tell: they include the SYN of a connection that we dialed, and they include bytes that
+/// could not be sent.
 #[cfg(all(feature = "sockets", target_os = "linux"))]
 #[allow(unsafe_code, reason = "ioctl has no safe wrapper for TIOCOUTQ")]
 fn queued(stream: &TcpStream) -> Option<u32> {
@@ -43,14 +46,14 @@ fn queued(stream: &TcpStream) -> Option<u32> {
     u32::try_from(bytes).ok()
 }
 
-/// Returns nothing: this system's figures are not read.
+/// Returns `None`: the figures of this system are not read.
 #[cfg(not(all(feature = "sockets", target_os = "linux")))]
 pub(super) fn figures(_stream: &TcpStream) -> Option<KernelFigures> {
     None
 }
 
-/// `struct tcp_info` of linux/tcp.h as bytes. Fields have been added at its end only, and the kernel
-/// says how many bytes it knows, so that an older one simply lacks the later figures.
+/// `struct tcp_info` of linux/tcp.h as bytes. New fields are only added at its end, and the kernel
+/// returns how many bytes it knows. So an older kernel just lacks the later figures.
 #[cfg(all(feature = "sockets", target_os = "linux"))]
 struct TcpInfo {
     bytes: [u8; 256],
@@ -82,8 +85,9 @@ impl TcpInfo {
         })
     }
 
-    /// Says whether nothing is under way because what was sent did not leave. The back-off would say so
-    /// too, but it begins anew with each packet of the peer's, whose repetitions may well arrive.
+    /// Returns whether no byte is on its way because the bytes could not be sent at all. The
+    /// back-off would tell, too, but each packet from the peer resets it, and such packets may
+    /// still arrive.
     fn is_vain(&self) -> Option<bool> {
         let under_way = self
             .u64_at(BYTES_SENT)?
@@ -116,16 +120,16 @@ impl TcpInfo {
 // Offsets in `struct tcp_info`.
 #[cfg(all(feature = "sockets", target_os = "linux"))]
 mod offset {
-    /// Timeouts in a row without an acknowledgement.
+    /// The number of timeouts in a row without an acknowledgement.
     pub(super) const RETRANSMITS: usize = 2;
-    /// Doublings of the timer, which a closed window's probes make too.
+    /// How often the timer was doubled. Probes of a closed window count, too.
     pub(super) const BACKOFF: usize = 4;
-    /// For sending.
+    /// The segment size for sending.
     pub(super) const MSS: usize = 16;
-    /// Segments.
+    /// In segments.
     pub(super) const UNACKED: usize = 24;
     pub(super) const LAST_ACK_MS: usize = 56;
-    /// Smoothed, µs.
+    /// Smoothed, in µs.
     pub(super) const RTT: usize = 68;
     pub(super) const BYTES_ACKED: usize = 120;
     pub(super) const BYTES_UNSENT: usize = 144;

@@ -24,17 +24,17 @@ use crate::close::KernelFigures;
 use crate::proto::http::HttpDate;
 use crate::proto::time::Micros;
 
-/// The operating system: TCP, the monotonic clock, and the machine's resolver of names.
+/// The operating system: TCP, the monotonic clock, and the system's name resolver.
 ///
-/// A [`Reactor`](crate::reactor::Reactor) makes one for itself; nothing else can.
+/// Only a [`Reactor`](crate::reactor::Reactor) can create one.
 pub struct Native {
     registry: Registry,
     hands: Hands,
     waker: Arc<Waker>,
     resolver: Resolver,
-    /// Ends a wait in which the machine has slept, once that was asked for.
+    /// Ends a wait after the machine has slept, if that was requested.
     alarm: Option<Alarm>,
-    /// Ends waits without a timeout.
+    /// Ends waits that have no timeout.
     wake_timer: WakeTimer,
 }
 
@@ -51,12 +51,12 @@ impl Native {
         })
     }
 
-    /// Returns what wakes the loop from other threads.
+    /// Returns the handle with which other threads wake the loop.
     pub(crate) fn waker(&self) -> Arc<dyn Wake> {
         Arc::clone(&self.waker) as Arc<dyn Wake>
     }
 
-    /// Returns mio's registry, for sources that are not the loop's own.
+    /// Returns mio's registry, for sources that the application registers.
     pub(crate) fn registry(&self) -> &Registry {
         &self.registry
     }
@@ -195,7 +195,7 @@ impl Socket for TcpStream {
         matches!(self.peek(&mut [0]), Ok(1))
     }
 
-    /// Writable, no pending error and a peer address mean connected.
+    /// Connected means: writable, no pending error, and the peer has an address.
     fn is_connected(&self) -> io::Result<bool> {
         if let Some(error) = self.take_error()? {
             return Err(error);

@@ -50,7 +50,7 @@ impl Keepalive {
 }
 
 impl SocketOptions {
-    /// Checks values that the kernel would refuse without a name, or would misunderstand.
+    /// Checks for values that the kernel would misunderstand, or refuse without saying which.
     ///
     /// # Errors
     ///
@@ -85,10 +85,10 @@ impl SocketOptions {
     }
 }
 
-/// The kernel counts milliseconds in a signed number of 32 bits.
+/// The kernel stores milliseconds in a signed 32-bit number.
 const LONGEST_MILLIS: u128 = 24 * 24 * 3_600_000;
 
-/// Limits of Linux for a keepalive's times, and for its probes.
+/// Linux limits for the times of a keepalive, and for its probes.
 const LONGEST_SECS: u64 = 32_767;
 const MOST_PROBES: u32 = 127;
 

@@ -1,5 +1,5 @@
-//! Names looked up aside, for the system's resolver blocks: by a few threads, each name once for all who
-//! wait for it.
+//! Looks up names on a few threads, because the system's resolver blocks. A name that several
+//! clients wait for is looked up once.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -13,23 +13,23 @@ use std::time::Duration;
 use super::system::{Asker, Found, Wake};
 use crate::proto::time::Micros;
 
-/// Threads that look names up, as many as there is work for and at most [`THREADS`].
+/// Threads that look up names: as many as there is work for, and at most [`THREADS`].
 ///
-/// Names are taken in the order in which they were first asked for. A name whose look-up is under way, or
-/// still to come, is not asked for twice. One that nobody waits for any more when its turn comes is looked
-/// up all the same if those who asked gave up for want of time: what was found is kept for a while, so that
-/// a name behind slow ones is found in the end.
+/// Names are looked up in the order in which they were first requested. A name that is queued or
+/// being looked up is not queued again. If nobody waits for a queued name any more, it is removed
+/// if the clients no longer exist. It is still looked up if they gave up waiting, and the result is
+/// kept for a while. So even a name that is queued after slow ones is found in the end.
 pub(crate) struct Resolver {
     shared: Arc<Shared>,
     answers: Receiver<Answer>,
-    /// The answer that is being handed out, one client after the other, so that a panic in between leaves
-    /// nobody without.
+    /// The answer that is being returned, to one client after the other. It is kept here so that no
+    /// client misses it if there is a panic in between.
     present: Option<Answer>,
-    /// What was found too late for those who had asked, with the time of that, the newest in front.
+    /// Answers that nobody waited for any more, with the time of arrival, newest first.
     late: VecDeque<(Micros, Arc<Found>)>,
 }
 
-/// What was found, and who waits for it.
+/// The addresses found, and the clients that wait for them.
 #[derive(Debug)]
 struct Answer {
     found: Arc<Found>,
@@ -40,7 +40,7 @@ type LookUp = dyn Fn(&str) -> Vec<SocketAddr> + Send + Sync;
 
 struct Shared {
     work: Mutex<Work>,
-    /// There is a name to look up, or nobody asks any more.
+    /// Notified when there is a name to look up, or when the resolver is dropped.
     changed: Condvar,
     look_up: Box<LookUp>,
     answers: Sender<Answer>,
@@ -49,9 +49,9 @@ struct Shared {
 
 #[derive(Default)]
 struct Work {
-    /// Names that no thread has taken yet, the first to come in front.
+    /// Names that no thread has taken yet, in the order of arrival.
     queue: VecDeque<String>,
-    /// Who waits for each name that is queued or being looked up.
+    /// The clients that wait for each name that is queued or being looked up.
     waiting: HashMap<String, Vec<Asker>>,
     threads: usize,
     idle: usize,
@@ -59,7 +59,7 @@ struct Work {
 }
 
 impl Resolver {
-    /// Begins without a thread. `waker` wakes the loop when something was found.
+    /// Starts with no threads. `waker` wakes the loop when there is an answer.
     pub(super) fn new(waker: Arc<dyn Wake>) -> Self {
         Self::with(waker, Box::new(system))
     }
@@ -81,7 +81,7 @@ impl Resolver {
         }
     }
 
-    /// Looks names up otherwise than the system does.
+    /// Replaces the system's resolver by a function.
     #[cfg(test)]
     pub(crate) fn look_up_by(
         &mut self,
@@ -91,18 +91,18 @@ impl Resolver {
         *self = Self::with(waker, Box::new(look_up));
     }
 
-    /// Says whether every name that was asked for has been looked up.
+    /// Returns whether every requested name has been looked up.
     #[cfg(test)]
     pub(crate) fn is_done(&self) -> bool {
         self.shared.lock().waiting.is_empty()
     }
 
-    /// Asks for the addresses of a name. Returns them where they were found a moment ago, else they come by
-    /// way of [`next`](Self::next).
+    /// Requests the addresses of a name. Returns them if they were found shortly before. Otherwise
+    /// [`next`](Self::next) returns them later.
     ///
     /// # Errors
     ///
-    /// No thread could be started, and there is none.
+    /// No thread is running and none could be started.
     pub(super) fn ask(
         &mut self,
         name: &str,
@@ -125,7 +125,7 @@ impl Resolver {
             let started = self.start_thread();
             match started {
                 Ok(()) => work.threads += 1,
-                // Those there are will come to it.
+                // The running threads will look it up.
                 Err(_) if work.threads > 0 => {}
                 Err(error) => return Err(error),
             }
@@ -136,8 +136,8 @@ impl Resolver {
         Ok(None)
     }
 
-    /// Takes back what a client asked for, because it is no more. A name that nobody else waits for and
-    /// no thread has taken is not looked up.
+    /// Withdraws the request of a client that no longer exists. A name that nobody else waits for
+    /// and that no thread has taken is not looked up.
     pub(super) fn forget(&self, name: &str, id: Asker) {
         let mut work = self.shared.lock();
         let Some(waiting) = work.waiting.get_mut(name) else {
@@ -150,14 +150,14 @@ impl Resolver {
         }
     }
 
-    /// Notes that a client waits no longer, and may ask again: its name keeps its turn.
+    /// Notes that a client no longer waits. It may ask again, so its name stays in the queue.
     pub(super) fn give_up(&self, name: &str, id: Asker) {
         if let Some(waiting) = self.shared.lock().waiting.get_mut(name) {
             waiting.retain(|other| *other != id);
         }
     }
 
-    /// Returns the next client that an answer is for, and the answer.
+    /// Returns the next client that has an answer, and the answer.
     pub(super) fn next(&mut self, now: Micros) -> Option<(Asker, Arc<Found>)> {
         loop {
             if let Some(present) = &mut self.present
@@ -170,7 +170,7 @@ impl Resolver {
                 self.late.truncate(KEPT - 1);
                 self.late.push_front((now, Arc::clone(&answer.found)));
             }
-            // The first to ask is the first to hear.
+            // Answers go to the clients in the order of their requests.
             answer.waiting.reverse();
             self.present = Some(answer);
         }
@@ -185,7 +185,7 @@ impl Resolver {
     }
 }
 
-/// Nobody asks any more: threads end as soon as they come back from the system.
+/// Tells the threads to end. They do so when the system's resolver returns.
 impl Drop for Resolver {
     fn drop(&mut self) {
         let mut work = self.shared.lock();
@@ -211,7 +211,7 @@ impl Shared {
         self.work.lock().expect("nothing panics with the lock")
     }
 
-    /// Looks names up until there has been none for a while.
+    /// Looks up names until there has been no name for a while.
     fn run(&self) {
         while let Some(name) = self.take_name() {
             let addrs = (self.look_up)(&name);
@@ -223,7 +223,7 @@ impl Shared {
         }
     }
 
-    /// Waits for a name to look up; `None` tells the thread to end, and it is no longer counted.
+    /// Waits for a name to look up. `None` means that the thread must end; it is no longer counted.
     fn take_name(&self) -> Option<String> {
         let mut work = self.lock();
         work.idle += 1;
@@ -240,7 +240,7 @@ impl Shared {
         name
     }
 
-    /// Tells the loop. Without its receiver the reactor is gone, and nobody asks any more.
+    /// Sends an answer to the loop. If the receiver is gone, so is the reactor, and nobody waits.
     fn answer(&self, answer: Answer) {
         if self.answers.send(answer).is_ok()
             && let Err(error) = self.waker.wake()
@@ -250,7 +250,7 @@ impl Shared {
     }
 }
 
-/// Looks a name up by the system's resolver. Blocks.
+/// Looks up a name with the system's resolver. Blocks.
 fn system(name: &str) -> Vec<SocketAddr> {
     (name, 0)
         .to_socket_addrs()
@@ -258,13 +258,14 @@ fn system(name: &str) -> Vec<SocketAddr> {
         .unwrap_or_default()
 }
 
-/// Most threads. Name servers that do not answer keep each for half a minute or so.
+/// The limit of threads. A name server that does not answer keeps a thread busy for about half a
+/// minute.
 const THREADS: usize = 8;
 
-/// For how long a thread waits for the next name before it ends.
+/// How long a thread waits for the next name before it ends.
 const IDLE: Duration = Duration::from_secs(5);
 
-/// Most names whose addresses are kept for those who gave up waiting, and for how long.
+/// How many answers are kept for clients that gave up waiting, and for how long.
 const KEPT: usize = 64;
 const KEPT_FOR: Micros = Micros::from_secs(60);
 

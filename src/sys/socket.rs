@@ -1,4 +1,4 @@
-//! Making sockets: options that accepted connections inherit, and the ways to end one.
+//! Creates sockets, with options that accepted connections inherit, and resets them.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use super::options::Keepalive;
 use super::options::SocketOptions;
 use crate::close::Cause;
 
-/// Binds a listener. What Linux lets accepted sockets inherit is set here, once.
+/// Binds a listener. Options that accepted sockets inherit on Linux are set here, only once.
 #[cfg(feature = "sockets")]
 pub(super) fn listen(addr: SocketAddr, options: &SocketOptions) -> io::Result<TcpListener> {
     use socket2::{Domain, Protocol, Socket, Type};
@@ -25,7 +25,7 @@ pub(super) fn listen(addr: SocketAddr, options: &SocketOptions) -> io::Result<Tc
         socket.set_reuse_port(true)?;
     }
     socket.set_tcp_nodelay(true)?;
-    // A byte that is marked as urgent stays where it stands in the stream (RFC 6093, section 5).
+    // Urgent data stays at its place in the stream (RFC 6093, section 5).
     socket.set_out_of_band_inline(true)?;
     #[cfg(target_os = "linux")]
     socket.set_tcp_notsent_lowat(NOT_SENT)?;
@@ -41,7 +41,7 @@ pub(super) fn listen(addr: SocketAddr, options: &SocketOptions) -> io::Result<Tc
     Ok(TcpListener::from_std(socket.into()))
 }
 
-/// Says it as socket2 does. OpenBSD has but one clock for all sockets.
+/// Converts to the type of socket2. On OpenBSD the times can only be set for all sockets together.
 #[cfg(feature = "sockets")]
 fn parameters(keepalive: Keepalive) -> socket2::TcpKeepalive {
     let parameters = socket2::TcpKeepalive::new();
@@ -61,7 +61,7 @@ pub(super) fn listen(addr: SocketAddr, _options: &SocketOptions) -> io::Result<T
     TcpListener::bind(addr)
 }
 
-/// What a connection's events tell of: both directions, and urgent data where the system says so.
+/// The events of a connection: both directions, and urgent data if the system reports it.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(super) const INTEREST: Interest = Interest::READABLE
     .add(Interest::WRITABLE)
@@ -69,7 +69,7 @@ pub(super) const INTEREST: Interest = Interest::READABLE
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(super) const INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE);
 
-/// Starts to dial.
+/// Starts to connect.
 pub(super) fn dial(addr: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(addr)?;
     stream.set_nodelay(true)?;
@@ -80,7 +80,7 @@ pub(super) fn dial(addr: SocketAddr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Makes the coming close a reset: what is still queued is thrown away, and the peer is told.
+/// Makes the next close a reset: unsent bytes are discarded, and the peer is told.
 pub(super) fn reset_on_close(stream: &TcpStream) {
     #[cfg(feature = "sockets")]
     if let Err(error) = socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO)) {
@@ -90,7 +90,7 @@ pub(super) fn reset_on_close(stream: &TcpStream) {
     let _ = stream;
 }
 
-/// Says whether a socket error is the peer's reset.
+/// Returns whether a socket error is a reset by the peer.
 pub(crate) fn is_reset(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -101,11 +101,12 @@ pub(crate) fn is_reset(error: &io::Error) -> bool {
     )
 }
 
-/// Names the cause of an error on a connection that was established.
+/// Returns the cause for an error on an established connection.
 ///
-/// The kernel gives such a connection up when nothing it sends is acknowledged: for its own quarter of
-/// an hour, for `TCP_USER_TIMEOUT`, or through all its keepalive probes. It then reports what routers and
-/// firewalls have told it meanwhile (RFC 5461 calls these soft errors), or else a timeout.
+/// The kernel gives up such a connection when nothing that it sends is acknowledged: after its own
+/// limit of about 15 minutes, after `TCP_USER_TIMEOUT`, or after all keepalive probes. It then
+/// reports the last error that routers or firewalls sent in that time (RFC 5461 calls these soft
+/// errors), or otherwise a timeout.
 pub(crate) fn cause_of(error: &io::Error) -> Cause {
     if is_reset(error) {
         return Cause::PeerReset;
@@ -116,18 +117,18 @@ pub(crate) fn cause_of(error: &io::Error) -> Cause {
             | io::ErrorKind::HostUnreachable
             | io::ErrorKind::NetworkUnreachable
             | io::ErrorKind::NetworkDown
-            // A port unreachable; a refusal proper comes instead of a connection.
+            // The port is unreachable. A refusal by the peer comes only while connecting.
             | io::ErrorKind::ConnectionRefused
     );
-    // EHOSTDOWN and ENONET as Linux numbers them, EHOSTDOWN as the BSDs do.
+    // The numbers of EHOSTDOWN and ENONET on Linux, and of EHOSTDOWN on the BSDs.
     if is_path || matches!(error.raw_os_error(), Some(112 | 64)) {
         return Cause::PathDead;
     }
     Cause::IoError
 }
 
-/// Lets the kernel hold as much unsent as the socket's buffer takes, or again only [`NOT_SENT`]. Where it
-/// cannot be told so, nothing changes.
+/// Lets the kernel hold as many unsent bytes as the socket's buffer takes, or only [`NOT_SENT`]
+/// again.
 #[cfg(all(feature = "sockets", target_os = "linux"))]
 pub(super) fn deepen(stream: &TcpStream, is_deep: bool) {
     let unsent = if is_deep { u32::MAX } else { NOT_SENT };
@@ -135,12 +136,13 @@ pub(super) fn deepen(stream: &TcpStream, is_deep: bool) {
     debug_assert!(told.is_ok(), "{told:?}");
 }
 
-/// Elsewhere the kernel always holds as much as it takes.
+/// On other systems the kernel always holds as many bytes as its buffer takes.
 #[cfg(not(all(feature = "sockets", target_os = "linux")))]
 pub(super) fn deepen(_stream: &TcpStream, _is_deep: bool) {}
 
-/// Bytes the kernel may hold unsent before the socket stops being writable. Little, so that control
-/// frames do not wait behind data in a queue we cannot reorder.
+/// How many unsent bytes the kernel may hold before the socket stops being writable. The number is
+/// small, so that control frames do not wait behind data in the kernel's queue, where they cannot
+/// overtake it.
 #[cfg(all(feature = "sockets", target_os = "linux"))]
 const NOT_SENT: u32 = 16 * 1024;
 

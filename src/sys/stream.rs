@@ -129,12 +129,14 @@ pub trait Stream: fmt::Debug + Sized {
 pub enum Received {
     /// Bytes.
     Bytes {
-        /// Bytes that left the socket: what is a proof of life, and what a budget counts. None where the
-        /// stream had some left.
+        /// Bytes read from the socket. They prove that the peer is alive, and the budget counts
+        /// them. Zero if the stream already held the bytes.
         kernel: usize,
-        /// Bytes for the session, in the buffer. None where more of the socket's are needed to open them.
+        /// Bytes for the session, in the buffer. Zero if the stream needs more bytes from the
+        /// socket first.
         session: usize,
-        /// Nothing more is there for now, as far as the stream can tell: neither in it nor in the socket.
+        /// As far as the stream can tell, there are no more bytes now, neither in it nor in the
+        /// socket.
         is_drained: bool,
     },
     /// The peer has ended its output.

@@ -1,10 +1,10 @@
-//! A timer that stands while waits come and go.
+//! A timer that stays set over many waits.
 //!
-//! A wait with a timeout sets a timer in the kernel, and takes it back when an event comes first: a
-//! twentieth of what a small message costs, though the deadline is mostly the same as for the wait
-//! before. When it was the same for many waits in a row, it goes into a timer that the selector
-//! watches, and the waits need no timeout for as long as that stands. A loop that sleeps to its
-//! deadlines never has one.
+//! A wait with a timeout sets a timer in the kernel, and removes it when an event comes first. That
+//! is a twentieth of the cost of a small message, although the deadline is usually the same as for
+//! the wait before. If it was the same for many waits in a row, it is set in a timer that the
+//! selector watches. While that timer is set, waits up to its deadline need no timeout. A loop that
+//! always sleeps until its deadline never sets this timer.
 
 use std::io;
 
@@ -13,7 +13,7 @@ use mio::Registry;
 use super::system::Token;
 use crate::proto::time::Micros;
 
-/// The token that its events come under.
+/// The token of the timer's events.
 pub(super) const WAKE_TIMER: mio::Token = mio::Token(Token::SYSTEM.0 + 1);
 
 /// The timer, and the deadline of the last waits.
@@ -21,11 +21,11 @@ pub(super) const WAKE_TIMER: mio::Token = mio::Token(Token::SYSTEM.0 + 1);
 pub(super) struct WakeTimer {
     #[cfg(all(feature = "sockets", target_os = "linux"))]
     timer: Option<std::os::fd::OwnedFd>,
-    /// When it goes off; [`Micros::MAX`] while it is not set.
+    /// When it expires; [`Micros::MAX`] while it is not set.
     due: Micros,
-    /// When the last wait had to end.
+    /// The deadline of the last wait.
     wake: Micros,
-    /// Waits in a row that had to end then.
+    /// The number of waits in a row with this deadline.
     waits: u32,
 }
 
@@ -40,7 +40,7 @@ impl WakeTimer {
         }
     }
 
-    /// Says whether a wait that begins `now` and must end by `wake` will be ended by the timer.
+    /// Returns whether the timer will end a wait that starts at `now` and must end by `wake`.
     pub(super) fn covers(&mut self, registry: &Registry, now: Micros, wake: Micros) -> bool {
         if now < self.due && self.due <= wake {
             return true;
@@ -63,12 +63,12 @@ impl WakeTimer {
         true
     }
 
-    /// Notes that it went off.
+    /// Notes that the timer has expired.
     pub(super) fn acknowledge(&mut self) {
         self.due = Micros::MAX;
     }
 
-    /// Sets it anew; what it had counted is forgotten, so that nothing needs to be read.
+    /// Sets the timer. This also resets its count of expiries, so the count need not be read.
     #[cfg(all(feature = "sockets", target_os = "linux"))]
     fn set(&mut self, registry: &Registry, span: Micros) -> io::Result<()> {
         use std::os::fd::AsRawFd;
@@ -102,9 +102,9 @@ impl WakeTimer {
     }
 }
 
-/// Waits in a row with the same deadline after which it is put into the timer. So the one more system
-/// call is shared by at least as many waits; a loop that only has heartbeats gets there where more
-/// answers than this come between two ticks.
+/// The number of waits in a row with the same deadline after which it is set in the timer. So at
+/// least this many waits share the cost of one more system call. A loop that only has heartbeats
+/// gets there if more answers than this arrive between two ticks.
 const ENOUGH_WAITS: u32 = 64;
 
 #[cfg(all(test, feature = "sockets", target_os = "linux"))]
