@@ -250,17 +250,6 @@ impl<D, S: System> EventLoop<D, S> {
         }
     }
 
-    /// Looks what date it is, for the answers to come.
-    #[cfg(feature = "websocket")]
-    pub(super) fn look_at_calendar(&mut self) {
-        let date = self.system.date(self.env.date());
-        self.env.set_date(date);
-    }
-
-    /// Only HTTP dates its answers.
-    #[cfg(not(feature = "websocket"))]
-    pub(super) fn look_at_calendar(&self) {}
-
     /// Puts a connection on the list of those that the next turn reads first.
     pub(super) fn carry(&mut self, key: usize) {
         if let Some(conn) = self.conns.get_mut(key) {
@@ -347,38 +336,6 @@ impl<D, S: System> EventLoop<D, S> {
         }
     }
 
-    /// Reads the clock. What follows happens at that time.
-    pub(super) fn refresh_now(&mut self) {
-        self.set_now(self.env.lateness.moment(self.system.now()));
-        self.is_behind = false;
-    }
-
-    /// Reads the clock for a caller that continues at once, such as a callback. The time until then
-    /// belongs to this turn.
-    pub(super) fn read_clock(&mut self) -> Micros {
-        self.refresh_now();
-        self.is_behind = true;
-        self.now.at
-    }
-
-    /// Moves the loop's time on. If it jumps by days, because the process was stopped or nobody
-    /// called the loop, sessions are told before anything else.
-    pub(super) fn set_now(&mut self, now: Moment) {
-        let before = std::mem::replace(&mut self.now, now);
-        if now.at - before.at >= Session::LEAP {
-            for (_, conn) in &mut self.conns {
-                conn.session.handle_leap(before, now);
-            }
-        }
-    }
-
-    /// Reads the clock if a callback has run since.
-    pub(super) fn catch_up(&mut self) {
-        if self.is_behind {
-            self.refresh_now();
-        }
-    }
-
     pub(super) fn start_drain(&mut self, window: Duration) {
         if self.drain.is_none() {
             let now = self.read_clock();
@@ -388,55 +345,10 @@ impl<D, S: System> EventLoop<D, S> {
             }
         }
     }
-
-    /// Returns when the next wait must end: `now`, if work is left over.
-    pub(super) fn next_wake(&self, now: Micros) -> Micros {
-        if !self.carried.is_empty()
-            || !self.dirty.is_empty()
-            || !self.doomed.is_empty()
-            || self.env.pool.has_waste()
-            || !self.roomy.is_empty()
-            || !self.expiries.is_empty()
-            || !self.in_hand.is_empty()
-            || self.clients.have_work()
-            || self.inbox.may_hold()
-            || self.progress.is_unwound()
-            || self.stopping
-        {
-            return now;
-        }
-        let mut wake = self.wheel.next_deadline().unwrap_or(Micros::MAX);
-        if let Some((due, _)) = self.clients.first_dial() {
-            wake = wake.min(due);
-        }
-        if let Some(ends) = self.look_up_ends(now) {
-            wake = wake.min(ends);
-        }
-        if let Some(due) = self.timers.first_due() {
-            wake = wake.min(due);
-        }
-        if let Some(drain) = &self.drain
-            && !self.conns.is_empty()
-        {
-            wake = wake.min(drain.next_step(now));
-        }
-        if let Some(next) = self.listeners.next_try(now) {
-            wake = wake.min(next);
-        }
-        wake
-    }
 }
 
 /// Methods for a driver.
 impl<D, S: System> EventLoop<D, S> {
-    /// Returns the longest time to wait before the next [`turn`](Self::turn). Zero means that work
-    /// is left over. `None` means that no deadline is due: only an event ends the wait.
-    pub fn next_timeout(&self) -> Option<Duration> {
-        let now = self.system.now();
-        let wake = self.next_wake(now);
-        (wake < Micros::MAX).then(|| (wake - now).into())
-    }
-
     /// Says whether the loop has ended: it is stopped or drained, and every end is reported.
     pub fn is_stopped(&self) -> bool {
         // Clients that a drain keeps from dialing are told of it first.

@@ -9,6 +9,7 @@
 //! time.
 
 mod client;
+mod clock;
 mod conn;
 mod context;
 mod core;
@@ -34,6 +35,7 @@ mod token;
 mod turn;
 #[cfg(feature = "websocket")]
 mod upgrade;
+mod wait;
 mod wire_factory;
 mod work;
 

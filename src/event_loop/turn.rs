@@ -30,37 +30,6 @@ pub struct Turn {
 }
 
 impl<D: Default, S: System> EventLoop<D, S> {
-    /// Reads the clock and computes when the next wait must end, because work may have been added
-    /// between turns.
-    pub fn look_ahead(&mut self) {
-        self.refresh_now();
-        let now = self.now.at;
-        let wake = self.next_wake(now);
-        self.progress.plan_wait(wake);
-        self.env.lateness_mut().look_ahead(now, wake);
-    }
-
-    /// Step 1: returns how long to wait from now on. `None` means until an event comes. Call it
-    /// after [`look_ahead`](Self::look_ahead) or right after a turn, and wait at once.
-    pub fn prepare_wait(&mut self, limit: Option<Duration>) -> Option<Duration> {
-        let wake = self.progress.begin_wait();
-        self.forget_refusals();
-        let now = self.now.at;
-        if let Some(limit) = limit {
-            self.env.lateness.limit_wait(now + limit.into());
-        }
-        let due = (wake < Micros::MAX).then(|| Duration::from(wake - now));
-        match (due, limit) {
-            (Some(due), Some(limit)) => Some(due.min(limit)),
-            (Some(due), None) if due.is_zero() => Some(due),
-            (Some(due), None) => {
-                let needs_none = self.system.ends_wait(now, wake);
-                (!needs_none).then_some(due)
-            }
-            (None, limit) => limit,
-        }
-    }
-
     /// Steps 2 to 8, on the events that the wait gave, at most `most` of them. After a turn that a panic
     /// cut short it must be given the same events again, and goes on with the next one.
     pub fn turn<H, I>(&mut self, handler: &mut H, events: I, most: usize) -> Turn
