@@ -24,7 +24,6 @@ use super::timers::Timers;
 use super::token::{ConnId, ListenerId, Names, SourceId, Sources, Target};
 use super::wire_factory::WireFactory;
 use super::work::WorkList;
-use crate::close::Phase;
 use crate::config::{HeartbeatConfig, LimitsConfig, ReactorConfig, WireKind};
 use crate::error::ConfigError;
 use crate::peer::PeerAddr;
@@ -37,7 +36,7 @@ use crate::proto::session::{Entropy, Env, PolicyId, Session};
 use crate::proto::time::{Micros, Moment};
 use crate::proto::wheel::Wheel;
 use crate::stats::Stats;
-use crate::sys::{Native, Probe, Stream, System, Token, Wake};
+use crate::sys::{Native, Stream, System, Token, Wake};
 
 /// The loop, over any system. It does everything except the wait.
 ///
@@ -229,52 +228,6 @@ impl<D, S: System> EventLoop<D, S> {
         (conn.id(key, self.names) == id).then_some(conn)
     }
 
-    /// Puts a connection on the list to be flushed at the end of the turn.
-    pub(super) fn mark_dirty(&mut self, key: usize) {
-        let Some(conn) = self.conns.get_mut(key) else {
-            return;
-        };
-        self.dirty.push(&mut conn.marks, key);
-        if conn.session.phase() == Phase::Closed {
-            self.vacate(key);
-        }
-        self.probe_cause(key);
-    }
-
-    /// Tells a simulator the cause of an end, once it is known.
-    pub(super) fn probe_cause(&mut self, key: usize) {
-        if let Some(conn) = self.conns.get(key)
-            && let Some(cause) = conn.session.cause()
-        {
-            self.system.probe(conn.stream.socket(), Probe::Cause(cause));
-        }
-    }
-
-    /// Puts a connection on the list of those that the next turn reads first.
-    pub(super) fn carry(&mut self, key: usize) {
-        if let Some(conn) = self.conns.get_mut(key) {
-            let id = conn.id(key, self.names);
-            self.carried.push(&mut conn.marks, id);
-        }
-    }
-
-    /// Puts a connection on the list to be reaped.
-    pub(super) fn doom(&mut self, key: usize) {
-        if let Some(conn) = self.conns.get_mut(key)
-            && self.doomed.push(&mut conn.marks, key)
-        {
-            self.vacate(key);
-        }
-    }
-
-    /// Removes an ended connection from the half-open ones of its address before it is reaped, so
-    /// that no other connection is closed in its place.
-    fn vacate(&mut self, key: usize) {
-        if let Endpoint::Listener(_) = self.conns[key].endpoint() {
-            self.leave_half_open(key);
-        }
-    }
-
     /// Tells the wheel the nearest deadline, if it is earlier than before. An overdue deadline
     /// stays unchanged, because a new one would count from the next tick.
     pub(super) fn rearm(&mut self, key: usize) {
@@ -286,53 +239,6 @@ impl<D, S: System> EventLoop<D, S> {
             if deadline < armed && armed > self.now.at {
                 self.wheel.schedule(key, deadline);
             }
-        }
-    }
-
-    /// Removes a connection from the half-open ones of its address, once. For a dialed connection,
-    /// the next client may dial that address.
-    pub(super) fn leave_half_open(&mut self, key: usize) {
-        let Some(conn) = self.conns.get_mut(key) else {
-            return;
-        };
-        if !conn.marks.remove(Mark::HalfOpen) {
-            return;
-        }
-        let peer = self.peers.addr(conn.peer);
-        match conn.endpoint() {
-            Endpoint::Listener(_) => {
-                let Some(ip) = peer.ip() else { return };
-                let addresses = &mut self.group.arrivals().addresses;
-                addresses.leave_half_open(ip, self.now.at);
-                let (conns, names) = (&self.conns, self.names);
-                self.waiting
-                    .leave(ip, |id| Self::is_half_open(conns, names, id));
-            }
-            Endpoint::Client(_) => {
-                if let Some(addr) = peer.socket_addr() {
-                    self.clients.lanes.leave(addr);
-                }
-            }
-        }
-    }
-
-    /// Says whether this connection still counts as half-open.
-    pub(super) fn is_half_open(conns: &Slab<Conn<D, S>>, names: Names, id: ConnId) -> bool {
-        let key = id.index();
-        conns
-            .get(key)
-            .is_some_and(|conn| conn.marks.has(Mark::HalfOpen) && conn.id(key, names) == id)
-    }
-
-    /// Removes an ended connection from the count of its address.
-    pub(super) fn leave_address(&mut self, key: usize) {
-        self.leave_half_open(key);
-        if let Some(conn) = self.conns.get_mut(key)
-            && conn.marks.remove(Mark::Counted)
-            && let Some(ip) = self.peers.addr(conn.peer).ip()
-        {
-            let addresses = &mut self.group.arrivals().addresses;
-            addresses.leave_open(ip, self.now.at);
         }
     }
 

@@ -224,6 +224,16 @@ impl<D: Default, S: System> EventLoop<D, S> {
     }
 }
 
+impl<D, S: System> EventLoop<D, S> {
+    /// Puts a connection on the list of those that the next turn reads first.
+    pub(super) fn carry(&mut self, key: usize) {
+        if let Some(conn) = self.conns.get_mut(key) {
+            let id = conn.id(key, self.names);
+            self.carried.push(&mut conn.marks, id);
+        }
+    }
+}
+
 /// Time in one turn for reading connections with events, and the same again for connections carried
 /// over. The sum is less than the lateness that does not count.
 pub(super) const EVENTS_SLICE: Micros = Micros::from_millis(4);

@@ -18,6 +18,7 @@ mod endpoint;
 mod expire;
 mod expiries;
 mod group;
+mod half_open;
 mod handle;
 mod handler;
 mod history;

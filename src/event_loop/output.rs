@@ -78,6 +78,18 @@ impl<D, S: System> EventLoop<D, S> {
         }
         self.carry(key);
     }
+
+    /// Puts a connection on the list to be flushed at the end of the turn.
+    pub(super) fn mark_dirty(&mut self, key: usize) {
+        let Some(conn) = self.conns.get_mut(key) else {
+            return;
+        };
+        self.dirty.push(&mut conn.marks, key);
+        if conn.session.phase() == Phase::Closed {
+            self.vacate(key);
+        }
+        self.probe_cause(key);
+    }
 }
 
 impl<D: Default, S: System> EventLoop<D, S> {

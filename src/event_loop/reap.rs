@@ -12,7 +12,7 @@ use super::in_hand::News;
 use crate::close::{Cause, Evidence};
 use crate::peer::PeerAddr;
 use crate::proto::time::Micros;
-use crate::sys::System;
+use crate::sys::{Probe, Stream, System};
 
 impl<D: Default, S: System> EventLoop<D, S> {
     /// Step 7: frees ended connections and reports each exactly once. Their number is limited, and
@@ -168,6 +168,26 @@ impl<D: Default, S: System> EventLoop<D, S> {
         self.refresh_now();
         if let Endpoint::Client(client) = endpoint {
             self.client_ended(handler, client, was_open, &evidence);
+        }
+    }
+}
+
+impl<D, S: System> EventLoop<D, S> {
+    /// Puts a connection on the list to be reaped.
+    pub(super) fn doom(&mut self, key: usize) {
+        if let Some(conn) = self.conns.get_mut(key)
+            && self.doomed.push(&mut conn.marks, key)
+        {
+            self.vacate(key);
+        }
+    }
+
+    /// Tells a simulator the cause of an end, once it is known.
+    pub(super) fn probe_cause(&mut self, key: usize) {
+        if let Some(conn) = self.conns.get(key)
+            && let Some(cause) = conn.session.cause()
+        {
+            self.system.probe(conn.stream.socket(), Probe::Cause(cause));
         }
     }
 }
