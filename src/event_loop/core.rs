@@ -3,7 +3,6 @@
 use std::hint::black_box;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use slab::Slab;
 
@@ -14,7 +13,7 @@ use super::endpoint::Endpoint;
 use super::expiries::Expiries;
 use super::group::Group;
 use super::handle::{Inbox, LoopHandle};
-use super::history::{Ended, History};
+use super::history::History;
 use super::in_hand::InHand;
 use super::listen::{Listener, Listeners, Waiting};
 use super::peers::Peers;
@@ -22,20 +21,15 @@ use super::progress::Progress;
 use super::sleep::Sleep;
 use super::timers::Timers;
 use super::token::{ConnId, ListenerId, Names, SourceId, Sources, Target};
-use super::wire_factory::WireFactory;
 use super::work::WorkList;
-use crate::config::{HeartbeatConfig, LimitsConfig, ReactorConfig, WireKind};
+use crate::config::ReactorConfig;
 use crate::error::ConfigError;
 use crate::peer::PeerAddr;
 use crate::proto::flags::Flags;
 use crate::proto::heartbeat::PingPhase;
-use crate::proto::lateness::Lateness;
-use crate::proto::policy::Policy;
-use crate::proto::pool::Pool;
-use crate::proto::session::{Entropy, Env, PolicyId, Session};
+use crate::proto::session::{Entropy, Env, Session};
 use crate::proto::time::{Micros, Moment};
 use crate::proto::wheel::Wheel;
-use crate::stats::Stats;
 use crate::sys::{Native, Stream, System, Token, Wake};
 
 /// The loop, over any system. It does everything except the wait.
@@ -148,37 +142,6 @@ impl<D, S: System> EventLoop<D, S> {
         })
     }
 
-    /// Parses the configuration of a listener or client and keeps it for its sessions. The caller
-    /// must release it.
-    pub(super) fn adopt(
-        &mut self,
-        heartbeat: &HeartbeatConfig,
-        limits: &LimitsConfig,
-        factory: &WireFactory,
-    ) -> Result<PolicyId, ConfigError> {
-        let wire = factory.make();
-        let policy = self.policy(heartbeat, limits, wire.kind(), wire.has_pings())?;
-        self.env.intern(policy)
-    }
-
-    /// Parses the configuration for a wire. If pings are configured, the wire must have them.
-    pub(super) fn policy(
-        &self,
-        heartbeat: &HeartbeatConfig,
-        limits: &LimitsConfig,
-        wire: WireKind,
-        has_pings: bool,
-    ) -> Result<Policy, ConfigError> {
-        let policy = Policy::new(heartbeat, limits, wire, self.config.tick)?;
-        if heartbeat.interval.is_some() && !has_pings {
-            return Err(ConfigError::new(
-                "interval",
-                "must be off: this wire has no pings",
-            ));
-        }
-        Ok(policy)
-    }
-
     /// Puts a connection, which has a place, into a slot, and registers its socket for both
     /// directions. If that fails, gives the place back.
     pub(super) fn insert(
@@ -241,33 +204,10 @@ impl<D, S: System> EventLoop<D, S> {
             }
         }
     }
-
-    pub(super) fn start_drain(&mut self, window: Duration) {
-        if self.drain.is_none() {
-            let now = self.read_clock();
-            self.drain = Some(Drain::new(now, window.into(), self.conns.len()));
-            for id in self.clients.ids() {
-                self.stop_dialing(id);
-            }
-        }
-    }
 }
 
 /// Methods for a driver.
 impl<D, S: System> EventLoop<D, S> {
-    /// Says whether the loop has ended: it is stopped or drained, and every end is reported.
-    pub fn is_stopped(&self) -> bool {
-        // Clients that a drain keeps from dialing are told of it first.
-        let is_drained = self.drain.is_some() && !self.clients.has_stopped();
-        (self.stopping || is_drained) && self.conns.is_empty()
-    }
-
-    /// Notes that the driver has acted on [`is_stopped`](Self::is_stopped). The loop may go on
-    /// later.
-    pub fn handle_stopped(&mut self) {
-        self.stopping = false;
-    }
-
     /// Says whether a panic cut the last turn short, so that events of it are left.
     pub fn is_unwound(&self) -> bool {
         self.progress.is_unwound()
@@ -303,31 +243,6 @@ impl<D, S: System> EventLoop<D, S> {
         self.conns.is_empty()
     }
 
-    /// Returns the last ends, the newest first; see [`ReactorConfig::history`].
-    pub fn history(&self) -> impl Iterator<Item = &Ended> {
-        self.history.iter()
-    }
-
-    /// Returns the counters.
-    pub fn stats(&self) -> &Stats {
-        self.env.stats()
-    }
-
-    /// Returns when the loop was late.
-    pub fn lateness(&self) -> &Lateness {
-        self.env.lateness()
-    }
-
-    /// Returns the timers of connections, by slot.
-    pub fn wheel(&self) -> &Wheel {
-        &self.wheel
-    }
-
-    /// Returns the pool of buffers.
-    pub fn pool(&self) -> &Pool {
-        self.env.pool()
-    }
-
     /// Makes room for a foreign source, and returns the token for its events.
     pub(crate) fn add_source(&mut self) -> (SourceId, Token) {
         let id = self.sources.insert();
@@ -343,36 +258,6 @@ impl<D, S: System> EventLoop<D, S> {
     pub(crate) fn remove_source(&mut self, id: SourceId) {
         self.sources.remove(id);
     }
-
-    /// Returns the loop's view of each connection, for a simulator to check.
-    pub fn inspect(&self) -> impl Iterator<Item = Inspected<'_, S>> {
-        self.conns.iter().map(|(key, conn)| Inspected {
-            id: conn.id(key, self.names),
-            socket: conn.stream.socket(),
-            session: &conn.session,
-            is_welcome: conn.marks.has(Mark::Welcome),
-            is_carried: conn.marks.has(Mark::Carried),
-            is_dirty: conn.marks.has(Mark::Dirty),
-        })
-    }
-}
-
-/// One connection as the loop sees it, for a check from outside.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct Inspected<'a, S: System> {
-    /// Its id.
-    pub id: ConnId,
-    /// Its socket.
-    pub socket: &'a S::Socket,
-    /// Its session.
-    pub session: &'a Session,
-    /// The handler has accepted it.
-    pub is_welcome: bool,
-    /// It has input left for the next turn.
-    pub is_carried: bool,
-    /// It has output to write in the next turn.
-    pub is_dirty: bool,
 }
 
 /// The other loops of the group go on without what this one held.
@@ -412,8 +297,10 @@ const BESIDE: usize = 8 + Wheel::KEY_BYTES + Peers::BYTES;
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
+    use std::time::Duration;
 
     use super::*;
+    use crate::config::HeartbeatConfig;
     use crate::reactor::{ClientConfig, Context, Handler, ListenerConfig, Reactor, WireFactory};
 
     /// Remembers the key of the connection opened last.

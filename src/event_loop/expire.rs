@@ -1,4 +1,4 @@
-//! Time: due timers of connections, of the embedder, and of a drain.
+//! Time: due timers of connections and of the embedder.
 
 use std::hint::black_box;
 
@@ -8,7 +8,7 @@ use super::core::EventLoop;
 use super::handler::Handler;
 use super::token::ConnId;
 use super::turn::FETCHED;
-use crate::close::{Cause, Phase};
+use crate::close::Phase;
 use crate::proto::session::{Expiry, Found, Step};
 use crate::proto::time::Micros;
 use crate::sys::{Probe, Socket, Stream, System};
@@ -115,42 +115,6 @@ impl<D: Default, S: System> EventLoop<D, S> {
             self.refresh_now();
         }
     }
-
-    /// Closes as many connections as the drain's schedule demands, and all when its window is over.
-    pub(super) fn step_drain(&mut self) {
-        let Some(mut drain) = self.drain else { return };
-        self.look_at_calendar();
-        let is_over = drain.is_over(self.now.at);
-        let mut due = if is_over {
-            u64::MAX
-        } else {
-            drain.due(self.now.at)
-        };
-        if is_over {
-            drain.begin_last();
-        }
-        while due > 0 && drain.cursor < self.conns.capacity() {
-            let key = drain.cursor;
-            let Some(conn) = self.conns.get_mut(key) else {
-                drain.cursor += 1;
-                if self.conns.is_empty() {
-                    break;
-                }
-                continue;
-            };
-            if is_over {
-                conn.session.end(self.now, Cause::Drain, None);
-            } else {
-                conn.session
-                    .close(&mut self.env, self.now, Cause::Drain, None, "going away");
-            }
-            self.mark_dirty(key);
-            drain.count_close();
-            drain.cursor += 1;
-            due -= 1;
-        }
-        self.drain = Some(drain);
-    }
 }
 
 #[cfg(all(test, feature = "websocket"))]
@@ -160,7 +124,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::close::CloseCode;
+    use crate::close::{Cause, CloseCode};
     use crate::config::ReactorConfig;
     use crate::proto::lateness::Lateness;
     use crate::proto::message::Message;

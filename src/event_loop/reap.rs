@@ -9,7 +9,7 @@ use super::handler::Answered;
 use super::handler::{Closed, Handler, Rejected};
 use super::history::Ended;
 use super::in_hand::News;
-use crate::close::{Cause, Evidence};
+use crate::close::Evidence;
 use crate::peer::PeerAddr;
 use crate::proto::time::Micros;
 use crate::sys::{Probe, Stream, System};
@@ -87,25 +87,6 @@ impl<D: Default, S: System> EventLoop<D, S> {
         _answers: (u16, u32),
         _why: (&Evidence, &str),
     ) {
-    }
-
-    /// Ends and reports every remaining connection, because the loop stops.
-    pub(super) fn end_all<H: Handler<S, Data = D>>(&mut self, handler: &mut H) -> usize {
-        let mut count = 0;
-        for key in 0..self.conns.capacity() {
-            if let Some(conn) = self.conns.get_mut(key) {
-                conn.session.end(self.now, Cause::LocalClose, None);
-                self.flush(key);
-                count += self.reap_doomed(handler, usize::MAX, Micros::MAX);
-            }
-            if self.conns.is_empty() {
-                break;
-            }
-        }
-        while !self.doomed.is_empty() {
-            count += self.reap_doomed(handler, usize::MAX, Micros::MAX);
-        }
-        count
     }
 
     fn reap<H: Handler<S, Data = D>>(&mut self, handler: &mut H, key: usize) {

@@ -1,0 +1,92 @@
+//! How the loop ends: at once, or gradually by a drain.
+
+use std::time::Duration;
+
+use super::core::EventLoop;
+use super::drain::Drain;
+use super::handler::Handler;
+use crate::close::Cause;
+use crate::proto::time::Micros;
+use crate::sys::System;
+
+impl<D, S: System> EventLoop<D, S> {
+    pub(super) fn start_drain(&mut self, window: Duration) {
+        if self.drain.is_none() {
+            let now = self.read_clock();
+            self.drain = Some(Drain::new(now, window.into(), self.conns.len()));
+            for id in self.clients.ids() {
+                self.stop_dialing(id);
+            }
+        }
+    }
+
+    /// Says whether the loop has ended: it is stopped or drained, and every end is reported.
+    pub fn is_stopped(&self) -> bool {
+        // Clients that a drain keeps from dialing are told of it first.
+        let is_drained = self.drain.is_some() && !self.clients.has_stopped();
+        (self.stopping || is_drained) && self.conns.is_empty()
+    }
+
+    /// Notes that the driver has acted on [`is_stopped`](Self::is_stopped). The loop may go on
+    /// later.
+    pub fn handle_stopped(&mut self) {
+        self.stopping = false;
+    }
+}
+
+impl<D: Default, S: System> EventLoop<D, S> {
+    /// Closes as many connections as the drain's schedule demands, and all when its window is over.
+    pub(super) fn step_drain(&mut self) {
+        let Some(mut drain) = self.drain else { return };
+        self.look_at_calendar();
+        let is_over = drain.is_over(self.now.at);
+        let mut due = if is_over {
+            u64::MAX
+        } else {
+            drain.due(self.now.at)
+        };
+        if is_over {
+            drain.begin_last();
+        }
+        while due > 0 && drain.cursor < self.conns.capacity() {
+            let key = drain.cursor;
+            let Some(conn) = self.conns.get_mut(key) else {
+                drain.cursor += 1;
+                if self.conns.is_empty() {
+                    break;
+                }
+                continue;
+            };
+            if is_over {
+                conn.session.end(self.now, Cause::Drain, None);
+            } else {
+                conn.session
+                    .close(&mut self.env, self.now, Cause::Drain, None, "going away");
+            }
+            self.mark_dirty(key);
+            drain.count_close();
+            drain.cursor += 1;
+            due -= 1;
+        }
+        self.drain = Some(drain);
+    }
+
+    /// Ends and reports every remaining connection, because the loop stops.
+    pub(super) fn end_all<H: Handler<S, Data = D>>(&mut self, handler: &mut H) -> usize {
+        let mut count = 0;
+        for key in 0..self.conns.capacity() {
+            if let Some(conn) = self.conns.get_mut(key) {
+                conn.session.end(self.now, Cause::LocalClose, None);
+                self.flush(key);
+                count += self.reap_doomed(handler, usize::MAX, Micros::MAX);
+            }
+            if self.conns.is_empty() {
+                break;
+            }
+        }
+        while !self.doomed.is_empty() {
+            count += self.reap_doomed(handler, usize::MAX, Micros::MAX);
+        }
+        count
+    }
+}
