@@ -34,6 +34,8 @@ mod progress;
 mod reap;
 mod shutdown;
 mod sleep;
+#[cfg(test)]
+mod tests;
 mod timers;
 mod token;
 mod turn;
