@@ -101,9 +101,12 @@ pub mod architecture {
     //!
     //! # One turn
     //!
-    //! [`Reactor::turn`](crate::reactor::Reactor::turn) has eight steps. `event_loop/turn.rs` lists
-    //! all but the first. Beside it, `input.rs` reads, `expire.rs` does what is due, `output.rs`
-    //! writes, and `reap.rs` removes connections that have ended:
+    //! [`Reactor::turn`](crate::reactor::Reactor::turn) has eight steps. `event_loop/wait.rs` says how
+    //! long the first may last, and `turn.rs` lists the others. Beside them, `input.rs` reads,
+    //! `expire.rs` does what is due, `output.rs` writes, `reap.rs` removes connections that have
+    //! ended, and `shutdown.rs` ends the loop. `core.rs` holds the state that they work on, and
+    //! `clock.rs` reads the loop's time. `progress.rs` keeps how far the turn has come: after a panic
+    //! of a callback, the next turn goes on from there. The steps:
     //!
     //! 1. Wait, at most until the next deadline.
     //! 2. Read the clock. What follows happens at that time.
