@@ -681,3 +681,50 @@ fn f28_after_hours_without_trouble_a_blip_costs_half_a_second() {
         );
     }
 }
+
+/// A server closes its listener while one client is connected and another one waits to be accepted, and
+/// opens it again `absent` later.
+fn close_listener(sim: &mut Sim, absent: Micros) {
+    sim.run_to(Micros::from_secs(21));
+    sim.act(Act::Stop(SERVER));
+    // It comes back, and its kernel connects it to a server that does not run.
+    sim.act(Act::Kill(CLIENT));
+    sim.act(Act::Start(CLIENT));
+    sim.act(Act::Command(SERVER, Command::CloseListener { which: 0 }));
+    if absent == Micros::ZERO {
+        sim.act(Act::Command(SERVER, Command::Listen));
+    }
+    sim.run_to(Micros::from_secs(22));
+    sim.act(Act::Resume(SERVER));
+    sim.run_to(Micros::from_secs(22) + absent);
+    sim.act(Act::Command(SERVER, Command::Listen));
+}
+
+#[test]
+fn f55_a_listener_that_closes_resets_who_waits_and_keeps_who_was_accepted() {
+    for speech in SPEECHES {
+        for absent in [Micros::ZERO, Micros::from_secs(8)] {
+            let mut sim = script(speech, beats(), answers(), 2).begin(false);
+            close_listener(&mut sim, absent);
+            sim.run_to(Micros::from_secs(100));
+            for met in [Hardship::ListenerClosed, Hardship::BacklogReset] {
+                assert_eq!(sim.world().hardships.count(met), 1, "{met:?}");
+            }
+            // The one who waited was reset, then refused for as long as nobody listened.
+            let causes: Vec<_> = ends_of(&sim, CLIENT)
+                .iter()
+                .map(|end| end.evidence.cause)
+                .collect();
+            assert_eq!(causes[0], Cause::PeerReset, "{speech:?}");
+            let refused = &causes[1..];
+            assert!(
+                refused.iter().all(|&cause| cause == Cause::IoError),
+                "{causes:?}"
+            );
+            assert_eq!(refused.is_empty(), absent == Micros::ZERO, "{causes:?}");
+            // The other one, and in the end both, are connected.
+            assert_eq!(ends_of(&sim, CLIENT + 1).len(), 0, "{speech:?}");
+            assert_eq!(sim.world().book.held_by(SERVER).count(), 2, "{speech:?}");
+        }
+    }
+}

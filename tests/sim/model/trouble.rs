@@ -135,9 +135,18 @@ impl World {
                 | Command::Ping { .. }
                 | Command::Stray { .. }
                 | Command::Redial
+                | Command::CloseListener { .. }
+                | Command::Listen
                 | Command::Drain => {}
             },
         }
+    }
+
+    /// Notes that the listener of an end that nobody has accepted yet closes: its dialer, which may be
+    /// connected for all that it knows, hears of that only when it sends something, or nothing.
+    pub(crate) fn note_abandoned(&mut self, sock: SockId) {
+        let now = self.now;
+        self.book.troubles.begin(Place::Link(sock.link), now);
     }
 
     /// Notes that a process does not keep up with its load: its pings and answers come late.

@@ -11,13 +11,14 @@ use heartwheel::event_loop::{Context, Handler};
 use heartwheel::proto::message::Message;
 use heartwheel::proto::time::Micros;
 use heartwheel::reactor::{
-    ClientEvent, ClientId, Closed, ConnId, Endpoint, Offer, Rejected, Rejection, Welcome,
+    ClientEvent, ClientId, Closed, ConnId, Endpoint, ListenerConfig, ListenerId, Offer, Rejected,
+    Rejection, Welcome,
 };
 use heartwheel::sys::Token;
 
 use super::clients::{self, Clients};
 use super::codec::STRAY;
-use super::system::Simulated;
+use super::system::{Simulated, listening_address};
 use super::{Program, Terms};
 use crate::dice::Dice;
 use crate::model::{Rules, Speech};
@@ -53,6 +54,8 @@ pub(super) struct App<'y> {
     os: Os<'y>,
     program: Rc<Program>,
     clients: Rc<RefCell<Clients>>,
+    /// Who listens on each port.
+    listeners: Vec<Option<ListenerId>>,
     dice: Dice,
     is_draining: bool,
     /// How late the last turn was in the end.
@@ -72,6 +75,7 @@ impl<'y> App<'y> {
     ) -> Self {
         Self {
             os,
+            listeners: vec![None; program.ports.len()],
             program,
             clients,
             dice,
@@ -91,6 +95,24 @@ impl<'y> App<'y> {
 
     pub(super) fn take_largest(&mut self) -> usize {
         std::mem::take(&mut self.largest)
+    }
+
+    /// Opens a listener on each port that has none.
+    pub(super) fn listen(&mut self, cx: &mut Cx<'_, 'y>) {
+        let ports = self.program.ports.iter().zip(&mut self.listeners);
+        for (number, (terms, listener)) in ports.enumerate() {
+            if listener.is_some() {
+                continue;
+            }
+            let addr = listening_address(self.os.host, number);
+            let config = ListenerConfig {
+                heartbeat: terms.heartbeat.clone(),
+                limits: terms.limits.clone(),
+                ..ListenerConfig::new(addr, terms.wire())
+            };
+            let id = cx.listen(config).expect("a script's terms make sense");
+            *listener = Some(id);
+        }
     }
 
     /// Dials every target that is not dialed any more.
@@ -311,8 +333,30 @@ impl<'y> App<'y> {
                     self.dial_stopped(cx);
                 }
             }
+            Command::CloseListener { which } => self.close_listener(cx, which),
+            Command::Listen => {
+                if !self.is_draining {
+                    self.listen(cx);
+                }
+            }
             Command::Drain => self.drain(cx),
         }
+    }
+
+    /// Closes one of the listeners: its address is free at once, and its id finds nothing.
+    fn close_listener(&mut self, cx: &mut Cx<'_, 'y>, which: u64) {
+        let Some(number) = which.checked_rem(self.listeners.len() as u64) else {
+            return;
+        };
+        let number = usize::try_from(number).expect("ports are few");
+        let Some(id) = self.listeners[number].take() else {
+            return;
+        };
+        assert!(cx.close_listener(id), "{id:?} is open");
+        assert!(!self.os.listens(number), "{id:?} listens on");
+        assert!(!cx.close_listener(id), "{id:?} is closed already");
+        assert_eq!(cx.local_addr(id), None);
+        self.os.world(|world| world.meet(Hardship::ListenerClosed));
     }
 
     fn send(&mut self, cx: &mut Cx<'_, 'y>, id: ConnId, size: usize, is_echo: bool) {

@@ -18,7 +18,7 @@ use heartwheel::event_loop::EventLoop;
 use heartwheel::proto::backoff::BackoffPolicy;
 use heartwheel::proto::pool::Pool;
 use heartwheel::proto::time::Micros;
-use heartwheel::reactor::{Group, ListenerConfig, WireFactory};
+use heartwheel::reactor::{Group, WireFactory};
 use heartwheel::sys::Token;
 
 use crate::model::{Look, Speech, Watch, When};
@@ -26,7 +26,7 @@ use crate::world::{HostId, Os};
 use app::App;
 pub(crate) use app::Manner;
 use clients::Clients;
-use system::{Asleep, Simulated, listening_address};
+use system::{Asleep, Simulated};
 
 /// What connections of one kind speak, and under which rules.
 #[derive(Clone, Debug)]
@@ -123,18 +123,9 @@ impl<'y> Process<'y> {
 
     /// Runs until it is killed.
     pub(crate) fn run(mut self) {
-        for (number, terms) in self.program.ports.iter().enumerate() {
-            let addr = listening_address(self.os.host, number);
-            let config = ListenerConfig {
-                heartbeat: terms.heartbeat.clone(),
-                limits: terms.limits.clone(),
-                ..ListenerConfig::new(addr, terms.wire())
-            };
-            self.event_loop
-                .listen(config)
-                .expect("a script's terms make sense");
-        }
-        self.app.dial_stopped(&mut self.event_loop.context());
+        let cx = &mut self.event_loop.context();
+        self.app.listen(cx);
+        self.app.dial_stopped(cx);
         self.event_loop.look_ahead();
         self.app.handle_begun();
         loop {

@@ -68,7 +68,7 @@ impl<'y> Simulated<'y> {
 impl<'y> System for Simulated<'y> {
     type Socket = Endpoint<'y>;
     type Stream = Plain<Endpoint<'y>>;
-    type Listener = usize;
+    type Listener = Port<'y>;
 
     fn now(&self) -> Micros {
         self.os.breathe();
@@ -88,18 +88,24 @@ impl<'y> System for Simulated<'y> {
         &mut self,
         addr: SocketAddr,
         _options: &SocketOptions,
-    ) -> io::Result<(usize, SocketAddr)> {
-        Ok((number_of(addr), addr))
+    ) -> io::Result<(Port<'y>, SocketAddr)> {
+        let number = number_of(addr);
+        if self.os.listens(number) {
+            return Err(io::ErrorKind::AddrInUse.into());
+        }
+        let os = self.os.clone();
+        Ok((Port { os, number }, addr))
     }
 
-    fn register_listener(&mut self, port: &mut usize, token: Token) -> io::Result<()> {
-        self.os.listen(*port, token);
+    fn register_listener(&mut self, port: &mut Port<'y>, token: Token) -> io::Result<()> {
+        self.os.listen(port.number, token);
         Ok(())
     }
 
-    fn accept(&self, port: &usize) -> io::Result<(Endpoint<'y>, SocketAddr)> {
+    fn accept(&self, port: &Port<'y>) -> io::Result<(Endpoint<'y>, SocketAddr)> {
         self.os.breathe();
-        let sock = self.os.accept(*port).ok_or(io::ErrorKind::WouldBlock)?;
+        let sock = self.os.accept(port.number);
+        let sock = sock.ok_or(io::ErrorKind::WouldBlock)?;
         let [high, low] = u16::try_from(sock.link).unwrap_or(u16::MAX).to_be_bytes();
         Ok((self.endpoint(sock, None), ([10, 1, high, low], 9).into()))
     }
@@ -244,6 +250,22 @@ impl Drop for Endpoint<'_> {
         // What has failed already needs no other failure.
         if !std::thread::panicking() {
             self.os.close(self.sock, self.resets);
+        }
+    }
+}
+
+/// A listening socket, as the loop holds it.
+#[derive(Debug)]
+pub(crate) struct Port<'y> {
+    os: Os<'y>,
+    number: usize,
+}
+
+impl Drop for Port<'_> {
+    fn drop(&mut self) {
+        // As with an end of a connection.
+        if !std::thread::panicking() {
+            self.os.close_listener(self.number);
         }
     }
 }

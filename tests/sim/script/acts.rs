@@ -20,6 +20,22 @@ impl Script {
             let act = Act::Command(dice.index(self.hosts.len()), self.throw_word(dice));
             self.acts.push((at, act));
         }
+        if dice.one_in(6) {
+            for _ in 0..dice.pick(&[1, 2, 8]) {
+                self.close_listener(dice);
+            }
+        }
+    }
+
+    /// The server closes a listener, and opens it again later, or at once.
+    fn close_listener(&mut self, dice: &mut Dice) {
+        let at = dice.span(Micros::ZERO, self.curtain);
+        let (which, lasts) = (dice.below(1 << 32), dice.pick(&[0, 10, 3_000, 30_000]));
+        let again = at + dice.millis(0, lasts);
+        let act = Act::Command(0, Command::CloseListener { which });
+        self.acts.push((at, act));
+        self.acts
+            .push((again.min(self.curtain), Act::Command(0, Command::Listen)));
     }
 
     /// Something goes wrong, and perhaps right again.

@@ -52,11 +52,15 @@ pub(crate) enum Hardship {
     Spared,
     /// A verdict of silence fell after the loop had been late.
     Forgiveness,
+    /// A process closed a listener and ran on.
+    ListenerClosed,
+    /// Somebody waited to be accepted then.
+    BacklogReset,
 }
 
 impl Hardship {
     /// What a few hundred worlds meet for certain; the rest is for rows.
-    pub(crate) const EXPECTED: [Self; 24] = [
+    pub(crate) const EXPECTED: [Self; 25] = [
         Self::LongDelay,
         Self::PacketLost,
         Self::NobodyThere,
@@ -81,6 +85,7 @@ impl Hardship {
         Self::StrayPong,
         Self::Spared,
         Self::Forgiveness,
+        Self::ListenerClosed,
     ];
 }
 

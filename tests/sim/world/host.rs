@@ -48,6 +48,12 @@ pub(crate) enum Command {
     },
     /// Dials once more, from a client that stopped.
     Redial,
+    /// Closes a listener, if it is open. `which` picks one of the ports.
+    CloseListener {
+        which: u64,
+    },
+    /// Opens a listener on each port that has none.
+    Listen,
     Drain,
 }
 
@@ -103,7 +109,7 @@ pub(crate) struct Host {
     wake_at: Option<Micros>,
     /// It was to go on while it could not.
     is_overdue: bool,
-    pub(crate) listens: bool,
+    /// Whom the kernel has connected for the process, with their ports.
     pub(crate) backlog: VecDeque<(SockId, usize)>,
     ready: Vec<(Token, Ready)>,
     /// How many of them, the first, the latest wait had no room for.
@@ -117,7 +123,7 @@ pub(crate) struct Host {
     pub(crate) dice: Dice,
     /// How long the present turn has still to work.
     pub(super) owes: Micros,
-    /// Sockets by their tokens, and ports by those of their listeners.
+    /// Sockets by their tokens, and the ports that have a listener, with its token.
     pub(crate) socks: BTreeMap<Token, SockId>,
     pub(crate) ports: BTreeMap<usize, Token>,
     /// Slots that have been used.
@@ -156,7 +162,6 @@ impl Host {
             wake: 0,
             wake_at: None,
             is_overdue: false,
-            listens: false,
             backlog: VecDeque::new(),
             ready: Vec::new(),
             left: 0,
@@ -219,6 +224,11 @@ impl Host {
         self.judging = None;
         self.look = None;
         self.is_draining = false;
+    }
+
+    /// Says whether a port has a listener.
+    pub(crate) fn listens(&self, port: usize) -> bool {
+        self.ports.contains_key(&port)
     }
 
     /// Tells the poll that somebody waits to be accepted on a port.
@@ -396,10 +406,10 @@ impl World {
     pub(super) fn kill(&mut self, host: HostId) {
         let one = &mut self.hosts[host];
         one.doing = Doing::Nothing;
-        one.listens = false;
         one.is_stopped = false;
         one.commands.clear();
-        one.forget_process();
+        self.close_ports(host);
+        self.hosts[host].forget_process();
         self.book.forget(host);
         self.close_all(host);
     }
@@ -408,7 +418,6 @@ impl World {
     pub(super) fn set_power(&mut self, host: HostId, is_on: bool) {
         if !is_on {
             self.hosts[host].doing = Doing::Nothing;
-            self.hosts[host].listens = false;
             self.hosts[host].forget_process();
             self.book.forget(host);
             self.forget_all(host);

@@ -120,10 +120,20 @@ impl<'y> Os<'y> {
             .pop_front()
     }
 
+    /// Says whether somebody listens on a port.
+    pub(crate) fn listens(&self, port: usize) -> bool {
+        self.world.borrow().hosts[self.host].listens(port)
+    }
+
     pub(crate) fn listen(&self, port: usize, token: Token) {
         let host = &mut self.world.borrow_mut().hosts[self.host];
-        host.listens = true;
         host.ports.insert(port, token);
+    }
+
+    pub(crate) fn close_listener(&self, port: usize) {
+        let mut world = self.world.borrow_mut();
+        let waited = world.close_port(self.host, port);
+        world.meet_if(waited > 0, Hardship::BacklogReset);
     }
 
     /// Takes the next connection to a port in. Who comes in a drain may be turned away.

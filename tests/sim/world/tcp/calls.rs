@@ -1,5 +1,6 @@
 //! System calls, as the process makes them, and what happens to all sockets of a host.
 
+use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::time::Duration;
 
@@ -202,9 +203,38 @@ impl World {
                 self.close(sock, false);
             }
         }
-        while let Some((sock, _)) = self.hosts[host].backlog.pop_front() {
+    }
+
+    /// Closes all listeners of a process.
+    pub(in crate::world) fn close_ports(&mut self, host: HostId) {
+        let ports: Vec<_> = self.hosts[host].ports.keys().copied().collect();
+        for port in ports {
+            self.close_port(host, port);
+        }
+    }
+
+    /// Closes the listener of a port, as Linux does: it resets whoever waits to be accepted, and forgets
+    /// whoever has not answered yet. Returns how many waited; no listener: nobody.
+    pub(in crate::world) fn close_port(&mut self, host: HostId, port: usize) -> usize {
+        if self.hosts[host].ports.remove(&port).is_none() {
+            return 0;
+        }
+        for sock in self.ends_of(host) {
+            let is_halfway = self.end(sock).stage == Stage::SynReceived;
+            if is_halfway && self.links[sock.link].port == port {
+                self.note_abandoned(sock);
+                self.end_mut(sock).forget_dialer();
+            }
+        }
+        let backlog = std::mem::take(&mut self.hosts[host].backlog);
+        let (waiting, others): (VecDeque<_>, _) =
+            backlog.into_iter().partition(|one| one.1 == port);
+        self.hosts[host].backlog = others;
+        for &(sock, _) in &waiting {
+            self.note_abandoned(sock);
             self.close(sock, true);
         }
+        waiting.len()
     }
 
     /// Lets a machine forget all its connections without a word.

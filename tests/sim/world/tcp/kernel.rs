@@ -42,7 +42,8 @@ impl World {
     }
 
     fn handle_syn(&mut self, to: SockId) {
-        if !self.hosts[self.end(to).host].listens {
+        let (host, port) = (self.end(to).host, self.links[to.link].port);
+        if !self.hosts[host].listens(port) {
             self.send_packet(to, Packet::Rst);
             return;
         }

@@ -163,6 +163,14 @@ impl End {
         }
     }
 
+    /// Lets a kernel forget a dialer that has not answered yet.
+    fn forget_dialer(&mut self) {
+        self.stage = Stage::Listening;
+        self.timer = None;
+        self.tries = 0;
+        self.rto = SYN_RTO;
+    }
+
     /// Where the stream ends, its end included.
     fn total(&self) -> u64 {
         self.end + u64::from(self.fin)
