@@ -12,7 +12,8 @@ use crate::stats::Stats;
 use crate::sys::{Stream, System};
 
 impl<D, S: System> EventLoop<D, S> {
-    /// Returns the last ends, the newest first; see [`ReactorConfig::history`].
+    /// Returns the last ends, the newest first; see
+    /// [`ReactorConfig::history`](crate::config::ReactorConfig::history).
     pub fn history(&self) -> impl Iterator<Item = &Ended> {
         self.history.iter()
     }

@@ -11,7 +11,7 @@ use crate::proto::time::Micros;
 pub(super) struct Progress {
     /// When the coming wait must end.
     wake: Micros,
-    /// Number of events of the last wait that are handled, or were when a panic came.
+    /// Number of events of the last wait whose handling has begun.
     taken: usize,
     /// A turn has begun, and not all of its events are handled.
     is_unwound: bool,
