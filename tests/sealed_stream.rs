@@ -25,7 +25,7 @@ use heartwheel::sys::{Received, Sent, Socket, Stream};
 
 use dice::Dice;
 use memory::pipe::{Far, Fate, Pipe};
-use memory::{Loop, Memory};
+use memory::{Memory, MemoryLoop};
 
 const HELLO: &[u8] = b"HI";
 const DATA: u8 = 0;
@@ -267,7 +267,7 @@ impl Handler<Memory<Pipe, Sealed>> for Ear {
     }
 }
 
-type Process = Loop<Ear, Pipe, Sealed>;
+type Process = MemoryLoop<Ear, Pipe, Sealed>;
 
 fn secs(secs: u64) -> Micros {
     Micros::from_secs(secs)
@@ -280,7 +280,7 @@ fn config() -> (HeartbeatConfig, LimitsConfig) {
 
 fn process() -> Process {
     let config = ReactorConfig::default();
-    Loop::new(config, Micros::ZERO, Box::new(Dice::new(1)), Ear::default())
+    MemoryLoop::new(config, Micros::ZERO, Box::new(Dice::new(1)), Ear::default())
 }
 
 /// A server to whom somebody has come.

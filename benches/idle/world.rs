@@ -13,9 +13,9 @@ use heartwheel::proto::time::Micros;
 use heartwheel::stats::Stats;
 use heartwheel::sys::{Ready, Socket, Token};
 
-use super::memory::{Edges, Loop, Memory, Plug, opening};
+use super::memory::{Edges, Memory, MemoryLoop, Plug, opening};
 
-pub(crate) struct World(Loop<Nobody, Peer>);
+pub(crate) struct World(MemoryLoop<Nobody, Peer>);
 
 impl World {
     pub(crate) fn new(count: usize) -> Self {
@@ -33,7 +33,7 @@ impl World {
         };
         listener.admission.half_open_per_address = None;
         listener.admission.share_per_address = None;
-        let mut process = Loop::new(config, Micros::ZERO, Box::new(Seven), Nobody);
+        let mut process = MemoryLoop::new(config, Micros::ZERO, Box::new(Seven), Nobody);
         process.inner.listen(listener).unwrap();
         while process.inner.len() < count {
             // One by one, so that no queue of theirs grows.

@@ -23,7 +23,7 @@ use heartwheel::proto::wire::Role;
 use crate::dice::Dice;
 use crate::memory::opening;
 use crate::memory::pipe::{Far, Fate, Pipe};
-use crate::memory::{Loop, Memory};
+use crate::memory::{Memory, MemoryLoop};
 
 const SEED: u64 = 0x5EED_2024;
 const TICK: Micros = Micros::from_millis(10);
@@ -185,7 +185,7 @@ impl Handler<Memory<Pipe>> for Book {
 
 /// The loop, the network and the clock.
 struct World {
-    process: Loop<Book, Pipe>,
+    process: MemoryLoop<Book, Pipe>,
     kinds: Vec<Kind>,
     network: BinaryHeap<Reverse<(Micros, usize, Delivery)>>,
     dice: Dice,
@@ -206,7 +206,7 @@ impl World {
             ..ReactorConfig::default()
         };
         let entropy = Box::new(Dice::new(seed));
-        let mut process = Loop::new(config, start, entropy, Book::default());
+        let mut process = MemoryLoop::new(config, start, entropy, Book::default());
         for (number, kind) in kinds.iter().enumerate() {
             let mut config = ListenerConfig {
                 heartbeat: kind.heartbeat(),

@@ -18,7 +18,7 @@ use heartwheel::proto::time::Micros;
 
 use crate::dice::Dice;
 use crate::memory::pipe::{Far, Pipe};
-use crate::memory::{Loop, Memory};
+use crate::memory::{Memory, MemoryLoop};
 
 const TICK: Micros = Micros::from_millis(10);
 const TIMEOUT: Micros = Micros::from_secs(25);
@@ -110,7 +110,7 @@ enum State {
 /// One loop on its thread.
 struct Thread {
     /// None: it is gone, with all that it held.
-    process: Option<Loop<Shard, Pipe>>,
+    process: Option<MemoryLoop<Shard, Pipe>>,
     /// When its wait ends by itself.
     due: Micros,
     /// It does not run before.
@@ -151,7 +151,7 @@ impl World {
             let others = others.filter(|&(other, _)| other != number);
             process.handler.others = others.map(|(_, handle)| handle.clone()).collect();
         }
-        let thread = |mut process: Loop<Shard, Pipe>| Thread {
+        let thread = |mut process: MemoryLoop<Shard, Pipe>| Thread {
             due: process.due(),
             process: Some(process),
             held: Micros::ZERO,
@@ -170,7 +170,12 @@ impl World {
         }
     }
 
-    fn process(number: usize, group: &Group, limits: Limits, dice: &mut Dice) -> Loop<Shard, Pipe> {
+    fn process(
+        number: usize,
+        group: &Group,
+        limits: Limits,
+        dice: &mut Dice,
+    ) -> MemoryLoop<Shard, Pipe> {
         let config = ReactorConfig {
             tick: TICK.into(),
             max_connections: limits.all,
@@ -185,7 +190,7 @@ impl World {
             said: Vec::new(),
         };
         let entropy = Box::new(dice.fork());
-        let mut process = Loop::in_group(config, Micros::ZERO, entropy, shard, group);
+        let mut process = MemoryLoop::in_group(config, Micros::ZERO, entropy, shard, group);
         let mut listener = ListenerConfig {
             heartbeat: HeartbeatConfig {
                 interval: Some(Duration::from_secs(10)),

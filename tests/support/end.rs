@@ -17,7 +17,7 @@ use heartwheel::proto::wire::{MessageKind, Role};
 
 use super::dice::Dice;
 use super::memory::pipe::{Far, Fate, Pipe};
-use super::memory::{Loop, Memory, opening};
+use super::memory::{Memory, MemoryLoop, opening};
 
 /// What came to the application.
 #[derive(Debug, Default)]
@@ -55,7 +55,7 @@ impl Handler<Memory<Pipe>> for Ear {
 
 /// The loop, its one connection, and what its peer holds of it.
 pub(crate) struct End {
-    pub(crate) process: Loop<Ear, Pipe>,
+    pub(crate) process: MemoryLoop<Ear, Pipe>,
     pub(crate) far: Far,
     id: ConnId,
     role: Role,
@@ -78,7 +78,7 @@ impl End {
         };
         let (heartbeat, limits, kind) = (heartbeat.clone(), limits.clone(), wire.kind());
         let ear = Ear::default();
-        let mut process = Loop::new(config, Micros::ZERO, Box::new(Dice::new(seed)), ear);
+        let mut process = MemoryLoop::new(config, Micros::ZERO, Box::new(Dice::new(seed)), ear);
         let (pipe, far) = Pipe::new(0, role == Role::Server);
         let addr = ([127, 0, 0, 1], 1).into();
         match role {

@@ -26,12 +26,12 @@ pub(crate) enum Ended {
 }
 
 /// A reactor with what it tells its handler.
-pub(crate) struct Loop {
+pub(crate) struct RecordedReactor {
     pub(crate) reactor: Reactor<u32>,
     pub(crate) recorder: Recorder,
 }
 
-impl Loop {
+impl RecordedReactor {
     fn new(recorder: Recorder) -> Self {
         Self {
             reactor: reactor(),
@@ -105,7 +105,7 @@ impl Loop {
 
 /// A server of ours.
 pub(crate) struct Acceptor {
-    pub(crate) turning: Loop,
+    pub(crate) turning: RecordedReactor,
     addr: SocketAddr,
 }
 
@@ -115,7 +115,7 @@ impl Acceptor {
     }
 
     pub(crate) fn with(recorder: Recorder, change: impl FnOnce(&mut ListenerConfig)) -> Self {
-        let mut turning = Loop::new(recorder);
+        let mut turning = RecordedReactor::new(recorder);
         let mut config = ListenerConfig::new(([127, 0, 0, 1], 0).into(), WireFactory::WebSocket);
         config.heartbeat = heartbeat(None, None);
         config.heartbeat.close_timeout = PATIENCE * 2;
@@ -135,7 +135,7 @@ impl Acceptor {
     /// Opens a connection, with its handshake behind it.
     #[track_caller]
     pub(crate) fn open(&mut self) -> TcpStream {
-        let Loop { reactor, recorder } = &mut self.turning;
+        let RecordedReactor { reactor, recorder } = &mut self.turning;
         open_websocket(reactor, recorder, self.addr)
     }
 
@@ -153,7 +153,7 @@ impl Acceptor {
 
 /// A client of ours, and the raw server that it dials.
 pub(crate) struct Dialer {
-    pub(crate) turning: Loop,
+    pub(crate) turning: RecordedReactor,
     listener: TcpListener,
 }
 
@@ -166,7 +166,7 @@ impl Dialer {
     pub(crate) fn with(recorder: Recorder, change: impl FnMut(&mut ClientConfig)) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
-        let turning = Loop::new(recorder);
+        let turning = RecordedReactor::new(recorder);
         let mut dialer = Self { turning, listener };
         dialer.connect("/", change);
         dialer

@@ -15,7 +15,7 @@ use heartwheel::proto::wire::Role;
 
 use super::super::dice::Dice;
 use super::super::memory::pipe::{Far, Fate, Pipe};
-use super::super::memory::{Loop, Memory, opening};
+use super::super::memory::{Memory, MemoryLoop, opening};
 use super::application::Application;
 use super::law::{Law, TICK};
 use super::observer::Observer;
@@ -26,7 +26,7 @@ mod digest;
 
 /// A loop with its surroundings.
 pub(super) struct Rig {
-    process: Loop<Application, Pipe>,
+    process: MemoryLoop<Application, Pipe>,
     id: ConnId,
     pub(super) far: Far,
     pub(super) wire: WireChoice,
@@ -78,7 +78,7 @@ impl Rig {
             ..ReactorConfig::default()
         };
         let entropy = Box::new(Dice::new(u64::from(plan.phase)));
-        let mut process = Loop::new(config, Micros::ZERO, entropy, Application::default());
+        let mut process = MemoryLoop::new(config, Micros::ZERO, entropy, Application::default());
         let (pipe, far) = Pipe::new(0, !plan.is_dialed);
         far.take_probes();
         far.set_figures(plan.kernel.map(Figures::kernel));

@@ -175,7 +175,7 @@ impl<S: Plug, T: Stream<Socket = S>> System for Memory<S, T> {
 
 /// A loop on such a system, and whoever handles what it tells.
 #[derive(Debug)]
-pub(crate) struct Loop<H, S, T = Plain<S>>
+pub(crate) struct MemoryLoop<H, S, T = Plain<S>>
 where
     H: Handler<Memory<S, T>>,
     S: Plug,
@@ -190,7 +190,7 @@ where
     bell: Arc<Bell>,
 }
 
-impl<H: Handler<Memory<S, T>>, S: Plug, T: Stream<Socket = S>> Loop<H, S, T> {
+impl<H: Handler<Memory<S, T>>, S: Plug, T: Stream<Socket = S>> MemoryLoop<H, S, T> {
     pub(crate) fn new(
         config: ReactorConfig,
         start: Micros,
