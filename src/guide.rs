@@ -252,6 +252,42 @@ pub mod architecture {
     //! [`ListenerConfig::web`](crate::reactor::ListenerConfig::web) before the handler sees it.
     //! SECURITY.md explains why.
     //!
+    //! # Opening and closing listeners
+    //!
+    //! Listeners can be opened, changed and closed at any time: on the
+    //! [`Reactor`](crate::reactor::Reactor) between two turns, and on the
+    //! [`Context`](crate::reactor::Context) in a callback. A change applies to later connections.
+    //! To change the address or an option of the socket, close the listener and listen again: the
+    //! address is free at once.
+    //!
+    //! ```
+    //! use heartwheel::{ListenerConfig, Reactor, ReactorConfig, WireFactory};
+    //!
+    //! let mut reactor = Reactor::<()>::new(ReactorConfig::default())?;
+    //! let config = |addr| ListenerConfig::new(addr, WireFactory::Line);
+    //! let first = reactor.listen(config(([127, 0, 0, 1], 0).into()))?;
+    //! let addr = reactor.local_addr(first).expect("it is open");
+    //!
+    //! // Later connections may send larger messages.
+    //! let mut changed = config(addr);
+    //! changed.limits.max_message = 1 << 20;
+    //! assert!(reactor.set_listener(first, changed)?);
+    //!
+    //! // Connections of the first listener stay, and nobody else is accepted.
+    //! assert!(reactor.close_listener(first));
+    //!
+    //! // Another listener has another id. The old one finds nothing.
+    //! let second = reactor.listen(config(addr))?;
+    //! assert_eq!(reactor.local_addr(first), None);
+    //! assert_eq!(reactor.local_addr(second), Some(addr));
+    //! # Ok::<(), heartwheel::Error>(())
+    //! ```
+    //!
+    //! When a listener closes, the kernel resets the connections that wait to be accepted. A client
+    //! may see such a reset right after it has connected, and should dial again. No setting avoids
+    //! this. If no connection may be lost, open the new listener first, on another address or with
+    //! `reuse_port` on the same one, then send clients there, and close the old listener last.
+    //!
     //! # Several loops
     //!
     //! A loop is single-threaded. Loops of a [`Group`](crate::reactor::Group) run side by side.

@@ -106,14 +106,32 @@ impl<D: Default> Reactor<D> {
         })
     }
 
-    /// Listens on an address.
+    /// Listens on an address. It may be called at any time, also between two turns; a callback has
+    /// [`Context::listen`].
     ///
     /// # Errors
     ///
     /// [`Error::Config`] with the field that makes no sense. [`Error::Listen`] if the kernel
-    /// refuses the address.
+    /// refuses the address. [`Error::Register`] if the selector refuses the socket.
     pub fn listen(&mut self, config: ListenerConfig) -> Result<ListenerId, Error> {
         self.core.listen(config)
+    }
+
+    /// Changes a listener for later connections. Returns whether there is a listener with this id.
+    /// See [`Context::set_listener`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] with the field that makes no sense or cannot be changed. Nothing has
+    /// changed then.
+    pub fn set_listener(&mut self, id: ListenerId, config: ListenerConfig) -> Result<bool, Error> {
+        self.core.set_listener(id, config)
+    }
+
+    /// Closes a listener at once, and keeps the connections that it has accepted. Returns whether
+    /// there was a listener with this id. See [`Context::close_listener`].
+    pub fn close_listener(&mut self, id: ListenerId) -> bool {
+        self.core.close_listener(id)
     }
 
     /// Adds a client, which is dialed in the next turn. After a [drain](Context::drain) has begun,
