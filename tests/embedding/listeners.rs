@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use heartwheel::close::Cause;
-use heartwheel::config::ReactorConfig;
+use heartwheel::config::{AdmissionConfig, ReactorConfig};
 use heartwheel::error::Error;
 use heartwheel::proto::http::Request;
 use heartwheel::proto::message::Message;
@@ -133,7 +133,7 @@ impl Handler for Closer {
 }
 
 #[test]
-fn a_listener_may_be_closed_in_a_callback_of_its_own_accept() {
+fn f55_a_listener_may_be_closed_in_a_callback_of_its_own_accept() {
     for (at, opened, rejected) in [
         ("accept", 1, 0),
         ("open", 1, 0),
@@ -203,7 +203,7 @@ fn a_listener_may_be_closed_in_a_callback_of_its_own_accept() {
 /// What the selector has said of it already is of no account: not as a token of nobody, and not as a note
 /// that somebody waits.
 #[test]
-fn a_listener_may_be_closed_in_the_turn_in_which_it_is_ready() {
+fn f55_a_listener_may_be_closed_in_the_turn_in_which_it_is_ready() {
     for is_noted in [false, true] {
         let mut reactor = reactor();
         let (_, first) = listen(&mut reactor, WireFactory::Line);
@@ -232,7 +232,7 @@ fn a_listener_may_be_closed_in_the_turn_in_which_it_is_ready() {
 }
 
 #[test]
-fn another_listener_may_take_the_address_at_once_and_a_stale_name_is_not_its_name() {
+fn f55_another_listener_may_take_the_address_at_once_and_a_stale_name_is_not_its_name() {
     let mut reactor = reactor();
     let (first, addr) = listen(&mut reactor, WireFactory::Line);
     let names = Rc::new(RefCell::new(vec![first]));
@@ -282,7 +282,7 @@ fn another_listener_may_take_the_address_at_once_and_a_stale_name_is_not_its_nam
 }
 
 #[test]
-fn a_listener_may_be_closed_and_opened_during_a_drain() {
+fn f55_a_listener_may_be_closed_and_opened_during_a_drain() {
     let (mut reactor, mut recorder) = (reactor(), Recorder::default());
     let (listener, addr) = listen(&mut reactor, WireFactory::Line);
     let mut peer = connect_peer(addr);
@@ -294,7 +294,7 @@ fn a_listener_may_be_closed_and_opened_during_a_drain() {
     drive(&mut reactor, &mut recorder, |seen| {
         seen.rejected().len() == 1
     });
-    assert!(reactor.context().close_listener(listener));
+    assert!(reactor.close_listener(listener));
     let refused = TcpStream::connect(addr).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
     // Another one takes nobody in either.
@@ -319,7 +319,7 @@ fn with_origin(origin: &str) -> Vec<u8> {
 
 /// A closed listener's rules for web pages outlive it: they are what keeps a stranger's page out.
 #[test]
-fn opening_handshakes_outlive_their_listener_and_so_do_its_rules() {
+fn f55_opening_handshakes_outlive_their_listener_and_so_do_its_rules() {
     let (mut reactor, mut recorder) = (reactor(), Recorder::default());
     let mut config = ListenerConfig::new(ANY, WireFactory::WebSocket);
     config.heartbeat = heartbeat(None, None);
@@ -342,7 +342,7 @@ fn opening_handshakes_outlive_their_listener_and_so_do_its_rules() {
         assert!(Instant::now() < deadline, "they were not accepted");
         drive_for(&mut reactor, &mut recorder, Duration::from_millis(1));
     }
-    assert!(reactor.context().close_listener(listener));
+    assert!(reactor.close_listener(listener));
     for (peer, (request, status)) in peers.iter_mut().zip(&requests) {
         peer.write_all(&request[10..]).unwrap();
         let head = read_head(&mut reactor, &mut recorder, peer);
@@ -354,8 +354,67 @@ fn opening_handshakes_outlive_their_listener_and_so_do_its_rules() {
     });
 }
 
+/// Their time is that of the listener's heartbeat, though it is gone.
 #[test]
-fn what_a_listener_offers_can_be_changed_for_those_who_come_later() {
+fn f55_an_opening_handshake_that_stalls_ends_in_time_though_its_listener_is_closed() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let mut config = ListenerConfig::new(ANY, WireFactory::WebSocket);
+    config.heartbeat = heartbeat(None, None);
+    config.heartbeat.handshake_timeout = Duration::from_millis(300);
+    let (listener, addr) = listen_with(&mut reactor, config);
+    let mut peer = connect_peer(addr);
+    peer.write_all(&upgrade_request("/", "")[..10]).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while reactor.is_empty() {
+        assert!(Instant::now() < deadline, "it was not accepted");
+        drive_for(&mut reactor, &mut recorder, Duration::from_millis(1));
+    }
+    assert!(reactor.close_listener(listener));
+    let head = read_head(&mut reactor, &mut recorder, &mut peer);
+    assert!(head.starts_with("HTTP/1.1 408 "), "{head}");
+    drive(&mut reactor, &mut recorder, |seen| {
+        seen.rejected().len() == 1
+    });
+    assert_eq!(recorder.rejected()[0].cause, Cause::HandshakeTimeout);
+    assert!(reactor.is_empty());
+}
+
+#[test]
+fn f55_a_limit_that_comes_later_counts_nobody_who_was_there_before() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let config = |most| {
+        let mut config = ListenerConfig::new(ANY, WireFactory::Line);
+        config.heartbeat = heartbeat(None, None);
+        config.admission = AdmissionConfig {
+            open_per_address: most,
+            share_per_address: None,
+            handshakes_per_address: None,
+            limit_loopback: true,
+            ..AdmissionConfig::default()
+        };
+        config
+    };
+    let (listener, addr) = listen_with(&mut reactor, config(None));
+    let before = [(); 3].map(|()| connect_peer(addr));
+    drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 3);
+    assert!(reactor.set_listener(listener, config(Some(1))).unwrap());
+    let _counted = connect_peer(addr);
+    drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 4);
+    let _refused = connect_peer(addr);
+    drive(&mut reactor, &mut recorder, |seen| {
+        seen.rejected().len() == 1
+    });
+    // Nor do those who go make room that they have not taken.
+    drop(before);
+    drive(&mut reactor, &mut recorder, |seen| seen.closed().len() == 3);
+    let _refused = connect_peer(addr);
+    drive(&mut reactor, &mut recorder, |seen| {
+        seen.rejected().len() == 2
+    });
+}
+
+#[test]
+fn f55_what_a_listener_offers_can_be_changed_for_those_who_come_later() {
     let (mut reactor, mut recorder) = (reactor(), Recorder::echoing());
     let (listener, addr) = listen(&mut reactor, WireFactory::Line);
     let mut old = connect_peer(addr);
@@ -368,12 +427,7 @@ fn what_a_listener_offers_can_be_changed_for_those_who_come_later() {
     };
     // By the address that was asked for, and by the one it has; not by another.
     for addr in [ANY, addr] {
-        assert!(
-            reactor
-                .context()
-                .set_listener(listener, changed(addr))
-                .unwrap()
-        );
+        assert!(reactor.set_listener(listener, changed(addr)).unwrap());
     }
     let mut elsewhere = changed(addr);
     elsewhere.addr.set_port(addr.port() ^ 1);
@@ -386,7 +440,7 @@ fn what_a_listener_offers_can_be_changed_for_those_who_come_later() {
         (with_options, "socket"),
         (senseless, "open_per_address"),
     ] {
-        let error = reactor.context().set_listener(listener, config);
+        let error = reactor.set_listener(listener, config);
         let Err(Error::Config(error)) = error else {
             panic!("{field}: {error:?}");
         };
@@ -410,7 +464,7 @@ fn what_a_listener_offers_can_be_changed_for_those_who_come_later() {
 }
 
 #[test]
-fn rules_for_web_pages_change_for_requests_under_way() {
+fn f55_rules_for_web_pages_change_for_requests_under_way() {
     let (mut reactor, mut recorder) = (reactor(), Recorder::default());
     let config = || {
         let mut config = ListenerConfig::new(ANY, WireFactory::WebSocket);
@@ -426,7 +480,7 @@ fn rules_for_web_pages_change_for_requests_under_way() {
     assert!(head.starts_with("HTTP/1.1 403 "), "{head}");
     let mut opened = config();
     opened.web.origins = vec!["http://app.example".into()];
-    assert!(reactor.context().set_listener(listener, opened).unwrap());
+    assert!(reactor.set_listener(listener, opened).unwrap());
     after.write_all(&request[10..]).unwrap();
     let head = read_head(&mut reactor, &mut recorder, &mut after);
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
@@ -434,7 +488,7 @@ fn rules_for_web_pages_change_for_requests_under_way() {
 
 /// One loop of a group closes its listener, which another one has under the same name.
 #[test]
-fn a_rate_of_a_group_is_kept_for_as_long_as_one_of_its_loops_listens() {
+fn f55_a_rate_of_a_group_is_kept_for_as_long_as_one_of_its_loops_listens() {
     let group = Group::new();
     let config = |addr| {
         let mut config = ListenerConfig::new(addr, WireFactory::Line);

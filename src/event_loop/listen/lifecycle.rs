@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_left_of_listeners_that_came_changed_and_went() {
+    fn f55_nothing_is_left_of_listeners_that_came_changed_and_went() {
         let group = Group::new();
         let mut reactor = Reactor::in_group(ReactorConfig::default(), &group).expect("a selector");
         let policies = |reactor: &Reactor| reactor.core.env.policy_count();
