@@ -1,4 +1,4 @@
-//! The page of results: a picture and a table, both drawn from the JSON of a run.
+//! The results for the README: a picture and tables, made from the JSON of a run.
 
 use std::error::Error;
 use std::fmt::Write;
@@ -14,16 +14,16 @@ use serde_json::Value;
 use super::report::Spread;
 use super::subject::Kind;
 
-/// What the README shows.
+/// The JSON of the run that the README shows.
 pub(crate) const PUBLISHED: &str = "benches/results/idle.json";
 
-/// Draws the picture beside the JSON and puts the table into the README; or, where `is_check`, fails
-/// unless both are there already.
+/// Draws the picture next to the JSON and writes the tables into the README. With `is_check` it writes
+/// nothing, and fails if a file is not what it would write.
 pub(crate) fn draw(json: &Path, is_check: bool) -> io::Result<()> {
     let report: Value = serde_json::from_str(&fs::read_to_string(json)?)?;
     let rows = Row::all(&report).ok_or_else(|| {
         io::Error::other(format!(
-            "{} has no stage `dense`: it wants a run with --json",
+            "{} has no results of the stage `dense`: make them with --json",
             json.display()
         ))
     })?;
@@ -47,25 +47,26 @@ fn put(path: &PathBuf, text: &str, is_check: bool) -> io::Result<()> {
     match fs::read_to_string(path)? == text {
         true => Ok(()),
         false => Err(io::Error::other(format!(
-            "{} is not what its JSON says: draw it again",
+            "{} does not match its JSON: draw it again",
             path.display()
         ))),
     }
 }
 
-/// One server under the dense load.
+/// The results of one server in the stage `dense`.
 struct Row {
     name: String,
     is_ours: bool,
     cost: Spread,
     ratio: Spread,
     bytes: Spread,
-    /// Microseconds by which 99 of 100 gaps between pings differ from the interval at most, as the peers see it.
+    /// How much the time between two pings differs from the interval, as the peers measure it: the 99th
+    /// percentile, in microseconds.
     gap_error: u64,
 }
 
 impl Row {
-    /// The servers of a report, the cheapest first.
+    /// The servers of a report, sorted by CPU cost.
     fn all(report: &Value) -> Option<Vec<Self>> {
         let subjects = report["dense"]["subjects"].as_array()?;
         let mut rows: Vec<_> = subjects.iter().map(Self::of).collect::<Option<_>>()?;
@@ -95,9 +96,9 @@ impl Row {
 fn tables(report: &Value, rows: &[Row]) -> String {
     let dense = &report["dense"];
     let mut text = format!(
-        "{} connections, each pinged every {} s, {} runs of {} s for each server in turns: the median, then the least \
-         and the most.\n\n| server | bytes a connection | µs of CPU a round trip | against the floor | gap \
-         between pings wrong by, p99 |\n| --- | --: | --: | --: | --: |\n",
+        "{} connections, each pinged every {} s. Each server ran {} times for {} s; the servers took turns. The tables \
+         show the median and, in brackets, the smallest and the largest value.\n\n| server | bytes per connection | µs \
+         of CPU per round trip | ratio to the floor | error of the ping interval, p99 |\n| --- | --: | --: | --: | --: |\n",
         dense["connections"],
         number(&dense["interval_s"]),
         report["plan"]["pairs"],
@@ -135,8 +136,8 @@ fn tables(report: &Value, rows: &[Row]) -> String {
 fn add_sparse(text: &mut String, load: &Value, subjects: &[Value]) {
     let _ = write!(
         text,
-        "\n{} connections, each pinged every {} s: wake-ups are what costs here, and a slack (`--ping-slack`) lets pings \
-         share them.\n\n| server | µs of CPU a round trip | against the floor |\n| --- | --: | --: |\n",
+        "\n{} connections, each pinged every {} s. With so few pings, wake-ups cost the most. A slack (`--ping-slack`) \
+         lets several pings share one.\n\n| server | µs of CPU per round trip | ratio to the floor |\n| --- | --: | --: |\n",
         load["connections"],
         number(&load["interval_s"]),
     );
@@ -155,7 +156,7 @@ fn add_sparse(text: &mut String, load: &Value, subjects: &[Value]) {
     }
 }
 
-/// Shows a number without a point that says nothing.
+/// Returns a number. It is then shown without `.0` if it is whole.
 fn number(value: &Value) -> f64 {
     value.as_f64().unwrap_or(f64::NAN)
 }
@@ -164,7 +165,7 @@ fn word(value: &Value) -> &str {
     value.as_str().unwrap_or("unknown")
 }
 
-/// Returns the README with what stands between its marks replaced.
+/// Returns the README with the text between its marks replaced.
 fn with_tables(readme: &str, tables: &str) -> io::Result<String> {
     let parts = readme
         .split_once(BEGIN)
@@ -212,10 +213,10 @@ fn draw_on(svg: &mut String, rows: &[Row]) -> Drawn {
     Ok(())
 }
 
-/// One figure of every server, as bars.
+/// A bar chart of one result of every server.
 struct Panel {
     title: &'static str,
-    /// Pixels for the names of the servers, on the left.
+    /// Width of the servers' names on the left, in pixels.
     names: u32,
     figure: fn(&Row) -> Spread,
     decimals: usize,
@@ -235,7 +236,7 @@ impl Panel {
             .margin_right(GAP)
             .margin_top(ABOVE)
             .x_label_area_size(BELOW)
-            // With room for a number behind the longest bar.
+            // This leaves room for a number after the longest bar.
             .build_cartesian_2d(0.0..most * 1.2, rows.len() as f64..0.0)?;
         chart
             .configure_mesh()
@@ -272,7 +273,7 @@ impl Panel {
         Ok(())
     }
 
-    /// Returns how far along the axis a figure is.
+    /// Returns the position of a value on the axis.
     fn place(&self, figure: f64) -> f64 {
         match self.is_logarithmic {
             true => figure.max(1.0).log10(),
@@ -280,7 +281,7 @@ impl Panel {
         }
     }
 
-    /// Returns what stands at a place of the axis.
+    /// Returns the label at a position on the axis.
     fn value(&self, place: f64) -> String {
         match self.is_logarithmic {
             true => format!("{:.0}", 10_f64.powf(place)),
