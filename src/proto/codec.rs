@@ -70,33 +70,35 @@ pub trait Codec: fmt::Debug + Send {
         out: &mut Vec<u8>,
     ) -> Result<(), EncodeError>;
 
-    /// Says whether the wire has pings of our own to send. Default: no; the interval must be off then.
+    /// Returns whether the wire has pings that we can send. Default: no. The interval must be off
+    /// then.
     fn has_pings(&self) -> bool {
         false
     }
 
-    /// Appends a ping, with a token that its pong may bring back.
+    /// Appends a ping with a token. The pong may contain the same token.
     fn encode_ping(&mut self, token: u32, out: &mut Vec<u8>) {
         let _ = (token, out);
     }
 
-    /// Appends the answer to a ping. Default: none.
+    /// Appends the answer to a ping. Default: appends nothing.
     fn encode_pong(&mut self, payload: &[u8], out: &mut Vec<u8>) {
         let _ = (payload, out);
     }
 
-    /// Appends a goodbye. Default: none, the end of output says it.
+    /// Appends a frame that says goodbye. Default: appends nothing, and the end of output says it.
     fn encode_close(&mut self, out: &mut Vec<u8>) {
         let _ = out;
     }
 }
 
-/// What stands at the front of a codec's input. `consumed` is its whole length, ranges lie within.
+/// What is at the start of a codec's input. `consumed` is its whole length. Ranges lie within that
+/// length.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decoded {
-    /// No whole frame yet.
+    /// No complete frame yet.
     NeedMore,
-    /// Bytes to pass over.
+    /// Bytes to ignore.
     Skip {
         /// Bytes consumed; more than zero.
         consumed: usize,
@@ -107,24 +109,24 @@ pub enum Decoded {
         consumed: usize,
         /// Text or bytes. Text must be UTF-8.
         kind: MessageKind,
-        /// Where the payload lies.
+        /// The range of the payload in the input.
         payload: Range<usize>,
     },
-    /// A ping to be answered.
+    /// A ping, which must be answered.
     Ping {
         /// Bytes consumed; more than zero.
         consumed: usize,
-        /// What the pong brings back.
+        /// The payload for the pong.
         payload: Range<usize>,
     },
     /// A pong.
     Pong {
         /// Bytes consumed; more than zero.
         consumed: usize,
-        /// The token it brings back, or `None` on a wire where pongs answer pings in order.
+        /// The token in the pong; `None` on a wire where pongs answer the pings in order.
         token: Option<u32>,
     },
-    /// A goodbye; the connection ends as `peer_closed`.
+    /// A goodbye of the peer. The connection ends as `peer_closed`.
     Close {
         /// Bytes consumed; more than zero.
         consumed: usize,

@@ -1,11 +1,12 @@
 //! Copying payloads, in pieces that every C library copies well.
 //!
-//! A long copy becomes one instruction, `rep movsb`, in glibc before 2.39. Where the target lies a few
-//! bytes behind the source, counted modulo a page, AMD's Zen 3 and 4 then move about 3 bytes a
-//! nanosecond where they could move 80 (glibc bug 30994); and a payload that is copied to behind its
-//! own header lies just so. Pieces this short are moved by vector instructions, which do not mind.
+//! In glibc before 2.39 a long copy uses one instruction, `rep movsb`. If the target is a few bytes
+//! after the source, counted modulo the page size, that instruction copies only 3 bytes per
+//! nanosecond on AMD's Zen 3 and 4, instead of 80 (glibc bug 30994). That is often the case for a
+//! payload that is copied to a place after its header. Pieces of this length are copied with vector
+//! instructions, which do not have this problem.
 
-/// Copies `from` to the beginning of `to`, which has room for it.
+/// Copies `from` to the start of `to`, which must be large enough.
 pub(super) fn fill(to: &mut [u8], from: &[u8]) {
     if from.len() <= PIECE {
         return to[..from.len()].copy_from_slice(from);
@@ -15,7 +16,7 @@ pub(super) fn fill(to: &mut [u8], from: &[u8]) {
     }
 }
 
-/// Appends `bytes` to `out`, reserving once.
+/// Appends `bytes` to `out`, and allocates at most once.
 pub(super) fn append(out: &mut Vec<u8>, bytes: &[u8]) {
     out.reserve(bytes.len());
     for piece in bytes.chunks(PIECE) {
@@ -23,7 +24,8 @@ pub(super) fn append(out: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
-/// Below the least length, 2112 bytes, from which glibc takes to that instruction on those machines.
+/// Less than 2112 bytes, the smallest length for which glibc uses that instruction on those
+/// machines.
 const PIECE: usize = 2048;
 
 #[cfg(test)]

@@ -1,14 +1,15 @@
-//! Yes-or-no facts of a connection, one bit each: there are 100 000 connections.
+//! Facts about a connection that are true or false. Each takes one bit, because there may be 100
+//! 000 connections.
 
 use std::fmt;
 use std::marker::PhantomData;
 
-/// The name of a fact, and its place in the byte.
+/// A fact, and its bit in the byte.
 pub(crate) trait Flag: Copy + fmt::Debug + 'static {
-    /// Every fact, in the order of their bits; at most eight.
+    /// All facts, in the order of their bits; at most eight.
     const ALL: &'static [Self];
 
-    /// Returns the place in [`ALL`](Self::ALL).
+    /// Returns the index in [`ALL`](Self::ALL).
     fn place(self) -> u8;
 }
 
@@ -25,7 +26,7 @@ impl<F: Flag> Flags<F> {
         names: PhantomData,
     };
 
-    /// Returns the same with one more fact true.
+    /// Returns a copy in which one more fact is true.
     pub(crate) fn with(mut self, flag: F) -> Self {
         self.insert(flag);
         self
@@ -45,14 +46,14 @@ impl<F: Flag> Flags<F> {
         self.bits |= 1 << flag.place();
     }
 
-    /// Makes a fact false, and says whether it was true.
+    /// Makes a fact false, and returns whether it was true.
     pub(crate) fn remove(&mut self, flag: F) -> bool {
         let was = self.has(flag);
         self.bits &= !(1 << flag.place());
         was
     }
 
-    /// Says whether a fact is true.
+    /// Returns whether a fact is true.
     pub(crate) fn has(&self, flag: F) -> bool {
         self.bits & (1 << flag.place()) != 0
     }

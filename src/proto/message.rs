@@ -32,7 +32,7 @@ impl<'a> Message<'a> {
         }
     }
 
-    /// Wraps what a decoder has checked.
+    /// Creates a message that a decoder has checked.
     pub(crate) const fn decoded(kind: MessageKind, data: &'a [u8]) -> Self {
         Self { kind, data }
     }
@@ -81,7 +81,7 @@ struct Inner {
     raw: OnceLock<Encoded>,
 }
 
-/// One message as whole frames back to back.
+/// One message as complete frames, one after the other.
 #[derive(Clone, Debug)]
 pub(crate) struct Encoded {
     bytes: Arc<[u8]>,
@@ -108,8 +108,8 @@ impl SharedMessage {
         Message::decoded(self.0.kind, &self.0.payload)
     }
 
-    /// Returns the frames for a wire, encoded on first use; `None` where the wire has no encoding of
-    /// this message that could be shared.
+    /// Returns the frames for a wire. They are encoded on first use. `None` if a wire cannot share
+    /// the frames of this message.
     pub(crate) fn encoded(&self, wire: WireKind) -> Option<&Encoded> {
         let payload = &self.0.payload;
         match wire {
@@ -184,6 +184,6 @@ impl Encoded {
     }
 }
 
-/// Payload bytes in one fragment of a shared message.
+/// The limit of payload bytes in one fragment of a shared message.
 #[cfg(feature = "websocket")]
 const FRAGMENT: usize = 64 * 1024;

@@ -6,7 +6,7 @@ use crate::config::{HeartbeatConfig, LimitsConfig, Overflow, PingWhen, Proof, Wi
 use crate::error::ConfigError;
 use crate::proto::time::{Micros, Stamp};
 
-/// What a session needs of the configuration of its listener or client.
+/// The part of the configuration of a listener or client that a session needs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Policy {
     /// Heartbeat and deadlines.
@@ -16,11 +16,11 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Parses configuration for a wire driven at a tick.
+    /// Parses the configuration for a wire and the tick of the loop.
     ///
     /// # Errors
     ///
-    /// The first field that makes no sense, with the reason: a time of zero or above
+    /// The first invalid field, with the reason: a time of zero or above
     /// [`HeartbeatConfig::LONGEST`], a timeout not longer than the interval, proof by pong without
     /// pings, a raw wire with pings or with a proof other than bytes, a size or rate of zero.
     pub fn new(
@@ -47,14 +47,15 @@ impl Policy {
 /// The heartbeat of a policy. Times are whole milliseconds, rounded up.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Timing {
-    /// The grid's pitch; whole milliseconds.
+    /// The time between two pings, in whole milliseconds.
     pub(crate) interval: Option<Micros>,
     pub(crate) timeout: Option<u32>,
-    /// Least time between a written ping and a verdict: T - I, or T where we send none.
+    /// The shortest time that a peer has to answer a ping: T - I, or T if we send no pings.
     pub(crate) answer: u32,
-    /// Pings leave on multiples of this span, to share wake-ups; zero: on their very grid point.
+    /// Pings are sent at multiples of this time, so that several share a wake-up. Zero: each at its
+    /// own time.
     pub(crate) quantum: Micros,
-    /// By how much the wheel's rounding and the slack alone may make a ping late.
+    /// How late a ping can be because of the wheel's rounding and the slack alone.
     pub(crate) on_time: u32,
     pub(crate) proof: Proof,
     pub(crate) ping_when: PingWhen,
@@ -68,7 +69,7 @@ pub struct Timing {
 }
 
 impl Timing {
-    /// Parses a heartbeat driven at a tick.
+    /// Parses the heartbeat for the tick of a loop.
     ///
     /// # Errors
     ///
@@ -132,9 +133,9 @@ pub(crate) struct Limits {
     pub(crate) max_headers: usize,
     pub(crate) max_body: usize,
     pub(crate) max_requests: u32,
-    /// Milliseconds that one ping of the peer costs.
+    /// Milliseconds that one ping of the peer adds to its rate limit.
     pub(crate) ping_cost: Option<u32>,
-    /// Milliseconds that one unasked pong costs.
+    /// Milliseconds that one unsolicited pong adds to its rate limit.
     pub(crate) pong_cost: Option<u32>,
     pub(crate) slow_floor: u32,
     pub(crate) slow_grace: u32,

@@ -53,7 +53,7 @@ impl Micros {
         self.0 / 1_000
     }
 
-    /// Returns whole milliseconds as stamps add them, at most as many as they reach.
+    /// Returns whole milliseconds, as stamps add them: no more than a stamp's reach.
     pub(crate) fn as_stamp_millis(self) -> u32 {
         u32::try_from(self.as_millis()).unwrap_or(Stamp::REACH)
     }
@@ -63,7 +63,7 @@ impl Micros {
         Duration::from(self).as_secs_f64()
     }
 
-    /// Adds, or returns `None` past the end of time.
+    /// Adds a span; `None` if the result is beyond the end of time.
     pub const fn checked_add(self, span: Self) -> Option<Self> {
         match self.0.checked_add(span.0) {
             Some(sum) => Some(Self(sum)),
@@ -112,20 +112,20 @@ impl fmt::Debug for Micros {
     }
 }
 
-/// A moment as the loop saw it: the time, and how far behind the loop is in its present turn.
+/// A time, and how far behind the loop is in its current turn.
 ///
-/// What peers are forgiven for the loop's lateness is known to
-/// [`Lateness`](crate::proto::lateness::Lateness), which also makes the moments of a loop.
+/// [`Lateness`](crate::proto::lateness::Lateness) creates the moments of a loop, and knows for
+/// which pauses of the loop the peers get more time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Moment {
     /// Core time.
     pub at: Micros,
-    /// How late the loop is in this turn, whether or not it is enough to count.
+    /// How late the loop is in this turn, even if it is too little to count.
     pub delay: Micros,
 }
 
 impl Moment {
-    /// A moment of a loop that was never late.
+    /// A moment of a loop that is not late.
     pub const fn on_time(at: Micros) -> Self {
         Self {
             at,
@@ -134,8 +134,8 @@ impl Moment {
     }
 }
 
-/// A time in wrapping microseconds, in six bytes: exact where a [`Stamp`] is not, for spans of up to
-/// eight years.
+/// A time in microseconds, in six bytes. It wraps around after eight years. It is exact, and a
+/// [`Stamp`] is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub(crate) struct Fine([u16; 3]);
 
@@ -147,73 +147,76 @@ impl Fine {
         Self([[a, b], [c, d], [e, f]].map(u16::from_be_bytes))
     }
 
-    /// Returns the time since.
+    /// Returns the time since this time.
     pub(crate) fn age(self, now: Micros) -> Micros {
         let [high, middle, low] = self.0.map(u64::from);
         let then = high << 32 | middle << 16 | low;
         Micros::new(now.as_micros().wrapping_sub(then) & Self::MASK)
     }
 
-    /// Returns the time until then, if it lies ahead by no more than `reach`.
+    /// Returns the time until this time; `None` if it is in the past, or more than `reach` ahead.
     pub(crate) fn left(self, now: Micros, reach: Micros) -> Option<Micros> {
         let left = self.age(now).as_micros().wrapping_neg() & Self::MASK;
         Some(Micros::new(left)).filter(|&left| left <= reach)
     }
 }
 
-/// A time in wrapping milliseconds, rounded up: four bytes where a [`Micros`] takes eight.
+/// A time in milliseconds, rounded up, in four bytes instead of the eight of a [`Micros`]. It wraps
+/// around.
 ///
-/// Comparisons hold for times less than [`Stamp::REACH`] apart; a session revisits its stamps well
-/// before that, and is told where time goes on by more at once (see `Session::handle_leap`).
+/// Two stamps can only be compared if they are less than [`Stamp::REACH`] apart. A session renews
+/// its stamps long before that. If the time jumps ahead by more, the session is told (see
+/// `Session::handle_leap`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub(crate) struct Stamp(u32);
 
 impl Stamp {
-    /// The span in milliseconds (24.8 days) within which two stamps compare.
+    /// The span within which two stamps can be compared, in milliseconds (24.8 days).
     pub(crate) const REACH: u32 = i32::MAX as u32;
-    /// A session visits its stamps at least this often, milliseconds (9.3 hours).
+    /// A session renews its stamps at least this often, in milliseconds (9.3 hours).
     pub(crate) const VISIT: u32 = Self::REACH / 64;
-    /// An age (18.6 days) that stamps do not grow beyond: past every deadline, and days short of their
-    /// reach, since a visit may be late by as long as the process was stopped.
+    /// The largest age of a stamp, in milliseconds (18.6 days). It is longer than every deadline,
+    /// and some days less than the reach, because a renewal is late if the process was stopped.
     const OLDEST: u32 = Self::REACH / 4 * 3;
 
     pub(crate) fn new(at: Micros) -> Self {
         Self(low_bits(at.as_micros().div_ceil(1_000)))
     }
 
-    /// Returns the stamp `millis` later.
+    /// Returns a stamp that is `millis` later.
     pub(crate) fn plus(self, millis: u32) -> Self {
         Self(self.0.wrapping_add(millis))
     }
 
-    /// Returns whole milliseconds from this stamp to `now`, negative while it lies ahead.
+    /// Returns the whole milliseconds from this stamp to `now`; negative if the stamp is later than
+    /// `now`.
     pub(crate) fn elapsed(self, now: Micros) -> i32 {
         low_bits(now.as_millis()).wrapping_sub(self.0).cast_signed()
     }
 
-    /// Returns the time since this stamp, zero while it lies ahead.
+    /// Returns the time since this stamp; zero if the stamp is later than `now`.
     pub(crate) fn age(self, now: Micros) -> Micros {
         Micros::from_millis(u64::try_from(self.elapsed(now)).unwrap_or(0))
     }
 
-    /// Says whether `now` is at or past this stamp.
+    /// Returns whether `now` is at or after this stamp.
     pub(crate) fn is_due(self, now: Micros) -> bool {
         self.elapsed(now) >= 0
     }
 
-    /// Returns the stamp as core time, taking it to lie within reach of `now`.
+    /// Returns the stamp as core time. It must be within reach of `now`.
     pub(crate) fn time(self, now: Micros) -> Micros {
         let now_millis = now.as_millis();
         let elapsed = self.elapsed(now);
         Micros::from_millis(now_millis.saturating_add_signed(-i64::from(elapsed)))
     }
 
-    /// Returns the stamp `millis` sooner.
+    /// Returns a stamp that is `millis` earlier.
     pub(crate) fn less(self, millis: u32) -> Self {
         Self(self.0.wrapping_sub(millis))
     }
 
-    /// Returns the earliest time that it may have been made from, for it is rounded up.
+    /// Returns the earliest time for which this stamp may have been made: stamps are rounded up.
     pub(crate) fn earliest(self, now: Micros) -> Micros {
         self.time(now) - Micros::new(999)
     }
@@ -236,7 +239,7 @@ impl Stamp {
         }
     }
 
-    /// Keeps a stamp in reach where time goes on from `before`, when it was, to `now` at once.
+    /// Keeps a stamp within reach when the time jumps from `before` to `now`.
     pub(crate) fn leap(&mut self, before: Micros, now: Micros) {
         let age = now
             .as_millis()
@@ -246,7 +249,7 @@ impl Stamp {
         }
     }
 
-    /// Keeps a stamp of the past from falling out of reach before the next visit.
+    /// Keeps a stamp of the past within reach until the next renewal.
     pub(crate) fn refresh(&mut self, now: Micros) {
         if self.elapsed(now) > Self::OLDEST.cast_signed() {
             self.0 = low_bits(now.as_millis()).wrapping_sub(Self::OLDEST);
