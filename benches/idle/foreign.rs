@@ -1,16 +1,14 @@
 //! Servers made with libraries in other languages: programs that take the commands of this bench, and
 //! count what every server counts but for its lateness, which the peers' gaps show.
 
-use std::env;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use serde_json::Value;
-
 use super::control::Process;
 use super::subject::Order;
+use super::uwebsockets::{self, run};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Foreign {
@@ -55,7 +53,7 @@ impl Foreign {
                 command.args(["-lwebsockets", "-pthread"]);
                 command
             }
-            Self::Uwebsockets => self.build_with_library(&fetch_uwebsockets()?)?,
+            Self::Uwebsockets => return uwebsockets::build(&self.source(), &self.program()),
         };
         run(&mut command)?;
         Ok(())
@@ -80,9 +78,7 @@ impl Foreign {
             Self::NodeWs => "the package nodejs and what `bash tests/peers/install` installs",
             Self::Gorilla => "the packages golang-go and golang-github-gorilla-websocket-dev",
             Self::Libwebsockets => "the packages gcc, libc6-dev and libwebsockets-dev",
-            Self::Uwebsockets => {
-                "the package g++, and the crate libuwebsockets-sys, which cargo fetches"
-            }
+            Self::Uwebsockets => uwebsockets::NEEDS,
         }
     }
 
@@ -120,28 +116,6 @@ impl Foreign {
             .args([self.program(), self.source()]);
         command
     }
-
-    /// Compiles the library, too, as its makefile does, but for TLS and compression.
-    fn build_with_library(self, library: &Path) -> io::Result<Command> {
-        let sockets = library.join("uSockets/src");
-        let mut command = self.build_with_cc();
-        command
-            .args(["-O3", "-flto=auto", "-DLIBUS_NO_SSL", "-DUWS_NO_ZLIB"])
-            .arg("-I")
-            .arg(library.join("src"))
-            .arg("-I")
-            .arg(&sockets);
-        for directory in [&sockets, &sockets.join("eventing")] {
-            for entry in fs::read_dir(directory)? {
-                let path = entry?.path();
-                if path.extension().is_some_and(|extension| extension == "c") {
-                    command.arg(path);
-                }
-            }
-        }
-        command.args(["-lstdc++", "-pthread"]);
-        Ok(command)
-    }
 }
 
 fn place() -> PathBuf {
@@ -160,48 +134,4 @@ fn find_ws() -> Command {
         .args(["--eval", resolve])
         .env("PEER_PACKAGES", packages());
     command
-}
-
-/// Returns where a crate of bindings has the source of uWebSockets, which cargo fetches as it would for
-/// a package that depends on that crate.
-fn fetch_uwebsockets() -> io::Result<PathBuf> {
-    let manifest = place().join("Cargo.toml");
-    fs::write(&manifest, MANIFEST)?;
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo
-        .args(["metadata", "--format-version", "1", "--manifest-path"])
-        .arg(&manifest);
-    let metadata: Value = serde_json::from_str(&run(&mut cargo)?)?;
-    let mut packages = metadata["packages"].as_array().into_iter().flatten();
-    let manifest = packages
-        .find(|package| package["name"] == "libuwebsockets-sys")
-        .and_then(|package| package["manifest_path"].as_str())
-        .ok_or_else(|| io::Error::other("cargo does not tell where libuwebsockets-sys is"))?;
-    Ok(Path::new(manifest).with_file_name("uWebSockets"))
-}
-
-const MANIFEST: &str = r#"
-[workspace]
-
-[package]
-name = "foreign"
-
-[lib]
-path = "none.rs"
-
-[dependencies]
-libuwebsockets-sys = "=0.0.10"
-"#;
-
-/// Returns what a command that must succeed says.
-fn run(command: &mut Command) -> io::Result<String> {
-    let program = command.get_program().display().to_string();
-    let output = command
-        .output()
-        .map_err(|error| io::Error::other(format!("{program}: {error}")))?;
-    if !output.status.success() {
-        let told = String::from_utf8_lossy(&output.stderr);
-        return Err(io::Error::other(format!("{program}: {told}")));
-    }
-    String::from_utf8(output.stdout).map_err(io::Error::other)
 }

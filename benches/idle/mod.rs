@@ -1,6 +1,8 @@
 mod control;
 mod floor;
 mod foreign;
+#[path = "../support/machine.rs"]
+mod machine;
 mod many;
 mod measure;
 #[path = "../../tests/support/memory/mod.rs"]
@@ -12,8 +14,12 @@ mod plan;
 mod report;
 mod rivals;
 mod simulated;
+#[path = "../support/spread.rs"]
+mod spread;
 mod subject;
 mod trace;
+#[path = "../support/uwebsockets.rs"]
+mod uwebsockets;
 mod world;
 
 use std::cell::RefCell;
@@ -27,7 +33,8 @@ use serde_json::{Value, json};
 use control::{raise_descriptor_limit, role};
 use measure::{Load, Run, run};
 use plan::{Plan, Stage};
-use report::{Rows, Spread};
+use report::Rows;
+use spread::Spread;
 use subject::{Kind, Subject};
 
 pub(crate) fn main() -> io::Result<()> {
@@ -48,7 +55,7 @@ pub(crate) fn main() -> io::Result<()> {
         page::draw(page::PUBLISHED.as_ref(), true)?;
     }
     build_foreign(&plan)?;
-    let mut report = json!({ "machine": report::machine(), "plan": plan.to_json() });
+    let mut report = json!({ "machine": machine::machine(), "plan": plan.to_json() });
     for stage in &plan.stages {
         let measured = match stage {
             Stage::Virtual => simulated::bench(&plan),

@@ -11,7 +11,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use serde_json::Value;
 
-use super::report::Spread;
+use super::spread::Spread;
 use super::subject::Kind;
 
 /// The JSON of the run that the README shows.

@@ -9,50 +9,8 @@ use serde_json::{Value, json};
 
 use super::measure::{Arrival, Load, Run};
 use super::spread;
+use super::spread::Spread;
 use super::subject::Subject;
-
-/// The least, the middle and the most of some figures.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Spread {
-    pub(crate) least: f64,
-    pub(crate) median: f64,
-    pub(crate) most: f64,
-}
-
-impl Spread {
-    pub(crate) fn of(figures: impl Iterator<Item = f64>) -> Self {
-        let mut figures: Vec<_> = figures.collect();
-        figures.sort_by(f64::total_cmp);
-        let middle = figures.len() / 2;
-        let median = match figures.len() % 2 {
-            0 => f64::midpoint(figures[middle - 1], figures[middle]),
-            _ => figures[middle],
-        };
-        Self {
-            least: figures[0],
-            median,
-            most: figures[figures.len() - 1],
-        }
-    }
-
-    pub(crate) fn show(&self, decimals: usize) -> String {
-        let (median, least, most) = (self.median, self.least, self.most);
-        format!("{median:.decimals$} ({least:.decimals$}..{most:.decimals$})")
-    }
-
-    fn to_json(self) -> Value {
-        json!({ "median": self.median, "least": self.least, "most": self.most })
-    }
-
-    pub(crate) fn from_json(spread: &Value) -> Option<Self> {
-        let figure = |name: &str| spread[name].as_f64();
-        Some(Self {
-            least: figure("least")?,
-            median: figure("median")?,
-            most: figure("most")?,
-        })
-    }
-}
 
 /// The table of one load.
 pub(crate) struct Rows {
@@ -221,22 +179,4 @@ pub(crate) fn quantiles(times: &Histogram) -> String {
 pub(crate) fn figures(times: &Histogram) -> Value {
     let at = |share| Micros::from(times.quantile(share)).as_micros();
     json!({ "count": times.len(), "p50": at(0.5), "p99": at(0.99), "p999": at(0.999), "most": at(1.0) })
-}
-
-/// Returns what a reader of the figures must know of the machine.
-pub(crate) fn machine() -> Value {
-    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
-    let cpus = read("/proc/cpuinfo");
-    let model = cpus.lines().find(|line| line.starts_with("model name"));
-    let model = model
-        .and_then(|line| line.split_once(": "))
-        .map(|(_, model)| model);
-    let machine = json!({
-        "cpu": model,
-        "cores": std::thread::available_parallelism().map_or(0, usize::from),
-        "kernel": read("/proc/sys/kernel/osrelease").trim(),
-        "load_average": read("/proc/loadavg").trim(),
-    });
-    println!("{machine}");
-    machine
 }
