@@ -1,4 +1,4 @@
-//! A neutral peer: it sends frames encoded beforehand, counts the bytes of the answers, and uses
+//! A neutral peer: it sends frames encoded beforehand, counts the messages that come back, and uses
 //! nothing of the libraries under test.
 
 use std::fmt;
@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
+
+use super::dial::open;
 
 /// What every connection does in one point of the table.
 #[derive(Clone, Copy, Debug)]
@@ -23,13 +25,11 @@ pub(crate) struct Load {
 impl fmt::Display for Load {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let size = match self.size {
-            kib if kib % 1024 == 0 => format!("{} KiB", kib / 1024),
+            size if size % MIB == 0 => format!("{} MiB", size / MIB),
+            size if size % 1024 == 0 => format!("{} KiB", size / 1024),
             bytes => format!("{bytes} B"),
         };
-        let kind = match self.kind {
-            Kind::Binary => "binary",
-            Kind::Text => "text",
-        };
+        let kind = self.kind.name();
         let (connections, window) = (self.connections, self.window);
         let plural = if connections == 1 { "" } else { "s" };
         write!(
@@ -45,6 +45,17 @@ pub(crate) enum Kind {
     Text,
 }
 
+impl Kind {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Binary => "binary",
+            Self::Text => "text",
+        }
+    }
+}
+
+const MIB: usize = 1024 * 1024;
+
 /// What a span of echoing came to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Echoed {
@@ -59,8 +70,8 @@ pub(crate) struct Crowd {
     peers: Vec<Peer>,
     /// One window's worth of frames as the client sends them.
     out: Vec<u8>,
-    /// Bytes that answer one message.
-    answer: usize,
+    /// Bytes of payload in a message.
+    size: u64,
     window: usize,
     buffer: Vec<u8>,
 }
@@ -70,12 +81,11 @@ impl Crowd {
     pub(crate) fn connect(addr: SocketAddr, load: Load) -> io::Result<Self> {
         let poll = Poll::new()?;
         let payload: Vec<u8> = (b'a'..=b'z').cycle().take(load.size).collect();
-        let frame = frame(load.kind, &payload, Some(MASK));
-        let answer = self::frame(load.kind, &payload, None);
+        let frame = frame(load.kind, &payload);
         let mut peers = Vec::with_capacity(load.connections);
         for index in 0..load.connections {
-            let stream = open(addr)?;
-            expect_echo(&stream, &frame, &answer)?;
+            let stream = open(addr, PATIENCE)?;
+            expect_echo(&stream, &frame, &payload)?;
             stream.set_nonblocking(true)?;
             let mut stream = TcpStream::from_std(stream);
             let interest = Interest::READABLE | Interest::WRITABLE;
@@ -88,9 +98,9 @@ impl Crowd {
             events: Events::with_capacity(1024),
             peers,
             out: frame.repeat(load.window),
-            answer: answer.len(),
+            size: load.size as u64,
             window: load.window,
-            buffer: vec![0; 64 * 1024],
+            buffer: vec![0; 256 * 1024],
         })
     }
 
@@ -113,7 +123,7 @@ impl Crowd {
             over = over || Instant::now() >= end;
             for event in &self.events {
                 let peer = &mut self.peers[event.token().0];
-                let answered = peer.receive(&mut self.buffer, self.answer)?;
+                let answered = peer.receive(&mut self.buffer, self.size)?;
                 messages += answered as u64;
                 if over {
                     waiting -= answered as u64;
@@ -132,8 +142,7 @@ impl Crowd {
 
 struct Peer {
     stream: TcpStream,
-    /// Bytes received of the answer that is not complete.
-    received: usize,
+    answers: Answers,
     /// Bytes still to be written. They end at the end of a window.
     unsent: usize,
     /// Where in the window the next byte lies.
@@ -144,7 +153,7 @@ impl Peer {
     fn new(stream: TcpStream) -> Self {
         Self {
             stream,
-            received: 0,
+            answers: Answers::default(),
             unsent: 0,
             at: 0,
         }
@@ -172,81 +181,149 @@ impl Peer {
     }
 
     /// Reads what is there and returns how many answers that completes.
-    fn receive(&mut self, buffer: &mut [u8], answer: usize) -> io::Result<usize> {
+    fn receive(&mut self, buffer: &mut [u8], size: u64) -> io::Result<usize> {
+        let mut ended = 0;
         loop {
             match self.stream.read(buffer) {
                 Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
                 Ok(count) => {
-                    self.received += count;
+                    ended += self.answers.take(&buffer[..count], size)?;
                     if count < buffer.len() {
-                        break;
+                        return Ok(ended);
                     }
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(ended),
                 Err(error) => return Err(error),
             }
         }
-        let answered = self.received / answer;
-        self.received %= answer;
-        Ok(answered)
     }
 }
 
-/// Dials and goes through the opening handshake.
-fn open(addr: SocketAddr) -> io::Result<Blocking> {
-    let mut stream = Blocking::connect(addr)?;
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    let request = format!(
-        "GET / HTTP/1.1\r\nHost: {addr}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-    );
-    stream.write_all(request.as_bytes())?;
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        stream.read_exact(&mut byte)?;
-        head.extend_from_slice(&byte);
-    }
-    if !head.starts_with(b"HTTP/1.1 101 ") {
-        let head = String::from_utf8_lossy(&head);
-        return Err(io::Error::other(format!("handshake refused: {head}")));
-    }
-    Ok(stream)
+/// Finds the ends of messages in what a server sends, in however many frames. Pings are passed over.
+#[derive(Debug, Default)]
+struct Answers {
+    head: [u8; 10],
+    /// Bytes of the head that are there.
+    have: usize,
+    /// Bytes still to come of the frame's payload.
+    left: u64,
+    /// Payload of the message so far.
+    size: u64,
 }
 
-fn expect_echo(mut stream: &Blocking, frame: &[u8], expected: &[u8]) -> io::Result<()> {
+impl Answers {
+    /// Returns how many messages end in these bytes. Each must have `size` bytes.
+    fn take(&mut self, mut bytes: &[u8], size: u64) -> io::Result<usize> {
+        let mut ended = 0;
+        while let [first, rest @ ..] = bytes {
+            if self.left == 0 {
+                bytes = rest;
+                self.head[self.have] = *first;
+                self.have += 1;
+                let Some(payload) = payload(&self.head[..self.have]) else {
+                    continue;
+                };
+                self.have = 0;
+                self.left = payload;
+            }
+            let here = bytes
+                .len()
+                .min(usize::try_from(self.left).unwrap_or(usize::MAX));
+            bytes = &bytes[here..];
+            self.left -= here as u64;
+            if !is_control(self.head[0])? {
+                self.size += here as u64;
+                if self.left == 0 && self.head[0] & LAST != 0 {
+                    check_size(self.size, size)?;
+                    self.size = 0;
+                    ended += 1;
+                }
+            }
+        }
+        Ok(ended)
+    }
+}
+
+/// Returns the bytes of payload that a head announces, once it is complete (RFC 6455, section 5.2).
+fn payload(head: &[u8]) -> Option<u64> {
+    match head {
+        [_, short @ ..=125] => Some(u64::from(*short)),
+        [_, 126, a, b] => Some(u64::from(u16::from_be_bytes([*a, *b]))),
+        [_, 127, long @ ..] => long.try_into().ok().map(u64::from_be_bytes),
+        _ => None,
+    }
+}
+
+/// Tells whether a frame is a ping or a pong. A goodbye is an error here.
+fn is_control(first: u8) -> io::Result<bool> {
+    match first & 0x0f {
+        0x8 => Err(io::Error::other("the server says goodbye")),
+        0x9 | 0xa => Ok(true),
+        _ => Ok(false),
+    }
+}
+
+fn check_size(is: u64, should: u64) -> io::Result<()> {
+    if is == should {
+        return Ok(());
+    }
+    Err(io::Error::other(format!(
+        "an answer of {is} bytes to a message of {should}"
+    )))
+}
+
+/// The bit of a message's last frame.
+const LAST: u8 = 0x80;
+
+fn expect_echo(mut stream: &Blocking, frame: &[u8], payload: &[u8]) -> io::Result<()> {
     stream.write_all(frame)?;
-    let mut answer = vec![0; expected.len()];
-    stream.read_exact(&mut answer)?;
-    if answer != expected {
+    if read_message(stream)? != payload {
         return Err(io::Error::other("the answer is not the message sent"));
     }
     Ok(())
 }
 
-/// Encodes a message by hand (RFC 6455, section 5.2).
-fn frame(kind: Kind, payload: &[u8], mask: Option<[u8; 4]>) -> Vec<u8> {
-    let masked = if mask.is_some() { 0x80 } else { 0 };
-    let first = match kind {
+fn read_message(mut stream: &Blocking) -> io::Result<Vec<u8>> {
+    let mut message = Vec::new();
+    loop {
+        let mut head = Vec::new();
+        let payload = loop {
+            let mut byte = [0];
+            stream.read_exact(&mut byte)?;
+            head.extend_from_slice(&byte);
+            if let Some(payload) = payload(&head) {
+                break payload;
+            }
+        };
+        let start = message.len();
+        stream.take(payload).read_to_end(&mut message)?;
+        if is_control(head[0])? {
+            message.truncate(start);
+        } else if head[0] & LAST != 0 {
+            return Ok(message);
+        }
+    }
+}
+
+/// Encodes a message by hand (RFC 6455, section 5.2), masked as a client must.
+fn frame(kind: Kind, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![match kind {
         Kind::Binary => 0x82,
         Kind::Text => 0x81,
-    };
-    let mut frame = vec![first];
+    }];
     match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
-        (Ok(short @ ..126), _) => frame.push(masked | short),
+        (Ok(short @ ..126), _) => frame.push(0x80 | short),
         (_, Ok(medium)) => {
-            frame.push(masked | 126);
+            frame.push(0x80 | 126);
             frame.extend_from_slice(&medium.to_be_bytes());
         }
         (_, Err(_)) => {
-            frame.push(masked | 127);
+            frame.push(0x80 | 127);
             frame.extend_from_slice(&(payload.len() as u64).to_be_bytes());
         }
     }
-    let key = mask.unwrap_or_default();
-    frame.extend_from_slice(&key[..if mask.is_some() { 4 } else { 0 }]);
-    frame.extend(payload.iter().zip(key.iter().cycle()).map(|(a, b)| a ^ b));
+    frame.extend_from_slice(&MASK);
+    frame.extend(payload.iter().zip(MASK.iter().cycle()).map(|(a, b)| a ^ b));
     frame
 }
 

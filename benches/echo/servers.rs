@@ -2,24 +2,28 @@
 
 use std::env;
 use std::fmt::Display;
+use std::fs;
 use std::future::ready;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio, exit};
-use std::str::FromStr;
 use std::thread;
 use std::time::Duration;
 
 use fastwebsockets::{FragmentCollector, OpCode, WebSocketError, upgrade};
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::{SinkExt, StreamExt, TryStreamExt};
 use http_body_util::Empty;
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use rustix::time::{ClockId, clock_gettime};
+use sockudo_ws::handshake::{build_response, generate_accept_key, parse_request};
+use sockudo_ws::{Config, WebSocketStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Builder;
 use tokio_tungstenite::accept_async_with_config;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
@@ -27,34 +31,87 @@ use heartwheel::config::ReactorConfig;
 use heartwheel::proto::message::Message;
 use heartwheel::reactor::{ConnId, Context, Handler, ListenerConfig, Reactor, WireFactory};
 
+use super::dial::read_addr;
+use super::uwebsockets;
+
 /// What serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
+    /// The library.
     Heartwheel,
+    /// The program.
+    HeartwheelServe,
     TokioTungstenite,
     Fastwebsockets,
+    SockudoWs,
+    Uwebsockets,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 3] = [
+    /// Those that need nothing but Rust.
+    pub(crate) const OWN: [Self; 5] = [
         Self::Heartwheel,
+        Self::HeartwheelServe,
         Self::TokioTungstenite,
         Self::Fastwebsockets,
+        Self::SockudoWs,
     ];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Heartwheel => "heartwheel",
+            Self::HeartwheelServe => "heartwheel serve",
             Self::TokioTungstenite => "tokio-tungstenite",
             Self::Fastwebsockets => "fastwebsockets",
+            Self::SockudoWs => "sockudo-ws",
+            Self::Uwebsockets => "uwebsockets",
         }
     }
 
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        let mut all = Self::OWN.into_iter().chain([Self::Uwebsockets]);
+        all.find(|kind| kind.name() == name)
+    }
+
+    pub(crate) const fn is_ours(self) -> bool {
+        matches!(self, Self::Heartwheel | Self::HeartwheelServe)
+    }
+
+    /// Returns what starts it, to serve messages of `size` bytes.
+    fn command(self, size: usize) -> io::Result<Command> {
+        let mut command = match self {
+            Self::HeartwheelServe => Command::new(env!("CARGO_BIN_EXE_heartwheel")),
+            Self::Uwebsockets => Command::new(uwebsockets_program()),
+            // This very program again.
+            _ => Command::new(env::current_exe()?),
+        };
+        match self {
+            Self::HeartwheelServe => {
+                command
+                    .args(["serve", "--ws", "127.0.0.1:0", "--mode", "echo"])
+                    .args(["--max-message", "16MiB", "--json"])
+                    .args(["--log-level", "error"]);
+            }
+            Self::Uwebsockets => {}
+            _ => {
+                command.args([ROLE, self.name(), &size.to_string()]);
+            }
+        }
+        Ok(command)
+    }
+
     fn serve(self, size: usize) -> io::Result<()> {
+        let mut runtime = Builder::new_current_thread();
+        let runtime = runtime.enable_io();
         match self {
             Self::Heartwheel => serve_heartwheel(),
-            Self::TokioTungstenite => serve_tokio(size, echo_with_tungstenite),
-            Self::Fastwebsockets => serve_tokio(size, echo_with_fastwebsockets),
+            Self::TokioTungstenite => serve_tokio(runtime, size, echo_with_tungstenite),
+            Self::Fastwebsockets => serve_tokio(runtime, size, echo_with_fastwebsockets),
+            // It keeps heartbeats.
+            Self::SockudoWs => serve_tokio(runtime.enable_time(), size, echo_with_sockudo),
+            Self::HeartwheelServe | Self::Uwebsockets => {
+                Err(io::Error::other("that is another program"))
+            }
         }
     }
 }
@@ -62,40 +119,49 @@ impl Kind {
 /// A running server.
 pub(crate) struct Server {
     child: Child,
-    output: BufReader<ChildStdout>,
+    /// Kept open: what the program says of its connections is not of interest, but no error.
+    _output: BufReader<ChildStdout>,
     pub(crate) addr: SocketAddr,
 }
 
 impl Server {
-    /// Starts this very program again, to serve messages of `size` bytes.
     pub(crate) fn start(kind: Kind, size: usize) -> io::Result<Self> {
-        let mut child = Command::new(env::current_exe()?)
-            .args([ROLE, kind.name(), &size.to_string()])
+        let mut child = kind
+            .command(size)?
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
         let output = child.stdout.take().expect("its output is piped");
         let mut output = BufReader::new(output);
-        let addr = read_word(&mut output)?;
+        let addr = read_addr(&mut output);
+        if addr.is_err() {
+            let _ = child.kill();
+        }
         Ok(Self {
             child,
-            output,
-            addr,
+            _output: output,
+            addr: addr?,
         })
     }
 
-    /// Asks for the processor time that the server has used so far.
-    pub(crate) fn processor_time(&mut self) -> io::Result<Duration> {
-        let input = self.child.stdin.as_mut().expect("its input is piped");
-        input.write_all(b"\n")?;
-        read_word(&mut self.output).map(Duration::from_nanos)
+    /// Returns the processor time that all threads of the server have used so far.
+    pub(crate) fn processor_time(&self) -> io::Result<Duration> {
+        let mut time = Duration::ZERO;
+        for task in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            // Nanoseconds that it ran, nanoseconds that it waited for a core, and how often it ran.
+            let figures = fs::read_to_string(task?.path().join("schedstat"))?;
+            let ran = figures.split(' ').next().and_then(|ran| ran.parse().ok());
+            time += ran
+                .map(Duration::from_nanos)
+                .ok_or_else(|| io::Error::other(format!("schedstat says {figures:?}")))?;
+        }
+        Ok(time)
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // The end of its input ends it.
-        drop(self.child.stdin.take());
+        let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
@@ -105,10 +171,10 @@ pub(crate) fn serve_if_asked(arguments: &[String]) -> Option<io::Result<()>> {
     let [role, name, size] = arguments else {
         return None;
     };
-    let kind = Kind::ALL.into_iter().find(|kind| kind.name() == name)?;
+    let kind = Kind::named(name)?;
     let size = size.parse().ok()?;
     (role == ROLE).then(|| {
-        thread::spawn(tell_processor_time);
+        thread::spawn(end_with_input);
         kind.serve(size)
     })
 }
@@ -116,12 +182,10 @@ pub(crate) fn serve_if_asked(arguments: &[String]) -> Option<io::Result<()>> {
 /// The first argument of a process that is to be a server.
 const ROLE: &str = "--serve";
 
-fn read_word<T: FromStr>(output: &mut impl BufRead) -> io::Result<T> {
-    let mut line = String::new();
-    output.read_line(&mut line)?;
-    let line = line.trim_end();
-    line.parse()
-        .map_err(|_| io::Error::other(format!("the server said {line:?}")))
+/// Ends the process when the one that started it is gone.
+fn end_with_input() {
+    let _ = io::stdin().lock().read(&mut [0]);
+    exit(0);
 }
 
 fn say(word: impl Display) -> io::Result<()> {
@@ -130,16 +194,17 @@ fn say(word: impl Display) -> io::Result<()> {
     output.flush()
 }
 
-/// Answers every byte of input with the processor time used, and ends the process with its input.
-fn tell_processor_time() {
-    let mut input = io::stdin().lock();
-    while let Ok(1) = input.read(&mut [0]) {
-        let time = clock_gettime(ClockId::ProcessCPUTime);
-        if say(time.tv_sec * 1_000_000_000 + time.tv_nsec).is_err() {
-            break;
-        }
-    }
-    exit(0);
+/// Compiles the server in C++.
+pub(crate) fn build_uwebsockets() -> io::Result<()> {
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/echo/uwebsockets.cpp");
+    uwebsockets::build(Path::new(source), &uwebsockets_program()).map_err(|error| {
+        let needs = uwebsockets::NEEDS;
+        io::Error::other(format!("uwebsockets needs {needs}: {error}"))
+    })
+}
+
+fn uwebsockets_program() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("foreign/uwebsockets-echo")
 }
 
 fn serve_heartwheel() -> io::Result<()> {
@@ -160,14 +225,16 @@ fn serve_heartwheel() -> io::Result<()> {
     reactor.run(&mut Echo).map_err(io::Error::other)
 }
 
-/// Accepts on the runtime that both projects recommend for a single thread.
-fn serve_tokio<F>(size: usize, echo: fn(TcpStream, usize) -> F) -> io::Result<()>
+/// Accepts on the runtime that the projects recommend for a single thread.
+fn serve_tokio<F>(
+    runtime: &mut Builder,
+    size: usize,
+    echo: fn(TcpStream, usize) -> F,
+) -> io::Result<()>
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .build()?;
+    let runtime = runtime.build()?;
     runtime.block_on(async {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         say(listener.local_addr()?)?;
@@ -214,6 +281,40 @@ async fn echo_frames(upgraded: upgrade::UpgradeFut) -> Result<(), WebSocketError
             OpCode::Close => return Ok(()),
             OpCode::Text | OpCode::Binary => socket.write_frame(frame).await?,
             OpCode::Continuation | OpCode::Ping | OpCode::Pong => {}
+        }
+    }
+}
+
+/// The loop of the project's own example, its handshake, and its defaults.
+async fn echo_with_sockudo(mut stream: TcpStream, _size: usize) {
+    use sockudo_ws::protocol::Message;
+
+    if shake_hands(&mut stream).await.is_none() {
+        return;
+    }
+    let mut socket = WebSocketStream::server(stream, Config::default());
+    while let Some(Ok(message)) = socket.next().await {
+        match message {
+            Message::Text(_) | Message::Binary(_) => {
+                if socket.send(message).await.is_err() {
+                    return;
+                }
+            }
+            Message::Close(_) => return,
+            Message::Ping(_) | Message::Pong(_) => {}
+        }
+    }
+}
+
+async fn shake_hands(stream: &mut TcpStream) -> Option<()> {
+    let mut head = Vec::with_capacity(4096);
+    loop {
+        if stream.read_buf(&mut head).await.ok()? == 0 {
+            return None;
+        }
+        if let Some((request, _)) = parse_request(&head).ok()? {
+            let response = build_response(&generate_accept_key(request.key), None, None);
+            return stream.write_all(&response).await.ok();
         }
     }
 }
