@@ -1,9 +1,11 @@
-//! User-space instructions of a heartbeat round trip, which any machine counts alike, busy or not.
+//! User-space instructions of a heartbeat round trip, which depend far less on the machine than time does.
 //!
 //! `cargo bench --bench instructions` needs the package valgrind. A server runs under its tool callgrind,
 //! with a ping a second on each of many connections, once for a few beats and once for more: what the
 //! longer run has more, shared out over the round trips that it has more, is what one takes. Connecting,
 //! and whatever else both do once, falls out; timers and wake-ups are in. The kernel's work is not counted.
+//! More connections share a wake-up, so that each costs less, and a busy machine shifts the figure by some
+//! per cent: compare servers of one run.
 //!
 //! Options, with their defaults: `--connections 400`, `--beats 4,16` and `--servers "heartwheel serve"`.
 //! `--servers "heartwheel serve,uwebsockets"` adds the server of `benches/idle/foreign/uwebsockets.cpp`,
