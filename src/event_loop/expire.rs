@@ -204,6 +204,73 @@ mod tests {
         assert_eq!(reactor.core.conns[id.index()].session.phase(), Phase::Open);
     }
 
+    /// Handles deadlines after so many seconds, on a clock that stands still from then on, with bytes of the
+    /// peer in the socket.
+    fn expire_after(core: &mut EventLoop<()>, ends: &mut Ends, id: ConnId, secs: u64) {
+        while !core.conns[id.index()].stream.has_waiting_bytes() {
+            std::thread::yield_now();
+        }
+        let later = core.now.at + Micros::from_secs(secs);
+        let hands = std::sync::Mutex::new((later, Micros::ZERO)).into();
+        *core.system.hands_mut() = crate::sys::Hands::Scripted(hands);
+        core.env.lateness = Lateness::new(Micros::from_millis(10));
+        core.refresh_now();
+        core.handle_expiry(ends, id);
+    }
+
+    #[test]
+    fn a_message_that_a_budget_left_unread_is_in_time() {
+        let idle = Duration::from_secs(10);
+        for (after, phase) in [(15, Phase::Open), (21, Phase::Closing)] {
+            let (mut reactor, id, mut peer) =
+                opened(|config| config.heartbeat.app_idle = Some(idle));
+            reactor.core.config.read_budget = 64;
+            let mut bytes = [0x8A, 0x80, 0, 0, 0, 0].repeat(20);
+            bytes.extend([0x81, 0x80, 0, 0, 0, 0]);
+            peer.write_all(&bytes).expect("it has room");
+            expire_after(&mut reactor.core, &mut Ends::default(), id, after);
+            let session = &reactor.core.conns[id.index()].session;
+            assert_eq!(session.phase(), phase, "after {after} s");
+        }
+    }
+
+    #[test]
+    fn the_rest_of_a_message_that_a_budget_left_unread_is_in_time() {
+        let total = Duration::from_secs(10);
+        let (mut reactor, id, mut peer) =
+            opened(|config| config.limits.message_timeout = Some(total));
+        reactor.core.config.read_budget = 64;
+        let first = [0x01, 0x81, 0, 0, 0, 0, b'a'];
+        let before = reactor.stats().bytes_in;
+        peer.write_all(&first).expect("it has room");
+        while reactor.stats().bytes_in == before {
+            turn(&mut reactor, &mut Ends::default());
+        }
+        let mut rest = [0x00, 0x81, 0, 0, 0, 0, b'a'].repeat(20);
+        rest.extend([0x80, 0x80, 0, 0, 0, 0]);
+        peer.write_all(&rest).expect("it has room");
+        expire_after(&mut reactor.core, &mut Ends::default(), id, 12);
+        let session = &reactor.core.conns[id.index()].session;
+        assert_eq!(session.phase(), Phase::Open, "{:?}", session.cause());
+    }
+
+    #[test]
+    fn a_goodbye_that_a_budget_left_unread_is_in_time() {
+        let (mut reactor, id, mut peer) = opened(|_| {});
+        reactor.core.config.read_budget = 64;
+        let mut ends = Ends::default();
+        reactor.context().close(id, CloseCode::NORMAL, "");
+        reactor.core.flush_dirty();
+        let mut bytes = [0x81, 0x81, 0, 0, 0, 0, b'a'].repeat(20);
+        bytes.extend([0x88, 0x80, 0, 0, 0, 0]);
+        peer.write_all(&bytes).expect("it has room");
+        expire_after(&mut reactor.core, &mut ends, id, 4);
+        while !reactor.is_empty() {
+            turn(&mut reactor, &mut ends);
+        }
+        assert_eq!(ends.0, [(Cause::LocalClose, true)]);
+    }
+
     #[test]
     fn expiries_are_put_off_for_one_turn_in_a_row_at_most() {
         let (mut reactor, _, _peer) = accepted(|_| {});

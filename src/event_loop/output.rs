@@ -179,7 +179,7 @@ mod tests {
     use crate::config::ReactorConfig;
     use crate::event_loop::conn::Ready;
     use crate::proto::message::Message;
-    use crate::proto::session::Due;
+    use crate::proto::session::{Backlog, Due};
     use crate::reactor::{ClientConfig, ConnId, Context, Handler, Reactor, WireFactory};
     #[cfg(all(feature = "sockets", target_os = "linux"))]
     use crate::sys::Stream;
@@ -230,7 +230,7 @@ mod tests {
         assert_eq!(sent, Ok(()));
         while core.conns[key]
             .session
-            .handle_timeout(&mut core.env, core.now)
+            .handle_timeout(&mut core.env, core.now, Backlog::None)
             != Due::Stalled
         {
             core.refresh_now();

@@ -2,7 +2,7 @@
 
 use super::buffers::Buffers;
 use super::deadline::Deadline;
-use super::{Due, Env, Fact, Owed, Session, SocketAction};
+use super::{Backlog, Due, Env, Fact, Owed, Session, SocketAction};
 use crate::close::{Cause, CloseCode, Evidence, KernelFigures, Phase};
 use crate::error::ProtocolError;
 #[cfg(feature = "websocket")]
@@ -324,9 +324,20 @@ impl Session {
         Parting::Frame
     }
 
-    pub(super) fn handle_phase_timeout(&mut self, env: &mut Env, now: Moment, cause: Cause) -> Due {
+    pub(super) fn handle_phase_timeout(
+        &mut self,
+        env: &mut Env,
+        now: Moment,
+        cause: Cause,
+        backlog: Backlog,
+    ) -> Due {
         let end = self.phase_deadline(env, now);
-        if end.judged(env, now) > now.at {
+        // The answer to a goodbye may lie in what was not read.
+        let more = match self.phase {
+            Phase::Closing => backlog.gives(env.policy(self.policy).timing.close),
+            _ => Micros::ZERO,
+        };
+        if end.judged(env, now) + more > now.at {
             if self.is_stalled(env, now) {
                 return Due::Stalled;
             }

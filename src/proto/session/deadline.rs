@@ -38,3 +38,20 @@ impl Deadline {
         self.armed.plus(self.span).time(now.at)
     }
 }
+
+/// Whether a budget has left input unread, in which what is awaited may lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Backlog {
+    None,
+    Unread,
+}
+
+impl Backlog {
+    /// Returns how much more time that gives, once, where it is so many milliseconds.
+    pub(super) fn gives(self, millis: u32) -> Micros {
+        match self {
+            Self::None => Micros::ZERO,
+            Self::Unread => Micros::from_millis(millis.into()),
+        }
+    }
+}

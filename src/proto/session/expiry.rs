@@ -1,6 +1,6 @@
 //! What a deadline comes to, step by step: look before judging.
 
-use super::{Due, Env, Session};
+use super::{Backlog, Due, Env, Session};
 use crate::close::{KernelFigures, Phase};
 use crate::proto::time::{Micros, Moment};
 
@@ -112,7 +112,7 @@ impl Session {
         found: &Found,
     ) -> Step {
         match expiry.stage {
-            Stage::Nothing if !self.is_overdue(env, now) => self.act(env, now, expiry),
+            Stage::Nothing if !self.is_overdue(env, now) => self.act(env, now, expiry, found),
             Stage::Nothing if self.phase == Phase::Connecting => {
                 expiry.ask(Stage::Act, Step::Connect)
             }
@@ -149,17 +149,21 @@ impl Session {
                 self.judge(env, now, found.kernel);
                 expiry.ask(Stage::Act, Step::Flush)
             }
-            Stage::Silence { .. } | Stage::Offer | Stage::Act => self.act(env, now, expiry),
+            Stage::Silence { .. } | Stage::Offer | Stage::Act => self.act(env, now, expiry, found),
         }
     }
 
     /// Does what is due, one thing after another.
-    fn act(&mut self, env: &mut Env, now: Moment, expiry: &mut Expiry) -> Step {
+    fn act(&mut self, env: &mut Env, now: Moment, expiry: &mut Expiry, found: &Found) -> Step {
         if expiry.acts == MOST_ACTS {
             return Step::Wait(now.at);
         }
         expiry.acts += 1;
-        match self.handle_timeout(env, now) {
+        let backlog = match found.is_unread {
+            true => Backlog::Unread,
+            false => Backlog::None,
+        };
+        match self.handle_timeout(env, now, backlog) {
             Due::Wait(deadline) => Step::Wait(deadline),
             Due::Changed => expiry.ask(Stage::Act, Step::Flush),
             Due::Stalled => expiry.ask(Stage::Retry, Step::WriteOnce),
@@ -189,7 +193,7 @@ impl Session {
             Doubt::Overdue if self.phase == Phase::Handshaking && found.is_unread => {
                 Step::Wait(now.at)
             }
-            Doubt::Overdue => self.act(env, now, expiry),
+            Doubt::Overdue => self.act(env, now, expiry, found),
             Doubt::Silent => {
                 // What it sent may lie behind the bytes that a budget left unread.
                 let is_put_off = found.is_unread && !self.is_silent_behind_backlog(env, now);

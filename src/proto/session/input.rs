@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::buffers::{Buffers, Unfinished};
 use super::deadline::Deadline;
-use super::{Env, Fact, Owed, Part, Session, token};
+use super::{Backlog, Env, Fact, Owed, Part, Session, token};
 use crate::close::{Cause, Phase};
 use crate::config::WireKind;
 use crate::error::{Foreign, ProtocolError};
@@ -480,8 +480,10 @@ impl Session {
     }
 
     /// Says whether an unfinished message came too slowly, or took too long in all.
-    pub(super) fn is_slow(&self, env: &Env, now: Moment) -> bool {
-        self.slow_check(env, now).is_some_and(|end| end <= now.at)
+    pub(super) fn is_slow(&self, env: &Env, now: Moment, backlog: Backlog) -> bool {
+        let more = backlog.gives(env.policy(self.policy).limits.slow_grace);
+        let ends = self.slow_check(env, now);
+        ends.is_some_and(|end| end + more <= now.at)
     }
 
     /// Returns when an unfinished message will have become too slow if nothing more of it comes: by its

@@ -27,6 +27,7 @@ mod output;
 mod policies;
 mod token;
 
+pub(crate) use deadline::Backlog;
 pub use env::{Entropy, Env};
 pub use expiry::{Expiry, Found, Note, Step};
 pub use input::Event;
@@ -486,39 +487,47 @@ impl Session {
                 self.phase_deadline(env, now).judged(env, now) <= now.at
             }
             Phase::Open => {
-                let idle = self.idle_ends(&env.policy(self.policy).timing);
-                self.is_slow(env, now) || idle.is_some_and(|end| end.is_due(now.at))
+                self.is_slow(env, now, Backlog::None) || self.is_idle(env, now, Backlog::None)
             }
             Phase::Closed => false,
         }
     }
 
+    /// Says whether no message has made progress for too long.
+    fn is_idle(&self, env: &Env, now: Moment, backlog: Backlog) -> bool {
+        let timing = &env.policy(self.policy).timing;
+        let more = backlog.gives(timing.app_idle.unwrap_or(0));
+        let ends = self.idle_ends(timing);
+        ends.is_some_and(|end| end.time(now.at) + more <= now.at)
+    }
+
     /// Acts on whatever is due at `now`. Call it when the deadline was reached, and again after each
     /// [`Due::Changed`].
-    pub(crate) fn handle_timeout(&mut self, env: &mut Env, now: Moment) -> Due {
+    pub(crate) fn handle_timeout(&mut self, env: &mut Env, now: Moment, backlog: Backlog) -> Due {
         self.refresh_stamps(now);
         match self.phase {
             Phase::Connecting if self.part.role() == Role::Client => {
-                self.handle_phase_timeout(env, now, Cause::ConnectTimeout)
+                self.handle_phase_timeout(env, now, Cause::ConnectTimeout, backlog)
             }
-            Phase::Connecting => self.handle_phase_timeout(env, now, Cause::HandshakeTimeout),
-            Phase::Handshaking => self.handle_phase_timeout(env, now, Cause::HandshakeTimeout),
-            Phase::Open => self.handle_open_timeout(env, now),
-            Phase::Closing => self.handle_phase_timeout(env, now, Cause::CloseTimeout),
+            Phase::Connecting | Phase::Handshaking => {
+                self.handle_phase_timeout(env, now, Cause::HandshakeTimeout, backlog)
+            }
+            Phase::Open => self.handle_open_timeout(env, now, backlog),
+            Phase::Closing => self.handle_phase_timeout(env, now, Cause::CloseTimeout, backlog),
             Phase::Closed => Due::Wait(Micros::MAX),
         }
     }
 
-    fn handle_open_timeout(&mut self, env: &mut Env, now: Moment) -> Due {
+    fn handle_open_timeout(&mut self, env: &mut Env, now: Moment, backlog: Backlog) -> Due {
         if self.is_stalled(env, now) {
             return Due::Stalled;
         }
         let timing = &env.policy(self.policy).timing;
-        if self.is_slow(env, now) {
+        if self.is_slow(env, now, backlog) {
             self.close(env, now, Cause::SlowPeer, None, "message too slow");
             return Due::Changed;
         }
-        if self.idle_ends(timing).is_some_and(|end| end.is_due(now.at)) {
+        if self.is_idle(env, now, backlog) {
             self.close(env, now, Cause::AppIdle, None, "no message for too long");
             return Due::Changed;
         }

@@ -157,7 +157,8 @@ impl Bench {
     }
 
     fn due(&mut self, now: Moment) -> Due {
-        self.session.handle_timeout(&mut self.env, now)
+        self.session
+            .handle_timeout(&mut self.env, now, Backlog::None)
     }
 
     /// Expects a ping to be due, writes it and returns what was written.
@@ -1834,11 +1835,11 @@ fn f32_a_lifetime_ends_within_a_tenth_either_way_by_the_phase() {
             end
         );
         assert!(matches!(
-            session.handle_timeout(&mut env, secs(end - 1)),
+            session.handle_timeout(&mut env, secs(end - 1), Backlog::None),
             Due::Wait(_)
         ));
         assert_eq!(
-            session.handle_timeout(&mut env, secs(end + 1)),
+            session.handle_timeout(&mut env, secs(end + 1), Backlog::None),
             Due::Changed
         );
         assert_eq!(session.cause(), Some(Cause::MaxLifetime));
@@ -2175,7 +2176,9 @@ fn the_lateness_of_a_ping_runs_from_its_due_time_to_its_writing() {
         let session = Session::accepted(&mut env, policy, Wire::Line, phase, secs(0));
         let mut bench = Bench { env, session };
         let now = |micros| Moment::on_time(Micros::new(micros));
-        let due = bench.session.handle_timeout(&mut bench.env, now(handled));
+        let due = bench
+            .session
+            .handle_timeout(&mut bench.env, now(handled), Backlog::None);
         assert_eq!(due, Due::Changed);
         bench
             .session
