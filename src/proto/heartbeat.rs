@@ -462,11 +462,18 @@ impl Heartbeat {
     }
 
     /// Returns how much later a verdict of silence comes because of our own lateness: than it would
-    /// come in a loop that is never late, which would have sent each ping in time.
+    /// come in a loop that is never late. What a ping was late for our lateness is part of it, but not
+    /// the interval until the next ping where a stop of the process made us skip one.
     pub fn forgiveness(&self, timing: &Timing, now: Moment, lateness: &Lateness) -> Micros {
         let never_late = |deadline: Stamp, _| deadline.time(now.at);
         let judged = self.silence_ends(timing, now, lateness);
-        let due = self.silence_ends_by(timing, now, never_late, |_| Micros::ZERO);
+        let (asked, delay) = (self.asked_at.time(now.at), self.delay(timing, now));
+        let since = |then| lateness.total_since(then, now.at);
+        let in_time = |answered: Stamp, _| {
+            let ours = since(asked - delay) - since(asked);
+            answered.time(now.at) - delay.min(ours)
+        };
+        let due = self.silence_ends_by(timing, now, never_late, in_time);
         judged
             .zip(due)
             .map_or(Micros::ZERO, |(judged, due)| judged - due)
@@ -538,25 +545,30 @@ impl Heartbeat {
     ///
     /// It is up to three deadlines, each put off for our lateness since it was armed: T after the proof,
     /// T - I after a ping was written, and T - I after reading went on. All must have passed. Where it was
-    /// our lateness that made the ping late, that is in the first one already, and the second is not put
-    /// off again.
+    /// our lateness that made the ping late, that is in the first one already, and the second is put off
+    /// for as much less.
     fn silence_ends(&self, timing: &Timing, now: Moment, lateness: &Lateness) -> Option<Micros> {
         let most = Micros::from_millis(timing.answer.into());
         let judged = |deadline: Stamp, armed: Stamp| {
             let (deadline, armed) = (deadline.time(now.at), armed.earliest(now.at));
             lateness.judged(deadline, armed, most, now.at)
         };
-        self.silence_ends_by(timing, now, judged, |answered| answered.time(now.at))
+        let delayed = |answered: Stamp, armed: Stamp| {
+            let (deadline, armed) = (answered.time(now.at), armed.earliest(now.at));
+            let granted = self.delay(timing, now);
+            lateness.judged_after(deadline, armed, granted, most, now.at)
+        };
+        self.silence_ends_by(timing, now, judged, delayed)
     }
 
     /// Returns the same by other rules: until when a deadline is put off that was armed at a time, and
-    /// when the ping that we held up is over.
+    /// until when that of a ping that our lateness delayed.
     fn silence_ends_by(
         &self,
         timing: &Timing,
         now: Moment,
         judged: impl Fn(Stamp, Stamp) -> Micros,
-        delayed: impl Fn(Stamp) -> Micros,
+        delayed: impl Fn(Stamp, Stamp) -> Micros,
     ) -> Option<Micros> {
         let timeout = timing.timeout?;
         let must_read = timing.proof != Proof::Bytes;
@@ -577,7 +589,7 @@ impl Heartbeat {
             | Ask::Draining => {
                 let answered = self.asked_at.plus(timing.answer).plus(more);
                 end = end.max(if self.facts.has(Fact::Delayed) {
-                    delayed(answered)
+                    delayed(answered, self.armed_at(timing))
                 } else {
                     judged(answered, self.armed_at(timing))
                 });
@@ -644,6 +656,12 @@ impl Heartbeat {
         promised.earlier(written)
     }
 
+    /// Returns how much later than promised the ping at `asked_at` is, for our lateness.
+    fn delay(&self, timing: &Timing, now: Moment) -> Micros {
+        let interval = timing.interval.map_or(0, Micros::as_stamp_millis);
+        self.asked_at.time(now.at) - self.proof.plus(interval).time(now.at)
+    }
+
     /// Says whether the ping that asks now is late for no more than our own lateness: the grid promises it
     /// within an interval of the proof. Rounding and what does not count as late may add to it.
     fn is_delayed(&self, timing: &Timing, now: Moment, lateness: &Lateness) -> bool {
@@ -652,8 +670,8 @@ impl Heartbeat {
             return false;
         };
         let promised = self.proof.plus(interval.as_stamp_millis()).time(now.at);
+        let late = self.delay(timing, now);
         let rounding = Micros::from_millis(timing.on_time.into()).max(lateness.threshold());
-        let late = self.asked_at.time(now.at) - promised;
         late <= rounding
             || lateness
                 .counted_since(promised, now.at)

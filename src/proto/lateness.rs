@@ -84,11 +84,18 @@ impl Lateness {
 
     /// Notes that the wait is over and a turn begins at `now`.
     pub fn begin_turn(&mut self, now: Micros) -> Moment {
-        if self.delay(now) > STALL {
+        if self.delay(now) > STALL && !self.is_busy() {
             self.resumed = now;
         }
         self.late_from = self.late_from.min(now + self.threshold);
         self.moment(now)
+    }
+
+    /// Says whether the loop was late shortly before the wait that has just ended: whoever calls it does
+    /// other work in between, time and again. That is no stop.
+    fn is_busy(&self) -> bool {
+        let latest = self.recent.back();
+        latest.is_some_and(|late| late.end + ON_TIME > self.late_from)
     }
 
     /// Says whether what was due by this time was missed because of the last stop of the process, however
@@ -196,6 +203,19 @@ impl Lateness {
     /// The result never becomes earlier as time goes on. It is later than `now` if the deadline
     /// falls into the lateness of the present turn.
     pub fn judged(&self, deadline: Micros, armed: Micros, most: Micros, now: Micros) -> Micros {
+        self.judged_after(deadline, armed, Micros::ZERO, most, now)
+    }
+
+    /// Returns the same for what was armed late for our lateness, by `granted`: so much of the longest
+    /// interval is in the deadline already.
+    pub(crate) fn judged_after(
+        &self,
+        deadline: Micros,
+        armed: Micros,
+        granted: Micros,
+        most: Micros,
+        now: Micros,
+    ) -> Micros {
         if now < deadline {
             return deadline;
         }
@@ -203,7 +223,7 @@ impl Lateness {
         if longest == Micros::ZERO {
             return deadline;
         }
-        self.on_time_after(deadline, now) + longest.min(most).min(MOST)
+        self.on_time_after(deadline, now) + (longest - granted).min(most).min(MOST)
     }
 
     /// Returns the share of recent time in which the loop was not late, in thousandths: a moving
@@ -305,6 +325,9 @@ const LEAST: Micros = Micros::from_millis(10);
 
 /// A wait that ends this much too late has been a stop of the whole process, not a busy turn.
 const STALL: Micros = Micros::from_millis(250);
+
+/// How long the loop must have been on time before that.
+const ON_TIME: Micros = Micros::from_secs(3);
 
 /// The most that any deadline is put off by: six days, which together with the longest deadline is less
 /// than what times of 32 bits tell apart.

@@ -952,6 +952,47 @@ fn a_ping_that_our_lateness_made_late_is_forgiven_once() {
 }
 
 #[test]
+fn a_stop_after_a_ping_that_our_lateness_delayed_is_forgiven() {
+    let mut bench = Bench::new(|_| {});
+    bench.late(10_010, 10_500);
+    bench.ping(ms(10_500));
+    bench.ping(secs(20));
+    assert!(matches!(bench.timeout(ms(25_200)), Verdict::Wait(_)));
+    bench.late(25_210, 85_200);
+    // Both deadlines fall into the stop: its end, and T - I.
+    assert_ne!(bench.timeout(ms(85_200)), Verdict::Silent);
+    bench.ping(ms(99_999));
+    bench.ping(secs(100));
+    assert_eq!(bench.timeout(ms(100_199)), Verdict::Wait(ms(100_200).at));
+    assert_eq!(bench.timeout(ms(100_200)), Verdict::Silent);
+}
+
+/// A loop whose caller works for 300 ms between two waits is busy, and not stopped again and again.
+#[test]
+fn a_loop_that_is_often_late_skips_no_ping() {
+    let mut bench = Bench::new(|_| {});
+    bench.ping(secs(10));
+    bench.pong(ms(10_050), 1);
+    let (mut now, mut asked) = (Micros::from_millis(10_060), None);
+    loop {
+        bench.lateness.end_turn(now, now);
+        now = now + Micros::from_millis(300);
+        let moment = bench.lateness.begin_turn(now);
+        match bench.timeout(moment) {
+            Verdict::Ping => {
+                bench.written(moment);
+                asked.get_or_insert(now);
+            }
+            Verdict::Wait(_) => {}
+            Verdict::Silent => break,
+        }
+    }
+    assert!(asked.is_some_and(|asked| asked <= Micros::from_millis(20_300)));
+    // T, a tick, and three of the longest turns.
+    assert!(now <= Micros::from_millis(35_050 + 10 + 900), "{now:?}");
+}
+
+#[test]
 fn what_made_a_ping_late_is_not_guessed_when_it_is_forgotten() {
     let mut bench = Bench::new(|_| {});
     assert_eq!(bench.timeout(secs(10)), Verdict::Ping);
