@@ -30,4 +30,4 @@ pub use native::Native;
 pub use options::{Keepalive, SocketOptions};
 pub(crate) use socket::{cause_of, is_reset};
 pub use stream::{Plain, Received, Sent, Socket, Stream};
-pub use system::{Asker, Event, Found, Probe, Ready, System, Token, Wake};
+pub use system::{Asker, Event, Probe, Ready, Resolved, System, Token, Wake};

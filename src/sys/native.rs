@@ -16,7 +16,7 @@ use super::descriptors::descriptors;
 use super::options::SocketOptions;
 use super::resolver::Resolver;
 use super::stream::{Plain, Socket};
-use super::system::{Asker, Event, Found, Ready, System, Token, Wake};
+use super::system::{Asker, Event, Ready, Resolved, System, Token, Wake};
 use super::wake_timer::{WAKE_TIMER, WakeTimer};
 use super::{kernel, socket};
 use crate::close::KernelFigures;
@@ -128,11 +128,16 @@ impl System for Native {
             .register(socket, token.into(), socket::INTEREST)
     }
 
-    fn look_up(&mut self, name: &str, asker: Asker, now: Micros) -> io::Result<Option<Arc<Found>>> {
+    fn look_up(
+        &mut self,
+        name: &str,
+        asker: Asker,
+        now: Micros,
+    ) -> io::Result<Option<Arc<Resolved>>> {
         self.resolver.ask(name, asker, now)
     }
 
-    fn next_found(&mut self, now: Micros) -> Option<(Asker, Arc<Found>)> {
+    fn next_found(&mut self, now: Micros) -> Option<(Asker, Arc<Resolved>)> {
         self.resolver.next(now)
     }
 

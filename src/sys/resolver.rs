@@ -10,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
-use super::system::{Asker, Found, Wake};
+use super::system::{Asker, Resolved, Wake};
 use crate::proto::time::Micros;
 
 /// Threads that look up names: as many as there is work for, and at most [`THREADS`].
@@ -26,13 +26,13 @@ pub(crate) struct Resolver {
     /// client misses it if there is a panic in between.
     present: Option<Answer>,
     /// Answers that nobody waited for any more, with the time of arrival, newest first.
-    late: VecDeque<(Micros, Arc<Found>)>,
+    late: VecDeque<(Micros, Arc<Resolved>)>,
 }
 
 /// The addresses found, and the clients that wait for them.
 #[derive(Debug)]
 struct Answer {
-    found: Arc<Found>,
+    found: Arc<Resolved>,
     waiting: Vec<Asker>,
 }
 
@@ -108,9 +108,9 @@ impl Resolver {
         name: &str,
         id: Asker,
         now: Micros,
-    ) -> io::Result<Option<Arc<Found>>> {
+    ) -> io::Result<Option<Arc<Resolved>>> {
         self.late.retain(|(at, _)| now - *at < KEPT_FOR);
-        let is_it = |(_, found): &(Micros, Arc<Found>)| found.name == name;
+        let is_it = |(_, found): &(Micros, Arc<Resolved>)| found.name == name;
         if let Some(at) = self.late.iter().position(is_it)
             && let Some((_, found)) = self.late.remove(at)
         {
@@ -158,7 +158,7 @@ impl Resolver {
     }
 
     /// Returns the next client that has an answer, and the answer.
-    pub(super) fn next(&mut self, now: Micros) -> Option<(Asker, Arc<Found>)> {
+    pub(super) fn next(&mut self, now: Micros) -> Option<(Asker, Arc<Resolved>)> {
         loop {
             if let Some(present) = &mut self.present
                 && let Some(id) = present.waiting.pop()
@@ -217,7 +217,7 @@ impl Shared {
             let addrs = (self.look_up)(&name);
             let mut work = self.lock();
             let waiting = work.waiting.remove(&name).unwrap_or_default();
-            let found = Arc::new(Found { name, addrs });
+            let found = Arc::new(Resolved { name, addrs });
             self.answer(Answer { found, waiting });
             drop(work);
         }

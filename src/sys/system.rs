@@ -96,13 +96,18 @@ pub trait System {
     /// # Errors
     ///
     /// Names cannot be looked up.
-    fn look_up(&mut self, name: &str, asker: Asker, now: Micros) -> io::Result<Option<Arc<Found>>> {
+    fn look_up(
+        &mut self,
+        name: &str,
+        asker: Asker,
+        now: Micros,
+    ) -> io::Result<Option<Arc<Resolved>>> {
         let _ = (name, asker, now);
         Err(io::ErrorKind::Unsupported.into())
     }
 
     /// Returns the next answer about a name, and who asked for it.
-    fn next_found(&mut self, now: Micros) -> Option<(Asker, Arc<Found>)> {
+    fn next_found(&mut self, now: Micros) -> Option<(Asker, Arc<Resolved>)> {
         let _ = now;
         None
     }
@@ -182,7 +187,7 @@ pub struct Asker(pub u32);
 
 /// The result of looking up a name.
 #[derive(Debug)]
-pub struct Found {
+pub struct Resolved {
     /// The name.
     pub name: String,
     /// Its addresses, with port 0. Empty if there are none.
