@@ -150,7 +150,8 @@ impl Watch {
     }
 
     fn demand_verdict(&self, now: When, cause: Cause) {
-        self.demand(now, self.expected == Some(cause), || {
+        let is_waiting = cause == Cause::WriteStalled && self.may_hold_ping(now);
+        self.demand(now, self.expected == Some(cause) || is_waiting, || {
             format!("{cause}, and not {:?}", self.expected)
         });
     }
@@ -377,7 +378,8 @@ impl Watch {
         self.demand(now, is_true, || format!("last proof {told:?}"));
         let told = Micros::from(evidence.forgiveness);
         let held = self.longest_turn + ROUNDING + ROUNDING;
-        let is_silence = self.expected == Some(evidence.cause);
+        let is_stalled = evidence.cause == Cause::WriteStalled && self.expected.is_some();
+        let is_silence = is_stalled || self.expected == Some(evidence.cause);
         let (low, high) = match self.forgiven.filter(|_| is_silence) {
             Some(forgiven) => forgiven,
             // One that fell into an interval counts from its end, and then that counts once more.

@@ -63,13 +63,21 @@ impl Intervals {
     }
 
     /// "D is judged at D + L; where D falls inside an interval, at that interval's end + L."
-    fn judged(&self, deadline: Micros, armed: Micros, most: Micros, now: Micros) -> Micros {
+    /// Of `granted`, which had made it late to be armed, it has been put off already.
+    fn judged(
+        &self,
+        deadline: Micros,
+        armed: Micros,
+        granted: Micros,
+        most: Micros,
+        now: Micros,
+    ) -> Micros {
         let around = self
             .backwards(now)
             .take_while(|&(_, end)| end > deadline)
             .find(|&(start, _)| start <= deadline);
         let counts_from = around.map_or(deadline, |(_, end)| end);
-        counts_from + self.longest(armed, now).min(most)
+        counts_from + (self.longest(armed, now) - granted).min(most)
     }
 }
 
@@ -80,8 +88,10 @@ pub(crate) struct Deadline {
     pub(crate) armed: (Micros, Micros),
     /// The most that it is put off by.
     pub(crate) most: Micros,
-    /// Whether it is not put off at all, perhaps and for certain.
-    pub(crate) is_bare: (bool, bool),
+    /// Whether our lateness had made it late to be armed, perhaps and for certain.
+    pub(crate) is_delayed: (bool, bool),
+    /// By how much, then.
+    pub(crate) granted: (Micros, Micros),
 }
 
 impl Deadline {
@@ -91,26 +101,33 @@ impl Deadline {
             over: (armed.0 + span, armed.1 + span),
             armed,
             most: span,
-            is_bare: (false, false),
+            is_delayed: (false, false),
+            granted: (Micros::ZERO, Micros::ZERO),
         }
     }
 
     /// Returns from when on the peer may be blamed, at the earliest.
     pub(crate) fn earliest(&self, ours: &Intervals, now: Micros) -> Micros {
-        if self.is_bare.0 {
-            return self.over.0;
-        }
-        ours.judged(self.over.0, self.armed.1, self.most, now)
+        let granted = match self.is_delayed.0 {
+            true => self.granted.1,
+            false => Micros::ZERO,
+        };
+        ours.judged(self.over.0, self.armed.1, granted, self.most, now)
     }
 
     /// Returns the same at the latest.
     pub(crate) fn latest(&self, ours: &Intervals, now: Micros) -> Micros {
-        if now < self.over.1 || self.is_bare.1 {
+        if now < self.over.1 {
             // How much later it is before its time is not worth the search.
             return self.over.1;
         }
+        let granted = match self.is_delayed.1 {
+            true => self.granted.0,
+            false => Micros::ZERO,
+        };
         // Times are kept in whole milliseconds, rounded up, which may be within the next interval.
-        ours.judged(self.over.1 + ROUNDING, self.armed.0, self.most, now)
+        let over = self.over.1 + ROUNDING;
+        ours.judged(over, self.armed.0, granted, self.most, now)
     }
 }
 
@@ -184,9 +201,15 @@ impl Lateness {
         self.tick.max(Micros::from_millis(10))
     }
 
-    /// Says whether the present turn follows a stop of the whole process.
+    /// Says whether the present turn follows a stop of the whole process, and not one more wait of a loop
+    /// that is late again and again.
     pub(crate) fn is_stalled(&self) -> bool {
-        self.wait_late > Micros::from_millis(250)
+        let intervals = self.intervals.borrow();
+        let is_busy = intervals
+            .over
+            .last()
+            .is_some_and(|&(_, end)| end + Micros::from_secs(3) > intervals.since);
+        self.wait_late > Micros::from_millis(250) && !is_busy
     }
 
     pub(crate) fn tick(&self) -> Micros {

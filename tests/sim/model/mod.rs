@@ -159,8 +159,7 @@ impl World {
     }
 
     /// Notes that a path may have become shorter.
-    pub(crate) fn note_shortest(&mut self, path: usize) {
-        let shortest = self.paths[path].shortest();
+    pub(crate) fn note_shortest(&mut self, path: usize, shortest: Micros) {
         for (sock, (_, watch)) in &mut self.book.watches {
             if self.links[sock.link].path == path {
                 watch.note_shortest(shortest);

@@ -20,6 +20,13 @@ impl Watch {
         self.is_ping_waiting = true;
     }
 
+    /// Says whether a ping may wait that came due in the latest look, or in this very one.
+    pub(super) fn may_hold_ping(&self, now: When) -> bool {
+        let point = self.rules.grid_point(self.fraction, now.at);
+        let is_due = point.is_some_and(|point| point > self.pinged[1]);
+        self.may_ping_wait || self.is_blocked && is_due
+    }
+
     /// Notes whether a turn follows a stop of the process: so do those behind it, until one has looked at all
     /// that has come due.
     pub(crate) fn note_stop(&mut self, is_stalled: bool) {
@@ -56,6 +63,8 @@ impl Watch {
             self.has_skipped = false;
             self.begin_ask(now, look.done);
             self.is_ping_waiting = self.written.last().is_none_or(|sent| sent.when.at < now.at);
+            // What was written may have been the one before, which had waited.
+            self.may_ping_wait = self.is_blocked;
             let moves = match self.last_out {
                 Some(out) if out.at > look.done.at => Moves::Surely,
                 Some(out) if out.at >= now.at => Moves::Perhaps,
@@ -99,6 +108,7 @@ impl Watch {
 
     pub(super) fn handle_ping_written(&mut self, now: When, payload: Vec<u8>) {
         self.is_ping_waiting = false;
+        self.may_ping_wait = false;
         self.timed.get_or_insert(self.written.len());
         self.written.push(Sent { payload, when: now });
         let place = self.place;

@@ -75,7 +75,8 @@ impl Watch {
                 over: (ask.counts.0 + rules.answer(), ask.counts.1 + rules.answer()),
                 armed: (ask.counts.0 - later, ask.counts.1 - later),
                 most: rules.answer(),
-                is_bare: self.was_held_up(ask.counts, ours, now),
+                is_delayed: self.was_delayed(ask.counts, ours, now),
+                granted: self.delay(ask.counts),
             });
             if ask.is_spared {
                 for deadline in &mut deadlines {
@@ -97,9 +98,26 @@ impl Watch {
         Some(deadlines)
     }
 
+    /// Returns how late we were from when the ping that asks was promised until it counts.
+    fn late_before_ask(&self, ours: &Intervals, now: Micros) -> Micros {
+        let interval = self.rules.interval.unwrap_or_default();
+        let promised = self.proof.low.at + interval;
+        self.ask.map_or(Micros::ZERO, |ask| {
+            ours.total(promised, now) - ours.total(ask.counts.1, now)
+        })
+    }
+
+    /// Returns how much later than an interval after the proof the ping that asks is, at least and at most.
+    fn delay(&self, counts: (Micros, Micros)) -> (Micros, Micros) {
+        let interval = self.rules.interval.unwrap_or_default();
+        let (first, last) = self.proof.times();
+        let least = counts.0 - (last + interval);
+        (least - ROUNDING, counts.1 - (first + interval) + ROUNDING)
+    }
+
     /// Says whether the ping that asks was late for our own lateness alone, perhaps and for certain. The
     /// deadline of the proof is put off for that already; both together would be a turn more than F51 has.
-    fn was_held_up(&self, counts: (Micros, Micros), ours: &Intervals, now: Micros) -> (bool, bool) {
+    fn was_delayed(&self, counts: (Micros, Micros), ours: &Intervals, now: Micros) -> (bool, bool) {
         let Some(interval) = self.rules.interval.filter(|_| self.changed.is_none()) else {
             return (false, false);
         };
@@ -215,6 +233,15 @@ impl Watch {
         let over = |end: Micros| expired.at >= end.max(ruled) + held;
         let ours = Rc::clone(&self.ours);
         let ours = &*ours.borrow();
+        // What a budget left unread gives more time once, and is seen to in the turn after at the latest.
+        if is_unread {
+            self.last_unread = Some(expired);
+        }
+        let lately = self.longest_turn + self.longest_turn + self.rules.tick + BACKLOG;
+        let was_unread = self
+            .last_unread
+            .is_some_and(|unread| expired.at <= unread.at + lately);
+        let again = |span| if was_unread { span } else { Micros::ZERO };
         let after =
             |armed: Between, span| Deadline::after(armed.times(), span).latest(ours, expired.at);
         match self.phase {
@@ -232,7 +259,7 @@ impl Watch {
                 return;
             }
             Phase::Closing => {
-                let end = self.goodbye_ends(ours, expired.at);
+                let end = self.goodbye_ends(ours, expired.at) + again(self.rules.close);
                 self.demand(expired, !over(end), || "the goodbye takes too long".into());
                 return;
             }
@@ -249,7 +276,7 @@ impl Watch {
                 "output stands still for longer than W".into()
             });
         }
-        self.check_limits(expired, held, ours);
+        self.check_limits(expired, held, ours, again);
         let Some(silence) = self.silence(ours, expired.at) else {
             return;
         };
@@ -274,9 +301,16 @@ impl Watch {
     }
 
     /// Limits of ours, in real time, and the peer's slowness.
-    fn check_limits(&self, expired: When, held: Micros, ours: &Intervals) {
+    fn check_limits(
+        &self,
+        expired: When,
+        held: Micros,
+        ours: &Intervals,
+        again: impl Fn(Micros) -> Micros,
+    ) {
         if let (Some(idle), false) = (self.rules.app_idle, self.is_paused) {
-            let end = (self.last_message.high.at + idle).max(self.ruled.at) + held;
+            let end = self.last_message.high.at + idle + again(idle);
+            let end = end.max(self.ruled.at) + held;
             self.demand(expired, expired.at < end, || {
                 format!("idle for too long since {:?}", self.last_message)
             });
@@ -288,6 +322,7 @@ impl Watch {
         }
         let slow = self.slow_ends(ours, expired.at);
         if let (Some((_, end)), false) = (slow, self.is_paused) {
+            let end = end + again(self.rules.slow_grace);
             let is_over = expired.at >= end.max(self.ruled.at) + held + ROUNDING;
             self.demand(expired, !is_over, || "a message comes too slowly".into());
         }
@@ -325,11 +360,33 @@ impl Watch {
     /// Returns how much later the verdict falls for our lateness, at least and at most: than a loop would
     /// judge that is never late, and which had held up no ping.
     fn forgiven_at(&self, now: When, ours: &Intervals, silence: &[Deadline]) -> (Micros, Micros) {
-        let last = |of: fn(&Deadline) -> Option<Micros>| silence.iter().filter_map(of).max();
         let early = silence.iter().map(|one| one.earliest(ours, now.at)).max();
         let late = silence.iter().map(|one| one.latest(ours, now.at)).max();
-        let most = last(|one| (!one.is_bare.1).then_some(one.over.1));
-        let least = last(|one| (!one.is_bare.0).then_some(one.over.0));
+        // Of a ping that we held up, the time is ours in which we were late.
+        let least = |one: &Deadline| match one.is_delayed.0 {
+            true => {
+                one.over.0
+                    - one
+                        .granted
+                        .1
+                        .min(self.late_before_ask(ours, now.at) + ROUNDING)
+            }
+            false => one.over.0,
+        };
+        let most = |one: &Deadline| match one.is_delayed.1 {
+            true => {
+                one.over.1
+                    - one
+                        .granted
+                        .0
+                        .min(self.late_before_ask(ours, now.at) - ROUNDING)
+            }
+            false => one.over.1,
+        };
+        let (most, least) = (
+            silence.iter().map(most).max(),
+            silence.iter().map(least).max(),
+        );
         (
             early.unwrap_or_default() - most.unwrap_or_default(),
             late.unwrap_or_default() - least.unwrap_or_default(),

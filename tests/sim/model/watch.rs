@@ -123,6 +123,7 @@ pub(crate) struct Watch {
     /// Pings that the application asked for.
     pub(super) asked_for: u32,
     pub(super) is_ping_waiting: bool,
+    pub(super) may_ping_wait: bool,
     pub(super) written: Vec<Sent>,
     pub(super) answered: usize,
     /// The ping that is timed, and the latest round trip.
@@ -147,6 +148,8 @@ pub(crate) struct Watch {
     pub(super) last_in: Option<When>,
     /// Control frames that came since the path had been silent, if it had.
     burst: Option<u32>,
+    /// When a turn last left input unread.
+    pub(super) last_unread: Option<When>,
     /// When bytes last waited unread; and the same when the cause of its end arose.
     pub(super) last_waiting: Option<When>,
     pub(super) waited_at_end: Option<When>,
@@ -243,6 +246,7 @@ impl Watch {
             due: 0,
             asked_for: 0,
             is_ping_waiting: false,
+            may_ping_wait: false,
             written: Vec::new(),
             answered: 0,
             timed: None,
@@ -261,6 +265,7 @@ impl Watch {
             burst: None,
             last_waiting: None,
             waited_at_end: None,
+            last_unread: None,
             last_out: None,
             last_message: Between::exactly(now),
             is_blocked: false,

@@ -237,4 +237,4 @@ pub(crate) const NAMES: [&str; 5] = ["server", "client1", "client2", "client3", 
 const SETTLING: Micros = Micros::from_secs(2);
 
 /// More than the longest close timeout, and what may delay it.
-const FAREWELL: Micros = Micros::from_secs(30);
+const FAREWELL: Micros = Micros::from_secs(40);

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use heartwheel::proto::time::Micros;
 
+use super::path::Direction;
 use super::{Command, Event, Hardship, HostId, Os, World};
 
 /// What a script does to the world.
@@ -108,10 +109,13 @@ impl Sim {
         match act {
             Act::Path { path, to, is_down } => world.paths[path].to[to].is_down = is_down,
             Act::Delay { path, delay } => {
+                // A question may have left before, and its answer after.
+                let either = |direction: &Direction| direction.delay.min(delay);
+                let [there, back] = world.paths[path].to.each_ref().map(either);
+                world.note_shortest(path, there + back);
                 for direction in &mut world.paths[path].to {
                     direction.delay = delay;
                 }
-                world.note_shortest(path);
             }
             Act::Narrow { path, rate } => {
                 for direction in &mut world.paths[path].to {
