@@ -25,7 +25,8 @@ pub enum PingWhen {
     /// Always.
     #[default]
     Always,
-    /// Only if no proof of life arrived within the last interval.
+    /// Only if no proof of life arrived within the last interval. A peer that falls silent right
+    /// after that is found up to one interval later than with `Always`.
     Idle,
 }
 

@@ -451,12 +451,15 @@ pub mod architecture {
     //!   not from its writing. The rounding of the wheel is ours and must not make a verdict later.
     //!   It never costs the peer more than half of T - I.
     //! - A ping that our own lateness delayed is forgiven once. The deadline of the proof is put
-    //!   off for that lateness already. So T - I after the ping is a deadline too, but is not put
-    //!   off again: otherwise a busy loop would find dead peers one turn later.
+    //!   off for that lateness already. So T - I after the ping is a deadline too, but it is put off
+    //!   only for what a later interval is longer than that delay. Otherwise a busy loop would find
+    //!   dead peers one turn later.
     //! - Slack rounds due times to multiples of twice the slack. So pings of many connections share
     //!   a wake-up, and no connection needs to know of another.
     //! - After the whole process was stopped, pings that are long overdue are skipped once, so that
-    //!   pings stay spread. The next ping tests the silence instead.
+    //!   pings stay spread. The next ping tests the silence instead. A wait counts as such a stop if
+    //!   it ends more than 250 ms late, and if the loop was on time in the 3 s before it. A loop
+    //!   that is late again and again is busy, and skips no ping.
     //! - A Close that blames the peer overtakes queued messages only after the socket has refused
     //!   output. Before that, what was sent in the same callback arrives before the Close.
     //! - A client waits while another client of the reactor is in its opening handshake with the
@@ -488,7 +491,9 @@ pub mod liveness {
     //! Let I be the interval and T the timeout. A peer is silent if no proof of life came for T, and if a
     //! ping had at least T - I to be answered. The verdict is never early. It is late by at most one
     //! tick plus the loop's own delay, which is bounded by three of its longest turns, even if the loop
-    //! is always busy.
+    //! is always busy. Two things make it later, each by one interval at most: the process was
+    //! stopped when a ping was due, and that ping was skipped; or with `ping_when = idle` the last
+    //! proof of life came shortly after a ping was due.
     //!
     //! Before such a verdict, the socket is read once more. The same is done before a verdict on an
     //! opening handshake, a goodbye, a slow message or an idle application. A verdict about output is
