@@ -138,7 +138,13 @@ impl Watch {
         let ours = Rc::clone(&self.ours);
         let ours = &*ours.borrow();
         let Some(silence) = self.silence(ours, now.at) else {
-            self.fail(now, "judged though no question is out")
+            // The answer may be among bytes that were read just now and that nobody has decoded.
+            self.demand(now, self.is_undecoded, || {
+                "judged though no question is out".into()
+            });
+            self.slow = None;
+            self.expected = Some(self.cause_of_silence(truth));
+            return;
         };
         let early = silence.iter().map(|one| one.earliest(ours, now.at));
         let low = early.max().unwrap_or_default();
