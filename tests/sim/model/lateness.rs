@@ -205,9 +205,11 @@ impl Lateness {
     /// that is late again and again.
     pub(crate) fn is_stalled(&self) -> bool {
         let intervals = self.intervals.borrow();
+        // The first turn begins before the process has a clock of its own to count from.
         let is_busy = intervals
             .over
-            .last()
+            .get(1..)
+            .and_then(|later| later.last())
             .is_some_and(|&(_, end)| end + Micros::from_secs(3) > intervals.since);
         self.wait_late > Micros::from_millis(250) && !is_busy
     }

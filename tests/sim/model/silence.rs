@@ -259,7 +259,7 @@ impl Watch {
             }
             Phase::Handshaking => {
                 let end = after(self.since, self.rules.handshake);
-                self.demand(expired, !over(end) || is_unread, || {
+                self.demand(expired, !over(end) || was_unread, || {
                     "the handshake takes too long".into()
                 });
                 return;
