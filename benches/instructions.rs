@@ -19,6 +19,8 @@
 mod dial;
 #[path = "instructions/peers.rs"]
 mod peers;
+#[path = "support/process.rs"]
+mod process;
 #[path = "instructions/servers.rs"]
 mod servers;
 #[path = "support/uwebsockets.rs"]
@@ -129,7 +131,7 @@ impl Plan {
     fn count(&self, kind: Kind, beats: u64) -> io::Result<Counted> {
         eprintln!("  {}: {beats} beats under callgrind", kind.name());
         let mut server = Server::start(kind, self.interval)?;
-        let mut peers = Peers::connect(server.addr, self.connections)?;
+        let mut peers = Peers::connect(server.addr(), self.connections)?;
         let trips = peers.answer(beats * self.connections as u64)?;
         // The last answers are on their way.
         sleep(Duration::from_millis(300));

@@ -5,6 +5,8 @@ mod load;
 #[path = "../support/machine.rs"]
 mod machine;
 mod plan;
+#[path = "../support/process.rs"]
+mod process;
 mod report;
 mod servers;
 #[expect(dead_code, reason = "figures are not read back")]
@@ -100,7 +102,7 @@ fn measure(load: Load, plan: &Plan, cores: &Cores) -> io::Result<Value> {
 /// Starts a server, warms it up, and measures it.
 fn run(kind: Kind, load: Load, plan: &Plan, cores: &Cores) -> io::Result<Run> {
     let server = cores.place_server(|| Server::start(kind, load.size))?;
-    let mut crowd = Crowd::connect(server.addr, load)?;
+    let mut crowd = Crowd::connect(server.addr(), load)?;
     crowd.echo(plan.span / 2)?;
     let before = server.processor_time()?;
     let echoed = crowd.echo(plan.span)?;

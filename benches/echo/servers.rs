@@ -4,10 +4,10 @@ use std::env;
 use std::fmt::Display;
 use std::fs;
 use std::future::ready;
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio, exit};
+use std::process::{Command, exit};
 use std::thread;
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ use heartwheel::config::ReactorConfig;
 use heartwheel::proto::message::Message;
 use heartwheel::reactor::{ConnId, Context, Handler, ListenerConfig, Reactor, WireFactory};
 
-use super::dial::read_addr;
+use super::process::Process;
 use super::uwebsockets;
 
 /// What serves.
@@ -117,37 +117,21 @@ impl Kind {
 }
 
 /// A running server.
-pub(crate) struct Server {
-    child: Child,
-    /// Kept open: what the program says of its connections is not of interest, but no error.
-    _output: BufReader<ChildStdout>,
-    pub(crate) addr: SocketAddr,
-}
+pub(crate) struct Server(Process);
 
 impl Server {
     pub(crate) fn start(kind: Kind, size: usize) -> io::Result<Self> {
-        let mut child = kind
-            .command(size)?
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let output = child.stdout.take().expect("its output is piped");
-        let mut output = BufReader::new(output);
-        let addr = read_addr(&mut output);
-        if addr.is_err() {
-            let _ = child.kill();
-        }
-        Ok(Self {
-            child,
-            _output: output,
-            addr: addr?,
-        })
+        Process::start(&mut kind.command(size)?).map(Self)
+    }
+
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.0.addr
     }
 
     /// Returns the processor time that all threads of the server have used so far.
     pub(crate) fn processor_time(&self) -> io::Result<Duration> {
         let mut time = Duration::ZERO;
-        for task in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+        for task in fs::read_dir(format!("/proc/{}/task", self.0.child.id()))? {
             // Nanoseconds that it ran, nanoseconds that it waited for a core, and how often it ran.
             let figures = fs::read_to_string(task?.path().join("schedstat"))?;
             let ran = figures.split(' ').next().and_then(|ran| ran.parse().ok());
@@ -156,13 +140,6 @@ impl Server {
                 .ok_or_else(|| io::Error::other(format!("schedstat says {figures:?}")))?;
         }
         Ok(time)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -1,15 +1,15 @@
 //! The servers under test, each in a process of its own that callgrind watches.
 
 use std::fs;
-use std::io::{self, BufReader};
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::dial::read_addr;
+use super::process::Process;
 use super::uwebsockets;
 
 /// What serves.
@@ -61,10 +61,7 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// A running server.
 pub(crate) struct Server {
     kind: Kind,
-    child: Child,
-    /// Kept open: what the program says of its connections is not of interest, but no error.
-    _output: BufReader<ChildStdout>,
-    pub(crate) addr: SocketAddr,
+    process: Process,
     /// Where callgrind writes what it has counted.
     counted: PathBuf,
 }
@@ -78,35 +75,26 @@ impl Server {
             .args(["-q", "--tool=callgrind"])
             .arg(format!("--callgrind-out-file={}", counted.display()));
         kind.add_to(&mut command, interval);
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let output = child.stdout.take().expect("its output is piped");
-        let mut output = BufReader::new(output);
-        let addr = read_addr(&mut output);
-        if addr.is_err() {
-            let _ = child.kill();
-        }
         Ok(Self {
             kind,
-            child,
-            _output: output,
-            addr: addr?,
+            process: Process::start(&mut command)?,
             counted,
         })
     }
 
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.process.addr
+    }
+
     /// Ends it, and returns how many instructions it has run.
     pub(crate) fn end(&mut self) -> io::Result<u64> {
+        let child = &mut self.process.child;
         match self.kind {
-            Kind::HeartwheelServe => {
-                kill_process(Pid::from_child(&self.child), Signal::TERM)?;
-            }
+            Kind::HeartwheelServe => kill_process(Pid::from_child(child), Signal::TERM)?,
             // The end of its input ends it.
-            Kind::Uwebsockets => drop(self.child.stdin.take()),
+            Kind::Uwebsockets => drop(child.stdin.take()),
         }
-        let status = self.child.wait()?;
+        let status = child.wait()?;
         if !status.success() {
             return Err(io::Error::other(format!("the server ended with {status}")));
         }
@@ -120,8 +108,6 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
         let _ = fs::remove_file(&self.counted);
     }
 }
