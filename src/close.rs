@@ -346,9 +346,10 @@ pub struct Evidence {
     /// Bytes read of a message from the peer that was incomplete when the cause arose. `None` if
     /// there was no such message.
     pub bytes_unfinished: Option<u32>,
-    /// How much later the deadline was than in a loop that is never late. Zero if the connection did
-    /// not end by a deadline that blames the peer. For silence it includes the delay of a ping that
-    /// our own lateness held up.
+    /// How much later the deadline was, because the loop itself was late. Zero if the connection
+    /// did not end by a deadline that blames the peer. For silence it counts from `last proof +
+    /// timeout`, so it includes the delay of a ping that we sent late, or skipped after a stop. It is
+    /// no more than the loop was late in all.
     pub forgiveness: Duration,
     /// How late the loop was in its turn when the cause arose.
     pub loop_delay: Duration,

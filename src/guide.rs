@@ -329,8 +329,7 @@ pub mod architecture {
     //! find dead peers later and later. The longest is enough, because a peer's bytes wait in its
     //! socket and each socket is read before its verdict. So a loop whose turns take at most P
     //! finds a dead peer within T plus a tick plus about 3 P, however long it has been busy.
-    //! `forgiveness` in the record of an end says how much later its deadline was than in a loop that
-    //! is never late.
+    //! `forgiveness` in the record of an end says by how much its deadline was put off.
     //!
     //! When the machine sleeps, that clock stops, but the peers go on. Each turn compares the clock
     //! with the boot-time clock (Linux). If they differ by a second, every client pings its server

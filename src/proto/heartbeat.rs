@@ -461,22 +461,17 @@ impl Heartbeat {
         self.proof.age(now.at)
     }
 
-    /// Returns how much later a verdict of silence comes because of our own lateness: than it would
-    /// come in a loop that is never late. What a ping was late for our lateness is part of it, but not
-    /// the interval until the next ping where a stop of the process made us skip one.
+    /// Returns how much later than the timeout a verdict of silence comes because of our own
+    /// lateness: the time by which the deadline was put off, plus the delay of a ping that we sent
+    /// late or skipped after a stop. It is no more than we were late in all since the last proof,
+    /// which is known for the latest 2 048 times.
     pub fn forgiveness(&self, timing: &Timing, now: Moment, lateness: &Lateness) -> Micros {
-        let never_late = |deadline: Stamp, _| deadline.time(now.at);
-        let judged = self.silence_ends(timing, now, lateness);
-        let (asked, delay) = (self.asked_at.time(now.at), self.delay(timing, now));
-        let since = |then| lateness.total_since(then, now.at);
-        let in_time = |answered: Stamp, _| {
-            let ours = since(asked - delay) - since(asked);
-            answered.time(now.at) - delay.min(ours)
+        let (Some(timeout), Some(end)) = (timing.timeout, self.silence_ends(timing, now, lateness))
+        else {
+            return Micros::ZERO;
         };
-        let due = self.silence_ends_by(timing, now, never_late, in_time);
-        judged
-            .zip(due)
-            .map_or(Micros::ZERO, |(judged, due)| judged - due)
+        let put_off = end - self.proof.plus(timeout).time(now.at);
+        put_off.min(lateness.total_since(self.proof.earliest(now.at), now.at))
     }
 
     /// Returns how late the loop was in all since it last read a byte here.
@@ -553,23 +548,6 @@ impl Heartbeat {
             let (deadline, armed) = (deadline.time(now.at), armed.earliest(now.at));
             lateness.judged(deadline, armed, most, now.at)
         };
-        let delayed = |answered: Stamp, armed: Stamp| {
-            let (deadline, armed) = (answered.time(now.at), armed.earliest(now.at));
-            let granted = self.delay(timing, now);
-            lateness.judged_after(deadline, armed, granted, most, now.at)
-        };
-        self.silence_ends_by(timing, now, judged, delayed)
-    }
-
-    /// Returns the same by other rules: until when a deadline is put off that was armed at a time, and
-    /// until when that of a ping that our lateness delayed.
-    fn silence_ends_by(
-        &self,
-        timing: &Timing,
-        now: Moment,
-        judged: impl Fn(Stamp, Stamp) -> Micros,
-        delayed: impl Fn(Stamp, Stamp) -> Micros,
-    ) -> Option<Micros> {
         let timeout = timing.timeout?;
         let must_read = timing.proof != Proof::Bytes;
         if self.facts.has(Fact::Paused) && must_read {
@@ -588,11 +566,13 @@ impl Heartbeat {
             | Ask::Spared
             | Ask::Draining => {
                 let answered = self.asked_at.plus(timing.answer).plus(more);
-                end = end.max(if self.facts.has(Fact::Delayed) {
-                    delayed(answered, self.armed_at(timing))
-                } else {
-                    judged(answered, self.armed_at(timing))
-                });
+                let (deadline, armed) = (answered.time(now.at), self.armed_at(timing));
+                let granted = match self.facts.has(Fact::Delayed) {
+                    true => self.delay(timing, now),
+                    false => Micros::ZERO,
+                };
+                let armed = armed.earliest(now.at);
+                end = end.max(lateness.judged_after(deadline, armed, granted, most, now.at));
             }
             // Before its end this bounds the wait; after it the next ping does.
             Ask::No if timing.interval.is_some() && end <= now.at => return None,

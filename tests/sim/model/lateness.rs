@@ -56,6 +56,15 @@ impl Intervals {
         self.lengths(armed, now).max().unwrap_or(Micros::ZERO)
     }
 
+    /// How many there have been since then.
+    pub(crate) fn count(&self, since: Micros) -> usize {
+        self.over
+            .iter()
+            .rev()
+            .take_while(|&&(_, end)| end > since)
+            .count()
+    }
+
     /// How late the loop was in all since then.
     pub(crate) fn total(&self, since: Micros, now: Micros) -> Micros {
         self.lengths(since, now)

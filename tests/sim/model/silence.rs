@@ -98,15 +98,6 @@ impl Watch {
         Some(deadlines)
     }
 
-    /// Returns how late we were from when the ping that asks was promised until it counts.
-    fn late_before_ask(&self, ours: &Intervals, now: Micros) -> Micros {
-        let interval = self.rules.interval.unwrap_or_default();
-        let promised = self.proof.low.at + interval;
-        self.ask.map_or(Micros::ZERO, |ask| {
-            ours.total(promised, now) - ours.total(ask.counts.1, now)
-        })
-    }
-
     /// Returns how much later than an interval after the proof the ping that asks is, at least and at most.
     fn delay(&self, counts: (Micros, Micros)) -> (Micros, Micros) {
         let interval = self.rules.interval.unwrap_or_default();
@@ -363,42 +354,25 @@ impl Watch {
         ))
     }
 
-    /// Returns how much later the verdict falls for our lateness, at least and at most: than a loop would
-    /// judge that is never late, and which had held up no ping.
+    /// Returns how much later than the timeout the verdict falls for our lateness, at least and at most.
     fn forgiven_at(&self, now: When, ours: &Intervals, silence: &[Deadline]) -> (Micros, Micros) {
-        let early = silence.iter().map(|one| one.earliest(ours, now.at)).max();
-        let late = silence.iter().map(|one| one.latest(ours, now.at)).max();
-        // Of a ping that we held up, the time is ours in which we were late.
-        let least = |one: &Deadline| match one.is_delayed.0 {
-            true => {
-                one.over.0
-                    - one
-                        .granted
-                        .1
-                        .min(self.late_before_ask(ours, now.at) + ROUNDING)
-            }
-            false => one.over.0,
+        let timeout = self.rules.timeout.unwrap_or_default();
+        let (first, last) = self.proof.times();
+        let early = silence.iter().map(|one| one.earliest(ours, now.at));
+        let late = silence.iter().map(|one| one.latest(ours, now.at));
+        let least = early.max().unwrap_or_default() - (last + timeout);
+        let most = late.max().unwrap_or_default() - (first + timeout);
+        // Of more lateness than a loop remembers it does not know the sum.
+        let all = match ours.count(first) > REMEMBERED {
+            true => Micros::MAX,
+            false => ours.total(first, now.at),
         };
-        let most = |one: &Deadline| match one.is_delayed.1 {
-            true => {
-                one.over.1
-                    - one
-                        .granted
-                        .0
-                        .min(self.late_before_ask(ours, now.at) - ROUNDING)
-            }
-            false => one.over.1,
-        };
-        let (most, least) = (
-            silence.iter().map(most).max(),
-            silence.iter().map(least).max(),
-        );
-        (
-            early.unwrap_or_default() - most.unwrap_or_default(),
-            late.unwrap_or_default() - least.unwrap_or_default(),
-        )
+        (least.min(ours.total(last, now.at)), most.min(all))
     }
 }
 
 /// What it may take beyond that until somebody comes to them.
 const BACKLOG: Micros = Micros::from_millis(100);
+
+/// Intervals of lateness that a loop keeps for their sum, with room for what is counted otherwise here.
+const REMEMBERED: usize = 2_000;
