@@ -592,11 +592,15 @@ fn lines_keep_to_a_terminal_that_is_resized() {
     command.stdin(line()).stdout(line()).stderr(line());
     let mut client = command.spawn().unwrap();
     drop(command);
-    server.wait_first_open();
+    let (mut shown, mut buffer) = (Vec::new(), [0; 1024]);
+    // The client must know it, too.
+    while !String::from_utf8_lossy(&shown).contains("\nopen ") {
+        let count = rustix::io::read(&terminal, &mut buffer).unwrap();
+        shown.extend_from_slice(&buffer[..count]);
+    }
     resize(70);
     kill_process(Pid::from_child(&client), Signal::INT).unwrap();
     assert_eq!(client.wait().unwrap().code(), Some(0));
-    let mut shown = Vec::new();
     // At its end a terminal fails instead.
     let _hung_up = File::from(terminal).read_to_end(&mut shown);
     let shown = String::from_utf8(shown).unwrap();
