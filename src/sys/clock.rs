@@ -1,16 +1,53 @@
 //! The one place that reads the clock for deadlines.
 
-use std::time::Instant;
-
 use crate::proto::time::Micros;
 
 /// The start of the core's time.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Start(Instant);
+pub(crate) struct Start(monotonic::Reading);
 
 impl Start {
     pub(crate) fn now() -> Self {
-        Self(Instant::now())
+        Self(monotonic::now())
+    }
+
+    /// Returns the time since then in whole microseconds, rounded down, because deadlines are rounded up.
+    fn elapsed(self) -> Micros {
+        monotonic::since(self.0)
+    }
+}
+
+/// What [`Instant`](std::time::Instant) reads too, in a third of the steps.
+#[cfg(all(feature = "sockets", target_os = "linux"))]
+mod monotonic {
+    use super::{Micros, micros};
+    use rustix::time::{ClockId, clock_gettime};
+
+    pub(super) type Reading = Micros;
+
+    pub(super) fn now() -> Reading {
+        micros(clock_gettime(ClockId::Monotonic))
+    }
+
+    pub(super) fn since(start: Reading) -> Micros {
+        now() - start
+    }
+}
+
+#[cfg(not(all(feature = "sockets", target_os = "linux")))]
+mod monotonic {
+    use super::Micros;
+    use std::time::Instant;
+
+    pub(super) type Reading = Instant;
+
+    pub(super) fn now() -> Reading {
+        Instant::now()
+    }
+
+    pub(super) fn since(start: Reading) -> Micros {
+        let elapsed = start.elapsed();
+        Micros::from_secs(elapsed.as_secs()) + Micros::new(elapsed.subsec_micros().into())
     }
 }
 
@@ -27,11 +64,7 @@ pub(crate) enum Hands {
 impl Hands {
     pub(crate) fn at(&self) -> Micros {
         match self {
-            // Rounded down to whole microseconds, because deadlines are rounded up.
-            Self::System(Start(start)) => {
-                let elapsed = start.elapsed();
-                Micros::from_secs(elapsed.as_secs()) + Micros::new(elapsed.subsec_micros().into())
-            }
+            Self::System(start) => start.elapsed(),
             #[cfg(test)]
             Self::Scripted(script) => script.lock().expect("no test panics with it").0,
         }
@@ -57,14 +90,16 @@ impl Hands {
 
 #[cfg(all(feature = "sockets", target_os = "linux"))]
 fn system_slept() -> Micros {
-    use rustix::time::{ClockId, Timespec, clock_gettime};
+    use rustix::time::{ClockId, clock_gettime};
 
-    let micros = |time: Timespec| {
-        let (secs, nanos) = (time.tv_sec.cast_unsigned(), time.tv_nsec.cast_unsigned());
-        Micros::from_secs(secs) + Micros::new(nanos / 1_000)
-    };
     let awake = micros(clock_gettime(ClockId::Monotonic));
     micros(clock_gettime(ClockId::Boottime)) - awake
+}
+
+#[cfg(all(feature = "sockets", target_os = "linux"))]
+fn micros(time: rustix::time::Timespec) -> Micros {
+    let (secs, nanos) = (time.tv_sec.cast_unsigned(), time.tv_nsec.cast_unsigned());
+    Micros::from_secs(secs) + Micros::new(nanos / 1_000)
 }
 
 #[cfg(not(all(feature = "sockets", target_os = "linux")))]
