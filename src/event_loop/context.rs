@@ -61,6 +61,7 @@ pub struct ConnInfo {
 impl<D, S: System> EventLoop<D, S> {
     /// Returns a context, to send or close outside of a callback. The next turn does the rest.
     pub fn context(&mut self) -> Context<'_, D, S> {
+        self.progress.spoil_plan();
         self.refresh_now();
         Context::new(self)
     }

@@ -11,6 +11,8 @@ use crate::proto::time::Micros;
 pub(super) struct Progress {
     /// When the coming wait must end.
     wake: Micros,
+    /// Work may have been added since `wake` was found.
+    is_stale: bool,
     /// Number of events of the last wait whose handling has begun.
     taken: usize,
     /// A turn has begun, and not all of its events are handled.
@@ -25,6 +27,7 @@ impl Progress {
     pub(super) fn new() -> Self {
         Self {
             wake: Micros::MAX,
+            is_stale: true,
             taken: 0,
             is_unwound: false,
             reading_ends: Micros::ZERO,
@@ -35,6 +38,17 @@ impl Progress {
     /// Notes when the coming wait must end.
     pub(super) fn plan_wait(&mut self, wake: Micros) {
         self.wake = wake;
+        self.is_stale = false;
+    }
+
+    /// Notes that the embedder may add work between two turns.
+    pub(super) fn spoil_plan(&mut self) {
+        self.is_stale = true;
+    }
+
+    /// Returns when the coming wait must end, if that was found after all work was added.
+    pub(super) fn planned(&self) -> Option<Micros> {
+        (!self.is_stale).then_some(self.wake)
     }
 
     /// Begins a wait, whose events are all new. Returns when it must end.
@@ -46,6 +60,7 @@ impl Progress {
     /// Begins a turn. Until [`end_events`](Self::end_events), a panic leaves events behind.
     pub(super) fn begin_turn(&mut self) {
         self.is_unwound = true;
+        self.is_stale = true;
     }
 
     /// Begins with the events of the turn, whose reading stops at `reading_ends`. Returns how many

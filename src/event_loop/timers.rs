@@ -15,6 +15,8 @@ pub struct TimerId {
 #[derive(Debug, Default)]
 pub(super) struct Timers {
     words: BTreeMap<TimerId, u64>,
+    /// When the first one is due. Each turn asks for it twice.
+    first_due: Option<Micros>,
     /// How many timers were ever set, so that no two have the same id.
     set: u64,
 }
@@ -27,22 +29,33 @@ impl Timers {
             number: self.set,
         };
         self.words.insert(id, word);
+        self.find_first();
         id
     }
 
     /// Cancels a timer. Returns whether it was still pending.
     pub(super) fn cancel(&mut self, id: TimerId) -> bool {
-        self.words.remove(&id).is_some()
+        let was_pending = self.words.remove(&id).is_some();
+        self.find_first();
+        was_pending
     }
 
     /// Returns when the first timer is due.
     pub(super) fn first_due(&self) -> Option<Micros> {
-        self.words.first_key_value().map(|(id, _)| id.due)
+        self.first_due
     }
 
     /// Takes the first timer, if it is due.
     pub(super) fn take_due(&mut self, now: Micros) -> Option<u64> {
-        let first = self.words.first_entry()?;
-        (first.key().due <= now).then(|| first.remove())
+        if self.first_due.is_none_or(|due| due > now) {
+            return None;
+        }
+        let first = self.words.pop_first();
+        self.find_first();
+        first.map(|(_, word)| word)
+    }
+
+    fn find_first(&mut self) {
+        self.first_due = self.words.first_key_value().map(|(id, _)| id.due);
     }
 }

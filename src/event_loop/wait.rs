@@ -7,12 +7,15 @@ use crate::proto::time::Micros;
 use crate::sys::System;
 
 impl<D: Default, S: System> EventLoop<D, S> {
-    /// Reads the clock and computes when the next wait must end, because work may have been added
-    /// between turns.
+    /// Reads the clock, and finds when the next wait must end if work may have been added since the
+    /// end of the last turn.
     pub fn look_ahead(&mut self) {
         self.refresh_now();
         let now = self.now.at;
-        let wake = self.next_wake(now);
+        let wake = match self.progress.planned() {
+            Some(wake) => wake,
+            None => self.next_wake(now),
+        };
         self.progress.plan_wait(wake);
         self.env.lateness_mut().look_ahead(now, wake);
     }
@@ -65,11 +68,13 @@ impl<D, S: System> EventLoop<D, S> {
             return now;
         }
         let mut wake = self.wheel.next_deadline().unwrap_or(Micros::MAX);
-        if let Some((due, _)) = self.clients.first_dial() {
-            wake = wake.min(due);
-        }
-        if let Some(ends) = self.look_up_ends(now) {
-            wake = wake.min(ends);
+        if !self.clients.are_quiet() {
+            if let Some((due, _)) = self.clients.first_dial() {
+                wake = wake.min(due);
+            }
+            if let Some(ends) = self.look_up_ends(now) {
+                wake = wake.min(ends);
+            }
         }
         if let Some(due) = self.timers.first_due() {
             wake = wake.min(due);

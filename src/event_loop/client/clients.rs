@@ -138,6 +138,11 @@ impl Clients {
         !self.stopped.is_empty()
     }
 
+    /// Says whether clients have nothing to do, now or at a certain time, other than at an event.
+    pub(in crate::event_loop) fn are_quiet(&self) -> bool {
+        self.dials.is_empty() && self.look_ups.is_empty() && !self.have_work()
+    }
+
     /// Says whether clients have work other than at a certain time.
     pub(in crate::event_loop) fn have_work(&self) -> bool {
         self.has_stopped() || self.lanes.first_ready().is_some() || self.may_have_found

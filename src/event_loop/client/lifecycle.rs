@@ -17,6 +17,7 @@ impl<D, S: System> EventLoop<D, S> {
     ///
     /// [`Error::Config`] with the field that makes no sense.
     pub fn connect(&mut self, config: ClientConfig) -> Result<ClientId, Error> {
+        self.progress.spoil_plan();
         #[cfg(feature = "websocket")]
         config.check_request()?;
         let policy = self.adopt(&config.heartbeat, &config.limits, &config.wire)?;

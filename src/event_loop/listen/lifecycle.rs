@@ -20,6 +20,7 @@ impl<D, S: System> EventLoop<D, S> {
     /// [`Error::Config`] with the field that makes no sense. [`Error::Listen`] if the kernel
     /// refuses the address.
     pub fn listen(&mut self, config: ListenerConfig) -> Result<ListenerId, Error> {
+        self.progress.spoil_plan();
         config.socket.check()?;
         let (addr, options) = (config.addr, config.socket.clone());
         let terms = self.terms(config)?;
@@ -38,6 +39,7 @@ impl<D, S: System> EventLoop<D, S> {
     /// Closes a listening socket at once. Returns whether there was one with this id. See
     /// [`Context::close_listener`](crate::event_loop::Context::close_listener).
     pub fn close_listener(&mut self, id: ListenerId) -> bool {
+        self.progress.spoil_plan();
         let Some(policy) = self.listeners.close(id) else {
             return false;
         };
@@ -54,6 +56,7 @@ impl<D, S: System> EventLoop<D, S> {
     /// [`Error::Config`] with the field that makes no sense or cannot be changed. Nothing has
     /// changed then.
     pub fn set_listener(&mut self, id: ListenerId, config: ListenerConfig) -> Result<bool, Error> {
+        self.progress.spoil_plan();
         let Some(listener) = self.listeners.get(id) else {
             return Ok(false);
         };
