@@ -10,8 +10,8 @@ use crate::proto::flags::{Flags, flags};
 use crate::proto::pool::Pool;
 use crate::proto::ring::Ring;
 use crate::proto::session::{Env, Session};
-use crate::proto::time::Moment;
-use crate::sys::{Received, Socket, Stream, System, cause_of};
+use crate::proto::time::{Micros, Moment};
+use crate::sys::{Received, Sent, Socket, Stream, System, cause_of};
 
 /// A slot of the slab: 128 bytes where the embedder keeps nothing. Readiness is remembered, because an
 /// edge comes only once.
@@ -236,28 +236,73 @@ impl<D, S: System> Conn<D, S> {
         while self.ready.has(Ready::Writable) && self.has_output() {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let count = self.session.slices(&mut slices);
-            match self.stream.write(&slices[..count]) {
-                Ok(sent) => {
-                    env.stats.bytes_out += sent.kernel as u64;
-                    match sent.session {
-                        0 => self.session.handle_progress(now, sent.kernel),
-                        written => self.session.handle_written(env, now, written),
-                    }
-                    if sent.is_refused {
-                        return self.handle_refusal(env);
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return self.handle_refusal(env);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    self.ready.remove(Ready::Writable);
-                    return FlushOutcome::Failed(error);
-                }
+            let written = self.stream.write(&slices[..count]);
+            if let Some(outcome) = self.settle_write(env, now, written) {
+                return outcome;
             }
         }
         FlushOutcome::Done
+    }
+
+    /// Says whether nothing but a heartbeat can concern it: no output waits, and no end is near.
+    pub(super) fn is_calm(&self) -> bool {
+        let is_marked = self.marks.has(Mark::Doomed) || self.marks.has(Mark::Carried);
+        !is_marked
+            && !self.ready.has(Ready::Broken)
+            && self.session.is_at_rest()
+            && !self.stream.wants_write()
+    }
+
+    /// Writes the ping of a beat straight from where it was encoded. Returns the next deadline if it left
+    /// whole. Otherwise it is queued, and the outcome is that of a flush.
+    pub(super) fn write_beat(
+        &mut self,
+        env: &mut Env,
+        now: Moment,
+        due: Micros,
+    ) -> Result<Micros, FlushOutcome> {
+        if !self.ready.has(Ready::Writable) {
+            self.session.keep_beat(env, now, due);
+            return Err(FlushOutcome::Done);
+        }
+        let written = self.stream.write(&[IoSlice::new(env.frame())]);
+        match &written {
+            Ok(sent) if sent.session == env.frame().len() && !sent.is_refused => {
+                env.stats.bytes_out += sent.kernel as u64;
+                return Ok(self.session.end_beat(env, now, due));
+            }
+            Ok(_) | Err(_) => self.session.keep_beat(env, now, due),
+        }
+        Err(self
+            .settle_write(env, now, written)
+            .unwrap_or_else(|| self.flush(env, now)))
+    }
+
+    /// Notes what became of a write. `None` if another one may be tried.
+    fn settle_write(
+        &mut self,
+        env: &mut Env,
+        now: Moment,
+        written: io::Result<Sent>,
+    ) -> Option<FlushOutcome> {
+        match written {
+            Ok(sent) => {
+                env.stats.bytes_out += sent.kernel as u64;
+                match sent.session {
+                    0 => self.session.handle_progress(now, sent.kernel),
+                    written => self.session.handle_written(env, now, written),
+                }
+                sent.is_refused.then(|| self.handle_refusal(env))
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                Some(self.handle_refusal(env))
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => None,
+            Err(error) => {
+                self.ready.remove(Ready::Writable);
+                Some(FlushOutcome::Failed(error))
+            }
+        }
     }
 
     fn handle_refusal(&mut self, env: &mut Env) -> FlushOutcome {

@@ -27,6 +27,7 @@ use crate::error::ConfigError;
 use crate::peer::PeerAddr;
 use crate::proto::flags::Flags;
 use crate::proto::heartbeat::PingPhase;
+use crate::proto::ring::Ring;
 use crate::proto::session::{Entropy, Env, Session};
 use crate::proto::time::{Micros, Moment};
 use crate::proto::wheel::Wheel;
@@ -46,6 +47,9 @@ pub struct EventLoop<D, S: System = Native> {
     pub(super) now: Moment,
     /// A callback has run since the clock was read.
     pub(super) is_behind: bool,
+    /// What connections at rest are read into. Empty between two reads, and with storage of its own from the
+    /// first one on.
+    pub(super) ring: Ring,
     pub(super) wheel: Wheel,
     pub(super) conns: Slab<Conn<D, S>>,
     pub(super) peers: Peers,
@@ -114,6 +118,7 @@ impl<D, S: System> EventLoop<D, S> {
             sleep,
             now,
             is_behind: false,
+            ring: Ring::default(),
             wheel,
             conns: Slab::with_capacity(config.max_connections),
             peers: Peers::with_capacity(config.max_connections),

@@ -31,12 +31,17 @@ impl<D: Default, S: System> EventLoop<D, S> {
         let budget = self.config.expiry_budget;
         self.system.probe_expiries(self.now.at, None);
         let count = self.expiries.collect(&mut self.wheel, self.now.at, budget);
-        self.fetch_expired();
+        if count > FEW {
+            self.fetch_expired();
+        }
         while let Some(key) = self.expiries.pop() {
-            if let Some(conn) = self.conns.get(key) {
+            if !self.beat(key)
+                && let Some(conn) = self.conns.get(key)
+            {
                 self.handle_expiry(handler, conn.id(key, self.names));
             }
-            if self.expiries.len().is_multiple_of(FETCHED) {
+            let left = self.expiries.len();
+            if left > 0 && left.is_multiple_of(FETCHED) {
                 self.refresh_now();
                 self.fetch_expired();
             }
@@ -50,6 +55,31 @@ impl<D: Default, S: System> EventLoop<D, S> {
     fn fetch_expired(&self) {
         for key in self.expiries.coming().take(FETCHED) {
             black_box(self.conns.get(key).map(Conn::glance));
+        }
+    }
+
+    /// Sees to the deadline of a connection at rest, if no more than a ping is due. Returns whether that
+    /// was all.
+    fn beat(&mut self, key: usize) -> bool {
+        let Some(conn) = self.conns.get_mut(key) else {
+            return true;
+        };
+        if !conn.is_calm() || !self.system.takes_short_way() {
+            return false;
+        }
+        let Some(due) = conn.session.begin_beat(&mut self.env, self.now) else {
+            return false;
+        };
+        match conn.write_beat(&mut self.env, self.now, due) {
+            Ok(deadline) => {
+                self.wheel.schedule(key, deadline);
+                true
+            }
+            Err(outcome) => {
+                self.settle_flush(key, outcome);
+                self.flush(key);
+                false
+            }
         }
     }
 
@@ -116,6 +146,9 @@ impl<D: Default, S: System> EventLoop<D, S> {
         }
     }
 }
+
+/// Of so few it is not worth it to touch them first.
+const FEW: usize = 2;
 
 #[cfg(all(test, feature = "websocket"))]
 mod tests {

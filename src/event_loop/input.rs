@@ -10,6 +10,7 @@ use super::handler::Handler;
 use super::token::ConnId;
 use crate::close::{Cause, Phase};
 use crate::proto::message::Message;
+use crate::proto::pool::Pool;
 use crate::proto::ring::Ring;
 use crate::proto::session::Event;
 use crate::proto::time::Micros;
@@ -48,35 +49,47 @@ impl<D: Default, S: System> EventLoop<D, S> {
     pub(super) fn read<H: Handler<S, Data = D>>(&mut self, handler: &mut H, id: ConnId) {
         let key = id.index();
         self.in_hand.begin_input(id);
-        let mut ring = self.conns[key].session.take_input(&mut self.env);
+        let mut heard = match self.hear(handler, id) {
+            Heard::Answer => return self.in_hand.end_input(),
+            Heard::Other(outcome) => Some(outcome),
+            Heard::Nothing => None,
+        };
+        let mut ring = match heard {
+            Some(_) => std::mem::take(&mut self.ring),
+            None => self.conns[key].session.take_input(&mut self.env),
+        };
         let mut budget = self.config.read_budget;
         let ends = self.now.at + CONN_SLICE;
-        // What an earlier pause, handshake or budget left behind comes first.
-        let (mut called, mut is_over) = self.decode(handler, id, &mut ring, ends);
+        let (mut called, mut is_over) = match heard {
+            // What an earlier pause, handshake or budget left behind comes first.
+            None => self.decode(handler, id, &mut ring, ends),
+            Some(_) => (false, false),
+        };
         loop {
-            let conn = &mut self.conns[key];
-            if is_over && !conn.session.is_paused() {
-                self.carry(key);
-                break;
-            }
-            if !conn.ready.has(Ready::Readable) || conn.session.is_paused() {
-                break;
-            }
-            if budget == 0 || (called && self.now.at >= ends) {
-                self.carry(key);
-                break;
-            }
-            if !conn.make_room(&mut ring, &mut self.env) {
-                // Full of what is no frame: only a handler that reads on can make room.
-                break;
-            }
-            match conn.read(&mut ring, &mut self.env, budget) {
+            let outcome = match heard.take() {
+                Some(outcome) => outcome,
+                None => {
+                    if is_over && !self.conns[key].session.is_paused() {
+                        self.carry(key);
+                        break;
+                    }
+                    let conn = &self.conns[key];
+                    if !conn.ready.has(Ready::Readable) || conn.session.is_paused() {
+                        break;
+                    }
+                    if budget == 0 || (called && self.now.at >= ends) {
+                        self.carry(key);
+                        break;
+                    }
+                    match self.read_some(key, &mut ring, budget) {
+                        Some(outcome) => outcome,
+                        None => break,
+                    }
+                }
+            };
+            match outcome {
                 ReadOutcome::Bytes(count) => {
-                    self.refresh_now();
                     budget = budget.saturating_sub(count);
-                    self.conns[key]
-                        .session
-                        .handle_bytes(&mut self.env, self.now, count);
                     (called, is_over) = self.decode(handler, id, &mut ring, ends);
                 }
                 ReadOutcome::Blocked => break,
@@ -85,7 +98,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
                     break;
                 }
                 ReadOutcome::Failed(error) => {
-                    conn.fail(self.now, &error);
+                    self.conns[key].fail(self.now, &error);
                     break;
                 }
             }
@@ -97,9 +110,70 @@ impl<D: Default, S: System> EventLoop<D, S> {
         self.settle_input(id, ring);
     }
 
+    /// Reads a connection at rest once, into the ring of the loop. The answer to a heartbeat ends here;
+    /// whatever else came is left in that ring.
+    fn hear<H: Handler<S, Data = D>>(&mut self, handler: &mut H, id: ConnId) -> Heard {
+        let key = id.index();
+        let conn = &mut self.conns[key];
+        let is_short =
+            conn.is_calm() && conn.ready.has(Ready::Readable) && !conn.session.is_paused();
+        if !is_short || !self.system.takes_short_way() {
+            return Heard::Nothing;
+        }
+        self.ring.widen(Pool::LARGEST, &mut self.env.pool);
+        let outcome = conn.read(&mut self.ring, &mut self.env, self.config.read_budget);
+        self.note_bytes(key, &outcome);
+        let conn = &mut self.conns[key];
+        let input = self.ring.contiguous_mut();
+        let Some(rtt) = conn.session.decode_answer(&mut self.env, self.now, input) else {
+            return Heard::Other(outcome);
+        };
+        self.ring.clear();
+        self.system
+            .probe(conn.stream.socket(), Probe::Decoded { is_left: false });
+        self.tell_pong(handler, id, rtt);
+        let conn = &mut self.conns[key];
+        if !conn.is_calm() || conn.ready.has(Ready::Readable) || conn.session.is_paused() {
+            // There is more to read, or the callback wants something.
+            return Heard::Other(ReadOutcome::Bytes(0));
+        }
+        self.rearm(key);
+        Heard::Answer
+    }
+
+    /// Reads once into the ring. `None` if that is full of what is no frame: only a handler that reads on
+    /// can make room.
+    fn read_some(&mut self, key: usize, ring: &mut Ring, budget: usize) -> Option<ReadOutcome> {
+        let conn = &mut self.conns[key];
+        if !conn.make_room(ring, &mut self.env) {
+            return None;
+        }
+        let outcome = conn.read(ring, &mut self.env, budget);
+        self.note_bytes(key, &outcome);
+        Some(outcome)
+    }
+
+    /// Notes what a read found, at the time of the read.
+    fn note_bytes(&mut self, key: usize, outcome: &ReadOutcome) {
+        if let ReadOutcome::Bytes(count) = *outcome {
+            self.refresh_now();
+            self.conns[key]
+                .session
+                .handle_bytes(&mut self.env, self.now, count);
+        }
+    }
+
     /// Gives the ring back or keeps it, and handles the consequences of reading.
     fn settle_input(&mut self, id: ConnId, mut ring: Ring) {
         let key = id.index();
+        if self.keep_ring(key, &mut ring) {
+            let conn = &self.conns[key];
+            let decoded = Probe::Decoded { is_left: false };
+            self.system.probe(conn.stream.socket(), decoded);
+            self.in_hand.end_input();
+            self.rearm(key);
+            return;
+        }
         let conn = &mut self.conns[key];
         if !ring.is_empty() && conn.session.phase() == Phase::Closed {
             ring.consume(ring.len());
@@ -190,15 +264,32 @@ impl<D: Default, S: System> EventLoop<D, S> {
                     self.deliver(handler, id, kind, payload, input);
                     called = true;
                 }
-                Event::Pong { rtt } => {
-                    let rtt = rtt.map(Duration::from);
-                    handler.on_pong(&mut Context::new(self), id, rtt);
-                    // The answer to a heartbeat is not worth a look of its own: the next read takes one.
-                    self.is_behind = true;
-                }
+                Event::Pong { rtt } => self.tell_pong(handler, id, rtt),
             }
             ring.consume(consumed);
         }
+    }
+
+    fn tell_pong<H: Handler<S, Data = D>>(
+        &mut self,
+        handler: &mut H,
+        id: ConnId,
+        rtt: Option<Micros>,
+    ) {
+        handler.on_pong(&mut Context::new(self), id, rtt.map(Duration::from));
+        // The answer to a heartbeat is not worth a look of its own: the next read takes one.
+        self.is_behind = true;
+    }
+
+    /// Takes the ring back for the next read, if nothing is left in it and the connection is at rest.
+    /// Returns whether that was so.
+    fn keep_ring(&mut self, key: usize, ring: &mut Ring) -> bool {
+        let conn = &self.conns[key];
+        let is_kept = ring.is_empty() && conn.is_calm() && self.ring.capacity() == 0;
+        if is_kept {
+            std::mem::swap(&mut self.ring, ring);
+        }
+        is_kept
     }
 
     fn deliver<H: Handler<S, Data = D>>(
@@ -232,6 +323,16 @@ impl<D, S: System> EventLoop<D, S> {
             self.carried.push(&mut conn.marks, id);
         }
     }
+}
+
+/// What a read of a connection at rest came to.
+enum Heard {
+    /// The answer to a heartbeat, and nothing else.
+    Answer,
+    /// This, which is noted but not decoded.
+    Other(ReadOutcome),
+    /// Nobody has read: it is not at rest.
+    Nothing,
 }
 
 /// Time in one turn for reading connections with events, and the same again for connections carried

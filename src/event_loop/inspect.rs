@@ -38,6 +38,12 @@ impl<D, S: System> EventLoop<D, S> {
         self.env.pool()
     }
 
+    /// Returns the bytes of the buffers that no connection has borrowed: those in the pool, and the one
+    /// that connections at rest are read into.
+    pub fn free_bytes(&self) -> usize {
+        self.pool().free_bytes() + self.ring.capacity()
+    }
+
     /// Returns the loop's view of each connection, for a simulator to check.
     pub fn inspect(&self) -> impl Iterator<Item = Inspected<'_, S>> {
         self.conns.iter().map(|(key, conn)| Inspected {

@@ -38,8 +38,14 @@ impl<D, S: System> EventLoop<D, S> {
     /// Writes the queue of a connection until it is empty or the kernel accepts no more. Only marks
     /// what happens to the connection.
     pub(super) fn write(&mut self, key: usize) {
+        let outcome = self.conns[key].flush(&mut self.env, self.now);
+        self.settle_flush(key, outcome);
+    }
+
+    /// Notes for the loop what became of a flush.
+    pub(super) fn settle_flush(&mut self, key: usize, outcome: FlushOutcome) {
         let conn = &mut self.conns[key];
-        match conn.flush(&mut self.env, self.now) {
+        match outcome {
             FlushOutcome::Done => {}
             FlushOutcome::Refused => {
                 self.refused.push(&mut conn.ready, key);

@@ -57,6 +57,11 @@ impl<F: Flag> Flags<F> {
     pub(crate) fn has(&self, flag: F) -> bool {
         self.bits & (1 << flag.place()) != 0
     }
+
+    /// Returns whether any of the facts that are true in `others` is.
+    pub(crate) fn has_any(&self, others: Self) -> bool {
+        self.bits & others.bits != 0
+    }
 }
 
 impl<F> Clone for Flags<F> {

@@ -267,11 +267,7 @@ impl Heartbeat {
         lateness: &Lateness,
     ) -> bool {
         let is_sooner = matches!(self.ask, Ask::No | Ask::Spared);
-        self.pings_written = self.pings_written.wrapping_add(1);
-        if self.timed == 0 {
-            self.timed = self.pings_written;
-            self.timed_at = Fine::new(now.at);
-        }
+        self.count_ping(now);
         if !self.is_asked() && timing.interval.is_some() {
             self.ask_with(Ask::Written, timing, now, lateness);
             self.behind = 0;
@@ -347,8 +343,75 @@ impl Heartbeat {
         Some(start + step.saturating_mul(passed))
     }
 
+    /// Returns since when a ping is due, where [`handle_timeout`](Self::handle_timeout) would ask for one for
+    /// no special reason: the peer has proved its life since the last one, no pause or change of policy
+    /// matters, and the ping is on time. `None` otherwise, though a ping may be due.
+    pub(crate) fn plain_ping_due(
+        &self,
+        timing: &Timing,
+        now: Moment,
+        lateness: &Lateness,
+    ) -> Option<Micros> {
+        let interval = timing.interval?;
+        if self.ask != Ask::No
+            || self.facts.has_any(special())
+            || timing.ping_when == PingWhen::Idle
+            || timing
+                .timeout
+                .is_some_and(|timeout| self.proof.plus(timeout).is_due(now.at))
+        {
+            return None;
+        }
+        // It counts from when it is written, or from when it was promised: both are as good as now.
+        let promised = self.proof.plus(interval.as_stamp_millis());
+        let rounding = timing.on_time.min(timing.answer / 2);
+        let written = Stamp::new(now.at);
+        if written.later(promised.plus(rounding)) == written {
+            return None;
+        }
+        let due = self.ping_due(timing, now.at)?;
+        let on_time =
+            now.at - self.next_ping.age(now.at) + Micros::from_millis(timing.on_time.into());
+        (!lateness.is_missed(on_time)).then_some(due)
+    }
+
+    /// Notes that the kernel accepted the whole ping that was [due](Self::plain_ping_due). Returns the nearest
+    /// of the heartbeat's deadlines, and whether older stamps are to be renewed now.
+    pub(crate) fn handle_plain_ping(
+        &mut self,
+        timing: &Timing,
+        now: Moment,
+        lateness: &Lateness,
+    ) -> (Micros, bool) {
+        let written = Stamp::new(now.at);
+        let promised = timing.interval.map_or(written, |interval| {
+            self.proof.plus(interval.as_stamp_millis())
+        });
+        let next_ping = self.grid_next(timing, now.at);
+        let is_renewing = self.next_ping.epoch() != next_ping.epoch();
+        if is_renewing {
+            self.refresh(now);
+        }
+        self.next_ping = next_ping;
+        self.pings_due = self.pings_due.wrapping_add(1);
+        self.count_ping(now);
+        self.ask = Ask::Written;
+        self.asked_at = promised.earlier(written);
+        self.behind = 0;
+        self.last_out = written;
+        self.facts.remove(Fact::Heard);
+        self.facts.insert(Fact::Delayed);
+        self.facts.insert(Fact::Out);
+        (self.deadline(timing, now, lateness), is_renewing)
+    }
+
     /// Says whether the peer was silent for too long.
     pub fn is_silent(&self, timing: &Timing, now: Moment, lateness: &Lateness) -> bool {
+        // The deadline of the proof must have passed, whatever else there is.
+        let is_proved = |timeout| !self.proof.plus(timeout).is_due(now.at);
+        if timing.timeout.is_none_or(is_proved) {
+            return false;
+        }
         self.silence_ends(timing, now, lateness)
             .is_some_and(|end| end <= now.at)
     }
@@ -421,6 +484,11 @@ impl Heartbeat {
             Some(_) => self.next_ping.time(now.at),
             None => Micros::MAX,
         };
+        // Silence ends no sooner than the deadline of the proof.
+        let is_later = |timeout| self.proof.plus(timeout).time(now.at) >= ping;
+        if timing.timeout.is_none_or(is_later) {
+            return ping;
+        }
         self.silence_ends(timing, now, lateness)
             .unwrap_or(Micros::MAX)
             .min(ping)
@@ -484,6 +552,17 @@ impl Heartbeat {
         self.facts.has(Fact::Paused)
     }
 
+    /// Says whether a ping has not been answered.
+    pub(crate) fn is_awaiting(&self) -> bool {
+        self.pings_answered != self.pings_written
+    }
+
+    /// Says whether this is the number of the newest ping.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn is_newest(&self, number: u32) -> bool {
+        number == self.pings_written
+    }
+
     /// Says whether a ping has been written since the last proof.
     pub(crate) fn is_asked(&self) -> bool {
         matches!(self.ask, Ask::Written | Ask::Draining)
@@ -506,6 +585,15 @@ impl Heartbeat {
         self.ask = Ask::No;
         self.facts.remove(Fact::Renewed);
         self.facts.remove(Fact::Resumed);
+    }
+
+    /// Numbers a ping that was written, and times it if no other is being timed.
+    fn count_ping(&mut self, now: Moment) {
+        self.pings_written = self.pings_written.wrapping_add(1);
+        if self.timed == 0 {
+            self.timed = self.pings_written;
+            self.timed_at = Fine::new(now.at);
+        }
     }
 
     /// Says what a pong is that settles nothing. One that brings back the number of an answered ping has
@@ -605,6 +693,20 @@ impl Heartbeat {
             .unwrap_or_else(|| Stamp::new(now + interval))
     }
 
+    /// Returns the grid point after the one that is due, which is mostly an interval later.
+    fn grid_next(&self, timing: &Timing, now: Micros) -> Stamp {
+        match (timing.interval, timing.quantum) {
+            (Some(interval), Micros::ZERO) => {
+                let next = self.next_ping.plus(interval.as_stamp_millis());
+                match next.is_due(now) {
+                    true => self.grid_after(timing, now),
+                    false => next,
+                }
+            }
+            _ => self.grid_after(timing, now),
+        }
+    }
+
     /// Notes that the first ping since the last proof was queued or written now.
     fn ask_with(&mut self, ask: Ask, timing: &Timing, now: Moment, lateness: &Lateness) {
         self.ask = ask;
@@ -699,6 +801,15 @@ flags! {
         /// Our own lateness, and nothing else, delayed the ping at `asked_at`.
         Delayed,
     }
+}
+
+/// Returns what makes the next ping no plain one.
+fn special() -> Flags<Fact> {
+    Flags::NONE
+        .with(Fact::Skipped)
+        .with(Fact::Renewed)
+        .with(Fact::Paused)
+        .with(Fact::Resumed)
 }
 
 /// Round-trip times in microseconds: [`Rtt`] in a quarter of its size.

@@ -172,6 +172,10 @@ impl Lateness {
     /// What counts a peer's rate is credited with this sum: the time in which nobody read. It is
     /// exact for the latest 2 048 intervals, and never too small beyond them.
     pub fn total_since(&self, since: Micros, now: Micros) -> Micros {
+        let is_past = self.recent.back().is_none_or(|latest| latest.end <= since);
+        if is_past && now <= self.late_from {
+            return Micros::ZERO;
+        }
         self.counted_since(since, now)
             .unwrap_or_else(|| self.total(now).min(now - since))
     }

@@ -178,6 +178,12 @@ impl Ring {
         }
     }
 
+    /// Removes all bytes.
+    pub(crate) fn clear(&mut self) {
+        self.len = 0;
+        self.head = 0;
+    }
+
     /// Removes the newest bytes, so that at most `len` bytes are left.
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);

@@ -249,6 +249,11 @@ impl Stamp {
         }
     }
 
+    /// Returns a number that changes every seventy minutes of stamps, and so between two of them.
+    pub(crate) fn epoch(self) -> u32 {
+        self.0 >> 22
+    }
+
     /// Keeps a stamp of the past within reach until the next renewal.
     pub(crate) fn refresh(&mut self, now: Micros) {
         if self.elapsed(now) > Self::OLDEST.cast_signed() {

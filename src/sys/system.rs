@@ -138,6 +138,12 @@ pub trait System {
         false
     }
 
+    /// Says whether the loop may take the short way for the heartbeats of connections at rest.
+    /// Default: true. A simulation tries both ways: they must come to the same.
+    fn takes_short_way(&self) -> bool {
+        true
+    }
+
     /// Handles an event of the system itself: one with a token at or above [`Token::SYSTEM`].
     fn handle_event(&mut self, token: Token) {
         let _ = token;

@@ -184,6 +184,7 @@ impl Buffers {
             self.head = HeadProgress::default();
             self.exchange = Exchange::default();
         }
+        self.progress = Stamp::default();
         self.line.discard(pool);
         self.binary.discard(pool);
         self.unfinished = None;

@@ -155,6 +155,11 @@ impl Env {
         }
     }
 
+    /// Returns the frame that a session has encoded last.
+    pub(crate) fn frame(&self) -> &[u8] {
+        &self.scratch
+    }
+
     pub(super) fn token_key(&self) -> u64 {
         self.token_key
     }

@@ -97,6 +97,8 @@ impl Session {
         if input.is_empty() {
             return (0, Event::NeedMore);
         }
+        // For what is noted of a message that is not complete.
+        self.held(env);
         let step = match self.wire {
             #[cfg(feature = "websocket")]
             WireKind::WebSocket => self.decode_websocket(env, now, input),
@@ -375,7 +377,12 @@ impl Session {
         self.handle_pong_match(env, now, found)
     }
 
-    fn handle_pong_match(&mut self, env: &mut Env, now: Moment, found: PongMatch) -> Event {
+    pub(super) fn handle_pong_match(
+        &mut self,
+        env: &mut Env,
+        now: Moment,
+        found: PongMatch,
+    ) -> Event {
         match found {
             PongMatch::Answer { rtt } => {
                 env.stats.pongs_matched += 1;

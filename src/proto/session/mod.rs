@@ -15,6 +15,7 @@
 //!
 //! The session makes no callbacks.
 
+mod beat;
 mod buffers;
 mod closing;
 mod deadline;

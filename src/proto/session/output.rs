@@ -12,7 +12,7 @@ use crate::proto::message::{Encoded, Message, SharedMessage};
 use crate::proto::outbox::{Outbox, Parting};
 use crate::proto::time::{Micros, Moment, Stamp};
 #[cfg(feature = "websocket")]
-use crate::proto::websocket::{Opcode, encode, encode_header, fragments};
+use crate::proto::websocket::{Opcode, encode, encode_header, encode_ping, fragments};
 use crate::proto::wire::{EncodeError, Role};
 use crate::proto::{binary, line};
 
@@ -118,17 +118,8 @@ impl Session {
         held.progress = Stamp::new(now.at);
         let was_asked = self.heartbeat.is_asked();
         if written.ping {
-            env.stats.pings_written += 1;
-            if let Some(due) = held.ping_due.take() {
-                env.stats.ping_lateness.record_micros(now.at - due);
-            }
-            let timing = &env.policy(self.policy).timing;
-            if self
-                .heartbeat
-                .handle_ping_written(timing, now, &env.lateness)
-            {
-                self.owed.insert(Owed::Rearm);
-            }
+            let due = held.ping_due.take();
+            self.note_ping_written(env, now, due);
         }
         // What was written together with the ping that asks lay before it, as far as anyone can tell.
         let begins_to_ask = written.ping && !was_asked;
@@ -141,6 +132,20 @@ impl Session {
             self.note_message(now);
         }
         self.await_answer(env, now);
+    }
+
+    pub(super) fn note_ping_written(&mut self, env: &mut Env, now: Moment, due: Option<Micros>) {
+        env.stats.pings_written += 1;
+        if let Some(due) = due {
+            env.stats.ping_lateness.record_micros(now.at - due);
+        }
+        let timing = &env.policies.get(self.policy).timing;
+        if self
+            .heartbeat
+            .handle_ping_written(timing, now, &env.lateness)
+        {
+            self.owed.insert(Owed::Rearm);
+        }
     }
 
     /// Notes that the kernel accepted bytes that carry some of the output, but all of nothing yet.
@@ -233,34 +238,39 @@ impl Session {
         {
             return;
         }
+        if self.wire == WireKind::Raw {
+            return;
+        }
+        self.encode_ping(env);
+        self.queue_control(env, now, |tx, frame| {
+            tx.set_ping(frame);
+        });
+    }
+
+    /// Encodes the next ping into the scratch frame.
+    pub(super) fn encode_ping(&mut self, env: &mut Env) {
         let phase = self.heartbeat.phase().fraction();
         let token = token::encode(env.token_key(), phase, self.heartbeat.next_number());
         match self.wire {
             #[cfg(feature = "websocket")]
             WireKind::WebSocket => {
                 let mask = self.part.role().mask(env);
+                let token = token.to_be_bytes();
                 env.scratch.clear();
-                encode(
-                    true,
-                    Opcode::Ping,
-                    &token.to_be_bytes(),
-                    mask,
-                    &mut env.scratch,
-                );
+                match mask {
+                    None => env.scratch.extend_from_slice(&encode_ping(token)),
+                    Some(_) => encode(true, Opcode::Ping, &token, mask, &mut env.scratch),
+                }
             }
             WireKind::Line => replace(&mut env.scratch, line::PING),
             WireKind::Binary => replace(&mut env.scratch, binary::PING),
-            WireKind::Raw => return,
-            WireKind::Own => {
+            WireKind::Raw | WireKind::Own => {
                 env.scratch.clear();
                 if let Some(codec) = self.codec_mut() {
                     codec.encode_ping(token, &mut env.scratch);
                 }
             }
         }
-        self.queue_control(env, now, |tx, frame| {
-            tx.set_ping(frame);
-        });
     }
 
     pub(super) fn queue_pong(&mut self, env: &mut Env, now: Moment, payload: &[u8]) {
@@ -466,7 +476,12 @@ impl Session {
     }
 
     /// Hands the scratch buffer to one of the outbox's reserved places, unless it is empty.
-    fn queue_control(&mut self, env: &mut Env, now: Moment, put: impl FnOnce(&mut Outbox, &[u8])) {
+    pub(super) fn queue_control(
+        &mut self,
+        env: &mut Env,
+        now: Moment,
+        put: impl FnOnce(&mut Outbox, &[u8]),
+    ) {
         let scratch = std::mem::take(&mut env.scratch);
         if !scratch.is_empty() {
             put(&mut self.stamped(env, now).tx, &scratch);
@@ -493,6 +508,18 @@ impl Session {
 
 #[cfg(feature = "websocket")]
 impl Role {
+    /// Returns what a pong with four bytes brings, if these bytes are one and nothing else.
+    pub(super) fn answer(self, input: &[u8]) -> Option<u32> {
+        match (self, input) {
+            (Self::Server, &[0x8A, 0x84, a, b, c, d, w, x, y, z]) => {
+                let mask = u32::from_be_bytes([a, b, c, d]);
+                Some(u32::from_be_bytes([w, x, y, z]) ^ mask)
+            }
+            (Self::Client, &[0x8A, 0x04, w, x, y, z]) => Some(u32::from_be_bytes([w, x, y, z])),
+            _ => None,
+        }
+    }
+
     /// Returns a fresh mask for a client (RFC 6455, section 5.3), none for a server (section 5.1).
     fn mask(self, env: &mut Env) -> Option<[u8; 4]> {
         match self {

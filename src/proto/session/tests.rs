@@ -16,6 +16,7 @@ use crate::proto::websocket::{Opcode, close_body, encode};
 use crate::proto::wire::{EncodeError, MessageKind, Payload};
 use crate::sizes::sizes;
 
+mod beat;
 mod ends;
 mod expiry;
 mod opening;

@@ -100,6 +100,11 @@ pub fn encode(fin: bool, opcode: Opcode, payload: &[u8], mask: Option<[u8; 4]>, 
     }
 }
 
+/// Encodes a whole ping of four bytes without a mask.
+pub(crate) fn encode_ping([a, b, c, d]: [u8; 4]) -> [u8; 6] {
+    [FIN | Opcode::Ping.bits(), 4, a, b, c, d]
+}
+
 /// Encodes the header of a frame with `len` bytes of payload. If there is a mask, the caller masks
 /// the payload with [`mask::apply`]. Panics in the same cases as [`encode`].
 pub(crate) fn encode_header(fin: bool, opcode: Opcode, len: u64, mask: Option<[u8; 4]>) -> Header {

@@ -34,5 +34,5 @@ mod mask;
 
 pub use decoder::{Decoder, Item};
 pub use fragments::fragments;
-pub(crate) use frame::encode_header;
 pub use frame::{CloseBody, Opcode, close_body, encode};
+pub(crate) use frame::{encode_header, encode_ping};

@@ -70,6 +70,8 @@ pub(crate) struct Program {
     pub(crate) events: usize,
     pub(crate) expiries: usize,
     pub(crate) read: usize,
+    /// Heartbeats of connections at rest take the short way.
+    pub(crate) is_short: bool,
 }
 
 impl Program {
@@ -227,6 +229,7 @@ impl<'y> Process<'y> {
         }
         if is_released {
             // A buffer that is not given back is missing from now on.
+            let free = self.event_loop.free_bytes();
             let least = self.kept.min(Pool::KEPT - LARGEST_BUFFER);
             assert!(free >= least, "{free} bytes came back of {}", self.kept);
             self.kept = self.kept.max(free);

@@ -75,6 +75,10 @@ impl<'y> System for Simulated<'y> {
         self.os.look_at_the_clock()
     }
 
+    fn takes_short_way(&self) -> bool {
+        self.program.is_short
+    }
+
     fn slept(&self) -> Micros {
         let slept = self.os.clocks().1;
         if slept - self.slept.get() >= LEAST_SLEEP {

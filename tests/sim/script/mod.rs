@@ -66,6 +66,9 @@ impl Script {
             curtain,
         };
         script.throw_acts(&mut dice);
+        for host in &mut script.hosts {
+            host.program.is_short = !dice.one_in(3);
+        }
         script
     }
 
@@ -165,6 +168,7 @@ fn host(dice: &mut Dice, ports: Vec<Terms>, targets: Vec<Target>) -> HostPlan {
             events: dice.pick(&[1, 2, 1_024, 1_024]),
             expiries: dice.pick(&[1, 2, 4_096, 4_096]),
             read: dice.pick(&[100, 4_096, 256 * 1_024]),
+            is_short: true,
         },
     }
 }
