@@ -26,9 +26,6 @@ const TICK: Duration = Duration::from_millis(10);
 /// Both stamps of a span are in whole milliseconds.
 const ROUNDING: Duration = Duration::from_millis(2);
 
-/// For how long the loop is saturated before anybody falls silent.
-const BUSY: Duration = Duration::from_secs(6);
-
 /// Sends to everyone what it hears.
 #[derive(Default)]
 struct Room {
@@ -59,14 +56,25 @@ impl Room {
     fn drive(&mut self, reactor: &mut Reactor<()>, is_so: impl Fn(&Self) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !is_so(self) {
-            let turn = reactor.turn(self, Some(TICK)).unwrap();
-            self.longest = self.longest.max(turn.delay);
+            self.turn(reactor);
             let (opened, closed) = (self.opened.len(), self.closed.len());
             assert!(
                 Instant::now() < deadline,
                 "{opened} opened, {closed} closed"
             );
         }
+    }
+
+    fn drive_for(&mut self, reactor: &mut Reactor<()>, span: Duration) {
+        let began = Instant::now();
+        while began.elapsed() < span {
+            self.turn(reactor);
+        }
+    }
+
+    fn turn(&mut self, reactor: &mut Reactor<()>) {
+        let turn = reactor.turn(self, Some(TICK)).unwrap();
+        self.longest = self.longest.max(turn.delay);
     }
 }
 
@@ -186,6 +194,21 @@ fn listener() -> ListenerConfig {
 
 #[test]
 fn f51_a_room_that_never_rests_keeps_the_living_and_finds_the_dead_in_time() {
+    saturate(Duration::from_secs(6));
+}
+
+mod large {
+    use super::*;
+
+    #[test]
+    #[ignore = "takes two minutes"]
+    fn f51_for_minutes_it_is_no_different() {
+        saturate(Duration::from_secs(120));
+    }
+}
+
+/// Lets the loop be busy for so long before anybody falls silent.
+fn saturate(busy: Duration) {
     raise_descriptor_limit(2 * (READERS + SENDERS + DEAD));
     let mut reactor = Reactor::<()>::new(ReactorConfig::default()).unwrap();
     let listener = reactor.listen(listener()).unwrap();
@@ -199,8 +222,8 @@ fn f51_a_room_that_never_rests_keeps_the_living_and_finds_the_dead_in_time() {
     let speaking: Vec<_> = (0..SENDERS).map(|_| speak(addr)).collect();
 
     room.longest = Duration::ZERO;
-    let (began, late) = (Instant::now(), reactor.stats().late);
-    room.drive(&mut reactor, |_| began.elapsed() >= BUSY);
+    let late = reactor.stats().late;
+    room.drive_for(&mut reactor, busy);
     dying.is_well.store(false, Ordering::Relaxed);
     let is_found = |room: &Room, id| room.closed.iter().any(|closed| closed.0 == id);
     room.drive(&mut reactor, |room| {
