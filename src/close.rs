@@ -98,7 +98,8 @@ causes! {
     PeerUnresponsive = "peer_unresponsive", Peer;
     /// Output made no progress within the write timeout.
     WriteStalled = "write_stalled", Peer;
-    /// An unfinished message came too slowly, or a message took too long in total.
+    /// An unfinished message came too slowly, a message took too long in total, or the peer read a
+    /// full send queue too slowly.
     SlowPeer = "slow_peer", Peer;
     /// No application message made progress within the configured time.
     AppIdle = "app_idle", Local;

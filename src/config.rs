@@ -255,6 +255,11 @@ pub struct LimitsConfig {
     /// judged after `slow_grace`. Zero switches it off. Default 1 KiB/s.
     ///
     /// A shorter message, such as a line typed letter by letter, has until `message_timeout`.
+    ///
+    /// It is also the slowest rate at which a full send queue may drain. From when a message found no
+    /// room until no message is queued, so many bytes a second must leave, on average over each
+    /// `slow_grace`, or over each [`write_timeout`](HeartbeatConfig::write_timeout) if that is longer.
+    /// Bytes that the peer sends change nothing about that.
     pub slow_floor: u32,
     /// How long such a message may stay unfinished before its rate is judged. The time starts when
     /// the message is known to be longer than 4 KiB. Default 10 s.

@@ -321,7 +321,7 @@ pub mod architecture {
     //! - Silence has two deadlines: T after the last proof, and T - I after a ping was written.
     //!   Each is put off by the lateness since its own beginning, and both must have passed. If the
     //!   proof must be read, there is a third one, counted from when reading resumed after a pause.
-    //! - What counts a peer's rate (floods of pings and pongs, the floor of `slow_peer`) is
+    //! - What counts a peer's rate (floods of pings and pongs, both floors of `slow_peer`) is
     //!   credited with the sum of the lateness. That is no verdict of death.
     //! - The ping schedule, `app_idle`, lifetimes and user timers are not put off.
     //!

@@ -95,11 +95,13 @@ pub(crate) struct LimitFlags {
     #[arg(long, value_name = "RATE", value_parser = count_or_off)]
     pongs_per_second: Option<Switch<u32>>,
 
-    /// Slowest rate, in bytes a second, of an unfinished message above 4KiB, or off [default: 1KiB]
+    /// Slowest rate, in bytes a second, of an unfinished message above 4KiB, and of a peer that reads a
+    /// full send queue, or off [default: 1KiB]
     #[arg(long, value_name = "SIZE", value_parser = byte_rate)]
     slow_floor: Option<u32>,
 
-    /// How long such a message may be unfinished before its rate is judged [default: 10s]
+    /// How long such a message may be unfinished, or the queue be full, before the rate is judged
+    /// [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = time)]
     slow_grace: Option<Duration>,
 

@@ -31,6 +31,8 @@ pub(super) struct Buffers {
     /// When output last made progress, or began to wait. Valid while `tx` is not empty; in a goodbye, when
     /// its last byte was accepted, as long as the close timeout runs from then.
     pub(super) progress: Stamp,
+    /// How the queue drains, from when it had no room for a message until no message is queued.
+    pub(super) drain: Option<Drain>,
     /// When the ping that waits was due, if the grid called for it.
     pub(super) ping_due: Option<Micros>,
     /// The record of the end, once its cause is known.
@@ -54,6 +56,13 @@ pub(super) struct Unfinished {
     pub(super) message: Option<u64>,
     /// Bytes of it that no decoder has taken.
     pub(super) left: usize,
+}
+
+/// What left of a full queue since its rate was judged last.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Drain {
+    pub(super) since: Stamp,
+    pub(super) bytes: u64,
 }
 
 /// Something that came in part.
@@ -114,7 +123,10 @@ impl Buffers {
             [since, unfinished.long_since.as_mut()]
         });
         let stamps = stamps.into_iter().flatten().flatten();
-        std::iter::once(&mut self.progress).chain(stamps)
+        let drain = self.drain.as_mut().map(|drain| &mut drain.since);
+        std::iter::once(&mut self.progress)
+            .chain(stamps)
+            .chain(drain)
     }
 
     /// Returns what there is of something incomplete; `left` is the input that no decoder has taken.
@@ -188,6 +200,7 @@ impl Buffers {
         self.line.discard(pool);
         self.binary.discard(pool);
         self.unfinished = None;
+        self.drain = None;
         self.ping_due = None;
         self.end = None;
         self.answered = None;

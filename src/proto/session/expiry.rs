@@ -1,7 +1,7 @@
 //! What a deadline comes to, step by step: look before judging.
 
 use super::{Backlog, Due, Env, Session};
-use crate::close::{KernelFigures, Phase};
+use crate::close::{Cause, KernelFigures, Phase};
 use crate::proto::time::{Micros, Moment};
 
 /// How far a session is with what is due.
@@ -130,6 +130,8 @@ impl Session {
             Stage::Retry => {
                 if self.is_stalled(env, now) {
                     self.stall(env, now);
+                } else if self.phase == Phase::Open && self.drains_slowly(env, now) {
+                    self.close(env, now, Cause::SlowPeer, None, "reads too slowly");
                 }
                 expiry.ask(Stage::Act, Step::Flush)
             }

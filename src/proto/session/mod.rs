@@ -105,9 +105,9 @@ pub(crate) enum Due {
     Wait(Micros),
     /// Output was queued or the phase changed: flush, then look at the socket action.
     Changed,
-    /// Output has made no progress for too long. Offer it to the socket once more, unless the socket has
-    /// refused it since the last wait; only if it [is still stalled](Session::is_stalled) then, call
-    /// [`stall`](Session::stall).
+    /// Output has made no progress, or too little, for too long. Offer it to the socket once more, unless
+    /// the socket has refused it since the last wait; only if it [is still stalled](Session::is_stalled)
+    /// then, call [`stall`](Session::stall), and if it still [drains slowly](Session::drains_slowly), close.
     Stalled,
     /// Silence has lasted too long. Read the socket once more; only if that finds nothing, call
     /// [`judge`](Session::judge).
@@ -520,7 +520,8 @@ impl Session {
     }
 
     fn handle_open_timeout(&mut self, env: &mut Env, now: Moment, backlog: Backlog) -> Due {
-        if self.is_stalled(env, now) {
+        self.renew_drain(env, now);
+        if self.is_stalled(env, now) || self.drains_slowly(env, now) {
             return Due::Stalled;
         }
         let timing = &env.policy(self.policy).timing;
@@ -668,6 +669,7 @@ impl Session {
                     Some(self.heartbeat.deadline(timing, now, &env.lateness)),
                     self.write_ends(env, now),
                     self.slow_check(env, now),
+                    self.drain_check(env, now),
                     self.idle_ends(timing).map(|end| end.time(now.at)),
                     self.lifetime_ends(timing, now),
                     // A visit now and then keeps the stamps within reach.

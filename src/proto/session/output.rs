@@ -2,7 +2,7 @@
 
 use std::io::IoSlice;
 
-use super::buffers::Buffers;
+use super::buffers::{Buffers, Drain};
 use super::deadline::Deadline;
 use super::{Env, Fact, Owed, Session, token};
 use crate::close::{Cause, Phase};
@@ -10,6 +10,7 @@ use crate::config::{Overflow, WireKind};
 use crate::error::SendError;
 use crate::proto::message::{Encoded, Message, SharedMessage};
 use crate::proto::outbox::{Outbox, Parting};
+use crate::proto::policy::Policy;
 use crate::proto::time::{Micros, Moment, Stamp};
 #[cfg(feature = "websocket")]
 use crate::proto::websocket::{Opcode, encode, encode_header, encode_ping, fragments};
@@ -114,7 +115,14 @@ impl Session {
         }
         let data = held.tx.data_len();
         let written = held.tx.commit(count, &mut env.pool);
-        let is_message = held.tx.data_len() < data;
+        let left = held.tx.data_len();
+        let is_message = left < data;
+        if let Some(drain) = &mut held.drain {
+            drain.bytes += (data - left) as u64;
+            if left == 0 {
+                held.drain = None;
+            }
+        }
         held.progress = Stamp::new(now.at);
         let was_asked = self.heartbeat.is_asked();
         if written.ping {
@@ -343,6 +351,51 @@ impl Session {
         Some(Deadline::after(span, held.progress))
     }
 
+    /// Says whether a full queue drains too slowly, at `now`; for a shell that has just offered it once more.
+    pub(super) fn drains_slowly(&self, env: &Env, now: Moment) -> bool {
+        let is_due = self.drain_check(env, now).is_some_and(|end| end <= now.at);
+        is_due && !self.has_drained(env)
+    }
+
+    /// Returns when the rate is judged at which a full queue drains. A pause of reading changes nothing: input
+    /// that waits says nothing of output. The rate is credited with all the time in which our loop was late.
+    pub(super) fn drain_check(&self, env: &Env, now: Moment) -> Option<Micros> {
+        let floor = env.policy(self.policy).limits.slow_floor;
+        let drain = self.buffers.as_ref()?.drain.filter(|_| floor > 0)?;
+        let since = drain.since.time(now.at);
+        let end = drain.since.plus(self.drain_span(env)).time(now.at);
+        Some(end + env.lateness.total_since(since, now.at))
+    }
+
+    /// Judges the next span of time anew, if the rate was high enough in the last one.
+    pub(super) fn renew_drain(&mut self, env: &Env, now: Moment) {
+        let is_due = self.drain_check(env, now).is_some_and(|end| end <= now.at);
+        if is_due && self.has_drained(env) {
+            self.begin_drain(now);
+        }
+    }
+
+    fn begin_drain(&mut self, now: Moment) {
+        if let Some(held) = &mut self.buffers {
+            let since = Stamp::new(now.at);
+            held.drain = Some(Drain { since, bytes: 0 });
+            self.owed.insert(Owed::Rearm);
+        }
+    }
+
+    fn has_drained(&self, env: &Env) -> bool {
+        let floor = env.policy(self.policy).limits.slow_floor;
+        let wanted = u64::from(floor) * u64::from(self.drain_span(env)) / 1_000;
+        let drain = self.buffers.as_ref().and_then(|held| held.drain);
+        drain.is_none_or(|drain| drain.bytes >= wanted)
+    }
+
+    /// Returns over how many milliseconds the rate is judged: no less than output may stand still.
+    fn drain_span(&self, env: &Env) -> u32 {
+        let Policy { timing, limits } = env.policy(self.policy);
+        limits.slow_grace.max(timing.write.unwrap_or(0))
+    }
+
     /// Returns the borrowed buffers, borrowing them first if need be.
     pub(super) fn held(&mut self, env: &mut Env) -> &mut Buffers {
         self.buffers.get_or_insert_with(|| env.take_buffers())
@@ -383,7 +436,12 @@ impl Session {
         let queued = self.queue_cost();
         env.stats.send_full += 1;
         match env.policy(self.policy).limits.overflow {
-            Overflow::Drop => {}
+            Overflow::Drop => {
+                let held = self.buffers.as_ref();
+                if held.is_some_and(|held| held.drain.is_none() && held.tx.data_len() > 0) {
+                    self.begin_drain(now);
+                }
+            }
             Overflow::Close => {
                 self.close(env, now, Cause::SendQueueFull, None, "send queue is full");
             }

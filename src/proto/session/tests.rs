@@ -17,6 +17,7 @@ use crate::proto::wire::{EncodeError, MessageKind, Payload};
 use crate::sizes::sizes;
 
 mod beat;
+mod drain;
 mod ends;
 mod expiry;
 mod opening;

@@ -28,6 +28,8 @@ pub(super) struct Law {
     /// When no message can have been unfinished, the last time.
     whole: Micros,
     progress: Micros,
+    /// When a message first found the queue full.
+    full: Option<Micros>,
     /// When output was last accepted.
     flushed: Micros,
     cause: Option<Cause>,
@@ -50,6 +52,7 @@ impl Law {
             message: now.at,
             whole: now.at,
             progress: now.at,
+            full: None,
             flushed: now.at,
             cause: None,
             grid_since: now.at,
@@ -124,6 +127,11 @@ impl Law {
         if times.proof == Proof::Message {
             self.note_proof(now);
         }
+    }
+
+    /// Notes that a message found no room in the queue.
+    pub(super) fn note_full(&mut self, now: Moment) {
+        self.full.get_or_insert(now.at);
     }
 
     pub(super) fn note_message_out(&mut self, now: Moment) {
@@ -274,12 +282,19 @@ impl Law {
             Cause::ConnectTimeout => phase_over(times.connect_timeout),
             Cause::HandshakeTimeout => phase_over(times.handshake_timeout),
             Cause::SlowPeer => {
-                assert!(!was_paused, "slow while we do not read");
                 let floor = (limits.slow_floor > 0).then_some(limits.slow_grace);
-                is_due(
-                    self.whole,
-                    floor.into_iter().chain(limits.message_timeout).min(),
-                )
+                let drain = floor.map(|grace| grace.max(times.write_timeout.unwrap_or_default()));
+                let reads_slowly = self
+                    .full
+                    .zip(drain)
+                    .is_some_and(|(full, drain)| now.at >= full + Micros::from(drain));
+                let sends_slowly = || {
+                    is_due(
+                        self.whole,
+                        floor.into_iter().chain(limits.message_timeout).min(),
+                    )
+                };
+                reads_slowly || (!was_paused && sends_slowly())
             }
             Cause::AppIdle => {
                 let idle = times.app_idle.expect("the deadline is on");

@@ -316,6 +316,7 @@ impl Rig {
                 assert!(was_open && most == limit);
                 let headers = if is_shared { 14 } else { 0 };
                 assert!(size.max(1) + headers > limit.saturating_sub(queued));
+                self.law.note_full(self.moment());
                 let is_closing = self.cause() == Some(Cause::SendQueueFull);
                 assert_eq!(is_closing, self.limits.overflow == Overflow::Close);
                 if !is_closing && size <= limit {

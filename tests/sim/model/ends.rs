@@ -68,6 +68,22 @@ impl Watch {
         true
     }
 
+    /// Says whether a queue that was full may have drained below the floor. Control frames are written beside
+    /// the messages that count.
+    fn may_read_slowly(&self, now: When) -> bool {
+        let rules = &self.rules;
+        let span = rules.slow_grace.max(rules.write.unwrap_or_default());
+        let began = now.at - span;
+        let lately = self.written_lately.iter().rev();
+        let lately = lately.take_while(|(at, _)| *at > began + self.longest_turn);
+        let written: u64 = lately.map(|(_, bytes)| bytes).sum();
+        let wanted = rules.slow_floor * span.as_micros() / 1_000_000;
+        let is_full = self.full.is_some_and(|full| full.began <= began);
+        // A write verdict only after a write in this turn was refused.
+        let is_tried = self.refused == Some(now.began) || self.failure.is_some();
+        is_full && is_tried && written < wanted + CONTROL
+    }
+
     fn demand_true(&self, now: When, cause: Cause) {
         match cause {
             Cause::Silent | Cause::PongTimeout | Cause::PeerUnresponsive => {
@@ -93,7 +109,10 @@ impl Watch {
             Cause::SlowPeer => {
                 let slow = self.slow_ends(&self.ours.borrow(), now.at);
                 let is_slow = slow.is_some_and(|(low, _)| now.at >= low);
-                self.demand(now, is_slow && !self.is_paused, || "not that slow".into());
+                let is_slow = is_slow && !self.is_paused;
+                self.demand(now, is_slow || self.may_read_slowly(now), || {
+                    "not that slow".into()
+                });
             }
             Cause::AppIdle => {
                 let end = self
@@ -429,3 +448,6 @@ fn is_patient(cause: Cause) -> bool {
             | Cause::PeerClosed
     )
 }
+
+/// More than the control frames that leave within one span of the floor for output.
+const CONTROL: u64 = 4 * 1024;

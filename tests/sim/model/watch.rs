@@ -162,6 +162,9 @@ pub(crate) struct Watch {
     /// When output last moved, or began to wait.
     pub(super) progress: Between,
     pub(super) place: u64,
+    /// When a message found the queue full first, and what was written since, and when.
+    pub(super) full: Option<When>,
+    pub(super) written_lately: VecDeque<(Micros, u64)>,
     /// When the present message began to be incomplete.
     pub(super) unfinished: Option<Between>,
     /// When it was known to be long.
@@ -272,6 +275,8 @@ impl Watch {
             refused: None,
             progress: Between::exactly(now),
             place: 0,
+            full: None,
+            written_lately: VecDeque::new(),
             unfinished: None,
             long: None,
             is_undecoded: false,
@@ -534,6 +539,9 @@ impl Watch {
     pub(crate) fn handle_written(&mut self, now: When, bytes: &[u8]) {
         self.last_out = Some(now);
         self.place += bytes.len() as u64;
+        if self.full.is_some() {
+            self.written_lately.push_back((now.at, bytes.len() as u64));
+        }
         self.is_blocked = false;
         self.progress = Between::in_turn(now);
         if let Some(ask) = &mut self.ask
@@ -576,6 +584,11 @@ impl Watch {
         }
         self.is_blocked = true;
         self.refused = Some(now.began);
+    }
+
+    /// Notes that a message found no room in the queue.
+    pub(crate) fn handle_full(&mut self, now: When) {
+        self.full.get_or_insert(now);
     }
 
     pub(crate) fn handle_sent(&mut self, now: When) {

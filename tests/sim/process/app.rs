@@ -379,6 +379,7 @@ impl<'y> App<'y> {
             }),
             Err(SendError::Full { .. }) => {
                 self.os.world(|world| world.meet(Hardship::FullQueue));
+                self.os.watch(sock, |watch, now| watch.handle_full(now));
                 let is_large = limit.is_some_and(|limit| text.len() > limit);
                 assert!(
                     is_large || self.os.is_refused(sock),

@@ -74,7 +74,7 @@ fn a_ping_that_leaves_at_last_moves_the_timer_back() {
 }
 
 impl Bench {
-    fn deadline(&self, now: Moment) -> Micros {
+    pub(super) fn deadline(&self, now: Moment) -> Micros {
         self.session.poll_deadline(&self.env, now)
     }
 }
