@@ -25,6 +25,10 @@ impl CloseCode {
     /// 1011: the server met an unexpected condition.
     pub const INTERNAL_ERROR: Self = Self(1011);
 
+    /// 1013: the server is overloaded; the client may try again later. Registered with IANA; RFC 6455
+    /// does not define it.
+    pub const TRY_AGAIN_LATER: Self = Self(1013);
+
     /// Wraps any number; [`is_sendable`](Self::is_sendable) says whether it may be sent.
     pub const fn new(code: u16) -> Self {
         Self(code)
@@ -127,6 +131,8 @@ causes! {
     PongFlood = "pong_flood", Peer;
     /// The send queue was full, with [`Overflow::Close`](crate::config::Overflow::Close).
     SendQueueFull = "send_queue_full", Peer;
+    /// All connections together held more memory than `memory_limit`, and this one held most.
+    MemoryLimit = "memory_limit", Local;
     /// One of our limits, the handler, or the server that we dialed refused the connection.
     Refused = "refused", Local;
     /// We closed it.
@@ -167,6 +173,7 @@ impl Cause {
             Self::ProtocolError => CloseCode::PROTOCOL_ERROR,
             Self::InvalidUtf8 => CloseCode::INVALID_PAYLOAD,
             Self::MessageTooBig => CloseCode::TOO_BIG,
+            Self::MemoryLimit => CloseCode::TRY_AGAIN_LATER,
             Self::Silent
             | Self::PongTimeout
             | Self::PathDead

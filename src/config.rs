@@ -411,6 +411,20 @@ pub struct ReactorConfig {
     pub accept_budget: usize,
     /// Most timers expired in one turn. Default 4096.
     pub expiry_budget: usize,
+    /// Most bytes of memory that connections may hold for messages in transit, at least 1 MiB: storage
+    /// of received bytes, unfinished messages, send queues, and what the embedder
+    /// [holds](crate::reactor::Context::set_held) for them. `None`, the default, sets no limit: a
+    /// library cannot know what else the process needs. Each loop of a
+    /// [`Group`](crate::reactor::Group) has an equal share.
+    ///
+    /// From three quarters on, reading from connections that hold more than the average stops, for up
+    /// to a second at a time. At the limit, the connection that holds most (to within a quarter) ends
+    /// as [`memory_limit`](crate::close::Cause::MemoryLimit), and the next, until it fits.
+    /// Connections that hold nothing are not concerned.
+    ///
+    /// The limit does not include the connections themselves, at most 160 bytes each, the 256 KiB
+    /// of free buffers that each loop keeps, what the allocator adds, or the kernel's buffers.
+    pub memory_limit: Option<usize>,
     /// How many ends [`Reactor::history`](crate::reactor::Reactor::history) keeps, about 250 bytes
     /// each. Zero keeps none. Default 1000.
     pub history: usize,
@@ -427,6 +441,7 @@ impl Default for ReactorConfig {
             read_budget: 256 * 1024,
             accept_budget: 256,
             expiry_budget: 4096,
+            memory_limit: None,
             history: 1000,
             seed: None,
         }
@@ -460,6 +475,9 @@ impl ReactorConfig {
                 return Err(ConfigError::new(field, "must not be zero"));
             }
         }
+        if self.memory_limit.is_some_and(|limit| limit < LEAST_MEMORY) {
+            return Err(ConfigError::new("memory_limit", "must be at least 1MiB"));
+        }
         if self.max_connections > 1 << 26 {
             return Err(ConfigError::new(
                 "max_connections",
@@ -475,6 +493,9 @@ impl ReactorConfig {
         Ok(())
     }
 }
+
+/// The least memory for all connections: some large buffers.
+const LEAST_MEMORY: usize = 1024 * 1024;
 
 /// The most events from one wait; more would only cost memory.
 const MOST_EVENTS: usize = 1024 * 1024;
@@ -496,6 +517,17 @@ mod tests {
                 ..ReactorConfig::default()
             };
             assert_eq!(config.check().map_err(|error| error.field()), Err("tick"));
+        }
+    }
+
+    #[test]
+    fn a_memory_limit_below_a_mebibyte_is_refused_by_name() {
+        for (limit, field) in [(0, Some("memory_limit")), (1 << 20, None)] {
+            let config = ReactorConfig {
+                memory_limit: Some(limit),
+                ..ReactorConfig::default()
+            };
+            assert_eq!(config.check().err().map(|error| error.field()), field);
         }
     }
 

@@ -16,7 +16,7 @@ pub mod architecture {
     //! 4  sys                    what a loop stands on: the traits; and mio, sockets, clocks, names
     //! 3  proto::{session, heartbeat}                                       time -> verdicts
     //! 2  proto::{http, line, binary, websocket, codec, message, outbox}    bytes <-> frames, no time
-    //! 1  proto::{wheel, ring, pool, utf8, authority, backoff, policy}, and assembly, flags, copy: structures, no protocol
+    //! 1  proto::{wheel, ring, pool, utf8, authority, backoff, policy}, and assembly, shares, tally, flags, copy: structures, no protocol
     //! 0  config, error, close, stats, proto::{time, wire}                  vocabulary
     //! ```
     //!
@@ -213,6 +213,25 @@ pub mod architecture {
     //! count connections by address cannot be reserved like that, because a hash touches all pages
     //! at once. There are 64 small tables, and only one grows at a time. An address takes at most
     //! 48 bytes. A table that is nearly empty after a flood shrinks.
+    //!
+    //! What is not idle is counted: `event_loop/budget.rs` asks a connection what it holds whenever
+    //! its input or output has been handled, and changes the sum by the difference. So nothing has to
+    //! be counted back, and a connection that has returned its box is not counted at all. Bytes that
+    //! many queues share count once, in the pool. Connections that hold something are in classes by
+    //! how much, a quarter of a power of two wide (`holders.rs`). To find the largest takes one look
+    //! at the highest class, and to move one to another class takes constant time. The place of a
+    //! connection in its class is in its box.
+    //!
+    //! With a [limit](crate::config::ReactorConfig::memory_limit), reading stops near it for
+    //! connections that have grown and hold more than the average. Each pause ends after a second,
+    //! and the next read takes at most one budget: so a message that needs little more can be
+    //! complete, and peers that all wait for each other do not wait for ever. Silence counts during
+    //! such a pause as during a pause of the embedder. At the limit the largest ends, and what it held
+    //! is freed at once: its Close (1013, "try again later") follows at most the rest of a frame of 64
+    //! KiB. 1009 would say that the message is too big whenever it comes, and 1008 that the peer broke
+    //! a rule. A callback that sends to very many connections meets the limit within the callback.
+    //! Each loop of a group has an equal share of the limit, so that loops need not wait for each
+    //! other.
     //!
     //! Freed memory goes to the allocator. The GNU allocator returns only the end of its heap to
     //! the system. So `heartwheel serve` calls `malloc_trim` some time after connections have
@@ -514,7 +533,8 @@ pub mod liveness {
     //! | close total | 5 min | queued output leaves first; a peer that reads a byte now and then must not stay for ever |
     //! | tick | 10 ms | 8192 slots of it cover a timeout of a minute in one turn of the wheel |
     //! | slack | 1 % of I, at most 50 ms | pings share wake-ups, deadlines do not move |
-    //! | message | 16 MiB | memory grows with bytes received, never with a length declared |
+    //! | message | 16 MiB, `serve` 1 MiB | memory grows with bytes received, never with a length declared; few servers need more than 1 MiB |
+    //! | memory limit | none, `serve` half of the machine or control group | a library cannot know what else its process needs; a program can |
     //! | half-open per address | 256, then the oldest is closed | request heads cost memory before the peer is known; idle peers must not keep others out |
     //! | share per address | 94 % while no other address is connected | others must find room: two addresses get 48 % each, and a place is always free |
     //! | open, and new a second, per address | 10 000, loopback exempt | far more than an office behind one address needs, far less than a flood |

@@ -55,6 +55,13 @@ pub struct Stats {
     /// Writes of which the kernel accepted nothing or only a part, because the socket's buffer is
     /// full. One connection has at most one such write between two waits.
     pub writes_refused: u64,
+    /// Bytes of memory that connections hold for messages in transit: storage of received bytes,
+    /// unfinished messages, send queues, what the embedder
+    /// [holds](crate::reactor::Context::set_held) for them, and large buffers that are about to be
+    /// freed. Bytes of a broadcast count once. As of the end of the last turn.
+    pub memory: u64,
+    /// How often reading from a connection stopped because memory was short.
+    pub memory_pauses: u64,
     /// Turns of the loop.
     pub turns: u64,
     /// Sum of all delays of the loop; see
@@ -96,6 +103,8 @@ impl Default for Stats {
             bytes_out: 0,
             send_full: 0,
             writes_refused: 0,
+            memory: 0,
+            memory_pauses: 0,
             turns: 0,
             late: Duration::ZERO,
             health: 1_000,
@@ -134,6 +143,8 @@ impl Stats {
             bytes_out,
             send_full,
             writes_refused,
+            memory,
+            memory_pauses,
             turns,
             late,
             health,
@@ -160,6 +171,8 @@ impl Stats {
         self.bytes_out += bytes_out;
         self.send_full += send_full;
         self.writes_refused += writes_refused;
+        self.memory += memory;
+        self.memory_pauses += memory_pauses;
         self.turns += turns;
         self.late += *late;
         self.health = self.health.min(*health);

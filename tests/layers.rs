@@ -59,6 +59,8 @@ const LAYERS: [&[&str]; 7] = [
         "proto::flags",
         "proto::policy",
         "proto::assembly",
+        "proto::shares",
+        "proto::tally",
     ],
     &[
         "proto::line",

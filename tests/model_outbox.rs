@@ -300,7 +300,7 @@ proptest! {
                         Op::Block(_) => outbox.push_block(frame.clone().into_boxed_slice()),
                         _ => {
                             let bytes = [b"xx".as_slice(), &frame, b"y"].concat();
-                            outbox.push_shared(Arc::from(bytes), 2..2 + frame.len());
+                            outbox.push_shared(Arc::from(bytes), 2..2 + frame.len(), &mut pool);
                         }
                     }
                     if !model.closed {

@@ -56,6 +56,8 @@ pub struct ConnInfo {
     pub pings: (u32, u32, u32),
     /// Bytes of messages queued in user space.
     pub queued: usize,
+    /// Bytes of memory that it holds for messages in transit, as they were counted last.
+    pub memory: usize,
 }
 
 impl<D, S: System> EventLoop<D, S> {
@@ -158,6 +160,17 @@ impl<'a, D, S: System> Context<'a, D, S> {
         self.with(id, |core, key| {
             // A pause from before the opening begins with it, unless it is taken back.
             core.conns[key].session.handle_resume(core.now)
+        });
+    }
+
+    /// Tells how much memory the embedder holds for a connection, bytes: messages for which its queue
+    /// had no room, for example. They count against
+    /// [`memory_limit`](crate::config::ReactorConfig::memory_limit) as if the connection held them,
+    /// until another number is given or the connection ends.
+    pub fn set_held(&mut self, id: ConnId, bytes: usize) {
+        self.with(id, |core, key| {
+            core.conns[key].session.set_held(&mut core.env, bytes);
+            core.count(key);
         });
     }
 
@@ -310,6 +323,7 @@ impl<'a, D, S: System> Context<'a, D, S> {
             rtt: heartbeat.rtt(),
             pings: heartbeat.pings(),
             queued: conn.session.queued(),
+            memory: conn.session.tally().bytes,
         })
     }
 
@@ -403,7 +417,13 @@ impl<'a, D, S: System> Context<'a, D, S> {
                     return Err(SendError::Closed);
                 }
             }
-            send(&mut core.conns[key].session, &mut core.env, core.now)
+            let sent = send(&mut core.conns[key].session, &mut core.env, core.now);
+            core.count_sent(key);
+            match core.conns[key].session.phase() {
+                Phase::Open => sent,
+                // There was no memory for it, if it was not closed before.
+                _ => sent.and(Err(SendError::Closed)),
+            }
         });
         let result = sent.unwrap_or(Err(SendError::Closed));
         // With nothing queued there is no room to come: the message is larger than the queue.

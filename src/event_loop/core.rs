@@ -13,7 +13,9 @@ use super::endpoint::Endpoint;
 use super::expiries::Expiries;
 use super::group::Group;
 use super::handle::{Inbox, LoopHandle};
+use super::held_back::HeldBack;
 use super::history::History;
+use super::holders::Holders;
 use super::in_hand::InHand;
 use super::listen::{Listener, Listeners, Waiting};
 use super::peers::Peers;
@@ -75,6 +77,9 @@ pub struct EventLoop<D, S: System = Native> {
     pub(super) in_hand: InHand,
     /// Connections whose queue was full and has room again.
     pub(super) roomy: Vec<ConnId>,
+    /// Connections that hold memory.
+    pub(super) holders: Holders,
+    pub(super) held_back: HeldBack,
     pub(super) expiries: Expiries,
     pub(super) drain: Option<Drain>,
     pub(super) history: History,
@@ -136,6 +141,8 @@ impl<D, S: System> EventLoop<D, S> {
             carried: WorkList::with_capacity(Mark::Carried, config.events),
             in_hand: InHand::default(),
             roomy: Vec::new(),
+            holders: Holders::new(),
+            held_back: HeldBack::default(),
             expiries: Expiries::with_capacity(config.expiry_budget.min(config.max_connections)),
             drain: None,
             history: History::new(config.history),

@@ -116,6 +116,11 @@ impl Group {
             })
     }
 
+    /// Returns how many loops there are.
+    pub(super) fn loops(&self) -> usize {
+        self.shared.loops.load(Ordering::Relaxed)
+    }
+
     /// Takes a place for one more connection, if there are fewer than `most`. Returns how many
     /// there were.
     pub(super) fn enter(&self, most: usize) -> Option<usize> {

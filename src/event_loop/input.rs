@@ -184,6 +184,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
             .probe(conn.stream.socket(), Probe::Decoded { is_left });
         conn.session.put_input(&mut self.env, ring);
         self.in_hand.end_input();
+        let counted = conn.session.tally().bytes;
         self.probe_cause(key);
         let conn = &mut self.conns[key];
         if conn.session.phase() != Phase::Open {
@@ -195,9 +196,10 @@ impl<D: Default, S: System> EventLoop<D, S> {
             // What its callbacks queued leaves at once, before others have their turn.
             self.flush(key);
         } else {
-            conn.session.release(&mut self.env);
+            self.settle(key);
             self.rearm(key);
         }
+        self.limit_growth(key, counted);
     }
 
     fn handle_eof<H: Handler<S, Data = D>>(&mut self, handler: &mut H, id: ConnId) {

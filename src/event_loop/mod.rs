@@ -8,6 +8,7 @@
 //! [`Reactor`](crate::reactor::Reactor) runs it on mio; the simulator runs the same code on virtual
 //! time.
 
+mod budget;
 mod client;
 mod clock;
 mod conn;
@@ -21,7 +22,9 @@ mod group;
 mod half_open;
 mod handle;
 mod handler;
+mod held_back;
 mod history;
+mod holders;
 mod in_hand;
 mod input;
 mod inspect;

@@ -158,7 +158,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
                 self.roomy.push(conn.id(key, self.names));
             }
         }
-        conn.session.release(&mut self.env);
+        self.settle(key);
         self.rearm(key);
     }
 

@@ -92,6 +92,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
     fn reap<H: Handler<S, Data = D>>(&mut self, handler: &mut H, key: usize) {
         self.wheel.cancel(key);
         self.leave_address(key);
+        self.uncount(key);
         let mut conn = self.conns.remove(key);
         let id = conn.id(key, self.names);
         let (peer, endpoint) = (self.peers.forget(conn.peer), conn.endpoint());

@@ -69,6 +69,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
             self.take_resolved(handler);
         }
         self.take_commands(handler);
+        self.let_go();
         self.read_carried(handler);
         self.accept_ready(handler);
 
@@ -92,6 +93,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
             }
             self.refresh_now();
             self.flush_dirty();
+            self.relieve();
             let ends = *reaping.get_or_insert(self.now.at + REAPING_SLICE);
             turn.ended += self.reap_doomed(handler, REAPED - turn.ended, ends);
             self.report_room(handler);
@@ -114,6 +116,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         self.now = self.env.lateness.end_turn(self.now.at, wake);
         self.env.stats.late = self.env.lateness.total(self.now.at).into();
         self.env.stats.health = self.env.lateness.health();
+        self.env.stats.memory = self.memory() as u64;
         turn
     }
 

@@ -76,6 +76,9 @@ impl<D, S: System> EventLoop<D, S> {
                 wake = wake.min(ends);
             }
         }
+        if let Some(due) = self.held_back.first_due() {
+            wake = wake.min(due.max(now));
+        }
         if let Some(due) = self.timers.first_due() {
             wake = wake.min(due);
         }

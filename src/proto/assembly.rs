@@ -69,6 +69,11 @@ impl Assembly {
         &self.bytes
     }
 
+    /// Returns the size of the storage, bytes.
+    pub(super) fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.bytes.len()
     }

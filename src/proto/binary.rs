@@ -126,6 +126,11 @@ impl BinaryDecoder {
         self.assembly.len()
     }
 
+    /// Returns the size of the storage, bytes.
+    pub(crate) fn capacity(&self) -> usize {
+        self.assembly.capacity()
+    }
+
     /// Returns how many bytes of the unfinished message have not arrived; 0 if no message is
     /// unfinished.
     pub(crate) fn missing_len(&self) -> u64 {

@@ -154,6 +154,11 @@ impl LineDecoder {
         self.assembly.len()
     }
 
+    /// Returns the size of the storage, bytes.
+    pub(crate) fn capacity(&self) -> usize {
+        self.assembly.capacity()
+    }
+
     /// Returns whether neither a line nor a Telnet command before it is unfinished.
     pub fn is_idle(&self) -> bool {
         !self.assembly.is_unfinished() && self.negotiation.state == Telnet::None

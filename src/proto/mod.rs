@@ -21,6 +21,8 @@ pub mod policy;
 pub mod pool;
 pub mod ring;
 pub mod session;
+mod shares;
+pub(crate) mod tally;
 pub mod time;
 mod utf8;
 #[cfg(feature = "websocket")]

@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use super::pool::Pool;
 use super::ring::Ring;
+use super::shares::Share;
 
 /// Frames that wait to be written to the socket.
 ///
@@ -69,6 +70,8 @@ pub struct Outbox {
     obsolete: Vec<Large>,
     /// Invariant: the number of unwritten bytes in `large`.
     large_len: usize,
+    /// Invariant: the size of the storage in `large` and `obsolete` that is not shared.
+    owned: usize,
     /// Invariant: the number of bytes in `inline` that are written after the last frame in `large`.
     inline_behind: usize,
 
@@ -116,17 +119,20 @@ impl Outbox {
     }
 
     /// Queues one whole data frame: the part at `range` of bytes that are shared with other
-    /// connections.
+    /// connections. The pool counts them once.
     ///
     /// # Panics
     ///
     /// If `range` exceeds the bytes.
-    pub fn push_shared(&mut self, bytes: Arc<[u8]>, range: Range<usize>) {
+    pub fn push_shared(&mut self, bytes: Arc<[u8]>, range: Range<usize>, pool: &mut Pool) {
         assert!(
             range.end <= bytes.len(),
             "shared frame reaches beyond its bytes"
         );
-        self.push_large(Bytes::Shared(bytes), range);
+        if !range.is_empty() && !self.closed {
+            let share = pool.share(&bytes);
+            self.push_large(Bytes::Shared(bytes, share), range);
+        }
     }
 
     /// Treats the front data frame as partly written, so that no control frame is written before
@@ -275,6 +281,22 @@ impl Outbox {
         self.dropped = 0;
     }
 
+    /// Drops everything, control frames too: nothing more will be written. Gives all storage back.
+    pub(crate) fn abandon(&mut self, pool: &mut Pool) {
+        self.dropped += self.data_len();
+        self.forget_queued(pool);
+        self.narrow(pool);
+    }
+
+    /// Gives back storage beyond what the queued bytes need.
+    pub(crate) fn narrow(&mut self, pool: &mut Pool) {
+        self.give_obsolete(pool);
+        self.inline.fit(pool);
+        self.frames.shrink_to(KEPT_FRAMES);
+        self.large.shrink_to(KEPT_FRAMES);
+        self.obsolete.shrink_to(KEPT_FRAMES);
+    }
+
     /// Fills `out` with what to write next, in order, and returns how many slices it used.
     ///
     /// Adjacent inline frames are one slice, or two if the ring wraps around. If `out` is too
@@ -318,6 +340,19 @@ impl Outbox {
         self.data_len() + self.frames.len() * FRAME_COST + self.large.len() * LARGE_COST
     }
 
+    /// Returns how much memory the outbox holds: all storage, used or not, but for bytes that are
+    /// shared.
+    pub fn memory(&self) -> usize {
+        let entries = self.frames.capacity() * size_of::<Frame>()
+            + (self.large.capacity() + self.obsolete.capacity()) * size_of::<Large>()
+            + self.pongs.frames.capacity() * size_of::<usize>();
+        let control = self.unfinished.capacity()
+            + self.pongs.bytes.capacity()
+            + self.ping.capacity()
+            + self.close.capacity();
+        self.inline.capacity() + self.owned + entries + control
+    }
+
     /// Returns how many bytes of data frames were dropped because of the close.
     pub fn dropped(&self) -> usize {
         self.dropped
@@ -354,6 +389,7 @@ impl Outbox {
             return;
         }
         self.large_len += range.len();
+        self.owned += bytes.owned();
         let inline_before = mem::take(&mut self.inline_behind);
         make_place(&mut self.large);
         self.large.push_back(Large {
@@ -396,6 +432,7 @@ impl Outbox {
 
     fn give_obsolete(&mut self, pool: &mut Pool) {
         for obsolete in self.obsolete.drain(..) {
+            self.owned -= obsolete.bytes.owned();
             obsolete.bytes.give(pool);
         }
     }
@@ -455,6 +492,7 @@ impl Outbox {
         self.frames.clear();
         self.begun = false;
         for left in self.large.drain(..) {
+            self.owned -= left.bytes.owned();
             left.bytes.give(pool);
         }
         self.give_obsolete(pool);
@@ -495,6 +533,7 @@ impl Outbox {
                 if !self.begun
                     && let Some(large) = self.large.pop_front()
                 {
+                    self.owned -= large.bytes.owned();
                     large.bytes.give(pool);
                 }
             }
@@ -673,14 +712,14 @@ impl Large {
     fn rest(&self) -> &[u8] {
         match &self.bytes {
             Bytes::Owned(bytes) => &bytes[self.range.clone()],
-            Bytes::Shared(bytes) => &bytes[self.range.clone()],
+            Bytes::Shared(bytes, _) => &bytes[self.range.clone()],
         }
     }
 }
 
 enum Bytes {
     Owned(Box<[u8]>),
-    Shared(Arc<[u8]>),
+    Shared(Arc<[u8]>, Share),
 }
 
 impl Bytes {
@@ -689,7 +728,15 @@ impl Bytes {
     fn give(self, pool: &mut Pool) {
         match self {
             Self::Owned(bytes) => pool.give(bytes),
-            Self::Shared(bytes) => pool.give_shared(bytes),
+            Self::Shared(bytes, share) => pool.give_shared(bytes, share),
+        }
+    }
+
+    /// Returns the size of the storage, if it is not shared.
+    fn owned(&self) -> usize {
+        match self {
+            Self::Owned(bytes) => bytes.len(),
+            Self::Shared(..) => 0,
         }
     }
 }
@@ -797,7 +844,7 @@ mod tests {
         outbox.push_frame(b"b", b"2", &mut pool);
         outbox.push_block(Box::from(*b"block"));
         outbox.push_frame(b"c", b"3", &mut pool);
-        outbox.push_shared(Arc::from(*b"-shared-"), 1..7);
+        outbox.push_shared(Arc::from(*b"-shared-"), 1..7, &mut pool);
         assert_eq!(shown(&outbox), [&b"a1b2"[..], b"block", b"c3", b"shared"]);
         assert_eq!((outbox.len(), outbox.data_len()), (17, 17));
     }
@@ -1057,7 +1104,7 @@ mod tests {
                 let (mut pool, mut outbox) = (Pool::default(), Outbox::default());
                 pool.put_off_frees();
                 if is_shared {
-                    outbox.push_shared(vec![0; LEN].into(), 0..LEN);
+                    outbox.push_shared(vec![0; LEN].into(), 0..LEN, &mut pool);
                 } else {
                     outbox.push_block(vec![0; LEN].into());
                 }
@@ -1093,7 +1140,7 @@ mod tests {
         outbox.set_close(b"close", Parting::Frame, &mut pool);
         outbox.push_frame(b"a", b"1", &mut pool);
         outbox.push_block(Box::from(*b"block"));
-        outbox.push_shared(Arc::from(*b"shared"), 0..6);
+        outbox.push_shared(Arc::from(*b"shared"), 0..6, &mut pool);
         assert_eq!(outbox.set_ping(b"ping"), PingQueued::Refused);
         assert_eq!(outbox.push_pong(b"pong"), 0);
         outbox.set_close(b"again", Parting::Frame, &mut pool);
@@ -1115,7 +1162,7 @@ mod tests {
         let (mut pool, mut outbox) = (Pool::default(), Outbox::default());
         outbox.push_frame(b"", b"", &mut pool);
         outbox.push_block(Box::default());
-        outbox.push_shared(Arc::from(*b"x"), 1..1);
+        outbox.push_shared(Arc::from(*b"x"), 1..1, &mut pool);
         assert_eq!(outbox.set_ping(b""), PingQueued::Refused);
         outbox.push_pong(b"");
         assert!(outbox.is_empty() && shown(&outbox).is_empty());
@@ -1159,7 +1206,7 @@ mod tests {
             outbox.push_frame(b"a", b"1", &mut pool);
             outbox.push_block(Box::from(*b"block"));
             outbox.push_frame(b"b", b"2", &mut pool);
-            outbox.push_shared(Arc::from(*b"-shared-"), 1..7);
+            outbox.push_shared(Arc::from(*b"-shared-"), 1..7, &mut pool);
             outbox.set_ping(b"ping");
             outbox.push_pong(b"pong");
             outbox.push_pong(b"PONG");

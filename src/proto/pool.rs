@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use super::shares::{Share, Shares};
+
 /// A pool of byte buffers in three classes: 4, 16 and 64 KiB.
 ///
 /// It keeps at most [`KEPT`](Self::KEPT) free bytes and returns the rest to the allocator. Even if
@@ -31,8 +33,12 @@ pub struct Pool {
     free_bytes: usize,
     /// Buffers larger than the largest class that are not yet freed.
     waste: Vec<Waste>,
+    /// Invariant: the size of all buffers in `waste`.
+    waste_bytes: usize,
     /// Whether such buffers go to `waste`.
     puts_off: bool,
+    /// Bytes that several queues share.
+    shares: Shares,
 }
 
 /// A large buffer that is no longer needed.
@@ -41,6 +47,15 @@ enum Waste {
     Owned(Vec<u8>),
     /// Freed by its last owner, which may be somebody else.
     Shared(Arc<[u8]>),
+}
+
+impl Waste {
+    fn len(&self) -> usize {
+        match self {
+            Self::Owned(buffer) => buffer.capacity(),
+            Self::Shared(buffer) => buffer.len(),
+        }
+    }
 }
 
 impl Pool {
@@ -90,8 +105,14 @@ impl Pool {
         }
     }
 
-    /// Gives back bytes that may be shared. Other owners can still use them.
-    pub(crate) fn give_shared(&mut self, bytes: Arc<[u8]>) {
+    /// Counts bytes that a queue shares with others: once, however many hold them.
+    pub(super) fn share(&mut self, bytes: &Arc<[u8]>) -> Share {
+        self.shares.enter(bytes)
+    }
+
+    /// Gives back bytes that were [shared](Self::share). Other owners can still use them.
+    pub(super) fn give_shared(&mut self, bytes: Arc<[u8]>, share: Share) {
+        self.shares.leave(share);
         if Arc::strong_count(&bytes) == 1 {
             self.waste(bytes.len(), || Waste::Shared(bytes));
         }
@@ -110,16 +131,17 @@ impl Pool {
         while left > 0
             && let Some(waste) = self.waste.pop()
         {
-            let len = match waste {
-                Waste::Owned(mut buffer) if buffer.capacity() > left => {
-                    buffer.truncate(buffer.capacity() - left);
-                    buffer.shrink_to(buffer.capacity() - left);
-                    self.waste.push(Waste::Owned(buffer));
+            let len = waste.len();
+            self.waste_bytes -= len;
+            match waste {
+                Waste::Owned(mut buffer) if len > left => {
+                    buffer.truncate(len - left);
+                    buffer.shrink_to(len - left);
+                    self.keep_waste(Waste::Owned(buffer));
                     return true;
                 }
-                Waste::Owned(buffer) => buffer.capacity(),
-                Waste::Shared(buffer) => buffer.len(),
-            };
+                Waste::Owned(_) | Waste::Shared(_) => {}
+            }
             left = left.saturating_sub(len);
         }
         if self.waste.is_empty() {
@@ -135,8 +157,23 @@ impl Pool {
 
     fn waste(&mut self, len: usize, waste: impl FnOnce() -> Waste) {
         if self.puts_off && len > Self::LARGEST {
-            self.waste.push(waste());
+            self.keep_waste(waste());
         }
+    }
+
+    fn keep_waste(&mut self, waste: Waste) {
+        self.waste_bytes += waste.len();
+        self.waste.push(waste);
+    }
+
+    /// Returns the bytes in buffers that are [left to free](Self::has_waste).
+    pub fn waste_bytes(&self) -> usize {
+        self.waste_bytes
+    }
+
+    /// Returns the bytes that queues share with others, each block counted once.
+    pub fn shared_bytes(&self) -> usize {
+        self.shares.bytes()
     }
 
     /// Returns the length of the buffer that [`take`](Self::take) gives for `size` bytes.
@@ -237,15 +274,16 @@ mod tests {
         pool.give(vec![0; 10 * MIB].into());
         pool.give_vec(Vec::with_capacity(3 * MIB));
         let shared: Arc<[u8]> = vec![0; 2 * MIB].into();
-        pool.give_shared(Arc::clone(&shared));
+        let entries = [(); 2].map(|()| pool.share(&shared));
+        assert_eq!(pool.shared_bytes(), 2 * MIB);
+        pool.give_shared(Arc::clone(&shared), entries[0]);
         assert_eq!(pool.waste.len(), 2, "another has it still");
-        pool.give_shared(shared);
+        pool.give_shared(shared, entries[1]);
+        assert_eq!(pool.shared_bytes(), 0);
         let held = |pool: &Pool| -> usize {
-            let lens = pool.waste.iter().map(|waste| match waste {
-                Waste::Owned(buffer) => buffer.capacity(),
-                Waste::Shared(buffer) => buffer.len(),
-            });
-            lens.sum()
+            let sum = pool.waste.iter().map(Waste::len).sum();
+            assert_eq!(pool.waste_bytes(), sum);
+            sum
         };
         for step in 1..=14 {
             let before = held(&pool);

@@ -153,6 +153,15 @@ impl Ring {
         }
     }
 
+    /// Moves to storage of the smallest class that holds the bytes, whatever that costs.
+    pub(crate) fn fit(&mut self, pool: &mut Pool) {
+        if self.len == 0 {
+            self.release(pool);
+        } else if Pool::class(self.len) < self.capacity() {
+            self.move_to(pool.take(self.len), pool);
+        }
+    }
+
     /// Returns all bytes as one slice, oldest first. The bytes are moved only if they wrap around.
     pub fn contiguous_mut(&mut self) -> &mut [u8] {
         if self.head + self.len > self.capacity() {

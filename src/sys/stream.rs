@@ -111,6 +111,12 @@ pub trait Stream: fmt::Debug + Sized {
     /// socket.
     fn holds_bytes(&self) -> bool;
 
+    /// Returns how many bytes of memory the stream holds for bytes in transit. They count against
+    /// [`memory_limit`](crate::config::ReactorConfig::memory_limit). Default: 0.
+    fn memory(&self) -> usize {
+        0
+    }
+
     /// Says whether bytes wait to be read, in the stream or in the socket. Does not read them.
     fn has_waiting_bytes(&self) -> bool {
         self.holds_bytes() || self.socket().has_waiting_bytes()

@@ -7,6 +7,7 @@ use crate::proto::http::{Exchange, HeadProgress};
 use crate::proto::outbox::Outbox;
 use crate::proto::pool::Pool;
 use crate::proto::ring::Ring;
+use crate::proto::tally::Tally;
 use crate::proto::time::{Micros, Stamp};
 use crate::proto::{binary, line};
 
@@ -39,6 +40,14 @@ pub(super) struct Buffers {
     pub(super) end: Option<Evidence>,
     /// The status of what answered the last plain HTTP request.
     pub(super) answered: Option<u16>,
+    /// Bytes that the application holds for the connection.
+    pub(super) outside: usize,
+    /// Reading is held back, because memory is short.
+    pub(super) back: Option<Held>,
+    /// Output was given up that will never leave.
+    pub(super) is_cut: bool,
+    /// What all of this was counted as, and where.
+    pub(super) tally: Tally,
     /// What the peer's Close frame gave as its reason, or why its handshake was refused, or the rule that
     /// it broke.
     pub(super) reason: String,
@@ -56,6 +65,15 @@ pub(super) struct Unfinished {
     pub(super) message: Option<u64>,
     /// Bytes of it that no decoder has taken.
     pub(super) left: usize,
+}
+
+/// Who does not read a connection that is held back.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Held {
+    /// Only the loop.
+    Back,
+    /// The application has paused it too.
+    Twice,
 }
 
 /// What left of a full queue since its rate was judged last.
@@ -77,12 +95,19 @@ pub(super) struct Incomplete {
 }
 
 impl Buffers {
-    /// Says whether nothing in here is needed any more.
+    /// Says whether nothing in here is needed any more, and nothing of it is counted.
     pub(super) fn is_idle(&self) -> bool {
+        self.tally.bytes == 0 && self.is_unused()
+    }
+
+    /// Says whether nothing in here is needed any more.
+    pub(super) fn is_unused(&self) -> bool {
         self.rx.is_empty()
             && self.tx.is_empty()
             && self.unfinished.is_none()
             && self.end.is_none()
+            && self.outside == 0
+            && self.back.is_none()
             && self.has_no_head()
             && self.decoders_are_idle()
     }
@@ -204,6 +229,10 @@ impl Buffers {
         self.ping_due = None;
         self.end = None;
         self.answered = None;
+        self.outside = 0;
+        self.back = None;
+        self.is_cut = false;
+        self.tally = Tally::default();
         self.reason.clear();
     }
 }

@@ -270,7 +270,8 @@ impl Session {
     /// Output that will never leave makes it a reset: the end of a stream would say that it was whole,
     /// and the kernel would keep its part for minutes, for a peer that does not take it.
     fn final_action(&self) -> SocketAction {
-        if self.cause().is_some_and(Cause::is_reset) || self.has_output() {
+        let is_cut = self.buffers.as_ref().is_some_and(|held| held.is_cut);
+        if self.cause().is_some_and(Cause::is_reset) || self.has_output() || is_cut {
             SocketAction::Reset
         } else {
             SocketAction::Close
@@ -417,8 +418,9 @@ impl Session {
         self.end(now, cause, None);
     }
 
-    /// Ends a goodbye that was not completed in time. An orderly close of ours or the peer's becomes a
-    /// `close_timeout`; any other cause stays what it was, not clean.
+    /// Ends a goodbye that was not completed in time, or that there is no memory for. An orderly close of
+    /// ours or the peer's becomes a `close_timeout`, or a `memory_limit`; any other cause stays what it was,
+    /// not clean.
     pub(super) fn give_up(&mut self, now: Moment, cause: Cause) {
         let answered = self.facts.has(Fact::CloseSent) && self.facts.has(Fact::CloseReceived);
         let flushed = self.facts.has(Fact::Discarding) && !self.has_output();
@@ -525,7 +527,8 @@ fn is_continuation(first: u8) -> bool {
 }
 
 impl Cause {
-    /// Says whether the peer did something that makes its answer to our Close not worth waiting for.
+    /// Says whether the peer did something that makes its answer to our Close not worth waiting for, or
+    /// holds what we cannot spare meanwhile.
     const fn is_fault_of_peer(self) -> bool {
         matches!(
             self,
@@ -536,6 +539,7 @@ impl Cause {
                 | Self::ProtocolError
                 | Self::InvalidUtf8
                 | Self::MessageTooBig
+                | Self::MemoryLimit
         )
     }
 

@@ -22,6 +22,7 @@ mod deadline;
 mod env;
 mod expiry;
 mod input;
+mod memory;
 #[cfg(feature = "websocket")]
 mod opening;
 mod output;
@@ -427,7 +428,7 @@ impl Session {
 
     /// Notes that the shell stopped reading on purpose.
     pub fn handle_pause(&mut self, now: Moment) {
-        if self.heartbeat.is_paused() {
+        if self.note_pause(true) || self.heartbeat.is_paused() {
             return;
         }
         self.heartbeat.handle_pause();
@@ -438,7 +439,7 @@ impl Session {
 
     /// Notes that the shell reads again.
     pub fn handle_resume(&mut self, now: Moment) {
-        if self.heartbeat.is_paused() {
+        if !self.note_pause(false) && self.heartbeat.is_paused() {
             self.end_pause();
             self.heartbeat.handle_resume(now);
             self.give_credit(now, self.phase_ends);

@@ -80,9 +80,9 @@ impl Session {
             return self.send(env, now, shared.message());
         };
         self.check_room(env, now, encoded.len())?;
-        let outbox = self.outbox(env, now);
+        let held = self.stamped(env, now);
         for (bytes, range) in encoded.frames() {
-            outbox.push_shared(bytes, range);
+            held.tx.push_shared(bytes, range, &mut env.pool);
         }
         self.note_sent(env, now);
         Ok(())

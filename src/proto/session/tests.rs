@@ -1036,6 +1036,7 @@ fn each_cause_of_ours_has_its_close_code() {
         (Cause::PingFlood, 1008),
         (Cause::PongFlood, 1008),
         (Cause::SendQueueFull, 1008),
+        (Cause::MemoryLimit, 1013),
     ] {
         let mut bench = Bench::new(Wire::WebSocket);
         bench.close(secs(1), cause);

@@ -176,6 +176,11 @@ impl Decoder {
         }
     }
 
+    /// Returns the size of the assembly storage, bytes.
+    pub(crate) fn capacity(&self) -> usize {
+        self.assembled.capacity()
+    }
+
     /// Returns how many payload bytes of the current frame have not arrived; 0 between frames.
     pub(crate) fn missing_len(&self) -> u64 {
         match self.state {

@@ -167,6 +167,7 @@ fn causes(kind: WireKind) -> Vec<(Cause, Law)> {
         (Cause::ProtocolError, Law::Blame),
         (Cause::InvalidUtf8, Law::Blame),
         (Cause::MessageTooBig, Law::Blame),
+        (Cause::MemoryLimit, Law::Blame),
     ];
     if matches!(kind, WireKind::WebSocket | WireKind::Own) {
         causes.push((Cause::PeerClosed, Law::Answer));
