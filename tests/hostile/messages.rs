@@ -14,7 +14,7 @@ use crate::{MIB, WIRES};
 const SHORT_CLOSE: [&str; 2] = ["--close-timeout", "500ms"];
 
 /// The default of `--max-message`.
-const MOST: u64 = 16 << 20;
+const MOST: u64 = 1 << 20;
 
 #[test]
 fn f45_a_length_beyond_the_limit_is_refused_from_the_header() {

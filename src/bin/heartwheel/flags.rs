@@ -72,11 +72,11 @@ pub(crate) struct HeartbeatFlags {
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Limits (sizes: 65536 64KiB 16MiB)")]
 pub(crate) struct LimitFlags {
-    /// Largest message accepted [default: 16MiB]
+    /// Largest message accepted [default: 1MiB for serve, 16MiB for connect]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     max_message: Option<usize>,
 
-    /// Most bytes queued for one peer [default: 1MiB or 2 times --max-message, the larger]
+    /// Most bytes queued for one peer [default: 2 times --max-message, at least 1MiB]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     send_queue: Option<usize>,
 
@@ -332,8 +332,8 @@ impl HeartbeatFlags {
 
 impl LimitFlags {
     /// Returns the limits: the flags that were given, over the defaults.
-    pub(crate) fn limits(&self) -> LimitsConfig {
-        let mut config = LimitsConfig::default();
+    pub(crate) fn limits(&self, defaults: LimitsConfig) -> LimitsConfig {
+        let mut config = defaults;
         if let Some(size) = self.max_message {
             config.max_message = size;
         }

@@ -4,6 +4,7 @@ mod connect;
 mod flags;
 mod input;
 mod journal;
+mod machine;
 mod memory;
 mod output;
 mod record;

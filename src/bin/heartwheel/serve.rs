@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
+use heartwheel::close::Evidence;
 use heartwheel::config::{
     AdmissionConfig, HeartbeatConfig, LimitsConfig, ReactorConfig, WebConfig, WireKind,
 };
@@ -26,12 +27,15 @@ use crate::flags::{
     AdmissionFlags, HeartbeatFlags, LimitFlags, SocketFlags, WebFlags, check, in_words, warn,
 };
 use crate::journal::{Change, Journal};
+use crate::machine;
 use crate::memory::Memory;
 use crate::output::{Form, Output};
 use crate::record::Record;
 use crate::shards::{self, Siblings, Sum};
 use crate::signals::{self, Signals};
-use crate::values::{address, count, log_level, shards, show_time, subprotocol, time};
+use crate::values::{
+    Switch, address, count, log_level, shards, show_time, size_or_off, subprotocol, time,
+};
 use crate::{FAILED, Failure, complain, start_logging};
 
 /// Holds connections, pings them, closes dead ones and reports why each one ended
@@ -112,6 +116,17 @@ pub(crate) struct ServeArgs {
     )]
     max_connections: usize,
 
+    /// Most memory for messages in transit, over all connections: unfinished messages and send queues.
+    /// Near it, reading from those that hold most stops for a while; at it, the one that holds most is
+    /// closed [default: half of the memory of the machine or the control group; off: no limit]
+    #[arg(
+        long,
+        value_name = "SIZE",
+        value_parser = size_or_off,
+        help_heading = "Limits (sizes: 65536 64KiB 16MiB)"
+    )]
+    memory_limit: Option<Switch<usize>>,
+
     #[command(flatten)]
     admission: AdmissionFlags,
 
@@ -169,6 +184,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     let mut config = ReactorConfig {
         tick: args.tick,
         max_connections: args.max_connections,
+        memory_limit: args.memory_limit(),
         ..ReactorConfig::default()
     };
     config.check()?;
@@ -183,7 +199,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
         .collect::<Result<Vec<_>, _>>()?;
 
     let mut output = Output::start(Form::new(args.json, args.quiet))?;
-    output.record(&room.record());
+    output.record(&room.record(config.memory_limit));
     for plan in plans {
         listen(&mut reactors, &mut output, &plan)?;
     }
@@ -228,6 +244,17 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
 }
 
 impl ServeArgs {
+    /// Returns the most memory for messages: half of what there is, unless it is given.
+    fn memory_limit(&self) -> Option<usize> {
+        match self.memory_limit {
+            Some(Switch(limit)) => limit,
+            None => {
+                let half = machine::memory()? / 2;
+                Some(usize::try_from(half).unwrap_or(usize::MAX))
+            }
+        }
+    }
+
     /// Turns flags into listeners; nothing is opened yet.
     fn plans(&self) -> Result<Vec<Plan>, Failure> {
         if self.drain.is_zero() {
@@ -269,7 +296,10 @@ impl ServeArgs {
         let heartbeat = self
             .heartbeat
             .heartbeat(wire, HeartbeatConfig::for_wire(wire))?;
-        let limits: LimitsConfig = self.limits.limits();
+        let limits: LimitsConfig = self.limits.limits(LimitsConfig {
+            max_message: MAX_MESSAGE,
+            ..LimitsConfig::default()
+        });
         check(&heartbeat, &limits, wire, self.tick)?;
         Ok(Plan {
             flag,
@@ -486,7 +516,7 @@ impl Room {
         usize::try_from(self.connections).map_or(usize::MAX, |connections| connections.max(1))
     }
 
-    fn record(&self) -> Record {
+    fn record(&self, memory: Option<usize>) -> Record {
         let Self {
             connections,
             open_files,
@@ -503,6 +533,7 @@ impl Room {
             .number("connections", connections)
             .number("open_files", open_files)
             .number("open_files_before", before)
+            .maybe_number("memory_limit", memory.map(|limit| limit as u64))
     }
 }
 
@@ -564,6 +595,7 @@ impl Server {
             Ok(()) | Err(SendError::Closed) => {}
             Err(SendError::Full { queued, .. }) if queued > 0 => {
                 self.held.insert(id, SharedMessage::new(message));
+                cx.set_held(id, message.data().len());
                 cx.pause(id);
             }
             Err(error) => log::debug!("{id}: not echoed: {error}"),
@@ -583,6 +615,7 @@ impl Server {
         if siblings.is_empty() {
             return;
         }
+        cx.set_held(from, message.message().data().len());
         cx.pause(from);
         if self.waiting.is_empty() {
             cx.set_timer(RETRY, 0);
@@ -636,6 +669,7 @@ impl Common {
                 .number("messages_in", stats.messages_in)
                 .number("messages_out", stats.messages_out)
                 .number("send_full", stats.send_full)
+                .number("memory_pauses", stats.memory_pauses)
                 .time("uptime", uptime)
                 .counts("causes", causes),
         );
@@ -685,6 +719,7 @@ impl Handler for Server {
         let Some(held) = self.held.remove(&id) else {
             return;
         };
+        cx.set_held(id, 0);
         self.echo(cx, id, held.message());
         if !self.held.contains_key(&id) {
             cx.resume(id);
@@ -694,7 +729,7 @@ impl Handler for Server {
     fn on_close(&mut self, _: &mut Context<'_, ()>, closed: Closed<'_, ()>) {
         self.held.remove(&closed.id);
         let mut common = self.common();
-        common.memory.note_end(closed.evidence.bytes_queued);
+        common.memory.note_end(held(closed.evidence));
         common
             .journal
             .tell(Change::Closed(closed.evidence.cause), || {
@@ -707,7 +742,7 @@ impl Handler for Server {
 
     fn on_rejected(&mut self, _: &mut Context<'_, ()>, rejected: Rejected<'_>) {
         let mut common = self.common();
-        common.memory.note_end(rejected.evidence.bytes_queued);
+        common.memory.note_end(held(rejected.evidence));
         common
             .journal
             .tell(Change::Rejected(rejected.evidence.cause), || {
@@ -719,7 +754,7 @@ impl Handler for Server {
 
     fn on_answered(&mut self, _: &mut Context<'_, ()>, answered: Answered<'_>) {
         let mut common = self.common();
-        common.memory.note_end(answered.evidence.bytes_queued);
+        common.memory.note_end(held(answered.evidence));
         common.journal.tell(Change::Answered, || {
             Record::new("answered")
                 .word("peer", answered.peer)
@@ -766,6 +801,7 @@ impl Handler for Server {
             waiting.siblings = waiting.siblings.broadcast(&waiting.message);
             let is_over = waiting.siblings.is_empty();
             if is_over {
+                cx.set_held(waiting.from, 0);
                 cx.resume(waiting.from);
             }
             !is_over
@@ -784,10 +820,18 @@ impl Handler for Server {
     }
 }
 
+/// Returns the bytes of messages that a connection held in the end.
+fn held(end: &Evidence) -> u64 {
+    end.bytes_queued + u64::from(end.bytes_unfinished.unwrap_or(0))
+}
+
 fn connections(count: usize) -> String {
     let plural = if count == 1 { "" } else { "s" };
     format!("{count} connection{plural}")
 }
+
+/// Largest message that the program accepts by default. Few need more, and who does may say so.
+const MAX_MESSAGE: usize = 1024 * 1024;
 
 /// Time after which another loop may have room again for broadcasts.
 const RETRY: Duration = Duration::from_millis(2);

@@ -68,6 +68,14 @@ pub(crate) fn size(typed: &str) -> Result<usize, String> {
     usize::try_from(bytes.as_u64()).map_err(|_| "is more than this machine can address".into())
 }
 
+/// Parses a number of bytes that can be `off`.
+pub(crate) fn size_or_off(typed: &str) -> Result<Switch<usize>, String> {
+    match typed {
+        "off" => Ok(Switch(None)),
+        _ => size(typed).map(|size| Switch(Some(size))),
+    }
+}
+
 /// Parses a rate in bytes a second; `off` is zero.
 pub(crate) fn byte_rate(typed: &str) -> Result<u32, String> {
     if typed == "off" {
@@ -318,6 +326,8 @@ mod tests {
         for nonsense in ["", "big", "-1", "1XiB"] {
             assert!(size(nonsense).is_err(), "{nonsense}");
         }
+        assert_eq!(size_or_off("off"), Ok(Switch(None)));
+        assert_eq!(size_or_off("1MiB"), Ok(Switch(Some(1 << 20))));
         assert_eq!(byte_rate("off"), Ok(0));
         assert_eq!(byte_rate("1KiB"), Ok(1024));
         assert!(byte_rate("5GiB").is_err());
