@@ -96,7 +96,8 @@ impl Sub for Micros {
 /// Rounds up to whole microseconds, so that a deadline never comes early. Saturates.
 impl From<Duration> for Micros {
     fn from(span: Duration) -> Self {
-        Self(u64::try_from(span.as_nanos().div_ceil(1_000)).unwrap_or(u64::MAX))
+        let micros = span.as_secs().saturating_mul(1_000_000);
+        Self(micros.saturating_add(span.subsec_nanos().div_ceil(1_000).into()))
     }
 }
 
