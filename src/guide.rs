@@ -47,8 +47,10 @@ pub mod architecture {
     //!   session             one connection: phases, decisions, steps for the loop, output, ends
     //!   heartbeat, lateness when to ping, who is silent, and how late the loop itself was
     //!   http                heads, bodies, exchanges; knows no WebSocket
-    //!   websocket           frames and the opening handshake
+    //!   websocket           frames
+    //!     handshake         the opening handshake, by requests and responses of http
     //!   wheel, ring, ...    structures
+    //! src/stats             counters and histograms
     //! ```
     //!
     //! TLS has its place in `sys`: a [`Stream`](crate::sys::Stream) lies between each socket and its
@@ -99,6 +101,30 @@ pub mod architecture {
     //!                  Handler::on_close        once, with the evidence
     //! ```
     //!
+    //! # The short way of a heartbeat
+    //!
+    //! Nearly all work of a loop with many idle connections is pings that are due and pongs that answer
+    //! them. A connection at rest, which has borrowed nothing, takes a shorter way for both. It needs no
+    //! buffers of its own, no queue and no steps:
+    //!
+    //! ```text
+    //! event_loop   EventLoop::turn
+    //!                read, hear             once, into the ring that the loop keeps for this
+    //! proto            Session::handle_bytes, decode_answer    the newest ping's pong, and no byte more
+    //!                  Handler::on_pong
+    //!
+    //!                expire, beat
+    //! proto            Session::begin_beat      the ping, if one is due for no special reason
+    //! sys              Stream::write            from where it was encoded
+    //! proto            Session::end_beat        it has left: the next deadline
+    //! proto            Wheel::schedule
+    //! ```
+    //!
+    //! Whatever else there is goes the general way from there on: other bytes lie in the ring, and a
+    //! ping that does not leave whole is queued. What a ping or a pong means is decided in
+    //! `proto/heartbeat.rs` for both ways. A property test lets two sessions live through the same, one
+    //! on each way, and the simulator's worlds run with either.
+    //!
     //! # One turn
     //!
     //! [`Reactor::turn`](crate::reactor::Reactor::turn) has eight steps. `event_loop/wait.rs` says how
@@ -115,9 +141,8 @@ pub mod architecture {
     //!    makes a callback send to it, that output is written as soon as the input is handled.
     //! 4. Handle expiries. First collect all due keys of the wheel, then handle them. This step is
     //!    put off, for at most one turn in a row, while the wait filled its event buffer or unread
-    //!    input is carried over. A ping is written when it is found due, so that all pings of a
-    //!    tick share one set of buffers. After the keys come the embedder's timers and the closes
-    //!    of a drain.
+    //!    input is carried over. A ping is written when it is found due. After the keys come the
+    //!    embedder's timers and the closes of a drain.
     //! 5. Dial the clients that are due.
     //! 6. Flush every connection on the dirty list: those to which others sent something.
     //! 7. Reap the connections on the doomed list, at most 256 a turn and for at most 2 ms. Each is
@@ -126,9 +151,9 @@ pub mod architecture {
     //! 8. Report.
     //!
     //! With many idle connections, none of them is in the processor's cache. So the loop touches
-    //! the next sixteen connections together before it handles the first of them. Within a turn the
-    //! loop reads the clock after each read, because a proof of life must not be stamped earlier,
-    //! and at every sixteenth ping.
+    //! the next sixteen connections together before it handles the first of them, if there are more
+    //! than a few. Within a turn the loop reads the clock after each read, because a proof of life
+    //! must not be stamped earlier, and at every sixteenth ping.
     //!
     //! Steps 6 and 7 repeat while their callbacks make work for each other, at most four times. The
     //! rest waits for the next turn, which then does not sleep.
