@@ -136,9 +136,10 @@ pub mod architecture {
     //!
     //! 1. Wait, at most until the next deadline.
     //! 2. Read the clock. What follows happens at that time.
-    //! 3. Handle events: sockets, commands of other threads, input that earlier turns left unread,
-    //!    then listeners. Each has a budget of bytes, numbers or time. If a connection's own input
-    //!    makes a callback send to it, that output is written as soon as the input is handled.
+    //! 3. Handle events: input for which the last turn had no time, sockets, commands of other
+    //!    threads, input that is still left, then listeners. Each has a budget of bytes, numbers
+    //!    or time. If a connection's own input makes a callback send to it, that output is written
+    //!    as soon as the input is handled.
     //! 4. Handle expiries. First collect all due keys of the wheel, then handle them. This step is
     //!    put off, for at most one turn in a row, while the wait filled its event buffer or unread
     //!    input is carried over. A ping is written when it is found due. After the keys come the
@@ -484,9 +485,14 @@ pub mod architecture {
     //!
     //! - The first 10 ms of a turn (or its first tick, if that is longer) count as on time. A turn
     //!   keeps its reading below that: 1 ms for the callbacks of one connection, 4 ms for
-    //!   connections with events, 4 ms for connections left over from earlier turns. The left-over
-    //!   connections come last, so that a peer that sends little does not wait for one that sends
-    //!   much.
+    //!   connections with events, 4 ms for connections with input left.
+    //! - A connection's share is 128 steps. A decoded frame, a callback, a message that a callback
+    //!   sends, and a KiB that was read are a step each. So a broadcast counts its recipients. A
+    //!   connection that used up its share is heavy, until all that it sends at once takes less.
+    //!   Heavy connections are read after all others, at least one in each turn. A connection for
+    //!   which a turn had no time is read first in the next turn. So a peer that sends little does
+    //!   not wait for those that send much, however many they are. Steps are counted, and not
+    //!   measured by a clock, so that a stop of the process makes nobody heavy.
     //! - While a budget leaves bytes of a connection unread, its silence is not judged. If any byte
     //!   is proof, these bytes are proof. Otherwise the proof may be among them, which puts the
     //!   verdict off by at most T - I.

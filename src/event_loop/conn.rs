@@ -72,6 +72,8 @@ flags! {
         HalfOpen,
         /// It counts as a connection of its address.
         Counted,
+        /// It used up its share when it was read last, so that others are read before it.
+        Heavy,
     }
 }
 

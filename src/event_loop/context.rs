@@ -10,6 +10,7 @@ use super::endpoint::Endpoint;
 use super::handle::LoopHandle;
 use super::history::Ended;
 use super::listen::ListenerConfig;
+use super::share::STEP;
 use super::timers::TimerId;
 use super::token::{ClientId, ConnId, ListenerId};
 use crate::close::{Cause, CloseCode, Phase, Rtt};
@@ -409,6 +410,7 @@ impl<'a, D, S: System> Context<'a, D, S> {
         is_full: impl FnOnce(&Session, &Env) -> bool,
         send: impl FnOnce(&mut Session, &mut Env, Moment) -> Result<(), SendError>,
     ) -> Result<(), SendError> {
+        self.core.share.charge(STEP);
         let sent = self.with(id, |core, key| {
             if is_full(&core.conns[key].session, &core.env) {
                 core.offer(key);

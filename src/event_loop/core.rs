@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use slab::Slab;
 
+use super::carried::Carried;
 use super::client::Clients;
 use super::conn::{Conn, Mark, Ready};
 use super::drain::Drain;
@@ -20,6 +21,7 @@ use super::in_hand::InHand;
 use super::listen::{Listener, Listeners, Waiting};
 use super::peers::Peers;
 use super::progress::Progress;
+use super::share::Share;
 use super::sleep::Sleep;
 use super::timers::Timers;
 use super::token::{ConnId, ListenerId, Names, SourceId, Sources, Target};
@@ -72,7 +74,9 @@ pub struct EventLoop<D, S: System = Native> {
     /// Connections whose socket must be closed, the oldest end first.
     pub(super) doomed: WorkList<Mark, usize>,
     /// Connections with input left, for which no further edge will come.
-    pub(super) carried: WorkList<Mark, ConnId>,
+    pub(super) carried: Carried,
+    /// What the input in hand has cost.
+    pub(super) share: Share,
     /// What callbacks work on now; a panic would lose it.
     pub(super) in_hand: InHand,
     /// Connections whose queue was full and has room again.
@@ -138,7 +142,8 @@ impl<D, S: System> EventLoop<D, S> {
             dirty: WorkList::new(Mark::Dirty),
             refused: WorkList::new(Ready::Refused),
             doomed: WorkList::new(Mark::Doomed),
-            carried: WorkList::with_capacity(Mark::Carried, config.events),
+            carried: Carried::with_capacity(config.events),
+            share: Share::default(),
             in_hand: InHand::default(),
             roomy: Vec::new(),
             holders: Holders::new(),

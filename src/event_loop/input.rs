@@ -3,11 +3,14 @@
 
 use std::time::Duration;
 
+use super::carried::Carried;
 use super::conn::{Mark, ReadOutcome, Ready};
 use super::context::Context;
 use super::core::EventLoop;
 use super::handler::Handler;
+use super::share::STEP;
 use super::token::ConnId;
+use super::work::WorkList;
 use crate::close::{Cause, Phase};
 use crate::proto::message::Message;
 use crate::proto::pool::Pool;
@@ -18,34 +21,62 @@ use crate::proto::wire::{MessageKind, Payload};
 use crate::sys::{Probe, Stream, System};
 
 impl<D: Default, S: System> EventLoop<D, S> {
-    /// Continues to read connections whose budget ended in an earlier turn, in their order: at
-    /// least one, and more while there is time. They come after the events, so that a peer that
-    /// sends little does not wait for one that sends much.
+    /// Reads connections for which an earlier turn had no time, in their order, while there is time.
+    /// They come before the events, because their own came earlier.
+    pub(super) fn read_light<H: Handler<S, Data = D>>(&mut self, handler: &mut H) {
+        for _ in 0..self.carried.light().len() {
+            if !self.progress.has_time_to_read(self.now.at) {
+                return;
+            }
+            self.read_next(handler, Carried::light);
+        }
+    }
+
+    /// Reads connections with input left while there is time: first those that the events left no
+    /// time for, then at least one that used up its share. The latter come last, so that a peer that
+    /// sends little does not wait for those that send much.
     pub(super) fn read_carried<H: Handler<S, Data = D>>(&mut self, handler: &mut H) {
         let ends = self.now.at + CARRIED_SLICE;
-        for _ in 0..self.carried.len() {
-            let (conns, names) = (&mut self.conns, self.names);
-            let next = self.carried.pop(|id| {
-                let conn = conns.get_mut(id.index())?;
-                (conn.id(id.index(), names) == id).then_some(&mut conn.marks)
-            });
-            let Some((id, Some(marks))) = next else {
-                continue;
-            };
-            if marks.has(Mark::Doomed) {
-                continue;
-            }
-            self.read(handler, id);
-            self.catch_up();
+        for _ in 0..self.carried.light().len() {
             if self.now.at >= ends {
+                break;
+            }
+            self.read_next(handler, Carried::light);
+        }
+        for _ in 0..self.carried.heavy().len() {
+            if self.read_next(handler, Carried::heavy) && self.now.at >= ends {
                 return;
             }
         }
     }
 
-    /// Reads a connection until it would block or its budget for this turn, bytes or time, is used
-    /// up. Then writes the resulting output. The clock is read after each read, because a proof of
+    /// Reads the first connection of a queue. Returns whether it was still there.
+    fn read_next<H: Handler<S, Data = D>>(
+        &mut self,
+        handler: &mut H,
+        queue: impl FnOnce(&mut Carried) -> &mut WorkList<Mark, ConnId>,
+    ) -> bool {
+        let (conns, names) = (&mut self.conns, self.names);
+        let next = queue(&mut self.carried).pop(|id| {
+            let conn = conns.get_mut(id.index())?;
+            (conn.id(id.index(), names) == id).then_some(&mut conn.marks)
+        });
+        let Some((id, Some(marks))) = next else {
+            return false;
+        };
+        if marks.has(Mark::Doomed) {
+            return false;
+        }
+        self.read(handler, id);
+        self.catch_up();
+        true
+    }
+
+    /// Reads a connection until it would block or its share of this turn is used up: work, bytes or
+    /// time. Then writes the resulting output. The clock is read after each read, because a proof of
     /// life must not be stamped earlier, and after the callbacks.
+    ///
+    /// A connection that used up its share is heavy until all that it sent at once takes less.
     pub(super) fn read<H: Handler<S, Data = D>>(&mut self, handler: &mut H, id: ConnId) {
         let key = id.index();
         self.in_hand.begin_input(id);
@@ -60,48 +91,62 @@ impl<D: Default, S: System> EventLoop<D, S> {
         };
         let mut budget = self.config.read_budget;
         let ends = self.now.at + CONN_SLICE;
+        let is_light = !self.conns[key].marks.has(Mark::Heavy);
+        // The rest of what it used up its share with.
+        let is_rest = !is_light && heard.is_none() && !ring.is_empty();
+        self.share.begin();
         let (mut called, mut is_over) = match heard {
             // What an earlier pause, handshake or budget left behind comes first.
             None => self.decode(handler, id, &mut ring, ends),
             Some(_) => (false, false),
         };
-        loop {
+        let is_cut = loop {
             let outcome = match heard.take() {
                 Some(outcome) => outcome,
                 None => {
-                    if is_over && !self.conns[key].session.is_paused() {
-                        self.carry(key);
-                        break;
-                    }
                     let conn = &self.conns[key];
-                    if !conn.ready.has(Ready::Readable) || conn.session.is_paused() {
-                        break;
+                    if conn.session.is_paused() {
+                        break false;
                     }
-                    if budget == 0 || (called && self.now.at >= ends) {
-                        self.carry(key);
-                        break;
+                    if is_over {
+                        break true;
+                    }
+                    if !conn.ready.has(Ready::Readable) {
+                        break false;
+                    }
+                    if budget == 0
+                        || (called && self.now.at >= ends)
+                        || (is_light && self.share.is_used_up())
+                    {
+                        break true;
                     }
                     match self.read_some(key, &mut ring, budget) {
                         Some(outcome) => outcome,
-                        None => break,
+                        None => break false,
                     }
                 }
             };
             match outcome {
                 ReadOutcome::Bytes(count) => {
                     budget = budget.saturating_sub(count);
+                    self.share.charge_bytes(count);
                     (called, is_over) = self.decode(handler, id, &mut ring, ends);
                 }
-                ReadOutcome::Blocked => break,
+                ReadOutcome::Blocked => break false,
                 ReadOutcome::Eof => {
                     self.handle_eof(handler, id);
-                    break;
+                    break false;
                 }
                 ReadOutcome::Failed(error) => {
                     self.conns[key].fail(self.now, &error);
-                    break;
+                    break false;
                 }
             }
+        };
+        let is_heavy = is_cut || is_rest || self.share.is_used_up();
+        self.conns[key].marks.set(Mark::Heavy, is_heavy);
+        if is_cut {
+            self.carry(key);
         }
         self.is_behind |= called;
         if called || self.conns[key].session.has_output() {
@@ -221,7 +266,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
     }
 
     /// Decodes complete frames and hands them to callbacks, until `ends`. Returns whether a
-    /// callback other than `on_pong` ran, and whether the time was over before the input.
+    /// callback other than `on_pong` ran, and whether the share was used up before the input.
     fn decode<H: Handler<S, Data = D>>(
         &mut self,
         handler: &mut H,
@@ -230,22 +275,21 @@ impl<D: Default, S: System> EventLoop<D, S> {
         ends: Micros,
     ) -> (bool, bool) {
         let key = id.index();
+        let is_light = !self.conns[key].marks.has(Mark::Heavy);
         let mut called = false;
-        let mut steps = 0u32;
         loop {
             let conn = &mut self.conns[key];
             if ring.is_empty() || conn.session.is_paused() {
                 return (called, false);
             }
-            if steps == LOOK_UP {
-                steps = 0;
+            if self.share.take_look() {
                 self.refresh_now();
-                if self.now.at >= ends {
+                if self.now.at >= ends || (is_light && self.share.is_used_up()) {
                     return (called, true);
                 }
                 continue;
             }
-            steps += 1;
+            self.share.charge(STEP);
             if conn.session.phase() == Phase::Handshaking {
                 #[cfg(feature = "websocket")]
                 if self.handshake(handler, id, ring) {
@@ -263,6 +307,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
                 }
                 Event::Consumed => {}
                 Event::Message { kind, payload } => {
+                    self.share.charge(STEP);
                     self.deliver(handler, id, kind, payload, input);
                     called = true;
                 }
@@ -318,7 +363,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
 }
 
 impl<D, S: System> EventLoop<D, S> {
-    /// Puts a connection on the list of those that the next turn reads first.
+    /// Puts a connection into the queue of those with input left.
     pub(super) fn carry(&mut self, key: usize) {
         if let Some(conn) = self.conns.get_mut(key) {
             let id = conn.id(key, self.names);
@@ -337,13 +382,10 @@ enum Heard {
     Nothing,
 }
 
-/// Time in one turn for reading connections with events, and the same again for connections carried
-/// over. The sum is less than the lateness that does not count.
+/// Time in one turn for reading connections with events, and the same again for connections with
+/// input left. The sum is less than the lateness that does not count.
 pub(super) const EVENTS_SLICE: Micros = Micros::from_millis(4);
 const CARRIED_SLICE: Micros = Micros::from_millis(4);
 
 /// Time in one turn for the callbacks of one connection.
 const CONN_SLICE: Micros = Micros::from_millis(1);
-
-/// Frames decoded between two looks at the clock.
-const LOOK_UP: u32 = 8;

@@ -9,6 +9,7 @@
 //! time.
 
 mod budget;
+mod carried;
 mod client;
 mod clock;
 mod conn;
@@ -35,6 +36,7 @@ mod peers;
 mod policy;
 mod progress;
 mod reap;
+mod share;
 mod shutdown;
 mod sleep;
 #[cfg(test)]

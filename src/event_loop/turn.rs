@@ -53,6 +53,9 @@ impl<D: Default, S: System> EventLoop<D, S> {
             self.see_to_panics(handler);
         }
         let taken = self.progress.begin_events(self.now.at + EVENTS_SLICE);
+        if self.carried.has_light() {
+            self.read_light(handler);
+        }
         let mut coming = events.clone().skip(taken + FETCHED);
         for event in events.skip(taken) {
             // For the few events of a calm loop it is not worth it.
@@ -198,7 +201,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
             if conn.marks.has(Mark::Carried) {
                 return;
             }
-            if !self.progress.has_time_to_read(self.now.at) {
+            if conn.marks.has(Mark::Heavy) || !self.progress.has_time_to_read(self.now.at) {
                 self.carry(id.index());
                 return;
             }
