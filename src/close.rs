@@ -129,6 +129,9 @@ causes! {
     PingFlood = "ping_flood", Peer;
     /// The peer sent more unsolicited pongs than `pongs_per_second` allows.
     PongFlood = "pong_flood", Peer;
+    /// The peer sent more than `messages_per_second` or `bytes_per_second` allows, with
+    /// [`Excess::Close`](crate::config::Excess::Close).
+    RateLimited = "rate_limited", Peer;
     /// The send queue was full, with [`Overflow::Close`](crate::config::Overflow::Close).
     SendQueueFull = "send_queue_full", Peer;
     /// All connections together held more memory than `memory_limit`, and this one held most.
@@ -164,9 +167,11 @@ impl Cause {
     /// Returns the close code sent to the peer, for causes with a fixed code.
     pub const fn close_code(self) -> Option<CloseCode> {
         Some(match self {
-            Self::SlowPeer | Self::PingFlood | Self::PongFlood | Self::SendQueueFull => {
-                CloseCode::POLICY
-            }
+            Self::SlowPeer
+            | Self::PingFlood
+            | Self::PongFlood
+            | Self::RateLimited
+            | Self::SendQueueFull => CloseCode::POLICY,
             Self::Replaced => CloseCode::POLICY,
             Self::AppIdle | Self::MaxLifetime => CloseCode::NORMAL,
             Self::Drain => CloseCode::GOING_AWAY,

@@ -215,6 +215,18 @@ pub enum Overflow {
     Close,
 }
 
+/// What happens when a peer sends more than `messages_per_second` or `bytes_per_second` allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Excess {
+    /// Nothing is read from the connection until the limit allows more. What the peer sends
+    /// meanwhile waits in its own and in our kernel, and does not count against it: see
+    /// [`Context::pause`](crate::reactor::Context::pause).
+    #[default]
+    Pause,
+    /// The connection is closed with `rate_limited`. The message that was too much is dropped.
+    Close,
+}
+
 /// Limits for each connection of a listener or client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LimitsConfig {
@@ -250,6 +262,20 @@ pub struct LimitsConfig {
     /// Most unsolicited pongs a second that the peer may send, 1 to 1000. Three seconds' worth may
     /// come at once. `None` switches the limit off. Default 100.
     pub pongs_per_second: Option<u32>,
+    /// Most complete messages a second that the peer may send, 1 to 1 000 000. One second's worth
+    /// may come at once. On a raw wire, each read is a message. `None` switches the limit off.
+    /// Default off.
+    ///
+    /// A handler that sends a message on to many needs this limit: a peer pays for a few bytes,
+    /// and the loop for each recipient. A message that never ends does not count; limit the bytes
+    /// too. While something is owed, a limit takes 100 bytes of memory for the connection.
+    pub messages_per_second: Option<u32>,
+    /// Most bytes a second that the peer may send in frames of every kind, at least 1024. One
+    /// second's worth may come at once, and up to 64 KiB that are read with it. Answers to our
+    /// pings do not count. `None` switches the limit off. Default off.
+    pub bytes_per_second: Option<u32>,
+    /// What happens when the peer sends more. Default: reading pauses.
+    pub excess: Excess,
     /// Slowest rate for an unfinished message longer than 4 KiB, bytes a second. A message is
     /// longer than 4 KiB if it announced that length or if so many bytes arrived. The rate is
     /// judged after `slow_grace`. Zero switches it off. Default 1 KiB/s.
@@ -281,6 +307,9 @@ impl Default for LimitsConfig {
             max_requests: 100,
             pings_per_second: Some(100),
             pongs_per_second: Some(100),
+            messages_per_second: None,
+            bytes_per_second: None,
+            excess: Excess::Pause,
             slow_floor: 1024,
             slow_grace: Duration::from_secs(10),
             message_timeout: Some(Duration::from_secs(5 * 60)),

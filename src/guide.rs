@@ -16,7 +16,7 @@ pub mod architecture {
     //! 4  sys                    what a loop stands on: the traits; and mio, sockets, clocks, names
     //! 3  proto::{session, heartbeat}                                       time -> verdicts
     //! 2  proto::{http, line, binary, websocket, codec, message, outbox}    bytes <-> frames, no time
-    //! 1  proto::{wheel, ring, pool, utf8, authority, backoff, policy}, and assembly, shares, tally, flags, copy: structures, no protocol
+    //! 1  proto::{wheel, ring, pool, utf8, authority, backoff, policy}, and assembly, bucket, shares, tally, flags, copy: structures, no protocol
     //! 0  config, error, close, stats, proto::{time, wire}                  vocabulary
     //! ```
     //!
@@ -493,6 +493,11 @@ pub mod architecture {
     //!   which a turn had no time is read first in the next turn. So a peer that sends little does
     //!   not wait for those that send much, however many they are. Steps are counted, and not
     //!   measured by a clock, so that a stop of the process makes nobody heavy.
+    //! - `messages_per_second` and `bytes_per_second` are token buckets that exist only while something
+    //!   is owed: the first message makes them, and the next timer after all is paid frees them. A
+    //!   pause by a limit is a pause as the embedder makes it, and reading goes on when both allow
+    //!   it. Time in which we did not read counts as time in which the peer sent evenly, but a pause
+    //!   by the limit itself does not.
     //! - While a budget leaves bytes of a connection unread, its silence is not judged. If any byte
     //!   is proof, these bytes are proof. Otherwise the proof may be among them, which puts the
     //!   verdict off by at most T - I.
@@ -569,5 +574,6 @@ pub mod liveness {
     //! | half-open per address | 256, then the oldest is closed | request heads cost memory before the peer is known; idle peers must not keep others out |
     //! | share per address | 94 % while no other address is connected | others must find room: two addresses get 48 % each, and a place is always free |
     //! | open, and new a second, per address | 10 000, loopback exempt | far more than an office behind one address needs, far less than a flood |
+    //! | messages and bytes a second | off; 10 messages with `serve --mode broadcast` | what is much depends on the application, but a message to everybody is never cheap |
     //! | send queue | max(1 MiB, 2 × message) | a slow reader is the sender's decision: drop or close |
 }

@@ -78,6 +78,10 @@ pub struct Stats {
     /// left or `max_connections` was reached. Several shortages count once, until there was room
     /// for half a minute.
     pub accept_pauses: u64,
+    /// How often reading from a connection paused because of
+    /// [`messages_per_second`](crate::config::LimitsConfig::messages_per_second) or
+    /// [`bytes_per_second`](crate::config::LimitsConfig::bytes_per_second).
+    pub rate_pauses: u64,
     closed: [u64; Cause::ALL.len()],
 }
 
@@ -110,6 +114,7 @@ impl Default for Stats {
             health: 1_000,
             sleeps: 0,
             accept_pauses: 0,
+            rate_pauses: 0,
             closed: [0; Cause::ALL.len()],
         }
     }
@@ -150,6 +155,7 @@ impl Stats {
             health,
             sleeps,
             accept_pauses,
+            rate_pauses,
             closed,
         } = other;
         self.accepted += accepted;
@@ -178,6 +184,7 @@ impl Stats {
         self.health = self.health.min(*health);
         self.sleeps += sleeps;
         self.accept_pauses += accept_pauses;
+        self.rate_pauses += rate_pauses;
         for (sum, count) in self.closed.iter_mut().zip(closed) {
             *sum += count;
         }

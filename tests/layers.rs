@@ -55,6 +55,7 @@ const LAYERS: [&[&str]; 7] = [
         "proto::utf8",
         "proto::pool",
         "proto::backoff",
+        "proto::bucket",
         "proto::lateness",
         "proto::flags",
         "proto::policy",

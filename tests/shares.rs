@@ -1,4 +1,4 @@
-//! Who is read first when there is more to read than one turn has time for.
+//! Who is read first when there is more to read than one turn has time for, and who is read no more.
 //!
 //! In memory and on virtual time, which passes only in callbacks: a turn has time for a known number of them.
 #![allow(clippy::unwrap_used, reason = "a test")]
@@ -8,7 +8,8 @@ mod dice;
 #[path = "support/memory/mod.rs"]
 mod memory;
 
-use heartwheel::config::{HeartbeatConfig, ReactorConfig};
+use heartwheel::close::Cause;
+use heartwheel::config::{HeartbeatConfig, LimitsConfig, ReactorConfig};
 use heartwheel::event_loop::{ConnId, Context, Handler, ListenerConfig, WireFactory};
 use heartwheel::proto::message::{Message, SharedMessage};
 use heartwheel::proto::time::Micros;
@@ -58,6 +59,10 @@ struct Room {
 impl Room {
     /// Lets so many come. A callback takes a tenth of a millisecond.
     fn with(count: usize) -> Self {
+        Self::limited(count, LimitsConfig::default())
+    }
+
+    fn limited(count: usize, limits: LimitsConfig) -> Self {
         let log = Log {
             memory: None,
             cost: Micros::new(100),
@@ -71,6 +76,7 @@ impl Room {
         let mut process = MemoryLoop::new(config, Micros::ZERO, Box::new(Dice::new(1)), log);
         let addr = ([127, 0, 0, 1], 1).into();
         let listener = ListenerConfig {
+            limits,
             heartbeat: HeartbeatConfig {
                 interval: None,
                 timeout: None,
@@ -182,6 +188,36 @@ fn a_message_to_many_is_charged_to_its_sender() {
     room.send(0, 1);
     room.send(1, 1);
     assert_eq!(room.turn(), [1, 0]);
+}
+
+#[test]
+fn a_peer_above_its_limit_is_read_as_fast_as_that_allows() {
+    let limits = LimitsConfig {
+        messages_per_second: Some(10),
+        ..LimitsConfig::default()
+    };
+    let mut room = Room::limited(2, limits);
+    room.process.handler.cost = Micros::ZERO;
+    room.send(0, 30);
+    room.send(1, 3);
+    room.peers[0].end();
+    let mut heard = [0; 2];
+    let began = room.process.memory.clock();
+    for tenth in 0..=19 {
+        room.process
+            .run_to(began + Micros::from_millis(tenth * 100 + 10));
+        for number in room.process.handler.heard.drain(..) {
+            heard[number] += 1;
+        }
+        let earned = usize::try_from(tenth).unwrap();
+        assert_eq!(heard, [11 + earned, 3], "after {tenth} tenths of a second");
+    }
+    // What is behind the last message is read after that pause.
+    assert_eq!(room.process.inner.len(), 2);
+    room.process.run_to(began + Micros::from_millis(2_010));
+    assert_eq!(room.process.inner.len(), 1);
+    assert_eq!(room.process.inner.stats().closed(Cause::PeerEof), 1);
+    assert_eq!(room.process.inner.stats().rate_pauses, 20);
 }
 
 /// Returns whose messages came, each run of them once.

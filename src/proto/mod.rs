@@ -7,6 +7,7 @@ mod assembly;
 pub mod authority;
 pub mod backoff;
 pub mod binary;
+mod bucket;
 pub mod codec;
 mod copy;
 pub(crate) mod flags;

@@ -1,9 +1,12 @@
 //! Parsed configuration. The core accepts nothing else.
 
+use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use crate::config::{HeartbeatConfig, LimitsConfig, Overflow, PingWhen, Proof, WireKind};
+use crate::config::{Excess, HeartbeatConfig, LimitsConfig, Overflow, PingWhen, Proof, WireKind};
 use crate::error::ConfigError;
+use crate::proto::bucket::Rate;
 use crate::proto::time::{Micros, Stamp};
 
 /// The part of the configuration of a listener or client that a session needs.
@@ -137,6 +140,9 @@ pub(crate) struct Limits {
     pub(crate) ping_cost: Option<u32>,
     /// Milliseconds that one unsolicited pong adds to its rate limit.
     pub(crate) pong_cost: Option<u32>,
+    pub(crate) messages: Option<Rate>,
+    pub(crate) bytes: Option<Rate>,
+    pub(crate) excess: Excess,
     pub(crate) slow_floor: u32,
     pub(crate) slow_grace: u32,
     pub(crate) message_timeout: Option<u32>,
@@ -177,6 +183,17 @@ impl TryFrom<&LimitsConfig> for Limits {
             max_requests: config.max_requests,
             ping_cost: rate_cost("pings_per_second", config.pings_per_second)?,
             pong_cost: rate_cost("pongs_per_second", config.pongs_per_second)?,
+            messages: rate(
+                "messages_per_second",
+                config.messages_per_second,
+                1..=1_000_000,
+            )?,
+            bytes: rate(
+                "bytes_per_second",
+                config.bytes_per_second,
+                1_024..=u32::MAX,
+            )?,
+            excess: config.excess,
             slow_floor: config.slow_floor,
             slow_grace: span_millis("slow_grace", config.slow_grace)?,
             message_timeout: optional_millis("message_timeout", config.message_timeout)?,
@@ -203,6 +220,19 @@ fn rate_cost(field: &'static str, rate: Option<u32>) -> Result<Option<u32>, Conf
         Some(rate @ 1..=1_000) => Ok(Some(1_000 / rate)),
         Some(_) => Err(ConfigError::new(field, "must be from 1 to 1000")),
     }
+}
+
+fn rate(
+    field: &'static str,
+    rate: Option<u32>,
+    allowed: RangeInclusive<u32>,
+) -> Result<Option<Rate>, ConfigError> {
+    let Some(rate) = rate else { return Ok(None) };
+    let sound = NonZeroU32::new(rate).filter(|_| allowed.contains(&rate));
+    let (least, most) = (allowed.start(), allowed.end());
+    let reason = || format!("must be from {least} to {most}");
+    let rate = sound.ok_or_else(|| ConfigError::new(field, reason()))?;
+    Ok(Some(Rate(rate)))
 }
 
 fn optional_millis(

@@ -86,6 +86,16 @@ fn wrong() -> Wrong {
             config.pongs_per_second = Some(rate)
         });
     }
+    for rate in [0, 1_000_001] {
+        limit("messages_per_second", &|config| {
+            config.messages_per_second = Some(rate)
+        });
+    }
+    for rate in [0, 1_023] {
+        limit("bytes_per_second", &|config| {
+            config.bytes_per_second = Some(rate)
+        });
+    }
     for size in [0, usize::MAX] {
         limit("max_message", &|config| config.max_message = size);
     }

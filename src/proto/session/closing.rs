@@ -535,6 +535,7 @@ impl Cause {
             Self::SlowPeer
                 | Self::PingFlood
                 | Self::PongFlood
+                | Self::RateLimited
                 | Self::SendQueueFull
                 | Self::ProtocolError
                 | Self::InvalidUtf8

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::buffers::{Buffers, Unfinished};
 use super::deadline::Deadline;
+use super::rates::Taken;
 use super::{Backlog, Env, Fact, Owed, Part, Session, token};
 use crate::close::{Cause, Phase};
 use crate::config::WireKind;
@@ -117,6 +118,13 @@ impl Session {
         };
         match step {
             Ok((consumed, event)) => {
+                match event {
+                    // The answer to a ping of ours.
+                    Event::Pong { .. } => {}
+                    Event::NeedMore | Event::Consumed | Event::Message { .. } => {
+                        self.charge(env, now, Taken::Bytes(consumed));
+                    }
+                }
                 self.note_progress(now, &event, consumed, &input[consumed..]);
                 (consumed, self.count_message(env, now, event))
             }
@@ -406,6 +414,9 @@ impl Session {
 
     /// Counts a message, or passes over one that comes after our goodbye.
     fn count_message(&mut self, env: &mut Env, now: Moment, event: Event) -> Event {
+        if let Event::Message { .. } = event {
+            self.charge(env, now, Taken::Message);
+        }
         match event {
             Event::Message { kind, payload } if self.phase == Phase::Open => {
                 env.stats.messages_in += 1;

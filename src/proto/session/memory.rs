@@ -52,7 +52,7 @@ impl Session {
         if self.phase != Phase::Open || self.is_held_back() {
             return false;
         }
-        let is_paused = self.heartbeat.is_paused();
+        let is_paused = self.wants_pause();
         self.handle_pause(now);
         self.held(env).back = match is_paused {
             true => Some(Held::Twice),

@@ -20,6 +20,7 @@ mod buffers;
 mod closing;
 mod deadline;
 mod env;
+mod excess;
 mod expiry;
 mod input;
 mod memory;
@@ -27,6 +28,7 @@ mod memory;
 mod opening;
 mod output;
 mod policies;
+mod rates;
 mod token;
 
 pub(crate) use deadline::Backlog;
@@ -52,6 +54,7 @@ use crate::proto::policy::{Policy, Timing};
 use crate::proto::time::{Fine, Micros, Moment, Stamp};
 use crate::proto::wire::Role;
 use buffers::Buffers;
+use rates::Rates;
 
 /// The wire that a session speaks. The built-in wires need no memory of their own; an embedder's
 /// codec is in a box.
@@ -204,13 +207,16 @@ impl Part {
     }
 }
 
-/// What a session keeps aside, since only an own wire or a limit that is off by default needs it.
+/// What a session keeps aside, since only an own wire or a limit that is off by default needs it, and of
+/// some limits only who has sent something lately.
 #[derive(Debug)]
 struct Rare {
     codec: Option<Box<dyn Codec>>,
     /// Last progress of a message of the application, either way, or when the limit on it was set or
     /// reading went on, real time.
     last_message: Stamp,
+    /// What the peer has sent lately, if that is limited.
+    rates: Option<Box<Rates>>,
 }
 
 flags! {
@@ -334,11 +340,19 @@ impl Session {
     /// Makes room for what few sessions need, if this is one of them.
     fn keep_rare(&mut self, timing: &Timing, now: Moment, codec: Option<Box<dyn Codec>>) {
         if self.rare.is_none() && (codec.is_some() || timing.app_idle.is_some()) {
-            self.rare = Some(Box::new(Rare {
-                codec,
-                last_message: Stamp::new(now.at),
-            }));
+            self.rare_mut(now).codec = codec;
         }
+    }
+
+    /// Returns the room for what few sessions need.
+    fn rare_mut(&mut self, now: Moment) -> &mut Rare {
+        self.rare.get_or_insert_with(|| {
+            Box::new(Rare {
+                codec: None,
+                last_message: Stamp::new(now.at),
+                rates: None,
+            })
+        })
     }
 
     /// Notes that the byte stream is established. A WebSocket client then sends `request` and waits
@@ -428,7 +442,13 @@ impl Session {
 
     /// Notes that the shell stopped reading on purpose.
     pub fn handle_pause(&mut self, now: Moment) {
-        if self.note_pause(true) || self.heartbeat.is_paused() {
+        if !self.note_pause(true) && !self.hold_limited(true) {
+            self.pause(now);
+        }
+    }
+
+    fn pause(&mut self, now: Moment) {
+        if self.heartbeat.is_paused() {
             return;
         }
         self.heartbeat.handle_pause();
@@ -437,9 +457,16 @@ impl Session {
         }
     }
 
-    /// Notes that the shell reads again.
+    /// Notes that the shell reads again. While a limit has paused reading, that is when the limit
+    /// allows it.
     pub fn handle_resume(&mut self, now: Moment) {
-        if !self.note_pause(false) && self.heartbeat.is_paused() {
+        if !self.note_pause(false) && !self.hold_limited(false) {
+            self.resume(now);
+        }
+    }
+
+    fn resume(&mut self, now: Moment) {
+        if self.heartbeat.is_paused() {
             self.end_pause();
             self.heartbeat.handle_resume(now);
             self.give_credit(now, self.phase_ends);
@@ -521,6 +548,10 @@ impl Session {
     }
 
     fn handle_open_timeout(&mut self, env: &mut Env, now: Moment, backlog: Backlog) -> Due {
+        if self.end_limit(now) {
+            return Due::Changed;
+        }
+        self.drop_rates(env, now);
         self.renew_drain(env, now);
         if self.is_stalled(env, now) || self.drains_slowly(env, now) {
             return Due::Stalled;
@@ -673,6 +704,7 @@ impl Session {
                     self.drain_check(env, now),
                     self.idle_ends(timing).map(|end| end.time(now.at)),
                     self.lifetime_ends(timing, now),
+                    self.limit_ends(),
                     // A visit now and then keeps the stamps within reach.
                     Some(now.at + Micros::from_millis(Stamp::VISIT.into())),
                 ]
@@ -840,6 +872,7 @@ impl Session {
         if self.phase != Phase::Open {
             return;
         }
+        self.credit_rates(since.time(now.at), now);
         for debt in [&mut self.ping_debt, &mut self.pong_debt] {
             if debt.is_due(now.at) {
                 *debt = since.later(*debt);

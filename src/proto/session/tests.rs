@@ -22,6 +22,7 @@ mod ends;
 mod expiry;
 mod opening;
 mod plain;
+mod rates;
 mod timer;
 
 /// What the application was told.
@@ -92,7 +93,7 @@ impl Bench {
         input.extend(bytes, &mut self.env.pool);
         self.session.handle_bytes(&mut self.env, now, bytes.len());
         let mut heard = Vec::new();
-        loop {
+        while !self.session.is_paused() {
             let waiting = input.contiguous_mut();
             let (consumed, event) = self.session.decode(&mut self.env, now, waiting);
             match event {
@@ -1034,6 +1035,7 @@ fn each_cause_of_ours_has_its_close_code() {
         (Cause::Replaced, 1008),
         (Cause::SlowPeer, 1008),
         (Cause::PingFlood, 1008),
+        (Cause::RateLimited, 1008),
         (Cause::PongFlood, 1008),
         (Cause::SendQueueFull, 1008),
         (Cause::MemoryLimit, 1013),

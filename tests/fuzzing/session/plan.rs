@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use arbitrary::Arbitrary;
 use heartwheel::close::KernelFigures;
-use heartwheel::config::{HeartbeatConfig, LimitsConfig, Overflow, PingWhen, Proof, WireKind};
+use heartwheel::config::{
+    Excess, HeartbeatConfig, LimitsConfig, Overflow, PingWhen, Proof, WireKind,
+};
 use heartwheel::event_loop::WireFactory;
 
 use super::codec::Tagged;
@@ -272,6 +274,12 @@ impl Sizes {
             max_requests: 3,
             pings_per_second: rate(0),
             pongs_per_second: rate(2),
+            messages_per_second: [None, None, Some(1), Some(1_000)]
+                [usize::from(self.rates >> 4) % 4],
+            bytes_per_second: [None, None, Some(1_024), Some(1_000_000)]
+                [usize::from(self.rates >> 6) % 4],
+            // A pause in the midst of what was read is not for this reader.
+            excess: Excess::Close,
             slow_floor: [1024, 0, 1][slow(0)],
             slow_grace: [10_000, 100, 1_000].map(Duration::from_millis)[slow(2)],
             message_timeout: [Some(300_000), None, Some(1_000)]

@@ -162,6 +162,7 @@ fn causes(kind: WireKind) -> Vec<(Cause, Law)> {
         (Cause::Replaced, Law::Patient),
         (Cause::SlowPeer, Law::Blame),
         (Cause::PingFlood, Law::Blame),
+        (Cause::RateLimited, Law::Blame),
         (Cause::PongFlood, Law::Blame),
         (Cause::SendQueueFull, Law::Blame),
         (Cause::ProtocolError, Law::Blame),

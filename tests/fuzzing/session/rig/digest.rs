@@ -109,6 +109,13 @@ impl Rig {
         let bad = stats.pongs_unsolicited + stats.pongs_mismatched - before.bad_pongs;
         let (mut pings_seen, mut bad_seen) = (0, 0);
         while !self.waiting.is_empty() {
+            if cause == Some(Cause::RateLimited) && (pings_seen, bad_seen) == (pings, bad) {
+                let handler = &self.process.handler;
+                if handler.heard.is_empty() && handler.pongs.is_empty() {
+                    // The rest was too much.
+                    return self.waiting.clear();
+                }
+            }
             let (used, next) = match self.reader.step(self.waiting.clone()) {
                 Ok(step) => step,
                 Err(error) => {
