@@ -43,6 +43,30 @@ fn broadcast_reaches_every_wire_and_not_the_sender() {
     assert_broadcast_from(&mut peers, senders);
 }
 
+/// Each message costs its sender a few bytes, and the server a message to everybody.
+#[test]
+fn broadcasts_beyond_ten_a_second_wait_and_none_is_lost() {
+    let server = Server::start(&[Wire::Line], &["--mode", "broadcast"]);
+    let port = server.port(Wire::Line);
+    let mut sender = RawPeer::connect(Wire::Line, port);
+    let mut reader = RawPeer::connect(Wire::Line, port);
+    for peer in [&sender, &reader] {
+        server.wait_open(peer.local_port());
+    }
+    let began = Instant::now();
+    let texts: Vec<_> = (0..25).map(|number| number.to_string()).collect();
+    sender.write((texts.join("\n") + "\n").as_bytes());
+    for text in texts {
+        assert_eq!(reader.next_answering(), Arrival::Message(text.into()));
+    }
+    assert!(
+        began.elapsed().as_secs_f64() >= 1.4,
+        "{:?}",
+        began.elapsed()
+    );
+    assert!(server.finish()["rate_pauses"].as_u64().unwrap() > 0);
+}
+
 #[test]
 fn sink_reads_and_says_nothing() {
     let server = Server::start(&[Wire::WebSocket], &["--mode", "sink"]);

@@ -91,7 +91,8 @@ fn a_sender_waits_for_loops_that_do_not_keep_up_with_its_broadcasts() {
     const COUNT: usize = 80_000;
     // Those who only read would be silent for too long on a busy machine.
     let heartbeat = ["--interval", "off", "--timeout", "off"];
-    let server = serve(&[&["--mode", "broadcast"], &heartbeat[..]].concat());
+    let mode = ["--mode", "broadcast", "--messages-per-second", "off"];
+    let server = serve(&[&mode[..], &heartbeat[..]].concat());
     let mut sender = RawPeer::connect(Wire::Line, server.port(Wire::Line));
     let own = shard_of(&server, &sender);
     // Whoever shares the sender's loop would hold it back.

@@ -16,6 +16,7 @@ mod noise;
 mod output;
 
 mod probe;
+mod rates;
 mod readers;
 
 mod requests;

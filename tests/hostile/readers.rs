@@ -130,6 +130,8 @@ fn a_subscriber_that_never_reads_costs_its_queue_and_holds_up_nobody() {
     let args = [
         "--mode",
         "broadcast",
+        "--messages-per-second",
+        "off",
         "--write-timeout",
         "2s",
         "--send-queue",

@@ -95,7 +95,8 @@ fn a_rebooted_peer_is_known_with_the_next_ping() {
 
 /// Makes a peer that will not read, and a neighbour who talks to it through the server.
 fn deaf(args: &[&str], room: Option<usize>) -> (Scene, RawPeer, RawPeer) {
-    let scene = Scene::new(Wire::Binary, &[&["--mode", "broadcast"], args].concat());
+    let mode = ["--mode", "broadcast", "--messages-per-second", "off"];
+    let scene = Scene::new(Wire::Binary, &[&mode[..], args].concat());
     let addr = scene.server.addr(scene.wire);
     let stream = match room {
         Some(room) => scene.network.peer.dial_with_room(addr, room),

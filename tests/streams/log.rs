@@ -57,7 +57,8 @@ fn f43_a_log_that_nobody_reads_stops_neither_heartbeats_nor_the_end() {
 
 #[test]
 fn f43_lines_of_the_log_that_were_dropped_are_counted_and_told_of() {
-    let args = ["--mode", "broadcast", "--send-queue", "4KiB"];
+    let mode = ["--mode", "broadcast", "--messages-per-second", "off"];
+    let args = [&mode[..], &["--send-queue", "4KiB"]].concat();
     let (mut program, port, _events, errors) =
         serve(&[&args[..], &["--interval", "off", "--timeout", "off"]].concat());
     // Too long for the queue of any of the others: a line of the log for each of them.

@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use heartwheel::config::{
-    AdmissionConfig, HeartbeatConfig, LimitsConfig, Overflow, PingWhen, Proof, WebConfig, WireKind,
+    AdmissionConfig, Excess, HeartbeatConfig, LimitsConfig, Overflow, PingWhen, Proof, WebConfig,
+    WireKind,
 };
 use heartwheel::proto::policy::Policy;
 use heartwheel::reactor::{Keepalive, SocketOptions};
 
 use crate::values::{
-    ANY, Switch, byte_rate, count, count_or_off, host, keepalive_or_off, origin, show_time, size,
-    time, time_or_off,
+    ANY, Switch, byte_rate, byte_rate_or_off, count, count_or_off, host, keepalive_or_off, origin,
+    show_time, size, time, time_or_off,
 };
 use crate::{Failure, complain};
 
@@ -94,6 +95,20 @@ pub(crate) struct LimitFlags {
     /// [default: 100]
     #[arg(long, value_name = "RATE", value_parser = count_or_off)]
     pongs_per_second: Option<Switch<u32>>,
+
+    /// Most messages a second from a peer, or off. One second's worth may come at once [default: off,
+    /// serve --mode broadcast 10]
+    #[arg(long, value_name = "RATE", value_parser = count_or_off)]
+    messages_per_second: Option<Switch<u32>>,
+
+    /// Most bytes a second from a peer, at least 1KiB, or off. One second's worth may come at once
+    /// [default: off]
+    #[arg(long, value_name = "SIZE", value_parser = byte_rate_or_off)]
+    bytes_per_second: Option<Switch<u32>>,
+
+    /// When a peer sends more than that: pause reading, or close the connection [default: pause]
+    #[arg(long, value_name = "WHAT")]
+    excess: Option<ExcessFlag>,
 
     /// Slowest rate, in bytes a second, of an unfinished message above 4KiB, and of a peer that reads a
     /// full send queue, or off [default: 1KiB]
@@ -222,6 +237,14 @@ enum OverflowFlag {
     Close,
 }
 
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ExcessFlag {
+    /// Read nothing until the limit allows more
+    Pause,
+    /// Close the connection
+    Close,
+}
+
 impl HeartbeatFlags {
     /// Returns the heartbeat for a wire: the flags that were given, over `base`.
     ///
@@ -346,6 +369,15 @@ impl LimitFlags {
         }
         if let Some(Switch(rate)) = self.pongs_per_second {
             config.pongs_per_second = rate;
+        }
+        if let Some(Switch(rate)) = self.messages_per_second {
+            config.messages_per_second = rate;
+        }
+        if let Some(Switch(rate)) = self.bytes_per_second {
+            config.bytes_per_second = rate;
+        }
+        if let Some(excess) = self.excess {
+            config.excess = excess.into();
         }
         if let Some(rate) = self.slow_floor {
             config.slow_floor = rate;
@@ -492,6 +524,15 @@ impl From<ProofFlag> for Proof {
             ProofFlag::Bytes => Self::Bytes,
             ProofFlag::Message => Self::Message,
             ProofFlag::Pong => Self::Pong,
+        }
+    }
+}
+
+impl From<ExcessFlag> for Excess {
+    fn from(flag: ExcessFlag) -> Self {
+        match flag {
+            ExcessFlag::Pause => Self::Pause,
+            ExcessFlag::Close => Self::Close,
         }
     }
 }

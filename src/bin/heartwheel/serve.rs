@@ -144,8 +144,23 @@ enum Mode {
     Echo,
     /// Read it and do nothing
     Sink,
-    /// Send it to all other connections
+    /// Send it to all other connections, at most 10 a second from each (see --messages-per-second)
     Broadcast,
+}
+
+impl Mode {
+    /// Returns the limits of a connection, where no flag says otherwise.
+    fn limits(self) -> LimitsConfig {
+        LimitsConfig {
+            messages_per_second: match self {
+                Self::Echo | Self::Sink => None,
+                // Its sender pays for one message, and we for one to everybody.
+                Self::Broadcast => Some(10),
+            },
+            max_message: MAX_MESSAGE,
+            ..LimitsConfig::default()
+        }
+    }
 }
 
 /// One address to listen on, checked.
@@ -296,10 +311,7 @@ impl ServeArgs {
         let heartbeat = self
             .heartbeat
             .heartbeat(wire, HeartbeatConfig::for_wire(wire))?;
-        let limits: LimitsConfig = self.limits.limits(LimitsConfig {
-            max_message: MAX_MESSAGE,
-            ..LimitsConfig::default()
-        });
+        let limits = self.limits.limits(self.mode.limits());
         check(&heartbeat, &limits, wire, self.tick)?;
         Ok(Plan {
             flag,
@@ -670,6 +682,7 @@ impl Common {
                 .number("messages_out", stats.messages_out)
                 .number("send_full", stats.send_full)
                 .number("memory_pauses", stats.memory_pauses)
+                .number("rate_pauses", stats.rate_pauses)
                 .time("uptime", uptime)
                 .counts("causes", causes),
         );

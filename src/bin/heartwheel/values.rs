@@ -84,6 +84,15 @@ pub(crate) fn byte_rate(typed: &str) -> Result<u32, String> {
     u32::try_from(size(typed)?).map_err(|_| "must be less than 4GiB a second".into())
 }
 
+/// Parses a rate in bytes a second that is not zero, or `off`.
+pub(crate) fn byte_rate_or_off(typed: &str) -> Result<Switch<u32>, String> {
+    match byte_rate(typed)? {
+        0 if typed == "off" => Ok(Switch(None)),
+        0 => Err("must not be zero; off switches it off".into()),
+        rate => Ok(Switch(Some(rate))),
+    }
+}
+
 /// Parses a count that can be `off`.
 pub(crate) fn count_or_off(typed: &str) -> Result<Switch<u32>, String> {
     if typed == "off" {
