@@ -11,6 +11,7 @@ mod ends;
 mod floods;
 
 mod handshakes;
+mod hoarders;
 mod messages;
 mod noise;
 mod output;

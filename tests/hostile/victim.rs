@@ -282,16 +282,16 @@ const fn address(wire: Wire) -> Ipv4Addr {
 }
 
 /// Bytes of a process.
-struct Memory {
-    resident: usize,
+pub(crate) struct Memory {
+    pub(crate) resident: usize,
     /// The most that was resident since the peak was forgotten.
-    peak: usize,
+    pub(crate) peak: usize,
     /// What is resident and no file: not the program itself.
     data: usize,
 }
 
 impl Memory {
-    fn of(process: &Process) -> Self {
+    pub(crate) fn of(process: &Process) -> Self {
         let pid = process.pid().as_raw_nonzero();
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
         let figure = |name: &str| {
@@ -308,7 +308,7 @@ impl Memory {
     }
 
     /// Lets the peak be measured from now on.
-    fn forget_peak(process: &Process) {
+    pub(crate) fn forget_peak(process: &Process) {
         let pid = process.pid().as_raw_nonzero();
         let path = format!("/proc/{pid}/clear_refs");
         fs::write(&path, "5").unwrap_or_else(|error| panic!("{path}: {error}"));
