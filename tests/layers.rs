@@ -62,6 +62,7 @@ const LAYERS: [&[&str]; 7] = [
         "proto::assembly",
         "proto::shares",
         "proto::tally",
+        "proto::received",
     ],
     &[
         "proto::line",

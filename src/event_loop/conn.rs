@@ -80,8 +80,14 @@ flags! {
 /// What a read found.
 #[derive(Debug)]
 pub(super) enum ReadOutcome {
-    /// This many bytes left the socket; the decoded bytes are in the ring.
-    Bytes(usize),
+    /// Bytes.
+    Bytes {
+        /// So many left the socket.
+        count: usize,
+        /// So many were added to the message that the session assembles. If zero, the bytes for the
+        /// session are in the ring.
+        assembled: usize,
+    },
     /// Nothing for now.
     Blocked,
     /// The peer ended its output.
@@ -155,13 +161,39 @@ impl<D, S: System> Conn<D, S> {
         !ring.is_full() || ring.grow(self.session.input_limit(env), &mut env.pool)
     }
 
-    /// Reads at most `budget` bytes once into the free space of the ring, which must not be empty.
+    /// Reads at most `budget` bytes once: the rest of a long message right to its place, anything else
+    /// into the free space of the ring, which must not be empty.
     pub(super) fn read(&mut self, ring: &mut Ring, env: &mut Env, budget: usize) -> ReadOutcome {
+        if ring.is_empty()
+            && let Some((mut assembly, missing)) = self.session.take_assembly(env)
+        {
+            let most = missing.min(budget);
+            let outcome = self.read_with(|stream| stream.read_onto(&mut assembly, most));
+            self.session.put_assembly(assembly);
+            return outcome;
+        }
         let spare = ring.spare_mut(&mut env.pool);
         let room = spare.len().min(budget);
         let spare = &mut spare[..room];
+        match self.read_with(|stream| stream.read(spare)) {
+            ReadOutcome::Bytes { count, assembled } => {
+                ring.commit(assembled);
+                ReadOutcome::Bytes {
+                    count,
+                    assembled: 0,
+                }
+            }
+            other => other,
+        }
+    }
+
+    /// Reads once, with any number of tries. The bytes for the session count as assembled.
+    fn read_with(
+        &mut self,
+        mut read: impl FnMut(&mut S::Stream) -> io::Result<Received>,
+    ) -> ReadOutcome {
         loop {
-            match self.stream.read(spare) {
+            match read(&mut self.stream) {
                 Ok(Received::End) => {
                     self.ready.remove(Ready::Readable);
                     self.ready.insert(Ready::Eof);
@@ -172,11 +204,13 @@ impl<D, S: System> Conn<D, S> {
                     session,
                     is_drained,
                 }) => {
-                    ring.commit(session);
                     if is_drained && !self.ready.has(Ready::Doubtful) {
                         self.ready.remove(Ready::Readable);
                     }
-                    return ReadOutcome::Bytes(kernel);
+                    return ReadOutcome::Bytes {
+                        count: kernel,
+                        assembled: session,
+                    };
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.ready.remove(Ready::Readable);
@@ -236,9 +270,11 @@ impl<D, S: System> Conn<D, S> {
             self.session.handle_writable();
         }
         while self.ready.has(Ready::Writable) && self.has_output() {
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            let count = self.session.slices(&mut slices);
-            let written = self.stream.write(&slices[..count]);
+            let written = if self.session.queued() > LONG {
+                self.write::<MANY>()
+            } else {
+                self.write::<FEW>()
+            };
             if let Some(outcome) = self.settle_write(env, now, written) {
                 return outcome;
             }
@@ -307,16 +343,26 @@ impl<D, S: System> Conn<D, S> {
         }
     }
 
+    fn write<const SLICES: usize>(&mut self) -> io::Result<Sent> {
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let count = self.session.slices(&mut slices);
+        self.stream.write(&slices[..count])
+    }
+
     fn handle_refusal(&mut self, env: &mut Env) -> FlushOutcome {
         self.ready.remove(Ready::Writable);
         self.session.handle_blocked();
+        self.session.tighten(env);
         env.stats.writes_refused += 1;
         FlushOutcome::Refused
     }
 }
 
-/// Slices offered to one vectored write.
-const SLICES: usize = 16;
+/// Slices offered to one vectored write: more where more than this many bytes are queued. The fragments
+/// of a MiB have two each, and fit.
+const FEW: usize = 8;
+const MANY: usize = 36;
+const LONG: usize = 128 * 1024;
 
 #[cfg(test)]
 mod tests {

@@ -14,6 +14,7 @@ use super::work::WorkList;
 use crate::close::{Cause, Phase};
 use crate::proto::message::Message;
 use crate::proto::pool::Pool;
+use crate::proto::received::{Loan, Received};
 use crate::proto::ring::Ring;
 use crate::proto::session::Event;
 use crate::proto::time::Micros;
@@ -127,10 +128,13 @@ impl<D: Default, S: System> EventLoop<D, S> {
                 }
             };
             match outcome {
-                ReadOutcome::Bytes(count) => {
+                ReadOutcome::Bytes { count, assembled } => {
                     budget = budget.saturating_sub(count);
                     self.share.charge_bytes(count);
-                    (called, is_over) = self.decode(handler, id, &mut ring, ends);
+                    (called, is_over) = match assembled {
+                        0 => self.decode(handler, id, &mut ring, ends),
+                        fresh => (self.decode_assembled(handler, id, fresh), false),
+                    };
                 }
                 ReadOutcome::Blocked => break false,
                 ReadOutcome::Eof => {
@@ -180,7 +184,10 @@ impl<D: Default, S: System> EventLoop<D, S> {
         let conn = &mut self.conns[key];
         if !conn.is_calm() || conn.ready.has(Ready::Readable) || conn.session.is_paused() {
             // There is more to read, or the callback wants something.
-            return Heard::Other(ReadOutcome::Bytes(0));
+            return Heard::Other(ReadOutcome::Bytes {
+                count: 0,
+                assembled: 0,
+            });
         }
         self.rearm(key);
         Heard::Answer
@@ -200,7 +207,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
 
     /// Notes what a read found, at the time of the read.
     fn note_bytes(&mut self, key: usize, outcome: &ReadOutcome) {
-        if let ReadOutcome::Bytes(count) = *outcome {
+        if let ReadOutcome::Bytes { count, .. } = *outcome {
             self.refresh_now();
             self.conns[key]
                 .session
@@ -251,7 +258,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         let key = id.index();
         if let Some((kind, payload)) = self.conns[key].session.decode_rest(&mut self.env, self.now)
         {
-            self.deliver(handler, id, kind, payload, &[]);
+            self.deliver(handler, id, kind, payload, &mut Ring::default(), 0);
         }
         let conn = &mut self.conns[key];
         if conn.ready.has(Ready::Reset) {
@@ -308,8 +315,9 @@ impl<D: Default, S: System> EventLoop<D, S> {
                 Event::Consumed => {}
                 Event::Message { kind, payload } => {
                     self.share.charge(STEP);
-                    self.deliver(handler, id, kind, payload, input);
+                    self.deliver(handler, id, kind, payload, ring, consumed);
                     called = true;
+                    continue;
                 }
                 Event::Pong { rtt } => self.tell_pong(handler, id, rtt),
             }
@@ -339,24 +347,60 @@ impl<D: Default, S: System> EventLoop<D, S> {
         is_kept
     }
 
+    /// Decodes bytes that were read right into an unfinished message. Returns whether a callback ran.
+    fn decode_assembled<H: Handler<S, Data = D>>(
+        &mut self,
+        handler: &mut H,
+        id: ConnId,
+        fresh: usize,
+    ) -> bool {
+        self.share.charge(STEP);
+        let session = &mut self.conns[id.index()].session;
+        let event = session.decode_assembled(&mut self.env, self.now, fresh);
+        let Event::Message { kind, payload } = event else {
+            return false;
+        };
+        self.share.charge(STEP);
+        self.deliver(handler, id, kind, payload, &mut Ring::default(), 0);
+        true
+    }
+
+    /// Hands a message to its callback, and takes the `consumed` bytes that brought it from the ring. A
+    /// long message lies in storage that the callback may share.
     fn deliver<H: Handler<S, Data = D>>(
         &mut self,
         handler: &mut H,
         id: ConnId,
         kind: MessageKind,
         payload: Payload,
-        input: &[u8],
+        ring: &mut Ring,
+        consumed: usize,
     ) {
         match payload {
-            Payload::Input(range) => {
-                let message = Message::decoded(kind, &input[range]);
+            Payload::Input(range) if Loan::is_worth(range.len(), ring.len()) => {
+                let loan = Loan::of(ring, range, consumed);
+                let message = Message::received(kind, loan.message());
                 handler.on_message(&mut Context::new(self), id, message);
+                *ring = loan.end(&mut self.env.pool);
+            }
+            Payload::Input(range) => {
+                let message = Message::decoded(kind, &ring.contiguous_mut()[range]);
+                handler.on_message(&mut Context::new(self), id, message);
+                ring.consume(consumed);
             }
             Payload::Assembled => {
+                ring.consume(consumed);
                 let assembled = self.conns[id.index()].session.take_assembled();
-                let message = Message::decoded(kind, &assembled);
-                handler.on_message(&mut Context::new(self), id, message);
-                self.env.pool.give_vec(assembled);
+                if assembled.len() >= Received::LEAST {
+                    let received = Received::assembled(assembled);
+                    let message = Message::received(kind, &received);
+                    handler.on_message(&mut Context::new(self), id, message);
+                    received.give(&mut self.env.pool);
+                } else {
+                    let message = Message::decoded(kind, &assembled);
+                    handler.on_message(&mut Context::new(self), id, message);
+                    self.env.pool.give_vec(assembled);
+                }
             }
         }
     }

@@ -47,11 +47,14 @@ impl<D: Default, S: System> EventLoop<D, S> {
     /// Frees large buffers that are not needed, piece by piece while there is time.
     pub(super) fn free_waste(&mut self) {
         let ends = self.now.at + FREEING_SLICE;
+        let mut surplus = self.env.pool.surplus();
         for _ in 0..FREED_PIECES {
-            if !self.env.pool.has_waste() {
+            if surplus == 0 {
                 return;
             }
-            self.env.pool.free_some(FREED_PIECE);
+            let piece = surplus.min(FREED_PIECE);
+            self.env.pool.free_some(piece);
+            surplus -= piece;
             self.refresh_now();
             if self.now.at >= ends {
                 return;

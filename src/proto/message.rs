@@ -1,18 +1,29 @@
 //! Messages as the application sees them, and messages that are encoded once for many connections.
 
+use std::fmt;
 use std::ops::Range;
 use std::str;
 use std::sync::{Arc, OnceLock};
 
 use crate::config::WireKind;
+use crate::proto::received::Received;
 use crate::proto::wire::MessageKind;
 use crate::proto::{binary, line};
 
 /// A borrowed message: valid UTF-8 text, or bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+///
+/// A long message that was received is not copied when it is sent on over WebSocket: the queues of a
+/// server's connections become owners of its storage.
+#[derive(Clone, Copy)]
 pub struct Message<'a> {
     kind: MessageKind,
     data: &'a [u8],
+    /// The storage of `data`, if it may be shared.
+    #[cfg_attr(
+        not(feature = "websocket"),
+        expect(dead_code, reason = "only WebSocket shares what it received")
+    )]
+    received: Option<&'a Received>,
 }
 
 impl<'a> Message<'a> {
@@ -21,6 +32,7 @@ impl<'a> Message<'a> {
         Self {
             kind: MessageKind::Text,
             data: text.as_bytes(),
+            received: None,
         }
     }
 
@@ -29,12 +41,32 @@ impl<'a> Message<'a> {
         Self {
             kind: MessageKind::Binary,
             data,
+            received: None,
         }
     }
 
     /// Creates a message that a decoder has checked.
     pub(crate) const fn decoded(kind: MessageKind, data: &'a [u8]) -> Self {
-        Self { kind, data }
+        Self {
+            kind,
+            data,
+            received: None,
+        }
+    }
+
+    /// Creates a message that a decoder has checked, in storage that may be shared.
+    pub(crate) fn received(kind: MessageKind, received: &'a Received) -> Self {
+        Self {
+            kind,
+            data: received.data(),
+            received: Some(received),
+        }
+    }
+
+    /// Returns the storage, if it may be shared.
+    #[cfg(feature = "websocket")]
+    pub(crate) const fn storage(&self) -> Option<&'a Received> {
+        self.received
     }
 
     /// Returns whether it is text or bytes.
@@ -53,6 +85,23 @@ impl<'a> Message<'a> {
             MessageKind::Text => str::from_utf8(self.data).ok(),
             MessageKind::Binary => None,
         }
+    }
+}
+
+impl PartialEq for Message<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        (self.kind, self.data) == (other.kind, other.data)
+    }
+}
+
+impl Eq for Message<'_> {}
+
+impl fmt::Debug for Message<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Message")
+            .field("kind", &self.kind)
+            .field("data", &self.data)
+            .finish()
     }
 }
 

@@ -14,6 +14,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::pool::Pool;
+use super::received::Received;
 use super::ring::Ring;
 use super::shares::Share;
 
@@ -72,6 +73,8 @@ pub struct Outbox {
     large_len: usize,
     /// Invariant: the size of the storage in `large` and `obsolete` that is not shared.
     owned: usize,
+    /// Whether a frame in `large` may share storage that holds much else.
+    has_loose: bool,
     /// Invariant: the number of bytes in `inline` that are written after the last frame in `large`.
     inline_behind: usize,
 
@@ -115,7 +118,32 @@ impl Outbox {
     /// Queues one whole data frame without copying it. For large payloads.
     pub fn push_block(&mut self, frame: Box<[u8]>) {
         let range = 0..frame.len();
-        self.push_large(Bytes::Owned(frame), range);
+        self.push_large(Head::NONE, Bytes::Owned(frame), range);
+    }
+
+    /// Queues one whole data frame: a header, and a part of a received message, whose storage it
+    /// shares. While output is blocked, storage that holds much else is not kept: the part is copied.
+    ///
+    /// # Panics
+    ///
+    /// If the header is longer than 14 bytes.
+    #[cfg_attr(
+        not(feature = "websocket"),
+        expect(dead_code, reason = "only WebSocket shares what it received")
+    )]
+    pub(crate) fn push_received(&mut self, header: &[u8], part: Received, pool: &mut Pool) {
+        if self.closed {
+            return;
+        }
+        let (head, range) = (Head::new(header), 0..part.len());
+        let bytes = if self.blocked && part.is_loose() {
+            Bytes::Owned(part.data().into())
+        } else {
+            self.has_loose |= part.is_loose();
+            let share = pool.share_at(part.address(), part.capacity());
+            Bytes::Received(part, share)
+        };
+        self.push_large(head, bytes, range);
     }
 
     /// Queues one whole data frame: the part at `range` of bytes that are shared with other
@@ -131,7 +159,7 @@ impl Outbox {
         );
         if !range.is_empty() && !self.closed {
             let share = pool.share(&bytes);
-            self.push_large(Bytes::Shared(bytes, share), range);
+            self.push_large(Head::NONE, Bytes::Shared(bytes, share), range);
         }
     }
 
@@ -291,6 +319,7 @@ impl Outbox {
     /// Gives back storage beyond what the queued bytes need.
     pub(crate) fn narrow(&mut self, pool: &mut Pool) {
         self.give_obsolete(pool);
+        self.tighten(pool);
         self.inline.fit(pool);
         self.frames.shrink_to(KEPT_FRAMES);
         self.large.shrink_to(KEPT_FRAMES);
@@ -384,16 +413,17 @@ impl Outbox {
         !self.close.is_empty()
     }
 
-    fn push_large(&mut self, bytes: Bytes, range: Range<usize>) {
+    fn push_large(&mut self, head: Head, bytes: Bytes, range: Range<usize>) {
         if range.is_empty() || self.closed {
             return;
         }
-        self.large_len += range.len();
+        self.large_len += head.rest().len() + range.len();
         self.owned += bytes.owned();
         let inline_before = mem::take(&mut self.inline_behind);
         make_place(&mut self.large);
         self.large.push_back(Large {
             inline_before,
+            head,
             range,
             bytes,
         });
@@ -426,8 +456,26 @@ impl Outbox {
         self.inline.truncate(inline);
         self.inline_behind = behind;
         self.obsolete.extend(self.large.drain(large..));
-        self.large_len = self.large.iter().map(|large| large.range.len()).sum();
+        self.large_len = self.large.iter().map(Large::len).sum();
         self.dropped += before - self.data_len();
+    }
+
+    /// Copies received messages that lie in storage with much else, because they have to wait. Call it
+    /// when output becomes blocked.
+    pub(crate) fn tighten(&mut self, pool: &mut Pool) {
+        if !mem::take(&mut self.has_loose) {
+            return;
+        }
+        for large in &mut self.large {
+            if let Bytes::Received(part, _) = &large.bytes
+                && part.is_loose()
+            {
+                let rest = Bytes::Owned(large.rest().into());
+                self.owned += rest.owned();
+                large.range = 0..large.range.len();
+                mem::replace(&mut large.bytes, rest).give(pool);
+            }
+        }
     }
 
     fn give_obsolete(&mut self, pool: &mut Pool) {
@@ -451,7 +499,7 @@ impl Outbox {
                 }
                 Frame::Large => {
                     large += 1;
-                    self.large[large - 1].rest().first()
+                    self.large[large - 1].first()
                 }
             };
             let is_begun = count == 0 && self.begun;
@@ -497,6 +545,7 @@ impl Outbox {
         }
         self.give_obsolete(pool);
         self.large_len = 0;
+        self.has_loose = false;
     }
 
     fn commit_unfinished(&mut self, left: usize, report: &mut Written) -> usize {
@@ -529,7 +578,7 @@ impl Outbox {
             }
             Some(Frame::Large) => {
                 self.large_len -= accepted;
-                self.large[0].range.start += accepted;
+                self.large[0].consume(accepted);
                 if !self.begun
                     && let Some(large) = self.large.pop_front()
                 {
@@ -588,7 +637,7 @@ impl Outbox {
     fn front_rest(&self) -> usize {
         match self.frames.front() {
             Some(Frame::Inline(len)) => len.get(),
-            Some(Frame::Large) => self.large.front().map_or(0, |large| large.range.len()),
+            Some(Frame::Large) => self.large.front().map_or(0, Large::len),
             None => 0,
         }
     }
@@ -602,7 +651,7 @@ impl Outbox {
                 (rest.get(), 0)
             }
             Some(Frame::Large) if self.begun => {
-                gather.push(self.large[0].rest());
+                gather.push_large(&self.large[0]);
                 (0, 1)
             }
             Some(Frame::Inline(_) | Frame::Large) | None => (0, 0),
@@ -623,7 +672,7 @@ impl Outbox {
         for large in self.large.iter().skip(large_done) {
             end += large.inline_before;
             self.gather_inline(at..end, gather);
-            gather.push(large.rest());
+            gather.push_large(large);
             at = end;
             if gather.is_full() {
                 return;
@@ -703,16 +752,72 @@ enum Frame {
 struct Large {
     /// Inline bytes that are written before this frame and after the large frame before it.
     inline_before: usize,
-    /// The unwritten part of the frame. Invariant: not empty, within `bytes`.
+    /// What is written before `bytes`, where these do not begin with the header.
+    head: Head,
+    /// The unwritten part of the bytes. Invariant: not empty, within `bytes`.
     range: Range<usize>,
     bytes: Bytes,
 }
 
 impl Large {
     fn rest(&self) -> &[u8] {
+        let range = self.range.clone();
         match &self.bytes {
-            Bytes::Owned(bytes) => &bytes[self.range.clone()],
-            Bytes::Shared(bytes, _) => &bytes[self.range.clone()],
+            Bytes::Owned(bytes) => &bytes[range],
+            Bytes::Shared(bytes, _) => &bytes[range],
+            Bytes::Received(part, _) => &part.data()[range],
+        }
+    }
+
+    /// Returns the number of unwritten bytes.
+    fn len(&self) -> usize {
+        self.head.rest().len() + self.range.len()
+    }
+
+    fn first(&self) -> Option<&u8> {
+        self.head.rest().first().or_else(|| self.rest().first())
+    }
+
+    /// Takes the first `count` unwritten bytes off.
+    fn consume(&mut self, count: usize) {
+        let of_head = count.min(self.head.rest().len());
+        self.head.consume(of_head);
+        self.range.start += count - of_head;
+    }
+}
+
+/// The header of a frame whose payload lies elsewhere.
+struct Head {
+    bytes: [u8; Self::MOST],
+    /// The unwritten part.
+    rest: Range<u8>,
+}
+
+impl Head {
+    /// Bytes that a header may have: those of the longest of WebSocket.
+    const MOST: usize = 14;
+
+    const NONE: Self = Self {
+        bytes: [0; Self::MOST],
+        rest: 0..0,
+    };
+
+    fn new(header: &[u8]) -> Self {
+        let mut head = Self::NONE;
+        head.bytes[..header.len()].copy_from_slice(header);
+        for _ in header {
+            head.rest.end += 1;
+        }
+        head
+    }
+
+    fn rest(&self) -> &[u8] {
+        &self.bytes[self.rest.start.into()..self.rest.end.into()]
+    }
+
+    fn consume(&mut self, count: usize) {
+        for _ in 0..count {
+            self.rest.start += 1;
         }
     }
 }
@@ -720,6 +825,7 @@ impl Large {
 enum Bytes {
     Owned(Box<[u8]>),
     Shared(Arc<[u8]>, Share),
+    Received(Received, Share),
 }
 
 impl Bytes {
@@ -729,6 +835,10 @@ impl Bytes {
         match self {
             Self::Owned(bytes) => pool.give(bytes),
             Self::Shared(bytes, share) => pool.give_shared(bytes, share),
+            Self::Received(part, share) => {
+                pool.unshare(share);
+                part.give(pool);
+            }
         }
     }
 
@@ -736,7 +846,7 @@ impl Bytes {
     fn owned(&self) -> usize {
         match self {
             Self::Owned(bytes) => bytes.len(),
-            Self::Shared(..) => 0,
+            Self::Shared(..) | Self::Received(..) => 0,
         }
     }
 }
@@ -786,6 +896,11 @@ impl<'a> Gather<'a, '_> {
             self.out[self.count] = IoSlice::new(bytes);
             self.count += 1;
         }
+    }
+
+    fn push_large(&mut self, large: &'a Large) {
+        self.push(large.head.rest());
+        self.push(large.rest());
     }
 
     fn is_full(&self) -> bool {
@@ -881,6 +996,84 @@ mod tests {
         outbox.commit(2, &mut pool);
         outbox.set_ping(b"ping");
         assert_eq!(shown(&outbox), [&b"ock"[..], b"ping", b"a1"]);
+    }
+
+    fn received(bytes: &[u8]) -> Received {
+        Received::assembled(bytes.to_vec())
+    }
+
+    #[test]
+    fn a_received_message_leaves_behind_its_header_without_a_copy() {
+        let (mut pool, mut outbox) = (Pool::default(), Outbox::default());
+        let message = received(b"message");
+        outbox.push_frame(b"a", b"1", &mut pool);
+        outbox.push_received(b"h1", message.part(0..4), &mut pool);
+        outbox.push_received(b"h2", message.part(4..7), &mut pool);
+        outbox.push_frame(b"b", b"2", &mut pool);
+        assert_eq!(
+            shown(&outbox),
+            [&b"a1"[..], b"h1", b"mess", b"h2", b"age", b"b2"]
+        );
+        assert_eq!((outbox.len(), outbox.data_len()), (15, 15));
+        let mut slices = [IoSlice::new(&[]); 16];
+        outbox.slices(&mut slices);
+        assert_eq!(slices[2].as_ptr(), message.data().as_ptr());
+    }
+
+    #[test]
+    fn a_received_message_may_be_cut_anywhere() {
+        let whole = b"h1messh2ageb2";
+        for cut in 0..=whole.len() {
+            let (mut pool, mut outbox) = (Pool::default(), Outbox::default());
+            let message = received(b"message");
+            outbox.push_received(b"h1", message.part(0..4), &mut pool);
+            outbox.push_received(b"h2", message.part(4..7), &mut pool);
+            outbox.push_frame(b"b", b"2", &mut pool);
+            outbox.commit(cut, &mut pool);
+            assert_eq!(joined(&outbox), whole[cut..], "{cut}");
+            assert_eq!(outbox.data_len(), whole.len() - cut);
+            outbox.set_ping(b"ping");
+            let boundary = [0, 6, 11, 13].into_iter().find(|&end| end >= cut);
+            let (begun, rest) = whole[cut..].split_at(boundary.unwrap() - cut);
+            assert_eq!(joined(&outbox), [begun, b"ping", rest].concat(), "{cut}");
+        }
+    }
+
+    #[test]
+    fn a_close_waits_for_the_rest_of_a_received_message() {
+        let goes_on = |first: u8| first == b'-';
+        for cut in [1, 2, 3] {
+            let (mut pool, mut outbox) = (Pool::default(), Outbox::default());
+            let message = received(b"message");
+            outbox.push_received(b"h1", message.part(0..4), &mut pool);
+            outbox.push_received(b"-2", message.part(4..7), &mut pool);
+            outbox.push_received(b"h3", message.part(0..7), &mut pool);
+            outbox.commit(cut, &mut pool);
+            outbox.set_blocked(true);
+            outbox.set_close(b"close", Parting::Message(goes_on), &mut pool);
+            assert_eq!(joined(&outbox), b"h1mess-2ageclose"[cut..]);
+            assert_eq!(outbox.dropped(), 9);
+        }
+    }
+
+    /// A small message must not keep a buffer of the pool for as long as a peer does not read.
+    #[test]
+    fn what_lies_in_loose_storage_is_copied_once_it_has_to_wait() {
+        let (mut pool, mut outbox) = (Pool::default(), Outbox::default());
+        let mut storage = pool.take(Pool::LARGEST).into_vec();
+        storage[7..11].copy_from_slice(b"mess");
+        let message = Received::within(storage, 7..11);
+        outbox.push_received(b"h1", message.part(0..4), &mut pool);
+        outbox.push_received(b"h2", message.part(0..4), &mut pool);
+        outbox.commit(3, &mut pool);
+        assert_eq!(pool.free_bytes(), 0);
+        outbox.set_blocked(true);
+        outbox.tighten(&mut pool);
+        outbox.push_received(b"h3", message.part(2..4), &mut pool);
+        assert_eq!(pool.shared_bytes(), 0);
+        message.give(&mut pool);
+        assert_eq!(pool.free_bytes(), Pool::LARGEST, "nobody else holds it");
+        assert_eq!(joined(&outbox), b"essh2messh3ss");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! A connection borrows a buffer while it has bytes, and returns it afterwards. The pool is last-in
 //! first-out, so the next buffer is the one that is still in the cache.
 
+use std::mem;
 use std::sync::Arc;
 
 use super::shares::{Share, Shares};
@@ -33,8 +34,12 @@ pub struct Pool {
     free_bytes: usize,
     /// Buffers larger than the largest class that are not yet freed.
     waste: Vec<Waste>,
-    /// Invariant: the size of all buffers in `waste`.
+    /// Invariant: the total capacity of all buffers in `waste`.
     waste_bytes: usize,
+    /// Total size of such buffers taken since [`surplus`](Self::surplus) was asked for.
+    taken: usize,
+    /// How many bytes of them are kept back, because as much may be taken again at once.
+    kept: usize,
     /// Whether such buffers go to `waste`.
     puts_off: bool,
     /// Bytes that several queues share.
@@ -79,6 +84,30 @@ impl Pool {
         }
     }
 
+    /// Takes an empty vector for `size` bytes, more than the largest class. One that waits to be freed is
+    /// used again: its memory need not come from the system.
+    #[cfg_attr(
+        not(feature = "websocket"),
+        expect(dead_code, reason = "only WebSocket shares what it received")
+    )]
+    pub(crate) fn take_large(&mut self, size: usize) -> Vec<u8> {
+        self.taken += size;
+        let fits = |waste: &Waste| match waste {
+            Waste::Owned(buffer) => (size..=size.saturating_mul(2)).contains(&buffer.capacity()),
+            Waste::Shared(_) => false,
+        };
+        let newest = self.waste.len().saturating_sub(LOOKED_AT);
+        let found = self.waste[newest..].iter().rposition(fits);
+        match found.map(|at| self.waste.swap_remove(newest + at)) {
+            Some(Waste::Owned(mut buffer)) => {
+                self.waste_bytes -= buffer.capacity();
+                buffer.clear();
+                buffer
+            }
+            Some(Waste::Shared(_)) | None => Vec::with_capacity(size),
+        }
+    }
+
     /// Gives a buffer back. It is freed if it has the size of no class, or if too many are free.
     pub fn give(&mut self, buffer: Box<[u8]>) {
         let Some(class) = CLASSES.iter().position(|&len| len == buffer.len()) else {
@@ -108,6 +137,17 @@ impl Pool {
     /// Counts bytes that a queue shares with others: once, however many hold them.
     pub(super) fn share(&mut self, bytes: &Arc<[u8]>) -> Share {
         self.shares.enter(bytes)
+    }
+
+    /// Counts storage of another kind that a queue shares with others: so many bytes, which have the
+    /// address to themselves.
+    pub(super) fn share_at(&mut self, address: usize, bytes: usize) -> Share {
+        self.shares.enter_at(address, bytes)
+    }
+
+    /// Counts that a queue lets go of storage that it shared.
+    pub(super) fn unshare(&mut self, share: Share) {
+        self.shares.leave(share);
     }
 
     /// Gives back bytes that were [shared](Self::share). Other owners can still use them.
@@ -155,6 +195,18 @@ impl Pool {
         !self.waste.is_empty()
     }
 
+    /// Returns how many bytes of those buffers should be freed now. As many as were
+    /// [taken](Self::take_large) since the last call stay, and half of what stayed then, down to
+    /// nothing. Call it once a turn.
+    pub(crate) fn surplus(&mut self) -> usize {
+        let half = match self.kept / 2 {
+            ..=Self::LARGEST => 0,
+            half => half,
+        };
+        self.kept = mem::take(&mut self.taken).max(half);
+        self.waste_bytes.saturating_sub(self.kept)
+    }
+
     fn waste(&mut self, len: usize, waste: impl FnOnce() -> Waste) {
         if self.puts_off && len > Self::LARGEST {
             self.keep_waste(waste());
@@ -199,6 +251,9 @@ impl Pool {
 
 /// Lengths of the classes, bytes, ascending.
 const CLASSES: [usize; 3] = [4 * 1024, 16 * 1024, 64 * 1024];
+
+/// Buffers that wait to be freed of which one may be used again.
+const LOOKED_AT: usize = 16;
 
 /// Length of one buffer of each class, bytes.
 const ALL_CLASSES: usize = CLASSES[0] + CLASSES[1] + CLASSES[2];
@@ -294,5 +349,43 @@ mod tests {
         }
         assert!(!pool.has_waste());
         assert_eq!(pool.waste.capacity(), 0);
+    }
+
+    #[test]
+    fn large_storage_is_used_again_before_it_is_freed() {
+        const MIB: usize = 1024 * 1024;
+        let mut pool = Pool::default();
+        pool.put_off_frees();
+        let mut first = pool.take_large(MIB);
+        first.push(1);
+        let address = first.as_ptr();
+        pool.give_vec(first);
+        assert_eq!(
+            pool.take_large(MIB / 4).capacity(),
+            MIB / 4,
+            "too large for that"
+        );
+        let again = pool.take_large(MIB - 1);
+        assert!(again.is_empty());
+        assert_eq!(again.as_ptr(), address);
+        assert!(!pool.has_waste());
+    }
+
+    #[test]
+    fn no_more_large_storage_is_kept_than_was_taken_lately() {
+        const MIB: usize = 1024 * 1024;
+        let mut pool = Pool::default();
+        pool.put_off_frees();
+        for _ in 0..3 {
+            pool.give_vec(Vec::with_capacity(MIB));
+        }
+        assert_eq!(pool.surplus(), 3 * MIB, "nobody has taken any");
+        let taken = pool.take_large(MIB);
+        assert_eq!(pool.surplus(), MIB);
+        pool.give_vec(taken);
+        assert_eq!(pool.surplus(), 3 * MIB - MIB / 2, "that is some time ago");
+        assert_eq!(pool.surplus(), 3 * MIB - MIB / 4);
+        assert_eq!(pool.surplus(), 3 * MIB - MIB / 8);
+        assert_eq!(pool.surplus(), 3 * MIB);
     }
 }

@@ -201,6 +201,24 @@ impl Ring {
         }
     }
 
+    /// Takes the storage and says where in it the bytes lie, which do not wrap around.
+    pub(super) fn into_storage(self) -> (Vec<u8>, Range<usize>) {
+        let bytes = self.head..self.head + self.len;
+        assert!(bytes.end <= self.capacity(), "the bytes do not wrap around");
+        (self.storage.into_vec(), bytes)
+    }
+
+    /// Makes a ring of storage that is filled at `bytes`.
+    pub(super) fn from_storage(storage: Vec<u8>, bytes: Range<usize>) -> Self {
+        assert!(bytes.end <= storage.len(), "the bytes are in the storage");
+        let len = bytes.len();
+        Self {
+            storage: storage.into_boxed_slice(),
+            head: if len == 0 { 0 } else { bytes.start },
+            len,
+        }
+    }
+
     /// Gives the storage back if it has no bytes.
     pub fn release(&mut self, pool: &mut Pool) {
         if self.len == 0 && !self.storage.is_empty() {

@@ -38,13 +38,17 @@ impl Share {
 impl Shares {
     /// Counts one more entry of a queue that holds these bytes.
     pub(super) fn enter(&mut self, bytes: &Arc<[u8]>) -> Share {
-        let address = bytes.as_ptr() as usize;
+        self.enter_at(bytes.as_ptr() as usize, bytes.len())
+    }
+
+    /// The same for storage of this size that has the address to itself.
+    pub(super) fn enter_at(&mut self, address: usize, len: usize) -> Share {
         let latest = self.latest.filter(|&latest| {
             let block = &self.blocks[latest.index()];
             block.entries > 0 && block.address == address
         });
         let known = latest.or_else(|| self.by_address.get(&address).copied());
-        let share = known.unwrap_or_else(|| self.add(address, bytes.len()));
+        let share = known.unwrap_or_else(|| self.add(address, len));
         self.blocks[share.index()].entries += 1;
         self.latest = Some(share);
         share

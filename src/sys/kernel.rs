@@ -1,8 +1,8 @@
-//! The kernel's figures about a socket. They are read when a session decides whether a peer is
-//! dead, which is rare.
+//! What only the kernel can do for a socket: its figures, which are read when a session decides whether
+//! a peer is dead, and reads into memory that was never written.
 //!
 //! The only module of the library with `unsafe`: there is no safe wrapper for `TCP_INFO` and
-//! `TIOCOUTQ`.
+//! `TIOCOUTQ`, nor for a read that appends a limited number of bytes to a vector.
 
 #[cfg(all(feature = "sockets", target_os = "linux"))]
 use std::time::Duration;
@@ -26,6 +26,27 @@ pub(super) fn figures(stream: &TcpStream) -> Option<KernelFigures> {
         last_ack: Duration::from_millis(info.u32_at(LAST_ACK_MS)?.into()),
         rtt: Duration::from_micros(info.u32_at(RTT)?.into()),
     })
+}
+
+/// Appends at most `most` bytes that the socket has; zero bytes mean the end. The vector grows to what is
+/// asked for if it must.
+#[cfg(feature = "sockets")]
+#[allow(
+    unsafe_code,
+    reason = "only all spare capacity of a vector can be filled safely"
+)]
+pub(super) fn read_onto(
+    stream: &TcpStream,
+    bytes: &mut Vec<u8>,
+    most: usize,
+) -> std::io::Result<usize> {
+    bytes.reserve(most);
+    let len = bytes.len();
+    let (read, _) = rustix::io::read(stream, &mut bytes.spare_capacity_mut()[..most])?;
+    let count = read.len();
+    // SAFETY: the kernel has written the first `count` bytes behind `len`, which the capacity includes.
+    unsafe { bytes.set_len(len + count) };
+    Ok(count)
 }
 
 /// Returns how many bytes the kernel keeps until they are acknowledged. The counters of `TCP_INFO`

@@ -189,6 +189,11 @@ impl Socket for TcpStream {
         Read::read(self, buffer)
     }
 
+    #[cfg(feature = "sockets")]
+    fn read_onto(&mut self, bytes: &mut Vec<u8>, most: usize) -> io::Result<usize> {
+        kernel::read_onto(self, bytes, most)
+    }
+
     fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match slices {
             [slice] => Write::write(self, slice),

@@ -19,6 +19,18 @@ pub trait Socket: fmt::Debug {
     /// the loop tries again. After any other error the socket has failed.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
 
+    /// Reads at most `most` bytes, which are not zero, and appends them. Default: makes `most` zeros
+    /// first.
+    ///
+    /// # Errors
+    ///
+    /// The same as [`read`](Self::read).
+    fn read_onto(&mut self, bytes: &mut Vec<u8>, most: usize) -> io::Result<usize> {
+        append(bytes, most, |buffer| {
+            self.read(buffer).map(|count| (count, count))
+        })
+    }
+
     /// Writes slices, of which at least one is not empty. If it accepts fewer bytes than it was
     /// given, there is no more room.
     ///
@@ -94,6 +106,21 @@ pub trait Stream: fmt::Debug + Sized {
     /// The same as [`Socket::read`].
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<Received>;
 
+    /// Reads at most `most` bytes for the session, which are not zero, and appends them. Default: makes
+    /// `most` zeros first.
+    ///
+    /// # Errors
+    ///
+    /// The same as [`Socket::read`].
+    fn read_onto(&mut self, bytes: &mut Vec<u8>, most: usize) -> io::Result<Received> {
+        append(bytes, most, |buffer| {
+            self.read(buffer).map(|received| match received {
+                Received::Bytes { session, .. } => (received, session),
+                Received::End => (received, 0),
+            })
+        })
+    }
+
     /// Writes slices. They may be empty if the stream [wants to write](Self::wants_write) bytes of
     /// its own. Bytes that were not [sent](Sent::session) come again, at the start of the next
     /// call.
@@ -130,6 +157,20 @@ pub trait Stream: fmt::Debug + Sized {
     fn shutdown(&mut self) -> io::Result<()>;
 }
 
+/// Appends what a read puts into a buffer of `most` zeros. The read says how many bytes that was.
+fn append<T>(
+    bytes: &mut Vec<u8>,
+    most: usize,
+    read: impl FnOnce(&mut [u8]) -> io::Result<(T, usize)>,
+) -> io::Result<T> {
+    let len = bytes.len();
+    bytes.resize(len + most, 0);
+    let found = read(&mut bytes[len..]);
+    let count = found.as_ref().map_or(0, |(_, count)| *count);
+    bytes.truncate(len + count);
+    found.map(|(found, _)| found)
+}
+
 /// The result of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Received {
@@ -164,6 +205,19 @@ pub struct Sent {
 #[derive(Debug)]
 pub struct Plain<S>(S);
 
+impl<S: Socket> Plain<S> {
+    fn received(count: usize, most: usize) -> Received {
+        match count {
+            0 => Received::End,
+            count => Received::Bytes {
+                kernel: count,
+                session: count,
+                is_drained: count < most && S::SHORT_READ_DRAINS,
+            },
+        }
+    }
+}
+
 impl<S: Socket> Stream for Plain<S> {
     type Socket = S;
 
@@ -188,14 +242,13 @@ impl<S: Socket> Stream for Plain<S> {
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<Received> {
-        Ok(match self.0.read(buffer)? {
-            0 => Received::End,
-            count => Received::Bytes {
-                kernel: count,
-                session: count,
-                is_drained: count < buffer.len() && S::SHORT_READ_DRAINS,
-            },
-        })
+        let count = self.0.read(buffer)?;
+        Ok(Self::received(count, buffer.len()))
+    }
+
+    fn read_onto(&mut self, bytes: &mut Vec<u8>, most: usize) -> io::Result<Received> {
+        let count = self.0.read_onto(bytes, most)?;
+        Ok(Self::received(count, most))
     }
 
     fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<Sent> {

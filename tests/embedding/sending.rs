@@ -298,3 +298,56 @@ fn no_room_is_promised_to_a_message_that_never_fits() {
     let writable = |seen: &&Seen| matches!(seen, Seen::Writable(_));
     assert_eq!(recorder.seen.iter().filter(writable).count(), 0);
 }
+
+/// Of each size on both sides of where messages are copied, lent with the read buffer, or put together.
+#[test]
+fn echoes_of_every_size_come_back_whole_and_in_order() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::echoing());
+    let mut config = on_loopback(WireFactory::WebSocket, None, None);
+    config.limits.max_fragment = usize::MAX;
+    config.limits.send_queue = Some(64 * 1024 * 1024);
+    let (_, addr) = listen_with(&mut reactor, config);
+    let peer = open_websocket(&mut reactor, &mut recorder, addr);
+    peer.set_nonblocking(false).unwrap();
+    peer.set_read_timeout(Some(PATIENCE)).unwrap();
+    let sizes = [
+        0, 1, 125, 126, 4_096, 8_191, 8_192, 16_384, 65_522, 65_523, 65_535, 65_536, 70_000, 100,
+        81_920, 262_144, 1_048_576, 3_000_000, 9_000, 9_000, 9_000, 16_384, 2,
+    ];
+    let payload = |size: usize| -> Vec<u8> {
+        let seed = size as u32;
+        let bytes = (0..seed).map(|at| (at.wrapping_mul(seed | 1) >> 7).to_le_bytes()[0]);
+        bytes.collect()
+    };
+    let mut output = peer.try_clone().unwrap();
+    let writing = std::thread::spawn(move || {
+        for size in sizes {
+            let frame = masked_frame(0x82, &payload(size));
+            output.write_all(&frame).unwrap();
+        }
+    });
+    let mut input = peer;
+    let reading = std::thread::spawn(move || {
+        for size in sizes {
+            let expected = payload(size);
+            let mut header = [0; 2];
+            input.read_exact(&mut header).unwrap();
+            let mut len = [0; 8];
+            match header[1] {
+                126 => input.read_exact(&mut len[6..]).unwrap(),
+                127 => input.read_exact(&mut len).unwrap(),
+                short => len[7] = short,
+            }
+            assert_eq!((header[0], u64::from_be_bytes(len)), (0x82, size as u64));
+            let mut echo = vec![0; size];
+            input.read_exact(&mut echo).unwrap();
+            assert!(echo == expected, "{size} bytes came back otherwise");
+        }
+    });
+    let count = sizes.len();
+    drive(&mut reactor, &mut recorder, |seen| {
+        seen.messages().len() == count && reading.is_finished()
+    });
+    writing.join().unwrap();
+    reading.join().unwrap();
+}

@@ -135,6 +135,81 @@ impl Session {
         }
     }
 
+    /// Lends the storage of a long message that is arriving, with the number of bytes that may be read
+    /// right onto its end. `None` if all that comes must pass through [`decode`](Self::decode).
+    #[cfg(feature = "websocket")]
+    pub(crate) fn take_assembly(&mut self, env: &mut Env) -> Option<(Vec<u8>, usize)> {
+        if self.phase != Phase::Open || !self.wire.is_websocket() {
+            return None;
+        }
+        let held = self.buffers.as_mut()?;
+        held.websocket.take_assembly(&mut env.pool)
+    }
+
+    /// Other wires have none.
+    #[cfg(not(feature = "websocket"))]
+    pub(crate) fn take_assembly(&self, _: &Env) -> Option<(Vec<u8>, usize)> {
+        None
+    }
+
+    /// Takes the storage back.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn put_assembly(&mut self, assembly: Vec<u8>) {
+        if let Some(held) = &mut self.buffers {
+            held.websocket.put_assembly(assembly);
+        }
+    }
+
+    /// None was lent.
+    #[cfg(not(feature = "websocket"))]
+    pub(crate) fn put_assembly(&self, _: Vec<u8>) {}
+
+    /// Decodes the `fresh` bytes that were read onto the end of a message, before anything else is.
+    pub(crate) fn decode_assembled(&mut self, env: &mut Env, now: Moment, fresh: usize) -> Event {
+        match self.step_assembled(env, now, fresh) {
+            Ok(event) => {
+                self.charge(env, now, Taken::Bytes(fresh));
+                self.note_progress(now, &event, fresh, &[]);
+                self.count_message(env, now, event)
+            }
+            Err(error) => {
+                self.fail(env, now, error);
+                Event::NeedMore
+            }
+        }
+    }
+
+    #[cfg(feature = "websocket")]
+    fn step_assembled(
+        &mut self,
+        env: &Env,
+        now: Moment,
+        fresh: usize,
+    ) -> Result<Event, ProtocolError> {
+        use crate::proto::websocket::Item;
+
+        let Some(held) = &mut self.buffers else {
+            return Ok(Event::NeedMore);
+        };
+        Ok(match held.websocket.decode_assembled(fresh)? {
+            Item::Fragment => {
+                self.handle_frame(env, now);
+                self.note_message(now);
+                Event::Consumed
+            }
+            Item::Message { kind, payload } => {
+                self.handle_frame(env, now);
+                Event::Message { kind, payload }
+            }
+            Item::NeedMore | Item::Ping(_) | Item::Pong(_) | Item::Close { .. } => Event::NeedMore,
+        })
+    }
+
+    #[cfg(not(feature = "websocket"))]
+    fn step_assembled(&self, _: &Env, _: Moment, _: usize) -> Result<Event, ProtocolError> {
+        Ok(Event::NeedMore)
+    }
+
     /// Returns what the end of input completes: the last line, if it came without its line end.
     pub fn decode_rest(&mut self, env: &mut Env, now: Moment) -> Option<(MessageKind, Payload)> {
         if self.facts.has(Fact::Discarding)

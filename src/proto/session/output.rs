@@ -11,6 +11,8 @@ use crate::error::SendError;
 use crate::proto::message::{Encoded, Message, SharedMessage};
 use crate::proto::outbox::{Outbox, Parting};
 use crate::proto::policy::Policy;
+#[cfg(feature = "websocket")]
+use crate::proto::received::Received;
 use crate::proto::time::{Micros, Moment, Stamp};
 #[cfg(feature = "websocket")]
 use crate::proto::websocket::{Opcode, encode, encode_header, encode_ping, fragments};
@@ -170,6 +172,13 @@ impl Session {
         if let Some(held) = &mut self.buffers {
             held.tx.set_blocked(true);
             self.owed.insert(Owed::Rearm);
+        }
+    }
+
+    /// Lets what is now blocked not keep storage that holds much else.
+    pub(crate) fn tighten(&mut self, env: &mut Env) {
+        if let Some(held) = &mut self.buffers {
+            held.tx.tighten(&mut env.pool);
         }
     }
 
@@ -458,8 +467,17 @@ impl Session {
     fn queue_websocket(&mut self, env: &mut Env, now: Moment, message: Message<'_>) {
         let max_fragment = env.policy(self.policy).limits.max_fragment;
         let data = message.data();
+        let is_long = data.len() >= Received::LEAST && self.part.role() == Role::Server;
         for (fin, opcode, range) in fragments(message.kind(), data.len(), max_fragment) {
-            self.queue_frame(env, now, fin, opcode, &data[range]);
+            match message.storage().filter(|_| is_long) {
+                Some(storage) => {
+                    let header = encode_header(fin, opcode, range.len() as u64, None);
+                    let held = self.stamped(env, now);
+                    held.tx
+                        .push_received(&header, storage.part(range), &mut env.pool);
+                }
+                None => self.queue_frame(env, now, fin, opcode, &data[range]),
+            }
         }
     }
 

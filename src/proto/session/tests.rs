@@ -12,6 +12,7 @@ use crate::error::{ProtocolError, SendError};
 use crate::proto::codec::Decoded;
 use crate::proto::message::{Message, SharedMessage};
 use crate::proto::policy::Policy;
+use crate::proto::received::Received;
 use crate::proto::websocket::{Opcode, close_body, encode};
 use crate::proto::wire::{EncodeError, MessageKind, Payload};
 use crate::sizes::sizes;
@@ -2440,5 +2441,25 @@ fn a_payload_that_ends_before_it_begins_is_an_error_of_the_codec() {
         let mut bench = Bench::new(Wire::Own(Box::new(Backwards(says))));
         bench.feed(ms(1), &[0; 4]);
         assert_eq!(bench.session.cause(), Some(Cause::ProtocolError));
+    }
+}
+
+#[test]
+fn a_server_sends_a_long_message_on_without_a_copy() {
+    let long = vec![b'x'; 100_000];
+    let received = Received::assembled(long.clone());
+    let message = Message::received(MessageKind::Binary, &received);
+    for (mut bench, is_copied) in [
+        (Bench::new(Wire::WebSocket), false),
+        (Bench::client(), true),
+    ] {
+        let sent = bench.session.send(&mut bench.env, secs(1), message);
+        assert_eq!(sent, Ok(()));
+        let mut slices = [IoSlice::new(&[]); 16];
+        let count = bench.session.slices(&mut slices);
+        let shared = received.data().as_ptr_range();
+        let lies_there = |slice: &&IoSlice<'_>| shared.contains(&slice.as_ptr());
+        let there = slices[..count].iter().filter(lies_there).count();
+        assert_eq!(there, if is_copied { 0 } else { 2 }, "two fragments");
     }
 }

@@ -137,6 +137,57 @@ impl Decoder {
         }
     }
 
+    /// Lends the assembly buffer, if many bytes of a message have arrived and its frame lacks so many more
+    /// that they had better be read right to their place. Returns it with the number of bytes that may be appended. It must come back with
+    /// [`put_assembly`](Self::put_assembly) before anything else is called.
+    ///
+    /// Its capacity follows what has arrived, not what was announced: see [`AHEAD`].
+    pub(crate) fn take_assembly(&mut self, pool: &mut Pool) -> Option<(Vec<u8>, usize)> {
+        let State::Payload(frame) = self.state else {
+            return None;
+        };
+        let remaining = frame.remaining;
+        let len = self.assembled.len();
+        if remaining < LEAST_READ || len < LEAST_READ {
+            return None;
+        }
+        if self.assembled.capacity() - len < LEAST_READ {
+            self.grow(ahead(len, remaining, frame.fin), pool);
+        }
+        let room = self.assembled.capacity() - len;
+        Some((mem::take(&mut self.assembled), remaining.min(room)))
+    }
+
+    /// Takes the assembly buffer back. The appended bytes go through
+    /// [`decode_assembled`](Self::decode_assembled) before anything else is decoded.
+    pub(crate) fn put_assembly(&mut self, assembly: Vec<u8>) {
+        self.assembled = assembly;
+    }
+
+    /// Decodes the last `fresh` bytes of the assembly buffer, which are the next ones of a frame's
+    /// payload.
+    ///
+    /// # Errors
+    ///
+    /// The same as [`decode`](Self::decode).
+    pub(crate) fn decode_assembled(&mut self, fresh: usize) -> Result<Item, ProtocolError> {
+        let State::Payload(frame) = self.state else {
+            return Ok(Item::NeedMore);
+        };
+        let mut assembled = mem::take(&mut self.assembled);
+        let piece = assembled.len() - fresh;
+        let received = self.unmask(frame, &mut assembled[piece..]);
+        self.assembled = assembled;
+        Ok(match self.advance(frame, received?) {
+            Progress::Frame => Item::Fragment,
+            Progress::Unfinished => Item::NeedMore,
+            Progress::InPlace(kind) | Progress::Assembled(kind) => Item::Message {
+                kind,
+                payload: Payload::Assembled,
+            },
+        })
+    }
+
     /// Returns the message of the last [`Payload::Assembled`], until the next `decode`.
     pub fn assembled(&self) -> &[u8] {
         &self.assembled
@@ -228,40 +279,47 @@ impl Decoder {
         piece: &mut [u8],
         pool: &mut Pool,
     ) -> Result<Progress, ProtocolError> {
-        let Frame {
-            kind,
-            fin,
-            remaining,
-            mask,
-        } = frame;
-        if let Some(mask) = mask {
-            mask::apply(piece, mask, 0);
-        }
-        let remaining = remaining - piece.len();
-        let is_message_end = fin && remaining == 0;
-        self.check_text(kind, piece, is_message_end)?;
-
-        if is_message_end && self.assembled.is_empty() {
+        let len = self.unmask(frame, piece)?;
+        if frame.fin && len == frame.remaining && self.assembled.is_empty() {
             self.state = State::Idle;
-            return Ok(Progress::InPlace(kind));
+            return Ok(Progress::InPlace(frame.kind));
+        }
+        let missing = frame.remaining - len;
+        if self.assembled.is_empty() && len >= LEAST_READ && missing >= LEAST_READ {
+            self.grow(ahead(len, missing, frame.fin), pool);
         }
         self.append(piece, pool);
-        if is_message_end {
+        Ok(self.advance(frame, len))
+    }
+
+    /// Unmasks the next piece of a data frame's payload and checks it. Returns its length.
+    fn unmask(&mut self, frame: Frame, piece: &mut [u8]) -> Result<usize, ProtocolError> {
+        if let Some(mask) = frame.mask {
+            mask::apply(piece, mask, 0);
+        }
+        let is_message_end = frame.fin && frame.remaining == piece.len();
+        self.check_text(frame.kind, piece, is_message_end)?;
+        Ok(piece.len())
+    }
+
+    /// Moves on by `len` bytes of a data frame's payload, which are in the assembly buffer.
+    fn advance(&mut self, frame: Frame, len: usize) -> Progress {
+        let Frame { kind, fin, .. } = frame;
+        let remaining = frame.remaining - len;
+        if remaining > 0 {
+            self.state = State::Payload(Frame {
+                remaining,
+                mask: frame.mask.map(|mask| mask::rotate(mask, len)),
+                ..frame
+            });
+            return Progress::Unfinished;
+        }
+        if fin {
             self.state = State::Idle;
-            return Ok(Progress::Assembled(kind));
+            return Progress::Assembled(kind);
         }
-        if remaining == 0 {
-            self.state = State::Between(kind);
-            return Ok(Progress::Frame);
-        }
-        let mask = mask.map(|mask| mask::rotate(mask, piece.len()));
-        self.state = State::Payload(Frame {
-            kind,
-            fin,
-            remaining,
-            mask,
-        });
-        Ok(Progress::Unfinished)
+        self.state = State::Between(kind);
+        Progress::Frame
     }
 
     /// Checks a piece of a message if it is text. The last piece must not end inside a code point.
@@ -293,12 +351,21 @@ impl Decoder {
     fn append(&mut self, piece: &[u8], pool: &mut Pool) {
         let needed = self.assembled.len() + piece.len();
         if self.assembled.capacity() < needed && needed <= LARGEST_POOLED {
-            let mut larger = Vec::from(pool.take(needed));
-            larger.clear();
-            copy::append(&mut larger, &self.assembled);
-            pool.give_vec(mem::replace(&mut self.assembled, larger));
+            self.grow(needed, pool);
         }
         copy::append(&mut self.assembled, piece);
+    }
+
+    /// Moves to storage of at least `size` bytes.
+    fn grow(&mut self, size: usize, pool: &mut Pool) {
+        let mut larger = if size > LARGEST_POOLED {
+            pool.take_large(size)
+        } else {
+            Vec::from(pool.take(size))
+        };
+        larger.clear();
+        copy::append(&mut larger, &self.assembled);
+        pool.give_vec(mem::replace(&mut self.assembled, larger));
     }
 }
 
@@ -420,6 +487,26 @@ fn close(body: &[u8], at: Range<usize>) -> Result<Item, ProtocolError> {
 
 /// Length of the pool's largest class, bytes. Larger storage comes from the allocator.
 const LARGEST_POOLED: usize = 64 * 1024;
+
+/// Returns the capacity for a message of which `len` bytes have arrived, and of whose frame so many are
+/// missing. More frames may follow one that is not the last.
+fn ahead(len: usize, missing: usize, is_last: bool) -> usize {
+    let frame = len.saturating_add(missing);
+    let wanted = if is_last {
+        frame
+    } else {
+        frame.max(len.saturating_mul(2))
+    };
+    wanted.min(len.saturating_mul(AHEAD).max(LARGEST_POOLED))
+}
+
+/// How many times the bytes that have arrived the capacity may be, above the pool's largest class. Its
+/// pages take no memory before they are written, and each move to larger storage is a copy.
+const AHEAD: usize = 20;
+
+/// Bytes that must have arrived of a message, and that its frame must lack, for the frame to be read
+/// right to its place. If it lacks fewer, a read that brings what follows the frame too costs less.
+const LEAST_READ: usize = 16 * 1024;
 
 /// The largest message that a limit can allow: the largest possible allocation.
 const MOST_IN_MEMORY: u64 = isize::MAX as u64;

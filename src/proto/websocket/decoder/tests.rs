@@ -27,6 +27,8 @@ struct Feed {
     pool: Pool,
     rx: Vec<u8>,
     seen: Vec<Seen>,
+    /// Bytes that went right to their place.
+    directly: usize,
 }
 
 impl Feed {
@@ -39,6 +41,41 @@ impl Feed {
             pool,
             rx: Vec::new(),
             seen: Vec::new(),
+            directly: 0,
+        }
+    }
+
+    /// Takes bytes, those of long messages right to their place as a driver reads them.
+    fn push_directly(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() && !self.is_failed() {
+            let lent = match self.rx.is_empty() {
+                true => self.decoder.take_assembly(&mut self.pool),
+                false => None,
+            };
+            let Some((mut assembly, most)) = lent else {
+                let (piece, rest) = bytes.split_at(bytes.len().min(20_000));
+                self.push(piece);
+                bytes = rest;
+                continue;
+            };
+            let (arrived, capacity) = (assembly.len(), assembly.capacity());
+            assert!(capacity <= AHEAD * arrived, "{capacity} for {arrived}");
+            assert!(capacity >= arrived + most);
+            let (piece, rest) = bytes.split_at(bytes.len().min(most));
+            assembly.extend_from_slice(piece);
+            assert_eq!(assembly.capacity(), capacity);
+            self.decoder.put_assembly(assembly);
+            self.directly += piece.len();
+            bytes = rest;
+            match self.decoder.decode_assembled(piece.len()) {
+                Ok(Item::Message { kind, payload }) => {
+                    assert_eq!(payload, Payload::Assembled);
+                    let message = self.decoder.take_assembled();
+                    self.seen.push(Seen::Message(kind, message));
+                }
+                Ok(item) => assert!(matches!(item, Item::NeedMore | Item::Fragment)),
+                Err(error) => self.seen.push(Seen::Error(error)),
+            }
         }
     }
 
@@ -63,6 +100,7 @@ impl Feed {
             pool,
             rx,
             seen,
+            ..
         } = self;
         let (consumed, item) = match decoder.decode(*role, rx, *limit, pool) {
             Ok(found) => found,
@@ -653,6 +691,63 @@ fn the_assembly_buffer_grows_with_the_bytes_received() {
         4096 + 16_384,
         "smaller storage went back"
     );
+}
+
+#[test]
+fn a_long_message_read_right_to_its_place_comes_out_the_same() {
+    const LEN: usize = 700_000;
+    let text = text(LEN);
+    let len = text.len();
+    let ends: [&[usize]; 4] = [&[], &[30_000, 30_001], &[50_000, 300_000], &[len - 1]];
+    for (ends, mask) in ends.into_iter().zip([Some(MASK), None, Some(MASK), None]) {
+        let role = if mask.is_some() {
+            Role::Server
+        } else {
+            Role::Client
+        };
+        let mut wire = fragments(Opcode::Text, &text, ends, mask);
+        encode(true, Opcode::Ping, b"next", mask, &mut wire);
+        let expected = [
+            Seen::Message(MessageKind::Text, text.clone()),
+            Seen::Ping(b"next".to_vec()),
+        ];
+        for cut in [wire.len(), 100_003, 16_384, 4_001] {
+            let mut feed = Feed::new(role, LIMIT);
+            wire.chunks(cut).for_each(|piece| feed.push_directly(piece));
+            assert!(feed.seen == expected, "{ends:?} in pieces of {cut}");
+            assert!(feed.directly > LEN / 2, "{}", feed.directly);
+        }
+    }
+}
+
+#[test]
+fn invalid_text_that_was_read_right_to_its_place_is_refused() {
+    let mut text = text(200_000);
+    for at in [150_000, 199_999] {
+        text[at] = 0xff;
+        let mut feed = Feed::new(Role::Server, LIMIT);
+        feed.push_directly(&fragments(Opcode::Text, &text, &[], Some(MASK)));
+        assert_eq!(feed.seen, [Seen::Error(ProtocolError::InvalidUtf8)]);
+        assert!(feed.directly > 0);
+    }
+}
+
+#[test]
+fn little_of_a_long_message_lends_no_storage() {
+    let header = encode_header(true, Opcode::Binary, 1 << 20, None);
+    let (mut decoder, mut pool) = (Decoder::default(), Pool::default());
+    let mut input = header.to_vec();
+    input.extend([7; LEAST_READ - 1]);
+    decoder
+        .decode(Role::Client, &mut input, LIMIT, &mut pool)
+        .unwrap();
+    assert!(decoder.take_assembly(&mut pool).is_none());
+    decoder
+        .decode(Role::Client, &mut [7], LIMIT, &mut pool)
+        .unwrap();
+    let (assembly, most) = decoder.take_assembly(&mut pool).unwrap();
+    assert_eq!(assembly.capacity(), AHEAD * LEAST_READ);
+    assert_eq!(most, (AHEAD - 1) * LEAST_READ);
 }
 
 #[test]
