@@ -484,8 +484,8 @@ pub mod architecture {
     //! # Where this differs from what one might expect
     //!
     //! - The first 10 ms of a turn (or its first tick, if that is longer) count as on time. A turn
-    //!   keeps its reading below that: 1 ms for the callbacks of one connection, 4 ms for
-    //!   connections with events, 4 ms for connections with input left.
+    //!   keeps its reading below that: 3 ms in all, and 1 ms more for connections with
+    //!   input left if those with events took all. One connection has 1 ms of it for its callbacks.
     //! - A connection's share is 128 steps. A decoded frame, a callback, a message that a callback
     //!   sends, and a KiB that was read are a step each. So a broadcast counts its recipients. A
     //!   connection that used up its share is heavy, until all that it sends at once takes less.

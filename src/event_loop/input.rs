@@ -37,7 +37,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
     /// time for, then at least one that used up its share. The latter come last, so that a peer that
     /// sends little does not wait for those that send much.
     pub(super) fn read_carried<H: Handler<S, Data = D>>(&mut self, handler: &mut H) {
-        let ends = self.now.at + CARRIED_SLICE;
+        let ends = self.progress.reading_ends(self.now.at + CARRIED_SLICE);
         for _ in 0..self.carried.light().len() {
             if self.now.at >= ends {
                 break;
@@ -426,10 +426,11 @@ enum Heard {
     Nothing,
 }
 
-/// Time in one turn for reading connections with events, and the same again for connections with
-/// input left. The sum is less than the lateness that does not count.
-pub(super) const EVENTS_SLICE: Micros = Micros::from_millis(4);
-const CARRIED_SLICE: Micros = Micros::from_millis(4);
+/// Time in one turn for reading. The timers of a loop that is always busy wait for two turns.
+pub(super) const EVENTS_SLICE: Micros = Micros::from_millis(3);
+
+/// Time for connections with input left, where those with events have used all of that.
+const CARRIED_SLICE: Micros = Micros::from_millis(1);
 
 /// Time in one turn for the callbacks of one connection.
 const CONN_SLICE: Micros = Micros::from_millis(1);

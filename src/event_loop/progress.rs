@@ -100,6 +100,11 @@ impl Progress {
         now < self.reading_ends
     }
 
+    /// Returns when reading stops in this turn, for those for whom it goes on until then at least.
+    pub(super) fn reading_ends(&self, least: Micros) -> Micros {
+        self.reading_ends.max(least)
+    }
+
     /// Returns how many connections the last turn reaped.
     pub(super) fn reaped(&self) -> usize {
         self.reaped

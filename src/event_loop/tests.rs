@@ -1,13 +1,16 @@
 //! Whole turns, on real sockets.
 
+use std::io::Write;
 use std::net::TcpListener;
 use std::time::Duration;
 
+use super::conn::Mark;
 use super::core::EventLoop;
 use super::sleep::Sleep;
 use super::token::ConnId;
 use crate::close::Cause;
 use crate::config::{HeartbeatConfig, ReactorConfig};
+use crate::proto::message::{Message, SharedMessage};
 use crate::proto::time::Micros;
 use crate::reactor::{ClientConfig, Context, Handler, ListenerConfig, Reactor, WireFactory};
 
@@ -170,7 +173,7 @@ fn what_many_ends_leave_behind_is_freed_bit_by_bit() {
     let ids: Vec<_> = reactor.context().connections().collect();
     let long = vec![b'a'; LEN];
     for &id in &ids {
-        let text = crate::proto::message::Message::binary(&long);
+        let text = Message::binary(&long);
         reactor.context().send(id, text).expect("there is room");
     }
     end_each(&mut reactor.core, &ids);
@@ -269,4 +272,32 @@ fn after_a_stop_of_weeks_the_dead_are_found_and_the_living_are_not_blamed() {
             "{days} days: the living stays"
         );
     }
+}
+
+/// Sends what comes on to everybody.
+struct Crier;
+
+impl Handler for Crier {
+    type Data = ();
+
+    fn on_message(&mut self, cx: &mut Context<'_, ()>, _: ConnId, message: Message<'_>) {
+        cx.broadcast(&SharedMessage::new(message));
+    }
+}
+
+/// It costs its sender a few bytes, and the loop a message to each of them.
+#[test]
+fn a_message_to_many_uses_up_the_share_of_its_sender() {
+    let (mut reactor, mut peers) = with_peers(ReactorConfig::default(), 200, |_| {});
+    peers[7].write_all(b"hello\n").expect("it has room");
+    while reactor.stats().messages_in == 0 {
+        let limit = Some(Duration::from_secs(10));
+        reactor.turn(&mut Crier, limit).expect("the selector works");
+    }
+    let heavy = reactor.core.conns.iter();
+    let heavy: Vec<_> = heavy
+        .filter(|(_, conn)| conn.marks.has(Mark::Heavy))
+        .map(|(key, _)| key)
+        .collect();
+    assert_eq!(heavy, [7]);
 }
