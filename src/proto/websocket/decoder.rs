@@ -500,9 +500,9 @@ fn ahead(len: usize, missing: usize, is_last: bool) -> usize {
     wanted.min(len.saturating_mul(AHEAD).max(LARGEST_POOLED))
 }
 
-/// How many times the bytes that have arrived the capacity may be, above the pool's largest class. Its
-/// pages take no memory before they are written, and each move to larger storage is a copy.
-const AHEAD: usize = 20;
+/// How many times the bytes that have arrived the capacity may be, above the pool's largest class: all of
+/// it counts as memory that the connection holds.
+const AHEAD: usize = 2;
 
 /// Bytes that must have arrived of a message, and that its frame must lack, for the frame to be read
 /// right to its place. If it lacks fewer, a read that brings what follows the frame too costs less.
