@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 
 use super::core::EventLoop;
 use crate::proto::time::Micros;
-use crate::sys::{Stream, System};
+use crate::sys::{Probe, Stream, System};
 
 impl<D, S: System> EventLoop<D, S> {
     /// Gives back what a connection needs no more, and counts what it still holds.
@@ -98,6 +98,8 @@ impl<D, S: System> EventLoop<D, S> {
         let average = self.holders.bytes() / self.holders.len().max(1);
         if session.tally().bytes >= average && session.hold_back(&mut self.env, self.now) {
             self.env.stats.memory_pauses += 1;
+            let socket = self.conns[key].stream.socket();
+            self.system.probe(socket, Probe::HeldBack(true));
             let due = self.now.at + HOLD;
             let id = self.conns[key].id(key, self.names);
             self.held_back.push(due, id);
@@ -116,9 +118,11 @@ impl<D, S: System> EventLoop<D, S> {
             let Some(id) = self.held_back.pop() else {
                 return;
             };
-            let now = self.now;
-            if let Some(conn) = self.conn_mut(id) {
-                conn.session.let_go(now);
+            if self.conn(id).is_some() {
+                let conn = &mut self.conns[id.index()];
+                self.system
+                    .probe(conn.stream.socket(), Probe::HeldBack(false));
+                conn.session.let_go(self.now);
                 self.mark_dirty(id.index());
             }
         }

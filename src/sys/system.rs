@@ -237,4 +237,6 @@ pub enum Probe {
     },
     /// What a session decided about a due deadline.
     Expiry(Note),
+    /// Reading stops, because memory is short; or that is over.
+    HeldBack(bool),
 }

@@ -111,6 +111,7 @@ fn host(ports: Vec<Terms>, targets: Vec<Target>) -> HostPlan {
             events: 1_024,
             expiries: 4_096,
             read: 256 * 1_024,
+            memory: None,
             is_short: true,
         },
     }

@@ -200,7 +200,8 @@ const SEEDS: u64 = 200;
 const TOLD: u64 = 1_000;
 
 /// Causes that so many worlds must bring about: all but those for peers that break the rules.
-const EXPECTED: [Cause; 20] = [
+const EXPECTED: [Cause; 21] = [
+    Cause::MemoryLimit,
     Cause::Silent,
     Cause::PongTimeout,
     Cause::PathDead,

@@ -162,6 +162,14 @@ impl Watch {
                     .any(|causes| causes.contains(&cause));
                 self.demand(now, is_asked_for, || format!("nobody asked for {cause}"));
             }
+            // "The idle never pay."
+            Cause::MemoryLimit => {
+                let is_idle = self.hoard == 0
+                    && self.unfinished.is_none()
+                    && !self.is_undecoded
+                    && self.refused.is_none();
+                self.demand(now, !is_idle, || "it holds nothing".into());
+            }
             Cause::PingFlood | Cause::PongFlood if self.is_swamped() => {}
             // Both sides are ours, and keep to the rules. Nothing else has a reason here.
             _ => self.fail(now, format!("there is no reason for {cause}")),

@@ -129,6 +129,10 @@ impl World {
                 Command::Policy { .. } => {
                     troubles.note(Place::Process(host), now, now + AFTERMATH + AFTERMATH);
                 }
+                // Whoever holds most may have to go, and others wait.
+                Command::Hoard { .. } => {
+                    troubles.note(Place::Process(host), now, Micros::MAX);
+                }
                 Command::Send { .. }
                 | Command::Burst { .. }
                 | Command::Close { .. }

@@ -107,7 +107,11 @@ pub(crate) struct Watch {
     /// They began to hold in this turn.
     pub(super) is_new: bool,
     pub(super) resumed: Option<When>,
+    /// Nothing is read, since the application or the loop does not want to.
     pub(super) is_paused: bool,
+    pauses: [bool; 2],
+    /// What the application says that it holds for it, bytes.
+    pub(super) hoard: usize,
     /// Bytes that are no proof were read since the ping was written.
     pub(super) is_heard: bool,
 
@@ -241,6 +245,8 @@ impl Watch {
             is_new: true,
             resumed: None,
             is_paused: false,
+            pauses: [false; 2],
+            hoard: 0,
             is_heard: false,
             pinged: [now.at; 2],
             passed: now.at,
@@ -620,11 +626,36 @@ impl Watch {
     }
 
     pub(crate) fn handle_pause(&mut self) {
+        self.pauses[0] = true;
         self.is_paused = true;
     }
 
     pub(crate) fn handle_resume(&mut self, now: When) {
-        if std::mem::take(&mut self.is_paused) {
+        self.pauses[0] = false;
+        self.read_on(now);
+    }
+
+    /// Notes that the loop stops reading, because memory is short, or would read again.
+    pub(crate) fn handle_held_back(&mut self, now: When, is_held: bool) {
+        self.pauses[1] = is_held;
+        match is_held {
+            true => self.is_paused = true,
+            false => self.read_on(now),
+        }
+    }
+
+    /// Notes that the application holds so many bytes for it.
+    pub(crate) fn handle_hoard(&mut self, size: usize) {
+        self.hoard = size;
+    }
+
+    /// Says whether memory is counted for it though no bytes are in transit, or it waits for memory.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.hoard > 0 || self.pauses[1]
+    }
+
+    fn read_on(&mut self, now: When) {
+        if self.pauses == [false; 2] && std::mem::take(&mut self.is_paused) {
             self.resumed = Some(now);
             self.last_message = Between::in_turn(now);
             for began in [&mut self.unfinished, &mut self.long].into_iter().flatten() {

@@ -304,6 +304,13 @@ impl<'y> App<'y> {
                     }
                 }
             }
+            Command::Hoard { which, size } => {
+                if let Some(id) = pick(cx, which) {
+                    self.os
+                        .watch(self.sock(id), |watch, _| watch.handle_hoard(size));
+                    cx.set_held(id, size);
+                }
+            }
             Command::Close { which, cause } => self.close(cx, which, cause),
             Command::Ping { which } => {
                 if let Some(id) = pick(cx, which) {

@@ -70,6 +70,8 @@ pub(crate) struct Program {
     pub(crate) events: usize,
     pub(crate) expiries: usize,
     pub(crate) read: usize,
+    /// The limit of memory for all connections.
+    pub(crate) memory: Option<usize>,
     /// Heartbeats of connections at rest take the short way.
     pub(crate) is_short: bool,
 }
@@ -82,6 +84,7 @@ impl Program {
             events: self.events,
             read_budget: self.read,
             expiry_budget: self.expiries,
+            memory_limit: self.memory,
             history: 0,
             ..ReactorConfig::default()
         }
@@ -210,14 +213,15 @@ impl<'y> Process<'y> {
             let (session, id) = (conn.session, conn.id);
             let is_idle =
                 session.phase() == Phase::Open && !session.has_output() && !session.has_input();
-            let within = self.os.world(|world| {
+            let (within, is_kept) = self.os.world(|world| {
                 let watch = world.book.watch(conn.socket.sock);
-                watch.map_or(0, Watch::unfinished)
+                let is_kept = watch.is_some_and(Watch::is_kept);
+                (watch.map_or(0, Watch::unfinished), is_kept)
             });
             large = large.max(within);
             is_released &= session.is_released();
             assert!(
-                !is_idle || within > 0 || session.is_released(),
+                !is_idle || within > 0 || is_kept || session.is_released(),
                 "{id} is idle and owns buffers: {session:?}"
             );
         }

@@ -180,6 +180,10 @@ impl<'y> System for Simulated<'y> {
                 os.watch(sock, |watch, now| watch.handle_spared(now, true));
                 os.world(|world| world.meet(Hardship::Spared));
             }
+            Probe::HeldBack(is_held) => {
+                os.world(|world| world.meet(Hardship::MemoryShort));
+                os.watch(sock, |watch, now| watch.handle_held_back(now, is_held));
+            }
             Probe::Expiry(Note::Waiting) => os.watch(sock, |watch, now| watch.handle_waiting(now)),
         }
     }

@@ -38,6 +38,18 @@ impl Script {
             .push((again.min(self.curtain), Act::Command(0, Command::Listen)));
     }
 
+    /// Memory is short on the server, whose application holds more and more for its connections.
+    pub(super) fn throw_hoards(&mut self, dice: &mut Dice) {
+        self.hosts[0].program.memory = Some(1 << 20);
+        for _ in 0..dice.pick(&[5, 20, 60]) {
+            let at = dice.span(Micros::ZERO, self.curtain);
+            let size = dice.pick(&[0, 50_000, 300_000, 600_000]);
+            let which = dice.below(1 << 32);
+            self.acts
+                .push((at, Act::Command(0, Command::Hoard { which, size })));
+        }
+    }
+
     /// Something goes wrong, and perhaps right again.
     fn throw_blow(&mut self, dice: &mut Dice, at: Micros) {
         let path = dice.index(self.paths.len());

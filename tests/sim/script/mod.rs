@@ -69,6 +69,9 @@ impl Script {
         for host in &mut script.hosts {
             host.program.is_short = !dice.one_in(3);
         }
+        if dice.one_in(4) {
+            script.throw_hoards(&mut dice);
+        }
         script
     }
 
@@ -168,6 +171,7 @@ fn host(dice: &mut Dice, ports: Vec<Terms>, targets: Vec<Target>) -> HostPlan {
             events: dice.pick(&[1, 2, 1_024, 1_024]),
             expiries: dice.pick(&[1, 2, 4_096, 4_096]),
             read: dice.pick(&[100, 4_096, 256 * 1_024]),
+            memory: None,
             is_short: true,
         },
     }

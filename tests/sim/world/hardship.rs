@@ -46,6 +46,8 @@ pub(crate) enum Hardship {
     /// Reading was paused for so long that bytes waiting in the socket were asked for.
     LongPause,
     OtherPolicy,
+    /// Reading stopped because memory was short.
+    MemoryShort,
     /// A pong came that nobody had asked for.
     StrayPong,
     /// A silent peer was given more time, because the kernel said that it was slow.
@@ -60,7 +62,8 @@ pub(crate) enum Hardship {
 
 impl Hardship {
     /// What a few hundred worlds meet for certain; the rest is for rows.
-    pub(crate) const EXPECTED: [Self; 25] = [
+    pub(crate) const EXPECTED: [Self; 26] = [
+        Self::MemoryShort,
         Self::LongDelay,
         Self::PacketLost,
         Self::NobodyThere,

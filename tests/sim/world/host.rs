@@ -27,6 +27,11 @@ pub(crate) enum Command {
         size: usize,
         count: usize,
     },
+    /// Holds so many bytes for it, beside those of others.
+    Hoard {
+        which: u64,
+        size: usize,
+    },
     Close {
         which: u64,
         cause: Cause,

@@ -219,7 +219,8 @@ impl Rig {
                 Probe::Expiry(Note::Waiting) if times.proof == Proof::Bytes => {
                     self.law.note_bytes(&times, now);
                 }
-                Probe::Cause(_) | Probe::Decoded { .. } | Probe::Expiry(_) => {}
+                Probe::Cause(_) | Probe::Decoded { .. } | Probe::Expiry(_) | Probe::HeldBack(_) => {
+                }
             }
         }
         let (None, Some(cause)) = (before.cause, self.cause()) else {
