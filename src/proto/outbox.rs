@@ -824,7 +824,7 @@ impl Head {
 
 enum Bytes {
     Owned(Box<[u8]>),
-    Shared(Arc<[u8]>, Share),
+    Shared(Arc<[u8]>, Option<Share>),
     Received(Received, Share),
 }
 
@@ -842,11 +842,12 @@ impl Bytes {
         }
     }
 
-    /// Returns the size of the storage, if it is not shared.
+    /// Returns the size of the storage, if the pool does not count it as shared.
     fn owned(&self) -> usize {
         match self {
             Self::Owned(bytes) => bytes.len(),
-            Self::Shared(..) | Self::Received(..) => 0,
+            Self::Shared(bytes, None) => bytes.len(),
+            Self::Shared(_, Some(_)) | Self::Received(..) => 0,
         }
     }
 }

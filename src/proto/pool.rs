@@ -134,9 +134,10 @@ impl Pool {
         }
     }
 
-    /// Counts bytes that a queue shares with others: once, however many hold them.
-    pub(super) fn share(&mut self, bytes: &Arc<[u8]>) -> Share {
-        self.shares.enter(bytes)
+    /// Counts bytes that a queue shares with others: once, however many hold them. `None` for so few
+    /// that each queue counts them.
+    pub(super) fn share(&mut self, bytes: &Arc<[u8]>) -> Option<Share> {
+        (bytes.len() >= Shares::LEAST).then(|| self.shares.enter(bytes))
     }
 
     /// Counts storage of another kind that a queue shares with others: so many bytes, which have the
@@ -151,8 +152,10 @@ impl Pool {
     }
 
     /// Gives back bytes that were [shared](Self::share). Other owners can still use them.
-    pub(super) fn give_shared(&mut self, bytes: Arc<[u8]>, share: Share) {
-        self.shares.leave(share);
+    pub(super) fn give_shared(&mut self, bytes: Arc<[u8]>, share: Option<Share>) {
+        if let Some(share) = share {
+            self.shares.leave(share);
+        }
         if Arc::strong_count(&bytes) == 1 {
             self.waste(bytes.len(), || Waste::Shared(bytes));
         }

@@ -36,6 +36,10 @@ impl Share {
 }
 
 impl Shares {
+    /// Smaller blocks are not counted here, but in each queue: an entry takes about 80 bytes, which
+    /// would be much for them.
+    pub(super) const LEAST: usize = 512;
+
     /// Counts one more entry of a queue that holds these bytes.
     pub(super) fn enter(&mut self, bytes: &Arc<[u8]>) -> Share {
         self.enter_at(bytes.as_ptr() as usize, bytes.len())
