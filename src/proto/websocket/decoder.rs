@@ -227,9 +227,13 @@ impl Decoder {
         }
     }
 
-    /// Returns the size of the assembly storage, bytes.
+    /// Returns how much memory the assembly storage takes, bytes: above the pool's largest class, the
+    /// pages that were written.
     pub(crate) fn capacity(&self) -> usize {
-        self.assembled.capacity()
+        match self.assembled.capacity() {
+            large if large > LARGEST_POOLED => self.assembled.len().next_multiple_of(PAGE),
+            pooled => pooled,
+        }
     }
 
     /// Returns how many payload bytes of the current frame have not arrived; 0 between frames.
@@ -484,6 +488,9 @@ fn close(body: &[u8], at: Range<usize>) -> Result<Item, ProtocolError> {
         reason: at.end - reason.len()..at.end,
     })
 }
+
+/// Length of a page of memory, as far as it matters here.
+const PAGE: usize = 4 * 1024;
 
 /// Length of the pool's largest class, bytes. Larger storage comes from the allocator.
 const LARGEST_POOLED: usize = 64 * 1024;
