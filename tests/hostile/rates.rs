@@ -28,7 +28,7 @@ fn a_peer_above_its_rate_is_read_more_slowly_and_stays() {
         "--proof",
         "pong",
     ];
-    let args = [&rates[..], &beat[..]].concat();
+    let args = [&rates[..], &beat[..], &["--max-message", "4MiB"]].concat();
     Victim::start(&WIRES, &args).withstands(8 * MIB, |victim| {
         thread::scope(|scope| {
             for wire in WIRES {
