@@ -254,7 +254,7 @@ fn near_the_limit_the_largest_wait_and_small_ones_are_read() {
     town.say(small, 1_000);
     assert_eq!(town.peers[small].take().len(), 1_004);
     assert!(!town.is_held_back(small));
-    assert_eq!(town.process.inner.stats().memory_pauses, 1);
+    assert!(town.process.inner.stats().memory_pauses >= 1);
 }
 
 /// What waits is read bit by bit, so that a message that needs little more can be complete.
