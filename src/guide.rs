@@ -144,7 +144,8 @@ pub mod architecture {
     //!    put off, for at most one turn in a row, while the wait filled its event buffer or unread
     //!    input is carried over. A ping is written when it is found due. After the keys come the
     //!    embedder's timers and the closes of a drain.
-    //! 5. Dial the clients that are due.
+    //! 5. Dial the clients that are due. Hand broadcasts out to the next connections, for at most
+    //!    2 ms; see [below](#broadcasts).
     //! 6. Flush every connection on the dirty list: those to which others sent something.
     //! 7. Reap the connections on the doomed list, at most 256 a turn and for at most 2 ms. Each is
     //!    reported exactly once. Also free large buffers that are not needed, at most 32 MiB and
@@ -170,6 +171,27 @@ pub mod architecture {
     //!
     //! The loop pops its work lists one by one and counts the events that it has handled. So a
     //! panic in a callback costs its own connection and no other.
+    //!
+    //! # Broadcasts
+    //!
+    //! A broadcast to 100 000 connections takes a second or more, most of it in the kernel. So
+    //! [`Context::broadcast`](crate::reactor::Context::broadcast) only notes the message. Each turn
+    //! hands it out to some connections (`event_loop/broadcast.rs`), and the wait between two such
+    //! turns has a timeout of zero. Sockets and pings have their turn meanwhile.
+    //!
+    //! One cursor goes round over the slots, for all broadcasts under way together. A broadcast
+    //! begins where the cursor is, and is over when the cursor is there again. At each slot the
+    //! cursor queues all broadcasts under way, in their order, and writes them at once. So a
+    //! connection gets several broadcasts with one write, and each uses the buffers that the one
+    //! before it gave back. With one cursor for each broadcast, a burst of small ones would cost a
+    //! write for each of them and each connection.
+    //!
+    //! The recipients are those that were open at the call, and the order for each of them is the
+    //! order of the calls. No slot stores anything for that. A table holds the exceptions: for the
+    //! slot of a connection that opened while broadcasts were under way, the number of the first
+    //! broadcast that it gets. If something is sent to a connection, or it is closed, before the
+    //! cursor has come to it, it gets at that moment what it is still owed, and is put in the table
+    //! too. An entry is dropped when the cursor comes to its slot.
     //!
     //! # Inside another loop
     //!

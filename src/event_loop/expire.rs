@@ -90,6 +90,8 @@ impl<D: Default, S: System> EventLoop<D, S> {
             // Its answer bears a date.
             self.look_at_calendar();
         }
+        // A message under way counts as one that is sent: the session may end for want of any.
+        self.settle_broadcasts(key);
         let (mut expiry, mut found) = (Expiry::default(), Found::default());
         loop {
             let conn = &mut self.conns[key];

@@ -10,6 +10,8 @@
 
 mod budget;
 mod carried;
+mod broadcast;
+mod broadcasts;
 mod client;
 mod clock;
 mod conn;
@@ -51,6 +53,7 @@ mod wire_factory;
 mod work;
 
 pub use self::core::EventLoop;
+pub use broadcasts::{BroadcastDone, BroadcastId};
 pub use client::{ClientConfig, ClientEvent, DialError, ReconnectConfig};
 pub use context::{ConnInfo, Context};
 pub use endpoint::Endpoint;

@@ -60,8 +60,9 @@ impl<D: Default, S: System> EventLoop<D, S> {
             if is_over {
                 conn.session.end(self.now, Cause::Drain, None);
             } else {
-                conn.session
-                    .close(&mut self.env, self.now, Cause::Drain, None, "going away");
+                self.settle_broadcasts(key);
+                let session = &mut self.conns[key].session;
+                session.close(&mut self.env, self.now, Cause::Drain, None, "going away");
             }
             self.mark_dirty(key);
             drain.count_close();

@@ -23,6 +23,8 @@ pub struct Turn {
     pub events: usize,
     /// Timers of connections that expired.
     pub expired: usize,
+    /// Connections that broadcasts were handed out to.
+    pub reached: usize,
     /// Connections that ended.
     pub ended: usize,
     /// How late the wait ended, plus the time spent in the turn.
@@ -88,6 +90,9 @@ impl<D: Default, S: System> EventLoop<D, S> {
         if !self.clients.are_quiet() {
             self.dial_due(handler);
         }
+        if !self.broadcasts.is_empty() {
+            turn.reached = self.step_broadcasts(handler);
+        }
 
         let mut reaping = None;
         for _ in 0..PASSES {
@@ -103,6 +108,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         }
         self.progress.end_reaping(turn.ended);
         if self.stopping {
+            self.end_broadcasts(handler);
             turn.ended += self.end_all(handler);
         }
         if self.env.pool.has_waste() {
@@ -237,10 +243,14 @@ impl<D: Default, S: System> EventLoop<D, S> {
             if self.now.at >= ends {
                 return;
             }
+            // Other threads wait until broadcasts have room again.
+            if self.broadcasts.is_full() {
+                break;
+            }
             let Some(command) = self.inbox.next() else {
                 break;
             };
-            self.is_behind = matches!(command, Command::Broadcast(_) | Command::Notify(_));
+            self.is_behind = matches!(command, Command::Notify(_));
             let mut cx = Context::new(self);
             match command {
                 Command::Send(id, message) => {
@@ -249,7 +259,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
                     }
                 }
                 Command::Broadcast(message) => {
-                    cx.broadcast(&message);
+                    cx.event_loop().broadcasts.begin(message, None);
                 }
                 Command::Close(id, code, reason) => cx.close(id, code, &reason),
                 Command::Notify(word) => handler.on_notify(&mut cx, word),

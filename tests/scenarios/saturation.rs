@@ -43,7 +43,8 @@ impl Handler for Room {
     }
 
     fn on_message(&mut self, cx: &mut Context<'_, ()>, _id: ConnId, message: Message<'_>) {
-        cx.broadcast(&SharedMessage::new(message));
+        let message = SharedMessage::new(message);
+        cx.broadcast(&message).expect("there is room");
     }
 
     fn on_close(&mut self, _cx: &mut Context<'_, ()>, closed: Closed<'_, ()>) {
