@@ -21,7 +21,8 @@ impl<D: Default, S: System> EventLoop<D, S> {
     /// borrows the same buffers. Reports broadcasts that are over. Returns the number of
     /// connections.
     pub(super) fn step_broadcasts<H: Handler<S, Data = D>>(&mut self, handler: &mut H) -> usize {
-        let (most, ends) = (self.config.broadcast_budget, self.now.at + SLICE);
+        let most = self.config.broadcast_budget;
+        let ends = self.progress.slice(self.now.at, SLICE);
         let mut count = 0;
         // What callbacks begin in this turn ends in a later one.
         for _ in 0..self.broadcasts.len() {
@@ -80,14 +81,14 @@ impl<D: Default, S: System> EventLoop<D, S> {
 
 impl<D, S: System> EventLoop<D, S> {
     /// Queues what the broadcasts under way still owe to a connection. What is sent to it
-    /// afterwards, or its close, comes behind.
-    pub(super) fn settle_broadcasts(&mut self, key: usize) {
-        if !self.broadcasts.is_empty()
-            && self.conns.get(key).is_some_and(Conn::is_open)
-            && let Some(first) = self.broadcasts.take_owed(key)
-        {
-            self.hand_out(key, first);
+    /// afterwards, or its close, comes behind. Returns whether there was any: then it must be
+    /// flushed.
+    pub(super) fn settle_broadcasts(&mut self, key: usize) -> bool {
+        if self.broadcasts.is_empty() || !self.conns.get(key).is_some_and(Conn::is_open) {
+            return false;
         }
+        let first = self.broadcasts.take_owed(key);
+        first.is_some_and(|first| self.hand_out(key, first))
     }
 
     /// Queues each broadcast under way from `first` on for a connection, if it is open. Returns

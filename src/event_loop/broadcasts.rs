@@ -136,6 +136,11 @@ impl Broadcasts {
         self.reach = self.reach.max(slot + 1);
     }
 
+    /// Returns the number of slots that were ever in use.
+    pub(super) fn reach(&self) -> usize {
+        self.reach
+    }
+
     /// Notes that the connection in a slot has just opened, and gets none of those under way.
     pub(super) fn note_open(&mut self, slot: usize) {
         if !self.is_empty() {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use slab::Slab;
 
-use super::carried::Carried;
 use super::broadcasts::Broadcasts;
+use super::carried::Carried;
 use super::client::Clients;
 use super::conn::{Conn, Mark, Ready};
 use super::drain::Drain;

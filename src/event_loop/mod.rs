@@ -8,10 +8,10 @@
 //! [`Reactor`](crate::reactor::Reactor) runs it on mio; the simulator runs the same code on virtual
 //! time.
 
-mod budget;
-mod carried;
 mod broadcast;
 mod broadcasts;
+mod budget;
+mod carried;
 mod client;
 mod clock;
 mod conn;

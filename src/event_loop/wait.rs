@@ -86,7 +86,8 @@ impl<D, S: System> EventLoop<D, S> {
         if let Some(drain) = &self.drain
             && !self.conns.is_empty()
         {
-            wake = wake.min(drain.next_step(now));
+            let has_slots = drain.cursor < self.broadcasts.reach();
+            wake = wake.min(drain.next_step(now, has_slots));
         }
         if let Some(next) = self.listeners.next_try(now) {
             wake = wake.min(next);

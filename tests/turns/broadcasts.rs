@@ -1,162 +1,25 @@
 //! Broadcasts: who gets them, in which order, and how much of one falls into one turn.
 //!
-//! The loop runs in memory. The model is a list for each peer of what it must have read, in the order of the
-//! calls: whoever is open when a broadcast is called gets it, and nobody else.
-#![allow(clippy::unwrap_used)]
-
-#[path = "support/memory/mod.rs"]
-mod memory;
+//! The model is a list for each peer of what it must have read, in the order of the calls: whoever is open when
+//! a broadcast is called gets it, and nobody else.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::time::Duration;
 
-use heartwheel::close::{Cause, CloseCode};
-use heartwheel::config::{LimitsConfig, ReactorConfig};
+use heartwheel::close::CloseCode;
 use heartwheel::error::SendError;
-use heartwheel::event_loop::{
-    BroadcastDone, BroadcastId, Closed, ConnId, Context, Handler, ListenerConfig, WireFactory,
-};
-use heartwheel::proto::message::{Message, SharedMessage};
-use heartwheel::proto::session::Entropy;
+use heartwheel::event_loop::{BroadcastId, ConnId};
+use heartwheel::proto::message::Message;
 use heartwheel::proto::time::Micros;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use memory::pipe::{Far, Fate, Pipe};
-use memory::{Memory, MemoryLoop};
-
-const ADDR: ([u8; 4], u16) = ([127, 0, 0, 1], 1);
-
-type Cx<'a> = Context<'a, (), Memory<Pipe>>;
-
-/// Notes what it is told, and may broadcast whenever a broadcast is over.
-#[derive(Default)]
-struct App {
-    opened: Vec<ConnId>,
-    closed: Vec<(ConnId, Cause)>,
-    done: Vec<BroadcastDone>,
-    writable: Vec<ConnId>,
-    /// What is to be broadcast at the end of others.
-    again: Vec<String>,
-}
-
-impl Handler<Memory<Pipe>> for App {
-    type Data = ();
-
-    fn on_open(&mut self, _: &mut Cx<'_>, id: ConnId) {
-        self.opened.push(id);
-    }
-
-    fn on_writable(&mut self, _: &mut Cx<'_>, id: ConnId) {
-        self.writable.push(id);
-    }
-
-    fn on_close(&mut self, _: &mut Cx<'_>, closed: Closed<'_, ()>) {
-        self.closed.push((closed.id, closed.evidence.cause));
-    }
-
-    fn on_broadcast(&mut self, cx: &mut Cx<'_>, done: BroadcastDone) {
-        self.done.push(done);
-        if let Some(text) = self.again.pop() {
-            cx.broadcast(&shared(&text)).unwrap();
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Zero;
-
-impl Entropy for Zero {
-    fn next_u64(&mut self) -> u64 {
-        0
-    }
-}
-
-fn shared(text: &str) -> SharedMessage {
-    SharedMessage::new(Message::text(text))
-}
-
-/// A loop whose peers speak lines.
-struct World {
-    process: MemoryLoop<App, Pipe>,
-    fars: Vec<Far>,
-}
-
-impl World {
-    /// Each turn hands broadcasts to so many connections.
-    fn new(budget: usize, limits: LimitsConfig) -> Self {
-        let config = ReactorConfig {
-            max_connections: 4096,
-            broadcast_budget: budget,
-            ..ReactorConfig::default()
-        };
-        let app = App::default();
-        let mut process = MemoryLoop::new(config, Micros::ZERO, Box::new(Zero), app);
-        let mut listener = ListenerConfig::new(ADDR.into(), WireFactory::Line);
-        listener.heartbeat.interval = None;
-        listener.heartbeat.timeout = None;
-        listener.limits = limits;
-        listener.admission.share_per_address = None;
-        process.inner.listen(listener).unwrap();
-        process.due();
-        process.turn();
-        Self {
-            process,
-            fars: Vec::new(),
-        }
-    }
-
-    /// Lets somebody come; the next turn opens the connection.
-    fn come(&mut self) {
-        let (pipe, far) = Pipe::new(self.fars.len(), true);
-        self.fars.push(far);
-        let from = SocketAddr::from(ADDR);
-        self.process.memory.come(ADDR.1, from, pipe);
-    }
-
-    /// Has so many come, and turns until they are open.
-    fn fill(&mut self, count: usize) {
-        for _ in 0..count {
-            self.come();
-        }
-        self.process.settle();
-        assert_eq!(self.process.handler.opened.len(), self.fars.len());
-    }
-
-    fn cx(&mut self) -> Cx<'_> {
-        self.process.inner.context()
-    }
-
-    /// Lets peers end their side whose connection has ended, so that its slot is used again.
-    fn part(&mut self) {
-        for far in &self.fars {
-            if far.fate() == Fate::Shut {
-                far.end();
-            }
-        }
-    }
-
-    /// Says whether the loop would not sleep, and turns it.
-    fn turn(&mut self) -> (bool, usize) {
-        let is_due = self.process.due() <= self.process.memory.clock();
-        (is_due, self.process.turn().reached)
-    }
-
-    fn read(&self, peer: usize) -> String {
-        String::from_utf8(self.fars[peer].take()).unwrap()
-    }
-
-    fn done(&self) -> Vec<(BroadcastId, usize, usize)> {
-        let done = self.process.handler.done.iter();
-        done.map(|done| (done.id, done.sent, done.dropped))
-            .collect()
-    }
-}
+use crate::world::{World, shared};
 
 #[test]
 fn each_turn_hands_a_broadcast_to_so_many_and_the_loop_does_not_sleep_meanwhile() {
-    let mut world = World::new(4, LimitsConfig::default());
+    let mut world = World::new(4);
     world.fill(10);
     let id = world.cx().broadcast(&shared("news")).unwrap();
     let turns: Vec<_> = (0..4).map(|_| world.turn()).collect();
@@ -170,7 +33,7 @@ fn each_turn_hands_a_broadcast_to_so_many_and_the_loop_does_not_sleep_meanwhile(
 
 #[test]
 fn broadcasts_under_way_reach_a_connection_together() {
-    let mut world = World::new(4, LimitsConfig::default());
+    let mut world = World::new(4);
     world.fill(8);
     let first = world.cx().broadcast(&shared("1")).unwrap();
     world.turn();
@@ -186,7 +49,7 @@ fn broadcasts_under_way_reach_a_connection_together() {
 
 #[test]
 fn who_comes_later_is_no_recipient_and_who_goes_is_not_counted() {
-    let mut world = World::new(1, LimitsConfig::default());
+    let mut world = World::new(1);
     world.fill(3);
     let id = world.cx().broadcast(&shared("news")).unwrap();
     world.fars[2].end();
@@ -200,7 +63,7 @@ fn who_comes_later_is_no_recipient_and_who_goes_is_not_counted() {
 
 #[test]
 fn what_is_sent_or_closed_later_comes_behind() {
-    let mut world = World::new(1, LimitsConfig::default());
+    let mut world = World::new(1);
     world.fill(3);
     let ids = world.process.handler.opened.clone();
     world.cx().broadcast(&shared("news")).unwrap();
@@ -229,12 +92,12 @@ fn what_is_sent_or_closed_later_comes_behind() {
 #[test]
 fn a_drain_and_a_stop_close_behind_broadcasts() {
     for is_stop in [false, true] {
-        let mut world = World::new(1, LimitsConfig::default());
+        let mut world = World::new(1);
         world.fill(5);
         let id = world.cx().broadcast(&shared("news")).unwrap();
         match is_stop {
             true => world.cx().stop(),
-            false => world.cx().drain(std::time::Duration::from_millis(1)),
+            false => world.cx().drain(Duration::from_millis(1)),
         }
         while !world.process.inner.is_stopped() {
             let due = world.process.due();
@@ -250,12 +113,30 @@ fn a_drain_and_a_stop_close_behind_broadcasts() {
 }
 
 #[test]
+fn a_broadcast_under_way_keeps_its_recipients_from_being_idle() {
+    let mut world = World::with(1, |listener| {
+        listener.heartbeat.app_idle = Some(Duration::from_secs(10));
+    });
+    world.fill(20);
+    world.process.memory.set_clock(Micros::from_millis(9_999));
+    let id = world.cx().broadcast(&shared("news")).unwrap();
+    // Their time is over while most of them wait for their turn.
+    world.process.memory.set_clock(Micros::from_millis(10_020));
+    world.process.settle();
+    assert_eq!(world.done(), [(id, 20, 0)]);
+    for peer in 0..20 {
+        assert_eq!(world.read(peer), "news\n");
+    }
+    let is_open = |world: &mut World| world.cx().connections().count();
+    world.process.run_to(Micros::from_millis(20_000));
+    assert_eq!(is_open(&mut world), 20);
+    world.process.run_to(Micros::from_millis(20_100));
+    assert_eq!(is_open(&mut world), 0, "they are idle since the message");
+}
+
+#[test]
 fn a_full_queue_is_left_out_and_hears_of_room() {
-    let limits = LimitsConfig {
-        send_queue: Some(1024),
-        ..LimitsConfig::default()
-    };
-    let mut world = World::new(64, limits);
+    let mut world = World::with(64, |listener| listener.limits.send_queue = Some(1024));
     world.fill(2);
     world.fars[0].set_room(0);
     let text = "x".repeat(600);
@@ -275,7 +156,7 @@ fn a_full_queue_is_left_out_and_hears_of_room() {
 
 #[test]
 fn a_handler_that_goes_on_for_ever_does_not_hold_the_turn() {
-    let mut world = World::new(64, LimitsConfig::default());
+    let mut world = World::new(64);
     for count in [0, 2] {
         world.fill(count);
         world.process.handler.again = vec!["again".to_owned(); 100];
@@ -290,7 +171,7 @@ fn a_handler_that_goes_on_for_ever_does_not_hold_the_turn() {
 
 #[test]
 fn too_many_broadcasts_are_refused_and_the_first_may_be_of_any_size() {
-    let mut world = World::new(64, LimitsConfig::default());
+    let mut world = World::new(64);
     world.fill(1);
     let large = shared(&"x".repeat(20 << 20));
     world.cx().broadcast(&large).unwrap();
@@ -388,7 +269,7 @@ proptest! {
         budget in 1..6usize,
         steps in vec(step(), 0..120),
     ) {
-        let mut world = World::new(budget, LimitsConfig::default());
+        let mut world = World::new(budget);
         let mut model = Model::default();
         let mut has_left = 0;
         for (number, step) in steps.into_iter().enumerate() {
