@@ -570,8 +570,13 @@ fn f50_a_whole_life_before_the_first_wait_is_data_and_then_the_end() {
 fn f42_a_peer_that_sends_nothing_but_pongs_stays_for_ever() {
     for speech in SPEECHES {
         let mut sim = script(speech, beats(), answers(), 1).begin(false);
-        sim.run_to(Micros::from_secs(24 * 60 * 60));
+        let day = Micros::from_secs(24 * 60 * 60);
+        sim.run_to(day);
         assert_eq!(ends_of(&sim, SERVER).len(), 0, "{speech:?}");
+        // One for each ping and each pong, and those of the opening.
+        let wakes = sim.world().hosts[SERVER].wakes;
+        let most = 2 * day.as_micros() / INTERVAL.as_micros() + 20;
+        assert!(wakes <= most, "{speech:?}: {wakes} of {most}");
     }
 }
 

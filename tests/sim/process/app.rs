@@ -57,7 +57,8 @@ pub(super) struct App<'y> {
     /// Who listens on each port.
     listeners: Vec<Option<ListenerId>>,
     dice: Dice,
-    is_draining: bool,
+    /// When it began to say goodbye to everybody, as its clock has it.
+    drained_at: Option<Micros>,
     /// How late the last turn was in the end.
     last_delay: Micros,
     /// The largest message of this turn: sent, received or begun by who has ended.
@@ -79,14 +80,19 @@ impl<'y> App<'y> {
             program,
             clients,
             dice,
-            is_draining: false,
+            drained_at: None,
             last_delay: Micros::ZERO,
             largest: 0,
         }
     }
 
     pub(super) fn is_draining(&self) -> bool {
-        self.is_draining
+        self.drained_at.is_some()
+    }
+
+    /// Says whether it has had its time at `now` to say goodbye to as many as there are.
+    pub(super) fn has_drained(&self, now: Micros) -> bool {
+        self.drained_at.is_some_and(|at| now >= at + DRAINING)
     }
 
     pub(super) fn handle_turn(&mut self, delay: Micros) {
@@ -274,8 +280,8 @@ impl<'y> Handler<Simulated<'y>> for App<'y> {
                 let share = clients.handle_dial(id, now, late);
                 self.os.world(|world| world.book.waits.extend(share));
             }
-            ClientEvent::Waiting { .. } => clients.handle_end(id, now, true, self.is_draining),
-            ClientEvent::Stopped => clients.handle_end(id, now, false, self.is_draining),
+            ClientEvent::Waiting { .. } => clients.handle_end(id, now, true, self.is_draining()),
+            ClientEvent::Stopped => clients.handle_end(id, now, false, self.is_draining()),
             _ => {}
         }
     }
@@ -336,13 +342,13 @@ impl<'y> App<'y> {
                 }
             }
             Command::Redial => {
-                if !self.is_draining {
+                if !self.is_draining() {
                     self.dial_stopped(cx);
                 }
             }
             Command::CloseListener { which } => self.close_listener(cx, which),
             Command::Listen => {
-                if !self.is_draining {
+                if !self.is_draining() {
                     self.listen(cx);
                 }
             }
@@ -446,7 +452,7 @@ impl<'y> App<'y> {
 
     /// Says goodbye to everybody.
     fn drain(&mut self, cx: &mut Cx<'_, 'y>) {
-        self.is_draining = true;
+        self.drained_at = Some(self.os.known());
         self.os.allow_drain();
         cx.drain(WINDOW);
     }
@@ -469,6 +475,9 @@ const HELD: Micros = Micros::from_secs(1);
 
 /// Longer than a world lasts after it: whoever is let go has all the time that its own limits give.
 const WINDOW: Duration = Duration::from_secs(600);
+
+/// More than it takes at 100 connections a second.
+const DRAINING: Micros = Micros::from_secs(2);
 
 /// A message that tells its own number and length.
 fn message(number: u64, size: usize, is_echo: bool) -> String {

@@ -148,7 +148,7 @@ impl<'y> Process<'y> {
             self.app.handle_turn(turn.delay.into());
             let look = self.os.take_look();
             self.tell_model(began, look);
-            self.check();
+            self.check(began);
             if self.app.is_draining() && self.event_loop.is_empty() {
                 self.check_nothing_is_left();
             }
@@ -206,11 +206,16 @@ impl<'y> Process<'y> {
     }
 
     /// Demands, between two turns, what must hold then.
-    fn check(&mut self) {
+    fn check(&mut self, began: When) {
+        let has_drained = self.app.has_drained(began.at);
         let mut large = self.app.take_largest();
         let mut is_released = true;
         for conn in self.event_loop.inspect() {
             let (session, id) = (conn.session, conn.id);
+            assert!(
+                !has_drained || !matches!(session.phase(), Phase::Connecting | Phase::Handshaking),
+                "{id} still opens in a drain"
+            );
             let is_idle =
                 session.phase() == Phase::Open && !session.has_output() && !session.has_input();
             let (within, is_kept) = self.os.world(|world| {

@@ -96,6 +96,8 @@ pub(crate) struct Host {
     pub(super) is_unstamped: bool,
     /// A wait is over, and the process has not looked at its clock since.
     is_woken: bool,
+    /// How many waits are over.
+    pub(crate) wakes: u64,
     /// What the clock showed when the process last looked.
     pub(crate) known: Micros,
     /// How far the clock has been moved ahead of true time, and how long it stood still.
@@ -157,6 +159,7 @@ impl Host {
             known: start,
             is_unstamped: false,
             is_woken: false,
+            wakes: 0,
             ahead: start,
             slept: Micros::ZERO,
             leap: Micros::ZERO,
@@ -377,6 +380,7 @@ impl World {
         let clock = one.clock(now);
         if matches!(one.doing, Doing::Waiting(_)) {
             one.is_woken = true;
+            one.wakes += 1;
             one.turned = now;
         }
         one.is_overdue = false;
