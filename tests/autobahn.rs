@@ -44,7 +44,10 @@ const INFORMATIONAL: [&str; 3] = ["7.1.6", "7.13.1", "7.13.2"];
 
 #[test]
 fn the_server_passes_every_case_strictly() {
-    let server = Server::start(&[Wire::WebSocket], &["--interval", "off"]);
+    let server = Server::start(
+        &[Wire::WebSocket],
+        &["--interval", "off", "--max-message", "16MiB"],
+    );
     let url = server.url(Wire::WebSocket);
     let suite = Suite::new(
         "servers",

@@ -177,7 +177,8 @@ impl<'y> Process<'y> {
             self.os.world(|world| {
                 let now = world.when(host);
                 let is_stalled = world.hosts[host].lateness.is_stalled();
-                let is_read = !conn.is_carried && !session.is_paused();
+                // A flush lets who was paused be read again.
+                let is_read = !conn.is_carried && !conn.is_dirty && !session.is_paused();
                 let is_waiting = conn.is_carried || world.end(sock).unread() > 0;
                 let holds_output = session.has_output() && !conn.is_dirty;
                 let waiting = world.waiting(sock);
