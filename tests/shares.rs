@@ -45,7 +45,7 @@ impl Handler<Memory<Pipe>> for Log {
             memory.set_clock(memory.clock() + self.cost);
         }
         if message.data() == b"all" {
-            cx.broadcast(&SharedMessage::new(message)).unwrap();
+            cx.broadcast(&SharedMessage::new(message));
         }
     }
 }

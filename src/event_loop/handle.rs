@@ -109,8 +109,7 @@ impl LoopHandle {
         self.queue(Command::Send(id, message))
     }
 
-    /// Sends a message to every open connection. See [`Context::broadcast`](super::Context::broadcast);
-    /// while there is no room for another broadcast, all calls of other threads wait in their queue.
+    /// Sends a message to every open connection.
     ///
     /// # Errors
     ///

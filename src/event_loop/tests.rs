@@ -281,8 +281,7 @@ impl Handler for Crier {
     type Data = ();
 
     fn on_message(&mut self, cx: &mut Context<'_, ()>, _: ConnId, message: Message<'_>) {
-        let begun = cx.broadcast(&SharedMessage::new(message));
-        begun.expect("there is room");
+        cx.broadcast(&SharedMessage::new(message));
     }
 }
 

@@ -43,8 +43,7 @@ impl Handler for Room {
     }
 
     fn on_message(&mut self, cx: &mut Context<'_, ()>, _id: ConnId, message: Message<'_>) {
-        let message = SharedMessage::new(message);
-        cx.broadcast(&message).expect("there is room");
+        cx.broadcast(&SharedMessage::new(message));
     }
 
     fn on_close(&mut self, _cx: &mut Context<'_, ()>, closed: Closed<'_, ()>) {
