@@ -1,6 +1,7 @@
 //! Who is read first when there is more to read than one turn has time for, and who is read no more.
 //!
 //! In memory and on virtual time, which passes only in callbacks: a turn has time for a known number of them.
+#![cfg(feature = "websocket")]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 #[path = "support/dice.rs"]

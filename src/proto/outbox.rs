@@ -128,7 +128,7 @@ impl Outbox {
     ///
     /// If the header is longer than 14 bytes.
     #[cfg_attr(
-        not(feature = "websocket"),
+        all(not(feature = "websocket"), not(test)),
         expect(dead_code, reason = "only WebSocket shares what it received")
     )]
     pub(crate) fn push_received(&mut self, header: &[u8], part: Received, pool: &mut Pool) {

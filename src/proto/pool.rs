@@ -87,7 +87,7 @@ impl Pool {
     /// Takes an empty vector for `size` bytes, more than the largest class. One that waits to be freed is
     /// used again: its memory need not come from the system.
     #[cfg_attr(
-        not(feature = "websocket"),
+        all(not(feature = "websocket"), not(test)),
         expect(dead_code, reason = "only WebSocket shares what it received")
     )]
     pub(crate) fn take_large(&mut self, size: usize) -> Vec<u8> {

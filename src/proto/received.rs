@@ -51,7 +51,7 @@ impl Received {
     ///
     /// If the part exceeds the message.
     #[cfg_attr(
-        not(feature = "websocket"),
+        all(not(feature = "websocket"), not(test)),
         expect(dead_code, reason = "only WebSocket shares what it received")
     )]
     pub(super) fn part(&self, part: Range<usize>) -> Self {

@@ -35,6 +35,9 @@ fn busy(wire: Wire) -> (Scene, RawPeer) {
         "2500ms",
         "--proof",
         "pong",
+        // The send queue is as long as two of them.
+        "--max-message",
+        "16MiB",
     ];
     let scene = Scene::new(wire, &[&args, &["--max-fragment", "16KiB"][..]].concat());
     let mut peer = scene.peer();

@@ -168,6 +168,8 @@ fn f2_vanished_with_output_queued_is_path_dead_at_the_write_timeout_if_that_is_s
         "4s",
         "--write-timeout",
         "1s",
+        "--max-message",
+        "4MiB",
     ];
     let (scene, peer, mut neighbour) = with_a_talker(Wire::Binary, &args);
     neighbour.send_binary(&vec![7; 4 << 20]);

@@ -48,7 +48,8 @@ fn f9_four_mebibytes_that_come_slowly_survive_every_deadline() {
     let times = ["--interval", "1500ms", "--timeout", "4s"];
     let floor = ["--slow-floor", "16KiB", "--slow-grace", "500ms"];
     let wires = [WebSocket, Line, Binary];
-    let args = [&times[..], &floor, &["--mode", "sink"]].concat();
+    let mode = ["--mode", "sink", "--max-message", "4MiB"];
+    let args = [&times[..], &floor, &mode].concat();
     let server = Server::start(&wires, &args);
     thread::scope(|scope| {
         for wire in wires {

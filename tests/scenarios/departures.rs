@@ -243,6 +243,8 @@ fn f52_a_half_closed_peer_that_reads_slowly_gets_all_and_one_that_does_not_is_le
         "5min",
         "--write-timeout",
         "2s",
+        "--max-message",
+        "12MiB",
     ];
     let wires = [Wire::Line, Wire::Binary];
     let server = Server::start(&wires, &args);

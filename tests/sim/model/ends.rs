@@ -164,16 +164,17 @@ impl Watch {
             }
             // "The idle never pay."
             Cause::MemoryLimit => {
-                let is_idle = self.hoard == 0
-                    && self.unfinished.is_none()
-                    && !self.is_undecoded
-                    && self.refused.is_none();
-                self.demand(now, !is_idle, || "it holds nothing".into());
+                self.demand(now, self.holds_something(), || "it holds nothing".into());
             }
             Cause::PingFlood | Cause::PongFlood if self.is_swamped() => {}
             // Both sides are ours, and keep to the rules. Nothing else has a reason here.
             _ => self.fail(now, format!("there is no reason for {cause}")),
         }
+    }
+
+    /// Says whether the loop or the application may hold bytes for it.
+    fn holds_something(&self) -> bool {
+        self.hoard > 0 || self.unfinished.is_some() || self.is_undecoded || self.refused.is_some()
     }
 
     fn demand_verdict(&self, now: When, cause: Cause) {
@@ -254,7 +255,7 @@ impl Watch {
     /// to answer.
     fn demand_patience(&self, now: When, cause: Cause, evidence: &Evidence, with_reset: bool) {
         let is_over = self.phase != Phase::Closing || self.failure.is_some() || !with_reset;
-        if is_over || !is_patient(cause) {
+        if is_over || !is_patient(cause) || evidence.cause == Cause::MemoryLimit {
             return;
         }
         let is_over = |armed, span| now.at >= self.earliest(now, armed, span);
@@ -291,8 +292,8 @@ impl Watch {
         }
     }
 
-    /// The first cause wins; only an orderly end that takes too long, and stalled output on a dead path,
-    /// are called something else at last.
+    /// The first cause wins; only an orderly end that takes too long or that there is no memory for, and
+    /// stalled output on a dead path, are called something else at last.
     fn may_become(&self, now: When, first: Cause, last: Cause) -> bool {
         match (first, last) {
             (first, last) if first == last => true,
@@ -306,6 +307,7 @@ impl Watch {
                     .is_some_and(|write| now.at >= self.earliest(now, self.progress, write));
                 close || total || (stalls && self.is_blocked)
             }
+            (Cause::LocalClose | Cause::PeerClosed, Cause::MemoryLimit) => self.holds_something(),
             (Cause::WriteStalled, Cause::PathDead) => true,
             _ => false,
         }
