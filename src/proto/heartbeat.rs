@@ -599,9 +599,8 @@ impl Heartbeat {
     /// Says what a pong is that settles nothing. One that brings back the number of an answered ping has
     /// come twice, or late: nobody asked for it.
     fn unmatched(&self, number: Option<u32>) -> PongMatch {
-        let is_awaited = self.pings_answered != self.pings_written;
         let is_ours = number.is_some_and(|number| (1..=self.pings_answered).contains(&number));
-        if is_awaited && !is_ours {
+        if self.is_awaiting() && !is_ours {
             PongMatch::Mismatched
         } else {
             PongMatch::Unsolicited
