@@ -29,11 +29,15 @@ impl<D, S: System> EventLoop<D, S> {
         }
     }
 
-    /// Counts a connection to which much was sent since it was counted last.
-    pub(super) fn count_sent(&mut self, key: usize) {
+    /// Counts a connection to which much was sent since it was counted last, and sees to the limit also
+    /// where the message is one that queues share: `shared` is what they shared before.
+    pub(super) fn count_sent(&mut self, key: usize, shared: usize) {
         let session = &self.conns[key].session;
-        if session.memory() > session.tally().bytes + UNCOUNTED {
+        let is_uncounted = session.memory() > session.tally().bytes + UNCOUNTED;
+        if is_uncounted {
             self.count(key);
+        }
+        if is_uncounted || self.env.pool.shared_bytes() > shared {
             self.relieve();
         }
     }

@@ -172,6 +172,7 @@ impl<'a, D, S: System> Context<'a, D, S> {
         self.with(id, |core, key| {
             core.conns[key].session.set_held(&mut core.env, bytes);
             core.count(key);
+            core.relieve();
         });
     }
 
@@ -419,8 +420,9 @@ impl<'a, D, S: System> Context<'a, D, S> {
                     return Err(SendError::Closed);
                 }
             }
+            let shared = core.env.pool.shared_bytes();
             let sent = send(&mut core.conns[key].session, &mut core.env, core.now);
-            core.count_sent(key);
+            core.count_sent(key, shared);
             match core.conns[key].session.phase() {
                 Phase::Open => sent,
                 // There was no memory for it, if it was not closed before.
