@@ -362,11 +362,7 @@ impl Heartbeat {
         {
             return None;
         }
-        // It counts from when it is written, or from when it was promised: both are as good as now.
-        let promised = self.proof.plus(interval.as_stamp_millis());
-        let rounding = timing.on_time.min(timing.answer / 2);
-        let written = Stamp::new(now.at);
-        if written.later(promised.plus(rounding)) == written {
+        if is_beyond_rounding(timing, self.promised(interval), Stamp::new(now.at)) {
             return None;
         }
         let due = self.ping_due(timing, now.at)?;
@@ -383,10 +379,7 @@ impl Heartbeat {
         now: Moment,
         lateness: &Lateness,
     ) -> (Micros, bool) {
-        let written = Stamp::new(now.at);
-        let promised = timing.interval.map_or(written, |interval| {
-            self.proof.plus(interval.as_stamp_millis())
-        });
+        self.asked_at = self.counts_from(timing, now);
         let next_ping = self.grid_next(timing, now.at);
         let is_renewing = self.next_ping.epoch() != next_ping.epoch();
         if is_renewing {
@@ -396,9 +389,8 @@ impl Heartbeat {
         self.pings_due = self.pings_due.wrapping_add(1);
         self.count_ping(now);
         self.ask = Ask::Written;
-        self.asked_at = promised.earlier(written);
         self.behind = 0;
-        self.last_out = written;
+        self.last_out = Stamp::new(now.at);
         self.facts.remove(Fact::Heard);
         self.facts.insert(Fact::Delayed);
         self.facts.insert(Fact::Out);
@@ -722,25 +714,29 @@ impl Heartbeat {
     /// rounding take more than half the time that the peer has to answer.
     fn counts_from(&self, timing: &Timing, now: Moment) -> Stamp {
         let written = Stamp::new(now.at);
-        let Some(interval) = timing.interval.map(Micros::as_stamp_millis) else {
+        let Some(interval) = timing.interval else {
             return written;
         };
         if self.facts.has(Fact::Renewed) {
             // T from the ping, where `silence_ends` adds T - I; `armed_at` takes it off again.
-            return written.plus(interval);
+            return written.plus(interval.as_stamp_millis());
         }
-        let promised = self.proof.plus(interval);
-        let rounding = timing.on_time.min(timing.answer / 2);
-        if written.later(promised.plus(rounding)) == written {
-            return written;
+        let promised = self.promised(interval);
+        match is_beyond_rounding(timing, promised, written) {
+            true => written,
+            false => promised.earlier(written),
         }
-        promised.earlier(written)
+    }
+
+    /// Returns until when the grid promises a ping: within an interval of the last proof.
+    fn promised(&self, interval: Micros) -> Stamp {
+        self.proof.plus(interval.as_stamp_millis())
     }
 
     /// Returns how much later than promised the ping at `asked_at` is, for our lateness.
     fn delay(&self, timing: &Timing, now: Moment) -> Micros {
-        let interval = timing.interval.map_or(0, Micros::as_stamp_millis);
-        self.asked_at.time(now.at) - self.proof.plus(interval).time(now.at)
+        let interval = timing.interval.unwrap_or(Micros::ZERO);
+        self.asked_at.time(now.at) - self.promised(interval).time(now.at)
     }
 
     /// Says whether the ping that asks now is late for no more than our own lateness: the grid promises it
@@ -750,7 +746,7 @@ impl Heartbeat {
         let Some(interval) = timing.interval.filter(|_| !is_renewed) else {
             return false;
         };
-        let promised = self.proof.plus(interval.as_stamp_millis()).time(now.at);
+        let promised = self.promised(interval).time(now.at);
         let late = self.delay(timing, now);
         let rounding = Micros::from_millis(timing.on_time.into()).max(lateness.threshold());
         late <= rounding
@@ -800,6 +796,12 @@ flags! {
         /// Our own lateness, and nothing else, delayed the ping at `asked_at`.
         Delayed,
     }
+}
+
+/// Says whether a ping that is written now is later than promised by more than rounding makes it.
+fn is_beyond_rounding(timing: &Timing, promised: Stamp, written: Stamp) -> bool {
+    let rounding = timing.on_time.min(timing.answer / 2);
+    written.later(promised.plus(rounding)) == written
 }
 
 /// Returns what makes the next ping no plain one.

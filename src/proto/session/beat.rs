@@ -6,11 +6,11 @@
 
 #[cfg(feature = "websocket")]
 use super::token;
-use super::{Env, Fact, Session};
+use super::{Env, Fact, Session, visit};
 use crate::close::Phase;
 use crate::config::WireKind;
 use crate::proto::heartbeat::Verdict;
-use crate::proto::time::{Micros, Moment, Stamp};
+use crate::proto::time::{Micros, Moment};
 use crate::proto::{binary, line};
 
 impl Session {
@@ -100,9 +100,4 @@ impl Session {
             _ => None,
         }
     }
-}
-
-/// Returns when a session is visited at the latest, to keep its stamps within reach.
-fn visit(now: Moment) -> Micros {
-    now.at + Micros::from_millis(Stamp::VISIT.into())
 }

@@ -192,11 +192,7 @@ impl Session {
             return Ok(Event::NeedMore);
         };
         Ok(match held.websocket.decode_assembled(fresh)? {
-            Item::Fragment => {
-                self.handle_frame(env, now);
-                self.note_message(now);
-                Event::Consumed
-            }
+            Item::Fragment => self.handle_fragment(env, now),
             Item::Message { kind, payload } => {
                 self.handle_frame(env, now);
                 Event::Message { kind, payload }
@@ -273,11 +269,7 @@ impl Session {
             .decode(role, input, max_message, &mut env.pool)?;
         let event = match item {
             Item::NeedMore => Event::NeedMore,
-            Item::Fragment => {
-                self.handle_frame(env, now);
-                self.note_message(now);
-                Event::Consumed
-            }
+            Item::Fragment => self.handle_fragment(env, now),
             Item::Message { kind, payload } => {
                 self.handle_frame(env, now);
                 Event::Message { kind, payload }
@@ -296,6 +288,13 @@ impl Session {
             }
         };
         Ok((consumed, event))
+    }
+
+    #[cfg(feature = "websocket")]
+    fn handle_fragment(&mut self, env: &Env, now: Moment) -> Event {
+        self.handle_frame(env, now);
+        self.note_message(now);
+        Event::Consumed
     }
 
     fn decode_plain(

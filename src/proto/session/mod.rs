@@ -705,8 +705,7 @@ impl Session {
                     self.idle_ends(timing).map(|end| end.time(now.at)),
                     self.lifetime_ends(timing, now),
                     self.limit_ends(),
-                    // A visit now and then keeps the stamps within reach.
-                    Some(now.at + Micros::from_millis(Stamp::VISIT.into())),
+                    Some(visit(now)),
                 ]
                 .into_iter()
                 .flatten()
@@ -901,3 +900,8 @@ const FLOOD_BURST: u32 = 3_000;
 #[cfg(test)]
 #[cfg(feature = "websocket")]
 mod tests;
+
+/// Returns when an open session is visited at the latest, to keep its stamps within reach.
+fn visit(now: Moment) -> Micros {
+    now.at + Micros::from_millis(Stamp::VISIT.into())
+}
