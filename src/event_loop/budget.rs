@@ -160,8 +160,9 @@ impl<D, S: System> EventLoop<D, S> {
     }
 
     fn end_for_memory(&mut self, key: usize) {
-        let session = &mut self.conns[key].session;
-        session.handle_memory_limit(&mut self.env, self.now);
+        let conn = &mut self.conns[key];
+        self.system.probe(conn.stream.socket(), Probe::Relieved);
+        conn.session.handle_memory_limit(&mut self.env, self.now);
         self.count(key);
         self.mark_dirty(key);
     }

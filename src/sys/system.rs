@@ -239,4 +239,6 @@ pub enum Probe {
     Expiry(Note),
     /// Reading stops, because memory is short; or that is over.
     HeldBack(bool),
+    /// It, or its goodbye, ends because there is too little memory and it holds most.
+    Relieved,
 }

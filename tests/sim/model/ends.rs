@@ -162,9 +162,8 @@ impl Watch {
                     .any(|causes| causes.contains(&cause));
                 self.demand(now, is_asked_for, || format!("nobody asked for {cause}"));
             }
-            // "The idle never pay."
             Cause::MemoryLimit => {
-                self.demand(now, self.holds_something(), || "it holds nothing".into());
+                self.demand(now, self.is_relieved, || "it was not chosen".into());
             }
             Cause::PingFlood | Cause::PongFlood if self.is_swamped() => {}
             // Both sides are ours, and keep to the rules. Nothing else has a reason here.
@@ -173,7 +172,7 @@ impl Watch {
     }
 
     /// Says whether the loop or the application may hold bytes for it.
-    fn holds_something(&self) -> bool {
+    pub(super) fn holds_something(&self) -> bool {
         self.hoard > 0 || self.unfinished.is_some() || self.is_undecoded || self.refused.is_some()
     }
 
@@ -235,7 +234,11 @@ impl Watch {
         let is_cut_short = evidence.bytes_dropped > 0;
         let has_overtaken = is_cut_short && (!is_patient(cause) || self.is_closed_by_peer);
         let must_reset = evidence.cause.is_reset() || (is_cut_short && !has_overtaken);
-        let may_reset = must_reset || is_cut_short || self.is_blocked || self.failure.is_some();
+        let may_reset = must_reset
+            || is_cut_short
+            || self.is_blocked
+            || self.is_relieved
+            || self.failure.is_some();
         self.demand(now, with_reset || !must_reset, || {
             format!("{}, without a reset", evidence.cause)
         });
@@ -255,7 +258,7 @@ impl Watch {
     /// to answer.
     fn demand_patience(&self, now: When, cause: Cause, evidence: &Evidence, with_reset: bool) {
         let is_over = self.phase != Phase::Closing || self.failure.is_some() || !with_reset;
-        if is_over || !is_patient(cause) || evidence.cause == Cause::MemoryLimit {
+        if is_over || !is_patient(cause) || self.is_relieved {
             return;
         }
         let is_over = |armed, span| now.at >= self.earliest(now, armed, span);
@@ -307,7 +310,7 @@ impl Watch {
                     .is_some_and(|write| now.at >= self.earliest(now, self.progress, write));
                 close || total || (stalls && self.is_blocked)
             }
-            (Cause::LocalClose | Cause::PeerClosed, Cause::MemoryLimit) => self.holds_something(),
+            (Cause::LocalClose | Cause::PeerClosed, Cause::MemoryLimit) => self.is_relieved,
             (Cause::WriteStalled, Cause::PathDead) => true,
             _ => false,
         }

@@ -95,7 +95,10 @@ impl Watch {
         if self.may_be_spared(point) {
             self.passed = grid.unwrap_or(point);
             self.has_skipped = false;
-        } else if is_stalled && !self.has_skipped {
+        } else if is_stalled
+            && (!self.has_skipped || self.spares() && self.proof.high.at > self.passed)
+        {
+            // Who was heard between two stops may have been spared a ping there, in a turn of which nothing is seen.
             self.passed = grid.unwrap_or(point);
             self.has_skipped = true;
         } else {

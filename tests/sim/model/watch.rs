@@ -110,6 +110,8 @@ pub(crate) struct Watch {
     /// Nothing is read, since the application or the loop does not want to.
     pub(super) is_paused: bool,
     pauses: [bool; 2],
+    /// It was chosen to end, because there was too little memory.
+    pub(super) is_relieved: bool,
     /// What the application says that it holds for it, bytes.
     pub(super) hoard: usize,
     /// Bytes that are no proof were read since the ping was written.
@@ -246,6 +248,7 @@ impl Watch {
             resumed: None,
             is_paused: false,
             pauses: [false; 2],
+            is_relieved: false,
             hoard: 0,
             is_heard: false,
             pinged: [now.at; 2],
@@ -642,6 +645,14 @@ impl Watch {
             true => self.is_paused = true,
             false => self.read_on(now),
         }
+    }
+
+    /// Notes that it ends for want of memory, or that its goodbye does: only who holds some is chosen.
+    pub(crate) fn handle_relieved(&mut self, now: When) {
+        self.demand(now, self.holds_something() || self.is_blocked, || {
+            "ends for want of memory and holds none".into()
+        });
+        self.is_relieved = true;
     }
 
     /// Notes that the application holds so many bytes for it.

@@ -184,6 +184,7 @@ impl<'y> System for Simulated<'y> {
                 os.world(|world| world.meet(Hardship::MemoryShort));
                 os.watch(sock, |watch, now| watch.handle_held_back(now, is_held));
             }
+            Probe::Relieved => os.watch(sock, |watch, now| watch.handle_relieved(now)),
             Probe::Expiry(Note::Waiting) => os.watch(sock, |watch, now| watch.handle_waiting(now)),
         }
     }

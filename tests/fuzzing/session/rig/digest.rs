@@ -219,8 +219,11 @@ impl Rig {
                 Probe::Expiry(Note::Waiting) if times.proof == Proof::Bytes => {
                     self.law.note_bytes(&times, now);
                 }
-                Probe::Cause(_) | Probe::Decoded { .. } | Probe::Expiry(_) | Probe::HeldBack(_) => {
-                }
+                Probe::Cause(_)
+                | Probe::Decoded { .. }
+                | Probe::Expiry(_)
+                | Probe::HeldBack(_)
+                | Probe::Relieved => {}
             }
         }
         let (None, Some(cause)) = (before.cause, self.cause()) else {
