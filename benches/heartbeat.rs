@@ -18,6 +18,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use heartwheel::config::{HeartbeatConfig, LimitsConfig, WireKind};
 use heartwheel::proto::heartbeat::{Heartbeat, PingPhase, PongMatch, Verdict};
 use heartwheel::proto::lateness::Lateness;
+use heartwheel::proto::message::{Message, SharedMessage};
 use heartwheel::proto::policy::{Policy, Timing};
 use heartwheel::proto::session::{Entropy, Env, Session, Wire};
 use heartwheel::proto::time::{Micros, Moment};
@@ -70,7 +71,8 @@ fn beat(heartbeat: &mut Heartbeat, timing: &Timing, now: Moment, lateness: &Late
     heartbeat.handle_timeout(timing, now, lateness)
 }
 
-/// Two beats a minute for each connection: few of them lie in the cache, many do not.
+/// Two beats a minute for each connection, and a message for all of them: few of them lie in the cache, many
+/// do not.
 fn event_loop(c: &mut Criterion) {
     let mut group = c.benchmark_group("event_loop");
     for connections in [100, 100_000] {
@@ -83,6 +85,14 @@ fn event_loop(c: &mut Criterion) {
                 minutes += 1;
             });
             world.check(minutes);
+        });
+    }
+    for connections in [100, 100_000] {
+        group.throughput(Throughput::Elements(connections as u64));
+        group.bench_function(BenchmarkId::new("broadcast", connections), |b| {
+            let mut world = World::new(connections);
+            let news = SharedMessage::new(Message::text("news for everybody"));
+            b.iter(|| world.broadcast(&news));
         });
     }
     group.finish();

@@ -454,6 +454,9 @@ pub struct ReactorConfig {
     /// The limit does not include the connections themselves, at most 160 bytes each, the 256 KiB
     /// of free buffers that each loop keeps, what the allocator adds, or the kernel's buffers.
     pub memory_limit: Option<usize>,
+    /// Most connections that one turn hands [broadcasts](crate::reactor::Context::broadcast) to. It
+    /// stops earlier after 2 ms. Default 1024.
+    pub broadcast_budget: usize,
     /// How many ends [`Reactor::history`](crate::reactor::Reactor::history) keeps, about 250 bytes
     /// each. Zero keeps none. Default 1000.
     pub history: usize,
@@ -471,6 +474,7 @@ impl Default for ReactorConfig {
             accept_budget: 256,
             expiry_budget: 4096,
             memory_limit: None,
+            broadcast_budget: 1024,
             history: 1000,
             seed: None,
         }
@@ -499,6 +503,7 @@ impl ReactorConfig {
             ("read_budget", self.read_budget),
             ("accept_budget", self.accept_budget),
             ("expiry_budget", self.expiry_budget),
+            ("broadcast_budget", self.broadcast_budget),
         ] {
             if value == 0 {
                 return Err(ConfigError::new(field, "must not be zero"));

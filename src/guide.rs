@@ -137,27 +137,49 @@ pub mod architecture {
     //! 1. Wait, at most until the next deadline.
     //! 2. Read the clock. What follows happens at that time.
     //! 3. Handle events: input for which the last turn had no time, sockets, commands of other
-    //!    threads, input that is still left, then listeners. Each has a budget of bytes, numbers
-    //!    or time. If a connection's own input makes a callback send to it, that output is written
-    //!    as soon as the input is handled.
+    //!    threads, input that is still left, then listeners. If a connection's own
+    //!    input makes a callback send to it, that output is written as soon as the input is
+    //!    handled.
     //! 4. Handle expiries. First collect all due keys of the wheel, then handle them. This step is
     //!    put off, for at most one turn in a row, while the wait filled its event buffer or unread
-    //!    input is carried over. A ping is written when it is found due. After the keys come the
-    //!    embedder's timers and the closes of a drain.
-    //! 5. Dial the clients that are due.
-    //! 6. Flush every connection on the dirty list: those to which others sent something.
-    //! 7. Reap the connections on the doomed list, at most 256 a turn and for at most 2 ms. Each is
-    //!    reported exactly once. Also free large buffers that are not needed, at most 32 MiB and
-    //!    for at most 3 ms, because the system takes 80 µs or more to take back one MiB.
+    //!    input is carried over. A ping is written when it is found due. If a connection may
+    //!    be dead, its socket must be looked at before the verdict, which takes several system
+    //!    calls. So that many deaths at once delay no ping, these looks come after the pings. Then
+    //!    come the embedder's timers and the closes of a drain.
+    //! 5. Dial the clients that are due. Hand broadcasts out to the next connections; see
+    //!    [below](#broadcasts).
+    //! 6. Flush the connections on the dirty list: those to which others sent something.
+    //! 7. Reap the connections on the doomed list. Each is reported exactly once. Also free large
+    //!    buffers that are not needed: the system takes 80 µs or more to take back one MiB.
     //! 8. Report.
+    //!
+    //! No turn should take more than 10 ms for reasons of ours, however much there is to do. So
+    //! each step does a limited part of its work, at least one piece, and leaves the rest in its
+    //! list for the next turn, which does not sleep. The limits are:
+    //!
+    //! | work | most in one turn |
+    //! | --- | --- |
+    //! | reading | 3 ms, and 1 ms for input left; 1 ms while pings are left over |
+    //! | commands of other threads; accepting; dials; timers | 2 ms each |
+    //! | pings and other things that are due | 3 ms |
+    //! | looks at connections that may be dead | 2 ms |
+    //! | broadcasts | 1024 connections, 2 ms |
+    //! | closes of a drain | 256 connections |
+    //! | flushing | 3 ms |
+    //! | reaping | 256 connections, 2 ms |
+    //! | freeing buffers | 32 MiB, 2 ms |
+    //!
+    //! If the turn has taken 5 ms already, each step but the pings gets at most 0.3 ms
+    //! (`event_loop/progress.rs`). A callback of the embedder is never cut short. `cargo bench --bench
+    //! turns` shows the lengths of turns under load. `tests/turns` counts the pieces on a clock that
+    //! moves whenever the loop looks at it.
     //!
     //! With many idle connections, none of them is in the processor's cache. So the loop touches
     //! the next sixteen connections together before it handles the first of them, if there are more
     //! than a few. Within a turn the loop reads the clock after each read, because a proof of life
     //! must not be stamped earlier, and at every sixteenth ping.
     //!
-    //! Steps 6 and 7 repeat while their callbacks make work for each other, at most four times. The
-    //! rest waits for the next turn, which then does not sleep.
+    //! Steps 6 and 7 repeat while their callbacks make work for each other, at most four times.
     //!
     //! Callbacks only mark: a send fills a queue, a close sets a phase. Nothing is freed and no
     //! callback starts within a callback. So a callback may close any connection, including its
@@ -170,6 +192,27 @@ pub mod architecture {
     //!
     //! The loop pops its work lists one by one and counts the events that it has handled. So a
     //! panic in a callback costs its own connection and no other.
+    //!
+    //! # Broadcasts
+    //!
+    //! A broadcast to 100 000 connections takes a second or more, most of it in the kernel. So
+    //! [`Context::broadcast`](crate::reactor::Context::broadcast) only notes the message. Each turn
+    //! hands it out to some connections (`event_loop/broadcast.rs`), and the wait between two such
+    //! turns has a timeout of zero. Sockets and pings have their turn meanwhile.
+    //!
+    //! One cursor goes round over the slots, for all broadcasts under way together. A broadcast
+    //! begins where the cursor is, and is over when the cursor is there again. At each slot the
+    //! cursor queues all broadcasts under way, in their order, and writes them at once. So a
+    //! connection gets several broadcasts with one write, and each uses the buffers that the one
+    //! before it gave back. With one cursor for each broadcast, a burst of small ones would cost a
+    //! write for each of them and each connection.
+    //!
+    //! The recipients are those that were open at the call, and the order for each of them is the
+    //! order of the calls. No slot stores anything for that. A table holds the exceptions: for the
+    //! slot of a connection that opened while broadcasts were under way, the number of the first
+    //! broadcast that it gets. If something is sent to a connection, or it is closed, before the
+    //! cursor has come to it, it gets at that moment what it is still owed, and is put in the table
+    //! too. An entry is dropped when the cursor comes to its slot.
     //!
     //! # Inside another loop
     //!

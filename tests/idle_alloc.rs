@@ -1,5 +1,5 @@
 //! An idle connection's heartbeats allocate nothing: neither a million of them on virtual time, nor
-//! those of a reactor on real sockets.
+//! those of a reactor on real sockets. Nor does a broadcast that reaches it.
 #![cfg(all(target_os = "linux", feature = "cli"))]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use allocation_counter::measure;
 use heartwheel::config::ReactorConfig;
+use heartwheel::proto::message::{Message, SharedMessage};
 use heartwheel::reactor::{Handler, ListenerConfig, Reactor, WireFactory};
 
 use support::crowd::Crowd;
@@ -29,6 +30,17 @@ fn a_million_heartbeats_on_virtual_time_allocate_nothing() {
     assert_eq!(allocated.count_total, 0, "{allocated:?}");
     world.check(1 + MINUTES);
     assert!(world.stats().pongs_matched >= 1_000_000);
+}
+
+#[test]
+fn a_broadcast_allocates_nothing_for_its_recipients() {
+    let mut world = World::new(20_000);
+    let news = SharedMessage::new(Message::text("news for everybody"));
+    // The first one is encoded, and fills capacities that stay.
+    world.broadcast(&news);
+    let allocated = measure(|| world.broadcast(&news));
+    assert_eq!(allocated.count_total, 0, "{allocated:?}");
+    assert_eq!(world.stats().messages_out, 2 * 20_000);
 }
 
 struct Quiet;

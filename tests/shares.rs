@@ -46,7 +46,7 @@ impl Handler<Memory<Pipe>> for Log {
             memory.set_clock(memory.clock() + self.cost);
         }
         if message.data() == b"all" {
-            cx.broadcast(&SharedMessage::new(message));
+            cx.broadcast(&SharedMessage::new(message)).unwrap();
         }
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use heartwheel::close::KernelFigures;
 use heartwheel::config::{HeartbeatConfig, ReactorConfig};
 use heartwheel::event_loop::{Handler, ListenerConfig, WireFactory};
+use heartwheel::proto::message::SharedMessage;
 use heartwheel::proto::session::{Entropy, Session};
 use heartwheel::proto::time::Micros;
 use heartwheel::stats::Stats;
@@ -48,6 +49,13 @@ impl World {
     pub(crate) fn run_a_minute(&mut self) {
         let end = self.0.memory.clock() + Micros::from_secs(60);
         self.0.run_to(end);
+    }
+
+    /// Sends everybody a message, of which peers take no notice.
+    #[allow(dead_code, reason = "not all of its users ask for it")]
+    pub(crate) fn broadcast(&mut self, message: &SharedMessage) {
+        self.0.inner.context().broadcast(message).unwrap();
+        self.0.settle();
     }
 
     pub(crate) fn stats(&self) -> &Stats {

@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::broadcasts::BroadcastId;
 use super::client::ClientConfig;
-use super::conn::{Mark, Ready};
+use super::conn::Mark;
 use super::core::EventLoop;
 use super::endpoint::Endpoint;
 use super::handle::LoopHandle;
@@ -20,7 +21,6 @@ use crate::peer::PeerAddr;
 use crate::proto::message::{Message, SharedMessage};
 use crate::proto::policy::Policy;
 use crate::proto::session::{Env, Session};
-use crate::proto::time::Moment;
 use crate::stats::Stats;
 use crate::sys::{Native, System};
 
@@ -96,8 +96,10 @@ impl<'a, D, S: System> Context<'a, D, S> {
     /// [`SendError::Encode`] if the wire cannot carry the message.
     pub fn send(&mut self, id: ConnId, message: Message<'_>) -> Result<(), SendError> {
         let is_full = |session: &Session, env: &Env| session.is_full_for(env, message);
-        self.send_with(id, is_full, |session, env, now| {
-            session.send(env, now, message)
+        self.send_behind(id, |core, key| {
+            core.send_with(key, is_full, |session, env, now| {
+                session.send(env, now, message)
+            })
         })
     }
 
@@ -107,19 +109,43 @@ impl<'a, D, S: System> Context<'a, D, S> {
     ///
     /// The same as [`send`](Self::send).
     pub fn send_shared(&mut self, id: ConnId, message: &SharedMessage) -> Result<(), SendError> {
-        let is_full = |session: &Session, env: &Env| session.is_full_for_shared(env, message);
-        self.send_with(id, is_full, |session, env, now| {
-            session.send_shared(env, now, message)
-        })
+        self.send_behind(id, |core, key| core.send_shared(key, message))
     }
 
-    /// Queues a message for every open connection, whatever its wire. Returns how many queues took
-    /// it.
-    pub fn broadcast(&mut self, message: &SharedMessage) -> usize {
-        let ids: Vec<_> = self.connections().collect();
-        ids.into_iter()
-            .filter(|&id| self.send_shared(id, message).is_ok())
-            .count()
+    /// Sends a message to every connection that is open now, whatever its wire.
+    ///
+    /// This only begins the broadcast, and takes the same time for any number of connections. The
+    /// loop hands it out to some of them in each turn, beside its other work. When the last one has
+    /// had its turn, [`on_broadcast`](super::Handler::on_broadcast) says how many queues took the
+    /// message.
+    ///
+    /// The order for each connection is that of the calls: what is [sent](Self::send) to it later,
+    /// a later broadcast, and its [close](Self::close) come behind the message. Connections that
+    /// open later do not get it. Broadcasts share no memory with connections, and the message is
+    /// not copied.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Full`] if broadcasts come faster than they are handed out: 1024 are under way,
+    /// or those under way hold 16 MiB. Then nothing is sent. There is room again at an
+    /// [`on_broadcast`](super::Handler::on_broadcast). If none is under way, a message of any size
+    /// is accepted.
+    pub fn broadcast(&mut self, message: &SharedMessage) -> Result<BroadcastId, SendError> {
+        self.begin_broadcast(message, None)
+    }
+
+    /// Sends a message to every connection that is open now but one, such as its sender. See
+    /// [`broadcast`](Self::broadcast).
+    ///
+    /// # Errors
+    ///
+    /// The same as [`broadcast`](Self::broadcast).
+    pub fn broadcast_except(
+        &mut self,
+        except: ConnId,
+        message: &SharedMessage,
+    ) -> Result<BroadcastId, SendError> {
+        self.begin_broadcast(message, Some(except))
     }
 
     /// Sends a ping now, in addition to the scheduled ones. Does nothing while an earlier ping
@@ -283,9 +309,7 @@ impl<'a, D, S: System> Context<'a, D, S> {
         self.core
             .conns
             .iter()
-            .filter(|(_, conn)| {
-                conn.session.phase() == Phase::Open && conn.marks.has(Mark::Welcome)
-            })
+            .filter(|(_, conn)| conn.is_open())
             .map(|(key, conn)| conn.id(key, self.core.names))
     }
 
@@ -383,6 +407,7 @@ impl<'a, D, S: System> Context<'a, D, S> {
         reason: &str,
     ) {
         self.with(id, |core, key| {
+            core.settle_broadcasts(key);
             let session = &mut core.conns[key].session;
             session.close(&mut core.env, core.now, cause, code, reason);
         });
@@ -404,38 +429,29 @@ impl<'a, D, S: System> Context<'a, D, S> {
         Some(result)
     }
 
-    /// Sends if there is room, or if there is room after the kernel took what it could.
-    fn send_with(
+    /// Sends to a connection, behind the broadcasts that it has not got yet.
+    fn send_behind(
         &mut self,
         id: ConnId,
-        is_full: impl FnOnce(&Session, &Env) -> bool,
-        send: impl FnOnce(&mut Session, &mut Env, Moment) -> Result<(), SendError>,
+        send: impl FnOnce(&mut EventLoop<D, S>, usize) -> Result<(), SendError>,
     ) -> Result<(), SendError> {
         self.core.share.charge(STEP);
         let sent = self.with(id, |core, key| {
-            if is_full(&core.conns[key].session, &core.env) {
-                core.offer(key);
-                if core.conns[key].ready.has(Ready::Broken) {
-                    // It is about to end, and not because its queue is full.
-                    return Err(SendError::Closed);
-                }
-            }
-            let shared = core.env.pool.shared_bytes();
-            let sent = send(&mut core.conns[key].session, &mut core.env, core.now);
-            core.count_sent(key, shared);
-            match core.conns[key].session.phase() {
-                Phase::Open => sent,
-                // There was no memory for it, if it was not closed before.
-                _ => sent.and(Err(SendError::Closed)),
-            }
+            core.settle_broadcasts(key);
+            send(core, key)
         });
-        let result = sent.unwrap_or(Err(SendError::Closed));
-        // With nothing queued there is no room to come: the message is larger than the queue.
-        if let Err(SendError::Full { queued: 1.., .. }) = result
-            && let Some(conn) = self.core.conn_mut(id)
-        {
-            conn.marks.insert(Mark::WantsRoom);
-        }
-        result
+        sent.unwrap_or(Err(SendError::Closed))
+    }
+
+    fn begin_broadcast(
+        &mut self,
+        message: &SharedMessage,
+        except: Option<ConnId>,
+    ) -> Result<BroadcastId, SendError> {
+        // Whoever has caused it pays for all recipients, although they are served later.
+        self.core.share.charge(STEP * self.core.conns.len());
+        let broadcasts = &mut self.core.broadcasts;
+        broadcasts.check_room(message)?;
+        Ok(broadcasts.begin(message.clone(), except))
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use slab::Slab;
 
+use super::broadcasts::Broadcasts;
 use super::carried::Carried;
 use super::client::Clients;
 use super::conn::{Conn, Mark, Ready};
@@ -84,6 +85,7 @@ pub struct EventLoop<D, S: System = Native> {
     /// Connections that hold memory.
     pub(super) holders: Holders,
     pub(super) held_back: HeldBack,
+    pub(super) broadcasts: Broadcasts,
     pub(super) expiries: Expiries,
     pub(super) drain: Option<Drain>,
     pub(super) history: History,
@@ -148,6 +150,7 @@ impl<D, S: System> EventLoop<D, S> {
             roomy: Vec::new(),
             holders: Holders::new(),
             held_back: HeldBack::default(),
+            broadcasts: Broadcasts::default(),
             expiries: Expiries::with_capacity(config.expiry_budget.min(config.max_connections)),
             drain: None,
             history: History::new(config.history),
@@ -183,6 +186,7 @@ impl<D, S: System> EventLoop<D, S> {
             })?;
         let peer = self.peers.keep(peer);
         entry.insert(Conn::new(stream, session, peer, endpoint, marks));
+        self.broadcasts.note_slot(key);
         self.rearm(key);
         Ok(id)
     }

@@ -61,9 +61,13 @@ impl Drain {
         now >= self.began + self.window
     }
 
-    /// Returns when to look again.
-    pub(super) fn next_step(&self, now: Micros) -> Micros {
-        (now + STEP).min(self.began + self.window)
+    /// Returns when to look again: at once if a turn left some of the closes that are due.
+    pub(super) fn next_step(&self, now: Micros, has_slots: bool) -> Micros {
+        let is_behind = has_slots && (self.is_over(now) || self.due(now) > 0);
+        match is_behind {
+            true => now,
+            false => (now + STEP).min(self.began + self.window),
+        }
     }
 }
 

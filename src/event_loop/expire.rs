@@ -24,12 +24,13 @@ impl<D: Default, S: System> EventLoop<D, S> {
         handler: &mut H,
         is_full: bool,
     ) -> usize {
-        let is_pressed = is_full || !self.carried.is_empty();
+        let is_pressed = (is_full || !self.carried.is_empty()) && !self.expiries.is_behind();
         if self.expiries.put_off(is_pressed) {
             return 0;
         }
         let budget = self.config.expiry_budget;
         self.system.probe_expiries(self.now.at, None);
+        let ends = self.now.at + PINGS_SLICE;
         let count = self.expiries.collect(&mut self.wheel, self.now.at, budget);
         if count > FEW {
             self.fetch_expired();
@@ -43,12 +44,33 @@ impl<D: Default, S: System> EventLoop<D, S> {
             let left = self.expiries.len();
             if left > 0 && left.is_multiple_of(FETCHED) {
                 self.refresh_now();
+                if self.now.at >= ends {
+                    break;
+                }
                 self.fetch_expired();
             }
         }
+        let count = count - self.expiries.len();
+        self.look_at_doubtful(handler);
         self.system
-            .probe_expiries(self.now.at, Some(!self.expiries.has_more()));
+            .probe_expiries(self.now.at, Some(self.expiries.is_empty()));
         count
+    }
+
+    /// Looks at the connections that may be dead, at least at one, and at more while there is time.
+    /// They come after the pings: a look is several system calls, and many may be due at once.
+    fn look_at_doubtful<H: Handler<S, Data = D>>(&mut self, handler: &mut H) {
+        let ends = self.progress.slice(self.now.at, LOOKS_SLICE);
+        while let Some(key) = self.expiries.begin_look() {
+            if let Some(conn) = self.conns.get(key) {
+                self.handle_expiry(handler, conn.id(key, self.names));
+                self.refresh_now();
+            }
+            if self.now.at >= ends {
+                break;
+            }
+        }
+        self.expiries.end_looks();
     }
 
     /// Touches due connections, as [`fetch`](Self::fetch) does for those with events.
@@ -90,6 +112,10 @@ impl<D: Default, S: System> EventLoop<D, S> {
             // Its answer bears a date.
             self.look_at_calendar();
         }
+        // A message under way counts as one that is sent: the session may end for want of any.
+        if self.settle_broadcasts(key) {
+            self.mark_dirty(key);
+        }
         let (mut expiry, mut found) = (Expiry::default(), Found::default());
         loop {
             let conn = &mut self.conns[key];
@@ -99,7 +125,11 @@ impl<D: Default, S: System> EventLoop<D, S> {
             found.is_unread = conn.marks.has(Mark::Carried);
             found.is_lost = conn.is_lost();
             let session = &mut conn.session;
-            match session.handle_expiry(&mut self.env, self.now, &mut expiry, &found) {
+            let step = session.handle_expiry(&mut self.env, self.now, &mut expiry, &found);
+            if step.looks() && self.expiries.put_off_look(key) {
+                return;
+            }
+            match step {
                 Step::Wait(Micros::MAX) => return,
                 Step::Wait(deadline) => {
                     self.wheel.schedule(key, deadline);
@@ -140,15 +170,27 @@ impl<D: Default, S: System> EventLoop<D, S> {
 
     pub(super) fn run_timers<H: Handler<S, Data = D>>(&mut self, handler: &mut H) {
         let due = self.now.at;
+        let ends = self.progress.slice(due, TIMERS_SLICE);
         while let Some(word) = self.timers.take_due(due) {
             handler.on_timer(&mut Context::new(self), word);
             self.refresh_now();
+            if self.now.at >= ends {
+                return;
+            }
         }
     }
 }
 
 /// Of so few it is not worth it to touch them first.
 const FEW: usize = 2;
+
+/// Time in one turn for pings and whatever else is due and needs no look at the socket, and time for looks.
+/// The first does not depend on what the turn has done before: a busy loop must not fall behind with pings.
+const PINGS_SLICE: Micros = Micros::from_millis(3);
+const LOOKS_SLICE: Micros = Micros::from_millis(2);
+
+/// Time in one turn for the embedder's timers.
+const TIMERS_SLICE: Micros = Micros::from_millis(2);
 
 #[cfg(all(test, feature = "websocket"))]
 mod tests {
@@ -293,7 +335,7 @@ mod tests {
         reactor.core.config.read_budget = 64;
         let mut ends = Ends::default();
         reactor.context().close(id, CloseCode::NORMAL, "");
-        reactor.core.flush_dirty();
+        reactor.core.flush_dirty(Micros::MAX);
         let mut bytes = [0x81, 0x81, 0, 0, 0, 0, b'a'].repeat(20);
         bytes.extend([0x88, 0x80, 0, 0, 0, 0]);
         peer.write_all(&bytes).expect("it has room");
@@ -337,7 +379,7 @@ mod tests {
         let (mut reactor, id, mut peer) = opened(|_| {});
         let mut ends = Ends::default();
         reactor.context().close(id, CloseCode::NORMAL, "");
-        reactor.core.flush_dirty();
+        reactor.core.flush_dirty(Micros::MAX);
         peer.write_all(&[0x88, 0x80, 0, 0, 0, 0])
             .expect("it has room");
         expire(&mut reactor.core, &mut ends, id);

@@ -1,13 +1,20 @@
 //! Connections with due timers, and whether they may wait.
 
+use std::collections::VecDeque;
+
 use crate::proto::time::Micros;
 use crate::proto::wheel::Wheel;
 
 /// Connections that the wheel found due and nobody has handled yet.
 #[derive(Debug)]
 pub(super) struct Expiries {
-    /// Their slots, the earliest at the end.
+    /// Their slots, the earliest first. Those before `taken` are handled.
     keys: Vec<usize>,
+    taken: usize,
+    /// Slots of those among them whose sockets must be looked at first.
+    doubtful: VecDeque<usize>,
+    /// A look at the next socket may be put off.
+    may_put_off_looks: bool,
     /// The wheel has more due keys.
     has_more: bool,
     /// Turns in a row that put them off.
@@ -18,6 +25,9 @@ impl Expiries {
     pub(super) fn with_capacity(capacity: usize) -> Self {
         Self {
             keys: Vec::with_capacity(capacity),
+            taken: 0,
+            doubtful: VecDeque::new(),
+            may_put_off_looks: false,
             has_more: false,
             put_off: 0,
         }
@@ -31,38 +41,73 @@ impl Expiries {
         is_put_off
     }
 
-    /// Collects the due keys of the wheel, up to the budget. Returns how many there are.
+    /// Collects the due keys of the wheel, behind those that are left of the last turn, up to the
+    /// budget. Returns how many there are.
     pub(super) fn collect(&mut self, wheel: &mut Wheel, now: Micros, budget: usize) -> usize {
-        self.has_more = wheel.advance(now, budget, &mut self.keys);
-        self.keys.reverse();
+        if self.taken == self.keys.len() {
+            self.keys.clear();
+        } else {
+            self.keys.drain(..self.taken);
+        }
+        self.taken = 0;
+        let most = budget.saturating_sub(self.keys.len());
+        self.has_more = most == 0 || wheel.advance(now, most, &mut self.keys);
+        self.may_put_off_looks = true;
         self.keys.len()
     }
 
     /// Takes the next.
     pub(super) fn pop(&mut self) -> Option<usize> {
-        self.keys.pop()
+        let next = self.keys.get(self.taken).copied();
+        self.taken += usize::from(next.is_some());
+        next
     }
 
     /// Returns how many collected keys are left.
     pub(super) fn len(&self) -> usize {
-        self.keys.len()
+        self.keys.len() - self.taken
     }
 
     /// Returns the next ones.
     pub(super) fn coming(&self) -> impl Iterator<Item = usize> {
-        self.keys.iter().rev().copied()
+        self.keys[self.taken..].iter().copied()
     }
 
-    /// Says whether the wheel has more due keys than the budget allowed.
-    pub(super) fn has_more(&self) -> bool {
-        self.has_more
+    /// Puts the look at a socket off until all other due keys are handled. Returns whether it may
+    /// be put off.
+    pub(super) fn put_off_look(&mut self, key: usize) -> bool {
+        if self.may_put_off_looks {
+            self.doubtful.push_back(key);
+        }
+        self.may_put_off_looks
+    }
+
+    /// Takes the next whose socket must be looked at now.
+    pub(super) fn begin_look(&mut self) -> Option<usize> {
+        self.may_put_off_looks = false;
+        self.doubtful.pop_front()
+    }
+
+    /// Ends the looks of this turn.
+    pub(super) fn end_looks(&mut self) {
+        if self.doubtful.is_empty() && self.doubtful.capacity() > MOST_KEPT {
+            self.doubtful = VecDeque::new();
+        }
+    }
+
+    /// Says whether a turn had too little time for what is due.
+    pub(super) fn is_behind(&self) -> bool {
+        self.taken < self.keys.len()
     }
 
     /// Says whether nothing is left that is known to be due.
     pub(super) fn is_empty(&self) -> bool {
-        self.keys.is_empty() && !self.has_more
+        !self.is_behind() && !self.has_more && self.doubtful.is_empty()
     }
 }
+
+/// Room for doubtful connections that is kept while there are none.
+const MOST_KEPT: usize = 1024;
 
 /// Most turns in a row that put expiries off.
 const MOST_PUT_OFF: u32 = 1;

@@ -109,7 +109,8 @@ impl LoopHandle {
         self.queue(Command::Send(id, message))
     }
 
-    /// Sends a message to every open connection.
+    /// Sends a message to every open connection. See [`Context::broadcast`](super::Context::broadcast);
+    /// while there is no room for another broadcast, all calls of other threads wait in their queue.
     ///
     /// # Errors
     ///

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::broadcasts::BroadcastDone;
 use super::client::ClientEvent;
 use super::context::Context;
 use super::endpoint::Endpoint;
@@ -79,6 +80,14 @@ pub trait Handler<S: System = Native> {
     /// The send queue has room again, after a send found it full.
     fn on_writable(&mut self, cx: &mut Context<'_, Self::Data, S>, id: ConnId) {
         let _ = (cx, id);
+    }
+
+    /// A broadcast is over: each of its recipients has had its turn. This follows each
+    /// [`Context::broadcast`] that was accepted, and each
+    /// [`LoopHandle::broadcast`](super::LoopHandle::broadcast) of another thread. Recipients that
+    /// ended before their turn are not counted.
+    fn on_broadcast(&mut self, cx: &mut Context<'_, Self::Data, S>, done: BroadcastDone) {
+        let _ = (cx, done);
     }
 
     /// An open connection ended. Its slot is already free.

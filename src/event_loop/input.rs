@@ -407,6 +407,14 @@ impl<D: Default, S: System> EventLoop<D, S> {
 }
 
 impl<D, S: System> EventLoop<D, S> {
+    /// Returns the time in this turn for reading.
+    pub(super) fn reading_slice(&self) -> Micros {
+        match self.expiries.is_behind() {
+            true => EVENTS_BEHIND,
+            false => EVENTS_SLICE,
+        }
+    }
+
     /// Puts a connection into the queue of those with input left.
     pub(super) fn carry(&mut self, key: usize) {
         if let Some(conn) = self.conns.get_mut(key) {
@@ -427,10 +435,13 @@ enum Heard {
 }
 
 /// Time in one turn for reading. The timers of a loop that is always busy wait for two turns.
-pub(super) const EVENTS_SLICE: Micros = Micros::from_millis(3);
+const EVENTS_SLICE: Micros = Micros::from_millis(3);
 
 /// Time for connections with input left, where those with events have used all of that.
 const CARRIED_SLICE: Micros = Micros::from_millis(1);
+
+/// The same while pings of the last turn are left: they catch up first.
+const EVENTS_BEHIND: Micros = Micros::from_millis(1);
 
 /// Time in one turn for the callbacks of one connection.
 const CONN_SLICE: Micros = Micros::from_millis(1);

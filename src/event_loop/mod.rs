@@ -8,6 +8,8 @@
 //! [`Reactor`](crate::reactor::Reactor) runs it on mio; the simulator runs the same code on virtual
 //! time.
 
+mod broadcast;
+mod broadcasts;
 mod budget;
 mod carried;
 mod client;
@@ -51,6 +53,7 @@ mod wire_factory;
 mod work;
 
 pub use self::core::EventLoop;
+pub use broadcasts::{BroadcastDone, BroadcastId};
 pub use client::{ClientConfig, ClientEvent, DialError, ReconnectConfig};
 pub use context::{ConnInfo, Context};
 pub use endpoint::Endpoint;

@@ -102,6 +102,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         let conn = &mut self.conns[key];
         conn.data = data;
         conn.marks.insert(Mark::Welcome);
+        self.broadcasts.note_open(key);
         self.env.stats.opened += 1;
         if let Endpoint::Client(client) = self.conns[key].endpoint() {
             let now = self.now.at;

@@ -7,6 +7,7 @@ use super::core::EventLoop;
 use super::handler::Handler;
 use crate::close::Phase;
 use crate::proto::session::SocketAction;
+use crate::proto::time::Micros;
 use crate::sys::{Socket, Stream, System, is_reset};
 
 impl<D, S: System> EventLoop<D, S> {
@@ -99,14 +100,19 @@ impl<D, S: System> EventLoop<D, S> {
 }
 
 impl<D: Default, S: System> EventLoop<D, S> {
-    /// Step 6: writes queued output, and closes the sockets that are done.
-    pub(super) fn flush_dirty(&mut self) {
+    /// Step 6: writes queued output, and closes the sockets that are done: at least one, and more
+    /// until `ends`. The rest follows in the next turn, because a callback may send to everybody.
+    pub(super) fn flush_dirty(&mut self, ends: Micros) {
         // What is marked meanwhile is flushed in the next pass.
         for _ in 0..self.dirty.len() {
             let conns = &mut self.conns;
             let next = self.dirty.pop(|key| Some(&mut conns.get_mut(key)?.marks));
             if let Some((key, Some(_))) = next {
                 self.flush(key);
+                self.refresh_now();
+                if self.now.at >= ends {
+                    return;
+                }
             }
         }
     }
@@ -174,6 +180,9 @@ impl<D: Default, S: System> EventLoop<D, S> {
         }
     }
 }
+
+/// Time in one turn for writing queued output.
+pub(super) const FLUSHING_SLICE: Micros = Micros::from_millis(3);
 
 #[cfg(test)]
 mod tests {

@@ -13,6 +13,8 @@ pub(super) struct Progress {
     wake: Micros,
     /// Work may have been added since `wake` was found.
     is_stale: bool,
+    /// When the present turn began.
+    began: Micros,
     /// Number of events of the last wait whose handling has begun.
     taken: usize,
     /// A turn has begun, and not all of its events are handled.
@@ -28,6 +30,7 @@ impl Progress {
         Self {
             wake: Micros::MAX,
             is_stale: true,
+            began: Micros::ZERO,
             taken: 0,
             is_unwound: false,
             reading_ends: Micros::ZERO,
@@ -58,9 +61,18 @@ impl Progress {
     }
 
     /// Begins a turn. Until [`end_events`](Self::end_events), a panic leaves events behind.
-    pub(super) fn begin_turn(&mut self) {
+    pub(super) fn begin_turn(&mut self, now: Micros) {
+        self.began = now;
         self.is_unwound = true;
         self.is_stale = true;
+    }
+
+    /// Returns when a step that begins at `now` stops, if it may take `most`. In a turn that has
+    /// taken long already, each step gets only a little time. The rest of its work is left for the
+    /// next turn.
+    pub(super) fn slice(&self, now: Micros, most: Micros) -> Micros {
+        let is_long = now >= self.began + LONG;
+        now + if is_long { most.min(LEAST) } else { most }
     }
 
     /// Begins with the events of the turn, whose reading stops at `reading_ends`. Returns how many
@@ -111,6 +123,10 @@ impl Progress {
     }
 }
 
+/// A turn is long from then on, and its steps get no more than this.
+const LONG: Micros = Micros::from_millis(5);
+const LEAST: Micros = Micros::new(300);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,19 +135,35 @@ mod tests {
     fn after_a_panic_the_next_turn_goes_on_behind_the_event_that_was_in_hand() {
         let mut progress = Progress::new();
         progress.begin_wait();
-        progress.begin_turn();
+        progress.begin_turn(Micros::ZERO);
         assert_eq!(progress.begin_events(Micros::from_millis(1)), 0);
         progress.take_event();
         progress.take_event();
         // The second one's callback panics: there is no other wait.
         assert!(progress.is_unwound());
-        progress.begin_turn();
+        progress.begin_turn(Micros::ZERO);
         assert_eq!(progress.begin_events(Micros::from_millis(2)), 2);
         progress.take_event();
         progress.end_events();
         assert_eq!((progress.taken(), progress.is_unwound()), (3, false));
         progress.begin_wait();
-        progress.begin_turn();
+        progress.begin_turn(Micros::ZERO);
         assert_eq!(progress.begin_events(Micros::from_millis(3)), 0);
+    }
+
+    #[test]
+    fn steps_of_a_long_turn_get_little_time() {
+        let millis = Micros::from_millis;
+        let mut progress = Progress::new();
+        progress.begin_turn(millis(100));
+        for (now, ends) in [
+            (millis(100), millis(103)),
+            (millis(104), millis(107)),
+            (millis(105), millis(105) + LEAST),
+        ] {
+            assert_eq!(progress.slice(now, millis(3)), ends);
+        }
+        let short = Micros::new(100);
+        assert_eq!(progress.slice(millis(105), short), millis(105) + short);
     }
 }

@@ -46,7 +46,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
 
     /// Frees large buffers that are not needed, piece by piece while there is time.
     pub(super) fn free_waste(&mut self) {
-        let ends = self.now.at + FREEING_SLICE;
+        let ends = self.progress.slice(self.now.at, FREEING_SLICE);
         let mut surplus = self.env.pool.surplus();
         for _ in 0..FREED_PIECES {
             if surplus == 0 {
@@ -183,6 +183,6 @@ pub(super) const REAPING_SLICE: Micros = Micros::from_millis(2);
 
 /// Bytes of large buffers freed at a time, so many times in one turn, and time for it: the system takes
 /// 80 µs to take a MiB back, or several times that.
-const FREED_PIECE: usize = 4 * 1024 * 1024;
-const FREED_PIECES: usize = 8;
-const FREEING_SLICE: Micros = Micros::from_millis(3);
+const FREED_PIECE: usize = 1024 * 1024;
+const FREED_PIECES: usize = 32;
+const FREEING_SLICE: Micros = Micros::from_millis(2);

@@ -35,46 +35,47 @@ impl<D, S: System> EventLoop<D, S> {
 }
 
 impl<D: Default, S: System> EventLoop<D, S> {
-    /// Closes as many connections as the drain's schedule demands, and all when its window is over.
+    /// Closes as many connections as the drain's schedule demands, and all when its window is over:
+    /// a limited number in each turn.
     pub(super) fn step_drain(&mut self) {
         let Some(mut drain) = self.drain else { return };
         self.look_at_calendar();
         let is_over = drain.is_over(self.now.at);
-        let mut due = if is_over {
-            u64::MAX
-        } else {
-            drain.due(self.now.at)
-        };
         if is_over {
             drain.begin_last();
         }
-        while due > 0 && drain.cursor < self.conns.capacity() {
-            let key = drain.cursor;
-            let Some(conn) = self.conns.get_mut(key) else {
-                drain.cursor += 1;
-                if self.conns.is_empty() {
-                    break;
-                }
-                continue;
-            };
-            if is_over {
-                conn.session.end(self.now, Cause::Drain, None);
-            } else {
-                conn.session
-                    .close(&mut self.env, self.now, Cause::Drain, None, "going away");
+        let due = usize::try_from(drain.due(self.now.at)).unwrap_or(usize::MAX);
+        let mut left = if is_over { DRAINED } else { due.min(DRAINED) };
+        for _ in 0..SLOTS {
+            if left == 0 || drain.cursor >= self.broadcasts.reach() {
+                break;
             }
-            self.mark_dirty(key);
-            drain.count_close();
+            let key = drain.cursor;
             drain.cursor += 1;
-            due -= 1;
+            if self.conns.contains(key) {
+                self.drain_one(key, is_over);
+                drain.count_close();
+                left -= 1;
+            }
         }
         self.drain = Some(drain);
+    }
+
+    fn drain_one(&mut self, key: usize, is_over: bool) {
+        if is_over {
+            self.conns[key].session.end(self.now, Cause::Drain, None);
+        } else {
+            self.settle_broadcasts(key);
+            let session = &mut self.conns[key].session;
+            session.close(&mut self.env, self.now, Cause::Drain, None, "going away");
+        }
+        self.mark_dirty(key);
     }
 
     /// Ends and reports every remaining connection, because the loop stops.
     pub(super) fn end_all<H: Handler<S, Data = D>>(&mut self, handler: &mut H) -> usize {
         let mut count = 0;
-        for key in 0..self.conns.capacity() {
+        for key in 0..self.broadcasts.reach() {
             if let Some(conn) = self.conns.get_mut(key) {
                 conn.session.end(self.now, Cause::LocalClose, None);
                 self.flush(key);
@@ -90,3 +91,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         count
     }
 }
+
+/// Connections that a drain closes in one turn, and slots that it looks at.
+const DRAINED: usize = 256;
+const SLOTS: usize = 16 * 1024;

@@ -281,7 +281,8 @@ impl Handler for Crier {
     type Data = ();
 
     fn on_message(&mut self, cx: &mut Context<'_, ()>, _: ConnId, message: Message<'_>) {
-        cx.broadcast(&SharedMessage::new(message));
+        let begun = cx.broadcast(&SharedMessage::new(message));
+        begun.expect("there is room");
     }
 }
 

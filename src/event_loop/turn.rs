@@ -8,7 +8,7 @@ use super::context::Context;
 use super::core::EventLoop;
 use super::handle::Command;
 use super::handler::{Handler, Readiness};
-use super::input::EVENTS_SLICE;
+use super::output::FLUSHING_SLICE;
 use super::reap::{REAPED, REAPING_SLICE};
 use super::token::{ConnId, SourceId, Target};
 use crate::close::{Cause, CloseCode, Phase};
@@ -23,6 +23,8 @@ pub struct Turn {
     pub events: usize,
     /// Timers of connections that expired.
     pub expired: usize,
+    /// Connections that broadcasts were handed out to.
+    pub reached: usize,
     /// Connections that ended.
     pub ended: usize,
     /// How late the wait ended, plus the time spent in the turn.
@@ -37,8 +39,8 @@ impl<D: Default, S: System> EventLoop<D, S> {
         H: Handler<S, Data = D>,
         I: Iterator<Item = IoEvent> + Clone,
     {
-        self.progress.begin_turn();
         let now = self.env.lateness.begin_turn(self.system.now());
+        self.progress.begin_turn(now.at);
         self.set_now(now);
         let mut turn = Turn::default();
         self.env.stats.turns += 1;
@@ -52,7 +54,9 @@ impl<D: Default, S: System> EventLoop<D, S> {
         if !self.in_hand.is_empty() {
             self.see_to_panics(handler);
         }
-        let taken = self.progress.begin_events(self.now.at + EVENTS_SLICE);
+        let taken = self
+            .progress
+            .begin_events(self.now.at + self.reading_slice());
         if self.carried.has_light() {
             self.read_light(handler);
         }
@@ -88,21 +92,27 @@ impl<D: Default, S: System> EventLoop<D, S> {
         if !self.clients.are_quiet() {
             self.dial_due(handler);
         }
+        if !self.broadcasts.is_empty() {
+            turn.reached = self.step_broadcasts(handler);
+        }
 
-        let mut reaping = None;
+        let (mut flushing, mut reaping) = (None, None);
         for _ in 0..PASSES {
             if self.dirty.is_empty() && self.doomed.is_empty() && self.roomy.is_empty() {
                 break;
             }
             self.refresh_now();
-            self.flush_dirty();
+            let ends = self.progress.slice(self.now.at, FLUSHING_SLICE);
+            self.flush_dirty(*flushing.get_or_insert(ends));
             self.relieve();
-            let ends = *reaping.get_or_insert(self.now.at + REAPING_SLICE);
+            let ends = self.progress.slice(self.now.at, REAPING_SLICE);
+            let ends = *reaping.get_or_insert(ends);
             turn.ended += self.reap_doomed(handler, REAPED - turn.ended, ends);
             self.report_room(handler);
         }
         self.progress.end_reaping(turn.ended);
         if self.stopping {
+            self.end_broadcasts(handler);
             turn.ended += self.end_all(handler);
         }
         if self.env.pool.has_waste() {
@@ -231,16 +241,20 @@ impl<D: Default, S: System> EventLoop<D, S> {
         if !self.inbox.may_hold() {
             return;
         }
-        let ends = self.now.at + COMMANDS_SLICE;
+        let ends = self.progress.slice(self.now.at, COMMANDS_SLICE);
         for _ in 0..COMMANDS {
             self.catch_up();
             if self.now.at >= ends {
                 return;
             }
+            // Other threads wait until broadcasts have room again.
+            if self.broadcasts.is_full() {
+                break;
+            }
             let Some(command) = self.inbox.next() else {
                 break;
             };
-            self.is_behind = matches!(command, Command::Broadcast(_) | Command::Notify(_));
+            self.is_behind = matches!(command, Command::Notify(_));
             let mut cx = Context::new(self);
             match command {
                 Command::Send(id, message) => {
@@ -249,7 +263,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
                     }
                 }
                 Command::Broadcast(message) => {
-                    cx.broadcast(&message);
+                    cx.event_loop().broadcasts.begin(message, None);
                 }
                 Command::Close(id, code, reason) => cx.close(id, code, &reason),
                 Command::Notify(word) => handler.on_notify(&mut cx, word),

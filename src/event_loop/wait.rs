@@ -58,6 +58,7 @@ impl<D, S: System> EventLoop<D, S> {
             || !self.doomed.is_empty()
             || self.env.pool.has_waste()
             || !self.roomy.is_empty()
+            || !self.broadcasts.is_empty()
             || !self.expiries.is_empty()
             || !self.in_hand.is_empty()
             || self.clients.have_work()
@@ -85,7 +86,8 @@ impl<D, S: System> EventLoop<D, S> {
         if let Some(drain) = &self.drain
             && !self.conns.is_empty()
         {
-            wake = wake.min(drain.next_step(now));
+            let has_slots = drain.cursor < self.broadcasts.reach();
+            wake = wake.min(drain.next_step(now, has_slots));
         }
         if let Some(next) = self.listeners.next_try(now) {
             wake = wake.min(next);

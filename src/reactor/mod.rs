@@ -14,9 +14,10 @@ use mio::{Events, Poll};
 #[cfg(feature = "websocket")]
 pub use crate::event_loop::{Answered, HttpAnswer};
 pub use crate::event_loop::{
-    ClientConfig, ClientEvent, ClientId, Closed, ConnId, ConnInfo, Context, DialError, Ended,
-    Endpoint, Group, HandleError, Handler, ListenerConfig, ListenerId, LoopHandle, Offer,
-    Readiness, ReconnectConfig, Rejected, Rejection, SourceId, TimerId, Turn, Welcome, WireFactory,
+    BroadcastDone, BroadcastId, ClientConfig, ClientEvent, ClientId, Closed, ConnId, ConnInfo,
+    Context, DialError, Ended, Endpoint, Group, HandleError, Handler, ListenerConfig, ListenerId,
+    LoopHandle, Offer, Readiness, ReconnectConfig, Rejected, Rejection, SourceId, TimerId, Turn,
+    Welcome, WireFactory,
 };
 pub use crate::sys::{Keepalive, SocketOptions};
 

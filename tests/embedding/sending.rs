@@ -132,7 +132,10 @@ fn a_broadcast_reaches_every_wire_in_its_own_framing() {
     let mut websocket = open_websocket(&mut reactor, &mut recorder, websocket);
     drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 4);
     let news = SharedMessage::new(Message::text("hi"));
-    assert_eq!(reactor.context().broadcast(&news), 4);
+    let id = reactor.context().broadcast(&news).unwrap();
+    drive(&mut reactor, &mut recorder, |seen| {
+        seen.seen.contains(&Seen::Broadcast(id, 4, 0))
+    });
     let mut read = |peer, count| read_at_least(&mut reactor, &mut recorder, peer, count);
     assert_eq!(read(&mut line, 3), b"hi\n");
     assert_eq!(read(&mut binary, 7), b"\0\0\0\0\x02hi");

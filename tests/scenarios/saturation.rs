@@ -43,7 +43,7 @@ impl Handler for Room {
     }
 
     fn on_message(&mut self, cx: &mut Context<'_, ()>, _id: ConnId, message: Message<'_>) {
-        cx.broadcast(&SharedMessage::new(message));
+        cx.broadcast(&SharedMessage::new(message)).ok();
     }
 
     fn on_close(&mut self, _cx: &mut Context<'_, ()>, closed: Closed<'_, ()>) {

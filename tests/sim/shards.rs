@@ -57,7 +57,7 @@ impl Handler<Memory<Pipe>> for Shard {
     fn on_message(&mut self, cx: &mut Cx<'_>, _: ConnId, message: Message<'_>) {
         let text = String::from_utf8(message.data().to_vec()).unwrap();
         let shared = SharedMessage::new(Message::text(&text));
-        cx.broadcast(&shared);
+        cx.broadcast(&shared).expect("there is room");
         for other in &self.others {
             other.broadcast(shared.clone()).expect("there is room");
         }
@@ -179,6 +179,8 @@ impl World {
         let config = ReactorConfig {
             tick: TICK.into(),
             max_connections: limits.all,
+            // Broadcasts take several turns, as they do where there are many connections.
+            broadcast_budget: dice.pick(&[1, 2, 5, 1024]),
             ..ReactorConfig::default()
         };
         let shard = Shard {

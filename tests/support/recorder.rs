@@ -7,8 +7,8 @@ use heartwheel::error::SendError;
 use heartwheel::proto::http::Request;
 use heartwheel::proto::message::Message;
 use heartwheel::reactor::{
-    Answered, ClientEvent, ClientId, Closed, ConnId, Context, Handler, HttpAnswer, Offer,
-    Readiness, Rejected, Rejection, SourceId, Welcome,
+    Answered, BroadcastDone, BroadcastId, ClientEvent, ClientId, Closed, ConnId, Context, Handler,
+    HttpAnswer, Offer, Readiness, Rejected, Rejection, SourceId, Welcome,
 };
 
 /// What a callback was told.
@@ -26,6 +26,8 @@ pub(crate) enum Seen {
     Timer(u64, Duration),
     Source(SourceId, Readiness),
     Notify(u64),
+    /// How many queues took it, and how many did not.
+    Broadcast(BroadcastId, usize, usize),
 }
 
 type React = Box<dyn FnMut(&mut Context<'_, u32>, &Seen)>;
@@ -187,5 +189,9 @@ impl Handler for Recorder {
 
     fn on_notify(&mut self, cx: &mut Context<'_, u32>, word: u64) {
         self.note(cx, Seen::Notify(word));
+    }
+
+    fn on_broadcast(&mut self, cx: &mut Context<'_, u32>, done: BroadcastDone) {
+        self.note(cx, Seen::Broadcast(done.id, done.sent, done.dropped));
     }
 }

@@ -1,6 +1,7 @@
 //! The `heartwheel` program: turns the command line into configuration. Each command has one file.
 
 mod connect;
+mod fan_out;
 mod flags;
 mod input;
 mod journal;

@@ -16,13 +16,14 @@ use heartwheel::error::{Error, SendError};
 use heartwheel::proto::message::{Message, SharedMessage};
 use heartwheel::proto::websocket::handshake::Upgrade;
 use heartwheel::reactor::{
-    Answered, Closed, ConnId, Context, Group, Handler, ListenerConfig, Offer, Reactor, Readiness,
-    Rejected, Rejection, SocketOptions, SourceId, Welcome, WireFactory,
+    Answered, BroadcastDone, Closed, ConnId, Context, Group, Handler, ListenerConfig, Offer,
+    Reactor, Readiness, Rejected, Rejection, SocketOptions, SourceId, Welcome, WireFactory,
 };
 use log::LevelFilter;
 use rlimit::Resource;
 use socket2::{Domain, Socket, Type};
 
+use crate::fan_out::FanOut;
 use crate::flags::{
     AdmissionFlags, HeartbeatFlags, LimitFlags, SocketFlags, WebFlags, check, in_words, warn,
 };
@@ -234,10 +235,9 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
             mode: args.mode,
             subprotocols: args.subprotocol.clone(),
             held: HashMap::new(),
-            waiting: Vec::new(),
+            fan_out: FanOut::new(siblings.clone()),
             common: Arc::clone(&common),
             group: group.clone(),
-            siblings: siblings.clone(),
             signals: signals.take(),
             window: args.drain,
         };
@@ -250,7 +250,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
             Server::hears_for_others,
             Server::after_turn,
         )?;
-        server.siblings.notify(OVER);
+        server.fan_out.siblings().notify(OVER);
         Ok(())
     })?;
     let common = Arc::into_inner(common).expect("the loops are over");
@@ -557,21 +557,12 @@ struct Server {
     /// Messages that the queues of their connections had no room for. While one is held, nothing is
     /// read.
     held: HashMap<ConnId, SharedMessage>,
-    /// Broadcasts that other loops had no room for. Meanwhile nothing is read from who sent them.
-    waiting: Vec<Waiting>,
+    fan_out: FanOut,
     common: Arc<Mutex<Common>>,
     group: Group,
-    siblings: Siblings,
     /// In the first loop.
     signals: Option<Signals>,
     window: Duration,
-}
-
-/// A broadcast that some loops have still to take.
-struct Waiting {
-    from: ConnId,
-    message: SharedMessage,
-    siblings: Siblings,
 }
 
 /// What all loops of the program have together.
@@ -612,31 +603,6 @@ impl Server {
             }
             Err(error) => log::debug!("{id}: not echoed: {error}"),
         }
-    }
-
-    /// Sends a message to everyone but its sender, who waits until all loops have room for it.
-    fn broadcast(&mut self, cx: &mut Context<'_, ()>, from: ConnId, message: Message<'_>) {
-        let message = SharedMessage::new(message);
-        let others: Vec<_> = cx.connections().filter(|&id| id != from).collect();
-        for id in others {
-            if let Err(error) = cx.send_shared(id, &message) {
-                log::debug!("{id}: left out of a broadcast: {error}");
-            }
-        }
-        let siblings = self.siblings.broadcast(&message);
-        if siblings.is_empty() {
-            return;
-        }
-        cx.set_held(from, message.message().data().len());
-        cx.pause(from);
-        if self.waiting.is_empty() {
-            cx.set_timer(RETRY, 0);
-        }
-        self.waiting.push(Waiting {
-            from,
-            message,
-            siblings,
-        });
     }
 
     /// Returns what all loops share, for a moment.
@@ -724,7 +690,7 @@ impl Handler for Server {
         match self.mode {
             Mode::Echo => self.echo(cx, id, message),
             Mode::Sink => {}
-            Mode::Broadcast => self.broadcast(cx, id, message),
+            Mode::Broadcast => self.fan_out.pass_on(cx, id, message),
         }
     }
 
@@ -798,30 +764,23 @@ impl Handler for Server {
                         .number("connections", count as u64)
                         .time("window", self.window),
                 );
-                self.siblings.notify(DRAIN);
+                self.fan_out.siblings().notify(DRAIN);
                 cx.drain(self.window);
             }
             Some(_) => {
                 self.common().aborted = Some(self.group.len());
-                self.siblings.notify(ABORT);
+                self.fan_out.siblings().notify(ABORT);
                 cx.stop();
             }
         }
     }
 
     fn on_timer(&mut self, cx: &mut Context<'_, ()>, _: u64) {
-        self.waiting.retain_mut(|waiting| {
-            waiting.siblings = waiting.siblings.broadcast(&waiting.message);
-            let is_over = waiting.siblings.is_empty();
-            if is_over {
-                cx.set_held(waiting.from, 0);
-                cx.resume(waiting.from);
-            }
-            !is_over
-        });
-        if !self.waiting.is_empty() {
-            cx.set_timer(RETRY, 0);
-        }
+        self.fan_out.retry(cx);
+    }
+
+    fn on_broadcast(&mut self, cx: &mut Context<'_, ()>, done: BroadcastDone) {
+        self.fan_out.handle_done(cx, done);
     }
 
     fn on_notify(&mut self, cx: &mut Context<'_, ()>, word: u64) {
@@ -845,9 +804,6 @@ fn connections(count: usize) -> String {
 
 /// Largest message that the program accepts by default. Few need more, and who does may say so.
 const MAX_MESSAGE: usize = 1024 * 1024;
-
-/// Time after which another loop may have room again for broadcasts.
-const RETRY: Duration = Duration::from_millis(2);
 
 /// Descriptors of a loop that are neither connections nor listeners: the selector, its waker and a timer.
 const LOOP_DESCRIPTORS: u64 = 3;

@@ -24,11 +24,16 @@ impl<D: Default, S: System> EventLoop<D, S> {
             handler.on_client(&mut Context::new(self), id, ClientEvent::Stopped);
         }
         self.end_look_ups(handler);
+        let ends = self.progress.slice(self.now.at, DIALING_SLICE);
         while let Some((due, id)) = self.clients.first_dial()
             && due <= self.now.at
         {
             self.clients.enter(id, ClientState::Dialing);
             self.begin_attempt(handler, id);
+            self.refresh_now();
+            if self.now.at >= ends {
+                break;
+            }
         }
         while let Some((addr, id)) = self.clients.lanes.first_ready() {
             let is_waiting = self.clients.is(id, ClientState::Queued);
@@ -36,6 +41,10 @@ impl<D: Default, S: System> EventLoop<D, S> {
                 self.clients.lanes.leave(addr);
             }
             self.clients.lanes.done();
+            self.refresh_now();
+            if self.now.at >= ends {
+                break;
+            }
         }
     }
 
@@ -269,3 +278,6 @@ impl<D: Default, S: System> EventLoop<D, S> {
         Micros::ZERO
     }
 }
+
+/// Time in one turn for dials; the rest of those that are due follows in the next one.
+const DIALING_SLICE: Micros = Micros::from_millis(2);

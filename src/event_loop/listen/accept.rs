@@ -37,13 +37,21 @@ impl<D: Default, S: System> EventLoop<D, S> {
     fn accept_from<H: Handler<S, Data = D>>(&mut self, handler: &mut H, id: ListenerId) {
         let descriptors = self.system.descriptors();
         let room = self.group.room(self.config.max_connections, descriptors);
-        for _ in 0..self.accept_budget() {
+        let share = ACCEPTING_SLICE.as_micros() / self.listeners.len().max(1) as u64;
+        let ends = self.progress.slice(self.now.at, Micros::new(share));
+        for count in 0..self.accept_budget() {
+            if count > 0 && self.now.at >= ends {
+                return;
+            }
             let Some(listener) = self.listeners.get(id) else {
                 // Closed by a callback.
                 return;
             };
             match accept(&self.system, listener.socket()) {
-                Ok((socket, peer)) => self.admit(handler, id, socket, peer, room),
+                Ok((socket, peer)) => {
+                    self.admit(handler, id, socket, peer, room);
+                    self.refresh_now();
+                }
                 Err(error) if error.raw_os_error().is_some_and(lacks_descriptors) => {
                     // Linux says so before it looks whether anybody waits.
                     if let Err(error) = self.refuse_by_reserve(handler, id, error)
@@ -138,6 +146,9 @@ fn accept<S: System>(system: &S, listener: &S::Listener) -> io::Result<(S::Socke
     peer.set_ip(peer.ip().to_canonical());
     Ok((stream, peer))
 }
+
+/// Time in one turn for accepting, on all listeners together.
+const ACCEPTING_SLICE: Micros = Micros::from_millis(2);
 
 /// How long accepting pauses when there are no descriptors and no connection ends.
 const ACCEPT_PAUSE: Micros = Micros::from_millis(100);

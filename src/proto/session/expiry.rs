@@ -38,6 +38,18 @@ pub enum Step {
     Note(Note),
 }
 
+impl Step {
+    /// Says whether the shell must ask the system about the socket. Such steps take longest. A
+    /// shell may drop the expiry at the first of them and begin it again later, after those of
+    /// other sessions.
+    pub fn looks(&self) -> bool {
+        match self {
+            Self::Connect | Self::ReadOnce | Self::Peek | Self::WriteOnce | Self::Figures => true,
+            Self::Wait(_) | Self::Flush | Self::Note(_) => false,
+        }
+    }
+}
+
 /// What was decided about a peer that has not been heard in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Note {

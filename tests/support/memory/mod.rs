@@ -64,6 +64,8 @@ pub(crate) struct Memory<S, T = Plain<S>>(Rc<Parts<S>>, PhantomData<T>);
 
 struct Parts<S> {
     clock: Cell<Micros>,
+    /// Time that passes at each look at the clock.
+    pace: Cell<Micros>,
     edges: Edges,
     /// Listeners' tokens, by port.
     ports: RefCell<Vec<(u16, Token)>>,
@@ -89,6 +91,7 @@ impl<S, T> Memory<S, T> {
     pub(crate) fn new(start: Micros) -> Self {
         let parts = Parts {
             clock: Cell::new(start),
+            pace: Cell::new(Micros::ZERO),
             edges: Edges::default(),
             ports: RefCell::default(),
             backlog: RefCell::default(),
@@ -104,6 +107,11 @@ impl<S, T> Memory<S, T> {
     /// Moves the clock, which never goes back.
     pub(crate) fn set_clock(&self, now: Micros) {
         self.0.clock.set(self.0.clock.get().max(now));
+    }
+
+    /// Lets so much time pass whenever the loop looks at the clock, as it does after what takes time.
+    pub(crate) fn set_pace(&self, pace: Micros) {
+        self.0.pace.set(pace);
     }
 
     /// Lets somebody come to a port.
@@ -133,6 +141,7 @@ impl<S: Plug, T: Stream<Socket = S>> System for Memory<S, T> {
     type Listener = u16;
 
     fn now(&self) -> Micros {
+        self.set_clock(self.clock() + self.0.pace.get());
         self.clock()
     }
 
