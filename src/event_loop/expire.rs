@@ -30,11 +30,12 @@ impl<D: Default, S: System> EventLoop<D, S> {
         }
         let budget = self.config.expiry_budget;
         self.system.probe_expiries(self.now.at, None);
-        let ends = self.now.at + PINGS_SLICE;
+        let ends = self.now.at + self.expiries.slice(self.now.at, PINGS_SLICE);
         let count = self.expiries.collect(&mut self.wheel, self.now.at, budget);
         if count > FEW {
             self.fetch_expired();
         }
+        let mut written = self.env.stats.bytes_out;
         while let Some(key) = self.expiries.pop() {
             if !self.beat(key)
                 && let Some(conn) = self.conns.get(key)
@@ -42,16 +43,25 @@ impl<D: Default, S: System> EventLoop<D, S> {
                 self.handle_expiry(handler, conn.id(key, self.names));
             }
             let left = self.expiries.len();
-            if left > 0 && left.is_multiple_of(FETCHED) {
+            if left == 0 {
+                break;
+            }
+            let is_round = left.is_multiple_of(FETCHED);
+            // Behind a long queue, a ping takes as long as all of it.
+            if is_round || self.env.stats.bytes_out - written >= LONG_OUTPUT {
+                written = self.env.stats.bytes_out;
                 self.refresh_now();
                 if self.now.at >= ends {
                     break;
                 }
+            }
+            if is_round {
                 self.fetch_expired();
             }
         }
         let count = count - self.expiries.len();
         self.look_at_doubtful(handler);
+        self.expiries.end_turn(self.now.at);
         self.system
             .probe_expiries(self.now.at, Some(self.expiries.is_empty()));
         count
@@ -60,7 +70,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
     /// Looks at the connections that may be dead, at least at one, and at more while there is time.
     /// They come after the pings: a look is several system calls, and many may be due at once.
     fn look_at_doubtful<H: Handler<S, Data = D>>(&mut self, handler: &mut H) {
-        let ends = self.progress.slice(self.now.at, LOOKS_SLICE);
+        let ends = self.now.at + LOOKS_SLICE;
         while let Some(key) = self.expiries.begin_look() {
             if let Some(conn) = self.conns.get(key) {
                 self.handle_expiry(handler, conn.id(key, self.names));
@@ -70,7 +80,6 @@ impl<D: Default, S: System> EventLoop<D, S> {
                 break;
             }
         }
-        self.expiries.end_looks();
     }
 
     /// Touches due connections, as [`fetch`](Self::fetch) does for those with events.
@@ -112,8 +121,10 @@ impl<D: Default, S: System> EventLoop<D, S> {
             // Its answer bears a date.
             self.look_at_calendar();
         }
-        // A message under way counts as one that is sent: the session may end for want of any.
-        if self.settle_broadcasts(key) {
+        // A message under way counts as one that is sent: the session may end for want of any. A ping does
+        // not wait for it, or pings would pay for all that is said to everybody.
+        let session = &self.conns[key].session;
+        if session.may_say_goodbye(&self.env, self.now) && self.settle_broadcasts(key) {
             self.mark_dirty(key);
         }
         let (mut expiry, mut found) = (Expiry::default(), Found::default());
@@ -184,8 +195,12 @@ impl<D: Default, S: System> EventLoop<D, S> {
 /// Of so few it is not worth it to touch them first.
 const FEW: usize = 2;
 
+/// Bytes written with pings after which it is worth it to look at the clock.
+const LONG_OUTPUT: u64 = 8 * 1024;
+
 /// Time in one turn for pings and whatever else is due and needs no look at the socket, and time for looks.
-/// The first does not depend on what the turn has done before: a busy loop must not fall behind with pings.
+/// Neither depends on what the turn has done before: a busy loop must not fall behind with them. Where
+/// that is too little for the pings, they get more.
 const PINGS_SLICE: Micros = Micros::from_millis(3);
 const LOOKS_SLICE: Micros = Micros::from_millis(2);
 

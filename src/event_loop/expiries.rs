@@ -19,6 +19,8 @@ pub(super) struct Expiries {
     has_more: bool,
     /// Turns in a row that put them off.
     put_off: u32,
+    /// Since when each turn has left some that need no look.
+    behind_since: Option<Micros>,
 }
 
 impl Expiries {
@@ -30,6 +32,7 @@ impl Expiries {
             may_put_off_looks: false,
             has_more: false,
             put_off: 0,
+            behind_since: None,
         }
     }
 
@@ -54,6 +57,24 @@ impl Expiries {
         self.has_more = most == 0 || wheel.advance(now, most, &mut self.keys);
         self.may_put_off_looks = true;
         self.keys.len()
+    }
+
+    /// Returns for how long this turn may handle those that need no look: for so long at least, and longer
+    /// the longer some have been left. So pings take as much of a busy loop as they need.
+    pub(super) fn slice(&self, now: Micros, least: Micros) -> Micros {
+        let behind = self.behind_since.map_or(Micros::ZERO, |since| now - since);
+        least.max(Micros::new(behind.as_micros() / 2))
+    }
+
+    /// Notes what this turn has left.
+    pub(super) fn end_turn(&mut self, now: Micros) {
+        self.behind_since = match self.has_plain() || self.has_more {
+            true => self.behind_since.or(Some(now)),
+            false => None,
+        };
+        if self.doubtful.is_empty() && self.doubtful.capacity() > MOST_KEPT {
+            self.doubtful = VecDeque::new();
+        }
     }
 
     /// Takes the next.
@@ -88,21 +109,18 @@ impl Expiries {
         self.doubtful.pop_front()
     }
 
-    /// Ends the looks of this turn.
-    pub(super) fn end_looks(&mut self) {
-        if self.doubtful.is_empty() && self.doubtful.capacity() > MOST_KEPT {
-            self.doubtful = VecDeque::new();
-        }
-    }
-
     /// Says whether a turn had too little time for what is due.
     pub(super) fn is_behind(&self) -> bool {
+        self.has_plain() || !self.doubtful.is_empty()
+    }
+
+    fn has_plain(&self) -> bool {
         self.taken < self.keys.len()
     }
 
     /// Says whether nothing is left that is known to be due.
     pub(super) fn is_empty(&self) -> bool {
-        !self.is_behind() && !self.has_more && self.doubtful.is_empty()
+        !self.is_behind() && !self.has_more
     }
 }
 
@@ -111,3 +129,32 @@ const MOST_KEPT: usize = 1024;
 
 /// Most turns in a row that put expiries off.
 const MOST_PUT_OFF: u32 = 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::wheel::Wheel;
+
+    #[test]
+    fn the_longer_pings_are_left_the_more_time_they_get() {
+        let millis = Micros::from_millis;
+        let mut wheel = Wheel::new(millis(10), Micros::ZERO);
+        for key in 0..3 {
+            wheel.schedule(key, millis(10));
+        }
+        let mut expiries = Expiries::with_capacity(8);
+        assert_eq!(expiries.collect(&mut wheel, millis(20), 8), 3);
+        assert_eq!(expiries.slice(millis(20), millis(3)), millis(3));
+        expiries.pop();
+        expiries.end_turn(millis(23));
+        assert!(expiries.is_behind());
+        assert_eq!(expiries.collect(&mut wheel, millis(30), 8), 2);
+        expiries.pop();
+        expiries.end_turn(millis(33));
+        assert_eq!(expiries.slice(millis(43), millis(3)), millis(10));
+        expiries.pop();
+        expiries.end_turn(millis(50));
+        assert!(!expiries.is_behind());
+        assert_eq!(expiries.slice(millis(60), millis(3)), millis(3));
+    }
+}

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use heartwheel::close::CloseCode;
+use heartwheel::config::PingWhen;
 use heartwheel::error::SendError;
 use heartwheel::event_loop::{BroadcastId, ConnId};
 use heartwheel::proto::message::Message;
@@ -16,6 +17,33 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 
 use crate::world::{World, shared};
+
+/// Pings that paid for all that is said to everybody would take a busy loop's whole time.
+#[test]
+fn a_due_timer_does_not_pay_for_what_is_said_to_everybody() {
+    let mut world = World::with(1, |listener| {
+        listener.heartbeat.interval = Some(Duration::from_secs(1));
+        listener.heartbeat.timeout = Some(Duration::from_secs(5));
+        listener.heartbeat.ping_slack = Some(Duration::ZERO);
+        // Such timers do not go the short way.
+        listener.heartbeat.ping_when = PingWhen::Idle;
+    });
+    world.fill(10);
+    let due = world.process.due();
+    world.process.memory.set_clock(due);
+    let wanted: String = (0..100).map(|number| format!("{number}\n")).collect();
+    for number in 0..100 {
+        world.cx().broadcast(&shared(&number.to_string())).unwrap();
+    }
+    let reached = world.turn().1;
+    let read: Vec<_> = (0..10).map(|peer| world.read(peer)).collect();
+    let reading = read.iter().filter(|read| read.contains("0\n")).count();
+    assert_eq!((reached, reading), (1, 1), "{read:?}");
+    world.process.settle();
+    for (peer, read) in read.iter().enumerate() {
+        assert_eq!(read.replace("PING\n", "") + &world.read(peer), wanted);
+    }
+}
 
 #[test]
 fn each_turn_hands_a_broadcast_to_so_many_and_the_loop_does_not_sleep_meanwhile() {

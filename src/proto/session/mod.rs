@@ -522,6 +522,17 @@ impl Session {
         }
     }
 
+    /// Says whether [`handle_timeout`](Self::handle_timeout) may now end an open session for want of messages,
+    /// or say goodbye. A shell that has still messages for it queues them first.
+    pub(crate) fn may_say_goodbye(&self, env: &Env, now: Moment) -> bool {
+        let timing = &env.policy(self.policy).timing;
+        let is_over = |end: Option<Micros>| end.is_some_and(|end| end <= now.at);
+        self.phase == Phase::Open
+            && (self.is_idle(env, now, Backlog::None)
+                || is_over(self.lifetime_ends(timing, now))
+                || is_over(self.limit_ends()))
+    }
+
     /// Says whether no message has made progress for too long.
     fn is_idle(&self, env: &Env, now: Moment, backlog: Backlog) -> bool {
         let timing = &env.policy(self.policy).timing;
