@@ -161,7 +161,7 @@ pub mod architecture {
     //! | --- | --- |
     //! | reading | 3 ms, and 1 ms for input left; 1 ms while pings are left over |
     //! | commands of other threads; accepting; dials; timers | 2 ms each |
-    //! | pings and other things that are due | 3 ms |
+    //! | pings and other things that are due | 3 ms; half the time since when some are left over, if that is more |
     //! | looks at connections that may be dead | 2 ms |
     //! | broadcasts | 1024 connections, 2 ms |
     //! | closes of a drain | 256 connections |
@@ -169,8 +169,8 @@ pub mod architecture {
     //! | reaping | 256 connections, 2 ms |
     //! | freeing buffers | 32 MiB, 2 ms |
     //!
-    //! If the turn has taken 5 ms already, each step but the pings gets at most 0.3 ms
-    //! (`event_loop/progress.rs`). A callback of the embedder is never cut short. `cargo bench --bench
+    //! If the turn has taken 5 ms already, each later step but pings and looks gets only a sixteenth of
+    //! what that was (`event_loop/progress.rs`). A callback of the embedder is never cut short. `cargo bench --bench
     //! turns` shows the lengths of turns under load. `tests/turns` counts the pieces on a clock that
     //! moves whenever the loop looks at it.
     //!

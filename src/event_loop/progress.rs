@@ -68,11 +68,13 @@ impl Progress {
     }
 
     /// Returns when a step that begins at `now` stops, if it may take `most`. In a turn that has
-    /// taken long already, each step gets only a little time. The rest of its work is left for the
-    /// next turn.
+    /// taken long already, each step gets only a part of what that was, and leaves the rest of its work
+    /// for the next turn. So the turn does not get much longer, and no step starves behind a callback.
     pub(super) fn slice(&self, now: Micros, most: Micros) -> Micros {
-        let is_long = now >= self.began + LONG;
-        now + if is_long { most.min(LEAST) } else { most }
+        let taken = now - self.began;
+        let is_long = taken >= LONG;
+        let part = Micros::new(taken.as_micros() / PARTS);
+        now + if is_long { most.min(part) } else { most }
     }
 
     /// Begins with the events of the turn, whose reading stops at `reading_ends`. Returns how many
@@ -123,9 +125,9 @@ impl Progress {
     }
 }
 
-/// A turn is long from then on, and its steps get no more than this.
+/// A turn is long from then on. A later step gets such a part of what the turn has taken.
 const LONG: Micros = Micros::from_millis(5);
-const LEAST: Micros = Micros::new(300);
+const PARTS: u64 = 16;
 
 #[cfg(test)]
 mod tests {
@@ -159,11 +161,13 @@ mod tests {
         for (now, ends) in [
             (millis(100), millis(103)),
             (millis(104), millis(107)),
-            (millis(105), millis(105) + LEAST),
+            (millis(108), millis(108) + Micros::new(500)),
+            (millis(132), millis(134)),
+            (millis(200), millis(203)),
         ] {
             assert_eq!(progress.slice(now, millis(3)), ends);
         }
         let short = Micros::new(100);
-        assert_eq!(progress.slice(millis(105), short), millis(105) + short);
+        assert_eq!(progress.slice(millis(108), short), millis(108) + short);
     }
 }
