@@ -4,9 +4,10 @@
 //! and what a pong settles is decided where it is decided for every session; only the way of the bytes
 //! is shorter. Whatever else there is to do goes the general way.
 
+use super::timeout::visit;
 #[cfg(feature = "websocket")]
 use super::token;
-use super::{Env, Fact, Session, visit};
+use super::{Env, Fact, Session};
 use crate::close::Phase;
 use crate::config::WireKind;
 use crate::proto::heartbeat::Verdict;

@@ -5,7 +5,7 @@ use std::io::IoSlice;
 use std::time::Duration;
 
 use super::*;
-use crate::close::{CloseCode, Rtt, Side};
+use crate::close::{CloseCode, KernelFigures, Rtt, Side};
 use crate::config::{HeartbeatConfig, LimitsConfig, Overflow, PingWhen, Proof};
 use crate::dice::Dice;
 use crate::error::{ProtocolError, SendError};
