@@ -23,14 +23,17 @@ import signal
 import socket
 import struct
 import subprocess
+import sys
 import threading
 import time
+import traceback
 
 IDLE = 500
 REST = 0.005
 
 
 def connect(port):
+    """Returns a socket that is open, and what has come on it since."""
     sock = socket.create_connection(("127.0.0.1", port), 20)
     key = base64.b64encode(os.urandom(16)).decode()
     sock.sendall(
@@ -40,8 +43,9 @@ def connect(port):
     head = b""
     while b"\r\n\r\n" not in head:
         head += sock.recv(1024)
+    head, _, rest = head.partition(b"\r\n\r\n")
     assert b" 101 " in head.split(b"\r\n")[0], head
-    return sock
+    return sock, rest
 
 
 def masked(first, payload):
@@ -63,11 +67,11 @@ def frames(buffer):
 
 def healthy(port, seconds, out, pings):
     os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(10))
-    sock = connect(port)
+    sock, rest = connect(port)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.settimeout(60)
     ask, answer = (0x89, 0x8A) if pings else (0x82, 0x82)
-    buffer, times = bytearray(), []
+    buffer, times = bytearray(rest), []
 
     def hear(body):
         """Answers pings; says whether the answer has come."""
@@ -104,7 +108,7 @@ def crowd(port, count, events):
     """Connects so many, and watches them."""
     poll, peers = select.epoll(), {}
     for _ in range(count):
-        sock = connect(port)
+        sock, _ = connect(port)
         peers[sock.fileno()] = sock
     for fd, sock in peers.items():
         sock.setblocking(False)
@@ -191,6 +195,8 @@ def fork(nice, do):
             os.sched_setaffinity(0, {1})
             os.setpriority(os.PRIO_PROCESS, 0, nice)
             do()
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(0)
     return pid
@@ -213,13 +219,18 @@ def parse():
     parser.add_argument("--pause", type=float, default=0)
     parser.add_argument("--rate", type=float, default=300)
     parser.add_argument("--senders", type=int, default=1)
-    parser.add_argument("flags", nargs="*")
-    return parser.parse_args()
+    # What follows "--" may look like an option of ours.
+    end = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    args = parser.parse_args(sys.argv[1:end])
+    args.flags = sys.argv[end + 1 :]
+    return args
 
 
 def serve(args, mode, port):
     command = ["taskset", "-c", "0", "nice", "-n", "-15", args.program, "serve", "--ws", f"127.0.0.1:{port}"]
-    command += ["--mode", mode, "--json", "--interval", "2s", "--timeout", "60s", "--ping-slack", "off", *args.flags]
+    command += ["--mode", mode, "--json", "--interval", "2s", "--timeout", "60s", "--ping-slack", "off"]
+    # The healthy peer asks by pings, as fast as they are answered.
+    command += ["--pings-per-second", "off", *args.flags]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     for line in server.stdout:
         if b'"listening"' in line:
