@@ -1,6 +1,7 @@
 //! The application: what it does by itself, and what a script asks of it.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -59,8 +60,9 @@ pub(super) struct App<'y> {
     dice: Dice,
     /// When it began to say goodbye to everybody, as its clock has it.
     drained_at: Option<Micros>,
-    /// How late the last turn was in the end.
-    last_delay: Micros,
+    /// How late the last turns were in the end: as many as there are targets, since each turn dials one of
+    /// those that are due at least.
+    delays: VecDeque<Micros>,
     /// The largest message of this turn: sent, received or begun by who has ended.
     largest: usize,
 }
@@ -81,7 +83,7 @@ impl<'y> App<'y> {
             clients,
             dice,
             drained_at: None,
-            last_delay: Micros::ZERO,
+            delays: VecDeque::new(),
             largest: 0,
         }
     }
@@ -96,7 +98,10 @@ impl<'y> App<'y> {
     }
 
     pub(super) fn handle_turn(&mut self, delay: Micros) {
-        self.last_delay = delay;
+        if self.delays.len() > self.program.targets.len() {
+            self.delays.pop_front();
+        }
+        self.delays.push_back(delay);
     }
 
     pub(super) fn take_largest(&mut self) -> usize {
@@ -276,7 +281,11 @@ impl<'y> Handler<Simulated<'y>> for App<'y> {
         match event {
             ClientEvent::Dialing { .. } => {
                 // A wait ends late, and a turn takes time; the rest is for sleeps of the machine.
-                let late = Micros::from(cx.loop_delay()) + self.last_delay + HELD;
+                let before = self
+                    .delays
+                    .iter()
+                    .fold(Micros::ZERO, |sum, &delay| sum + delay);
+                let late = Micros::from(cx.loop_delay()) + before + HELD;
                 let share = clients.handle_dial(id, now, late);
                 self.os.world(|world| world.book.waits.extend(share));
             }

@@ -464,14 +464,18 @@ impl World {
         }
     }
 
-    /// Moves the clock of a machine ahead, during a wait.
+    /// Moves the clock of a machine ahead: during a wait, or while nothing runs that could see it.
     pub(super) fn jump(&mut self, host: HostId, span: Micros) {
         let one = &mut self.hosts[host];
         one.leap = one.leap + span;
-        if matches!(one.doing, Doing::Waiting(_)) {
-            self.leap(host);
-            self.hosts[host].wake_at = None;
-            self.settle_wake(host);
+        match one.doing {
+            Doing::Nothing => self.leap(host),
+            Doing::Waiting(_) => {
+                self.leap(host);
+                self.hosts[host].wake_at = None;
+                self.settle_wake(host);
+            }
+            Doing::Working(_) => {}
         }
     }
 
