@@ -452,7 +452,9 @@ pub struct ReactorConfig {
     /// Connections that hold nothing are not concerned.
     ///
     /// The limit does not include the connections themselves, at most 160 bytes each, the 256 KiB
-    /// of free buffers that each loop keeps, what the allocator adds, or the kernel's buffers.
+    /// of free buffers that each loop keeps, what the allocator adds, or the kernel's buffers. A
+    /// [broadcast](crate::reactor::Context::broadcast) counts from when the first queue holds it; each
+    /// loop has at most 16 MiB of others, or one that is longer.
     pub memory_limit: Option<usize>,
     /// Most connections that one turn hands [broadcasts](crate::reactor::Context::broadcast) to. It
     /// stops earlier after 2 ms. Default 1024.
