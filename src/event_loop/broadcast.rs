@@ -1,7 +1,5 @@
 //! Broadcasts: each turn hands them out to some of the connections.
 
-use std::hint::black_box;
-
 use super::broadcasts::BroadcastId;
 use super::conn::{Conn, Mark, Ready};
 use super::context::Context;
@@ -40,7 +38,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         let mut count = 0;
         for visited in 0..SLOTS {
             if visited % FETCHED == 0 {
-                self.fetch_slots();
+                self.touch(self.broadcasts.coming());
             }
             if count == most || self.now.at >= ends {
                 break;
@@ -57,13 +55,6 @@ impl<D: Default, S: System> EventLoop<D, S> {
             }
         }
         count
-    }
-
-    /// Touches the next slots, as [`fetch`](Self::fetch) does for connections with events.
-    fn fetch_slots(&self) {
-        for key in self.broadcasts.coming().take(FETCHED) {
-            black_box(self.conns.get(key).map(Conn::glance));
-        }
     }
 
     /// Hands out all that is left, because the loop ends.

@@ -12,6 +12,12 @@ impl<D, S: System> EventLoop<D, S> {
         self.is_behind = false;
     }
 
+    /// Reads the clock, and says whether the time of a step that stops at `ends` is over.
+    pub(super) fn is_past(&mut self, ends: Micros) -> bool {
+        self.refresh_now();
+        self.now.at >= ends
+    }
+
     /// Reads the clock for a caller that continues at once, such as a callback. The time until then
     /// belongs to this turn.
     pub(super) fn read_clock(&mut self) -> Micros {

@@ -1,8 +1,6 @@
 //! Time: due timers of connections and of the embedder.
 
-use std::hint::black_box;
-
-use super::conn::{Conn, Mark, Ready};
+use super::conn::{Mark, Ready};
 use super::context::Context;
 use super::core::EventLoop;
 use super::handler::Handler;
@@ -33,7 +31,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         let ends = self.now.at + self.expiries.slice(self.now.at, PINGS_SLICE);
         let count = self.expiries.collect(&mut self.wheel, self.now.at, budget);
         if count > FEW {
-            self.fetch_expired();
+            self.touch(self.expiries.coming());
         }
         let mut written = self.env.stats.bytes_out;
         while let Some(key) = self.expiries.pop() {
@@ -50,13 +48,12 @@ impl<D: Default, S: System> EventLoop<D, S> {
             // Behind a long queue, a ping takes as long as all of it.
             if is_round || self.env.stats.bytes_out - written >= LONG_OUTPUT {
                 written = self.env.stats.bytes_out;
-                self.refresh_now();
-                if self.now.at >= ends {
+                if self.is_past(ends) {
                     break;
                 }
             }
             if is_round {
-                self.fetch_expired();
+                self.touch(self.expiries.coming());
             }
         }
         let count = count - self.expiries.len();
@@ -79,13 +76,6 @@ impl<D: Default, S: System> EventLoop<D, S> {
             if self.now.at >= ends {
                 break;
             }
-        }
-    }
-
-    /// Touches due connections, as [`fetch`](Self::fetch) does for those with events.
-    fn fetch_expired(&self) {
-        for key in self.expiries.coming().take(FETCHED) {
-            black_box(self.conns.get(key).map(Conn::glance));
         }
     }
 
@@ -184,8 +174,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         let ends = self.progress.slice(due, TIMERS_SLICE);
         while let Some(word) = self.timers.take_due(due) {
             handler.on_timer(&mut Context::new(self), word);
-            self.refresh_now();
-            if self.now.at >= ends {
+            if self.is_past(ends) {
                 return;
             }
         }

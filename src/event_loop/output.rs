@@ -109,8 +109,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
             let next = self.dirty.pop(|key| Some(&mut conns.get_mut(key)?.marks));
             if let Some((key, Some(_))) = next {
                 self.flush(key);
-                self.refresh_now();
-                if self.now.at >= ends {
+                if self.is_past(ends) {
                     return;
                 }
             }

@@ -55,8 +55,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
             let piece = surplus.min(FREED_PIECE);
             self.env.pool.free_some(piece);
             surplus -= piece;
-            self.refresh_now();
-            if self.now.at >= ends {
+            if self.is_past(ends) {
                 return;
             }
         }

@@ -143,6 +143,13 @@ impl<D: Default, S: System> EventLoop<D, S> {
         }
     }
 
+    /// Touches the next connections of a list of slots, for the same reason.
+    pub(super) fn touch(&self, keys: impl Iterator<Item = usize>) {
+        for key in keys.take(FETCHED) {
+            black_box(self.conns.get(key).map(Conn::glance));
+        }
+    }
+
     /// Ends the connection whose callback panicked in the last turn, because the input in hand was
     /// lost. A client whose callback panicked continues as if it had returned.
     fn see_to_panics<H: Handler<S, Data = D>>(&mut self, handler: &mut H) {

@@ -30,8 +30,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         {
             self.clients.enter(id, ClientState::Dialing);
             self.begin_attempt(handler, id);
-            self.refresh_now();
-            if self.now.at >= ends {
+            if self.is_past(ends) {
                 break;
             }
         }
@@ -41,8 +40,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
                 self.clients.lanes.leave(addr);
             }
             self.clients.lanes.done();
-            self.refresh_now();
-            if self.now.at >= ends {
+            if self.is_past(ends) {
                 break;
             }
         }
