@@ -27,24 +27,20 @@ fn readers_that_hardly_read_stay_within_the_limit() {
 }
 
 mod large {
-    use std::sync::{Mutex, PoisonError};
-
     use super::*;
-
-    /// Two at a time would take more descriptors than a process may have.
-    static ONE: Mutex<()> = Mutex::new(());
+    use crate::support::crowd::alone;
 
     #[test]
     #[ignore = "takes 11 000 descriptors"]
     fn ten_thousand_messages_that_all_have_begun_stay_within_the_limit() {
-        let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let _alone = alone();
         begin_messages(10_000, 256 * MIB);
     }
 
     #[test]
     #[ignore = "takes 11 000 descriptors"]
     fn ten_thousand_readers_that_hardly_read_stay_within_the_limit() {
-        let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let _alone = alone();
         hardly_read(10_000, 256 * MIB);
     }
 }

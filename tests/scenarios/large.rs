@@ -1,16 +1,10 @@
 //! Tests that take more than 4 096 descriptors, or a minute: one asks for them by
 //! `cargo test large:: -- --ignored`, and `.ci/run` does.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::support::crowd::alone;
 use crate::{arrivals, churn, departures};
-
-/// Waits until no other of these tests runs: the limit of descriptors is that of the whole process.
-fn alone() -> MutexGuard<'static, ()> {
-    static ONE: Mutex<()> = Mutex::new(());
-    ONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 #[test]
 #[ignore = "takes 18 000 descriptors"]

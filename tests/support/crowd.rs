@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -195,6 +195,12 @@ fn hold(mut members: Vec<Member>, shared: &Shared) {
             shared.note(members[event.token().0].answer());
         }
     }
+}
+
+/// Waits until no other test of many connections runs: the limit of descriptors is that of the whole process.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Both ends of all connections need a descriptor, and some systems start with 1024.
