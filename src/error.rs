@@ -247,6 +247,42 @@ impl fmt::Display for SendError {
 
 impl StdError for SendError {}
 
+/// Why a connection does not subscribe to a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SubscribeError {
+    /// There is no such connection, or it is not open.
+    Closed,
+    /// The name of the topic is too long.
+    TooLong {
+        /// Its length, bytes.
+        len: usize,
+        /// The limit, bytes.
+        limit: usize,
+    },
+    /// The connection subscribes to as many topics as it may.
+    TooMany {
+        /// The limit.
+        limit: usize,
+    },
+}
+
+impl fmt::Display for SubscribeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => f.write_str("connection is not open"),
+            Self::TooLong { len, limit } => {
+                write!(f, "topic name of {len} bytes exceeds {limit}")
+            }
+            Self::TooMany { limit } => {
+                write!(f, "connection subscribes to {limit} topics, the most")
+            }
+        }
+    }
+}
+
+impl StdError for SubscribeError {}
+
 /// The operation of ours that failed.
 #[derive(Debug)]
 #[non_exhaustive]

@@ -163,7 +163,7 @@ pub mod architecture {
     //! | commands of other threads; accepting; dials; timers | 2 ms each |
     //! | pings and other things that are due | 3 ms; half the time since when some are left over, if that is more |
     //! | looks at connections that may be dead | 2 ms |
-    //! | broadcasts | 1024 connections, 2 ms |
+    //! | broadcasts, also those to the subscribers of a topic | 1024 connections, 2 ms |
     //! | closes of a drain | 256 connections |
     //! | flushing | 3 ms |
     //! | reaping | 256 connections, 2 ms |
@@ -213,6 +213,26 @@ pub mod architecture {
     //! broadcast that it gets. If something is sent to a connection, or it is closed, before the
     //! cursor has come to it, it gets at that moment what it is still owed, and is put in the table
     //! too. An entry is dropped when the cursor comes to its slot.
+    //!
+    //! # Topics
+    //!
+    //! A table holds the members of each topic, another one the topics of each connection that has any
+    //! (`event_loop/topics.rs`). Neither the slot nor the session of a connection knows of topics; those
+    //! of an ended connection are looked up once, when it is reaped, if there are topics at all. To
+    //! unsubscribe costs the same whatever the size of the topic: the last member takes the free place.
+    //! Both tables are kept in 64 parts, because a map with a million keys takes a tenth of a second to
+    //! grow, and the loop would stand still.
+    //!
+    //! [`Context::publish`](crate::reactor::Context::publish) to at most 256 subscribers queues the
+    //! message for each of them at once, some 100 µs (`event_loop/publish.rs`). So ten thousand topics
+    //! of ten subscribers cost ten sends each, and whoever subscribes to several topics gets their
+    //! messages with one write. A message to more subscribers is a broadcast that goes over the topic's
+    //! members instead of all slots. It is in one list with the broadcasts to all. The oldest one of
+    //! the list says which connection comes next, and that connection gets all that it is owed, in the
+    //! order of the list. Each membership holds the number of the first message that it is still owed:
+    //! so it gets none from before it subscribed, and none twice. A message is over when nobody is left
+    //! to whom it is owed. Members are visited from the last to the first: who fills the place of one
+    //! that has left comes from above, where it has been visited, or stays ahead.
     //!
     //! # Inside another loop
     //!

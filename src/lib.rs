@@ -92,7 +92,7 @@ pub use config::{
     AdmissionConfig, HeartbeatConfig, LimitsConfig, Overflow, PingWhen, Proof, ReactorConfig,
     WireKind,
 };
-pub use error::{Error, SendError};
+pub use error::{Error, SendError, SubscribeError};
 /// The version of mio that this crate uses. Sources of the embedder implement its `Source`: see
 /// [`Reactor::register`](reactor::Reactor::register).
 pub use mio;

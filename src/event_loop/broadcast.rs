@@ -1,9 +1,10 @@
 //! Broadcasts: each turn hands them out to some of the connections.
 
-use super::broadcasts::BroadcastId;
+use super::broadcasts::Stop;
 use super::conn::{Conn, Mark, Ready};
 use super::context::Context;
 use super::core::EventLoop;
+use super::delivery::BroadcastId;
 use super::handler::Handler;
 use super::turn::FETCHED;
 use crate::close::Phase;
@@ -14,15 +15,16 @@ use crate::proto::time::{Micros, Moment};
 use crate::sys::System;
 
 impl<D: Default, S: System> EventLoop<D, S> {
-    /// Hands the broadcasts under way out to the next connections, in the order of their slots: a
-    /// limited number of them, and not for long. What one gets leaves at once, so that the next one
-    /// borrows the same buffers. Reports broadcasts that are over. Returns the number of
+    /// Hands the broadcasts under way out to the next connections, in the order of their slots or of the
+    /// members of a topic: a limited number of them, and not for long. What one gets leaves at once, so
+    /// that the next one borrows the same buffers. Reports broadcasts that are over. Returns the number of
     /// connections.
     pub(super) fn step_broadcasts<H: Handler<S, Data = D>>(&mut self, handler: &mut H) -> usize {
         let most = self.config.broadcast_budget;
         let ends = self.progress.slice(self.now.at, SLICE);
         let mut count = 0;
         // What callbacks begin in this turn ends in a later one.
+        let finished = self.broadcasts.finished();
         for _ in 0..self.broadcasts.len() {
             count += self.visit_slots(most - count, ends);
             let Some(done) = self.broadcasts.take_done() else {
@@ -31,22 +33,43 @@ impl<D: Default, S: System> EventLoop<D, S> {
             handler.on_broadcast(&mut Context::new(self), done);
             self.refresh_now();
         }
+        self.report_finished(handler, finished, ends);
         count
+    }
+
+    /// Reports messages that were handed out at once: at least one, and more until `ends`.
+    fn report_finished<H: Handler<S, Data = D>>(
+        &mut self,
+        handler: &mut H,
+        most: usize,
+        ends: Micros,
+    ) {
+        for _ in 0..most {
+            let Some(done) = self.broadcasts.take_finished() else {
+                return;
+            };
+            handler.on_broadcast(&mut Context::new(self), done);
+            if self.is_past(ends) {
+                return;
+            }
+        }
     }
 
     fn visit_slots(&mut self, most: usize, ends: Micros) -> usize {
         let mut count = 0;
         for visited in 0..SLOTS {
             if visited % FETCHED == 0 {
-                self.touch(self.broadcasts.coming());
+                self.touch(self.broadcasts.coming(&self.topics));
             }
             if count == most || self.now.at >= ends {
                 break;
             }
-            let Some((key, first)) = self.broadcasts.advance() else {
+            let Some(stop) = self.broadcasts.advance(&self.topics) else {
                 break;
             };
-            if self.hand_out(key, first) {
+            if let Stop::Slot(key, first) = stop
+                && self.hand_out(key, first)
+            {
                 count += 1;
                 self.flush(key);
                 self.relieve();
@@ -67,6 +90,8 @@ impl<D: Default, S: System> EventLoop<D, S> {
                 handler.on_broadcast(&mut Context::new(self), done);
             }
         }
+        let finished = self.broadcasts.finished();
+        self.report_finished(handler, finished, Micros::MAX);
     }
 }
 
@@ -79,21 +104,28 @@ impl<D, S: System> EventLoop<D, S> {
             return false;
         }
         let first = self.broadcasts.take_owed(key);
-        first.is_some_and(|first| self.hand_out(key, first))
+        (first.is_some() || self.broadcasts.has_topics()) && self.hand_out(key, first)
     }
 
-    /// Queues each broadcast under way from `first` on for a connection, if it is open. Returns
-    /// whether there was any.
-    fn hand_out(&mut self, key: usize, first: BroadcastId) -> bool {
-        let Some(conn) = self.conns.get(key).filter(|conn| conn.is_open()) else {
+    /// Queues what is under way for a connection, if it is open: of the broadcasts to all those from
+    /// `first` on, and those to its topics that it has not got. Returns whether there was any.
+    pub(super) fn hand_out(&mut self, key: usize, first: Option<BroadcastId>) -> bool {
+        let conn = self.conns.get(key).filter(|conn| conn.is_open());
+        let id = conn.map(|conn| conn.id(key, self.names));
+        if id.is_none() && !self.broadcasts.has_topics() {
             return false;
-        };
-        let id = conn.id(key, self.names);
+        }
         let mut has_any = false;
         for index in 0..self.broadcasts.len() {
-            let Some(message) = self.broadcasts.message(index, first, id).cloned() else {
+            // One that is not open gets nothing, and is waited for no longer.
+            let taken = self.broadcasts.take(index, key, first, &mut self.topics);
+            let (Some((message, except)), Some(id)) = (taken, id) else {
                 continue;
             };
+            if except == Some(id) {
+                continue;
+            }
+            let message = message.clone();
             let sent = self.send_shared(key, &message);
             self.broadcasts.count(index, &sent);
             if let Err(error) = sent {

@@ -1,33 +1,13 @@
-//! Broadcasts under way, and which slots each of them has still to visit.
+//! Broadcasts under way, to all connections or to those of a topic, and which slots each of them has still
+//! to visit.
 
 use std::collections::{HashMap, VecDeque};
 
+use super::delivery::{BroadcastDone, BroadcastId};
 use super::token::ConnId;
+use super::topics::{TopicKey, Topics};
 use crate::error::SendError;
 use crate::proto::message::SharedMessage;
-
-/// The id of one broadcast of a loop. The id of a later one is greater.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct BroadcastId(u64);
-
-impl BroadcastId {
-    /// Returns the id as one number, for a log or another thread.
-    pub const fn as_u64(self) -> u64 {
-        self.0
-    }
-}
-
-/// A broadcast that is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct BroadcastDone {
-    /// What [`Context::broadcast`](super::Context::broadcast) returned.
-    pub id: BroadcastId,
-    /// Connections whose queue took the message.
-    pub sent: usize,
-    /// Connections whose queue had no room for it, or whose wire cannot carry it.
-    pub dropped: usize,
-}
 
 /// Broadcasts under way, the oldest first.
 ///
@@ -36,20 +16,28 @@ pub struct BroadcastDone {
 /// over when the cursor has come back to the slot where it began. Its recipients are the
 /// connections that were open when it began: for each slot whose connection opened later, or was
 /// served early, the number of the first broadcast that it still gets is kept.
+///
+/// A broadcast to a topic goes over the topic's members instead, and hands out at each of them all that
+/// is under way too. There the table of topics says what a member still gets. The oldest one of all says
+/// where to go next.
 #[derive(Debug, Default)]
 pub(super) struct Broadcasts {
     under_way: VecDeque<Broadcast>,
-    /// Number of the next one.
-    next: u64,
+    /// How many of them go to a topic.
+    to_topics: usize,
+    /// Those that are over and were not reported yet because they never were under way.
+    finished: VecDeque<BroadcastDone>,
+    /// The id of the last one.
+    last: Option<BroadcastId>,
     /// Where the cursor is.
     place: Place,
     /// The number of slots that were ever in use: the cursor turns back there.
     reach: usize,
     /// What `under_way` counts against [`MOST_BYTES`].
     bytes: usize,
-    /// By slot: the first broadcast that its connection gets. Slots that are not listed get all that
+    /// By slot: the first broadcast to all that its connection gets. Slots that are not listed get all that
     /// are under way.
-    since: HashMap<usize, u64>,
+    since: HashMap<usize, BroadcastId>,
 }
 
 /// Where the cursor was or is: the round, then the slot.
@@ -64,25 +52,53 @@ struct Place {
 struct Broadcast {
     message: SharedMessage,
     except: Option<ConnId>,
-    began: Place,
+    to: Recipients,
     done: BroadcastDone,
 }
 
-impl Broadcast {
-    /// Says whether the cursor, which is at `place`, has visited a slot since this began.
-    fn has_visited(&self, slot: usize, place: Place) -> bool {
-        if place.round == self.began.round {
-            (self.began.slot..place.slot).contains(&slot)
+/// Who gets it.
+#[derive(Clone, Copy, Debug)]
+enum Recipients {
+    /// All that were open when the cursor was here.
+    All(Place),
+    Members(Walk),
+}
+
+/// The way over the members of a topic, from the last one to the first: whoever takes the place of one that
+/// leaves has a lower place afterwards, and whoever comes has a higher one.
+#[derive(Clone, Copy, Debug)]
+struct Walk {
+    topic: TopicKey,
+    /// Members at this place and above it have been visited, or came later.
+    place: usize,
+    /// Members that have still to get it. With none left, the key may belong to another topic.
+    left: usize,
+}
+
+/// Where broadcasts are to be handed out next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// At a slot, and the first broadcast to all that its connection gets.
+    Slot(usize, Option<BroadcastId>),
+    /// At a member that has got all of it.
+    Served,
+}
+
+impl Place {
+    /// Says whether the cursor, which is at `now`, has visited a slot since it was here.
+    fn has_visited(self, slot: usize, now: Self) -> bool {
+        if now.round == self.round {
+            (self.slot..now.slot).contains(&slot)
         } else {
-            slot >= self.began.slot || slot < place.slot
+            slot >= self.slot || slot < now.slot
         }
     }
 
-    /// Returns when it is over.
-    fn ends(&self) -> Place {
-        Place {
-            round: self.began.round + 1,
-            slot: self.began.slot,
+    /// Returns the same slot in the next round.
+    fn one_round_on(self) -> Self {
+        Self {
+            round: self.round + 1,
+            slot: self.slot,
         }
     }
 }
@@ -90,20 +106,58 @@ impl Broadcast {
 impl Broadcasts {
     /// Begins one, for the connections that are open now.
     pub(super) fn begin(&mut self, message: SharedMessage, except: Option<ConnId>) -> BroadcastId {
-        let id = BroadcastId(self.next);
-        self.next += 1;
+        self.push(message, except, Recipients::All(self.place))
+    }
+
+    /// Begins one, for those that subscribe to a topic now: `members` of them.
+    pub(super) fn begin_for(
+        &mut self,
+        topic: TopicKey,
+        members: usize,
+        message: SharedMessage,
+        except: Option<ConnId>,
+    ) -> BroadcastId {
+        self.to_topics += 1;
+        let walk = Walk {
+            topic,
+            place: members,
+            left: members,
+        };
+        self.push(message, except, Recipients::Members(walk))
+    }
+
+    fn push(
+        &mut self,
+        message: SharedMessage,
+        except: Option<ConnId>,
+        to: Recipients,
+    ) -> BroadcastId {
+        let done = self.number();
         self.bytes += cost(&message);
         self.under_way.push_back(Broadcast {
             message,
             except,
-            began: self.place,
-            done: BroadcastDone {
-                id,
-                sent: 0,
-                dropped: 0,
-            },
+            to,
+            done,
         });
-        id
+        done.id
+    }
+
+    /// Numbers one that is handed out at once.
+    pub(super) fn number(&mut self) -> BroadcastDone {
+        let id = self.next_id();
+        self.last = Some(id);
+        BroadcastDone::new(id)
+    }
+
+    /// Notes that one that was handed out at once has to be reported.
+    pub(super) fn finish(&mut self, done: BroadcastDone) {
+        self.finished.push_back(done);
+    }
+
+    /// Returns the id of the next one.
+    pub(super) fn next_id(&self) -> BroadcastId {
+        self.last.map_or(BroadcastId::FIRST, BroadcastId::next)
     }
 
     /// Returns an error if there is no room for another one. The first may be of any size.
@@ -123,8 +177,19 @@ impl Broadcasts {
         self.under_way.len() >= MOST || self.bytes >= MOST_BYTES
     }
 
+    /// Says whether none is under way.
     pub(super) fn is_empty(&self) -> bool {
         self.under_way.is_empty()
+    }
+
+    /// Says whether any is under way, or has to be reported.
+    pub(super) fn has_work(&self) -> bool {
+        !self.is_empty() || !self.finished.is_empty()
+    }
+
+    /// Says whether any to a topic is under way.
+    pub(super) fn has_topics(&self) -> bool {
+        self.to_topics > 0
     }
 
     pub(super) fn len(&self) -> usize {
@@ -143,22 +208,51 @@ impl Broadcasts {
 
     /// Notes that the connection in a slot has just opened, and gets none of those under way.
     pub(super) fn note_open(&mut self, slot: usize) {
-        if !self.is_empty() {
-            self.since.insert(slot, self.next);
+        if self.len() > self.to_topics {
+            self.since.insert(slot, self.next_id());
         }
     }
 
-    /// Returns the slots that the cursor visits next, in order, up to where it turns back.
-    pub(super) fn coming(&self) -> std::ops::Range<usize> {
-        self.place.slot..self.reach
+    /// Returns the slots that come next, in order.
+    pub(super) fn coming<'a>(&self, topics: &'a Topics) -> impl Iterator<Item = usize> + use<'a> {
+        let (slots, members) = match self.under_way.front().map(|oldest| oldest.to) {
+            Some(Recipients::Members(walk)) => (0..0, Some((walk.topic, walk.place))),
+            Some(Recipients::All(_)) | None => (self.place.slot..self.reach, None),
+        };
+        let members = members.into_iter();
+        slots.chain(members.flat_map(|(topic, place)| topics.slots_below(topic, place)))
     }
 
-    /// Moves the cursor to the next slot, unless nothing is under way. Returns the slot that it was
-    /// at, and the first broadcast that the slot's connection gets.
-    pub(super) fn advance(&mut self) -> Option<(usize, BroadcastId)> {
-        if self.is_over() || self.is_empty() {
+    /// Moves on to the next slot, unless the oldest one is over or nothing is under way.
+    pub(super) fn advance(&mut self, topics: &Topics) -> Option<Stop> {
+        if self.is_over() {
             return None;
         }
+        let oldest = self.under_way.front_mut()?;
+        match &mut oldest.to {
+            Recipients::All(_) => {
+                let (slot, first) = self.advance_cursor();
+                Some(Stop::Slot(slot, Some(first)))
+            }
+            Recipients::Members(walk) => {
+                walk.place = walk.place.min(topics.len_of(walk.topic));
+                let Some(place) = walk.place.checked_sub(1) else {
+                    debug_assert!(false, "{} members are left", walk.left);
+                    walk.left = 0;
+                    return None;
+                };
+                walk.place = place;
+                match topics.owed_at(walk.topic, place, oldest.done.id) {
+                    Some(slot) => Some(Stop::Slot(slot, self.take_owed(slot))),
+                    None => Some(Stop::Served),
+                }
+            }
+        }
+    }
+
+    /// Moves the cursor to the next slot. Returns the slot that it was at, and the first broadcast to all that
+    /// the slot's connection gets.
+    fn advance_cursor(&mut self) -> (usize, BroadcastId) {
         let slot = self.place.slot;
         self.place.slot += 1;
         if self.place.slot >= self.reach {
@@ -168,16 +262,20 @@ impl Broadcasts {
             };
         }
         let first = match self.since.is_empty() {
-            true => 0,
-            false => self.since.remove(&slot).unwrap_or(0),
+            true => None,
+            false => self.since.remove(&slot),
         };
-        Some((slot, BroadcastId(first)))
+        (slot, first.unwrap_or(BroadcastId::FIRST))
     }
 
     /// Says whether the oldest one is over.
     pub(super) fn is_over(&self) -> bool {
-        let oldest = self.under_way.front();
-        oldest.is_some_and(|oldest| self.reach == 0 || self.place >= oldest.ends())
+        self.under_way
+            .front()
+            .is_some_and(|oldest| match oldest.to {
+                Recipients::All(began) => self.reach == 0 || self.place >= began.one_round_on(),
+                Recipients::Members(walk) => walk.left == 0,
+            })
     }
 
     /// Takes the oldest one, if it is over.
@@ -187,45 +285,67 @@ impl Broadcasts {
         }
         let oldest = self.under_way.pop_front()?;
         self.bytes -= cost(&oldest.message);
-        if self.is_empty() {
+        if matches!(oldest.to, Recipients::Members(_)) {
+            self.to_topics -= 1;
+        }
+        if self.len() == self.to_topics {
             self.since = HashMap::new();
         }
         Some(oldest.done)
     }
 
-    /// Returns the first broadcast that the connection in a slot still gets, and notes that it gets
+    /// Returns how many that never were under way have to be reported.
+    pub(super) fn finished(&self) -> usize {
+        self.finished.len()
+    }
+
+    /// Takes one that never was under way.
+    pub(super) fn take_finished(&mut self) -> Option<BroadcastDone> {
+        self.finished.pop_front()
+    }
+
+    /// Returns the first broadcast to all that the connection in a slot still gets, and notes that it gets
     /// none of those under way later. `None` if it gets none.
     pub(super) fn take_owed(&mut self, slot: usize) -> Option<BroadcastId> {
+        if self.len() == self.to_topics {
+            return None;
+        }
         let place = self.place;
-        let first = self.since.get(&slot).copied().unwrap_or(0);
-        let owed = |one: &&Broadcast| one.done.id.0 >= first && !one.has_visited(slot, place);
+        let first = self.since.get(&slot).copied().unwrap_or(BroadcastId::FIRST);
+        let owed = |one: &&Broadcast| match one.to {
+            Recipients::All(began) => one.done.id >= first && !began.has_visited(slot, place),
+            Recipients::Members(_) => false,
+        };
         let first = self.under_way.iter().find(owed)?.done.id;
-        self.since.insert(slot, self.next);
+        self.since.insert(slot, self.next_id());
         Some(first)
     }
 
-    /// Returns the message of the one at this index, unless it is older than `first` or leaves this
-    /// connection out.
-    pub(super) fn message(
-        &self,
+    /// Takes what the connection in a slot gets of the one at this index: its message, and who is left out.
+    /// `first` is the first one to all that it gets. Ask in the order of the indices.
+    pub(super) fn take(
+        &mut self,
         index: usize,
-        first: BroadcastId,
-        to: ConnId,
-    ) -> Option<&SharedMessage> {
-        let one = self.under_way.get(index)?;
-        let is_for = one.done.id >= first && one.except != Some(to);
-        is_for.then_some(&one.message)
+        slot: usize,
+        first: Option<BroadcastId>,
+        topics: &mut Topics,
+    ) -> Option<(&SharedMessage, Option<ConnId>)> {
+        let one = self.under_way.get_mut(index)?;
+        let is_for = match &mut one.to {
+            Recipients::All(_) => first.is_some_and(|first| one.done.id >= first),
+            Recipients::Members(walk) => {
+                let is_for = walk.left > 0 && topics.take_owed(walk.topic, slot, one.done.id);
+                walk.left -= usize::from(is_for);
+                is_for
+            }
+        };
+        is_for.then_some((&one.message, one.except))
     }
 
     /// Notes what became of the message of the one at this index.
     pub(super) fn count(&mut self, index: usize, sent: &Result<(), SendError>) {
-        let Some(one) = self.under_way.get_mut(index) else {
-            return;
-        };
-        match sent {
-            Ok(()) => one.done.sent += 1,
-            Err(SendError::Closed) => {}
-            Err(SendError::Full { .. } | SendError::Encode(_)) => one.done.dropped += 1,
+        if let Some(one) = self.under_way.get_mut(index) {
+            one.done.count(sent);
         }
     }
 }

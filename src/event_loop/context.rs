@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::broadcasts::BroadcastId;
 use super::client::ClientConfig;
 use super::conn::Mark;
 use super::core::EventLoop;
+use super::delivery::BroadcastId;
 use super::endpoint::Endpoint;
 use super::handle::LoopHandle;
 use super::history::Ended;
@@ -16,7 +16,7 @@ use super::timers::TimerId;
 use super::token::{ClientId, ConnId, ListenerId};
 use crate::close::{Cause, CloseCode, Phase, Rtt};
 use crate::config::{HeartbeatConfig, LimitsConfig, WireKind};
-use crate::error::{Error, SendError};
+use crate::error::{Error, SendError, SubscribeError};
 use crate::peer::PeerAddr;
 use crate::proto::message::{Message, SharedMessage};
 use crate::proto::policy::Policy;
@@ -146,6 +146,114 @@ impl<'a, D, S: System> Context<'a, D, S> {
         message: &SharedMessage,
     ) -> Result<BroadcastId, SendError> {
         self.begin_broadcast(message, Some(except))
+    }
+
+    /// Has a connection subscribe to a topic: from now on it gets what is [published](Self::publish)
+    /// there. Returns whether it did not subscribe before.
+    ///
+    /// A topic is a name of your choice, and exists while somebody subscribes to it. There are no
+    /// wildcards. All subscriptions of a connection end with it; in
+    /// [`on_close`](super::Handler::on_close) it has none. A connection without topics costs nothing,
+    /// each subscription some 30 bytes, each topic its name and some 200 bytes. If peers choose the
+    /// names, limit their length, and with [`topics`](Self::topics) their number for each peer.
+    ///
+    /// ```
+    /// use heartwheel::{ConnId, Context, Handler, Message, SharedMessage};
+    ///
+    /// struct Chat;
+    ///
+    /// impl Handler for Chat {
+    ///     type Data = ();
+    ///
+    ///     fn on_open(&mut self, cx: &mut Context<'_, ()>, id: ConnId) {
+    ///         if let Err(error) = cx.subscribe(id, "lobby") {
+    ///             eprintln!("{id}: {error}");
+    ///         }
+    ///     }
+    ///
+    ///     fn on_message(&mut self, cx: &mut Context<'_, ()>, id: ConnId, message: Message<'_>) {
+    ///         let said = SharedMessage::new(message);
+    ///         if let Err(error) = cx.publish_except(id, "lobby", &said) {
+    ///             eprintln!("{id}: {error}");
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`SubscribeError::Closed`] if there is no open connection with this id; it opens right before
+    /// [`on_open`](super::Handler::on_open). [`SubscribeError::TooLong`] if the name is longer than
+    /// 65 535 bytes. [`SubscribeError::TooMany`] if the connection subscribes to 16 384 other topics.
+    pub fn subscribe(&mut self, id: ConnId, topic: &str) -> Result<bool, SubscribeError> {
+        self.core.share.charge(STEP);
+        self.core.subscribe(id, topic)
+    }
+
+    /// Takes a connection out of a topic. Returns whether it subscribed to it.
+    ///
+    /// It still gets what was published before.
+    pub fn unsubscribe(&mut self, id: ConnId, topic: &str) -> bool {
+        self.core.share.charge(STEP);
+        self.core.unsubscribe(id, topic)
+    }
+
+    /// Sends a message to every connection that subscribes to a topic now, whatever its wire.
+    ///
+    /// The message is encoded once for each wire, and all queues share its bytes. The order for each
+    /// connection is that of the calls, as for a [broadcast](Self::broadcast): what is
+    /// [sent](Self::send) to it, published or broadcast later, and its [close](Self::close) come
+    /// behind. Who subscribes later does not get it.
+    ///
+    /// Up to 256 subscribers get it in their queues at once. To more of them it is handed out in
+    /// pieces, beside the loop's other work. Either way [`on_broadcast`](super::Handler::on_broadcast)
+    /// follows with the id that this returns, and says how many queues took the message. A subscriber
+    /// whose queue is full is treated as its limits say ([`overflow`](crate::config::LimitsConfig::overflow)):
+    /// the message is dropped for it and [`on_writable`](super::Handler::on_writable) follows, or it is
+    /// closed. The others get the message in any case.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Full`] if the topic has more than 256 subscribers and broadcasts come faster than
+    /// they are handed out; see [`broadcast`](Self::broadcast). Then nobody gets it.
+    pub fn publish(
+        &mut self,
+        topic: &str,
+        message: &SharedMessage,
+    ) -> Result<BroadcastId, SendError> {
+        self.publish_to(topic, message, None)
+    }
+
+    /// Sends a message to every connection that subscribes to a topic now but one, such as its sender.
+    /// See [`publish`](Self::publish).
+    ///
+    /// # Errors
+    ///
+    /// The same as [`publish`](Self::publish).
+    pub fn publish_except(
+        &mut self,
+        except: ConnId,
+        topic: &str,
+        message: &SharedMessage,
+    ) -> Result<BroadcastId, SendError> {
+        self.publish_to(topic, message, Some(except))
+    }
+
+    /// Returns the topics that a connection subscribes to.
+    pub fn topics(&self, id: ConnId) -> impl Iterator<Item = &str> + '_ {
+        let key = self.core.conn(id).map(|_| id.index());
+        key.into_iter()
+            .flat_map(|key| self.core.topics.names_of(key))
+    }
+
+    /// Returns how many connections of this loop subscribe to a topic.
+    pub fn subscribers(&self, topic: &str) -> usize {
+        self.core.subscribers(topic)
+    }
+
+    /// Returns each topic with the number of its subscribers in this loop, in no order.
+    pub fn all_topics(&self) -> impl Iterator<Item = (&str, usize)> + '_ {
+        self.core.topics.iter()
     }
 
     /// Sends a ping now, in addition to the scheduled ones. Does nothing while an earlier ping
@@ -441,6 +549,19 @@ impl<'a, D, S: System> Context<'a, D, S> {
             send(core, key)
         });
         sent.unwrap_or(Err(SendError::Closed))
+    }
+
+    fn publish_to(
+        &mut self,
+        topic: &str,
+        message: &SharedMessage,
+        except: Option<ConnId>,
+    ) -> Result<BroadcastId, SendError> {
+        self.core
+            .share
+            .charge(STEP * (1 + self.core.subscribers(topic)));
+        self.core.check_room_to_publish(topic, message)?;
+        Ok(self.core.publish_here(topic, message, except))
     }
 
     fn begin_broadcast(

@@ -26,6 +26,7 @@ use super::share::Share;
 use super::sleep::Sleep;
 use super::timers::Timers;
 use super::token::{ConnId, ListenerId, Names, SourceId, Sources, Target};
+use super::topics::Topics;
 use super::work::WorkList;
 use crate::config::ReactorConfig;
 use crate::error::ConfigError;
@@ -86,6 +87,7 @@ pub struct EventLoop<D, S: System = Native> {
     pub(super) holders: Holders,
     pub(super) held_back: HeldBack,
     pub(super) broadcasts: Broadcasts,
+    pub(super) topics: Topics,
     pub(super) expiries: Expiries,
     pub(super) drain: Option<Drain>,
     pub(super) history: History,
@@ -151,6 +153,7 @@ impl<D, S: System> EventLoop<D, S> {
             holders: Holders::new(),
             held_back: HeldBack::default(),
             broadcasts: Broadcasts::default(),
+            topics: Topics::default(),
             expiries: Expiries::with_capacity(config.expiry_budget.min(config.max_connections)),
             drain: None,
             history: History::new(config.history),

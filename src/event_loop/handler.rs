@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::broadcasts::BroadcastDone;
 use super::client::ClientEvent;
 use super::context::Context;
+use super::delivery::BroadcastDone;
 use super::endpoint::Endpoint;
 use super::token::{ClientId, ConnId, SourceId};
 use crate::close::Evidence;
@@ -83,7 +83,7 @@ pub trait Handler<S: System = Native> {
     }
 
     /// A broadcast is over: each of its recipients has had its turn. This follows each
-    /// [`Context::broadcast`] that was accepted, and each
+    /// [`Context::broadcast`] and [`Context::publish`] that was accepted, and each
     /// [`LoopHandle::broadcast`](super::LoopHandle::broadcast) of another thread. Recipients that
     /// ended before their turn are not counted.
     fn on_broadcast(&mut self, cx: &mut Context<'_, Self::Data, S>, done: BroadcastDone) {

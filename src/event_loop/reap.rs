@@ -95,6 +95,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         self.wheel.cancel(key);
         self.leave_address(key);
         self.uncount(key);
+        self.leave_topics(key);
         let mut conn = self.conns.remove(key);
         let id = conn.id(key, self.names);
         let (peer, endpoint) = (self.peers.forget(conn.peer), conn.endpoint());

@@ -23,7 +23,7 @@ pub struct Turn {
     pub events: usize,
     /// Timers of connections that expired.
     pub expired: usize,
-    /// Connections that broadcasts were handed out to.
+    /// Connections that broadcasts were handed out to, and messages for topics with many subscribers.
     pub reached: usize,
     /// Connections that ended.
     pub ended: usize,
@@ -92,7 +92,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         if !self.clients.are_quiet() {
             self.dial_due(handler);
         }
-        if !self.broadcasts.is_empty() {
+        if self.broadcasts.has_work() {
             turn.reached = self.step_broadcasts(handler);
         }
 
@@ -140,13 +140,6 @@ impl<D: Default, S: System> EventLoop<D, S> {
             if let Target::Conn(id) = Target::of(token, self.names.shard) {
                 black_box(self.conn(id).map(Conn::glance));
             }
-        }
-    }
-
-    /// Touches the next connections of a list of slots, for the same reason.
-    pub(super) fn touch(&self, keys: impl Iterator<Item = usize>) {
-        for key in keys.take(FETCHED) {
-            black_box(self.conns.get(key).map(Conn::glance));
         }
     }
 
@@ -278,6 +271,15 @@ impl<D: Default, S: System> EventLoop<D, S> {
             }
         }
         self.refresh_now();
+    }
+}
+
+impl<D, S: System> EventLoop<D, S> {
+    /// Touches the next connections of a list of slots, for the same reason.
+    pub(super) fn touch(&self, keys: impl Iterator<Item = usize>) {
+        for key in keys.take(FETCHED) {
+            black_box(self.conns.get(key).map(Conn::glance));
+        }
     }
 }
 

@@ -9,4 +9,5 @@ mod memory;
 
 mod broadcasts;
 mod slices;
+mod topics;
 mod world;

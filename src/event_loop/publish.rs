@@ -1,0 +1,143 @@
+//! Publishing: a message for all that subscribe to a topic.
+//!
+//! To a few subscribers it is sent at once, like messages that a handler sends one by one. To many it is a
+//! broadcast, which turns hand out in pieces.
+
+use super::core::EventLoop;
+use super::delivery::BroadcastId;
+use super::token::ConnId;
+use super::topics::TopicKey;
+use super::turn::FETCHED;
+use crate::error::{SendError, SubscribeError};
+use crate::proto::message::SharedMessage;
+use crate::sys::System;
+
+impl<D, S: System> EventLoop<D, S> {
+    /// Has a connection subscribe to a topic, from the next message on.
+    pub(super) fn subscribe(&mut self, id: ConnId, name: &str) -> Result<bool, SubscribeError> {
+        let is_open = self.conn(id).is_some_and(|conn| conn.is_open());
+        if !is_open {
+            return Err(SubscribeError::Closed);
+        }
+        let (key, len) = (id.index(), name.len());
+        if len > NAME {
+            return Err(SubscribeError::TooLong { len, limit: NAME });
+        }
+        if self.topics.count_of(key) >= TOPICS && !self.topics.has(key, name) {
+            return Err(SubscribeError::TooMany { limit: TOPICS });
+        }
+        let next = self.broadcasts.next_id();
+        Ok(self.topics.subscribe(key, name, next))
+    }
+
+    /// Takes a connection out of a topic. What was published before is queued for it now.
+    pub(super) fn unsubscribe(&mut self, id: ConnId, name: &str) -> bool {
+        let (Some(topic), true) = (self.topics.find(name), self.conn(id).is_some()) else {
+            return false;
+        };
+        let key = id.index();
+        if self.broadcasts.has_topics() && self.topics.has(key, name) && self.settle_broadcasts(key)
+        {
+            self.mark_sent(id);
+        }
+        self.topics.unsubscribe(key, topic)
+    }
+
+    /// Takes a connection that is about to go out of its topics.
+    pub(super) fn leave_topics(&mut self, key: usize) {
+        if self.topics.is_empty() {
+            return;
+        }
+        if self.broadcasts.has_topics() {
+            self.hand_out(key, None);
+        }
+        self.topics.forget(key);
+    }
+
+    /// Returns how many subscribers a topic has in this loop.
+    pub(super) fn subscribers(&self, name: &str) -> usize {
+        let topic = self.topics.find(name);
+        topic.map_or(0, |topic| self.topics.len_of(topic))
+    }
+
+    /// Returns an error if there is no room for a message to be published in this loop.
+    pub(super) fn check_room_to_publish(
+        &self,
+        name: &str,
+        message: &SharedMessage,
+    ) -> Result<(), SendError> {
+        match self.subscribers(name) {
+            0..=AT_ONCE => Ok(()),
+            _ => self.broadcasts.check_room(message),
+        }
+    }
+
+    /// Publishes a message in this loop. Whether there is room has been checked.
+    pub(super) fn publish_here(
+        &mut self,
+        name: &str,
+        message: &SharedMessage,
+        except: Option<ConnId>,
+    ) -> BroadcastId {
+        let topic = self.topics.find(name);
+        let count = topic.map_or(0, |topic| self.topics.len_of(topic));
+        match topic {
+            Some(topic) if count > AT_ONCE => {
+                let message = message.clone();
+                self.broadcasts.begin_for(topic, count, message, except)
+            }
+            _ => self.send_to_members(topic, message, except),
+        }
+    }
+
+    fn send_to_members(
+        &mut self,
+        topic: Option<TopicKey>,
+        message: &SharedMessage,
+        except: Option<ConnId>,
+    ) -> BroadcastId {
+        let mut done = self.broadcasts.number();
+        let count = topic.map_or(0, |topic| self.topics.len_of(topic));
+        for place in (0..count).rev() {
+            let Some(topic) = topic else { break };
+            if (count - 1 - place).is_multiple_of(FETCHED) {
+                self.touch(self.topics.slots_below(topic, place + 1));
+            }
+            let key = self.topics.slot_at(topic, place);
+            let conn = key.and_then(|key| Some((key, self.conns.get(key)?)));
+            let Some((key, conn)) = conn.filter(|(_, conn)| conn.is_open()) else {
+                continue;
+            };
+            let id = conn.id(key, self.names);
+            if except == Some(id) {
+                continue;
+            }
+            self.settle_broadcasts(key);
+            let sent = self.send_shared(key, message);
+            done.count(&sent);
+            if let Err(error) = sent {
+                log::debug!("{id}: left out of a topic: {error}");
+            }
+            self.mark_sent(id);
+        }
+        self.broadcasts.finish(done);
+        done.id
+    }
+
+    /// Sees to a connection for which something was queued. The one whose input is in hand is seen to as soon
+    /// as the callback has returned.
+    fn mark_sent(&mut self, id: ConnId) {
+        self.probe_cause(id.index());
+        if !self.in_hand.is_input_of(id) {
+            self.mark_dirty(id.index());
+        }
+    }
+}
+
+/// Most bytes of a topic's name, and most topics of one connection: its end takes it out of all of them in one
+/// turn.
+const NAME: usize = 65_535;
+const TOPICS: usize = 16_384;
+
+/// Most subscribers to which a message is sent at once. That takes some 100 µs.
+const AT_ONCE: usize = 256;

@@ -1,0 +1,397 @@
+//! Topics: which connections subscribe to each, and to which ones each connection does.
+
+use std::borrow::Borrow;
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hash, RandomState};
+use std::sync::Arc;
+
+use slab::Slab;
+
+use super::delivery::BroadcastId;
+
+/// The topics of a loop that somebody subscribes to.
+///
+/// A topic exists from its first subscriber to its last one. Connections without topics are nowhere in here:
+/// neither a slot nor a connection knows of its topics. To remove a subscription, the last member of the topic
+/// takes the place of the one that leaves. So nobody else moves, and the cost does not depend on how many
+/// others subscribe.
+#[derive(Debug, Default)]
+pub(super) struct Topics {
+    topics: Slab<Topic>,
+    names: Parts<Arc<str>, TopicKey>,
+    /// By slot: the topics of its connection, in the order of their keys. None of the lists is empty.
+    chosen: Parts<usize, Vec<Choice>>,
+}
+
+/// The place of a topic in the table, as long as somebody subscribes to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct TopicKey(u32);
+
+#[derive(Debug)]
+struct Topic {
+    name: Arc<str>,
+    /// Invariant: the `Choice` of each has its place in this list.
+    members: Vec<Member>,
+}
+
+/// A connection that subscribes to a topic.
+#[derive(Clone, Copy, Debug)]
+struct Member {
+    slot: u32,
+    /// The first message of the topic that it still gets.
+    owed: BroadcastId,
+}
+
+/// A topic that a connection subscribes to.
+#[derive(Clone, Copy, Debug)]
+struct Choice {
+    topic: TopicKey,
+    /// Where the connection is among the topic's members.
+    place: u32,
+}
+
+impl Topics {
+    /// Says whether nobody subscribes to anything.
+    pub(super) fn is_empty(&self) -> bool {
+        self.topics.is_empty()
+    }
+
+    /// Finds a topic that somebody subscribes to.
+    pub(super) fn find(&self, name: &str) -> Option<TopicKey> {
+        self.names.get(name).copied()
+    }
+
+    /// Returns how many connections subscribe to a topic.
+    pub(super) fn len_of(&self, topic: TopicKey) -> usize {
+        self.topics
+            .get(topic.index())
+            .map_or(0, |topic| topic.members.len())
+    }
+
+    /// Returns the slot of a member of a topic.
+    pub(super) fn slot_at(&self, topic: TopicKey, place: usize) -> Option<usize> {
+        let member = self.topics.get(topic.index())?.members.get(place)?;
+        Some(member.slot as usize)
+    }
+
+    /// Returns the slot of a member of a topic, if it still gets this message.
+    pub(super) fn owed_at(
+        &self,
+        topic: TopicKey,
+        place: usize,
+        message: BroadcastId,
+    ) -> Option<usize> {
+        let member = self.topics.get(topic.index())?.members.get(place)?;
+        (member.owed <= message).then_some(member.slot as usize)
+    }
+
+    /// Returns the slots of a topic's members from `place` down to the first one.
+    pub(super) fn slots_below(
+        &self,
+        topic: TopicKey,
+        place: usize,
+    ) -> impl Iterator<Item = usize> + '_ {
+        let members = self.topics.get(topic.index());
+        let members = members.map_or(&[][..], |topic| &topic.members);
+        let below = members[..place.min(members.len())].iter().rev();
+        below.map(|member| member.slot as usize)
+    }
+
+    /// Says whether the connection in a slot has still to get this message of a topic, and notes that it
+    /// gets it now. Ask in the order of the messages.
+    pub(super) fn take_owed(&mut self, topic: TopicKey, slot: usize, message: BroadcastId) -> bool {
+        let Some(place) = self.place_of(topic, slot) else {
+            return false;
+        };
+        let member = &mut self.topics[topic.index()].members[place];
+        let is_owed = member.owed <= message;
+        if is_owed {
+            member.owed = message.next();
+        }
+        is_owed
+    }
+
+    /// Returns how many topics the connection in a slot subscribes to.
+    pub(super) fn count_of(&self, slot: usize) -> usize {
+        self.chosen.get(&slot).map_or(0, Vec::len)
+    }
+
+    /// Says whether the connection in a slot subscribes to a topic.
+    pub(super) fn has(&self, slot: usize, name: &str) -> bool {
+        let topic = self.find(name);
+        topic.is_some_and(|topic| self.place_of(topic, slot).is_some())
+    }
+
+    /// Returns the topics of the connection in a slot.
+    pub(super) fn names_of(&self, slot: usize) -> impl Iterator<Item = &str> + '_ {
+        let choices = self.chosen.get(&slot).into_iter().flatten();
+        choices.map(|choice| &*self.topics[choice.topic.index()].name)
+    }
+
+    /// Returns the topics and the number of subscribers of each.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, usize)> + '_ {
+        let topics = self.topics.iter();
+        topics.map(|(_, topic)| (&*topic.name, topic.members.len()))
+    }
+
+    /// Has the connection in a slot subscribe to a topic, from the message `owed` on. Returns whether it did
+    /// not before.
+    pub(super) fn subscribe(&mut self, slot: usize, name: &str, owed: BroadcastId) -> bool {
+        let topic = self.find(name).unwrap_or_else(|| self.add(name));
+        if self.chosen.get(&slot).is_none() {
+            self.chosen.insert(slot, Vec::new());
+        }
+        let choices = self.chosen.get_mut(&slot).expect("it is there now");
+        let Err(index) = choices.binary_search_by_key(&topic, |choice| choice.topic) else {
+            return false;
+        };
+        let members = &mut self.topics[topic.index()].members;
+        let place = number(members.len());
+        members.push(Member {
+            slot: number(slot),
+            owed,
+        });
+        choices.insert(index, Choice { topic, place });
+        true
+    }
+
+    /// Takes the connection in a slot out of a topic. Returns whether it subscribed to it.
+    pub(super) fn unsubscribe(&mut self, slot: usize, topic: TopicKey) -> bool {
+        let Some(choices) = self.chosen.get_mut(&slot) else {
+            return false;
+        };
+        let Ok(index) = choices.binary_search_by_key(&topic, |choice| choice.topic) else {
+            return false;
+        };
+        let Choice { place, .. } = choices.remove(index);
+        if choices.is_empty() {
+            self.chosen.remove(&slot);
+        } else if choices.len() < choices.capacity() / 4 {
+            choices.shrink_to(choices.len() * 2);
+        }
+        self.leave(topic, place);
+        true
+    }
+
+    /// Takes the connection in a slot out of all topics.
+    pub(super) fn forget(&mut self, slot: usize) {
+        for choice in self.chosen.remove(&slot).unwrap_or_default() {
+            self.leave(choice.topic, choice.place);
+        }
+    }
+
+    fn add(&mut self, name: &str) -> TopicKey {
+        let name = Arc::<str>::from(name);
+        let key = self.topics.insert(Topic {
+            name: Arc::clone(&name),
+            members: Vec::new(),
+        });
+        let key = TopicKey(number(key));
+        self.names.insert(name, key);
+        key
+    }
+
+    /// Removes a member, whose own list no longer has the topic. The last member takes its place. A topic without
+    /// members ends.
+    fn leave(&mut self, topic: TopicKey, place: u32) {
+        let members = &mut self.topics[topic.index()].members;
+        members.swap_remove(place as usize);
+        if members.len() < members.capacity() / 4 {
+            members.shrink_to(members.len() * 2);
+        }
+        if let Some(moved) = members.get(place as usize) {
+            let choices = self.chosen.get_mut(&(moved.slot as usize));
+            let choices = choices.expect("a member has chosen the topic");
+            let index = choices
+                .binary_search_by_key(&topic, |choice| choice.topic)
+                .expect("a member has chosen the topic");
+            choices[index].place = place;
+        } else if members.is_empty() {
+            let ended = self.topics.remove(topic.index());
+            self.names.remove(&ended.name);
+        }
+    }
+
+    fn place_of(&self, topic: TopicKey, slot: usize) -> Option<usize> {
+        let choices = self.chosen.get(&slot)?;
+        let index = choices.binary_search_by_key(&topic, |choice| choice.topic);
+        index.ok().map(|index| choices[index].place as usize)
+    }
+}
+
+impl TopicKey {
+    const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+fn number(index: usize) -> u32 {
+    u32::try_from(index).expect("memory ends before")
+}
+
+/// A map in parts, each of which grows on its own. To grow a map with a million keys takes some 100 ms, and
+/// the loop stands still meanwhile. The parts exist from the first key to the last one.
+#[derive(Debug)]
+struct Parts<K, V> {
+    parts: Vec<HashMap<K, V>>,
+    len: usize,
+    hasher: RandomState,
+}
+
+impl<K, V> Default for Parts<K, V> {
+    fn default() -> Self {
+        Self {
+            parts: Vec::new(),
+            len: 0,
+            hasher: RandomState::new(),
+        }
+    }
+}
+
+impl<K: Hash + Eq, V> Parts<K, V> {
+    fn get<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> Option<&V>
+    where
+        K: Borrow<Q>,
+    {
+        self.parts.get(self.part(key))?.get(key)
+    }
+
+    fn get_mut<Q: Hash + Eq + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
+    where
+        K: Borrow<Q>,
+    {
+        let part = self.part(key);
+        self.parts.get_mut(part)?.get_mut(key)
+    }
+
+    /// Adds a key that is not there.
+    fn insert(&mut self, key: K, value: V) {
+        if self.parts.is_empty() {
+            self.parts.resize_with(PARTS, HashMap::new);
+        }
+        let part = self.part(&key);
+        let before = self.parts[part].insert(key, value);
+        debug_assert!(before.is_none(), "the key is new");
+        self.len += 1;
+    }
+
+    fn remove<Q: Hash + Eq + ?Sized>(&mut self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+    {
+        let index = self.part(key);
+        let part = self.parts.get_mut(index)?;
+        let removed = part.remove(key)?;
+        if part.len() < part.capacity() / 8 {
+            part.shrink_to(part.len() * 2);
+        }
+        self.len -= 1;
+        if self.len == 0 {
+            self.parts = Vec::new();
+        }
+        Some(removed)
+    }
+
+    fn part<Q: Hash + ?Sized>(&self, key: &Q) -> usize {
+        (self.hasher.hash_one(key) >> (u64::BITS - PARTS.ilog2())) as usize
+    }
+}
+
+/// A power of two.
+const PARTS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const FIRST: BroadcastId = BroadcastId::FIRST;
+
+    fn members(topics: &Topics, name: &str) -> BTreeSet<usize> {
+        let topic = topics.find(name);
+        topic.map_or_else(BTreeSet::new, |topic| {
+            topics.slots_below(topic, usize::MAX).collect()
+        })
+    }
+
+    #[test]
+    fn a_topic_is_there_from_its_first_subscriber_to_its_last() {
+        let mut topics = Topics::default();
+        assert!(topics.is_empty() && topics.find("news").is_none());
+        assert!(topics.subscribe(7, "news", FIRST));
+        assert!(!topics.subscribe(7, "news", FIRST), "it does already");
+        assert!(topics.subscribe(9, "news", FIRST));
+        let news = topics.find("news").expect("it is there");
+        assert_eq!(topics.iter().collect::<Vec<_>>(), [("news", 2)]);
+        assert!(topics.unsubscribe(7, news));
+        assert!(!topics.unsubscribe(7, news), "it did already");
+        assert_eq!(members(&topics, "news"), BTreeSet::from([9]));
+        topics.forget(9);
+        topics.forget(9);
+        assert!(topics.is_empty() && topics.find("news").is_none());
+        assert!(topics.names.parts.is_empty() && topics.chosen.parts.is_empty());
+    }
+
+    #[test]
+    fn what_is_taken_is_not_owed_and_what_came_before_neither() {
+        let mut topics = Topics::default();
+        let (second, third) = (FIRST.next(), FIRST.next().next());
+        topics.subscribe(7, "news", second);
+        let news = topics.find("news").expect("it is there");
+        assert!(!topics.take_owed(news, 7, FIRST), "it came later");
+        assert_eq!(topics.owed_at(news, 0, second), Some(7));
+        assert!(topics.take_owed(news, 7, second));
+        assert_eq!(topics.owed_at(news, 0, second), None);
+        assert!(!topics.take_owed(news, 7, second) && topics.take_owed(news, 7, third));
+        assert!(
+            !topics.take_owed(news, 8, third),
+            "it does not subscribe to it"
+        );
+    }
+
+    proptest! {
+        /// The model is the set of pairs.
+        #[test]
+        fn members_and_choices_are_the_two_sides_of_one_relation(
+            steps in prop::collection::vec((0..4u8, 0..12usize, 0..12usize), 0..300),
+        ) {
+            let mut topics = Topics::default();
+            let mut pairs = BTreeSet::new();
+            for (kind, slot, topic) in steps {
+                let name = topic.to_string();
+                match kind {
+                    0 | 1 => {
+                        let is_new = topics.subscribe(slot, &name, FIRST);
+                        prop_assert_eq!(is_new, pairs.insert((slot, topic)));
+                    }
+                    2 => {
+                        let found = topics.find(&name);
+                        let was_there = found.is_some_and(|found| topics.unsubscribe(slot, found));
+                        prop_assert_eq!(was_there, pairs.remove(&(slot, topic)));
+                    }
+                    _ => {
+                        topics.forget(slot);
+                        pairs.retain(|pair| pair.0 != slot);
+                    }
+                }
+                prop_assert_eq!(topics.is_empty(), pairs.is_empty());
+                for number in 0..12 {
+                    let name = number.to_string();
+                    let slots = pairs.iter().filter(|pair| pair.1 == number);
+                    let slots: BTreeSet<_> = slots.map(|pair| pair.0).collect();
+                    let len = topics.find(&name).map_or(0, |topic| topics.len_of(topic));
+                    prop_assert_eq!(len, slots.len());
+                    prop_assert_eq!(members(&topics, &name), slots);
+                    let names = pairs.iter().filter(|pair| pair.0 == number);
+                    let names: BTreeSet<_> = names.map(|pair| pair.1.to_string()).collect();
+                    let chosen: BTreeSet<_> = topics.names_of(number).map(str::to_owned).collect();
+                    prop_assert_eq!(topics.count_of(number), names.len());
+                    prop_assert_eq!(chosen, names);
+                }
+            }
+        }
+    }
+}
