@@ -402,8 +402,17 @@ pub mod architecture {
     //! Each has its own selector, wheel, slab and listening sockets; `SO_REUSEPORT` distributes new
     //! connections. Loops meet only when a connection begins or ends: `max_connections` is checked
     //! with an atomic count, and one mutex holds the table of addresses and the rates of new
-    //! connections. Messages and pings share nothing between loops. An id contains its loop's
-    //! number.
+    //! connections. Messages to a connection and pings share nothing between loops. An id contains its
+    //! loop's number.
+    //!
+    //! What is published for a topic goes to all loops that have topics. Each loop has a lane, a list
+    //! behind a mutex, for what the others publish (`event_loop/lane.rs`). A callback only notes a
+    //! message for the others; once in a turn all that is noted goes into their lanes, with one lock
+    //! and at most one wake for each (`event_loop/siblings.rs`). A lane holds 16 MiB, and what a full
+    //! lane does not take waits in the loop that published it, another 16 MiB; then publishing is
+    //! refused. A lane is emptied whatever its loop has to pass on itself, so loops cannot wait for
+    //! each other in a circle. A loop without topics is told nothing: one that has ended its
+    //! connections, and turns no more, holds nobody up.
     //!
     //! `heartwheel serve --shards N` is such a group. Its loops send broadcasts, and the request to
     //! end, to each other through [`LoopHandle`](crate::reactor::LoopHandle). They write to one

@@ -198,7 +198,8 @@ impl<'a, D, S: System> Context<'a, D, S> {
         self.core.unsubscribe(id, topic)
     }
 
-    /// Sends a message to every connection that subscribes to a topic now, whatever its wire.
+    /// Sends a message to every connection that subscribes to a topic now, whatever its wire, in all
+    /// loops of the [`Group`](super::Group).
     ///
     /// The message is encoded once for each wire, and all queues share its bytes. The order for each
     /// connection is that of the calls, as for a [broadcast](Self::broadcast): what is
@@ -212,10 +213,16 @@ impl<'a, D, S: System> Context<'a, D, S> {
     /// the message is dropped for it and [`on_writable`](super::Handler::on_writable) follows, or it is
     /// closed. The others get the message in any case.
     ///
+    /// The other loops of a group that have topics get the message at the end of the turn, and its
+    /// recipients there are those that subscribe when their loop takes it. What one loop publishes
+    /// reaches every subscriber in the order of the calls. Each of these loops has its own
+    /// [`on_broadcast`](super::Handler::on_broadcast), with an id and a count of its own.
+    ///
     /// # Errors
     ///
     /// [`SendError::Full`] if the topic has more than 256 subscribers and broadcasts come faster than
-    /// they are handed out; see [`broadcast`](Self::broadcast). Then nobody gets it.
+    /// they are handed out (see [`broadcast`](Self::broadcast)), or if 16 MiB wait here for other loops
+    /// that do not keep up. Then nobody gets the message.
     pub fn publish(
         &mut self,
         topic: &str,
@@ -560,8 +567,7 @@ impl<'a, D, S: System> Context<'a, D, S> {
         self.core
             .share
             .charge(STEP * (1 + self.core.subscribers(topic)));
-        self.core.check_room_to_publish(topic, message)?;
-        Ok(self.core.publish_here(topic, message, except))
+        self.core.publish(topic, message, except)
     }
 
     fn begin_broadcast(

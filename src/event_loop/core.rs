@@ -23,6 +23,7 @@ use super::listen::{Listener, Listeners, Waiting};
 use super::peers::Peers;
 use super::progress::Progress;
 use super::share::Share;
+use super::siblings::Siblings;
 use super::sleep::Sleep;
 use super::timers::Timers;
 use super::token::{ConnId, ListenerId, Names, SourceId, Sources, Target};
@@ -88,6 +89,7 @@ pub struct EventLoop<D, S: System = Native> {
     pub(super) held_back: HeldBack,
     pub(super) broadcasts: Broadcasts,
     pub(super) topics: Topics,
+    pub(super) siblings: Siblings,
     pub(super) expiries: Expiries,
     pub(super) drain: Option<Drain>,
     pub(super) history: History,
@@ -126,6 +128,8 @@ impl<D, S: System> EventLoop<D, S> {
         wheel.reserve(config.max_connections);
         let [a, b, c, d, ..] = env.random().to_ne_bytes();
         let start = PingPhase::new(u32::from_ne_bytes([a, b, c, d]));
+        let siblings = Siblings::new(Arc::clone(&waker));
+        group.enroll(siblings.lane());
         Ok(Self {
             system,
             sleep,
@@ -154,6 +158,7 @@ impl<D, S: System> EventLoop<D, S> {
             held_back: HeldBack::default(),
             broadcasts: Broadcasts::default(),
             topics: Topics::default(),
+            siblings,
             expiries: Expiries::with_capacity(config.expiry_budget.min(config.max_connections)),
             drain: None,
             history: History::new(config.history),
@@ -287,6 +292,7 @@ impl<D, S: System> EventLoop<D, S> {
 /// The other loops of the group go on without what this one held.
 impl<D, S: System> Drop for EventLoop<D, S> {
     fn drop(&mut self) {
+        self.group.dismiss(self.siblings.lane());
         let keys: Vec<_> = self.conns.iter().map(|(key, _)| key).collect();
         for key in keys {
             self.leave_address(key);

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::lane::Lane;
 use super::listen::{Addresses, Rates};
 use super::token::SLOT_BITS;
 use crate::error::ConfigError;
@@ -11,7 +12,7 @@ use crate::sys::{Reserve, Start};
 
 /// Loops that share their limits, for example one for each core, all listening on the same port.
 ///
-/// Each loop stays on its own thread, and loops share nothing on the way of a message. The group
+/// Each loop stays on its own thread, and loops share nothing on the way of a message to a connection. The group
 /// counts what they have in common:
 ///
 /// - `max_connections`;
@@ -19,6 +20,8 @@ use crate::sys::{Reserve, Start};
 /// - the rates of new connections. A rate is shared by the n-th listener that each loop has opened;
 ///   closed listeners count too. So open, change and close the same listeners in all loops, in the
 ///   same order.
+///
+/// What is [published](super::Context::publish) in one loop reaches the subscribers in all of them.
 ///
 /// Each loop has a number, its shard. A [`ConnId`] contains it, so that all ids of a group are
 /// different. Use [`Stats::merge`](crate::stats::Stats::merge) to add up the counters, and a
@@ -57,6 +60,10 @@ struct Shared {
     /// Number of descriptors that are not connections, as far as known.
     others: AtomicUsize,
     reserve: Mutex<Reserve>,
+    /// Where each loop is told what is published.
+    lanes: Mutex<Vec<Arc<Lane>>>,
+    /// How often `lanes` has changed.
+    changes: AtomicUsize,
     arrivals: Mutex<Arrivals>,
 }
 
@@ -81,6 +88,8 @@ impl Group {
             crowding: Episode::default(),
             others: AtomicUsize::new(0),
             reserve: Mutex::default(),
+            lanes: Mutex::default(),
+            changes: AtomicUsize::new(0),
             arrivals: Mutex::default(),
         };
         Self {
@@ -114,6 +123,35 @@ impl Group {
                     format!("has {} loops already, the most", Self::MOST),
                 )
             })
+    }
+
+    /// Notes where a loop is told what the others publish.
+    pub(super) fn enroll(&self, lane: &Arc<Lane>) {
+        self.lock_lanes().push(Arc::clone(lane));
+        self.shared.changes.fetch_add(1, Ordering::Release);
+    }
+
+    /// Forgets a loop that is gone.
+    pub(super) fn dismiss(&self, lane: &Arc<Lane>) {
+        self.lock_lanes().retain(|other| !Arc::ptr_eq(other, lane));
+        self.shared.changes.fetch_add(1, Ordering::Release);
+    }
+
+    /// Returns how often loops have come and gone.
+    pub(super) fn changes(&self) -> usize {
+        self.shared.changes.load(Ordering::Acquire)
+    }
+
+    /// Returns where the loops are told what is published, and how often that has changed.
+    pub(super) fn lanes(&self) -> (usize, Vec<Arc<Lane>>) {
+        // Read first: at worst the caller looks once more.
+        let changes = self.changes();
+        (changes, self.lock_lanes().clone())
+    }
+
+    fn lock_lanes(&self) -> MutexGuard<'_, Vec<Arc<Lane>>> {
+        let lanes = self.shared.lanes.lock();
+        lanes.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns how many loops there are.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
+use super::lane::Publication;
 use super::token::ConnId;
 use crate::close::CloseCode;
 use crate::proto::message::SharedMessage;
@@ -16,6 +17,7 @@ use crate::sys::Wake;
 pub(super) enum Command {
     Send(ConnId, SharedMessage),
     Broadcast(SharedMessage),
+    Publish(Publication),
     Close(ConnId, CloseCode, String),
     Notify(u64),
     Stop,
@@ -30,6 +32,7 @@ impl Command {
             Self::Send(_, message) | Self::Broadcast(message) => {
                 MESSAGE_COST + message.message().data().len()
             }
+            Self::Publish(publication) => publication.cost(),
             Self::Close(..) | Self::Notify(_) | Self::Stop => 0,
         }
     }
@@ -58,6 +61,8 @@ pub(super) struct Inbox {
     handle: LoopHandle,
     /// The queue may hold commands for which no further wake-up will come.
     may_hold: bool,
+    /// What `state` says.
+    is_congested: bool,
 }
 
 /// State that both ends share.
@@ -67,6 +72,8 @@ struct State {
     woken: AtomicBool,
     /// Weight of the queued commands.
     weight: AtomicUsize,
+    /// Other loops of the group do not keep up with what this one publishes.
+    congested: AtomicBool,
 }
 
 impl State {
@@ -117,6 +124,27 @@ impl LoopHandle {
     /// [`HandleError`]; nothing was queued.
     pub fn broadcast(&self, message: SharedMessage) -> Result<(), HandleError> {
         self.queue(Command::Broadcast(message))
+    }
+
+    /// Sends a message to every connection that subscribes to a topic, in all loops of the loop's
+    /// [`Group`](super::Group). See [`Context::publish`](super::Context::publish).
+    ///
+    /// The loop publishes the message when it takes the call from its queue. Who subscribes then
+    /// gets it. [`on_broadcast`](super::Handler::on_broadcast) follows in each loop that has topics.
+    ///
+    /// # Errors
+    ///
+    /// [`HandleError`]; nothing was queued. [`HandleError::Full`] also if other loops of the group do
+    /// not keep up with what this one has published.
+    pub fn publish(&self, topic: &str, message: SharedMessage) -> Result<(), HandleError> {
+        if self.state.congested.load(Ordering::Acquire) {
+            return Err(HandleError::Full);
+        }
+        self.queue(Command::Publish(Publication {
+            topic: topic.into(),
+            message,
+            except: None,
+        }))
     }
 
     /// Closes a connection.
@@ -188,6 +216,7 @@ impl Inbox {
                 state,
             },
             may_hold: false,
+            is_congested: false,
         }
     }
 
@@ -208,6 +237,14 @@ impl Inbox {
         self.state.woken.store(false, Ordering::Release);
     }
 
+    /// Notes whether other loops of the group keep up with what is published here.
+    pub(super) fn note_congestion(&mut self, is_congested: bool) {
+        if self.is_congested != is_congested {
+            self.is_congested = is_congested;
+            self.state.congested.store(is_congested, Ordering::Release);
+        }
+    }
+
     /// Takes the next command.
     pub(super) fn next(&mut self) -> Option<Command> {
         let Ok(command) = self.commands.try_recv() else {
@@ -223,6 +260,7 @@ impl Inbox {
 impl Drop for Inbox {
     fn drop(&mut self) {
         self.state.weight.store(0, Ordering::Release);
+        self.state.congested.store(false, Ordering::Release);
     }
 }
 

@@ -84,7 +84,8 @@ pub trait Handler<S: System = Native> {
 
     /// A broadcast is over: each of its recipients has had its turn. This follows each
     /// [`Context::broadcast`] and [`Context::publish`] that was accepted, and each
-    /// [`LoopHandle::broadcast`](super::LoopHandle::broadcast) of another thread. Recipients that
+    /// [`LoopHandle::broadcast`](super::LoopHandle::broadcast) or
+    /// [`LoopHandle::publish`](super::LoopHandle::publish) of another thread or loop. Recipients that
     /// ended before their turn are not counted.
     fn on_broadcast(&mut self, cx: &mut Context<'_, Self::Data, S>, done: BroadcastDone) {
         let _ = (cx, done);

@@ -32,6 +32,7 @@ mod holders;
 mod in_hand;
 mod input;
 mod inspect;
+mod lane;
 mod listen;
 mod opening;
 mod output;
@@ -42,6 +43,7 @@ mod publish;
 mod reap;
 mod share;
 mod shutdown;
+mod siblings;
 mod sleep;
 #[cfg(test)]
 mod tests;

@@ -5,9 +5,10 @@
 
 use super::core::EventLoop;
 use super::delivery::BroadcastId;
+use super::lane::Publication;
 use super::token::ConnId;
 use super::topics::TopicKey;
-use super::turn::FETCHED;
+use super::turn::{COMMANDS, COMMANDS_SLICE, FETCHED};
 use crate::error::{SendError, SubscribeError};
 use crate::proto::message::SharedMessage;
 use crate::sys::System;
@@ -27,7 +28,9 @@ impl<D, S: System> EventLoop<D, S> {
             return Err(SubscribeError::TooMany { limit: TOPICS });
         }
         let next = self.broadcasts.next_id();
-        Ok(self.topics.subscribe(key, name, next))
+        let is_new = self.topics.subscribe(key, name, next);
+        self.siblings.note_topics(true);
+        Ok(is_new)
     }
 
     /// Takes a connection out of a topic. What was published before is queued for it now.
@@ -40,7 +43,9 @@ impl<D, S: System> EventLoop<D, S> {
         {
             self.mark_sent(id);
         }
-        self.topics.unsubscribe(key, topic)
+        let was_there = self.topics.unsubscribe(key, topic);
+        self.siblings.note_topics(!self.topics.is_empty());
+        was_there
     }
 
     /// Takes a connection that is about to go out of its topics.
@@ -52,6 +57,7 @@ impl<D, S: System> EventLoop<D, S> {
             self.hand_out(key, None);
         }
         self.topics.forget(key);
+        self.siblings.note_topics(!self.topics.is_empty());
     }
 
     /// Returns how many subscribers a topic has in this loop.
@@ -60,20 +66,75 @@ impl<D, S: System> EventLoop<D, S> {
         topic.map_or(0, |topic| self.topics.len_of(topic))
     }
 
-    /// Returns an error if there is no room for a message to be published in this loop.
-    pub(super) fn check_room_to_publish(
-        &self,
+    /// Publishes a message in all loops of the group, or in none if there is no room.
+    pub(super) fn publish(
+        &mut self,
         name: &str,
         message: &SharedMessage,
-    ) -> Result<(), SendError> {
-        match self.subscribers(name) {
-            0..=AT_ONCE => Ok(()),
-            _ => self.broadcasts.check_room(message),
+        except: Option<ConnId>,
+    ) -> Result<BroadcastId, SendError> {
+        if self.subscribers(name) > AT_ONCE {
+            self.broadcasts.check_room(message)?;
+        }
+        self.siblings.look_around(&self.group);
+        if self.siblings.any_subscribed() {
+            self.siblings.check_room(name, message)?;
+            self.siblings.publish(&Publication {
+                topic: self.topics.name(name),
+                message: message.clone(),
+                except,
+            });
+            self.inbox.note_congestion(self.siblings.is_full());
+        }
+        Ok(self.publish_here(name, message, except))
+    }
+
+    /// Publishes a message of another thread. Those that its queue holds find room.
+    pub(super) fn publish_for(&mut self, publication: Publication) {
+        self.siblings.look_around(&self.group);
+        self.siblings.publish(&publication);
+        self.inbox.note_congestion(self.siblings.is_full());
+        let Publication {
+            topic,
+            message,
+            except,
+        } = publication;
+        self.publish_here(&topic, &message, except);
+    }
+
+    /// Publishes what other loops of the group have published, a limited number of messages in each turn.
+    pub(super) fn take_published(&mut self) {
+        let ends = self.progress.slice(self.now.at, COMMANDS_SLICE);
+        for _ in 0..COMMANDS {
+            if self.broadcasts.is_full() || self.is_past(ends) {
+                return;
+            }
+            let Some(publication) = self.siblings.lane().next() else {
+                return;
+            };
+            let (topic, message) = (&publication.topic, &publication.message);
+            self.publish_here(topic, message, publication.except);
+        }
+    }
+
+    /// Passes on to the other loops what was published here.
+    pub(super) fn pass_on(&mut self) {
+        self.siblings.pass_on(self.now.at);
+        self.inbox.note_congestion(self.siblings.is_full());
+    }
+
+    /// Passes on what it can, because the loop ends.
+    pub(super) fn pass_on_last(&mut self) {
+        if self.siblings.has_any() {
+            self.pass_on();
+        }
+        if self.siblings.has_any() {
+            log::warn!("another loop has no room for what was published before the end");
         }
     }
 
     /// Publishes a message in this loop. Whether there is room has been checked.
-    pub(super) fn publish_here(
+    fn publish_here(
         &mut self,
         name: &str,
         message: &SharedMessage,

@@ -61,6 +61,12 @@ impl Topics {
         self.names.get(name).copied()
     }
 
+    /// Returns the name of a topic, to be kept. It is copied only if nobody subscribes here.
+    pub(super) fn name(&self, name: &str) -> Arc<str> {
+        let known = self.find(name).and_then(|key| self.topics.get(key.index()));
+        known.map_or_else(|| name.into(), |topic| Arc::clone(&topic.name))
+    }
+
     /// Returns how many connections subscribe to a topic.
     pub(super) fn len_of(&self, topic: TopicKey) -> usize {
         self.topics

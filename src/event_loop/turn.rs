@@ -76,6 +76,9 @@ impl<D: Default, S: System> EventLoop<D, S> {
             self.take_resolved(handler);
         }
         self.take_commands(handler);
+        if self.siblings.lane().has_any() {
+            self.take_published();
+        }
         self.let_go();
         self.read_carried(handler);
         self.accept_ready(handler);
@@ -94,6 +97,9 @@ impl<D: Default, S: System> EventLoop<D, S> {
         }
         if self.broadcasts.has_work() {
             turn.reached = self.step_broadcasts(handler);
+        }
+        if self.siblings.has_any() {
+            self.pass_on();
         }
 
         let (mut flushing, mut reaping) = (None, None);
@@ -114,6 +120,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         if self.stopping {
             self.end_broadcasts(handler);
             turn.ended += self.end_all(handler);
+            self.pass_on_last();
         }
         if self.env.pool.has_waste() {
             self.free_waste();
@@ -254,7 +261,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
             let Some(command) = self.inbox.next() else {
                 break;
             };
-            self.is_behind = matches!(command, Command::Notify(_));
+            self.is_behind = matches!(command, Command::Notify(_) | Command::Publish(_));
             let mut cx = Context::new(self);
             match command {
                 Command::Send(id, message) => {
@@ -264,6 +271,9 @@ impl<D: Default, S: System> EventLoop<D, S> {
                 }
                 Command::Broadcast(message) => {
                     cx.event_loop().broadcasts.begin(message, None);
+                }
+                Command::Publish(publication) => {
+                    cx.event_loop().publish_for(publication);
                 }
                 Command::Close(id, code, reason) => cx.close(id, code, &reason),
                 Command::Notify(word) => handler.on_notify(&mut cx, word),
@@ -289,6 +299,7 @@ const PASSES: usize = 4;
 /// Connections fetched into the cache at a time, and pings written between two looks at the clock.
 pub(super) const FETCHED: usize = 16;
 
-/// Commands of other threads in one turn, and time for them.
-const COMMANDS: usize = 1024;
-const COMMANDS_SLICE: Micros = Micros::from_millis(2);
+/// Commands of other threads in one turn, and time for them. As much again is for what other loops have
+/// published.
+pub(super) const COMMANDS: usize = 1024;
+pub(super) const COMMANDS_SLICE: Micros = Micros::from_millis(2);

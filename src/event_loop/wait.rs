@@ -63,6 +63,7 @@ impl<D, S: System> EventLoop<D, S> {
             || !self.in_hand.is_empty()
             || self.clients.have_work()
             || self.inbox.may_hold()
+            || self.siblings.lane().has_any()
             || self.progress.is_unwound()
             || self.stopping
         {
@@ -76,6 +77,9 @@ impl<D, S: System> EventLoop<D, S> {
             if let Some(ends) = self.look_up_ends(now) {
                 wake = wake.min(ends);
             }
+        }
+        if let Some(due) = self.siblings.due(now) {
+            wake = wake.min(due.max(now));
         }
         if let Some(due) = self.held_back.first_due() {
             wake = wake.min(due.max(now));

@@ -14,6 +14,7 @@ mod listeners;
 mod nesting;
 mod rooms;
 mod sending;
+mod topics;
 mod turns;
 mod upgrade;
 mod web;
