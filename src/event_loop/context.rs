@@ -156,6 +156,7 @@ impl<'a, D, S: System> Context<'a, D, S> {
     /// [`on_close`](super::Handler::on_close) it has none. A connection without topics costs nothing,
     /// each subscription some 30 bytes, each topic its name and some 200 bytes. If peers choose the
     /// names, limit their length, and with [`topics`](Self::topics) their number for each peer.
+    /// `examples/chat.rs` is a chat whose rooms are topics.
     ///
     /// ```
     /// use heartwheel::{ConnId, Context, Handler, Message, SharedMessage};

@@ -1,0 +1,8 @@
+//! The examples, each started and talked to over real sockets by peers that know nothing of the library.
+#![cfg(feature = "cli")]
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod chat;
