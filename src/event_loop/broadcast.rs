@@ -104,7 +104,8 @@ impl<D, S: System> EventLoop<D, S> {
             return false;
         }
         let first = self.broadcasts.take_owed(key);
-        (first.is_some() || self.broadcasts.has_topics()) && self.hand_out(key, first)
+        let has_topics = self.broadcasts.has_topics() && self.topics.count_of(key) > 0;
+        (first.is_some() || has_topics) && self.hand_out(key, first)
     }
 
     /// Queues what is under way for a connection, if it is open: of the broadcasts to all those from

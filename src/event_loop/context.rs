@@ -153,9 +153,11 @@ impl<'a, D, S: System> Context<'a, D, S> {
     ///
     /// A topic is a name of your choice, and exists while somebody subscribes to it. There are no
     /// wildcards. All subscriptions of a connection end with it; in
-    /// [`on_close`](super::Handler::on_close) it has none. A connection without topics costs nothing,
-    /// each subscription some 30 bytes, each topic its name and some 200 bytes. If peers choose the
-    /// names, limit their length, and with [`topics`](Self::topics) their number for each peer.
+    /// [`on_close`](super::Handler::on_close) it has none. A connection without topics costs nothing.
+    /// Its first subscription takes some 100 bytes, each further one some 30, each topic its name and
+    /// some 150. If peers choose the names, limit their length, and with [`topics`](Self::topics) their
+    /// number for each peer.
+    ///
     /// `examples/chat.rs` is a chat whose rooms are topics.
     ///
     /// ```

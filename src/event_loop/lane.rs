@@ -141,3 +141,80 @@ pub(super) const MOST_BYTES: usize = 16 * 1024 * 1024;
 
 /// Upper bound for the memory of a message beside its payload, bytes.
 const MESSAGE_COST: usize = 512;
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+    use crate::proto::message::Message;
+
+    /// Counts wakes; the first ones may fail.
+    #[derive(Default)]
+    struct Bell {
+        rung: AtomicUsize,
+        broken: AtomicUsize,
+    }
+
+    impl Wake for Bell {
+        fn wake(&self) -> io::Result<()> {
+            self.rung.fetch_add(1, Ordering::Relaxed);
+            let broken = self.broken.load(Ordering::Relaxed);
+            self.broken
+                .store(broken.saturating_sub(1), Ordering::Relaxed);
+            match broken {
+                0 => Ok(()),
+                _ => Err(io::ErrorKind::Other.into()),
+            }
+        }
+    }
+
+    fn publications(sizes: &[usize]) -> VecDeque<Publication> {
+        let one = |(number, &size): (usize, &usize)| Publication {
+            topic: number.to_string().into(),
+            message: SharedMessage::new(Message::binary(&vec![0; size])),
+            except: None,
+        };
+        sizes.iter().enumerate().map(one).collect()
+    }
+
+    #[test]
+    fn a_batch_wakes_once_and_the_next_one_after_the_lane_was_empty() {
+        let bell = Arc::new(Bell::default());
+        let lane = Lane::new(Arc::clone(&bell) as Arc<dyn Wake>);
+        let rung = || bell.rung.load(Ordering::Relaxed);
+        assert!(!lane.has_any() && lane.next().is_none());
+        lane.take_from(&mut publications(&[1, 2]));
+        lane.take_from(&mut publications(&[3]));
+        assert_eq!((lane.has_any(), rung()), (true, 1));
+        let names: Vec<_> = std::iter::from_fn(|| lane.next()).collect();
+        let names: Vec<_> = names.iter().map(|one| &*one.topic).collect();
+        assert_eq!(names, ["0", "1", "0"]);
+        assert!(!lane.has_any());
+        lane.take_from(&mut publications(&[1]));
+        assert_eq!(rung(), 2);
+    }
+
+    #[test]
+    fn a_wake_that_failed_is_tried_again() {
+        let bell = Arc::new(Bell::default());
+        bell.broken.store(1, Ordering::Relaxed);
+        let lane = Lane::new(Arc::clone(&bell) as Arc<dyn Wake>);
+        for rung in [1, 2, 2] {
+            lane.take_from(&mut publications(&[1]));
+            assert_eq!(bell.rung.load(Ordering::Relaxed), rung);
+        }
+    }
+
+    #[test]
+    fn a_lane_is_full_at_its_limit_and_takes_one_message_of_any_size() {
+        let lane = Lane::new(Arc::new(Bell::default()) as Arc<dyn Wake>);
+        let mut queue = publications(&[MOST_BYTES, 1]);
+        let cost = queue[0].cost();
+        assert_eq!(lane.take_from(&mut queue), cost);
+        assert_eq!((queue.len(), lane.take_from(&mut queue)), (1, 0));
+        assert_eq!(lane.next().map(|one| one.cost()), Some(cost));
+        assert!(lane.take_from(&mut queue) > 0 && queue.is_empty());
+    }
+}

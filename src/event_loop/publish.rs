@@ -50,7 +50,7 @@ impl<D, S: System> EventLoop<D, S> {
 
     /// Takes a connection that is about to go out of its topics.
     pub(super) fn leave_topics(&mut self, key: usize) {
-        if self.topics.is_empty() {
+        if self.topics.is_empty() || self.topics.count_of(key) == 0 {
             return;
         }
         if self.broadcasts.has_topics() {

@@ -2,7 +2,7 @@
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
-use std::hash::{BuildHasher, Hash, RandomState};
+use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState};
 use std::sync::Arc;
 
 use slab::Slab;
@@ -20,7 +20,7 @@ pub(super) struct Topics {
     topics: Slab<Topic>,
     names: Parts<Arc<str>, TopicKey>,
     /// By slot: the topics of its connection, in the order of their keys. None of the lists is empty.
-    chosen: Parts<usize, Vec<Choice>>,
+    chosen: Parts<usize, Vec<Choice>, BuildHasherDefault<SlotHasher>>,
 }
 
 /// The place of a topic in the table, as long as somebody subscribes to it.
@@ -238,23 +238,23 @@ fn number(index: usize) -> u32 {
 /// A map in parts, each of which grows on its own. To grow a map with a million keys takes some 100 ms, and
 /// the loop stands still meanwhile. The parts exist from the first key to the last one.
 #[derive(Debug)]
-struct Parts<K, V> {
-    parts: Vec<HashMap<K, V>>,
+struct Parts<K, V, S = RandomState> {
+    parts: Vec<HashMap<K, V, S>>,
     len: usize,
-    hasher: RandomState,
+    hasher: S,
 }
 
-impl<K, V> Default for Parts<K, V> {
+impl<K, V, S: Default> Default for Parts<K, V, S> {
     fn default() -> Self {
         Self {
             parts: Vec::new(),
             len: 0,
-            hasher: RandomState::new(),
+            hasher: S::default(),
         }
     }
 }
 
-impl<K: Hash + Eq, V> Parts<K, V> {
+impl<K: Hash + Eq, V, S: BuildHasher + Clone> Parts<K, V, S> {
     fn get<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> Option<&V>
     where
         K: Borrow<Q>,
@@ -273,7 +273,8 @@ impl<K: Hash + Eq, V> Parts<K, V> {
     /// Adds a key that is not there.
     fn insert(&mut self, key: K, value: V) {
         if self.parts.is_empty() {
-            self.parts.resize_with(PARTS, HashMap::new);
+            let empty = || HashMap::with_hasher(self.hasher.clone());
+            self.parts.resize_with(PARTS, empty);
         }
         let part = self.part(&key);
         let before = self.parts[part].insert(key, value);
@@ -305,6 +306,29 @@ impl<K: Hash + Eq, V> Parts<K, V> {
 
 /// A power of two.
 const PARTS: usize = 64;
+
+/// Spreads slots over a map. Peers do not choose slots, so this need not be proof against them. A message under
+/// way asks for each connection that anything is sent to.
+#[derive(Debug, Default)]
+struct SlotHasher(u64);
+
+impl Hasher for SlotHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_usize(usize::from(*byte));
+        }
+    }
+
+    fn write_usize(&mut self, slot: usize) {
+        // 2^64 divided by the golden ratio; the upper half of the product depends on all bits.
+        let product = (self.0 ^ slot as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        self.0 = product ^ product >> 32;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
 
 #[cfg(test)]
 mod tests {

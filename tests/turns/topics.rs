@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use allocation_counter::measure;
 use heartwheel::close::CloseCode;
 use heartwheel::error::{SendError, SubscribeError};
 use heartwheel::event_loop::{BroadcastId, ConnId};
@@ -253,6 +254,52 @@ fn a_name_a_number_and_a_connection_have_their_limits() {
         .map(|(name, _)| name.to_owned())
         .collect();
     assert_eq!(left, ["one more"]);
+}
+
+#[test]
+fn publishing_to_a_known_topic_allocates_nothing() {
+    for count in [8, AT_ONCE + 1] {
+        let (mut world, _) = world_of(1024, count, "news");
+        let message = shared("hello, all");
+        for round in 0..8 {
+            let counted = measure(|| {
+                world.cx().publish("news", &message).unwrap();
+            });
+            // The first ones find tables and buffers too small.
+            assert!(
+                round < 4 || counted.count_total == 0,
+                "{round}: {counted:?}"
+            );
+            world.process.settle();
+        }
+        assert_eq!(world.read(0), "hello, all\n".repeat(8));
+    }
+}
+
+/// The documentation of `subscribe` has these figures.
+#[test]
+fn a_subscription_and_a_topic_take_little_memory() {
+    let held = |world: &mut World, name: &dyn Fn(usize) -> String| {
+        let ids = world.process.handler.opened.clone();
+        let counted = measure(|| {
+            for (number, &id) in ids.iter().enumerate() {
+                world.cx().subscribe(id, &name(number)).unwrap();
+            }
+        });
+        usize::try_from(counted.bytes_current).unwrap() / ids.len()
+    };
+    let mut world = World::new(1);
+    world.fill(3_000);
+    let first = held(&mut world, &|_| "first".to_owned());
+    let more: usize = (0..10)
+        .map(|name| held(&mut world, &|_| name.to_string()))
+        .sum();
+    let own = held(&mut world, &|number| number.to_string());
+    let own = own.saturating_sub(more / 10);
+    assert!(
+        first <= 160 && more <= 480 && own <= 240,
+        "{first} {more} {own}"
+    );
 }
 
 #[derive(Clone, Debug)]
