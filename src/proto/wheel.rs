@@ -91,6 +91,9 @@ pub struct Wheel {
     /// Tick of the slot visited last. Invariant: `now - slots <= cursor <= now`. It is equal to
     /// `now` unless a limit stopped an `advance`.
     cursor: u64,
+    /// Tick at which the next occupied slot is visited; [`NEVER`] if there is none. Each turn of a loop
+    /// asks for it twice, and it changes seldom.
+    next: u64,
     /// Number of armed keys: those that have a timer.
     len: usize,
 }
@@ -136,6 +139,7 @@ impl Wheel {
             tick: tick.as_micros(),
             now,
             cursor: now,
+            next: NEVER,
             len: 0,
         }
     }
@@ -233,7 +237,11 @@ impl Wheel {
         self.now = self.now.max(floor(now, self.tick));
         // After a pause longer than one turn each slot is visited once. More visits would find
         // nothing.
-        self.cursor = self.cursor.max(self.now.saturating_sub(self.mask + 1));
+        let latest = self.now.saturating_sub(self.mask + 1);
+        if self.cursor < latest {
+            self.cursor = latest;
+            self.next = self.find_next();
+        }
         let mut left = limit;
         loop {
             if self.has_pending() {
@@ -242,15 +250,15 @@ impl Wheel {
                     return true;
                 }
             }
-            let Some(next) = self.next_visit().filter(|&next| next <= self.now) else {
+            if self.next > self.now {
                 self.cursor = self.now;
                 return false;
-            };
+            }
             if left == 0 {
                 return true;
             }
-            self.cursor = next;
-            self.detach(self.slot_of(next));
+            self.cursor = self.next;
+            self.detach(self.slot_of(self.next));
         }
     }
 
@@ -271,8 +279,7 @@ impl Wheel {
         if self.has_pending() {
             return Some(self.time_of(self.now));
         }
-        let next = self.next_visit()?;
-        Some(self.time_of(next.max(self.now)))
+        (self.next != NEVER).then(|| self.time_of(self.next.max(self.now)))
     }
 
     /// Returns how long to sleep from `now`: zero if work is left, `None` if no key is armed.
@@ -282,11 +289,11 @@ impl Wheel {
         if self.has_pending() {
             return Some(Micros::ZERO);
         }
-        let next = self.next_visit()?;
-        if next <= self.now {
-            return Some(Micros::ZERO);
+        match self.next {
+            NEVER => None,
+            next if next <= self.now => Some(Micros::ZERO),
+            next => Some(self.time_of(next) - now),
         }
-        Some(self.time_of(next) - now)
     }
 
     /// Returns the number of armed keys. Keys that are due but left because of a limit are
@@ -331,7 +338,12 @@ impl Wheel {
         let brute = (1..=self.mask + 1)
             .map(|distance| self.cursor.saturating_add(distance))
             .find(|&tick| self.heads[self.slot_of(tick)] != EMPTY);
-        assert_eq!(self.next_visit(), brute, "next slot to visit");
+        assert_eq!(
+            self.find_next(),
+            brute.unwrap_or(NEVER),
+            "next slot to visit"
+        );
+        assert_eq!(self.next, self.find_next(), "next slot to visit, as kept");
     }
 
     /// Checks one chain for `assert_consistent`, and returns its length.
@@ -400,6 +412,7 @@ impl Wheel {
         debug_assert_eq!(self.heads[pending], EMPTY);
         self.heads[pending] = mem::replace(&mut self.heads[slot], EMPTY);
         self.occupied.remove(slot);
+        self.next = self.find_next();
     }
 
     /// Puts a node at the front of one of the chains of the slot of `at`.
@@ -418,6 +431,7 @@ impl Wheel {
             self.nodes[index(next)].prev = name;
         }
         self.occupied.insert(slot);
+        self.next = self.next.min(self.visit_of(slot));
     }
 
     /// Connects the neighbours of a node that leaves its chain, whichever chain that is.
@@ -435,6 +449,9 @@ impl Wheel {
         self.heads[slot][head % CHAINS] = next;
         if next == NIL && slot < self.slots() && self.heads[slot] == EMPTY {
             self.occupied.remove(slot);
+            if self.slot_of(self.next) == slot {
+                self.next = self.find_next();
+            }
         }
     }
 
@@ -449,15 +466,19 @@ impl Wheel {
         self.heads[self.slots()] != EMPTY
     }
 
-    /// Returns the tick at which the next occupied slot after the cursor is visited.
-    fn next_visit(&self) -> Option<u64> {
+    /// Finds the tick at which the next occupied slot after the cursor is visited.
+    fn find_next(&self) -> u64 {
         let from = self.slot_of(self.cursor + 1);
-        let slot = self
-            .occupied
-            .first_from(from)
-            .or_else(|| self.occupied.first_from(0))?;
-        let distance = (slot as u64).wrapping_sub(from as u64) & self.mask;
-        Some(self.cursor + 1 + distance)
+        let slot = self.occupied.first_from(from);
+        let slot = slot.or_else(|| self.occupied.first_from(0));
+        slot.map_or(NEVER, |slot| self.visit_of(slot))
+    }
+
+    /// Returns the tick at which a slot is visited, after the cursor.
+    #[inline]
+    fn visit_of(&self, slot: usize) -> u64 {
+        let from = self.cursor + 1;
+        from + ((slot as u64).wrapping_sub(from) & self.mask)
     }
 
     #[inline]
@@ -507,6 +528,9 @@ impl Node {
         self.prev != UNARMED
     }
 }
+
+/// The tick of what never comes.
+const NEVER: u64 = u64::MAX;
 
 /// The first keys of the chains of one slot.
 type Chains = [u32; CHAINS];

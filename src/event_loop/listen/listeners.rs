@@ -20,6 +20,8 @@ pub(in crate::event_loop) struct Listeners<L> {
     /// Those that were closed and have connections left.
     closed: BTreeMap<ListenerId, Closed>,
     numbers: Numbers,
+    /// Nobody is known to wait, and none rests, until an event says otherwise. Each turn asks twice.
+    is_calm: bool,
 }
 
 /// What is left of a listener that was closed.
@@ -37,6 +39,7 @@ impl<L> Default for Listeners<L> {
             open: BTreeMap::new(),
             closed: BTreeMap::new(),
             numbers: Numbers::default(),
+            is_calm: true,
         }
     }
 }
@@ -52,6 +55,7 @@ impl<L> Listeners<L> {
     }
 
     pub(super) fn insert(&mut self, id: ListenerId, listener: Listener<L>) {
+        self.is_calm = false;
         self.numbers.give(id.0);
         self.open.insert(id, listener);
     }
@@ -81,6 +85,7 @@ impl<L> Listeners<L> {
     }
 
     pub(super) fn get_mut(&mut self, id: ListenerId) -> Option<&mut Listener<L>> {
+        self.is_calm = false;
         self.open.get_mut(&id)
     }
 
@@ -124,7 +129,7 @@ impl<L> Listeners<L> {
     /// Notes that connections may wait to be accepted. A stale id is that of one that was closed since the
     /// wait.
     pub(in crate::event_loop) fn note_ready(&mut self, id: ListenerId) {
-        if let Some(listener) = self.open.get_mut(&id) {
+        if let Some(listener) = self.get_mut(id) {
             listener.note_ready();
         }
     }
@@ -135,9 +140,14 @@ impl<L> Listeners<L> {
         behind: Option<ListenerId>,
         now: Micros,
     ) -> Option<ListenerId> {
+        if self.is_calm {
+            return None;
+        }
         let behind = behind.map_or(Unbounded, Excluded);
-        let mut next = self.open.range_mut((behind, Unbounded));
-        next.find_map(|(&id, listener)| listener.may_accept(now).then_some(id))
+        let mut others = self.open.range_mut((behind, Unbounded));
+        let next = others.find_map(|(&id, listener)| listener.may_accept(now).then_some(id));
+        self.is_calm = next.is_none() && self.find_next_try(now).is_none();
+        next
     }
 
     /// Lets those try again that rest for want of descriptors.
@@ -149,6 +159,13 @@ impl<L> Listeners<L> {
 
     /// Returns when the first is to accept, other than at an event.
     pub(in crate::event_loop) fn next_try(&self, now: Micros) -> Option<Micros> {
+        match self.is_calm {
+            true => None,
+            false => self.find_next_try(now),
+        }
+    }
+
+    fn find_next_try(&self, now: Micros) -> Option<Micros> {
         let listeners = self.open.values();
         listeners
             .filter_map(|listener| listener.next_try(now))
