@@ -44,6 +44,7 @@ const LAYERS: [&[&str]; 7] = [
         "peer",
         "sizes",
         "stats",
+        "proto::prefetch",
         "proto::time",
         "proto::wire",
     ],

@@ -6,7 +6,6 @@ use super::context::Context;
 use super::core::EventLoop;
 use super::delivery::BroadcastId;
 use super::handler::Handler;
-use super::turn::FETCHED;
 use crate::close::Phase;
 use crate::error::SendError;
 use crate::proto::message::SharedMessage;
@@ -57,16 +56,18 @@ impl<D: Default, S: System> EventLoop<D, S> {
 
     fn visit_slots(&mut self, most: usize, ends: Micros) -> usize {
         let mut count = 0;
-        for visited in 0..SLOTS {
-            if visited % FETCHED == 0 {
-                self.touch(self.broadcasts.coming(&self.topics));
-            }
+        for _ in 0..SLOTS {
             if count == most || self.now.at >= ends {
                 break;
             }
             let Some(stop) = self.broadcasts.advance(&self.topics) else {
                 break;
             };
+            if let Stop::Slot(key, _) = stop
+                && let Some(next) = self.broadcasts.coming(&self.topics).next()
+            {
+                self.prefetch_conn(key, next);
+            }
             if let Stop::Slot(key, first) = stop
                 && self.hand_out(key, first)
             {

@@ -138,18 +138,6 @@ impl<D, S: System> Conn<D, S> {
         self.endpoint.into()
     }
 
-    /// Touches the fields that a heartbeat will need.
-    pub(super) fn glance(&self) -> (Peer, bool, Phase, u32) {
-        let Self { peer, ready, .. } = self;
-        let pings = self.session.heartbeat().next_number();
-        (
-            *peer,
-            ready.has(Ready::Readable),
-            self.session.phase(),
-            pings,
-        )
-    }
-
     /// Makes room in the ring for a read. Returns whether there is room.
     ///
     /// Frames are read into the largest class: only one connection reads at a time, and remaining

@@ -5,7 +5,6 @@ use super::context::Context;
 use super::core::EventLoop;
 use super::handler::Handler;
 use super::token::ConnId;
-use super::turn::FETCHED;
 use crate::close::Phase;
 use crate::proto::session::{Expiry, Found, Step};
 use crate::proto::time::Micros;
@@ -30,11 +29,12 @@ impl<D: Default, S: System> EventLoop<D, S> {
         self.system.probe_expiries(self.now.at, None);
         let ends = self.now.at + self.expiries.slice(self.now.at, PINGS_SLICE);
         let count = self.expiries.collect(&mut self.wheel, self.now.at, budget);
-        if count > FEW {
-            self.touch(self.expiries.coming());
-        }
         let mut written = self.env.stats.bytes_out;
         while let Some(key) = self.expiries.pop() {
+            if let Some(next) = self.expiries.peek() {
+                self.prefetch_conn(key, next);
+                self.wheel.prefetch(next);
+            }
             if !self.beat(key)
                 && let Some(conn) = self.conns.get(key)
             {
@@ -44,16 +44,12 @@ impl<D: Default, S: System> EventLoop<D, S> {
             if left == 0 {
                 break;
             }
-            let is_round = left.is_multiple_of(FETCHED);
             // Behind a long queue, a ping takes as long as all of it.
-            if is_round || self.env.stats.bytes_out - written >= LONG_OUTPUT {
+            if left.is_multiple_of(LOOK_UP) || self.env.stats.bytes_out - written >= LONG_OUTPUT {
                 written = self.env.stats.bytes_out;
                 if self.is_past(ends) {
                     break;
                 }
-            }
-            if is_round {
-                self.touch(self.expiries.coming());
             }
         }
         let count = count - self.expiries.len();
@@ -181,10 +177,8 @@ impl<D: Default, S: System> EventLoop<D, S> {
     }
 }
 
-/// Of so few it is not worth it to touch them first.
-const FEW: usize = 2;
-
-/// Bytes written with pings after which it is worth it to look at the clock.
+/// Pings written between two looks at the clock, and bytes after which it is worth it to look earlier.
+const LOOK_UP: usize = 16;
 const LONG_OUTPUT: u64 = 8 * 1024;
 
 /// Time in one turn for pings and whatever else is due and needs no look at the socket, and time for looks.

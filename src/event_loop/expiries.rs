@@ -79,7 +79,7 @@ impl Expiries {
 
     /// Takes the next.
     pub(super) fn pop(&mut self) -> Option<usize> {
-        let next = self.keys.get(self.taken).copied();
+        let next = self.peek();
         self.taken += usize::from(next.is_some());
         next
     }
@@ -89,9 +89,9 @@ impl Expiries {
         self.keys.len() - self.taken
     }
 
-    /// Returns the next ones.
-    pub(super) fn coming(&self) -> impl Iterator<Item = usize> {
-        self.keys[self.taken..].iter().copied()
+    /// Returns the next, without taking it.
+    pub(super) fn peek(&self) -> Option<usize> {
+        self.keys.get(self.taken).copied()
     }
 
     /// Puts the look at a socket off until all other due keys are handled. Returns whether it may

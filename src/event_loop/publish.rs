@@ -8,7 +8,7 @@ use super::delivery::BroadcastId;
 use super::lane::Publication;
 use super::token::ConnId;
 use super::topics::TopicKey;
-use super::turn::{COMMANDS, COMMANDS_SLICE, FETCHED};
+use super::turn::{COMMANDS, COMMANDS_SLICE};
 use crate::error::{SendError, SubscribeError};
 use crate::proto::message::SharedMessage;
 use crate::sys::System;
@@ -161,10 +161,10 @@ impl<D, S: System> EventLoop<D, S> {
         let count = topic.map_or(0, |topic| self.topics.len_of(topic));
         for place in (0..count).rev() {
             let Some(topic) = topic else { break };
-            if (count - 1 - place).is_multiple_of(FETCHED) {
-                self.touch(self.topics.slots_below(topic, place + 1));
-            }
             let key = self.topics.slot_at(topic, place);
+            if let (Some(key), Some(next)) = (key, self.topics.slots_below(topic, place).next()) {
+                self.prefetch_conn(key, next);
+            }
             let conn = key.and_then(|key| Some((key, self.conns.get(key)?)));
             let Some((key, conn)) = conn.filter(|(_, conn)| conn.is_open()) else {
                 continue;

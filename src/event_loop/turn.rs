@@ -1,9 +1,9 @@
 //! One turn, in eight steps: wait, clock, events, expiries, dials, flush, reap, report.
 
-use std::hint::black_box;
+use std::ptr;
 use std::time::Duration;
 
-use super::conn::{Conn, Mark, Ready};
+use super::conn::{Mark, Ready};
 use super::context::Context;
 use super::core::EventLoop;
 use super::handle::Command;
@@ -12,6 +12,7 @@ use super::output::FLUSHING_SLICE;
 use super::reap::{REAPED, REAPING_SLICE};
 use super::token::{ConnId, SourceId, Target};
 use crate::close::{Cause, CloseCode, Phase};
+use crate::proto::prefetch::prefetch;
 use crate::proto::time::Micros;
 use crate::sys::{Event as IoEvent, Ready as IoReady, System, Token};
 
@@ -60,11 +61,10 @@ impl<D: Default, S: System> EventLoop<D, S> {
         if self.carried.has_light() {
             self.read_light(handler);
         }
-        let mut coming = events.clone().skip(taken + FETCHED);
+        let mut coming = events.clone().skip(taken + 1);
         for event in events.skip(taken) {
-            // For the few events of a calm loop it is not worth it.
-            if turn.events.is_multiple_of(FETCHED) && turn.events > 0 {
-                self.fetch(coming.by_ref().take(FETCHED).map(|event| event.token));
+            if let Some(next) = coming.next() {
+                self.prefetch(event.token, next.token);
             }
             self.progress.take_event();
             turn.events += 1;
@@ -140,13 +140,13 @@ impl<D: Default, S: System> EventLoop<D, S> {
         turn
     }
 
-    /// Touches connections that are about to be handled. With many idle connections, none is in the
-    /// cache. To wait for all of them at once takes hardly longer than to wait for one.
-    fn fetch(&self, tokens: impl Iterator<Item = Token>) {
-        for token in tokens {
-            if let Target::Conn(id) = Target::of(token, self.names.shard) {
-                black_box(self.conn(id).map(Conn::glance));
-            }
+    /// Brings the connection of the next event into the processor's cache.
+    fn prefetch(&self, present: Token, next: Token) {
+        let shard = self.names.shard;
+        if let (Target::Conn(present), Target::Conn(next)) =
+            (Target::of(present, shard), Target::of(next, shard))
+        {
+            self.prefetch_conn(present.index(), next.index());
         }
     }
 
@@ -285,19 +285,20 @@ impl<D: Default, S: System> EventLoop<D, S> {
 }
 
 impl<D, S: System> EventLoop<D, S> {
-    /// Touches the next connections of a list of slots, for the same reason.
-    pub(super) fn touch(&self, keys: impl Iterator<Item = usize>) {
-        for key in keys.take(FETCHED) {
-            black_box(self.conns.get(key).map(Conn::glance));
+    /// Brings the connection that comes after the present one into the processor's cache.
+    ///
+    /// A slab keeps all slots in one vector: the address is known without a look at the slot, for which
+    /// the processor would have to wait.
+    pub(super) fn prefetch_conn(&self, present: usize, next: usize) {
+        if let Some(conn) = self.conns.get(present) {
+            let distance = next.cast_signed().wrapping_sub(present.cast_signed());
+            prefetch(ptr::from_ref(conn).wrapping_offset(distance));
         }
     }
 }
 
 /// Most rounds of flushing and reaping in one turn; the callbacks of one round may cause another.
 const PASSES: usize = 4;
-
-/// Connections fetched into the cache at a time, and pings written between two looks at the clock.
-pub(super) const FETCHED: usize = 16;
 
 /// Commands of other threads in one turn, and time for them. As much again is for what other loops have
 /// published.

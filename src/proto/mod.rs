@@ -20,6 +20,7 @@ pub mod message;
 pub mod outbox;
 pub mod policy;
 pub mod pool;
+pub(crate) mod prefetch;
 pub(crate) mod received;
 pub mod ring;
 pub mod session;

@@ -17,8 +17,10 @@ mod bitmap;
 
 use std::fmt;
 use std::mem;
+use std::ptr;
 
 use self::bitmap::Bitmap;
+use super::prefetch::prefetch;
 use super::time::Micros;
 
 /// One deadline for each key. Keys are slab indices.
@@ -293,6 +295,14 @@ impl Wheel {
             NEVER => None,
             next if next <= self.now => Some(Micros::ZERO),
             next => Some(self.time_of(next) - now),
+        }
+    }
+
+    /// Brings a key's node into the processor's cache, because the key is about to be armed.
+    #[inline]
+    pub(crate) fn prefetch(&self, key: usize) {
+        if let Some(node) = self.nodes.get(key) {
+            prefetch(ptr::from_ref(node));
         }
     }
 

@@ -1,8 +1,9 @@
 //! What only the kernel can do for a socket: its figures, which are read when a session decides whether
 //! a peer is dead, and reads into memory that was never written.
 //!
-//! The only module of the library with `unsafe`: there is no safe wrapper for `TCP_INFO` and
-//! `TIOCOUTQ`, nor for a read that appends a limited number of bytes to a vector.
+//! Here is all the `unsafe` of the library, but for one hint to the processor: there is no safe
+//! wrapper for `TCP_INFO` and `TIOCOUTQ`, nor for a read that appends a limited number of bytes to a
+//! vector.
 
 #[cfg(all(feature = "sockets", target_os = "linux"))]
 use std::time::Duration;
