@@ -98,6 +98,9 @@ impl Decoder {
         max_message: u64,
         pool: &mut Pool,
     ) -> Result<(usize, Item), ProtocolError> {
+        if let Some(message) = self.decode_whole(role, input, max_message) {
+            return message;
+        }
         let mut consumed = 0;
         loop {
             if let State::Payload(frame) = self.state {
@@ -135,6 +138,32 @@ impl Decoder {
                 }
             }
         }
+    }
+
+    /// Decodes a message of a client that consists of one frame and has arrived whole: the usual one.
+    /// `None` for everything else, which must be decoded step by step.
+    #[inline]
+    fn decode_whole(
+        &mut self,
+        role: Role,
+        input: &mut [u8],
+        max_message: u64,
+    ) -> Option<Result<(usize, Item), ProtocolError>> {
+        if role != Role::Server || !self.is_idle() {
+            return None;
+        }
+        let (kind, start, end, mask) = Head::whole_message(input)?;
+        if (end - start) as u64 > max_message {
+            return None;
+        }
+        let piece = &mut input[start..end];
+        mask::apply(piece, mask, 0);
+        if let Err(error) = self.check_text(kind, piece, true) {
+            return Some(Err(error));
+        }
+        self.assembled.clear();
+        let payload = Payload::Input(start..end);
+        Some(Ok((end, Item::Message { kind, payload })))
     }
 
     /// Lends the assembly buffer, if many bytes of a message have arrived and its frame lacks so many more

@@ -32,10 +32,7 @@ pub fn fragments(
     limit: usize,
 ) -> impl Iterator<Item = (bool, Opcode, Range<usize>)> {
     assert!(limit > 0, "a fragment holds bytes");
-    let first = match kind {
-        MessageKind::Text => Opcode::Text,
-        MessageKind::Binary => Opcode::Binary,
-    };
+    let first = Opcode::of(kind);
     // The most common case needs no division.
     let count = if len <= limit { 1 } else { len.div_ceil(limit) };
     (0..count).map(move |piece| {

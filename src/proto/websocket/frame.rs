@@ -16,7 +16,7 @@ use crate::close::CloseCode;
 use crate::error::ProtocolError;
 use crate::proto::copy;
 use crate::proto::websocket::mask;
-use crate::proto::wire::Role;
+use crate::proto::wire::{MessageKind, Role};
 
 /// The kind of a frame (RFC 6455, section 5.2). Reserved values are not included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,6 +36,14 @@ pub enum Opcode {
 }
 
 impl Opcode {
+    /// Returns the kind of the first frame of a message.
+    pub(crate) const fn of(kind: MessageKind) -> Self {
+        match kind {
+            MessageKind::Text => Self::Text,
+            MessageKind::Binary => Self::Binary,
+        }
+    }
+
     /// Returns the opcode with these four bits; `None` for a reserved value.
     pub const fn from_bits(bits: u8) -> Option<Self> {
         match bits {
@@ -107,6 +115,7 @@ pub(crate) fn encode_ping([a, b, c, d]: [u8; 4]) -> [u8; 6] {
 
 /// Encodes the header of a frame with `len` bytes of payload. If there is a mask, the caller masks
 /// the payload with [`mask::apply`]. Panics in the same cases as [`encode`].
+#[inline]
 pub(crate) fn encode_header(fin: bool, opcode: Opcode, len: u64, mask: Option<[u8; 4]>) -> Header {
     assert!(
         fin || !opcode.is_control(),
@@ -122,21 +131,28 @@ pub(crate) fn encode_header(fin: bool, opcode: Opcode, len: u64, mask: Option<[u
         bytes: [0; Header::MAX],
         len: 0,
     };
-    header.push(&[u8::from(fin) << 7 | opcode.bits()]);
+    header.bytes[0] = u8::from(fin) << 7 | opcode.bits();
     let masked = u8::from(mask.is_some()) << 7;
     match (u8::try_from(len), u16::try_from(len)) {
-        (Ok(short @ ..126), _) => header.push(&[masked | short]),
+        (Ok(short @ ..126), _) => {
+            header.bytes[1] = masked | short;
+            header.len = 2;
+        }
         (_, Ok(medium)) => {
-            header.push(&[masked | LEN_16]);
-            header.push(&medium.to_be_bytes());
+            header.bytes[1] = masked | LEN_16;
+            header.bytes[2..4].copy_from_slice(&medium.to_be_bytes());
+            header.len = 4;
         }
         (_, Err(_)) => {
-            header.push(&[masked | LEN_64]);
-            header.push(&len.to_be_bytes());
+            header.bytes[1] = masked | LEN_64;
+            header.bytes[2..10].copy_from_slice(&len.to_be_bytes());
+            header.len = 10;
         }
     }
     if let Some(mask) = mask {
-        header.push(&mask);
+        let at = usize::from(header.len);
+        header.bytes[at..at + mask.len()].copy_from_slice(&mask);
+        header.len += 4;
     }
     header
 }
@@ -177,13 +193,6 @@ pub(crate) struct Header {
 impl Header {
     /// Length of the longest header, bytes.
     const MAX: usize = 14;
-
-    fn push(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.bytes[usize::from(self.len)] = byte;
-            self.len += 1;
-        }
-    }
 }
 
 impl Deref for Header {
@@ -235,6 +244,36 @@ pub(super) struct Head {
 }
 
 impl Head {
+    /// Recognises a whole message at the start of `input`: one masked data frame with a length of 7 or
+    /// 16 bits, all of which is there. Returns its kind, where its payload begins and ends, and its mask.
+    ///
+    /// `None` says nothing about the input: [`parse`](Self::parse) judges it.
+    #[inline]
+    pub(super) fn whole_message(input: &[u8]) -> Option<(MessageKind, usize, usize, [u8; 4])> {
+        let [first, second, rest @ ..] = input else {
+            return None;
+        };
+        let kind = match first ^ FIN {
+            0x1 => MessageKind::Text,
+            0x2 => MessageKind::Binary,
+            _ => return None,
+        };
+        let (len, rest) = match second ^ MASKED {
+            short @ ..LEN_16 => (usize::from(short), rest),
+            LEN_16 => {
+                let (bytes, rest) = rest.split_first_chunk()?;
+                match u16::from_be_bytes(*bytes) {
+                    ..=125 => return None,
+                    len => (usize::from(len), rest),
+                }
+            }
+            _ => return None,
+        };
+        let (mask, rest) = rest.split_first_chunk()?;
+        let start = input.len() - rest.len();
+        (len <= rest.len()).then_some((kind, start, start + len, *mask))
+    }
+
     /// Reads the header at the start of `input`; `None` if it is incomplete.
     ///
     /// Each rule is checked as soon as its byte is there, in the order of the bytes. So the same
