@@ -107,9 +107,7 @@ impl Outbox {
         if self.closed {
             return;
         }
-        self.inline.reserve(len.get(), pool);
-        self.inline.extend(header, pool);
-        self.inline.extend(payload, pool);
+        self.inline.extend_both(header, payload, pool);
         self.inline_behind += len.get();
         make_place(&mut self.frames);
         self.frames.push_back(Frame::Inline(len));
@@ -291,10 +289,10 @@ impl Outbox {
     /// Discards everything, also the flags. Keeps small allocations for the next connection.
     pub fn clear(&mut self, pool: &mut Pool) {
         self.forget_queued(pool);
-        self.frames.shrink_to(KEPT_FRAMES);
-        self.large.shrink_to(KEPT_FRAMES);
+        shorten(&mut self.frames);
+        shorten(&mut self.large);
+        shorten(&mut self.pongs.frames);
         self.obsolete.shrink_to(KEPT_FRAMES);
-        self.pongs.frames.shrink_to(KEPT_FRAMES);
         for bytes in [
             &mut self.pongs.bytes,
             &mut self.unfinished,
@@ -321,8 +319,8 @@ impl Outbox {
         self.give_obsolete(pool);
         self.tighten(pool);
         self.inline.fit(pool);
-        self.frames.shrink_to(KEPT_FRAMES);
-        self.large.shrink_to(KEPT_FRAMES);
+        shorten(&mut self.frames);
+        shorten(&mut self.large);
         self.obsolete.shrink_to(KEPT_FRAMES);
     }
 
@@ -479,7 +477,7 @@ impl Outbox {
     }
 
     fn give_obsolete(&mut self, pool: &mut Pool) {
-        for obsolete in self.obsolete.drain(..) {
+        while let Some(obsolete) = self.obsolete.pop() {
             self.owned -= obsolete.bytes.owned();
             obsolete.bytes.give(pool);
         }
@@ -539,7 +537,7 @@ impl Outbox {
         self.inline_behind = 0;
         self.frames.clear();
         self.begun = false;
-        for left in self.large.drain(..) {
+        while let Some(left) = self.large.pop_front() {
             self.owned -= left.bytes.owned();
             left.bytes.give(pool);
         }
@@ -923,6 +921,13 @@ fn slim<T>(queue: &mut VecDeque<T>) {
     let capacity = queue.capacity();
     if capacity > KEPT_FRAMES && queue.len() < capacity / 2 {
         queue.shrink_to((capacity / 4 * 3).max(KEPT_FRAMES));
+    }
+}
+
+/// Gives back memory of a queue beyond what is kept for the next connection.
+fn shorten<T>(queue: &mut VecDeque<T>) {
+    if queue.capacity() > KEPT_FRAMES {
+        queue.shrink_to(KEPT_FRAMES);
     }
 }
 

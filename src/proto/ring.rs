@@ -96,6 +96,26 @@ impl Ring {
         self.len += bytes.len();
     }
 
+    /// Appends two slices, one behind the other. The same as two calls of [`extend`](Self::extend),
+    /// but cheaper where both fit after the newest byte.
+    pub(super) fn extend_both(&mut self, first: &[u8], second: &[u8], pool: &mut Pool) {
+        let len = first.len() + second.len();
+        self.reserve(len, pool);
+        let spare = self.spare();
+        match self.storage[spare].get_mut(..len) {
+            Some(spare) => {
+                let (near, far) = spare.split_at_mut(first.len());
+                near.copy_from_slice(first);
+                copy::fill(far, second);
+                self.len += len;
+            }
+            None => {
+                self.extend(first, pool);
+                self.extend(second, pool);
+            }
+        }
+    }
+
     /// Makes room for `additional` more bytes. If the ring must grow, its capacity at least
     /// doubles. Above the largest class it grows by at least a quarter only, so that little of it
     /// is unused.
@@ -107,7 +127,11 @@ impl Ring {
             } else {
                 capacity / 4
             };
-            self.move_to(pool.take(needed.max(capacity + step)), pool);
+            let size = needed.max(capacity + step);
+            match capacity {
+                0 => self.storage = pool.take(size),
+                _ => self.move_to(pool.take(size), pool),
+            }
         }
     }
 
@@ -163,6 +187,7 @@ impl Ring {
     }
 
     /// Returns all bytes as one slice, oldest first. The bytes are moved only if they wrap around.
+    #[inline]
     pub fn contiguous_mut(&mut self) -> &mut [u8] {
         if self.head + self.len > self.capacity() {
             self.storage.rotate_left(self.head);

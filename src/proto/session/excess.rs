@@ -7,16 +7,22 @@ use crate::config::Excess;
 use crate::proto::time::{Micros, Moment};
 
 impl Session {
-    /// Charges the peer for what it sent.
+    /// Charges the peer for what it sent, if that is limited.
+    #[inline]
     pub(super) fn charge(&mut self, env: &mut Env, now: Moment, taken: Taken) {
         let limits = &env.policy(self.policy).limits;
         let is_limited = match taken {
             Taken::Message => limits.messages.is_some(),
             Taken::Bytes(count) => limits.bytes.is_some() && count > 0,
         };
-        if !is_limited || self.phase != Phase::Open {
-            return;
+        if is_limited && self.phase == Phase::Open {
+            self.take(env, now, taken);
         }
+    }
+
+    #[cold]
+    fn take(&mut self, env: &mut Env, now: Moment, taken: Taken) {
+        let limits = &env.policy(self.policy).limits;
         let excess = limits.excess;
         let Some(refills) = self.rates_mut(now).take(limits, taken, now.at) else {
             return;

@@ -468,6 +468,10 @@ impl Session {
         let max_fragment = env.policy(self.policy).limits.max_fragment;
         let data = message.data();
         let is_long = data.len() >= Received::LEAST && self.part.role() == Role::Server;
+        if !is_long && data.len() <= max_fragment {
+            self.queue_frame(env, now, true, Opcode::of(message.kind()), data);
+            return;
+        }
         for (fin, opcode, range) in fragments(message.kind(), data.len(), max_fragment) {
             match message.storage().filter(|_| is_long) {
                 Some(storage) => {
