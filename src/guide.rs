@@ -97,6 +97,7 @@ pub mod architecture {
     //! proto              Wheel::schedule        the end of it
     //!                flush_dirty
     //! proto            Session::socket_action   keep, end the output, close, reset
+    //!                  Handler::on_closing      once, with the cause
     //!                reap_doomed
     //!                  Handler::on_close        once, with the evidence
     //! ```

@@ -1,5 +1,6 @@
 //! The loop's state: a turn works on it, and a context marks it.
 
+use std::collections::VecDeque;
 use std::hint::black_box;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -84,6 +85,8 @@ pub struct EventLoop<D, S: System = Native> {
     pub(super) in_hand: InHand,
     /// Connections whose queue was full and has room again.
     pub(super) roomy: Vec<ConnId>,
+    /// Connections that have begun to close, whose handler has not heard of it.
+    pub(super) closing: VecDeque<ConnId>,
     /// Connections that hold memory.
     pub(super) holders: Holders,
     pub(super) held_back: HeldBack,
@@ -154,6 +157,7 @@ impl<D, S: System> EventLoop<D, S> {
             share: Share::default(),
             in_hand: InHand::default(),
             roomy: Vec::new(),
+            closing: VecDeque::new(),
             holders: Holders::new(),
             held_back: HeldBack::default(),
             broadcasts: Broadcasts::default(),

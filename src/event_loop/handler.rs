@@ -7,7 +7,7 @@ use super::context::Context;
 use super::delivery::BroadcastDone;
 use super::endpoint::Endpoint;
 use super::token::{ClientId, ConnId, SourceId};
-use crate::close::Evidence;
+use crate::close::{Cause, Evidence};
 use crate::peer::PeerAddr;
 #[cfg(feature = "websocket")]
 use crate::proto::http::Request;
@@ -89,6 +89,19 @@ pub trait Handler<S: System = Native> {
     /// ended before their turn are not counted.
     fn on_broadcast(&mut self, cx: &mut Context<'_, Self::Data, S>, done: BroadcastDone) {
         let _ = (cx, done);
+    }
+
+    /// A connection is no longer open, for whatever cause: of ours, of the peer's, or of the loop's.
+    /// Nothing more can be sent to it, and none of its messages are delivered. So this is the place
+    /// to take it off a list of those who are present.
+    ///
+    /// [`on_close`](Self::on_close) follows once for each call: at once after a reset, and after the
+    /// goodbye otherwise, which may take until
+    /// [`close_timeout`](crate::config::HeartbeatConfig::close_timeout) is over. Its cause is this
+    /// one, or `close_timeout` if the goodbye was not answered, or `memory_limit` if there was no
+    /// memory for it.
+    fn on_closing(&mut self, cx: &mut Context<'_, Self::Data, S>, id: ConnId, cause: Cause) {
+        let _ = (cx, id, cause);
     }
 
     /// An open connection ended. Its slot is already free.

@@ -5,6 +5,7 @@ use super::conn::{FlushOutcome, Mark, Ready};
 use super::context::Context;
 use super::core::EventLoop;
 use super::handler::Handler;
+use super::token::ConnId;
 use crate::close::Phase;
 use crate::proto::session::SocketAction;
 use crate::proto::time::Micros;
@@ -129,6 +130,9 @@ impl<D: Default, S: System> EventLoop<D, S> {
         }
         self.probe_cause(key);
         let conn = &mut self.conns[key];
+        if conn.session.owes_closing() {
+            self.closing.push_back(conn.id(key, self.names));
+        }
         loop {
             match conn.session.socket_action() {
                 SocketAction::Keep => break,
@@ -165,6 +169,37 @@ impl<D: Default, S: System> EventLoop<D, S> {
         }
         self.settle(key);
         self.rearm(key);
+    }
+
+    /// Reports connections that have begun to close: at least one, and more until `ends`.
+    pub(super) fn report_closing<H: Handler<S, Data = D>>(
+        &mut self,
+        handler: &mut H,
+        ends: Micros,
+    ) {
+        while let Some(id) = self.closing.pop_front() {
+            if self.tell_closing(handler, id) && self.is_past(ends) {
+                return;
+            }
+        }
+    }
+
+    /// Tells the handler that a connection has begun to close, unless it knows. Returns whether it was told.
+    pub(super) fn tell_closing<H: Handler<S, Data = D>>(
+        &mut self,
+        handler: &mut H,
+        id: ConnId,
+    ) -> bool {
+        let now = self.now;
+        let news = self.conn_mut(id).and_then(|conn| {
+            let is_news = conn.session.take_closing() && conn.marks.has(Mark::Welcome);
+            is_news.then(|| conn.session.evidence(now).cause)
+        });
+        if let Some(cause) = news {
+            handler.on_closing(&mut Context::new(self), id, cause);
+            self.refresh_now();
+        }
+        news.is_some()
     }
 
     pub(super) fn report_room<H: Handler<S, Data = D>>(&mut self, handler: &mut H) {

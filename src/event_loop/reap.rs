@@ -27,9 +27,14 @@ impl<D: Default, S: System> EventLoop<D, S> {
         let mut count = 0;
         while count < most
             && (count == 0 || self.now.at < ends)
-            && let Some(key) = self.pop_doomed()
+            && let Some(key) = self.doomed.first()
         {
             count += 1;
+            // While it is on the list still: the callback may panic.
+            if let Some(conn) = self.conns.get(key) {
+                self.tell_closing(handler, conn.id(key, self.names));
+            }
+            self.pop_doomed();
             self.reap(handler, key);
         }
         if count > 0 {
@@ -38,10 +43,9 @@ impl<D: Default, S: System> EventLoop<D, S> {
         count
     }
 
-    fn pop_doomed(&mut self) -> Option<usize> {
+    fn pop_doomed(&mut self) {
         let conns = &mut self.conns;
-        let next = self.doomed.pop(|key| Some(&mut conns.get_mut(key)?.marks));
-        next.map(|(key, _)| key)
+        self.doomed.pop(|key| Some(&mut conns.get_mut(key)?.marks));
     }
 
     /// Frees large buffers that are not needed, piece by piece while there is time.

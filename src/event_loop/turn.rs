@@ -104,7 +104,11 @@ impl<D: Default, S: System> EventLoop<D, S> {
 
         let (mut flushing, mut reaping) = (None, None);
         for _ in 0..PASSES {
-            if self.dirty.is_empty() && self.doomed.is_empty() && self.roomy.is_empty() {
+            if self.dirty.is_empty()
+                && self.doomed.is_empty()
+                && self.roomy.is_empty()
+                && self.closing.is_empty()
+            {
                 break;
             }
             self.refresh_now();
@@ -113,6 +117,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
             self.relieve();
             let ends = self.progress.slice(self.now.at, REAPING_SLICE);
             let ends = *reaping.get_or_insert(ends);
+            self.report_closing(handler, ends);
             turn.ended += self.reap_doomed(handler, REAPED - turn.ended, ends);
             self.report_room(handler);
         }

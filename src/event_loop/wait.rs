@@ -58,6 +58,7 @@ impl<D, S: System> EventLoop<D, S> {
             || !self.doomed.is_empty()
             || self.env.pool.has_waste()
             || !self.roomy.is_empty()
+            || !self.closing.is_empty()
             || self.broadcasts.has_work()
             || !self.expiries.is_empty()
             || !self.in_hand.is_empty()

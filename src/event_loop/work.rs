@@ -34,6 +34,11 @@ impl<F: Flag, T: Copy> WorkList<F, T> {
         is_new
     }
 
+    /// Returns the first.
+    pub(super) fn first(&self) -> Option<T> {
+        self.entries.front().copied()
+    }
+
     /// Takes the first. `marks_of` finds its marks, which are handed back too; a connection that is gone
     /// has none.
     pub(super) fn pop<'a>(

@@ -529,3 +529,50 @@ fn the_rule_that_a_peer_broke_is_told() {
     );
     assert!(told, "{:?}", recorder.seen);
 }
+
+/// A list of those who are present must not keep for seconds who can no longer be reached.
+#[test]
+fn a_handler_hears_that_a_connection_is_no_longer_open_before_its_goodbye_is_answered() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let (_, addr) = listen(&mut reactor, WireFactory::WebSocket);
+    let mut peers: Vec<_> = (0..4)
+        .map(|_| open_websocket(&mut reactor, &mut recorder, addr))
+        .collect();
+    let ids = recorder.opened();
+    // By us, without an answer; by the peer; for a broken rule; and by a reset, which is no goodbye.
+    reactor.context().close(ids[0], CloseCode::NORMAL, "");
+    peers[1].write_all(&masked_frame(0x88, &[])).unwrap();
+    peers[2].write_all(&masked_frame(0x83, b"")).unwrap();
+    let lingering = SockRef::from(&peers[3]).set_linger(Some(Duration::ZERO));
+    lingering.unwrap();
+    drop(peers.pop());
+    drive(&mut reactor, &mut recorder, |seen| seen.closing.len() == 4);
+    let is_over = |seen: &Recorder, id| seen.closed().iter().any(|(ended, _)| *ended == id);
+    assert!(!is_over(&recorder, ids[0]), "its peer has not answered");
+    peers[0].write_all(&masked_frame(0x88, &[])).unwrap();
+    drop(peers);
+    drive(&mut reactor, &mut recorder, |seen| seen.closed().len() == 4);
+    assert!(ids.iter().all(|id| is_over(&recorder, *id)));
+    let mut told = recorder.closing;
+    told.sort_by_key(|(id, _)| *id);
+    let causes = [
+        Cause::LocalClose,
+        Cause::PeerClosed,
+        Cause::ProtocolError,
+        Cause::PeerReset,
+    ];
+    assert_eq!(told, ids.into_iter().zip(causes).collect::<Vec<_>>());
+}
+
+#[test]
+fn who_never_opened_does_not_begin_to_close() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let (_, addr) = listen(&mut reactor, WireFactory::WebSocket);
+    let mut peer = connect_peer(addr);
+    peer.write_all(b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n")
+        .unwrap();
+    drive(&mut reactor, &mut recorder, |seen| {
+        seen.rejected().len() == 1
+    });
+    assert_eq!(recorder.closing, []);
+}

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use heartwheel::close::Evidence;
+use heartwheel::close::{Cause, Evidence};
 use heartwheel::error::SendError;
 use heartwheel::proto::http::Request;
 use heartwheel::proto::message::Message;
@@ -42,6 +42,8 @@ pub(crate) struct Recorder {
     pub(crate) http: Option<HttpAnswer>,
     /// Plain requests, each with its body: `POST /path`, what followed.
     pub(crate) requests: Vec<(String, Vec<u8>)>,
+    /// Those that are no longer open.
+    pub(crate) closing: Vec<(ConnId, Cause)>,
     pub(crate) echo: bool,
 }
 
@@ -142,7 +144,16 @@ impl Handler for Recorder {
         self.note(cx, Seen::Writable(id));
     }
 
+    fn on_closing(&mut self, cx: &mut Context<'_, u32>, id: ConnId, cause: Cause) {
+        assert!(cx.data(id).is_some(), "it is still there");
+        self.closing.push((id, cause));
+    }
+
     fn on_close(&mut self, cx: &mut Context<'_, u32>, closed: Closed<'_, u32>) {
+        let told = self.closing.iter().find(|(id, _)| *id == closed.id);
+        let cause = told.expect("it was told before").1;
+        let may_follow = [cause, Cause::CloseTimeout];
+        assert!(may_follow.contains(&closed.evidence.cause), "after {cause}");
         let reason = closed.reason.to_owned();
         self.note(
             cx,

@@ -493,6 +493,18 @@ impl Session {
         self.owed.insert(Owed::Rearm);
     }
 
+    /// Says whether a session that was open has begun to close, or is closed already, and nobody has been
+    /// [told](Self::take_closing).
+    pub fn owes_closing(&self) -> bool {
+        let is_open = self.phase == Phase::Open;
+        !is_open && self.owed.has(Owed::Closing)
+    }
+
+    /// Says the same, once.
+    pub fn take_closing(&mut self) -> bool {
+        self.owes_closing() && self.owed.remove(Owed::Closing)
+    }
+
     /// Returns the record of the end, made now if there is none yet: the first cause wins.
     fn record(&mut self, now: Moment, cause: Cause) -> &mut Evidence {
         let known = self.buffers.as_ref().and_then(|held| held.end);

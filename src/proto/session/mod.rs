@@ -250,6 +250,8 @@ flags! {
         Rearm,
         /// Reading goes on after a pause: [`SocketAction::ResumeReading`].
         ResumeReading,
+        /// The session has opened, and is to say when that is over: [`Session::take_closing`].
+        Closing,
     }
 }
 
@@ -414,6 +416,7 @@ impl Session {
             .handle_open(&env.policy(self.policy).timing, now);
         self.note_message(now);
         self.facts.insert(Fact::WasOpen);
+        self.owed.insert(Owed::Closing);
         self.owed.insert(Owed::Rearm);
     }
 

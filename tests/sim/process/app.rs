@@ -1,11 +1,11 @@
 //! The application: what it does by itself, and what a script asks of it.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
-use heartwheel::close::{Cause, CloseCode, Evidence};
+use heartwheel::close::{Cause, CloseCode, Evidence, Phase};
 use heartwheel::config::{HeartbeatConfig, Proof};
 use heartwheel::error::SendError;
 use heartwheel::event_loop::{Context, Handler};
@@ -65,6 +65,8 @@ pub(super) struct App<'y> {
     delays: VecDeque<Micros>,
     /// The largest message of this turn: sent, received or begun by who has ended.
     largest: usize,
+    /// Connections that have begun to close, and why.
+    closing: HashMap<ConnId, Cause>,
 }
 
 type Cx<'a, 'y> = Context<'a, u64, Simulated<'y>>;
@@ -85,6 +87,7 @@ impl<'y> App<'y> {
             drained_at: None,
             delays: VecDeque::new(),
             largest: 0,
+            closing: HashMap::new(),
         }
     }
 
@@ -238,6 +241,7 @@ impl<'y> Handler<Simulated<'y>> for App<'y> {
     }
 
     fn on_message(&mut self, cx: &mut Cx<'_, 'y>, id: ConnId, message: Message<'_>) {
+        assert!(!self.closing.contains_key(&id), "it is as good as gone");
         let bytes = message.data();
         let sock = self.sock(id);
         self.os
@@ -268,7 +272,20 @@ impl<'y> Handler<Simulated<'y>> for App<'y> {
         self.take_time();
     }
 
+    fn on_closing(&mut self, cx: &mut Cx<'_, 'y>, id: ConnId, cause: Cause) {
+        assert!(cx.info(id).is_some_and(|info| info.phase != Phase::Open));
+        assert_eq!(self.closing.insert(id, cause), None, "{id} is told of once");
+        self.take_time();
+    }
+
     fn on_close(&mut self, cx: &mut Cx<'_, 'y>, closed: Closed<'_, u64>) {
+        let cause = self.closing.remove(&closed.id);
+        let cause = cause.expect("it was told before");
+        let ended = closed.evidence.cause;
+        let is_orderly = matches!(cause, Cause::LocalClose | Cause::PeerClosed);
+        let is_cut_short = matches!(ended, Cause::CloseTimeout | Cause::MemoryLimit);
+        let may_follow = ended == cause || is_orderly && is_cut_short;
+        assert!(may_follow, "{ended} after {cause}");
         self.ended(cx.now().into(), closed.endpoint, closed.evidence, true);
     }
 
