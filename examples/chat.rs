@@ -15,8 +15,8 @@ use std::net::SocketAddr;
 use std::{env, io};
 
 use heartwheel::{
-    ConnId, Context, HeartbeatConfig, ListenerConfig, LoopHandle, Message, Reactor, ReactorConfig,
-    SharedMessage, WireFactory,
+    Cause, ConnId, Context, HeartbeatConfig, ListenerConfig, LoopHandle, Message, Reactor,
+    ReactorConfig, SharedMessage, WireFactory,
 };
 
 type Cx<'a> = Context<'a, Member>;
@@ -61,10 +61,10 @@ impl heartwheel::Handler for Chat {
         }
     }
 
-    fn on_close(&mut self, cx: &mut Cx<'_>, closed: heartwheel::Closed<'_, Member>) {
-        // It is out of the topic already.
-        let Member { nick, room } = closed.data;
+    fn on_closing(&mut self, cx: &mut Cx<'_>, id: ConnId, _: Cause) {
+        let (nick, room) = nick_and_room(cx, id);
         if let Some(room) = room {
+            cx.unsubscribe(id, &room);
             publish(cx, &room, &format!("* {nick} is gone"));
         }
     }
