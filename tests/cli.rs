@@ -252,21 +252,24 @@ fn a_port_in_use_is_named() {
     let holder = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = holder.local_addr().unwrap().to_string();
     for flag in ["--ws", "--tcp", "--tcp-binary", "--tcp-raw"] {
-        refuses(&["serve", flag, &address], FAILED, &[&address, "in use"]);
+        let args = ["serve", flag, &address, "--max-connections", "100"];
+        refuses(&args, FAILED, &[&address, "in use"]);
     }
 }
 
 #[test]
 fn an_address_of_another_machine_is_named() {
     // From the block for documentation (RFC 5737): no machine has it.
-    refuses(&["serve", "--ws", "192.0.2.1:0"], FAILED, &["192.0.2.1"]);
+    let args = ["serve", "--ws", "192.0.2.1:0", "--max-connections", "100"];
+    refuses(&args, FAILED, &["192.0.2.1"]);
 }
 
 #[test]
 fn a_port_without_permission_is_named() {
     use std::os::unix::process::CommandExt;
 
-    let mut command = program::heartwheel(&["serve", "--ws", "127.0.0.1:80"]);
+    let args = ["serve", "--ws", "127.0.0.1:80", "--max-connections", "100"];
+    let mut command = program::heartwheel(&args);
     let place = std::env::temp_dir().join(format!("heartwheel-{}", std::process::id()));
     if geteuid().is_root() {
         // As nobody, who may not enter every checkout: from a copy.
@@ -280,10 +283,7 @@ fn a_port_without_permission_is_named() {
             .status();
         assert!(made.is_ok_and(|status| status.success()));
         command = Command::new(copy);
-        command
-            .args(["serve", "--ws", "127.0.0.1:80"])
-            .uid(65_534)
-            .gid(65_534);
+        command.args(args).uid(65_534).gid(65_534);
         command.current_dir(&place);
     }
     let first_free = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");

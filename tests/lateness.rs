@@ -86,6 +86,7 @@ fn logged_hour(line: &str) -> Option<u32> {
 }
 
 #[test]
+#[ignore = "needs libfaketime: install faketime"]
 fn f8_a_wall_clock_that_jumps_an_hour_moves_no_deadline_and_stamps_the_log() {
     let clock = WallClock::new("f8-offset");
     let times = [TIMES.as_slice(), &["--log-level", "debug"]].concat();

@@ -473,3 +473,32 @@ fn every_file_and_folder_of_tests_stands_in_their_table_once() {
     there.sort_unstable();
     assert_eq!(told, there);
 }
+
+/// Whoever runs such a test, or reads that it was left out, must learn what it takes.
+#[test]
+fn every_test_that_one_must_ask_for_says_what_it_needs() {
+    let mut files = Vec::new();
+    for folder in ["src", "tests"] {
+        table::sources(
+            &Path::new(env!("CARGO_MANIFEST_DIR")).join(folder),
+            &mut files,
+        );
+    }
+    let mut count = 0;
+    for file in files {
+        let source = fs::read_to_string(&file).unwrap();
+        let lines = source.lines().map(str::trim);
+        for line in lines.filter(|line| line.starts_with("#[ignore")) {
+            let reason = line.strip_prefix("#[ignore = \"needs ");
+            let reason = reason.unwrap_or_else(|| panic!("{}: {line}", file.display()));
+            let is_time = reason.starts_with("a minute\"");
+            assert!(
+                is_time || reason.contains(": "),
+                "{}: {line}",
+                file.display()
+            );
+            count += 1;
+        }
+    }
+    assert!(count > 40, "{count} such tests");
+}

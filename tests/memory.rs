@@ -65,12 +65,12 @@ fn bytes_each(ip: IpAddr) -> f64 {
     each
 }
 
-/// Takes more than 4 096 descriptors, so that one must ask for it.
+/// Tests that take many descriptors.
 mod large {
     use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
 
     #[test]
-    #[ignore = "takes 7 000 descriptors"]
+    #[ignore = "needs 7 000 descriptors: raise ulimit -Hn"]
     fn an_idle_websocket_connection_takes_at_most_144_bytes_and_160_over_ipv6() {
         let ipv4 = super::bytes_each(Ipv4Addr::LOCALHOST.into());
         super::assert_at_most(144, ipv4);

@@ -16,11 +16,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
+/// What to do where the compiler is another one.
+const OTHER: &str = "this compiler describes crates in another way: \
+    run `rustup toolchain install 1.95`, then `cargo +1.95 test --test surface -- --ignored`";
+
 /// How many lines are shown of a difference.
 const SHOWN: usize = 40;
 
 #[test]
-#[ignore = "takes a minute, and a compiler whose rustdoc JSON `public-api` reads"]
+#[ignore = "needs a minute, and the compiler of Rust 1.95: rustup toolchain install 1.95"]
 fn the_surface_is_the_one_that_is_written_down() {
     let list = root().join("tests/surface.txt");
     let surface = surface();
@@ -59,7 +63,7 @@ fn surface() -> String {
         .omit_blanket_impls(true)
         .omit_auto_trait_impls(true)
         .build()
-        .unwrap_or_else(|error| panic!("this compiler describes crates in another way: {error}"));
+        .unwrap_or_else(|error| panic!("{OTHER}: {error}"));
     api.to_string()
 }
 

@@ -22,6 +22,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const ECHOES: u64 = 2_000;
 
 #[test]
+#[ignore = "needs strace: install strace"]
 fn a_heartbeat_costs_two_system_calls_and_at_most_one_wait() {
     let (server, place) = start_traced("1s");
     let crowd = Crowd::connect(server.port(Wire::WebSocket), CONNECTIONS);
@@ -50,6 +51,7 @@ fn a_heartbeat_costs_two_system_calls_and_at_most_one_wait() {
 }
 
 #[test]
+#[ignore = "needs strace: install strace"]
 fn a_small_message_costs_two_system_calls_and_at_most_one_wait() {
     let (server, place) = start_traced("30s");
     let mut peer = RawPeer::connect(Wire::WebSocket, server.port(Wire::WebSocket));

@@ -129,7 +129,7 @@ fn what_could_not_be_added_gives_its_policy_back() {
 
 #[test]
 fn a_turn_reaps_no_more_than_its_budget_and_each_is_reported_once() {
-    const COUNT: usize = 600;
+    const COUNT: usize = 300;
     let (mut reactor, peers) = with_peers(ReactorConfig::default(), COUNT, |_| {});
     let ids: Vec<_> = reactor.context().connections().collect();
     end_each(&mut reactor.core, &ids);

@@ -279,9 +279,18 @@ mod edges {
         crowd(4, 200, 10);
     }
 
-    #[test]
-    fn more_peers_than_the_default_takes_from_a_wait() {
-        crowd(ReactorConfig::default().events, 1_500, 4);
+    #[cfg(target_os = "linux")]
+    mod large {
+        use super::*;
+        use crate::support::crowd::{alone, raise_descriptor_limit};
+
+        #[test]
+        #[ignore = "needs 3 300 descriptors: raise ulimit -Hn"]
+        fn more_peers_than_the_default_takes_from_a_wait() {
+            let _alone = alone();
+            raise_descriptor_limit(2 * 1_500);
+            crowd(ReactorConfig::default().events, 1_500, 4);
+        }
     }
 
     #[test]

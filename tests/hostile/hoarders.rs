@@ -16,29 +16,34 @@ use crate::support::program::Server;
 use crate::support::raw::RawPeer;
 use crate::victim::Memory;
 
-#[test]
-fn messages_that_all_have_begun_stay_within_the_limit() {
-    begin_messages(400, 8 * MIB);
-}
-
-#[test]
-fn readers_that_hardly_read_stay_within_the_limit() {
-    hardly_read(400, 8 * MIB);
-}
-
+/// Tests that take many descriptors.
 mod large {
     use super::*;
     use crate::support::crowd::alone;
 
     #[test]
-    #[ignore = "takes 11 000 descriptors"]
+    #[ignore = "needs 700 descriptors: raise ulimit -Hn"]
+    fn messages_that_all_have_begun_stay_within_the_limit() {
+        let _alone = alone();
+        begin_messages(400, 8 * MIB);
+    }
+
+    #[test]
+    #[ignore = "needs 700 descriptors: raise ulimit -Hn"]
+    fn readers_that_hardly_read_stay_within_the_limit() {
+        let _alone = alone();
+        hardly_read(400, 8 * MIB);
+    }
+
+    #[test]
+    #[ignore = "needs 11 000 descriptors: raise ulimit -Hn"]
     fn ten_thousand_messages_that_all_have_begun_stay_within_the_limit() {
         let _alone = alone();
         begin_messages(10_000, 256 * MIB);
     }
 
     #[test]
-    #[ignore = "takes 11 000 descriptors"]
+    #[ignore = "needs 11 000 descriptors: raise ulimit -Hn"]
     fn ten_thousand_readers_that_hardly_read_stay_within_the_limit() {
         let _alone = alone();
         hardly_read(10_000, 256 * MIB);

@@ -15,6 +15,7 @@ use crate::MIB;
 use crate::attacker::{assert_echo, connect, connect_narrow};
 use crate::probe::{Probe, Talk};
 use crate::support::bytes::message;
+use crate::support::crowd::take_descriptors;
 use crate::support::process::{Line, Process};
 use crate::support::program::Server;
 use crate::support::raw::RawPeer;
@@ -48,6 +49,7 @@ impl Victim {
     }
 
     pub(crate) fn start_with(server: Server, wires: &[Wire], talk: Talk) -> Self {
+        take_descriptors();
         let ports: Vec<_> = wires
             .iter()
             .map(|&wire| (wire, server.port(wire)))

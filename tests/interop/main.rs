@@ -3,8 +3,9 @@
 //! right reason, in time and never early.
 //!
 //! Each cell is a test; `cargo test --test interop clients_of_serve`, `chromium` or the name of a row
-//! runs a part. The peers are Python's `websockets` (py), Node's `ws` (ws), the crate `tungstenite`
-//! (tu), and a page in headless Chromium (cr), all as they come.
+//! runs a part, and with `-- --ignored` the tests whose peer must be installed. The peers are Python's
+//! `websockets` (py), Node's `ws` (ws), the crate `tungstenite` (tu), and a page in headless Chromium
+//! (cr), all as they come.
 //!
 //! # Clients, of `heartwheel serve`
 //!
@@ -49,12 +50,38 @@
 macro_rules! row {
     ($behaviour:ident: $($peer:ident)+) => {
         mod $behaviour {
-            $(
-                #[test]
-                fn $peer() {
-                    super::$behaviour(super::peers::$peer);
-                }
-            )+
+            $(cell!($behaviour $peer);)+
+        }
+    };
+}
+
+/// Makes one test of a row; one must ask for those whose peer is a program of others.
+macro_rules! cell {
+    ($behaviour:ident tungstenite) => {
+        #[test]
+        fn tungstenite() {
+            super::$behaviour(super::peers::tungstenite);
+        }
+    };
+    ($behaviour:ident python) => {
+        #[test]
+        #[ignore = "needs Python 3: install python3 and python3-venv"]
+        fn python() {
+            super::$behaviour(super::peers::python);
+        }
+    };
+    ($behaviour:ident node) => {
+        #[test]
+        #[ignore = "needs Node: install nodejs and npm"]
+        fn node() {
+            super::$behaviour(super::peers::node);
+        }
+    };
+    ($behaviour:ident chromium) => {
+        #[test]
+        #[ignore = "needs Chromium and Node: install chromium, nodejs and npm"]
+        fn chromium() {
+            super::$behaviour(super::peers::chromium);
         }
     };
 }

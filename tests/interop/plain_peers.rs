@@ -9,6 +9,7 @@ use crate::{
 };
 
 #[test]
+#[ignore = "needs Python 3: install python3 and python3-venv"]
 fn a_raw_tcp_script_stays_for_ten_intervals_and_is_echoed() {
     let server = Server::start(&[Wire::Binary], &TIMES);
     let client = peers::raw_tcp_script(server.port(Wire::Binary));
@@ -17,6 +18,7 @@ fn a_raw_tcp_script_stays_for_ten_intervals_and_is_echoed() {
 }
 
 #[test]
+#[ignore = "needs nc: install netcat-openbsd"]
 fn netcat_stays_for_ten_intervals_and_is_echoed() {
     let server = Server::start(&[Wire::Line], &TIMES);
     let mut client = peers::netcat(server.port(Wire::Line));
@@ -41,6 +43,7 @@ fn netcat_stays_for_ten_intervals_and_is_echoed() {
 }
 
 #[test]
+#[ignore = "needs Python 3: install python3 and python3-venv"]
 fn a_websocket_client_that_only_receives_stays() {
     let server = Server::start(
         &[Wire::WebSocket],
@@ -65,6 +68,7 @@ fn a_websocket_client_that_only_receives_stays() {
 }
 
 #[test]
+#[ignore = "needs nc: install netcat-openbsd"]
 fn a_tcp_client_that_only_receives_stays() {
     let server = Server::start(
         &[Wire::Line],
@@ -86,6 +90,7 @@ fn a_tcp_client_that_only_receives_stays() {
 }
 
 #[test]
+#[ignore = "needs Python 3: install python3 and python3-venv"]
 fn a_stopped_raw_tcp_script_is_closed_in_time_with_the_right_cause() {
     let server = Server::start(&[Wire::Binary], &TIMES);
     let client = peers::raw_tcp_script(server.port(Wire::Binary));
@@ -94,6 +99,7 @@ fn a_stopped_raw_tcp_script_is_closed_in_time_with_the_right_cause() {
 }
 
 #[test]
+#[ignore = "needs nc: install netcat-openbsd"]
 fn a_stopped_netcat_is_closed_in_time_with_the_right_cause() {
     let server = Server::start(&[Wire::Line], &TIMES);
     let mut client = peers::netcat(server.port(Wire::Line));

@@ -41,24 +41,28 @@ fn given_up(break_path: impl FnOnce(&Network)) -> Record {
 }
 
 #[test]
+#[ignore = "needs root, `ip`, `tc`, `ss` and `nft`: install iproute2 and nftables"]
 fn a_user_timeout_ends_what_is_unacknowledged_before_silence_would() {
     let record = given_up(|network| network.peer.lose_arriving());
     assert_errno(&record, Errno::TIMEDOUT);
 }
 
 #[test]
+#[ignore = "needs root, `ip`, `tc`, `ss` and `nft`: install iproute2 and nftables"]
 fn a_user_timeout_ends_what_finds_no_link() {
     given_up(|network| network.server.set_link(false));
 }
 
 /// What a firewall answers becomes the number of the end.
 #[test]
+#[ignore = "needs root, `ip`, `tc`, `ss` and `nft`: install iproute2 and nftables"]
 fn a_user_timeout_ends_what_a_firewall_refuses() {
     let record = given_up(|network| network.peer.reject_arriving());
     assert_errno(&record, Errno::CONNREFUSED);
 }
 
 #[test]
+#[ignore = "needs root, `ip`, `tc`, `ss` and `nft`: install iproute2 and nftables"]
 fn keepalive_probes_find_a_dead_path_without_any_heartbeat() {
     let args = [
         "--interval",

@@ -108,6 +108,7 @@ fn pings_overtake(wire: Wire) -> (Scene, RawPeer) {
 }
 
 #[test]
+#[ignore = "needs root, `ip`, `tc`, `ss` and `nft`: install iproute2 and nftables"]
 fn pongs_pings_and_the_close_go_between_the_fragments_of_a_message() {
     let (scene, mut peer) = pings_overtake(Wire::WebSocket);
     // Opcode 3 is reserved. At a goodbye of our own the message would leave first.
@@ -130,11 +131,13 @@ fn pongs_pings_and_the_close_go_between_the_fragments_of_a_message() {
 }
 
 #[test]
+#[ignore = "needs root, `ip`, `tc`, `ss` and `nft`: install iproute2 and nftables"]
 fn pongs_and_pings_go_between_binary_messages() {
     pings_overtake(Wire::Binary);
 }
 
 #[test]
+#[ignore = "needs root, `ip`, `tc`, `ss` and `nft`: install iproute2 and nftables"]
 fn pongs_and_pings_go_between_lines() {
     pings_overtake(Wire::Line);
 }

@@ -35,12 +35,14 @@ fn f1_ends(broken: (Scene, RawPeer), mend: impl FnOnce(&Network)) {
 }
 
 #[test]
+#[ignore = "needs root, `ip`, `tc`, `ss` and `nft`: install iproute2 and nftables"]
 fn f1_packets_lost_towards_the_peer() {
     let broken = f1(|network| network.peer.lose_arriving());
     f1_ends(broken, |network| network.peer.lose_nothing());
 }
 
 #[test]
+#[ignore = "needs root, `ip`, `tc`, `ss` and `nft`: install iproute2 and nftables"]
 fn f1_packets_lost_from_the_peer() {
     let (scene, mut peer) = f1(|network| network.server.lose_arriving());
     // That way nothing is lost, the reset least of all.
@@ -49,6 +51,7 @@ fn f1_packets_lost_from_the_peer() {
 }
 
 #[test]
+#[ignore = "needs root, `ip`, `tc`, `ss` and `nft`: install iproute2 and nftables"]
 fn f1_packets_lost_both_ways() {
     let broken = f1(|network| {
         network.server.lose_arriving();
@@ -61,6 +64,7 @@ fn f1_packets_lost_both_ways() {
 }
 
 #[test]
+#[ignore = "needs root, `ip`, `tc`, `ss` and `nft`: install iproute2 and nftables"]
 fn f1_link_down_at_the_peers_end() {
     let broken = f1(|network| network.peer.set_link(false));
     f1_ends(broken, |network| network.peer.set_link(true));
@@ -68,6 +72,7 @@ fn f1_link_down_at_the_peers_end() {
 
 /// The kernel finds no way for a packet and keeps it: nothing is under way, so nothing is repeated.
 #[test]
+#[ignore = "needs root, `ip`, `tc`, `ss` and `nft`: install iproute2 and nftables"]
 fn f1_link_down_at_our_own_end() {
     let broken = f1(|network| network.server.set_link(false));
     f1_ends(broken, |network| network.server.set_link(true));
@@ -75,6 +80,7 @@ fn f1_link_down_at_our_own_end() {
 
 /// As with a link that is down, the packet never leaves our kernel.
 #[test]
+#[ignore = "needs root, `ip`, `tc`, `ss` and `nft`: install iproute2 and nftables"]
 fn f1_packets_lost_in_our_own_firewall() {
     let broken = f1(|network| network.server.lose_leaving());
     f1_ends(broken, |network| network.server.lose_nothing());
@@ -106,22 +112,26 @@ fn f1_heard_by_nobody(timeout: Duration, lose: fn(&Network)) {
 }
 
 #[test]
+#[ignore = "needs root, `ip`, `tc`, `ss` and `nft`: install iproute2 and nftables"]
 fn f1_packets_lost_towards_a_peer_that_repeats_its_own() {
     f1_while_the_peer_repeats(|network| network.peer.lose_arriving());
 }
 
 #[test]
+#[ignore = "needs root, `ip`, `tc`, `ss` and `nft`: install iproute2 and nftables"]
 fn f1_packets_lost_in_our_own_firewall_while_the_peer_repeats_its_own() {
     f1_while_the_peer_repeats(|network| network.server.lose_leaving());
 }
 
 #[test]
+#[ignore = "needs root, `ip`, `tc`, `ss` and `nft`: install iproute2 and nftables"]
 fn f1_packets_refused_by_a_firewall_of_the_peers() {
     let broken = f1(|network| network.peer.reject_arriving());
     f1_ends(broken, |network| network.peer.lose_nothing());
 }
 
 #[test]
+#[ignore = "needs root, `ip`, `tc`, `ss` and `nft`: install iproute2 and nftables"]
 fn f1_a_client_finds_its_server_gone() {
     let network = Network::new();
     let listener = network.peer.listen();
@@ -150,6 +160,7 @@ fn with_a_talker(wire: Wire, args: &[&str]) -> (Scene, RawPeer, RawPeer) {
 }
 
 #[test]
+#[ignore = "needs root, `ip`, `tc`, `ss` and `nft`: install iproute2 and nftables"]
 fn f2_vanished_with_data_unacknowledged_is_path_dead_at_the_timeout() {
     let (scene, peer, mut neighbour) = with_a_talker(Wire::WebSocket, &BEAT);
     neighbour.send_text("into the void");
@@ -160,6 +171,7 @@ fn f2_vanished_with_data_unacknowledged_is_path_dead_at_the_timeout() {
 }
 
 #[test]
+#[ignore = "needs root, `ip`, `tc`, `ss` and `nft`: install iproute2 and nftables"]
 fn f2_vanished_with_output_queued_is_path_dead_at_the_write_timeout_if_that_is_sooner() {
     let args = [
         "--interval",
@@ -194,6 +206,7 @@ fn f41(pause: Option<Duration>) -> Record {
 }
 
 #[test]
+#[ignore = "needs root, `ip`, `tc`, `ss` and `nft`: install iproute2 and nftables"]
 fn f41_a_dead_path_is_found_as_fast_however_much_we_write_into_it() {
     let rates = [None, Some(100), Some(10), Some(1)];
     thread::scope(|scope| {

@@ -32,6 +32,7 @@ fn client(scene: &Scene) -> Process {
 }
 
 #[test]
+#[ignore = "needs root, `ip`, `tc`, `ss` and `nft`: install iproute2 and nftables"]
 fn f3_a_stopped_process_is_unresponsive_though_its_kernel_acknowledges() {
     let scene = Scene::new(Wire::WebSocket, &BEAT);
     let client = client(&scene);
@@ -46,6 +47,7 @@ fn f3_a_stopped_process_is_unresponsive_though_its_kernel_acknowledges() {
 }
 
 #[test]
+#[ignore = "needs root, `ip`, `tc`, `ss` and `nft`: install iproute2 and nftables"]
 fn a_killed_process_is_known_at_once() {
     let scene = Scene::new(Wire::WebSocket, &["--interval", "10s", "--timeout", "60s"]);
     let client = client(&scene);
@@ -60,6 +62,7 @@ fn a_killed_process_is_known_at_once() {
 }
 
 #[test]
+#[ignore = "needs root, `ip`, `tc`, `ss` and `nft`: install iproute2 and nftables"]
 fn a_rebooted_peer_is_known_with_the_next_ping() {
     let args = [
         "--interval",
@@ -109,6 +112,7 @@ fn deaf(args: &[&str], room: Option<usize>) -> (Scene, RawPeer, RawPeer) {
 }
 
 #[test]
+#[ignore = "needs root, `ip`, `tc`, `ss` and `nft`: install iproute2 and nftables"]
 fn f4_a_peer_that_does_not_read_stalls_at_the_write_timeout() {
     let args = [
         "--interval",
@@ -135,6 +139,7 @@ fn f4_a_peer_that_does_not_read_stalls_at_the_write_timeout() {
 }
 
 #[test]
+#[ignore = "needs root, `ip`, `tc`, `ss` and `nft`: install iproute2 and nftables"]
 fn f4_a_peer_that_does_not_read_stalls_at_the_timeout_if_that_is_sooner() {
     let (scene, peer, mut neighbour) = deaf(&BEAT, None);
     for _ in 0..16 {
@@ -147,6 +152,7 @@ fn f4_a_peer_that_does_not_read_stalls_at_the_timeout_if_that_is_sooner() {
 
 /// Our own queue is empty, so that no write timeout runs; the ping is stuck in the kernel.
 #[test]
+#[ignore = "needs root, `ip`, `tc`, `ss` and `nft`: install iproute2 and nftables"]
 fn f4_a_ping_stuck_in_the_kernel_before_a_closed_window_is_a_stall() {
     let (scene, peer, mut neighbour) = deaf(&BEAT, Some(8 << 10));
     neighbour.send_binary(&[7; 16 << 10]);

@@ -17,6 +17,7 @@ fn slow(args: &[&str]) -> (Scene, RawPeer) {
 }
 
 #[test]
+#[ignore = "needs root, `ip`, `tc`, `ss` and `nft`: install iproute2 and nftables"]
 fn a_ping_behind_data_that_drains_is_waited_for_beyond_the_timeout() {
     let args = [
         "--interval",
@@ -48,6 +49,7 @@ fn a_ping_behind_data_that_drains_is_waited_for_beyond_the_timeout() {
 }
 
 #[test]
+#[ignore = "needs root, `ip`, `tc`, `ss` and `nft`: install iproute2 and nftables"]
 fn data_that_does_not_drain_within_one_more_write_timeout_is_a_stall() {
     let args = [
         "--interval",

@@ -39,11 +39,6 @@ pub(crate) fn rush_in(count: usize) {
 }
 
 #[test]
-fn f25_a_thousand_that_rush_in_are_all_there() {
-    rush_in(1_000);
-}
-
-#[test]
 fn f9_four_mebibytes_that_come_slowly_survive_every_deadline() {
     let times = ["--interval", "1500ms", "--timeout", "4s"];
     let floor = ["--slow-floor", "16KiB", "--slow-grace", "500ms"];

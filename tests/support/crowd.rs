@@ -203,6 +203,20 @@ pub(crate) fn alone() -> MutexGuard<'static, ()> {
     ONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Takes as many descriptors as all tests of a process need that run at the same time, where the system
+/// allows it: some start with 1024.
+pub(crate) fn take_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    let most = limit.maximum.unwrap_or(u64::MAX).min(TOGETHER);
+    if limit.current.is_some_and(|current| current < most) {
+        let raised = Rlimit {
+            current: Some(most),
+            maximum: limit.maximum,
+        };
+        setrlimit(Resource::Nofile, raised).expect("a limit may be raised up to its maximum");
+    }
+}
+
 /// Both ends of all connections need a descriptor, and some systems start with 1024.
 pub(crate) fn raise_descriptor_limit(connections: usize) {
     let limit = getrlimit(Resource::Nofile);
@@ -217,7 +231,7 @@ pub(crate) fn raise_descriptor_limit(connections: usize) {
         thread::sleep(GLANCE);
     }
     // Other tests of this process, which run at the same time, have enough in what all may take.
-    let enough = all().max(4_096.min(most));
+    let enough = all().max(TOGETHER.min(most));
     if limit.current.is_some_and(|current| current < enough) {
         let raised = Rlimit {
             current: Some(enough),
@@ -231,6 +245,9 @@ pub(crate) fn raise_descriptor_limit(connections: usize) {
 const CLOSE: u8 = 0x88;
 const PING: u8 = 0x89;
 const PONG: u8 = 0x8A;
+
+/// Descriptors that are enough for all tests of a process that one need not ask for.
+const TOGETHER: u64 = 4_096;
 
 /// Threads that connect at once.
 const RUSHING: usize = 16;

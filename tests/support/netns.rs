@@ -31,7 +31,7 @@ impl Network {
         assert!(
             geteuid().is_root(),
             "making network namespaces takes root: run these tests as root, such as \
-             sudo -E env PATH=\"$PATH\" cargo test --test netns"
+             sudo -E env PATH=\"$PATH\" cargo test --test netns -- --ignored"
         );
         static SWEPT: Once = Once::new();
         SWEPT.call_once(remove_leftovers);
