@@ -8,7 +8,8 @@ use crate::error::ConfigError;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SocketOptions {
     /// Connections that the kernel completes before we accept them. Default 4096. With a shorter
-    /// backlog, a burst of connections stops for a second each time. Needs the feature `sockets`.
+    /// backlog, a burst of connections stops for a second each time. Another value needs the feature
+    /// `sockets`; without it the kernel has mio's own.
     pub backlog: i32,
     /// Whether several processes may listen on the same port and share its connections. Default no.
     /// Needs the feature `sockets`.
@@ -50,7 +51,8 @@ impl Keepalive {
 }
 
 impl SocketOptions {
-    /// Checks for values that the kernel would misunderstand, or refuse without saying which.
+    /// Checks for values that the kernel would misunderstand, or refuse without saying which, and for
+    /// options that would have no effect in this build or on this system.
     ///
     /// # Errors
     ///
@@ -59,6 +61,7 @@ impl SocketOptions {
         if self.backlog <= 0 {
             return Err(ConfigError::new("backlog", "must be more than zero"));
         }
+        self.check_effect()?;
         let is_timeout = |time: Duration| (1..=LONGEST_MILLIS).contains(&time.as_millis());
         if !self.user_timeout.is_none_or(is_timeout) {
             return Err(ConfigError::new(
@@ -80,6 +83,25 @@ impl SocketOptions {
         }
         if !(1..=MOST_PROBES).contains(&keepalive.probes) {
             return Err(ConfigError::new("keepalive", "must have 1 to 127 probes"));
+        }
+        Ok(())
+    }
+
+    /// Refuses what could only be ignored.
+    fn check_effect(&self) -> Result<(), ConfigError> {
+        let default = Self::default();
+        for (field, is_asked_for) in [
+            ("backlog", self.backlog != default.backlog),
+            ("reuse_port", self.reuse_port),
+            ("user_timeout", self.user_timeout.is_some()),
+            ("keepalive", self.keepalive.is_some()),
+        ] {
+            if is_asked_for && !cfg!(feature = "sockets") {
+                return Err(ConfigError::new(field, "needs the feature `sockets`"));
+            }
+        }
+        if self.user_timeout.is_some() && !cfg!(target_os = "linux") {
+            return Err(ConfigError::new("user_timeout", "needs Linux"));
         }
         Ok(())
     }
@@ -111,6 +133,48 @@ mod tests {
         Duration::from_secs(secs)
     }
 
+    #[cfg(not(feature = "sockets"))]
+    #[test]
+    fn options_that_would_have_no_effect_are_refused_by_field() {
+        assert_eq!(SocketOptions::default().check(), Ok(()));
+        let plain = SocketOptions::default;
+        for (options, field) in [
+            (
+                SocketOptions {
+                    backlog: 7,
+                    ..plain()
+                },
+                "backlog",
+            ),
+            (
+                SocketOptions {
+                    reuse_port: true,
+                    ..plain()
+                },
+                "reuse_port",
+            ),
+            (
+                SocketOptions {
+                    user_timeout: Some(secs(5)),
+                    ..plain()
+                },
+                "user_timeout",
+            ),
+            (
+                SocketOptions {
+                    keepalive: Some(Keepalive::after(secs(30))),
+                    ..plain()
+                },
+                "keepalive",
+            ),
+        ] {
+            let error = options.check().expect_err("it would be ignored");
+            assert_eq!(error.field(), field, "{options:?}");
+            assert_eq!(error.reason(), "needs the feature `sockets`");
+        }
+    }
+
+    #[cfg(all(feature = "sockets", target_os = "linux"))]
     #[test]
     fn socket_options_are_refused_by_field() {
         let fine = SocketOptions {

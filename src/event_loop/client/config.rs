@@ -151,6 +151,8 @@ impl ClientConfig {
         let (wire, default_port) = match scheme.to_ascii_lowercase().as_str() {
             #[cfg(feature = "websocket")]
             "ws" => (WireFactory::WebSocket, Some(80)),
+            #[cfg(not(feature = "websocket"))]
+            "ws" => return Err(error("ws:// needs the feature `websocket`".into())),
             "wss" => return Err(error("wss:// needs TLS, which is not supported yet".into())),
             "tcp" => (WireFactory::Line, None),
             "tcp+binary" => (WireFactory::Binary, None),
@@ -323,6 +325,8 @@ mod tests {
             assert!(parts(url).is_err(), "{url}");
         }
         assert!(parts("wss://a").is_err_and(|reason| reason.contains("TLS")));
+        #[cfg(not(feature = "websocket"))]
+        assert!(parts("ws://a").is_err_and(|reason| reason.contains("the feature `websocket`")));
         for url in ["a:1", "ws:/a:1"] {
             let reason = parts(url).expect_err("no scheme");
             assert!(!reason.contains("ws:/a"), "{reason}");
