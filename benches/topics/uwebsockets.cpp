@@ -20,7 +20,8 @@ int main() {
     app.ws<None>("/*", {
         .compression = uWS::DISABLED,
         .maxPayloadLength = 16 * 1024 * 1024,
-        .idleTimeout = 120,
+        // The most: subscribers say nothing, and do not answer pings.
+        .idleTimeout = 960,
         .maxBackpressure = 64 * 1024 * 1024,
         .message = [&app](auto *socket, std::string_view message, uWS::OpCode kind) {
             if (message[0] == '+') {
