@@ -258,7 +258,7 @@ impl<D, S: System> Conn<D, S> {
             self.session.handle_writable();
         }
         while self.ready.has(Ready::Writable) && self.has_output() {
-            let written = if self.session.queued() > LONG {
+            let written = if self.session.pieces() > FEW {
                 self.write::<MANY>()
             } else {
                 self.write::<FEW>()
@@ -346,11 +346,10 @@ impl<D, S: System> Conn<D, S> {
     }
 }
 
-/// Slices offered to one vectored write: more where more than this many bytes are queued. The fragments
-/// of a MiB have two each, and fit.
+/// Slices offered to one vectored write: more where the messages may take more. The fragments of a MiB
+/// have two each, and fit; so do sixteen short messages that are shared.
 const FEW: usize = 8;
 const MANY: usize = 36;
-const LONG: usize = 128 * 1024;
 
 #[cfg(test)]
 mod tests {

@@ -367,6 +367,12 @@ impl Outbox {
         self.data_len() + self.frames.len() * FRAME_COST + self.large.len() * LARGE_COST
     }
 
+    /// Returns at most how many [`slices`](Self::slices) the queued data frames take.
+    pub(crate) fn pieces(&self) -> usize {
+        // A header and a part of something shared each, and inline frames between them.
+        self.large.len() * 3 + 2
+    }
+
     /// Returns how much memory the outbox holds: all storage, used or not, but for bytes that are
     /// shared.
     pub fn memory(&self) -> usize {
@@ -1022,8 +1028,24 @@ mod tests {
         );
         assert_eq!((outbox.len(), outbox.data_len()), (15, 15));
         let mut slices = [IoSlice::new(&[]); 16];
-        outbox.slices(&mut slices);
+        let count = outbox.slices(&mut slices);
         assert_eq!(slices[2].as_ptr(), message.data().as_ptr());
+        assert!(count <= outbox.pieces());
+    }
+
+    #[test]
+    fn no_queue_takes_more_slices_than_it_has_pieces() {
+        let (mut pool, mut outbox) = (Pool::default(), Outbox::default());
+        let message = received(b"message");
+        for large in 0..12 {
+            outbox.push_frame(b"a", b"1", &mut pool);
+            match large % 2 {
+                0 => outbox.push_received(b"h", message.part(0..7), &mut pool),
+                _ => outbox.push_shared(Arc::from(*b"shared"), 0..6, &mut pool),
+            }
+            let mut slices = [IoSlice::new(&[]); 64];
+            assert!(outbox.slices(&mut slices) <= outbox.pieces());
+        }
     }
 
     #[test]

@@ -201,6 +201,11 @@ impl Session {
         self.buffers.as_ref().map_or(0, |held| held.tx.data_len())
     }
 
+    /// Returns at most how many [`slices`](Self::slices) the messages queued take.
+    pub(crate) fn pieces(&self) -> usize {
+        self.buffers.as_ref().map_or(0, |held| held.tx.pieces())
+    }
+
     /// Gives everything borrowed back if nothing needs it.
     pub fn release(&mut self, env: &mut Env) {
         if self.buffers.as_ref().is_some_and(|held| held.is_idle())
