@@ -1,5 +1,7 @@
-//! Documentation only: the architecture of the crate, how heartbeats are judged, and the reason for
-//! each default.
+//! Documentation only: how to embed a loop, the architecture of the crate, how heartbeats are judged,
+//! and the reason for each default.
+
+pub mod embedding;
 
 pub mod architecture {
     //! The architecture of the crate, and the reasons for it.

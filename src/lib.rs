@@ -50,7 +50,8 @@
 //!
 //! | for | see |
 //! | --- | --- |
-//! | a loop that you run or embed | [`reactor`] |
+//! | how to embed a loop, a page for each task | [`guide::embedding`] |
+//! | the loop itself | [`reactor`] |
 //! | heartbeats, deadlines, and the reason for each default | [`config`], [`guide`] |
 //! | why a connection ended | [`close::Cause`], [`close::Evidence`] |
 //! | the protocol core without sockets, for another loop or a simulator | [`proto`] |
@@ -64,6 +65,9 @@
 //! | `websocket` (default) | RFC 6455, server and client, and plain HTTP answers | httparse, httpdate, sha1, base64, rand, simdutf8 |
 //! | `sockets` (default) | a backlog of 4096, resets for dead peers, socket options that accepted connections inherit, the kernel's figures at a verdict, the time that the machine slept (Linux) | libc, rustix, socket2 |
 //! | `cli` (default) | the program `heartwheel` | clap and others |
+
+// On docs.rs, items that a feature adds are marked.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 // Shared test code calls the crate `heartwheel`, as tests outside the crate do.
 #[cfg(test)]

@@ -1,0 +1,487 @@
+//! How to embed a loop in your program: a page for each task, each with an example that compiles.
+//!
+//! | you want to | read |
+//! | --- | --- |
+//! | write a first server, and know who is there | [`server`], [`data`] |
+//! | send to many: rooms, topics, everybody | [`rooms`] |
+//! | reach the loop from other threads | [`threads`] |
+//! | stop on a signal without losing what is queued | [`signals`] |
+//! | speak a protocol of your own | [`codec`] |
+//! | dial servers, with a token, and stay connected | [`clients`] |
+//! | run the loop inside epoll, mio or tokio | [`nesting`] |
+//! | depend on less | [`features`] |
+//!
+//! # What goes for every page
+//!
+//! - A [`Reactor`](crate::Reactor) is one loop on one thread. It calls your
+//!   [`Handler`](crate::Handler), and waits while a callback runs: one that takes 50 ms delays every
+//!   ping by 50 ms. Work that takes longer belongs on another thread ([`threads`]).
+//! - A callback gets a [`Context`](crate::Context). It sends, closes, sets timers and looks things up,
+//!   and never blocks. A connection is named by its [`ConnId`](crate::ConnId), which no later
+//!   connection has; one that has ended is not found, which is no error.
+//! - [`run`](crate::Reactor::run) does not catch panics. If a callback panics and you catch it around
+//!   `run` or [`turn`](crate::Reactor::turn), go on with the next turn: the connection whose input was
+//!   in hand ends as `local_close` with code 1011, everybody else goes on, and no event is lost. A
+//!   client whose callback panicked continues as if it had returned.
+
+pub mod server {
+    //! A first server.
+    //!
+    //! Listen, and run. Each listener has a wire: WebSocket, text lines, frames with a length, or raw
+    //! bytes. The heartbeat is on from the start; [`liveness`](crate::guide::liveness) says what it
+    //! promises.
+    //!
+    //! ```no_run
+    //! use heartwheel::{
+    //!     Cause, Closed, ConnId, Context, Handler, ListenerConfig, Message, Reactor, ReactorConfig,
+    //!     WireFactory,
+    //! };
+    //! use std::time::Duration;
+    //!
+    //! struct Echo;
+    //!
+    //! impl Handler for Echo {
+    //!     type Data = ();
+    //!
+    //!     fn on_message(&mut self, cx: &mut Context<'_, ()>, id: ConnId, message: Message<'_>) {
+    //!         // An error says why nothing was sent: the queue is full, or the connection is closing.
+    //!         if let Err(error) = cx.send(id, message) {
+    //!             eprintln!("{id}: {error}");
+    //!         }
+    //!     }
+    //!
+    //!     fn on_closing(&mut self, _: &mut Context<'_, ()>, id: ConnId, cause: Cause) {
+    //!         println!("{id} is no longer there: {cause}");
+    //!     }
+    //!
+    //!     fn on_close(&mut self, _: &mut Context<'_, ()>, closed: Closed<'_, ()>) {
+    //!         println!("{} ended: {}", closed.id, closed.evidence);
+    //!     }
+    //! }
+    //!
+    //! let mut reactor = Reactor::new(ReactorConfig::default())?;
+    //! let mut config = ListenerConfig::new(([127, 0, 0, 1], 9002).into(), WireFactory::Line);
+    //! config.heartbeat.interval = Some(Duration::from_secs(4));
+    //! config.heartbeat.timeout = Some(Duration::from_secs(10));
+    //! reactor.listen(config)?;
+    //! reactor.run(&mut Echo)?;
+    //! # Ok::<(), heartwheel::Error>(())
+    //! ```
+    //!
+    //! Try it with `nc 127.0.0.1 9002`. A peer that sends nothing, and does not answer `PING` with
+    //! `PONG`, ends after 10 s with the cause `peer_unresponsive`.
+    //!
+    //! # When a queue is full
+    //!
+    //! [`send`](crate::Context::send) fails with [`Full`](crate::SendError::Full) if the peer reads more
+    //! slowly than you send. [`on_writable`](crate::Handler::on_writable) follows when there is room.
+    //! Until then keep the message, or [`pause`](crate::Context::pause) the connection it came from.
+    //! With [`Overflow::Close`](crate::Overflow::Close) such a peer is closed instead.
+}
+
+pub mod data {
+    //! Data of your own for each connection.
+    //!
+    //! The handler's `Data` lies in the connection's slot. [`on_accept`](crate::Handler::on_accept)
+    //! decides who comes in, and gives the first value; it sees the address, and on WebSocket the
+    //! whole request.
+    //!
+    //! ```no_run
+    //! use heartwheel::{
+    //!     ConnId, Context, Handler, ListenerConfig, Message, Offer, Reactor, ReactorConfig, Rejection,
+    //!     Welcome, WireFactory,
+    //! };
+    //!
+    //! #[derive(Default)]
+    //! struct Guest {
+    //!     name: String,
+    //!     said: u32,
+    //! }
+    //!
+    //! struct Party;
+    //!
+    //! impl Handler for Party {
+    //!     type Data = Guest;
+    //!
+    //!     fn on_accept(
+    //!         &mut self,
+    //!         _: &mut Context<'_, Guest>,
+    //!         offer: &Offer<'_>,
+    //!     ) -> Result<Welcome<Guest>, Rejection> {
+    //!         let name = offer.peer.to_string();
+    //!         if name.starts_with("192.0.2.") {
+    //!             return Err(Rejection::new(403, "not you"));
+    //!         }
+    //!         Ok(Welcome::with(Guest { name, said: 0 }))
+    //!     }
+    //!
+    //!     fn on_message(&mut self, cx: &mut Context<'_, Guest>, id: ConnId, _: Message<'_>) {
+    //!         if let Some(guest) = cx.data_mut(id) {
+    //!             guest.said += 1;
+    //!             println!("{} has said {} things", guest.name, guest.said);
+    //!         }
+    //!     }
+    //! }
+    //!
+    //! let mut reactor = Reactor::new(ReactorConfig::default())?;
+    //! reactor.listen(ListenerConfig::new(([127, 0, 0, 1], 9002).into(), WireFactory::Line))?;
+    //! reactor.run(&mut Party)?;
+    //! # Ok::<(), heartwheel::Error>(())
+    //! ```
+    //!
+    //! A large value costs each of 100 000 connections its size: put it into a `Box`. At the end
+    //! [`Closed::data`](crate::Closed::data) gives it back.
+}
+
+pub mod rooms {
+    //! Sending to many.
+    //!
+    //! A room is a topic. A published message is encoded once for each wire, all queues share its
+    //! bytes, and a large room does not make a long turn. Subscriptions end with their connection. The
+    //! example `chat` is a whole program of that kind.
+    //!
+    //! ```no_run
+    //! use heartwheel::{
+    //!     ConnId, Context, Handler, ListenerConfig, Message, Reactor, ReactorConfig, SharedMessage,
+    //!     WireFactory,
+    //! };
+    //!
+    //! struct Rooms;
+    //!
+    //! impl Handler for Rooms {
+    //!     type Data = ();
+    //!
+    //!     fn on_open(&mut self, cx: &mut Context<'_, ()>, id: ConnId) {
+    //!         if let Err(error) = cx.subscribe(id, "lobby") {
+    //!             eprintln!("{id}: {error}");
+    //!         }
+    //!     }
+    //!
+    //!     fn on_message(&mut self, cx: &mut Context<'_, ()>, id: ConnId, message: Message<'_>) {
+    //!         // To all in the room but its author. `publish` would include the author.
+    //!         if let Err(error) = cx.publish_except(id, "lobby", &SharedMessage::new(message)) {
+    //!             eprintln!("{id}: {error}");
+    //!         }
+    //!     }
+    //! }
+    //!
+    //! let mut reactor = Reactor::new(ReactorConfig::default())?;
+    //! reactor.listen(ListenerConfig::new(([127, 0, 0, 1], 9002).into(), WireFactory::Line))?;
+    //! reactor.run(&mut Rooms)?;
+    //! # Ok::<(), heartwheel::Error>(())
+    //! ```
+    //!
+    //! [`broadcast`](crate::Context::broadcast) reaches everybody. Both are only begun by the call:
+    //! [`on_broadcast`](crate::Handler::on_broadcast) says later how many queues took the message.
+}
+
+pub mod threads {
+    //! Other threads.
+    //!
+    //! A [`LoopHandle`](crate::LoopHandle) may be cloned and moved to any thread. It sends, broadcasts,
+    //! publishes, closes and stops, and [`notify`](crate::LoopHandle::notify) hands a number to
+    //! [`on_notify`](crate::Handler::on_notify). For anything larger, put it into a channel and notify:
+    //!
+    //! ```no_run
+    //! use std::sync::mpsc::{Receiver, channel};
+    //! use std::thread;
+    //!
+    //! use heartwheel::{
+    //!     ConnId, Context, Handler, ListenerConfig, Message, Reactor, ReactorConfig, WireFactory,
+    //! };
+    //!
+    //! /// Questions are answered by a thread that may take its time.
+    //! struct Desk {
+    //!     questions: std::sync::mpsc::Sender<(ConnId, String)>,
+    //!     answers: Receiver<(ConnId, String)>,
+    //! }
+    //!
+    //! impl Handler for Desk {
+    //!     type Data = ();
+    //!
+    //!     fn on_message(&mut self, _: &mut Context<'_, ()>, id: ConnId, message: Message<'_>) {
+    //!         if let Some(text) = message.as_text() {
+    //!             let _ = self.questions.send((id, text.to_owned()));
+    //!         }
+    //!     }
+    //!
+    //!     fn on_notify(&mut self, cx: &mut Context<'_, ()>, _: u64) {
+    //!         while let Ok((id, answer)) = self.answers.try_recv() {
+    //!             // Whoever has gone meanwhile is not found.
+    //!             let _ = cx.send(id, Message::text(&answer));
+    //!         }
+    //!     }
+    //! }
+    //!
+    //! let mut reactor = Reactor::new(ReactorConfig::default())?;
+    //! reactor.listen(ListenerConfig::new(([127, 0, 0, 1], 9002).into(), WireFactory::Line))?;
+    //! let handle = reactor.handle();
+    //! let ((questions, asked), (replies, answers)) = (channel(), channel());
+    //! thread::spawn(move || {
+    //!     for (id, question) in asked {
+    //!         let answer = format!("you asked: {question}");
+    //!         // Full means that the loop is far behind: wait a little, and notify again.
+    //!         if replies.send((id, answer)).is_err() || handle.notify(0).is_err() {
+    //!             break;
+    //!         }
+    //!     }
+    //! });
+    //! reactor.run(&mut Desk { questions, answers })?;
+    //! # Ok::<(), heartwheel::Error>(())
+    //! ```
+    //!
+    //! What one thread sends through a handle arrives in its order.
+}
+
+pub mod signals {
+    //! Signals, and an end that loses nothing.
+    //!
+    //! [`drain`](crate::Context::drain) says goodbye to everybody, spread over a window, and refuses who
+    //! comes late; then [`run`](crate::Reactor::run) returns. Any crate that delivers signals will do.
+    //! Here a thread waits for one and notifies the loop:
+    //!
+    //! ```no_run
+    //! use std::time::Duration;
+    //!
+    //! use heartwheel::{Context, Handler, ListenerConfig, Reactor, ReactorConfig, WireFactory};
+    //!
+    //! struct Server;
+    //!
+    //! const DRAIN: u64 = 1;
+    //!
+    //! impl Handler for Server {
+    //!     type Data = ();
+    //!
+    //!     fn on_notify(&mut self, cx: &mut Context<'_, ()>, word: u64) {
+    //!         if word == DRAIN {
+    //!             cx.drain(Duration::from_secs(8));
+    //!         }
+    //!     }
+    //! }
+    //!
+    //! let mut reactor = Reactor::new(ReactorConfig::default())?;
+    //! reactor.listen(ListenerConfig::new(([127, 0, 0, 1], 9002).into(), WireFactory::Line))?;
+    //! let handle = reactor.handle();
+    //! std::thread::spawn(move || {
+    //!     # fn wait_for_a_signal() {}
+    //!     wait_for_a_signal(); // such as `signal_hook::iterator::Signals::forever`
+    //!     handle.notify(DRAIN)
+    //! });
+    //! reactor.run(&mut Server)?;
+    //! # Ok::<(), heartwheel::Error>(())
+    //! ```
+    //!
+    //! A second signal may mean "at once": [`stop`](crate::Context::stop).
+}
+
+pub mod codec {
+    //! A protocol of your own.
+    //!
+    //! A [`Codec`](crate::proto::codec::Codec) finds frames in bytes, and makes bytes of messages.
+    //! Heartbeats, deadlines, queues, limits and causes then work as on the built-in wires. This one has
+    //! lines that end with CR LF, and heartbeats `HB n` that are answered by `HB-ACK n`:
+    //!
+    //! ```
+    //! use heartwheel::MessageKind;
+    //! use heartwheel::error::ProtocolError;
+    //! use heartwheel::proto::codec::{Codec, Decoded};
+    //! use heartwheel::proto::wire::EncodeError;
+    //!
+    //! #[derive(Debug, Default)]
+    //! struct Legacy;
+    //!
+    //! impl Codec for Legacy {
+    //!     fn decode(&mut self, input: &[u8]) -> Result<Decoded, ProtocolError> {
+    //!         let Some(end) = input.windows(2).position(|two| two == b"\r\n") else {
+    //!             return Ok(Decoded::NeedMore);
+    //!         };
+    //!         let consumed = end + 2;
+    //!         let line = std::str::from_utf8(&input[..end])
+    //!             .map_err(|_| ProtocolError::Custom("a line is not UTF-8"))?;
+    //!         if let Some(token) = line.strip_prefix("HB-ACK ") {
+    //!             return Ok(Decoded::Pong { consumed, token: token.parse().ok() });
+    //!         }
+    //!         Ok(match line.starts_with("HB ") {
+    //!             true => Decoded::Ping { consumed, payload: 3..end },
+    //!             false => Decoded::Message { consumed, kind: MessageKind::Text, payload: 0..end },
+    //!         })
+    //!     }
+    //!
+    //!     fn encode(
+    //!         &mut self,
+    //!         _: MessageKind,
+    //!         payload: &[u8],
+    //!         out: &mut Vec<u8>,
+    //!     ) -> Result<(), EncodeError> {
+    //!         out.extend_from_slice(payload);
+    //!         out.extend_from_slice(b"\r\n");
+    //!         Ok(())
+    //!     }
+    //!
+    //!     fn has_pings(&self) -> bool {
+    //!         true
+    //!     }
+    //!
+    //!     fn encode_ping(&mut self, token: u32, out: &mut Vec<u8>) {
+    //!         out.extend_from_slice(format!("HB {token}\r\n").as_bytes());
+    //!     }
+    //!
+    //!     fn encode_pong(&mut self, payload: &[u8], out: &mut Vec<u8>) {
+    //!         out.extend_from_slice(b"HB-ACK ");
+    //!         out.extend_from_slice(payload);
+    //!         out.extend_from_slice(b"\r\n");
+    //!     }
+    //! }
+    //!
+    //! // On a listener: WireFactory::Own(Box::new(|| Box::new(Legacy))).
+    //! let ping = Legacy.decode(b"HB 7\r\nhello\r\n");
+    //! assert_eq!(ping, Ok(Decoded::Ping { consumed: 6, payload: 3..4 }));
+    //! ```
+    //!
+    //! If lines are long, remember how far the search has come: `decode` is called with the same bytes
+    //! and some more until the frame is whole.
+}
+
+pub mod clients {
+    //! Dialing.
+    //!
+    //! A client stays: it dials, and dials again with growing delays after each end, until it is
+    //! [disconnected](crate::Context::disconnect). Its headers and path are those of its
+    //! configuration. For a fresh token, replace the client:
+    //!
+    //! ```no_run
+    //! use heartwheel::{
+    //!     ClientConfig, ClientEvent, ClientId, ConnId, Context, Handler, Message, Reactor, ReactorConfig,
+    //! };
+    //!
+    //! fn config(token: &str) -> Result<ClientConfig, heartwheel::Error> {
+    //! # #[cfg(feature = "websocket")]
+    //!     let mut config = ClientConfig::from_url("ws://127.0.0.1:9001/feed")?;
+    //! # #[cfg(not(feature = "websocket"))]
+    //! # let mut config = ClientConfig::from_url("tcp://127.0.0.1:9001")?;
+    //!     config.headers.push(("Authorization".into(), format!("Bearer {token}")));
+    //!     Ok(config)
+    //! }
+    //!
+    //! struct Feed {
+    //!     tokens: u32,
+    //! }
+    //!
+    //! impl Handler for Feed {
+    //!     type Data = ();
+    //!
+    //!     fn on_message(&mut self, _: &mut Context<'_, ()>, _: ConnId, message: Message<'_>) {
+    //!         println!("{:?}", message.as_text());
+    //!     }
+    //!
+    //!     fn on_client(&mut self, cx: &mut Context<'_, ()>, _: ClientId, event: ClientEvent) {
+    //!         // A 401 is final for this client, as every status of 4xx but 408, 425 and 429.
+    //!         if event == ClientEvent::Stopped && self.tokens < 3 {
+    //!             self.tokens += 1;
+    //!             let fresh = format!("token-{}", self.tokens);
+    //!             if let Err(error) = config(&fresh).and_then(|config| cx.connect(config)) {
+    //!                 eprintln!("{error}");
+    //!             }
+    //!         }
+    //!     }
+    //! }
+    //!
+    //! let mut reactor = Reactor::new(ReactorConfig::default())?;
+    //! reactor.connect(config("token-0")?)?;
+    //! reactor.run(&mut Feed { tokens: 0 })?;
+    //! # Ok::<(), heartwheel::Error>(())
+    //! ```
+    //!
+    //! Many clients of one server take turns ([`takes_turns`](crate::ClientConfig::takes_turns)), so that
+    //! a server that has come back is not run over.
+}
+
+pub mod nesting {
+    //! The loop inside another one.
+    //!
+    //! Sleep until the reactor's descriptor is readable or its [next
+    //! timeout](crate::Reactor::next_timeout) is over, then [`turn`](crate::Reactor::turn) with a limit of
+    //! zero. Ask for the next timeout anew after each turn, and after each other use of the reactor.
+    //!
+    //! # epoll, or anything that polls descriptors
+    //!
+    //! The reactor has [`AsFd`](std::os::fd::AsFd). With mio:
+    //!
+    //! ```no_run
+    //! use std::os::fd::AsRawFd;
+    //! use std::time::Duration;
+    //!
+    //! # #[cfg(feature = "sockets")]
+    //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    //! use heartwheel::mio::unix::SourceFd;
+    //! use heartwheel::mio::{Events, Interest, Poll, Token};
+    //! use heartwheel::{Handler, Reactor, ReactorConfig};
+    //!
+    //! # struct Nobody;
+    //! # impl Handler for Nobody { type Data = (); }
+    //! let (mut reactor, mut handler) = (Reactor::new(ReactorConfig::default())?, Nobody);
+    //! let (mut poll, mut events) = (Poll::new()?, Events::with_capacity(64));
+    //! let fd = reactor.as_raw_fd();
+    //! poll.registry().register(&mut SourceFd(&fd), Token(0), Interest::READABLE)?;
+    //! while !reactor.is_stopped() {
+    //!     poll.poll(&mut events, reactor.next_timeout())?;
+    //!     // Your own events here.
+    //!     reactor.turn(&mut handler, Some(Duration::ZERO))?;
+    //! }
+    //! # Ok(())
+    //! # }
+    //! # #[cfg(not(feature = "sockets"))]
+    //! # fn main() {}
+    //! ```
+    //!
+    //! # tokio
+    //!
+    //! `AsyncFd` owns what it watches, so give it a duplicate of the descriptor: it stands for the same
+    //! selector. The reactor stays outside, where a turn may borrow it. The future is not `Send`: run it
+    //! with `block_on`, in a `LocalSet`, or on a current-thread runtime.
+    //!
+    //! ```no_run
+    //! use std::os::fd::{AsFd, OwnedFd};
+    //! use std::time::Duration;
+    //!
+    //! use heartwheel::{Handler, Reactor};
+    //! use tokio::io::unix::AsyncFd;
+    //!
+    //! async fn run<H: Handler<Data = ()>>(
+    //!     reactor: &mut Reactor<()>,
+    //!     handler: &mut H,
+    //! ) -> Result<(), Box<dyn std::error::Error>> {
+    //!     let duplicate: OwnedFd = reactor.as_fd().try_clone_to_owned()?;
+    //! #   #[allow(deprecated)]
+    //!     let watched = AsyncFd::new(duplicate)?;
+    //!     while !reactor.is_stopped() {
+    //!         let timeout = reactor.next_timeout().unwrap_or(Duration::from_secs(3600));
+    //!         // Whichever comes first. An error of `timeout` only says that the time is over.
+    //!         if let Ok(ready) = tokio::time::timeout(timeout, watched.readable()).await {
+    //!             // Before the turn: what comes during it is a new edge.
+    //!             ready?.clear_ready();
+    //!         }
+    //!         reactor.turn(handler, Some(Duration::ZERO))?;
+    //!     }
+    //!     Ok(())
+    //! }
+    //! ```
+    //!
+    //! The outer loop's work delays the pings of this one: its callbacks must be short too.
+}
+
+pub mod features {
+    //! Depending on less.
+    //!
+    //! | for | dependency | packages |
+    //! | --- | --- | --- |
+    //! | a server or client, WebSocket and all socket options | `heartwheel = { version = "0.1", default-features = false, features = ["websocket", "sockets"] }` | 27 |
+    //! | lines, frames, raw bytes or own codecs | `heartwheel = { version = "0.1", default-features = false }` | 5 |
+    //! | the program `heartwheel` too | `heartwheel = "0.1"` | 58 |
+    //!
+    //! The packages are counted on Linux, this one included. The [front page](crate#features) says what
+    //! each feature adds.
+    //!
+    //! An option that needs a feature which is off is an error of the configuration, with its name:
+    //! `reuse_port` without `sockets`, for example. It is never silently ignored.
+}
