@@ -338,6 +338,8 @@ pub mod codec {
     //! assert_eq!(ping, Ok(Decoded::Ping { consumed: 6, payload: 3..4 }));
     //! ```
     //!
+    //! The example `mqtt` is a small broker with a codec of its own.
+    //!
     //! If lines are long, remember how far the search has come: `decode` is called with the same bytes
     //! and some more until the frame is whole.
 }
@@ -466,6 +468,8 @@ pub mod nesting {
     //!     Ok(())
     //! }
     //! ```
+    //!
+    //! The example `in_tokio` is a whole program of that kind.
     //!
     //! The outer loop's work delays the pings of this one: its callbacks must be short too.
 }
