@@ -122,7 +122,8 @@ pub(crate) fn shards(typed: &str) -> Result<usize, String> {
     }
 }
 
-/// Parses an address to listen on; a link-local one of version 6 may name its interface.
+/// Parses an address to listen on. A link-local one of version 6 may name its interface; a port alone
+/// stands for all addresses of version 4.
 pub(crate) fn address(typed: &str) -> Result<SocketAddr, String> {
     if let Some((ip, interface, port)) = scoped(typed) {
         // Nothing is looked up but the number of the interface.
@@ -132,12 +133,15 @@ pub(crate) fn address(typed: &str) -> Result<SocketAddr, String> {
             .and_then(|mut addrs| addrs.next())
             .ok_or_else(|| format!("names an interface {interface:?} that is not there"));
     }
-    let numeric = match typed.strip_prefix("localhost:") {
-        Some(port) => format!("127.0.0.1:{port}"),
-        None => typed.to_owned(),
+    let numeric = match typed.split_once(':') {
+        Some(("localhost", port)) => format!("127.0.0.1:{port}"),
+        Some(("", port)) => format!("0.0.0.0:{port}"),
+        _ => typed.to_owned(),
     };
     numeric.parse().map_err(|_| {
-        "is not an address with a port, such as 127.0.0.1:9001, 0.0.0.0:9001 or [::]:9001".into()
+        "is not an address with a port, such as 127.0.0.1:9001, localhost:9001, [::]:9001, or \
+         :9001 for all addresses of version 4"
+            .into()
     })
 }
 
@@ -347,7 +351,18 @@ mod tests {
         assert!(address("127.0.0.1:0").is_ok());
         assert!(address("[::1]:9001").is_ok());
         assert_eq!(address("localhost:9001"), address("127.0.0.1:9001"));
-        for nonsense in ["", "9001", "127.0.0.1", "example.com:80", "1.2.3.4:70000"] {
+        assert_eq!(address(":9001"), address("0.0.0.0:9001"));
+        for nonsense in [
+            "",
+            ":",
+            "::1",
+            "::9001",
+            "localhost:",
+            "9001",
+            "127.0.0.1",
+            "example.com:80",
+            "1.2.3.4:70000",
+        ] {
             assert!(address(nonsense).is_err(), "{nonsense}");
         }
     }
