@@ -1,11 +1,8 @@
 //! The chat with rooms.
 
 use std::net::SocketAddr;
-use std::sync::mpsc::channel;
-use std::thread::{JoinHandle, spawn};
 
-use heartwheel::LoopHandle;
-
+use crate::running::{Running, any};
 use crate::support::Wire;
 use crate::support::raw::{Arrival, RawPeer};
 
@@ -13,34 +10,22 @@ use crate::support::raw::{Arrival, RawPeer};
 #[allow(dead_code, unreachable_pub, reason = "its main is not called")]
 mod example;
 
-/// The example on a thread of its own, until it is dropped.
-struct Chat {
-    addrs: [SocketAddr; 2],
-    handle: LoopHandle,
-    thread: Option<JoinHandle<()>>,
-}
+/// The example, until it is dropped.
+struct Chat(Running<[SocketAddr; 2]>);
 
 impl Chat {
     fn start() -> Self {
-        let (sender, receiver) = channel();
-        let thread = spawn(move || {
-            let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self(Running::start(|sender| {
             let ready = |addrs, handle| sender.send((addrs, handle)).unwrap();
-            example::serve([any, any], ready).unwrap();
-        });
-        let (addrs, handle) = receiver.recv().unwrap();
-        Self {
-            addrs,
-            handle,
-            thread: Some(thread),
-        }
+            example::serve([any(), any()], ready).unwrap();
+        }))
     }
 
     /// Comes over WebSocket or with lines, with a name.
     fn come(&self, wire: Wire, nick: &str) -> RawPeer {
         let addr = match wire {
-            Wire::WebSocket => self.addrs[0],
-            _ => self.addrs[1],
+            Wire::WebSocket => self.0.at[0],
+            _ => self.0.at[1],
         };
         let mut peer = RawPeer::connect(wire, addr.port());
         let welcome = hear(&mut peer);
@@ -48,13 +33,6 @@ impl Chat {
         peer.send_text(&format!("/nick {nick}"));
         assert_eq!(hear(&mut peer), format!("* {guest} is now {nick}"));
         peer
-    }
-}
-
-impl Drop for Chat {
-    fn drop(&mut self) {
-        self.handle.stop().unwrap();
-        self.thread.take().unwrap().join().unwrap();
     }
 }
 

@@ -1,10 +1,9 @@
 //! The loop nested in tokio.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::sync::mpsc::channel;
-use std::thread::spawn;
+use std::net::TcpStream;
 
+use crate::running::{Running, any};
 use crate::support::PATIENCE;
 
 #[path = "../../examples/in_tokio.rs"]
@@ -13,15 +12,12 @@ mod example;
 
 #[test]
 fn tasks_publish_and_answer_beside_the_loop() {
-    let (sender, receiver) = channel();
-    let thread = spawn(move || {
-        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let served = Running::start(|sender| {
         let ready = |addr, handle| sender.send((addr, handle)).unwrap();
-        example::serve(any, ready).unwrap();
+        example::serve(any(), ready).unwrap();
     });
-    let (addr, handle): (SocketAddr, heartwheel::LoopHandle) = receiver.recv().unwrap();
     let mut peers = [(); 2].map(|()| {
-        let peer = TcpStream::connect(addr).unwrap();
+        let peer = TcpStream::connect(served.at).unwrap();
         peer.set_read_timeout(Some(PATIENCE)).unwrap();
         BufReader::new(peer)
     });
@@ -41,6 +37,4 @@ fn tasks_publish_and_answer_beside_the_loop() {
     let mut other = String::new();
     peers[1].read_line(&mut other).unwrap();
     assert!(other.starts_with("tick "), "{other}");
-    handle.stop().unwrap();
-    thread.join().unwrap();
 }

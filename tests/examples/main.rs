@@ -8,3 +8,4 @@ mod support;
 mod chat;
 mod in_tokio;
 mod mqtt;
+mod running;

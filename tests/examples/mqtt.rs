@@ -2,43 +2,28 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::mpsc::channel;
-use std::thread::{JoinHandle, spawn};
 use std::time::{Duration, Instant};
 
-use heartwheel::LoopHandle;
-
+use crate::running::{Running, any};
 use crate::support::PATIENCE;
 
 #[path = "../../examples/mqtt.rs"]
 #[allow(dead_code, unreachable_pub, reason = "its main is not called")]
 mod example;
 
-/// The example on a thread of its own, until it is dropped.
-struct Broker {
-    addr: SocketAddr,
-    handle: LoopHandle,
-    thread: Option<JoinHandle<()>>,
-}
+/// The example, until it is dropped.
+struct Broker(Running<SocketAddr>);
 
 impl Broker {
     fn start() -> Self {
-        let (sender, receiver) = channel();
-        let thread = spawn(move || {
-            let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self(Running::start(|sender| {
             let ready = |addr, handle| sender.send((addr, handle)).unwrap();
-            example::serve(any, ready).unwrap();
-        });
-        let (addr, handle) = receiver.recv().unwrap();
-        Self {
-            addr,
-            handle,
-            thread: Some(thread),
-        }
+            example::serve(any(), ready).unwrap();
+        }))
     }
 
     fn dial(&self) -> TcpStream {
-        let peer = TcpStream::connect(self.addr).unwrap();
+        let peer = TcpStream::connect(self.0.at).unwrap();
         peer.set_read_timeout(Some(PATIENCE)).unwrap();
         peer
     }
@@ -51,13 +36,6 @@ impl Broker {
         peer.write_all(&[keep_alive, 0, 1, b'a']).unwrap();
         expect(&mut peer, b"\x20\x02\x00\x00");
         peer
-    }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        self.handle.stop().unwrap();
-        self.thread.take().unwrap().join().unwrap();
     }
 }
 
