@@ -253,7 +253,8 @@ fn sources() -> Vec<Source> {
                 .map(|part| part.to_str().unwrap().to_owned())
                 .collect();
             let last = module.last().unwrap().as_str();
-            let is_left_out = module[0] == "bin" || ["tests", "lib", "guide"].contains(&last);
+            let is_left_out =
+                ["bin", "guide"].contains(&module[0].as_str()) || ["tests", "lib"].contains(&last);
             if last == "mod" {
                 module.pop();
             }
