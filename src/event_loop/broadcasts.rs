@@ -133,7 +133,7 @@ impl Broadcasts {
         to: Recipients,
     ) -> BroadcastId {
         let done = self.number();
-        self.bytes += cost(&message);
+        self.bytes += message.cost();
         self.under_way.push_back(Broadcast {
             message,
             except,
@@ -162,7 +162,7 @@ impl Broadcasts {
 
     /// Returns an error if there is no room for another one. The first may be of any size.
     pub(super) fn check_room(&self, message: &SharedMessage) -> Result<(), SendError> {
-        let after = self.bytes.saturating_add(cost(message));
+        let after = self.bytes.saturating_add(message.cost());
         if self.is_empty() || (!self.is_full() && after <= MOST_BYTES) {
             return Ok(());
         }
@@ -284,7 +284,7 @@ impl Broadcasts {
             return None;
         }
         let oldest = self.under_way.pop_front()?;
-        self.bytes -= cost(&oldest.message);
+        self.bytes -= oldest.message.cost();
         if matches!(oldest.to, Recipients::Members(_)) {
             self.to_topics -= 1;
         }
@@ -350,14 +350,6 @@ impl Broadcasts {
     }
 }
 
-/// Returns what a broadcast counts against the limit: its payload, and what is kept beside it.
-fn cost(message: &SharedMessage) -> usize {
-    MESSAGE_COST + message.message().data().len()
-}
-
 /// Most broadcasts under way, and most bytes of their messages.
 const MOST: usize = 1024;
 const MOST_BYTES: usize = 16 * 1024 * 1024;
-
-/// Upper bound for the memory of one beside its payload, bytes.
-const MESSAGE_COST: usize = 512;

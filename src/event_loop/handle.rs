@@ -24,14 +24,12 @@ pub(super) enum Command {
 }
 
 impl Command {
-    /// Returns the weight that counts against [`MOST_WEIGHT`]: for a message its bytes plus
-    /// [`MESSAGE_COST`]. Other commands weigh nothing, so that a loop with too many messages can
-    /// still be told to stop.
+    /// Returns the weight that counts against [`MOST_WEIGHT`]: for a message its
+    /// [cost](SharedMessage::cost). Other commands weigh nothing, so that a loop with too many
+    /// messages can still be told to stop.
     fn weight(&self) -> usize {
         match self {
-            Self::Send(_, message) | Self::Broadcast(message) => {
-                MESSAGE_COST + message.message().data().len()
-            }
+            Self::Send(_, message) | Self::Broadcast(message) => message.cost(),
             Self::Publish(publication) => publication.cost(),
             Self::Close(..) | Self::Notify(_) | Self::Stop => 0,
         }
@@ -280,7 +278,4 @@ const MOST_COMMANDS: usize = 64 * 1024;
 
 /// Most weight of queued messages, bytes: enough for half of the commands, or for fewer large
 /// messages.
-const MOST_WEIGHT: usize = MOST_COMMANDS / 2 * MESSAGE_COST;
-
-/// Upper bound for the memory of a queued message beside its payload, bytes.
-const MESSAGE_COST: usize = 512;
+const MOST_WEIGHT: usize = MOST_COMMANDS / 2 * SharedMessage::OVERHEAD;

@@ -26,7 +26,7 @@ impl Publication {
 
 /// Returns what a message counts against limits.
 pub(super) fn cost(topic: &str, message: &SharedMessage) -> usize {
-    MESSAGE_COST + topic.len() + message.message().data().len()
+    message.cost() + topic.len()
 }
 
 /// What other loops of the group have published and one loop has still to hand out.
@@ -138,9 +138,6 @@ const KEPT: usize = 1024;
 
 /// Most bytes that wait for the other loops in one loop, and most in a lane.
 pub(super) const MOST_BYTES: usize = 16 * 1024 * 1024;
-
-/// Upper bound for the memory of a message beside its payload, bytes.
-const MESSAGE_COST: usize = 512;
 
 #[cfg(test)]
 mod tests {

@@ -139,6 +139,9 @@ pub(crate) struct Encoded {
 }
 
 impl SharedMessage {
+    /// Upper bound for the memory of a queued message beside its payload, bytes.
+    pub(crate) const OVERHEAD: usize = 512;
+
     /// Copies a message once.
     pub fn new(message: Message<'_>) -> Self {
         Self(Arc::new(Inner {
@@ -150,6 +153,11 @@ impl SharedMessage {
             binary: OnceLock::new(),
             raw: OnceLock::new(),
         }))
+    }
+
+    /// Returns what a queued message counts against limits: its payload, and what is kept beside it.
+    pub(crate) fn cost(&self) -> usize {
+        Self::OVERHEAD + self.0.payload.len()
     }
 
     /// Returns the message.
