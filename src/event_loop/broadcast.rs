@@ -63,14 +63,13 @@ impl<D: Default, S: System> EventLoop<D, S> {
             let Some(stop) = self.broadcasts.advance(&self.topics) else {
                 break;
             };
-            if let Stop::Slot(key, _) = stop
-                && let Some(next) = self.broadcasts.coming(&self.topics).next()
-            {
+            let Stop::Slot(key, first) = stop else {
+                continue;
+            };
+            if let Some(next) = self.broadcasts.coming(&self.topics) {
                 self.prefetch_conn(key, next);
             }
-            if let Stop::Slot(key, first) = stop
-                && self.hand_out(key, first)
-            {
+            if self.hand_out(key, first) {
                 count += 1;
                 self.flush(key);
                 self.relieve();

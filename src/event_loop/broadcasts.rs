@@ -213,14 +213,12 @@ impl Broadcasts {
         }
     }
 
-    /// Returns the slots that come next, in order.
-    pub(super) fn coming<'a>(&self, topics: &'a Topics) -> impl Iterator<Item = usize> + use<'a> {
-        let (slots, members) = match self.under_way.front().map(|oldest| oldest.to) {
-            Some(Recipients::Members(walk)) => (0..0, Some((walk.topic, walk.place))),
-            Some(Recipients::All(_)) | None => (self.place.slot..self.reach, None),
-        };
-        let members = members.into_iter();
-        slots.chain(members.flat_map(|(topic, place)| topics.slots_below(topic, place)))
+    /// Returns the slot that comes next.
+    pub(super) fn coming(&self, topics: &Topics) -> Option<usize> {
+        match self.under_way.front()?.to {
+            Recipients::All(_) => Some(self.place.slot),
+            Recipients::Members(walk) => topics.slot_before(walk.topic, walk.place),
+        }
     }
 
     /// Moves on to the next slot, unless the oldest one is over or nothing is under way.

@@ -539,11 +539,7 @@ impl<'a, D, S: System> Context<'a, D, S> {
     ) -> Option<R> {
         self.core.conn(id)?;
         let result = act(self.core, id.index());
-        self.core.probe_cause(id.index());
-        // The one whose input is in hand is seen to as soon as the callback has returned.
-        if !self.core.in_hand.is_input_of(id) {
-            self.core.mark_dirty(id.index());
-        }
+        self.core.mark_touched(id);
         Some(result)
     }
 

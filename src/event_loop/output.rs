@@ -87,6 +87,15 @@ impl<D, S: System> EventLoop<D, S> {
         self.carry(key);
     }
 
+    /// Sees to a connection that a callback has sent to or changed. The one whose input is in hand is
+    /// seen to as soon as the callback has returned.
+    pub(super) fn mark_touched(&mut self, id: ConnId) {
+        self.probe_cause(id.index());
+        if !self.in_hand.is_input_of(id) {
+            self.mark_dirty(id.index());
+        }
+    }
+
     /// Puts a connection on the list to be flushed at the end of the turn.
     pub(super) fn mark_dirty(&mut self, key: usize) {
         let Some(conn) = self.conns.get_mut(key) else {
@@ -178,7 +187,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         ends: Micros,
     ) {
         while let Some(id) = self.closing.pop_front() {
-            if self.tell_closing(handler, id) && self.is_past(ends) {
+            if self.tell_closing(handler, id) && self.now.at >= ends {
                 return;
             }
         }
@@ -190,10 +199,9 @@ impl<D: Default, S: System> EventLoop<D, S> {
         handler: &mut H,
         id: ConnId,
     ) -> bool {
-        let now = self.now;
         let news = self.conn_mut(id).and_then(|conn| {
             let is_news = conn.session.take_closing() && conn.marks.has(Mark::Welcome);
-            is_news.then(|| conn.session.evidence(now).cause)
+            conn.session.cause().filter(|_| is_news)
         });
         if let Some(cause) = news {
             handler.on_closing(&mut Context::new(self), id, cause);

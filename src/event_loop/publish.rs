@@ -4,7 +4,7 @@
 //! broadcast, which turns hand out in pieces.
 
 use super::core::EventLoop;
-use super::delivery::BroadcastId;
+use super::delivery::{BroadcastDone, BroadcastId};
 use super::lane::Publication;
 use super::token::ConnId;
 use super::topics::TopicKey;
@@ -41,7 +41,7 @@ impl<D, S: System> EventLoop<D, S> {
         let key = id.index();
         if self.broadcasts.has_topics() && self.topics.has(key, name) && self.settle_broadcasts(key)
         {
-            self.mark_sent(id);
+            self.mark_touched(id);
         }
         let was_there = self.topics.unsubscribe(key, topic);
         self.siblings.note_topics(!self.topics.is_empty());
@@ -142,31 +142,35 @@ impl<D, S: System> EventLoop<D, S> {
     ) -> BroadcastId {
         let topic = self.topics.find(name);
         let count = topic.map_or(0, |topic| self.topics.len_of(topic));
-        match topic {
-            Some(topic) if count > AT_ONCE => {
-                let message = message.clone();
-                self.broadcasts.begin_for(topic, count, message, except)
-            }
-            _ => self.send_to_members(topic, message, except),
+        if let Some(topic) = topic
+            && count > AT_ONCE
+        {
+            let message = message.clone();
+            return self.broadcasts.begin_for(topic, count, message, except);
         }
+        let mut done = self.broadcasts.number();
+        if let Some(topic) = topic {
+            self.send_to_members(topic, message, except, &mut done);
+        }
+        self.broadcasts.finish(done);
+        done.id
     }
 
     fn send_to_members(
         &mut self,
-        topic: Option<TopicKey>,
+        topic: TopicKey,
         message: &SharedMessage,
         except: Option<ConnId>,
-    ) -> BroadcastId {
-        let mut done = self.broadcasts.number();
-        let count = topic.map_or(0, |topic| self.topics.len_of(topic));
-        for place in (0..count).rev() {
-            let Some(topic) = topic else { break };
-            let key = self.topics.slot_at(topic, place);
-            if let (Some(key), Some(next)) = (key, self.topics.slots_below(topic, place).next()) {
+        done: &mut BroadcastDone,
+    ) {
+        for place in (0..self.topics.len_of(topic)).rev() {
+            let Some(key) = self.topics.slot_at(topic, place) else {
+                continue;
+            };
+            if let Some(next) = self.topics.slot_before(topic, place) {
                 self.prefetch_conn(key, next);
             }
-            let conn = key.and_then(|key| Some((key, self.conns.get(key)?)));
-            let Some((key, conn)) = conn.filter(|(_, conn)| conn.is_open()) else {
+            let Some(conn) = self.conns.get(key).filter(|conn| conn.is_open()) else {
                 continue;
             };
             let id = conn.id(key, self.names);
@@ -179,18 +183,7 @@ impl<D, S: System> EventLoop<D, S> {
             if let Err(error) = sent {
                 log::debug!("{id}: left out of a topic: {error}");
             }
-            self.mark_sent(id);
-        }
-        self.broadcasts.finish(done);
-        done.id
-    }
-
-    /// Sees to a connection for which something was queued. The one whose input is in hand is seen to as soon
-    /// as the callback has returned.
-    fn mark_sent(&mut self, id: ConnId) {
-        self.probe_cause(id.index());
-        if !self.in_hand.is_input_of(id) {
-            self.mark_dirty(id.index());
+            self.mark_touched(id);
         }
     }
 }

@@ -91,16 +91,9 @@ impl Topics {
         (member.owed <= message).then_some(member.slot as usize)
     }
 
-    /// Returns the slots of a topic's members from `place` down to the first one.
-    pub(super) fn slots_below(
-        &self,
-        topic: TopicKey,
-        place: usize,
-    ) -> impl Iterator<Item = usize> + '_ {
-        let members = self.topics.get(topic.index());
-        let members = members.map_or(&[][..], |topic| &topic.members);
-        let below = members[..place.min(members.len())].iter().rev();
-        below.map(|member| member.slot as usize)
+    /// Returns the slot of the member before a place: members are visited from the last one to the first.
+    pub(super) fn slot_before(&self, topic: TopicKey, place: usize) -> Option<usize> {
+        self.slot_at(topic, place.checked_sub(1)?)
     }
 
     /// Says whether the connection in a slot has still to get this message of a topic, and notes that it
@@ -343,7 +336,10 @@ mod tests {
     fn members(topics: &Topics, name: &str) -> BTreeSet<usize> {
         let topic = topics.find(name);
         topic.map_or_else(BTreeSet::new, |topic| {
-            topics.slots_below(topic, usize::MAX).collect()
+            let places = 0..topics.len_of(topic);
+            places
+                .filter_map(|place| topics.slot_at(topic, place))
+                .collect()
         })
     }
 
