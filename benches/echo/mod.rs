@@ -1,4 +1,6 @@
 mod cores;
+#[path = "../support/descriptors.rs"]
+mod descriptors;
 #[path = "../support/dial.rs"]
 mod dial;
 mod load;
@@ -19,10 +21,10 @@ use std::env;
 use std::fs;
 use std::io;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 
 use cores::Cores;
+use descriptors::raise_descriptor_limit;
 use load::{Crowd, Kind as Messages, Load};
 use plan::Plan;
 use report::{Row, Run};
@@ -112,14 +114,4 @@ fn run(kind: Kind, load: Load, plan: &Plan, cores: &Cores) -> io::Result<Run> {
         rate: messages / echoed.time.as_secs_f64(),
         cost: spent.as_secs_f64() * 1e6 / messages,
     })
-}
-
-/// A thousand connections: more than some systems start with.
-fn raise_descriptor_limit() -> io::Result<()> {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
-    Ok(setrlimit(Resource::Nofile, raised)?)
 }

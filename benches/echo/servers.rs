@@ -2,12 +2,11 @@
 
 use std::env;
 use std::fmt::Display;
-use std::fs;
 use std::future::ready;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, exit};
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -31,7 +30,7 @@ use heartwheel::config::ReactorConfig;
 use heartwheel::proto::message::Message;
 use heartwheel::reactor::{ConnId, Context, Handler, ListenerConfig, Reactor, WireFactory};
 
-use super::process::Process;
+use super::process::{Process, end_with_input};
 use super::uwebsockets;
 
 /// What serves.
@@ -130,16 +129,7 @@ impl Server {
 
     /// Returns the processor time that all threads of the server have used so far.
     pub(crate) fn processor_time(&self) -> io::Result<Duration> {
-        let mut time = Duration::ZERO;
-        for task in fs::read_dir(format!("/proc/{}/task", self.0.child.id()))? {
-            // Nanoseconds that it ran, nanoseconds that it waited for a core, and how often it ran.
-            let figures = fs::read_to_string(task?.path().join("schedstat"))?;
-            let ran = figures.split(' ').next().and_then(|ran| ran.parse().ok());
-            time += ran
-                .map(Duration::from_nanos)
-                .ok_or_else(|| io::Error::other(format!("schedstat says {figures:?}")))?;
-        }
-        Ok(time)
+        self.0.processor_time()
     }
 }
 
@@ -159,12 +149,6 @@ pub(crate) fn serve_if_asked(arguments: &[String]) -> Option<io::Result<()>> {
 /// The first argument of a process that is to be a server.
 const ROLE: &str = "--serve";
 
-/// Ends the process when the one that started it is gone.
-fn end_with_input() {
-    let _ = io::stdin().lock().read(&mut [0]);
-    exit(0);
-}
-
 fn say(word: impl Display) -> io::Result<()> {
     let mut output = io::stdout().lock();
     writeln!(output, "{word}")?;
@@ -174,10 +158,7 @@ fn say(word: impl Display) -> io::Result<()> {
 /// Compiles the server in C++.
 pub(crate) fn build_uwebsockets() -> io::Result<()> {
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/echo/uwebsockets.cpp");
-    uwebsockets::build(Path::new(source), &uwebsockets_program()).map_err(|error| {
-        let needs = uwebsockets::NEEDS;
-        io::Error::other(format!("uwebsockets needs {needs}: {error}"))
-    })
+    uwebsockets::build_or_say(Path::new(source), &uwebsockets_program())
 }
 
 fn uwebsockets_program() -> PathBuf {

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use heartwheel::proto::time::Micros;
 use heartwheel::stats::Histogram;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Map, Value, json};
 
@@ -202,15 +201,4 @@ pub(crate) fn say(line: &str) -> io::Result<()> {
 
 pub(crate) fn show(look: &Look) -> io::Result<()> {
     say(&look.to_line())
-}
-
-/// Raises the limit of descriptors as far as it goes, and returns how many that is.
-pub(crate) fn raise_descriptor_limit() -> io::Result<u64> {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
-    setrlimit(Resource::Nofile, raised)?;
-    Ok(limit.maximum.unwrap_or(u64::MAX))
 }

@@ -1,4 +1,6 @@
 mod control;
+#[path = "../support/descriptors.rs"]
+mod descriptors;
 mod floor;
 mod foreign;
 #[path = "../support/machine.rs"]
@@ -18,6 +20,7 @@ mod simulated;
 mod spread;
 mod subject;
 mod trace;
+#[expect(dead_code, reason = "what it needs is said as for the others")]
 #[path = "../support/uwebsockets.rs"]
 mod uwebsockets;
 mod world;
@@ -30,7 +33,8 @@ use std::time::Duration;
 use criterion::Criterion;
 use serde_json::{Value, json};
 
-use control::{raise_descriptor_limit, role};
+use control::role;
+use descriptors::raise_descriptor_limit;
 use measure::{Load, Run, run};
 use plan::{Plan, Stage};
 use report::Rows;

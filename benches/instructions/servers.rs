@@ -118,10 +118,7 @@ pub(crate) fn build_uwebsockets() -> io::Result<()> {
         env!("CARGO_MANIFEST_DIR"),
         "/benches/idle/foreign/uwebsockets.cpp"
     );
-    uwebsockets::build(Path::new(source), &uwebsockets_program()).map_err(|error| {
-        let needs = uwebsockets::NEEDS;
-        io::Error::other(format!("uwebsockets needs {needs}: {error}"))
-    })
+    uwebsockets::build_or_say(Path::new(source), &uwebsockets_program())
 }
 
 fn uwebsockets_program() -> PathBuf {

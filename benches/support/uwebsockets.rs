@@ -12,6 +12,12 @@ use serde_json::Value;
 pub(crate) const NEEDS: &str =
     "the package g++, and the crate libuwebsockets-sys, which cargo fetches";
 
+/// Compiles as [`build`] does, or says what that needs.
+pub(crate) fn build_or_say(source: &Path, program: &Path) -> io::Result<()> {
+    build(source, program)
+        .map_err(|error| io::Error::other(format!("uwebsockets needs {NEEDS}: {error}")))
+}
+
 /// Compiles one source file and the library, as its makefile does, but for TLS and compression. The
 /// program's directory is made, and used for the fetching.
 pub(crate) fn build(source: &Path, program: &Path) -> io::Result<()> {

@@ -2,6 +2,8 @@
 #[path = "../echo/cores.rs"]
 mod cores;
 mod crowd;
+#[path = "../support/descriptors.rs"]
+mod descriptors;
 #[path = "../support/dial.rs"]
 mod dial;
 #[path = "../support/process.rs"]
@@ -17,10 +19,9 @@ use std::env;
 use std::io;
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
 use cores::Cores;
 use crowd::{Crowd, Load};
+use descriptors::raise_descriptor_limit;
 use servers::{Kind, Server};
 use spread::Spread;
 
@@ -172,14 +173,4 @@ impl Plan {
         }
         plan
     }
-}
-
-/// Ten thousand connections: more than systems start with.
-fn raise_descriptor_limit() -> io::Result<()> {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
-    Ok(setrlimit(Resource::Nofile, raised)?)
 }

@@ -3,11 +3,10 @@
 //! published there.
 
 use std::env;
-use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, exit};
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use heartwheel::config::{HeartbeatConfig, ReactorConfig};
 use heartwheel::proto::message::{Message, SharedMessage};
 use heartwheel::reactor::{ConnId, Context, Handler, ListenerConfig, Reactor, WireFactory};
 
-use super::process::Process;
+use super::process::{Process, end_with_input};
 use super::uwebsockets;
 
 /// What serves.
@@ -62,26 +61,14 @@ impl Server {
 
     /// Returns the processor time that all threads of the server have used so far.
     pub(crate) fn processor_time(&self) -> io::Result<Duration> {
-        let mut time = Duration::ZERO;
-        for task in fs::read_dir(format!("/proc/{}/task", self.0.child.id()))? {
-            // Nanoseconds that it ran, nanoseconds that it waited for a core, and how often it ran.
-            let figures = fs::read_to_string(task?.path().join("schedstat"))?;
-            let ran = figures.split(' ').next().and_then(|ran| ran.parse().ok());
-            time += ran
-                .map(Duration::from_nanos)
-                .ok_or_else(|| io::Error::other(format!("schedstat says {figures:?}")))?;
-        }
-        Ok(time)
+        self.0.processor_time()
     }
 }
 
 /// Serves until the input ends, if that is what this process was started for.
 pub(crate) fn serve_if_asked(arguments: &[String]) -> Option<io::Result<()>> {
     (arguments.first()? == ROLE).then(|| {
-        thread::spawn(|| {
-            let _ = io::stdin().lock().read(&mut [0]);
-            exit(0);
-        });
+        thread::spawn(end_with_input);
         serve()
     })
 }
@@ -137,10 +124,7 @@ pub(crate) fn build_uwebsockets() -> io::Result<()> {
         env!("CARGO_MANIFEST_DIR"),
         "/benches/topics/uwebsockets.cpp"
     );
-    uwebsockets::build(Path::new(source), &uwebsockets_program()).map_err(|error| {
-        let needs = uwebsockets::NEEDS;
-        io::Error::other(format!("uwebsockets needs {needs}: {error}"))
-    })
+    uwebsockets::build_or_say(Path::new(source), &uwebsockets_program())
 }
 
 fn uwebsockets_program() -> PathBuf {
