@@ -22,8 +22,8 @@ use heartwheel::{
 type Cx<'a> = Context<'a, Member>;
 
 /// What the chat knows of a connection.
-#[derive(Default)]
-struct Member {
+#[derive(Debug, Default)]
+pub struct Member {
     nick: String,
     room: Option<String>,
 }
@@ -168,7 +168,7 @@ fn is_name(name: &str) -> bool {
 /// handle that can stop the chat.
 pub fn serve(
     addrs: [SocketAddr; 2],
-    ready: impl FnOnce([SocketAddr; 2], LoopHandle),
+    ready: impl FnOnce([SocketAddr; 2], LoopHandle<Member>),
 ) -> Result<(), heartwheel::Error> {
     let mut reactor = Reactor::new(ReactorConfig::default())?;
     let web = reactor.listen(ListenerConfig::new(addrs[0], WireFactory::WebSocket))?;

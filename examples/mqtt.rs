@@ -173,7 +173,7 @@ impl<'a> Body<'a> {
 /// Serves on an address. `ready` is told the real one, and gets a handle that can stop the broker.
 pub fn serve(
     addr: SocketAddr,
-    ready: impl FnOnce(SocketAddr, LoopHandle),
+    ready: impl FnOnce(SocketAddr, LoopHandle<bool>),
 ) -> Result<(), heartwheel::Error> {
     let mut reactor = Reactor::new(ReactorConfig::default())?;
     let mut config = ListenerConfig::new(addr, WireFactory::Own(Box::new(|| Box::new(Packets))));

@@ -106,9 +106,9 @@ pub use proto::wire::MessageKind;
 #[cfg(feature = "websocket")]
 pub use reactor::HttpAnswer;
 pub use reactor::{
-    ClientConfig, ClientEvent, ClientId, Closed, ConnId, ConnInfo, Context, Endpoint, Group,
-    Handler, ListenerConfig, ListenerId, LoopHandle, Offer, Reactor, ReconnectConfig, Rejected,
-    Rejection, TimerId, Welcome, WireFactory,
+    ClientConfig, ClientEvent, ClientId, Closed, CommandError, ConnId, ConnInfo, Context, Endpoint,
+    Group, HandleError, Handler, ListenerConfig, ListenerId, LoopHandle, Offer, Reactor,
+    ReconnectConfig, Rejected, Rejection, TimerId, Welcome, WireFactory,
 };
 pub use stats::Stats;
 

@@ -32,7 +32,7 @@ struct Echo {
     pongs: usize,
 }
 
-impl Handler<Memory<Pipe>> for Echo {
+impl Handler<(), Memory<Pipe>> for Echo {
     type Data = ();
 
     fn on_open(&mut self, _: &mut Cx<'_>, id: ConnId) {

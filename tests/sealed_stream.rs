@@ -242,7 +242,7 @@ struct Ear {
     end: Option<Evidence>,
 }
 
-impl Handler<Memory<Pipe, Sealed>> for Ear {
+impl Handler<(), Memory<Pipe, Sealed>> for Ear {
     type Data = ();
 
     fn on_open(&mut self, _: &mut Cx<'_>, id: ConnId) {

@@ -32,7 +32,7 @@ struct Log {
 
 type Cx<'a> = Context<'a, (), Memory<Pipe>>;
 
-impl Handler<Memory<Pipe>> for Log {
+impl Handler<(), Memory<Pipe>> for Log {
     type Data = ();
 
     fn on_open(&mut self, _: &mut Cx<'_>, id: ConnId) {

@@ -75,7 +75,7 @@ impl World {
 
 struct Nobody;
 
-impl Handler<Memory<Peer>> for Nobody {
+impl Handler<(), Memory<Peer>> for Nobody {
     type Data = ();
 }
 

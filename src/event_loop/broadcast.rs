@@ -18,7 +18,10 @@ impl<D: Default, S: System> EventLoop<D, S> {
     /// members of a topic: a limited number of them, and not for long. What one gets leaves at once, so
     /// that the next one borrows the same buffers. Reports broadcasts that are over. Returns the number of
     /// connections.
-    pub(super) fn step_broadcasts<H: Handler<S, Data = D>>(&mut self, handler: &mut H) -> usize {
+    pub(super) fn step_broadcasts<C, H: Handler<C, S, Data = D>>(
+        &mut self,
+        handler: &mut H,
+    ) -> usize {
         let most = self.config.broadcast_budget;
         let ends = self.progress.slice(self.now.at, SLICE);
         let mut count = 0;
@@ -37,7 +40,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
     }
 
     /// Reports messages that were handed out at once: at least one, and more until `ends`.
-    fn report_finished<H: Handler<S, Data = D>>(
+    fn report_finished<C, H: Handler<C, S, Data = D>>(
         &mut self,
         handler: &mut H,
         most: usize,
@@ -81,7 +84,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
     }
 
     /// Hands out all that is left, because the loop ends.
-    pub(super) fn end_broadcasts<H: Handler<S, Data = D>>(&mut self, handler: &mut H) {
+    pub(super) fn end_broadcasts<C, H: Handler<C, S, Data = D>>(&mut self, handler: &mut H) {
         for _ in 0..self.broadcasts.len() {
             while !self.broadcasts.is_over() {
                 self.visit_slots(usize::MAX, Micros::MAX);

@@ -8,7 +8,6 @@ use super::conn::Mark;
 use super::core::EventLoop;
 use super::delivery::BroadcastId;
 use super::endpoint::Endpoint;
-use super::handle::LoopHandle;
 use super::history::Ended;
 use super::listen::ListenerConfig;
 use super::share::STEP;
@@ -495,11 +494,6 @@ impl<'a, D, S: System> Context<'a, D, S> {
     /// Returns the counters.
     pub fn stats(&self) -> &Stats {
         self.core.env.stats()
-    }
-
-    /// Returns a handle for other threads.
-    pub fn handle(&self) -> LoopHandle {
-        self.core.inbox.handle().clone()
     }
 
     /// Closes every connection with cause `drain`, spread evenly over `window`. New connections are

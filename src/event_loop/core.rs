@@ -251,9 +251,10 @@ impl<D, S: System> EventLoop<D, S> {
         self.progress.taken()
     }
 
-    /// Returns a handle for other threads.
-    pub fn handle(&self) -> LoopHandle {
-        self.inbox.handle().clone()
+    /// Returns a handle for other threads, which carries commands of type `C`. It must be the type that the
+    /// loop's [`Handler`](super::Handler) takes: a command of any other type is dropped with a warning.
+    pub fn handle<C>(&self) -> LoopHandle<D, C> {
+        self.inbox.handle()
     }
 
     /// Returns the address that a listener is bound to, with its real port.

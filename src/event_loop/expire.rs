@@ -16,7 +16,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
     /// If the last wait filled its buffer or input was carried over, sockets come first. This
     /// happens at most once in a row, because otherwise a busy loop would find dead peers later by
     /// as many turns. Each verdict is preceded by a read of its own socket anyway.
-    pub(super) fn expire<H: Handler<S, Data = D>>(
+    pub(super) fn expire<C, H: Handler<C, S, Data = D>>(
         &mut self,
         handler: &mut H,
         is_full: bool,
@@ -62,7 +62,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
 
     /// Looks at the connections that may be dead, at least at one, and at more while there is time.
     /// They come after the pings: a look is several system calls, and many may be due at once.
-    fn look_at_doubtful<H: Handler<S, Data = D>>(&mut self, handler: &mut H) {
+    fn look_at_doubtful<C, H: Handler<C, S, Data = D>>(&mut self, handler: &mut H) {
         let ends = self.now.at + LOOKS_SLICE;
         while let Some(key) = self.expiries.begin_look() {
             if let Some(conn) = self.conns.get(key) {
@@ -101,7 +101,11 @@ impl<D: Default, S: System> EventLoop<D, S> {
     }
 
     /// Does the steps that a session with a due deadline asks for, until the session waits.
-    pub(super) fn handle_expiry<H: Handler<S, Data = D>>(&mut self, handler: &mut H, id: ConnId) {
+    pub(super) fn handle_expiry<C, H: Handler<C, S, Data = D>>(
+        &mut self,
+        handler: &mut H,
+        id: ConnId,
+    ) {
         let key = id.index();
         if self.conns[key].session.phase() == Phase::Handshaking {
             // Its answer bears a date.
@@ -152,7 +156,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
 
     /// Reads until the socket has nothing or a budget is used up, even if the socket is not known
     /// to be readable.
-    fn read_anyway<H: Handler<S, Data = D>>(&mut self, handler: &mut H, id: ConnId) {
+    fn read_anyway<C, H: Handler<C, S, Data = D>>(&mut self, handler: &mut H, id: ConnId) {
         let conn = &mut self.conns[id.index()];
         let doubtful = conn.ready.has(Ready::Doubtful);
         conn.ready.insert(Ready::Doubtful);
@@ -165,7 +169,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         ready.set(Ready::Doubtful, doubtful || is_broken);
     }
 
-    pub(super) fn run_timers<H: Handler<S, Data = D>>(&mut self, handler: &mut H) {
+    pub(super) fn run_timers<C, H: Handler<C, S, Data = D>>(&mut self, handler: &mut H) {
         let due = self.now.at;
         let ends = self.progress.slice(due, TIMERS_SLICE);
         while let Some(word) = self.timers.take_due(due) {

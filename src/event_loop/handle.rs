@@ -1,10 +1,13 @@
 //! The handle of a loop, for other threads.
 
+use std::any::Any;
 use std::error::Error as StdError;
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::Duration;
 
 use super::lane::Publication;
 use super::token::ConnId;
@@ -13,13 +16,15 @@ use crate::proto::message::SharedMessage;
 use crate::sys::Wake;
 
 /// What another thread asks of the loop.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) enum Command {
     Send(ConnId, SharedMessage),
     Broadcast(SharedMessage),
     Publish(Publication),
     Close(ConnId, CloseCode, String),
-    Notify(u64),
+    /// The embedder's own. Its type is the handle's, and the loop does not know it.
+    Own(Box<dyn Any + Send>),
+    Drain(Duration),
     Stop,
 }
 
@@ -31,7 +36,7 @@ impl Command {
         match self {
             Self::Send(_, message) | Self::Broadcast(message) => message.cost(),
             Self::Publish(publication) => publication.cost(),
-            Self::Close(..) | Self::Notify(_) | Self::Stop => 0,
+            Self::Close(..) | Self::Own(_) | Self::Drain(_) | Self::Stop => 0,
         }
     }
 }
@@ -43,8 +48,18 @@ impl Command {
 /// number and in bytes, and all commands in number, so that other commands still have room when the
 /// limit of messages is reached. After a message is queued, it is handled like a send inside the
 /// loop. For example, it is lost if its connection has ended.
+///
+/// `D` is the embedder's data for each connection and `C` the type of its [commands](Self::command), as
+/// for the [`Reactor`](crate::reactor::Reactor).
+pub struct LoopHandle<D = (), C = ()> {
+    queue: Queue,
+    /// Any thread may hold a handle, whatever the types are.
+    types: PhantomData<fn(D, C)>,
+}
+
+/// The other threads' end of the queue.
 #[derive(Clone)]
-pub struct LoopHandle {
+struct Queue {
     commands: SyncSender<Command>,
     waker: Arc<dyn Wake>,
     state: Arc<State>,
@@ -56,7 +71,7 @@ pub(super) struct Inbox {
     commands: Receiver<Command>,
     state: Arc<State>,
     /// The other end, cloned for other threads.
-    handle: LoopHandle,
+    queue: Queue,
     /// The queue may hold commands for which no further wake-up will come.
     may_hold: bool,
     /// What `state` says.
@@ -104,14 +119,23 @@ pub enum HandleError {
     Gone,
 }
 
-impl LoopHandle {
+/// Why [`LoopHandle::command`] failed, with the command.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct CommandError<C> {
+    /// Why.
+    pub error: HandleError,
+    /// The command, to give it again or to free it.
+    pub command: C,
+}
+
+impl<D, C> LoopHandle<D, C> {
     /// Sends a message to one connection.
     ///
     /// # Errors
     ///
     /// [`HandleError`]; nothing was queued.
     pub fn send(&self, id: ConnId, message: SharedMessage) -> Result<(), HandleError> {
-        self.queue(Command::Send(id, message))
+        self.queue.push(Command::Send(id, message))
     }
 
     /// Sends a message to every open connection. See [`Context::broadcast`](super::Context::broadcast);
@@ -121,7 +145,7 @@ impl LoopHandle {
     ///
     /// [`HandleError`]; nothing was queued.
     pub fn broadcast(&self, message: SharedMessage) -> Result<(), HandleError> {
-        self.queue(Command::Broadcast(message))
+        self.queue.push(Command::Broadcast(message))
     }
 
     /// Sends a message to every connection that subscribes to a topic, in all loops of the loop's
@@ -135,10 +159,10 @@ impl LoopHandle {
     /// [`HandleError`]; nothing was queued. [`HandleError::Full`] also if other loops of the group do
     /// not keep up with what this one has published.
     pub fn publish(&self, topic: &str, message: SharedMessage) -> Result<(), HandleError> {
-        if self.state.congested.load(Ordering::Acquire) {
+        if self.queue.state.congested.load(Ordering::Acquire) {
             return Err(HandleError::Full);
         }
-        self.queue(Command::Publish(Publication {
+        self.queue.push(Command::Publish(Publication {
             topic: topic.into(),
             message,
             except: None,
@@ -151,16 +175,74 @@ impl LoopHandle {
     ///
     /// [`HandleError`]; nothing was queued.
     pub fn close(&self, id: ConnId, code: CloseCode, reason: &str) -> Result<(), HandleError> {
-        self.queue(Command::Close(id, code, reason.to_owned()))
+        self.queue.push(Command::Close(id, code, reason.to_owned()))
     }
 
-    /// Calls [`Handler::on_notify`](super::Handler::on_notify) in the loop with `user_data`.
+    /// Gives the handler a command of the embedder's own type: the loop calls
+    /// [`Handler::on_command`](super::Handler::on_command) with it.
+    ///
+    /// Commands count against the limit of calls that wait for the loop, 65 536, but not against the limit of
+    /// bytes. The loop does not know how large a command is; what it holds is bounded by you.
+    ///
+    /// ```
+    /// use heartwheel::{
+    ///     CloseCode, ConnId, Context, Handler, Reactor, ReactorConfig,
+    /// };
+    ///
+    /// enum Admin {
+    ///     Kick { who: ConnId },
+    ///     Stop,
+    /// }
+    ///
+    /// struct Chat;
+    ///
+    /// impl Handler<Admin> for Chat {
+    ///     type Data = ();
+    ///
+    ///     fn on_command(&mut self, cx: &mut Context<'_, ()>, command: Admin) {
+    ///         match command {
+    ///             Admin::Kick { who } => cx.close(who, CloseCode::POLICY, "kicked"),
+    ///             Admin::Stop => cx.stop(),
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// let mut reactor = Reactor::new(ReactorConfig::default())?;
+    /// let handle = reactor.handle();
+    /// let admin = std::thread::spawn(move || handle.command(Admin::Stop));
+    /// reactor.run(&mut Chat)?;
+    /// admin.join().expect("it does not panic")?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`CommandError`] with the command; nothing was queued.
+    pub fn command(&self, command: C) -> Result<(), CommandError<C>>
+    where
+        C: Send + 'static,
+    {
+        let queued = self.queue.offer(Command::Own(Box::new(command)));
+        queued.map_err(|(error, command)| {
+            let Command::Own(command) = command else {
+                unreachable!("the queue gives back what it does not take");
+            };
+            let command = command.downcast().expect("its type is C");
+            CommandError {
+                error,
+                command: *command,
+            }
+        })
+    }
+
+    /// Closes every connection, spread evenly over `window`, and ends the loop. See
+    /// [`Context::drain`](super::Context::drain).
     ///
     /// # Errors
     ///
     /// [`HandleError`]; nothing was queued.
-    pub fn notify(&self, user_data: u64) -> Result<(), HandleError> {
-        self.queue(Command::Notify(user_data))
+    pub fn drain(&self, window: Duration) -> Result<(), HandleError> {
+        self.queue.push(Command::Drain(window))
     }
 
     /// Makes [`Reactor::run`](crate::reactor::Reactor::run) return after its present turn.
@@ -169,19 +251,26 @@ impl LoopHandle {
     ///
     /// [`HandleError`]; nothing was queued.
     pub fn stop(&self) -> Result<(), HandleError> {
-        self.queue(Command::Stop)
+        self.queue.push(Command::Stop)
+    }
+}
+
+impl Queue {
+    fn push(&self, command: Command) -> Result<(), HandleError> {
+        self.offer(command).map_err(|(error, _)| error)
     }
 
-    fn queue(&self, command: Command) -> Result<(), HandleError> {
+    /// Queues a command, or gives it back.
+    fn offer(&self, command: Command) -> Result<(), (HandleError, Command)> {
         let weight = command.weight();
         if !self.state.enter(weight) {
-            return Err(HandleError::Full);
+            return Err((HandleError::Full, command));
         }
         self.commands.try_send(command).map_err(|error| {
             self.state.leave(weight);
             match error {
-                TrySendError::Full(_) => HandleError::Full,
-                TrySendError::Disconnected(_) => HandleError::Gone,
+                TrySendError::Full(command) => (HandleError::Full, command),
+                TrySendError::Disconnected(command) => (HandleError::Gone, command),
             }
         })?;
         if !self.state.woken.swap(true, Ordering::AcqRel)
@@ -195,7 +284,22 @@ impl LoopHandle {
     }
 }
 
-impl fmt::Debug for LoopHandle {
+impl<D, C> Clone for LoopHandle<D, C> {
+    fn clone(&self) -> Self {
+        Self {
+            queue: self.queue.clone(),
+            types: PhantomData,
+        }
+    }
+}
+
+impl fmt::Debug for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue").finish_non_exhaustive()
+    }
+}
+
+impl<D, C> fmt::Debug for LoopHandle<D, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LoopHandle").finish_non_exhaustive()
     }
@@ -208,7 +312,7 @@ impl Inbox {
         Self {
             commands: receiver,
             state: Arc::clone(&state),
-            handle: LoopHandle {
+            queue: Queue {
                 commands: sender,
                 waker,
                 state,
@@ -218,9 +322,12 @@ impl Inbox {
         }
     }
 
-    /// Returns the handle for other threads.
-    pub(super) fn handle(&self) -> &LoopHandle {
-        &self.handle
+    /// Returns a handle for other threads.
+    pub(super) fn handle<D, C>(&self) -> LoopHandle<D, C> {
+        LoopHandle {
+            queue: self.queue.clone(),
+            types: PhantomData,
+        }
     }
 
     /// Says whether the queue may hold commands: a wake-up came, and the queue has not been emptied
@@ -272,6 +379,29 @@ impl fmt::Display for HandleError {
 }
 
 impl StdError for HandleError {}
+
+impl<C> fmt::Debug for CommandError<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CommandError")
+            .field("error", &self.error)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<C> fmt::Display for CommandError<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+/// Its source is none: it says the same as its [`error`](CommandError::error).
+impl<C> StdError for CommandError<C> {}
+
+impl<C> From<CommandError<C>> for HandleError {
+    fn from(error: CommandError<C>) -> Self {
+        error.error
+    }
+}
 
 /// Most commands that may wait for the loop.
 const MOST_COMMANDS: usize = 64 * 1024;

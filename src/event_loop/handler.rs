@@ -32,7 +32,11 @@ use crate::sys::{Native, System};
 /// A panic in a callback unwinds out of [`turn`](crate::reactor::Reactor::turn). The embedder may
 /// catch it and go on with the next turn. The connection whose input, offer or opening the callback
 /// handled is closed with code 1011. All other connections and all clients go on.
-pub trait Handler<S: System = Native> {
+///
+/// `C` is the type of the commands that other threads give to [`on_command`](Self::on_command). Without
+/// commands, `impl Handler for ...` is enough. A handler is written for one `C`; then the compiler finds the
+/// types of its [`Reactor`](crate::reactor::Reactor) from it.
+pub trait Handler<C = (), S: System = Native> {
     /// The embedder's data for each connection. `()` costs no memory. A connection holds
     /// `Data::default()` until [`on_accept`](Self::on_accept) has accepted it; nobody sees that
     /// value.
@@ -149,9 +153,9 @@ pub trait Handler<S: System = Native> {
         let _ = (cx, id, ready);
     }
 
-    /// Another thread called [`LoopHandle::notify`](super::LoopHandle::notify) with this user data.
-    fn on_notify(&mut self, cx: &mut Context<'_, Self::Data, S>, user_data: u64) {
-        let _ = (cx, user_data);
+    /// Another thread gave this to [`LoopHandle::command`](super::LoopHandle::command).
+    fn on_command(&mut self, cx: &mut Context<'_, Self::Data, S>, command: C) {
+        let _ = (cx, command);
     }
 }
 

@@ -24,7 +24,7 @@ use crate::sys::{Probe, Stream, System};
 impl<D: Default, S: System> EventLoop<D, S> {
     /// Reads connections for which an earlier turn had no time, in their order, while there is time.
     /// They come before the events, because their own came earlier.
-    pub(super) fn read_light<H: Handler<S, Data = D>>(&mut self, handler: &mut H) {
+    pub(super) fn read_light<C, H: Handler<C, S, Data = D>>(&mut self, handler: &mut H) {
         for _ in 0..self.carried.light().len() {
             if !self.progress.has_time_to_read(self.now.at) {
                 return;
@@ -36,7 +36,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
     /// Reads connections with input left while there is time: first those that the events left no
     /// time for, then at least one that used up its share. The latter come last, so that a peer that
     /// sends little does not wait for those that send much.
-    pub(super) fn read_carried<H: Handler<S, Data = D>>(&mut self, handler: &mut H) {
+    pub(super) fn read_carried<C, H: Handler<C, S, Data = D>>(&mut self, handler: &mut H) {
         let ends = self.progress.reading_ends(self.now.at + CARRIED_SLICE);
         for _ in 0..self.carried.light().len() {
             if self.now.at >= ends {
@@ -52,7 +52,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
     }
 
     /// Reads the first connection of a queue. Returns whether it was still there.
-    fn read_next<H: Handler<S, Data = D>>(
+    fn read_next<C, H: Handler<C, S, Data = D>>(
         &mut self,
         handler: &mut H,
         queue: impl FnOnce(&mut Carried) -> &mut WorkList<Mark, ConnId>,
@@ -78,7 +78,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
     /// life must not be stamped earlier, and after the callbacks.
     ///
     /// A connection that used up its share is heavy until all that it sent at once takes less.
-    pub(super) fn read<H: Handler<S, Data = D>>(&mut self, handler: &mut H, id: ConnId) {
+    pub(super) fn read<C, H: Handler<C, S, Data = D>>(&mut self, handler: &mut H, id: ConnId) {
         let key = id.index();
         self.in_hand.begin_input(id);
         let mut heard = match self.hear(handler, id) {
@@ -161,7 +161,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
 
     /// Reads a connection at rest once, into the ring of the loop. The answer to a heartbeat ends here;
     /// whatever else came is left in that ring.
-    fn hear<H: Handler<S, Data = D>>(&mut self, handler: &mut H, id: ConnId) -> Heard {
+    fn hear<C, H: Handler<C, S, Data = D>>(&mut self, handler: &mut H, id: ConnId) -> Heard {
         let key = id.index();
         let conn = &mut self.conns[key];
         let is_short =
@@ -254,7 +254,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         self.limit_growth(key, counted);
     }
 
-    fn handle_eof<H: Handler<S, Data = D>>(&mut self, handler: &mut H, id: ConnId) {
+    fn handle_eof<C, H: Handler<C, S, Data = D>>(&mut self, handler: &mut H, id: ConnId) {
         let key = id.index();
         if let Some((kind, payload)) = self.conns[key].session.decode_rest(&mut self.env, self.now)
         {
@@ -274,7 +274,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
 
     /// Decodes complete frames and hands them to callbacks, until `ends`. Returns whether a
     /// callback other than `on_pong` ran, and whether the share was used up before the input.
-    fn decode<H: Handler<S, Data = D>>(
+    fn decode<C, H: Handler<C, S, Data = D>>(
         &mut self,
         handler: &mut H,
         id: ConnId,
@@ -325,7 +325,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         }
     }
 
-    fn tell_pong<H: Handler<S, Data = D>>(
+    fn tell_pong<C, H: Handler<C, S, Data = D>>(
         &mut self,
         handler: &mut H,
         id: ConnId,
@@ -348,7 +348,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
     }
 
     /// Decodes bytes that were read right into an unfinished message. Returns whether a callback ran.
-    fn decode_assembled<H: Handler<S, Data = D>>(
+    fn decode_assembled<C, H: Handler<C, S, Data = D>>(
         &mut self,
         handler: &mut H,
         id: ConnId,
@@ -367,7 +367,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
 
     /// Hands a message to its callback, and takes the `consumed` bytes that brought it from the ring. A
     /// long message lies in storage that the callback may share.
-    fn deliver<H: Handler<S, Data = D>>(
+    fn deliver<C, H: Handler<C, S, Data = D>>(
         &mut self,
         handler: &mut H,
         id: ConnId,

@@ -63,7 +63,7 @@ pub use context::{ConnInfo, Context};
 pub use delivery::{BroadcastDone, BroadcastId};
 pub use endpoint::Endpoint;
 pub use group::Group;
-pub use handle::{HandleError, LoopHandle};
+pub use handle::{CommandError, HandleError, LoopHandle};
 #[cfg(feature = "websocket")]
 pub use handler::{Answered, HttpAnswer};
 pub use handler::{Closed, Handler, Offer, Readiness, Rejected, Rejection, Welcome};

@@ -12,7 +12,11 @@ use crate::sys::{Stream, System};
 
 impl<D: Default, S: System> EventLoop<D, S> {
     /// Continues a stream that is not established: its dial, or its own handshake.
-    pub(super) fn finish_connect<H: Handler<S, Data = D>>(&mut self, handler: &mut H, id: ConnId) {
+    pub(super) fn finish_connect<C, H: Handler<C, S, Data = D>>(
+        &mut self,
+        handler: &mut H,
+        id: ConnId,
+    ) {
         let now = self.now;
         let Some(conn) = self.conn_mut(id) else {
             return;
@@ -29,7 +33,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         }
     }
 
-    fn connected<H: Handler<S, Data = D>>(&mut self, handler: &mut H, id: ConnId) {
+    fn connected<C, H: Handler<C, S, Data = D>>(&mut self, handler: &mut H, id: ConnId) {
         let key = id.index();
         let request = self.opening_request(id);
         let conn = &mut self.conns[key];
@@ -48,7 +52,11 @@ impl<D: Default, S: System> EventLoop<D, S> {
     }
 
     /// Offers a connection of a wire without opening handshake to the handler.
-    pub(super) fn offer_plain<H: Handler<S, Data = D>>(&mut self, handler: &mut H, id: ConnId) {
+    pub(super) fn offer_plain<C, H: Handler<C, S, Data = D>>(
+        &mut self,
+        handler: &mut H,
+        id: ConnId,
+    ) {
         if self.conn(id).is_none() {
             return;
         }
@@ -74,7 +82,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
     }
 
     /// Asks the handler about a connection that is about to open.
-    pub(super) fn ask<H: Handler<S, Data = D>>(
+    pub(super) fn ask<C, H: Handler<C, S, Data = D>>(
         &mut self,
         handler: &mut H,
         id: ConnId,
@@ -91,7 +99,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
     }
 
     /// Opens an accepted connection.
-    pub(super) fn welcome<H: Handler<S, Data = D>>(
+    pub(super) fn welcome<C, H: Handler<C, S, Data = D>>(
         &mut self,
         handler: &mut H,
         id: ConnId,

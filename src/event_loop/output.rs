@@ -181,7 +181,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
     }
 
     /// Reports connections that have begun to close: at least one, and more until `ends`.
-    pub(super) fn report_closing<H: Handler<S, Data = D>>(
+    pub(super) fn report_closing<C, H: Handler<C, S, Data = D>>(
         &mut self,
         handler: &mut H,
         ends: Micros,
@@ -194,7 +194,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
     }
 
     /// Tells the handler that a connection has begun to close, unless it knows. Returns whether it was told.
-    pub(super) fn tell_closing<H: Handler<S, Data = D>>(
+    pub(super) fn tell_closing<C, H: Handler<C, S, Data = D>>(
         &mut self,
         handler: &mut H,
         id: ConnId,
@@ -210,7 +210,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         news.is_some()
     }
 
-    pub(super) fn report_room<H: Handler<S, Data = D>>(&mut self, handler: &mut H) {
+    pub(super) fn report_room<C, H: Handler<C, S, Data = D>>(&mut self, handler: &mut H) {
         while let Some(id) = self.roomy.pop() {
             if self
                 .conn(id)

@@ -18,7 +18,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
     /// Step 7: frees ended connections and reports each exactly once. Their number is limited, and
     /// so is the time (`ends`), because callbacks take time; at least one is reported. The rest
     /// follows in the next turn.
-    pub(super) fn reap_doomed<H: Handler<S, Data = D>>(
+    pub(super) fn reap_doomed<C, H: Handler<C, S, Data = D>>(
         &mut self,
         handler: &mut H,
         most: usize,
@@ -66,7 +66,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
     }
 
     #[cfg(feature = "websocket")]
-    fn report_answered<H: Handler<S, Data = D>>(
+    fn report_answered<C, H: Handler<C, S, Data = D>>(
         &mut self,
         handler: &mut H,
         (peer, endpoint): (PeerAddr, Endpoint),
@@ -86,7 +86,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
 
     /// Only WebSocket listeners speak HTTP.
     #[cfg(not(feature = "websocket"))]
-    fn report_answered<H: Handler<S, Data = D>>(
+    fn report_answered<C, H: Handler<C, S, Data = D>>(
         &self,
         _handler: &mut H,
         _who: (PeerAddr, Endpoint),
@@ -95,7 +95,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
     ) {
     }
 
-    fn reap<H: Handler<S, Data = D>>(&mut self, handler: &mut H, key: usize) {
+    fn reap<C, H: Handler<C, S, Data = D>>(&mut self, handler: &mut H, key: usize) {
         self.wheel.cancel(key);
         self.leave_address(key);
         self.uncount(key);

@@ -73,7 +73,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
     }
 
     /// Ends and reports every remaining connection, because the loop stops.
-    pub(super) fn end_all<H: Handler<S, Data = D>>(&mut self, handler: &mut H) -> usize {
+    pub(super) fn end_all<C, H: Handler<C, S, Data = D>>(&mut self, handler: &mut H) -> usize {
         let mut count = 0;
         for key in 0..self.broadcasts.reach() {
             if let Some(conn) = self.conns.get_mut(key) {

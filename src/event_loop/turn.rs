@@ -35,9 +35,10 @@ pub struct Turn {
 impl<D: Default, S: System> EventLoop<D, S> {
     /// Steps 2 to 8, on the events that the wait gave, at most `most` of them. After a turn that a panic
     /// cut short it must be given the same events again, and goes on with the next one.
-    pub fn turn<H, I>(&mut self, handler: &mut H, events: I, most: usize) -> Turn
+    pub fn turn<C, H, I>(&mut self, handler: &mut H, events: I, most: usize) -> Turn
     where
-        H: Handler<S, Data = D>,
+        C: 'static,
+        H: Handler<C, S, Data = D>,
         I: Iterator<Item = IoEvent> + Clone,
     {
         let now = self.env.lateness.begin_turn(self.system.now());
@@ -157,7 +158,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
 
     /// Ends the connection whose callback panicked in the last turn, because the input in hand was
     /// lost. A client whose callback panicked continues as if it had returned.
-    fn see_to_panics<H: Handler<S, Data = D>>(&mut self, handler: &mut H) {
+    fn see_to_panics<C, H: Handler<C, S, Data = D>>(&mut self, handler: &mut H) {
         for id in self.in_hand.take_conns().into_iter().flatten() {
             let code = Some(CloseCode::INTERNAL_ERROR);
             let mut cx = Context::new(self);
@@ -169,7 +170,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
     }
 
     /// Step 3, for one event. A token of an old generation, or of nothing, is ignored.
-    fn handle_event<H: Handler<S, Data = D>>(&mut self, handler: &mut H, event: IoEvent) {
+    fn handle_event<C, H: Handler<C, S, Data = D>>(&mut self, handler: &mut H, event: IoEvent) {
         let target = Target::of(event.token, self.names.shard);
         if !matches!(target, Target::Conn(_)) {
             self.catch_up();
@@ -188,7 +189,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         }
     }
 
-    fn handle_conn_event<H: Handler<S, Data = D>>(
+    fn handle_conn_event<C, H: Handler<C, S, Data = D>>(
         &mut self,
         handler: &mut H,
         id: ConnId,
@@ -231,7 +232,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         }
     }
 
-    fn handle_source_event<H: Handler<S, Data = D>>(
+    fn handle_source_event<C, H: Handler<C, S, Data = D>>(
         &mut self,
         handler: &mut H,
         id: SourceId,
@@ -249,7 +250,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
 
     /// Handles commands of other threads, a limited number in each turn. Other threads may be
     /// faster than the loop, and a broadcast to many connections takes long.
-    fn take_commands<H: Handler<S, Data = D>>(&mut self, handler: &mut H) {
+    fn take_commands<C: 'static, H: Handler<C, S, Data = D>>(&mut self, handler: &mut H) {
         if !self.inbox.may_hold() {
             return;
         }
@@ -266,7 +267,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
             let Some(command) = self.inbox.next() else {
                 break;
             };
-            self.is_behind = matches!(command, Command::Notify(_) | Command::Publish(_));
+            self.is_behind = matches!(command, Command::Own(_) | Command::Publish(_));
             let mut cx = Context::new(self);
             match command {
                 Command::Send(id, message) => {
@@ -281,7 +282,11 @@ impl<D: Default, S: System> EventLoop<D, S> {
                     cx.event_loop().publish_for(publication);
                 }
                 Command::Close(id, code, reason) => cx.close(id, code, &reason),
-                Command::Notify(word) => handler.on_notify(&mut cx, word),
+                Command::Own(command) => match command.downcast() {
+                    Ok(command) => handler.on_command(&mut cx, *command),
+                    Err(_) => log::warn!("a command was of another type than the handler's"),
+                },
+                Command::Drain(window) => cx.drain(window),
                 Command::Stop => cx.stop(),
             }
         }

@@ -17,7 +17,7 @@ use crate::sys::System;
 impl<D: Default, S: System> EventLoop<D, S> {
     /// Continues an opening handshake. Returns whether more input may follow: frames, if the
     /// connection opened, or the next request.
-    pub(super) fn handshake<H: Handler<S, Data = D>>(
+    pub(super) fn handshake<C, H: Handler<C, S, Data = D>>(
         &mut self,
         handler: &mut H,
         id: ConnId,
@@ -43,7 +43,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
     }
 
     /// Handles the first request of the input, after earlier answers were offered to the socket.
-    fn serve_request<H: Handler<S, Data = D>>(
+    fn serve_request<C, H: Handler<C, S, Data = D>>(
         &mut self,
         handler: &mut H,
         id: ConnId,
@@ -84,7 +84,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         }
     }
 
-    fn answer_http<H: Handler<S, Data = D>>(
+    fn answer_http<C, H: Handler<C, S, Data = D>>(
         &mut self,
         handler: &mut H,
         id: ConnId,
@@ -108,7 +108,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         self.mark_dirty(id.index());
     }
 
-    fn offer_upgrade<H: Handler<S, Data = D>>(
+    fn offer_upgrade<C, H: Handler<C, S, Data = D>>(
         &mut self,
         handler: &mut H,
         id: ConnId,
@@ -143,7 +143,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         self.mark_dirty(id.index());
     }
 
-    fn follow_handshake<H: Handler<S, Data = D>>(
+    fn follow_handshake<C, H: Handler<C, S, Data = D>>(
         &mut self,
         handler: &mut H,
         id: ConnId,
@@ -171,7 +171,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         }
     }
 
-    fn offer_acceptance<H: Handler<S, Data = D>>(
+    fn offer_acceptance<C, H: Handler<C, S, Data = D>>(
         &mut self,
         handler: &mut H,
         id: ConnId,

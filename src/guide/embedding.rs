@@ -179,11 +179,11 @@ pub mod threads {
     //! Other threads.
     //!
     //! A [`LoopHandle`](crate::LoopHandle) may be cloned and moved to any thread. It sends, broadcasts,
-    //! publishes, closes and stops, and [`notify`](crate::LoopHandle::notify) hands a number to
-    //! [`on_notify`](crate::Handler::on_notify). For anything larger, put it into a channel and notify:
+    //! publishes, closes, drains and stops. [`command`](crate::LoopHandle::command) hands a value of your own
+    //! type to [`on_command`](crate::Handler::on_command); the handler names the type, `Handler<Answer>`:
     //!
     //! ```no_run
-    //! use std::sync::mpsc::{Receiver, channel};
+    //! use std::sync::mpsc::{Sender, channel};
     //! use std::thread;
     //!
     //! use heartwheel::{
@@ -192,11 +192,16 @@ pub mod threads {
     //!
     //! /// Questions are answered by a thread that may take its time.
     //! struct Desk {
-    //!     questions: std::sync::mpsc::Sender<(ConnId, String)>,
-    //!     answers: Receiver<(ConnId, String)>,
+    //!     questions: Sender<(ConnId, String)>,
     //! }
     //!
-    //! impl Handler for Desk {
+    //! /// What the thread has found.
+    //! struct Answer {
+    //!     to: ConnId,
+    //!     text: String,
+    //! }
+    //!
+    //! impl Handler<Answer> for Desk {
     //!     type Data = ();
     //!
     //!     fn on_message(&mut self, _: &mut Context<'_, ()>, id: ConnId, message: Message<'_>) {
@@ -205,32 +210,30 @@ pub mod threads {
     //!         }
     //!     }
     //!
-    //!     fn on_notify(&mut self, cx: &mut Context<'_, ()>, _: u64) {
-    //!         while let Ok((id, answer)) = self.answers.try_recv() {
-    //!             // Whoever has gone meanwhile is not found.
-    //!             let _ = cx.send(id, Message::text(&answer));
-    //!         }
+    //!     fn on_command(&mut self, cx: &mut Context<'_, ()>, answer: Answer) {
+    //!         // Whoever has gone meanwhile is not found.
+    //!         let _ = cx.send(answer.to, Message::text(&answer.text));
     //!     }
     //! }
     //!
     //! let mut reactor = Reactor::new(ReactorConfig::default())?;
     //! reactor.listen(ListenerConfig::new(([127, 0, 0, 1], 9002).into(), WireFactory::Line))?;
     //! let handle = reactor.handle();
-    //! let ((questions, asked), (replies, answers)) = (channel(), channel());
+    //! let (questions, asked) = channel();
     //! thread::spawn(move || {
-    //!     for (id, question) in asked {
-    //!         let answer = format!("you asked: {question}");
-    //!         // Full means that the loop is far behind: wait a little, and notify again.
-    //!         if replies.send((id, answer)).is_err() || handle.notify(0).is_err() {
+    //!     for (to, question) in asked {
+    //!         let text = format!("you asked: {question}");
+    //!         // An error gives the command back. If the loop is far behind, wait a little and try again.
+    //!         if handle.command(Answer { to, text }).is_err() {
     //!             break;
     //!         }
     //!     }
     //! });
-    //! reactor.run(&mut Desk { questions, answers })?;
+    //! reactor.run(&mut Desk { questions })?;
     //! # Ok::<(), heartwheel::Error>(())
     //! ```
     //!
-    //! What one thread sends through a handle arrives in its order.
+    //! All calls of one thread are handled in their order, whichever they are.
 }
 
 pub mod signals {
@@ -238,25 +241,17 @@ pub mod signals {
     //!
     //! [`drain`](crate::Context::drain) says goodbye to everybody, spread over a window, and refuses who
     //! comes late; then [`run`](crate::Reactor::run) returns. Any crate that delivers signals will do.
-    //! Here a thread waits for one and notifies the loop:
+    //! Here a thread waits for one and tells the loop:
     //!
     //! ```no_run
     //! use std::time::Duration;
     //!
-    //! use heartwheel::{Context, Handler, ListenerConfig, Reactor, ReactorConfig, WireFactory};
+    //! use heartwheel::{Handler, ListenerConfig, Reactor, ReactorConfig, WireFactory};
     //!
     //! struct Server;
     //!
-    //! const DRAIN: u64 = 1;
-    //!
     //! impl Handler for Server {
     //!     type Data = ();
-    //!
-    //!     fn on_notify(&mut self, cx: &mut Context<'_, ()>, word: u64) {
-    //!         if word == DRAIN {
-    //!             cx.drain(Duration::from_secs(8));
-    //!         }
-    //!     }
     //! }
     //!
     //! let mut reactor = Reactor::new(ReactorConfig::default())?;
@@ -265,7 +260,7 @@ pub mod signals {
     //! std::thread::spawn(move || {
     //!     # fn wait_for_a_signal() {}
     //!     wait_for_a_signal(); // such as `signal_hook::iterator::Signals::forever`
-    //!     handle.notify(DRAIN)
+    //!     handle.drain(Duration::from_secs(8))
     //! });
     //! reactor.run(&mut Server)?;
     //! # Ok::<(), heartwheel::Error>(())

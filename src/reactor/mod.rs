@@ -5,6 +5,7 @@
 
 mod sources;
 
+use std::marker::PhantomData;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
@@ -14,10 +15,10 @@ use mio::{Events, Poll};
 #[cfg(feature = "websocket")]
 pub use crate::event_loop::{Answered, HttpAnswer};
 pub use crate::event_loop::{
-    BroadcastDone, BroadcastId, ClientConfig, ClientEvent, ClientId, Closed, ConnId, ConnInfo,
-    Context, DialError, Ended, Endpoint, Group, HandleError, Handler, ListenerConfig, ListenerId,
-    LoopHandle, Offer, Readiness, ReconnectConfig, Rejected, Rejection, SourceId, TimerId, Turn,
-    Welcome, WireFactory,
+    BroadcastDone, BroadcastId, ClientConfig, ClientEvent, ClientId, Closed, CommandError, ConnId,
+    ConnInfo, Context, DialError, Ended, Endpoint, Group, HandleError, Handler, ListenerConfig,
+    ListenerId, LoopHandle, Offer, Readiness, ReconnectConfig, Rejected, Rejection, SourceId,
+    TimerId, Turn, Welcome, WireFactory,
 };
 pub use crate::sys::{Keepalive, SocketOptions};
 
@@ -29,8 +30,9 @@ use crate::sys::{Event, Native, entropy};
 
 /// A loop that holds connections. Run it on its own, or turn it inside another loop.
 ///
-/// `D` is the embedder's data for each connection. A reactor is single-threaded: it may move to
-/// another thread, but threads cannot share it. Other threads use its [`handle`](Self::handle).
+/// `D` is the embedder's data for each connection, and `C` the embedder's type of commands from other
+/// threads; the [`Handler`] that the reactor is run with says both. A reactor is single-threaded: it may
+/// move to another thread, but threads cannot share it. Other threads use its [`handle`](Self::handle).
 ///
 /// # Inside another loop
 ///
@@ -67,15 +69,17 @@ use crate::sys::{Event, Native, entropy};
 /// # Ok::<(), heartwheel::Error>(())
 /// ```
 #[derive(Debug)]
-pub struct Reactor<D = ()> {
+pub struct Reactor<D = (), C = ()> {
     poll: Poll,
     events: Events,
     /// The last wait was interrupted or failed: the selector may still hold ready events.
     unasked: bool,
     pub(crate) core: EventLoop<D>,
+    /// Any thread may own it, whatever the commands are.
+    commands: PhantomData<fn(C)>,
 }
 
-impl<D: Default> Reactor<D> {
+impl<D: Default, C> Reactor<D, C> {
     /// Makes a loop without sockets.
     ///
     /// # Errors
@@ -104,6 +108,7 @@ impl<D: Default> Reactor<D> {
             events,
             unasked: false,
             core: EventLoop::new(config, system, waker, entropy, group)?,
+            commands: PhantomData,
         })
     }
 
@@ -150,7 +155,11 @@ impl<D: Default> Reactor<D> {
     /// # Errors
     ///
     /// [`Error::Poll`]: the loop cannot go on.
-    pub fn run<H: Handler<Data = D>>(&mut self, handler: &mut H) -> Result<(), Error> {
+    pub fn run<H>(&mut self, handler: &mut H) -> Result<(), Error>
+    where
+        H: Handler<C, Data = D>,
+        C: 'static,
+    {
         self.core.look_ahead();
         while !self.is_stopped() {
             self.turn_now(handler, None)?;
@@ -164,22 +173,22 @@ impl<D: Default> Reactor<D> {
     /// # Errors
     ///
     /// Only [`Error::Poll`]. A fault of one connection ends that connection only.
-    pub fn turn<H: Handler<Data = D>>(
-        &mut self,
-        handler: &mut H,
-        limit: Option<Duration>,
-    ) -> Result<Turn, Error> {
+    pub fn turn<H>(&mut self, handler: &mut H, limit: Option<Duration>) -> Result<Turn, Error>
+    where
+        H: Handler<C, Data = D>,
+        C: 'static,
+    {
         self.core.look_ahead();
         self.turn_now(handler, limit)
     }
 
     /// Does a turn without looking ahead first: the caller, or the end of the turn before, has done
     /// so.
-    fn turn_now<H: Handler<Data = D>>(
-        &mut self,
-        handler: &mut H,
-        limit: Option<Duration>,
-    ) -> Result<Turn, Error> {
+    fn turn_now<H>(&mut self, handler: &mut H, limit: Option<Duration>) -> Result<Turn, Error>
+    where
+        H: Handler<C, Data = D>,
+        C: 'static,
+    {
         if !self.core.is_unwound() {
             self.wait(limit)?;
         }
@@ -231,7 +240,7 @@ impl<D: Default> Reactor<D> {
     }
 
     /// Returns a handle for other threads.
-    pub fn handle(&self) -> LoopHandle {
+    pub fn handle(&self) -> LoopHandle<D, C> {
         self.core.handle()
     }
 
@@ -268,7 +277,7 @@ impl<D: Default> Reactor<D> {
 
 /// The selector's descriptor. It is readable when the selector holds events. See
 /// [`next_timeout`](Reactor::next_timeout) for other reasons to turn.
-impl<D> AsFd for Reactor<D> {
+impl<D, C> AsFd for Reactor<D, C> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.poll.registry().as_fd()
     }
@@ -276,7 +285,7 @@ impl<D> AsFd for Reactor<D> {
 
 /// The selector's descriptor. It is readable when the selector holds events. See
 /// [`next_timeout`](Reactor::next_timeout) for other reasons to turn.
-impl<D> AsRawFd for Reactor<D> {
+impl<D, C> AsRawFd for Reactor<D, C> {
     fn as_raw_fd(&self) -> RawFd {
         self.poll.as_raw_fd()
     }

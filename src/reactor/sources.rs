@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::event_loop::{Context, EventLoop, SourceId};
 use crate::sys::Native;
 
-impl<D> Reactor<D> {
+impl<D, C> Reactor<D, C> {
     /// Registers a foreign source, edge-triggered. [`Handler::on_source`] is called when it is
     /// ready.
     ///

@@ -14,7 +14,7 @@ use crate::support::recorder::*;
 use crate::support::turning::*;
 
 fn listen_admitting(
-    reactor: &mut Reactor<u32>,
+    reactor: &mut Reactor<u32, u64>,
     wire: WireFactory,
     admission: AdmissionConfig,
 ) -> SocketAddr {
@@ -23,7 +23,7 @@ fn listen_admitting(
 
 fn listen_admitting_at(
     ip: IpAddr,
-    reactor: &mut Reactor<u32>,
+    reactor: &mut Reactor<u32, u64>,
     wire: WireFactory,
     admission: AdmissionConfig,
 ) -> SocketAddr {

@@ -424,7 +424,7 @@ fn a_context_can_ping_dial_and_replace_from_within_a_callback() {
             opened.push(*id);
             cx.ping(*id);
         }
-        Seen::Notify(_) => {
+        Seen::Command(_) => {
             let client =
                 ClientConfig::new(addr.ip().to_string(), addr.port(), WireFactory::WebSocket);
             cx.connect(ClientConfig {
@@ -436,13 +436,13 @@ fn a_context_can_ping_dial_and_replace_from_within_a_callback() {
         _ => {}
     });
     let handle = reactor.handle();
-    handle.notify(1).unwrap();
+    handle.command(1).unwrap();
     drive(&mut reactor, &mut recorder, |seen| {
         seen.seen
             .iter()
             .any(|seen| matches!(seen, Seen::Pong(_, Some(_))))
     });
-    handle.notify(2).unwrap();
+    handle.command(2).unwrap();
     drive(&mut reactor, &mut recorder, |seen| seen.closed().len() == 2);
     let causes: Vec<_> = recorder.closed().iter().map(|(_, end)| end.cause).collect();
     assert!(
@@ -462,7 +462,7 @@ struct Closer {
     opened: u32,
 }
 
-impl Handler for Closer {
+impl Handler<u64> for Closer {
     type Data = u32;
 
     fn on_accept(

@@ -346,10 +346,10 @@ fn a_drain_answers_a_handshake_under_way_with_503() {
 #[test]
 fn a_stop_reports_every_connection_once_however_it_is_asked_for() {
     /// Stops the loop, as somebody may.
-    type Stop = fn(&mut heartwheel::reactor::Reactor<u32>, &mut Recorder);
+    type Stop = fn(&mut heartwheel::reactor::Reactor<u32, u64>, &mut Recorder);
     let in_a_callback: Stop = |reactor, recorder| {
         recorder.react = Some(Box::new(|cx, _| cx.stop()));
-        reactor.handle().notify(1).unwrap();
+        reactor.handle().command(1).unwrap();
     };
     let between_turns: Stop = |reactor, _| reactor.context().stop();
     let from_elsewhere: Stop = |reactor, _| reactor.handle().stop().unwrap();

@@ -14,7 +14,7 @@ use crate::support::recorder::*;
 use crate::support::turning::*;
 
 #[test]
-fn another_thread_can_send_broadcast_notify_and_close() {
+fn another_thread_can_send_broadcast_command_and_close() {
     let (mut reactor, mut recorder) = (reactor(), Recorder::default());
     let (_, addr) = listen(&mut reactor, WireFactory::Line);
     let mut peers = [connect_peer(addr), connect_peer(addr)];
@@ -29,7 +29,7 @@ fn another_thread_can_send_broadcast_notify_and_close() {
         handle
             .broadcast(SharedMessage::new(Message::text("for all")))
             .unwrap();
-        handle.notify(42).unwrap();
+        handle.command(42).unwrap();
         handle.close(sent[1], CloseCode::NORMAL, "enough").unwrap();
     })
     .join()
@@ -39,7 +39,7 @@ fn another_thread_can_send_broadcast_notify_and_close() {
     assert_eq!(read, b"for you\nfor all\n");
     let read = read_at_least(&mut reactor, &mut recorder, second, 9);
     assert_eq!(read, b"for all\n");
-    assert!(recorder.seen.contains(&Seen::Notify(42)));
+    assert!(recorder.seen.contains(&Seen::Command(42)));
     second.flush().unwrap();
     drop(peers);
     drive(&mut reactor, &mut recorder, |seen| seen.closed().len() == 2);
@@ -72,9 +72,9 @@ fn a_batch_of_commands_costs_one_wake() {
     let (mut reactor, mut recorder) = (reactor(), Recorder::default());
     let handle = reactor.handle();
     for word in 0..1_000 {
-        handle.notify(word).unwrap();
+        handle.command(word).unwrap();
     }
-    let words: Vec<_> = (0..1_000).map(Seen::Notify).collect();
+    let words: Vec<_> = (0..1_000).map(Seen::Command).collect();
     // A busy machine may take more than one turn for them.
     let (mut events, deadline) = (0, Instant::now() + PATIENCE);
     while recorder.seen.len() < words.len() {
@@ -95,10 +95,13 @@ fn a_full_queue_and_a_gone_reactor_are_told_apart() {
         ..ReactorConfig::default()
     });
     let handle = reactor.handle();
-    let full = (0..1_000_000).find_map(|word| handle.notify(word).err());
-    assert_eq!(full, Some(HandleError::Full));
+    let full = (0..1_000_000).find_map(|word| handle.command(word).err());
+    let full = full.expect("the queue is bounded");
+    // All before it were taken.
+    assert_eq!((full.error, full.command), (HandleError::Full, 65_536));
     drop(reactor);
-    assert_eq!(handle.notify(0), Err(HandleError::Gone));
+    let gone = handle.command(0).expect_err("nobody takes it");
+    assert_eq!((gone.error, gone.command), (HandleError::Gone, 0));
 }
 
 #[test]
@@ -113,7 +116,7 @@ fn messages_are_bounded_by_their_bytes_and_leave_room_for_other_calls() {
     }
     assert_eq!(full, Some(HandleError::Full));
     assert!(count <= 16, "{count} MiB");
-    assert_eq!(handle.notify(0), Ok(()));
+    assert_eq!(handle.command(0), Ok(()));
     assert_eq!(handle.stop(), Ok(()));
     drop(reactor);
     assert_eq!(handle.broadcast(message), Err(HandleError::Gone));
@@ -137,10 +140,10 @@ fn calls_that_take_long_are_spread_over_turns() {
     #[derive(Default)]
     struct Slow(usize);
 
-    impl Handler for Slow {
+    impl Handler<u64> for Slow {
         type Data = u32;
 
-        fn on_notify(&mut self, _: &mut Context<'_, u32>, _: u64) {
+        fn on_command(&mut self, _: &mut Context<'_, u32>, _: u64) {
             let began = Instant::now();
             while began.elapsed() < Duration::from_millis(5) {}
             self.0 += 1;
@@ -150,7 +153,7 @@ fn calls_that_take_long_are_spread_over_turns() {
     let (mut reactor, mut slow) = (reactor(), Slow::default());
     let handle = reactor.handle();
     for word in 0..3 {
-        handle.notify(word).unwrap();
+        handle.command(word).unwrap();
     }
     for turns in 1..=3 {
         reactor.turn(&mut slow, None).unwrap();
@@ -166,12 +169,12 @@ fn commands_of_other_threads_are_taken_in_portions() {
     let mut reactor = reactor();
     let handle = reactor.handle();
     for word in 0..5_000 {
-        handle.notify(word).unwrap();
+        handle.command(word).unwrap();
     }
     reactor.turn(&mut recorder, None).unwrap();
     assert!((1..5_000).contains(&recorder.seen.len()));
     assert_eq!(reactor.next_timeout(), Some(Duration::ZERO));
     drive(&mut reactor, &mut recorder, |seen| seen.seen.len() == 5_000);
-    let words = (0..5_000).map(Seen::Notify);
+    let words = (0..5_000).map(Seen::Command);
     assert!(recorder.seen.iter().cloned().eq(words));
 }

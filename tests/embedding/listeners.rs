@@ -100,7 +100,7 @@ impl Closer {
     }
 }
 
-impl Handler for Closer {
+impl Handler<u64> for Closer {
     type Data = u32;
 
     fn on_accept(
@@ -154,7 +154,7 @@ fn f55_a_listener_may_be_closed_in_a_callback_of_its_own_accept() {
             rejected: 0,
             was_closed: false,
         };
-        let turn = |reactor: &mut Reactor<u32>, closer: &mut Closer| {
+        let turn = |reactor: &mut Reactor<u32, u64>, closer: &mut Closer| {
             let limit = Some(Duration::from_millis(20));
             reactor.turn(closer, limit).unwrap();
         };
@@ -209,7 +209,7 @@ fn f55_a_listener_may_be_closed_in_the_turn_in_which_it_is_ready() {
         let (_, first) = listen(&mut reactor, WireFactory::Line);
         let (second, addr) = listen(&mut reactor, WireFactory::Line);
         let mut recorder = Recorder::reacting(move |cx, seen| {
-            if matches!(seen, Seen::Message(..) | Seen::Notify(_)) {
+            if matches!(seen, Seen::Message(..) | Seen::Command(_)) {
                 assert!(cx.close_listener(second));
             }
         });
@@ -218,7 +218,7 @@ fn f55_a_listener_may_be_closed_in_the_turn_in_which_it_is_ready() {
         let mut peer = if is_noted {
             let peer = connect_peer(addr);
             // Commands are done behind the events of a wait, and in front of the accepts.
-            reactor.handle().notify(1).unwrap();
+            reactor.handle().command(1).unwrap();
             peer
         } else {
             talker.write_all(b"close it\n").unwrap();
@@ -496,7 +496,7 @@ fn f55_a_rate_of_a_group_is_kept_for_as_long_as_one_of_its_loops_listens() {
         config.socket.reuse_port = true;
         config
     };
-    let make = || Reactor::<u32>::in_group(ReactorConfig::default(), &group).unwrap();
+    let make = || Reactor::<u32, u64>::in_group(ReactorConfig::default(), &group).unwrap();
     let (mut first, mut second) = (make(), make());
     let (mut ours, mut theirs) = (Recorder::default(), Recorder::default());
     let (mine, addr) = listen_with(&mut first, config(ANY));
@@ -521,7 +521,7 @@ struct Answering {
     opened: usize,
 }
 
-impl Handler for Answering {
+impl Handler<u64> for Answering {
     type Data = u32;
 
     fn on_http(&mut self, cx: &mut Context<'_, u32>, _: ConnId, _: &Request<'_>) -> HttpAnswer {
@@ -541,7 +541,7 @@ impl Handler for Answering {
 fn a_newcomer_keeps_its_place_whatever_a_callback_does_for_whose_sake_another_makes_way() {
     for panics in [true, false] {
         let group = Group::new();
-        let mut reactor = Reactor::<u32>::in_group(ReactorConfig::default(), &group).unwrap();
+        let mut reactor = Reactor::<u32, u64>::in_group(ReactorConfig::default(), &group).unwrap();
         let mut config = ListenerConfig::new(ANY, WireFactory::WebSocket);
         config.heartbeat = heartbeat(None, None);
         config.admission.half_open_per_address = Some(1);
@@ -552,7 +552,7 @@ fn a_newcomer_keeps_its_place_whatever_a_callback_does_for_whose_sake_another_ma
             opened: 0,
         };
         let deadline = Instant::now() + PATIENCE;
-        let turn = |reactor: &mut Reactor<u32>, handler: &mut Answering| {
+        let turn = |reactor: &mut Reactor<u32, u64>, handler: &mut Answering| {
             assert!(Instant::now() < deadline, "gave up: {:?}", reactor.stats());
             let limit = Some(Duration::from_millis(20));
             let turn = AssertUnwindSafe(|| reactor.turn(handler, limit).map(drop));

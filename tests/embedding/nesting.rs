@@ -13,7 +13,7 @@ use crate::support::silence::silence_cause;
 use crate::support::turning::*;
 
 /// An echo and a silent death, both driven by nothing but the foreign loop's `sleep`.
-fn prove(mut sleep: impl FnMut(&Reactor<u32>, Option<Duration>)) {
+fn prove(mut sleep: impl FnMut(&Reactor<u32, u64>, Option<Duration>)) {
     let (mut reactor, mut recorder) = (reactor(), Recorder::echoing());
     let mut config = ListenerConfig::new(([127, 0, 0, 1], 0).into(), WireFactory::Line);
     config.heartbeat = heartbeat(Some(100), Some(300));
@@ -147,7 +147,7 @@ mod edges {
     }
 
     impl Outer {
-        fn new(reactor: &Reactor<u32>) -> Self {
+        fn new(reactor: &Reactor<u32, u64>) -> Self {
             let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
             let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
             epoll::add(&epoll, reactor, epoll::EventData::new_u64(1), flags).unwrap();
@@ -180,7 +180,7 @@ mod edges {
         #[track_caller]
         fn obey(
             &mut self,
-            reactor: &mut Reactor<u32>,
+            reactor: &mut Reactor<u32, u64>,
             recorder: &mut Recorder,
             mut until: impl FnMut(&Recorder) -> bool,
         ) {
@@ -226,7 +226,7 @@ mod edges {
     }
 
     /// Makes a reactor that takes so many events from a wait, on a line wire without heartbeats.
-    fn nested(config: ReactorConfig) -> (Reactor<u32>, Outer, SocketAddr) {
+    fn nested(config: ReactorConfig) -> (Reactor<u32, u64>, Outer, SocketAddr) {
         let mut reactor = reactor_with(config);
         let (_, addr) = listen(&mut reactor, WireFactory::Line);
         let outer = Outer::new(&reactor);
@@ -234,7 +234,7 @@ mod edges {
     }
 
     /// Says whether nothing is due for long: a session is looked at once in hours.
-    fn is_at_rest(reactor: &Reactor<u32>) -> bool {
+    fn is_at_rest(reactor: &Reactor<u32, u64>) -> bool {
         reactor
             .next_timeout()
             .is_none_or(|timeout| timeout > Duration::from_secs(1))
@@ -358,7 +358,7 @@ mod edges {
         let (mut reactor, mut outer, addr) = nested(small);
         let mut recorder = Recorder::default();
         for word in 0..MANY {
-            reactor.handle().notify(word as u64).unwrap();
+            reactor.handle().command(word as u64).unwrap();
         }
         let peers: Vec<_> = (0..50).map(|_| connect_peer(addr)).collect();
         outer.obey(&mut reactor, &mut recorder, |seen| {
@@ -367,7 +367,7 @@ mod edges {
         // Between turns they come one by one, each with a wake of its own.
         for word in 0..20 {
             let before = recorder.seen.len();
-            reactor.handle().notify(word).unwrap();
+            reactor.handle().command(word).unwrap();
             outer.obey(&mut reactor, &mut recorder, |seen| seen.seen.len() > before);
         }
     }
@@ -441,7 +441,7 @@ mod edges {
         let (mut reactor, mut outer, addr) = nested(config(4));
         let mut heard = 0;
         let mut recorder = Recorder::reacting(move |_, seen| {
-            if matches!(seen, Seen::Message(..) | Seen::Notify(_)) {
+            if matches!(seen, Seen::Message(..) | Seen::Command(_)) {
                 heard += 1;
                 if heard % 3 == 0 {
                     panic_as_planned();
@@ -453,7 +453,7 @@ mod edges {
             seen.opened().len() == 60
         });
         for _ in 0..60 {
-            reactor.handle().notify(1).unwrap();
+            reactor.handle().command(1).unwrap();
         }
         say(&mut peers, b"hello\n");
         // What panics is not recorded; each of the others is.
@@ -461,12 +461,12 @@ mod edges {
             let notified = seen
                 .seen
                 .iter()
-                .filter(|seen| matches!(seen, Seen::Notify(_)));
+                .filter(|seen| matches!(seen, Seen::Command(_)));
             seen.messages().len() + notified.count() == 80
         });
         // Remotes are still heard.
         let before = recorder.seen.len();
-        reactor.handle().notify(2).unwrap();
+        reactor.handle().command(2).unwrap();
         outer.obey(&mut reactor, &mut recorder, |seen| seen.seen.len() > before);
     }
 
@@ -489,7 +489,7 @@ mod edges {
                 panic_as_planned();
             }
         });
-        let connect = |reactor: &mut Reactor<u32>, port| {
+        let connect = |reactor: &mut Reactor<u32, u64>, port| {
             let client = ClientConfig {
                 heartbeat: heartbeat(None, None),
                 ..ClientConfig::new("localhost", port, WireFactory::Line)
@@ -508,9 +508,9 @@ mod edges {
         });
         assert_eq!(panics.get(), 2);
         // It was while names were taken in, as the words of other threads are: those are still heard.
-        reactor.handle().notify(1).unwrap();
+        reactor.handle().command(1).unwrap();
         outer.obey(&mut reactor, &mut recorder, |seen| {
-            seen.seen.contains(&Seen::Notify(1))
+            seen.seen.contains(&Seen::Command(1))
         });
         connect(&mut reactor, addr.port());
         outer.obey(&mut reactor, &mut recorder, |seen| seen.opened().len() == 2);

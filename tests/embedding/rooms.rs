@@ -128,7 +128,7 @@ fn f54_nothing_is_dropped_for_members_who_read() {
 fn when_one_speaks(
     config: ListenerConfig,
     act: impl FnOnce(&mut Context<'_, u32>, ConnId) + 'static,
-) -> (Reactor<u32>, Recorder, [TcpStream; 2]) {
+) -> (Reactor<u32, u64>, Recorder, [TcpStream; 2]) {
     let mut act = Some(act);
     let mut recorder = Recorder::reacting(move |cx, seen| {
         if let Seen::Message(id, _) = seen
@@ -221,7 +221,7 @@ fn a_refusal_stands_until_the_next_wait() {
     assert_eq!(reactor.stats().writes_refused, 1);
 
     let ids = recorder.opened();
-    let full = |id: &ConnId, reactor: &mut Reactor<u32>| {
+    let full = |id: &ConnId, reactor: &mut Reactor<u32, u64>| {
         let sent = reactor.context().send(*id, Message::binary(&[7; SAID]));
         matches!(sent, Err(SendError::Full { .. }))
     };

@@ -39,7 +39,7 @@ fn counts(recorder: &Recorder) -> Vec<(usize, usize)> {
 }
 
 /// Loops of one group that turn in the test's thread, each with a listener for lines.
-struct Loops(Vec<(Reactor<u32>, Recorder, SocketAddr)>);
+struct Loops(Vec<(Reactor<u32, u64>, Recorder, SocketAddr)>);
 
 impl Loops {
     fn new(topics: &[&'static str]) -> Self {
@@ -68,7 +68,7 @@ impl Loops {
         self.0[number].0.context()
     }
 
-    fn handle(&self, number: usize) -> LoopHandle {
+    fn handle(&self, number: usize) -> LoopHandle<u32, u64> {
         self.0[number].0.handle()
     }
 
@@ -227,9 +227,9 @@ fn a_loop_that_does_not_keep_up_has_the_others_refuse_and_nothing_is_lost() {
     };
     assert_eq!(refused, HandleError::Full);
     // Other calls are taken meanwhile.
-    handle.notify(1).unwrap();
+    handle.command(1).unwrap();
     drive(reactor, recorder, |seen| {
-        seen.seen.contains(&Seen::Notify(1))
+        seen.seen.contains(&Seen::Command(1))
     });
     loops.turn_until(|loops| counts(&loops.0[1].1).len() == published);
     loops.cx(0).publish("news", &large).unwrap();
@@ -254,7 +254,7 @@ fn a_loop_that_is_gone_holds_nobody_up() {
 /// Publishes what its peers say.
 struct Room;
 
-impl Handler for Room {
+impl Handler<u64> for Room {
     type Data = u32;
 
     fn on_open(&mut self, cx: &mut Context<'_, u32>, id: ConnId) {

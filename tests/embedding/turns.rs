@@ -45,7 +45,7 @@ fn a_loop_that_is_always_busy_still_finds_the_dead() {
 #[test]
 fn many_tiny_messages_do_not_make_long_turns() {
     struct Slow;
-    impl Handler for Slow {
+    impl Handler<u64> for Slow {
         type Data = u32;
         fn on_message(&mut self, _: &mut Context<'_, u32>, _: ConnId, _: Message<'_>) {
             work_for(Duration::from_micros(50));
@@ -74,7 +74,7 @@ fn many_tiny_messages_do_not_make_long_turns() {
 #[test]
 fn messages_left_over_by_a_turn_arrive_in_the_next_ones() {
     struct Slow(usize);
-    impl Handler for Slow {
+    impl Handler<u64> for Slow {
         type Data = u32;
         fn on_message(&mut self, _: &mut Context<'_, u32>, _: ConnId, _: Message<'_>) {
             self.0 += 1;

@@ -269,7 +269,11 @@ fn f12_silent_handshakes_keep_no_honest_one_of_their_address_out() {
 }
 
 /// Asks once on a connection that is kept behind the answer.
-fn ask_once(reactor: &mut Reactor<u32>, recorder: &mut Recorder, addr: SocketAddr) -> TcpStream {
+fn ask_once(
+    reactor: &mut Reactor<u32, u64>,
+    recorder: &mut Recorder,
+    addr: SocketAddr,
+) -> TcpStream {
     let mut peer = connect_peer(addr);
     peer.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         .unwrap();

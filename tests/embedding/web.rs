@@ -11,7 +11,7 @@ use crate::support::bytes::*;
 use crate::support::recorder::*;
 use crate::support::turning::*;
 
-fn listen_for(reactor: &mut Reactor<u32>, web: WebConfig) -> SocketAddr {
+fn listen_for(reactor: &mut Reactor<u32, u64>, web: WebConfig) -> SocketAddr {
     let config = ListenerConfig {
         web,
         ..ListenerConfig::new(([127, 0, 0, 1], 0).into(), WireFactory::WebSocket)
@@ -21,7 +21,7 @@ fn listen_for(reactor: &mut Reactor<u32>, web: WebConfig) -> SocketAddr {
 
 /// Sends a request, and returns the head of the answer.
 fn ask(
-    reactor: &mut Reactor<u32>,
+    reactor: &mut Reactor<u32, u64>,
     recorder: &mut Recorder,
     addr: SocketAddr,
     request: &[u8],

@@ -11,7 +11,7 @@ use crate::support::raw::{Arrival, RawPeer};
 mod example;
 
 /// The example, until it is dropped.
-struct Chat(Running<[SocketAddr; 2]>);
+struct Chat(Running<[SocketAddr; 2], example::Member>);
 
 impl Chat {
     fn start() -> Self {

@@ -12,7 +12,7 @@ use crate::support::PATIENCE;
 mod example;
 
 /// The example, until it is dropped.
-struct Broker(Running<SocketAddr>);
+struct Broker(Running<SocketAddr, bool>);
 
 impl Broker {
     fn start() -> Self {

@@ -12,16 +12,16 @@ pub(crate) fn any() -> SocketAddr {
 }
 
 /// Runs until it is dropped.
-pub(crate) struct Running<A> {
+pub(crate) struct Running<A, D = ()> {
     /// Where it listens.
     pub(crate) at: A,
-    handle: LoopHandle,
+    handle: LoopHandle<D>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl<A: Send + 'static> Running<A> {
+impl<A: Send + 'static, D: 'static> Running<A, D> {
     /// Starts what serves, and tells once where.
-    pub(crate) fn start(serve: impl FnOnce(Sender<(A, LoopHandle)>) + Send + 'static) -> Self {
+    pub(crate) fn start(serve: impl FnOnce(Sender<(A, LoopHandle<D>)>) + Send + 'static) -> Self {
         let (sender, receiver) = channel();
         let thread = spawn(|| serve(sender));
         let (at, handle) = receiver.recv().unwrap();
@@ -33,7 +33,7 @@ impl<A: Send + 'static> Running<A> {
     }
 }
 
-impl<A> Drop for Running<A> {
+impl<A, D> Drop for Running<A, D> {
     fn drop(&mut self) {
         self.handle.stop().unwrap();
         self.thread.take().unwrap().join().unwrap();

@@ -204,7 +204,7 @@ mod in_process {
     };
 
     /// Returns how many descriptors its selector watches.
-    fn watched(reactor: &Reactor<u32>) -> usize {
+    fn watched(reactor: &Reactor<u32, u64>) -> usize {
         let path = format!("/proc/self/fdinfo/{}", reactor.as_raw_fd());
         let info = fs::read_to_string(path).unwrap();
         info.lines().filter(|line| line.starts_with("tfd:")).count()

@@ -149,7 +149,7 @@ struct Conn {
 #[derive(Default)]
 struct Book(Vec<Conn>);
 
-impl Handler<Memory<Pipe>> for Book {
+impl Handler<(), Memory<Pipe>> for Book {
     type Data = ();
 
     fn on_open(&mut self, cx: &mut Context<'_, (), Memory<Pipe>>, id: ConnId) {

@@ -25,7 +25,6 @@ const TIMEOUT: Micros = Micros::from_secs(25);
 /// The longest that a loop is held up.
 const LONGEST: u64 = 3_000;
 const PORT: u16 = 1;
-const DRAIN: u64 = 1;
 const WINDOW: Duration = Duration::from_secs(8);
 /// Worlds of each kind.
 const SEEDS: u64 = 25;
@@ -45,7 +44,7 @@ struct Shard {
     said: Vec<String>,
 }
 
-impl Handler<Memory<Pipe>> for Shard {
+impl Handler<(), Memory<Pipe>> for Shard {
     type Data = ();
 
     fn on_open(&mut self, cx: &mut Cx<'_>, id: ConnId) {
@@ -72,11 +71,6 @@ impl Handler<Memory<Pipe>> for Shard {
     fn on_rejected(&mut self, _: &mut Cx<'_>, rejected: Rejected<'_>) {
         assert_eq!(rejected.evidence.cause, Cause::Refused);
         self.refused.push(rejected.peer.socket_addr().unwrap());
-    }
-
-    fn on_notify(&mut self, cx: &mut Cx<'_>, word: u64) {
-        assert_eq!(word, DRAIN);
-        cx.drain(WINDOW);
     }
 }
 
@@ -482,7 +476,8 @@ impl World {
             peer.far.set_room(usize::MAX);
         }
         for process in self.threads.iter().filter_map(|one| one.process.as_ref()) {
-            process.inner.handle().notify(DRAIN).unwrap();
+            let handle: LoopHandle = process.inner.handle();
+            handle.drain(WINDOW).unwrap();
         }
         let ends = self.now + WINDOW.into() + Micros::from_millis(LONGEST) + TICK;
         while self.now < ends {

@@ -31,7 +31,7 @@ pub(crate) struct Ear {
 
 type Cx<'a> = Context<'a, (), Memory<Pipe>>;
 
-impl Handler<Memory<Pipe>> for Ear {
+impl Handler<(), Memory<Pipe>> for Ear {
     type Data = ();
 
     fn on_message(&mut self, _: &mut Cx<'_>, _: ConnId, message: Message<'_>) {

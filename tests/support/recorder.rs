@@ -25,7 +25,7 @@ pub(crate) enum Seen {
     Client(ClientId, ClientEvent),
     Timer(u64, Duration),
     Source(SourceId, Readiness),
-    Notify(u64),
+    Command(u64),
     /// How many queues took it, and how many did not.
     Broadcast(BroadcastId, usize, usize),
 }
@@ -110,7 +110,7 @@ impl Recorder {
     }
 }
 
-impl Handler for Recorder {
+impl Handler<u64> for Recorder {
     type Data = u32;
 
     fn on_accept(
@@ -198,8 +198,8 @@ impl Handler for Recorder {
         self.note(cx, Seen::Source(id, ready));
     }
 
-    fn on_notify(&mut self, cx: &mut Context<'_, u32>, word: u64) {
-        self.note(cx, Seen::Notify(word));
+    fn on_command(&mut self, cx: &mut Context<'_, u32>, word: u64) {
+        self.note(cx, Seen::Command(word));
     }
 
     fn on_broadcast(&mut self, cx: &mut Context<'_, u32>, done: BroadcastDone) {

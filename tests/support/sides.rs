@@ -27,7 +27,7 @@ pub(crate) enum Ended {
 
 /// A reactor with what it tells its handler.
 pub(crate) struct RecordedReactor {
-    pub(crate) reactor: Reactor<u32>,
+    pub(crate) reactor: Reactor<u32, u64>,
     pub(crate) recorder: Recorder,
 }
 

@@ -12,24 +12,27 @@ use super::bytes::upgrade_request;
 use super::recorder::Recorder;
 
 /// Makes a reactor with little room, so that every test starts small.
-pub(crate) fn reactor() -> Reactor<u32> {
+pub(crate) fn reactor() -> Reactor<u32, u64> {
     reactor_with(ReactorConfig {
         max_connections: 64,
         ..ReactorConfig::default()
     })
 }
 
-pub(crate) fn reactor_with(config: ReactorConfig) -> Reactor<u32> {
+pub(crate) fn reactor_with(config: ReactorConfig) -> Reactor<u32, u64> {
     Reactor::new(config).unwrap()
 }
 
 /// Listens on a free loopback port, without pings: they would stand among the bytes a test compares.
-pub(crate) fn listen(reactor: &mut Reactor<u32>, wire: WireFactory) -> (ListenerId, SocketAddr) {
+pub(crate) fn listen(
+    reactor: &mut Reactor<u32, u64>,
+    wire: WireFactory,
+) -> (ListenerId, SocketAddr) {
     listen_with(reactor, on_loopback(wire, None, None))
 }
 
 pub(crate) fn listen_with(
-    reactor: &mut Reactor<u32>,
+    reactor: &mut Reactor<u32, u64>,
     config: ListenerConfig,
 ) -> (ListenerId, SocketAddr) {
     let id = reactor.listen(config).unwrap();
@@ -60,7 +63,7 @@ pub(crate) fn on_loopback(
 /// Turns until the condition holds.
 #[track_caller]
 pub(crate) fn drive(
-    reactor: &mut Reactor<u32>,
+    reactor: &mut Reactor<u32, u64>,
     recorder: &mut Recorder,
     mut until: impl FnMut(&Recorder) -> bool,
 ) {
@@ -78,7 +81,7 @@ pub(crate) fn drive(
 }
 
 /// Turns for at least a while, when what is claimed is that nothing happens.
-pub(crate) fn drive_for(reactor: &mut Reactor<u32>, recorder: &mut Recorder, span: Duration) {
+pub(crate) fn drive_for(reactor: &mut Reactor<u32, u64>, recorder: &mut Recorder, span: Duration) {
     let end = Instant::now() + span;
     while Instant::now() < end {
         reactor
@@ -104,7 +107,7 @@ pub(crate) fn ready(stream: TcpStream) -> TcpStream {
 /// Turns until the peer has read this many bytes or the end, and returns what it read.
 #[track_caller]
 pub(crate) fn read_at_least(
-    reactor: &mut Reactor<u32>,
+    reactor: &mut Reactor<u32, u64>,
     recorder: &mut Recorder,
     peer: &mut TcpStream,
     count: usize,
@@ -126,7 +129,7 @@ pub(crate) fn read_at_least(
 /// Says whether the peer sees a reset or the end of input, turning meanwhile.
 #[track_caller]
 pub(crate) fn read_end(
-    reactor: &mut Reactor<u32>,
+    reactor: &mut Reactor<u32, u64>,
     recorder: &mut Recorder,
     peer: &mut TcpStream,
 ) -> bool {
@@ -146,7 +149,7 @@ pub(crate) fn read_end(
 /// Opens a WebSocket from a raw peer and returns it with whatever followed the response head.
 #[track_caller]
 pub(crate) fn open_websocket(
-    reactor: &mut Reactor<u32>,
+    reactor: &mut Reactor<u32, u64>,
     recorder: &mut Recorder,
     addr: SocketAddr,
 ) -> TcpStream {
@@ -156,7 +159,7 @@ pub(crate) fn open_websocket(
 }
 
 pub(crate) fn shake_hands(
-    reactor: &mut Reactor<u32>,
+    reactor: &mut Reactor<u32, u64>,
     recorder: &mut Recorder,
     peer: &mut TcpStream,
 ) {
@@ -168,7 +171,7 @@ pub(crate) fn shake_hands(
 /// Reads one response head, byte by byte so that nothing behind it is lost.
 #[track_caller]
 pub(crate) fn read_head(
-    reactor: &mut Reactor<u32>,
+    reactor: &mut Reactor<u32, u64>,
     recorder: &mut Recorder,
     peer: &mut TcpStream,
 ) -> String {

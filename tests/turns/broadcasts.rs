@@ -9,7 +9,7 @@ use std::time::Duration;
 use heartwheel::close::CloseCode;
 use heartwheel::config::PingWhen;
 use heartwheel::error::SendError;
-use heartwheel::event_loop::{BroadcastId, ConnId};
+use heartwheel::event_loop::{BroadcastId, ConnId, LoopHandle};
 use heartwheel::proto::message::Message;
 use heartwheel::proto::time::Micros;
 use proptest::collection::vec;
@@ -218,7 +218,7 @@ fn too_many_broadcasts_are_refused_and_the_first_may_be_of_any_size() {
         "{refused:?}"
     );
     // Other threads wait instead.
-    let handle = world.process.inner.handle();
+    let handle: LoopHandle = world.process.inner.handle();
     handle.broadcast(shared("from elsewhere")).unwrap();
     world.process.settle();
     assert_eq!(world.done().len(), 1026);

@@ -32,7 +32,7 @@ pub(crate) struct App {
     pub(crate) again: Vec<String>,
 }
 
-impl Handler<Memory<Pipe>> for App {
+impl Handler<(), Memory<Pipe>> for App {
     type Data = ();
 
     fn on_open(&mut self, _: &mut Cx<'_>, id: ConnId) {

@@ -122,7 +122,8 @@ pub(crate) fn run(args: &ConnectArgs) -> Result<ExitCode, Failure> {
         is_whole: args.whole,
         input: Input::start(longest, move || {
             // Full means that the loop has been told already.
-            handle.notify(TYPED) != Err(HandleError::Gone)
+            let told = handle.command(());
+            told.map_err(HandleError::from) != Err(HandleError::Gone)
         })?,
         wire,
         pings: heartbeat.interval.is_some(),
@@ -139,7 +140,7 @@ pub(crate) fn run(args: &ConnectArgs) -> Result<ExitCode, Failure> {
     let handle = reactor.handle();
     session.output.stream().wake_when_left(move || {
         // Full means that the loop is called anyway, and gone that it is over.
-        handle.notify(LEFT).ok();
+        handle.command(()).ok();
     });
     let began = Instant::now();
     let is_kept = |_: &Reactor<_>, _: &_| false;
@@ -332,7 +333,7 @@ impl Session {
             let handle = self.handle.clone();
             // Full means that the loop is called anyway, and gone that nobody waits.
             self.output.stream().wake_when_drained(move || {
-                handle.notify(CAUGHT_UP).ok();
+                handle.command(()).ok();
             });
         }
     }
@@ -599,8 +600,9 @@ impl Handler for Session {
         }
     }
 
-    fn on_notify(&mut self, cx: &mut Context<'_, ()>, _: u64) {
-        // Whatever the word: one of them may not have found room.
+    /// There is a line to send, or room for output again, or nobody reads the output any more. Each time
+    /// all of them are looked at, because one of the calls may not have found room.
+    fn on_command(&mut self, cx: &mut Context<'_, ()>, (): ()) {
         if self.ending == Ending::No && self.output.stream().is_left() {
             // As `head` and `grep -m1` do: who asked has heard enough.
             return self.end(cx);
@@ -660,11 +662,6 @@ const NO_STATUS: CloseCode = CloseCode::new(1005);
 
 /// Bytes of output that may wait while messages are read.
 const MUCH: usize = 1024 * 1024;
-
-/// Words for the loop: there is a line to send, and there is room for output again.
-const TYPED: u64 = 0;
-const CAUGHT_UP: u64 = 1;
-const LEFT: u64 = 2;
 
 /// Time for a reader that does not read, if nobody asked us to end.
 const PATIENCE: Duration = Duration::from_secs(60);

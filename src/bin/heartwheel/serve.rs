@@ -250,7 +250,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
             Server::hears_for_others,
             Server::after_turn,
         )?;
-        server.fan_out.siblings().notify(OVER);
+        server.fan_out.siblings().wake();
         Ok(())
     })?;
     let common = Arc::into_inner(common).expect("the loops are over");
@@ -573,11 +573,6 @@ struct Common {
     aborted: Option<usize>,
 }
 
-/// Words from the first loop to the others, and from each that is over: the first may be waiting for it.
-const DRAIN: u64 = 1;
-const ABORT: u64 = 2;
-const OVER: u64 = 3;
-
 impl Server {
     /// Says whether this loop, itself without connections, still has signals to hear for the others: the
     /// second one ends them at once.
@@ -764,12 +759,12 @@ impl Handler for Server {
                         .number("connections", count as u64)
                         .time("window", self.window),
                 );
-                self.fan_out.siblings().notify(DRAIN);
+                self.fan_out.siblings().drain(self.window);
                 cx.drain(self.window);
             }
             Some(_) => {
                 self.common().aborted = Some(self.group.len());
-                self.fan_out.siblings().notify(ABORT);
+                self.fan_out.siblings().stop();
                 cx.stop();
             }
         }
@@ -781,14 +776,6 @@ impl Handler for Server {
 
     fn on_broadcast(&mut self, cx: &mut Context<'_, ()>, done: BroadcastDone) {
         self.fan_out.handle_done(cx, done);
-    }
-
-    fn on_notify(&mut self, cx: &mut Context<'_, ()>, word: u64) {
-        match word {
-            DRAIN => cx.drain(self.window),
-            OVER => {}
-            _ => cx.stop(),
-        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::panic::resume_unwind;
 use std::thread;
+use std::time::Duration;
 
 use heartwheel::error::Error;
 use heartwheel::proto::message::SharedMessage;
@@ -16,7 +17,7 @@ pub(crate) struct Siblings(Vec<LoopHandle>);
 
 impl Siblings {
     /// Returns the others of each loop.
-    pub(crate) fn of<D: Default>(reactors: &[Reactor<D>]) -> Vec<Self> {
+    pub(crate) fn of(reactors: &[Reactor]) -> Vec<Self> {
         let others = |this: usize| {
             let numbered = reactors.iter().enumerate();
             let others = numbered.filter(move |(number, _)| *number != this);
@@ -39,12 +40,16 @@ impl Siblings {
         self.0.is_empty()
     }
 
-    /// Has the others' `on_notify` called with this word.
-    pub(crate) fn notify(&self, word: u64) {
-        self.each("a notification", |handle| handle.notify(word));
+    /// Has the others do a turn: this loop is over, and the first one may be waiting for it.
+    pub(crate) fn wake(&self) {
+        self.each("a wake-up", |handle| Ok(handle.command(())?));
     }
 
-    fn stop(&self) {
+    pub(crate) fn drain(&self, window: Duration) {
+        self.each("a drain", |handle| handle.drain(window));
+    }
+
+    pub(crate) fn stop(&self) {
         self.each("a stop", LoopHandle::stop);
     }
 
@@ -66,11 +71,11 @@ pub(crate) struct Sum {
 }
 
 /// Turns every loop until it has ended, the first one on this thread. If one fails, all end.
-pub(crate) fn run<D: Default + Send, H: Send>(
-    loops: Vec<(Reactor<D>, H, Siblings)>,
-    turn: impl Fn(&mut Reactor<D>, &mut H) -> Result<(), Error> + Sync,
+pub(crate) fn run<H: Send>(
+    loops: Vec<(Reactor, H, Siblings)>,
+    turn: impl Fn(&mut Reactor, &mut H) -> Result<(), Error> + Sync,
 ) -> Result<Sum, Failure> {
-    let turn = |(mut reactor, mut handler, siblings): (Reactor<D>, H, Siblings)| {
+    let turn = |(mut reactor, mut handler, siblings): (Reactor, H, Siblings)| {
         let together = Together(Some(siblings));
         turn(&mut reactor, &mut handler)?;
         together.part();

@@ -18,7 +18,10 @@ use crate::sys::{Stream, System};
 
 impl<D: Default, S: System> EventLoop<D, S> {
     /// Starts every dial that is due, and tells clients that were stopped before their dial.
-    pub(in crate::event_loop) fn dial_due<H: Handler<S, Data = D>>(&mut self, handler: &mut H) {
+    pub(in crate::event_loop) fn dial_due<C, H: Handler<C, S, Data = D>>(
+        &mut self,
+        handler: &mut H,
+    ) {
         while let Some((id, client)) = self.clients.take_stopped() {
             self.env.release(client.policy);
             handler.on_client(&mut Context::new(self), id, ClientEvent::Stopped);
@@ -47,7 +50,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
     }
 
     /// Continues with a client whose callback panicked in the last turn.
-    pub(in crate::event_loop) fn follow_up<H: Handler<S, Data = D>>(
+    pub(in crate::event_loop) fn follow_up<C, H: Handler<C, S, Data = D>>(
         &mut self,
         handler: &mut H,
         told: Told,
@@ -65,7 +68,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
     }
 
     /// Calls the handler. If it panics, the next turn continues with the client.
-    fn tell<H: Handler<S, Data = D>>(
+    fn tell<C, H: Handler<C, S, Data = D>>(
         &mut self,
         handler: &mut H,
         client: ClientId,
@@ -78,7 +81,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
     }
 
     /// Does what follows when a client's connection has ended, whether it opened or not.
-    pub(in crate::event_loop) fn client_ended<H: Handler<S, Data = D>>(
+    pub(in crate::event_loop) fn client_ended<C, H: Handler<C, S, Data = D>>(
         &mut self,
         handler: &mut H,
         id: ClientId,
@@ -107,7 +110,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         }
     }
 
-    fn begin_attempt<H: Handler<S, Data = D>>(&mut self, handler: &mut H, id: ClientId) {
+    fn begin_attempt<C, H: Handler<C, S, Data = D>>(&mut self, handler: &mut H, id: ClientId) {
         let Some(client) = self.clients.get_mut(id) else {
             return;
         };
@@ -117,7 +120,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
 
     /// Goes where the server sends a client, if it may; else returns what its attempt failed with.
     #[cfg(feature = "websocket")]
-    fn follow<H: Handler<S, Data = D>>(
+    fn follow<C, H: Handler<C, S, Data = D>>(
         &mut self,
         handler: &mut H,
         id: ClientId,
@@ -142,14 +145,14 @@ impl<D: Default, S: System> EventLoop<D, S> {
 
     /// Goes where a redirect leads, unless the client was stopped when it heard of that.
     #[cfg(feature = "websocket")]
-    fn go_there<H: Handler<S, Data = D>>(&mut self, handler: &mut H, id: ClientId) {
+    fn go_there<C, H: Handler<C, S, Data = D>>(&mut self, handler: &mut H, id: ClientId) {
         if self.clients.is(id, ClientState::Dialing) {
             self.find_address(handler, id);
         }
     }
 
     #[cfg(not(feature = "websocket"))]
-    fn follow<H: Handler<S, Data = D>>(
+    fn follow<C, H: Handler<C, S, Data = D>>(
         &self,
         _handler: &mut H,
         _id: ClientId,
@@ -159,7 +162,11 @@ impl<D: Default, S: System> EventLoop<D, S> {
     }
 
     /// Dials the next address, or queues for it.
-    pub(super) fn dial_next<H: Handler<S, Data = D>>(&mut self, handler: &mut H, id: ClientId) {
+    pub(super) fn dial_next<C, H: Handler<C, S, Data = D>>(
+        &mut self,
+        handler: &mut H,
+        id: ClientId,
+    ) {
         let client = &mut self.clients[id];
         let next = client.addrs.last().copied();
         match next.filter(|_| client.takes_turns()) {
@@ -173,7 +180,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
 
     /// Dials the next address. Returns whether the dial is in progress. If not, the consequences
     /// are already handled.
-    fn dial_now<H: Handler<S, Data = D>>(&mut self, handler: &mut H, id: ClientId) -> bool {
+    fn dial_now<C, H: Handler<C, S, Data = D>>(&mut self, handler: &mut H, id: ClientId) -> bool {
         let client = &mut self.clients[id];
         let Some(addr) = client.addrs.pop() else {
             return false;
@@ -220,7 +227,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         false
     }
 
-    pub(super) fn attempt_failed<H: Handler<S, Data = D>>(
+    pub(super) fn attempt_failed<C, H: Handler<C, S, Data = D>>(
         &mut self,
         handler: &mut H,
         id: ClientId,
@@ -233,7 +240,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         self.retry(handler, id, Some(&error), None);
     }
 
-    fn retry<H: Handler<S, Data = D>>(
+    fn retry<C, H: Handler<C, S, Data = D>>(
         &mut self,
         handler: &mut H,
         id: ClientId,

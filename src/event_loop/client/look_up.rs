@@ -13,7 +13,7 @@ use crate::sys::{Asker, System};
 
 impl<D: Default, S: System> EventLoop<D, S> {
     /// Handles the results of look-ups.
-    pub(in crate::event_loop) fn take_resolved<H: Handler<S, Data = D>>(
+    pub(in crate::event_loop) fn take_resolved<C, H: Handler<C, S, Data = D>>(
         &mut self,
         handler: &mut H,
     ) {
@@ -37,7 +37,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         self.clients.may_have_found = false;
     }
 
-    fn resolved<H: Handler<S, Data = D>>(
+    fn resolved<C, H: Handler<C, S, Data = D>>(
         &mut self,
         handler: &mut H,
         id: ClientId,
@@ -60,7 +60,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
     }
 
     /// Ends the attempts whose name has not been found in time.
-    pub(super) fn end_look_ups<H: Handler<S, Data = D>>(&mut self, handler: &mut H) {
+    pub(super) fn end_look_ups<C, H: Handler<C, S, Data = D>>(&mut self, handler: &mut H) {
         let is_due = |core: &Self| {
             let now = core.now.at;
             core.look_up_ends(now).is_some_and(|ends| ends <= now)
@@ -81,7 +81,11 @@ impl<D: Default, S: System> EventLoop<D, S> {
     }
 
     /// Finds the addresses of a client, and dials.
-    pub(super) fn find_address<H: Handler<S, Data = D>>(&mut self, handler: &mut H, id: ClientId) {
+    pub(super) fn find_address<C, H: Handler<C, S, Data = D>>(
+        &mut self,
+        handler: &mut H,
+        id: ClientId,
+    ) {
         let client = &mut self.clients[id];
         if let Some(addr) = client.literal() {
             client.addrs = vec![addr];

@@ -232,7 +232,7 @@ impl Handler for Fragile {
         }
     }
 
-    fn on_notify(&mut self, _: &mut Context<'_, ()>, _: u64) {
+    fn on_command(&mut self, _: &mut Context<'_, ()>, (): ()) {
         self.notified += 1;
     }
 }
@@ -250,7 +250,7 @@ fn a_panic_while_names_are_taken_in_leaves_no_other_thread_unheard() {
         std::thread::yield_now();
     }
     let handle = reactor.handle();
-    handle.notify(1).expect("there is room");
+    handle.command(()).expect("there is room");
     let mut fragile = Fragile::default();
     for notified in 1..=3 {
         for _ in 0..1_000 {
@@ -264,7 +264,7 @@ fn a_panic_while_names_are_taken_in_leaves_no_other_thread_unheard() {
             }
         }
         assert_eq!((fragile.notified, fragile.dials), (notified, 1));
-        handle.notify(1).expect("there is room");
+        handle.command(()).expect("there is room");
     }
 }
 

@@ -14,7 +14,10 @@ use crate::sys::{MORE_DESCRIPTORS, Stream, System, lacks_descriptors};
 
 impl<D: Default, S: System> EventLoop<D, S> {
     /// Accepts on every listener on which connections may wait.
-    pub(in crate::event_loop) fn accept_ready<H: Handler<S, Data = D>>(&mut self, handler: &mut H) {
+    pub(in crate::event_loop) fn accept_ready<C, H: Handler<C, S, Data = D>>(
+        &mut self,
+        handler: &mut H,
+    ) {
         let mut behind = None;
         while let Some(id) = self.listeners.next_ready(behind, self.now.at) {
             self.accept_from(handler, id);
@@ -34,7 +37,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         share.clamp(1, budget)
     }
 
-    fn accept_from<H: Handler<S, Data = D>>(&mut self, handler: &mut H, id: ListenerId) {
+    fn accept_from<C, H: Handler<C, S, Data = D>>(&mut self, handler: &mut H, id: ListenerId) {
         let descriptors = self.system.descriptors();
         let room = self.group.room(self.config.max_connections, descriptors);
         let share = ACCEPTING_SLICE.as_micros() / self.listeners.len().max(1) as u64;
@@ -92,7 +95,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
     }
 
     /// Accepts a connection with the reserved descriptor, only to refuse it with an answer.
-    fn refuse_by_reserve<H: Handler<S, Data = D>>(
+    fn refuse_by_reserve<C, H: Handler<C, S, Data = D>>(
         &mut self,
         handler: &mut H,
         id: ListenerId,

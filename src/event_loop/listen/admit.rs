@@ -36,7 +36,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         );
     }
 
-    pub(super) fn admit<H: Handler<S, Data = D>>(
+    pub(super) fn admit<C, H: Handler<C, S, Data = D>>(
         &mut self,
         handler: &mut H,
         listener_id: ListenerId,
@@ -118,7 +118,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
     /// connections must not keep others out. If the oldest has unread bytes, it is read first. If
     /// its answer is leaving, it does not count. If all of them are in other loops, none is closed;
     /// so each of those loops may have one more.
-    fn make_way<H: Handler<S, Data = D>>(
+    fn make_way<C, H: Handler<C, S, Data = D>>(
         &mut self,
         handler: &mut H,
         listener: ListenerId,
@@ -214,7 +214,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
     }
 
     /// Reports a connection that was refused before it had a slot.
-    pub(super) fn report_refused<H: Handler<S, Data = D>>(
+    pub(super) fn report_refused<C, H: Handler<C, S, Data = D>>(
         &mut self,
         handler: &mut H,
         peer: SocketAddr,

@@ -24,7 +24,7 @@ pub(super) struct Application {
 
 type Cx<'a> = Context<'a, (), Memory<Pipe>>;
 
-impl Handler<Memory<Pipe>> for Application {
+impl Handler<(), Memory<Pipe>> for Application {
     type Data = ();
 
     fn on_accept(&mut self, _: &mut Cx<'_>, _: &Offer<'_>) -> Result<Welcome<()>, Rejection> {

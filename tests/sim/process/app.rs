@@ -208,7 +208,7 @@ impl<'y> App<'y> {
 }
 
 /// Callbacks.
-impl<'y> Handler<Simulated<'y>> for App<'y> {
+impl<'y> Handler<(), Simulated<'y>> for App<'y> {
     type Data = u64;
 
     fn on_accept(
@@ -312,7 +312,7 @@ impl<'y> Handler<Simulated<'y>> for App<'y> {
         }
     }
 
-    fn on_notify(&mut self, cx: &mut Cx<'_, 'y>, _word: u64) {
+    fn on_command(&mut self, cx: &mut Cx<'_, 'y>, (): ()) {
         self.os.work_off();
         while let Some(command) = self.os.take_command() {
             self.obey(cx, command);

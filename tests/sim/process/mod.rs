@@ -18,7 +18,7 @@ use heartwheel::event_loop::EventLoop;
 use heartwheel::proto::backoff::BackoffPolicy;
 use heartwheel::proto::pool::Pool;
 use heartwheel::proto::time::Micros;
-use heartwheel::reactor::{Group, WireFactory};
+use heartwheel::reactor::{Group, LoopHandle, WireFactory};
 use heartwheel::sys::Token;
 
 use crate::model::{Look, Speech, Watch, When};
@@ -139,8 +139,8 @@ impl<'y> Process<'y> {
             let until = longest.map_or(Micros::MAX, |longest| now + longest.into());
             let events = self.os.wait(until, self.program.events);
             if events.iter().any(|event| event.token == Token::WAKE) {
-                let told = self.event_loop.handle().notify(0);
-                told.expect("there is room for one word");
+                let handle: LoopHandle<_> = self.event_loop.handle();
+                handle.command(()).expect("there is room for one");
             }
             let began = self.when();
             let (app, most) = (&mut self.app, self.program.events);

@@ -186,7 +186,7 @@ impl<S: Plug, T: Stream<Socket = S>> System for Memory<S, T> {
 #[derive(Debug)]
 pub(crate) struct MemoryLoop<H, S, T = Plain<S>>
 where
-    H: Handler<Memory<S, T>>,
+    H: Handler<(), Memory<S, T>>,
     S: Plug,
     T: Stream<Socket = S>,
 {
@@ -199,7 +199,7 @@ where
     bell: Arc<Bell>,
 }
 
-impl<H: Handler<Memory<S, T>>, S: Plug, T: Stream<Socket = S>> MemoryLoop<H, S, T> {
+impl<H: Handler<(), Memory<S, T>>, S: Plug, T: Stream<Socket = S>> MemoryLoop<H, S, T> {
     pub(crate) fn new(
         config: ReactorConfig,
         start: Micros,
