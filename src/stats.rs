@@ -52,6 +52,9 @@ pub struct Stats {
     pub bytes_out: u64,
     /// Messages not queued because the send queue was full and the kernel accepted no more.
     pub send_full: u64,
+    /// Messages of other threads that were taken from their queue and could not be delivered; each called
+    /// `on_undelivered`.
+    pub undelivered: u64,
     /// Writes of which the kernel accepted nothing or only a part, because the socket's buffer is
     /// full. One connection has at most one such write between two waits.
     pub writes_refused: u64,
@@ -106,6 +109,7 @@ impl Default for Stats {
             bytes_in: 0,
             bytes_out: 0,
             send_full: 0,
+            undelivered: 0,
             writes_refused: 0,
             memory: 0,
             memory_pauses: 0,
@@ -147,6 +151,7 @@ impl Stats {
             bytes_in,
             bytes_out,
             send_full,
+            undelivered,
             writes_refused,
             memory,
             memory_pauses,
@@ -176,6 +181,7 @@ impl Stats {
         self.bytes_in += bytes_in;
         self.bytes_out += bytes_out;
         self.send_full += send_full;
+        self.undelivered += undelivered;
         self.writes_refused += writes_refused;
         self.memory += memory;
         self.memory_pauses += memory_pauses;

@@ -46,8 +46,20 @@ impl Command {
 ///
 /// No call blocks: it either queues its command or returns an error. The queue limits messages in
 /// number and in bytes, and all commands in number, so that other commands still have room when the
-/// limit of messages is reached. After a message is queued, it is handled like a send inside the
-/// loop. For example, it is lost if its connection has ended.
+/// limit of messages is reached.
+///
+/// All calls of one thread are handled in their order, whatever they are. A message that cannot be delivered
+/// when its turn comes, because its connection has ended, for example, is counted
+/// ([`Stats::undelivered`](crate::stats::Stats::undelivered)) and given to
+/// [`on_undelivered`](super::Handler::on_undelivered).
+///
+/// # The end of the loop
+///
+/// In the turn in which the loop ends, stopped or drained, the queue is emptied once more, after the last
+/// [`on_close`](super::Handler::on_close): messages are undelivered then, broadcasts reach nobody, and
+/// commands are handed over. From then on calls still succeed, for the loop may be run again, until the
+/// reactor is dropped. What is queued at that time is dropped with it, and later calls get
+/// [`HandleError::Gone`].
 ///
 /// `D` is the embedder's data for each connection and `C` the type of its [commands](Self::command), as
 /// for the [`Reactor`](crate::reactor::Reactor).
@@ -129,7 +141,8 @@ pub struct CommandError<C> {
 }
 
 impl<D, C> LoopHandle<D, C> {
-    /// Sends a message to one connection.
+    /// Sends a message to one connection. See [`Context::send_shared`](super::Context::send_shared); if
+    /// that fails, [`on_undelivered`](super::Handler::on_undelivered) is told.
     ///
     /// # Errors
     ///
@@ -169,7 +182,8 @@ impl<D, C> LoopHandle<D, C> {
         }))
     }
 
-    /// Closes a connection.
+    /// Closes a connection. See [`Context::close`](super::Context::close). If it has ended meanwhile, nothing
+    /// happens: that is no error, and nothing is counted.
     ///
     /// # Errors
     ///
@@ -245,7 +259,8 @@ impl<D, C> LoopHandle<D, C> {
         self.queue.push(Command::Drain(window))
     }
 
-    /// Makes [`Reactor::run`](crate::reactor::Reactor::run) return after its present turn.
+    /// Makes [`Reactor::run`](crate::reactor::Reactor::run) return after its present turn. What this thread
+    /// queued before is handled first. See [`Context::stop`](super::Context::stop).
     ///
     /// # Errors
     ///
@@ -404,7 +419,7 @@ impl<C> From<CommandError<C>> for HandleError {
 }
 
 /// Most commands that may wait for the loop.
-const MOST_COMMANDS: usize = 64 * 1024;
+pub(super) const MOST_COMMANDS: usize = 64 * 1024;
 
 /// Most weight of queued messages, bytes: enough for half of the commands, or for fewer large
 /// messages.

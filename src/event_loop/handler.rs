@@ -8,10 +8,11 @@ use super::delivery::BroadcastDone;
 use super::endpoint::Endpoint;
 use super::token::{ClientId, ConnId, SourceId};
 use crate::close::{Cause, Evidence};
+use crate::error::SendError;
 use crate::peer::PeerAddr;
 #[cfg(feature = "websocket")]
 use crate::proto::http::Request;
-use crate::proto::message::Message;
+use crate::proto::message::{Message, SharedMessage};
 #[cfg(feature = "websocket")]
 use crate::proto::websocket::handshake::{Acceptance, Upgrade};
 use crate::sys::{Native, System};
@@ -156,6 +157,24 @@ pub trait Handler<C = (), S: System = Native> {
     /// Another thread gave this to [`LoopHandle::command`](super::LoopHandle::command).
     fn on_command(&mut self, cx: &mut Context<'_, Self::Data, S>, command: C) {
         let _ = (cx, command);
+    }
+
+    /// A message of [`LoopHandle::send`](super::LoopHandle::send) was not queued for its connection, for this
+    /// reason: there is no open connection with this id any more, its queue has no room, or its wire cannot
+    /// carry the message. If the queue has no room, [`on_writable`](Self::on_writable) follows.
+    ///
+    /// [`Stats::undelivered`](crate::stats::Stats::undelivered) counts these calls. Messages that were queued
+    /// for a connection and lost with it are not among them: its end tells how many bytes they were
+    /// ([`Evidence::bytes_queued`]). Who was left out of a broadcast or a topic,
+    /// [`on_broadcast`](Self::on_broadcast) says.
+    fn on_undelivered(
+        &mut self,
+        cx: &mut Context<'_, Self::Data, S>,
+        id: ConnId,
+        message: &SharedMessage,
+        error: SendError,
+    ) {
+        let _ = (cx, id, message, error);
     }
 }
 

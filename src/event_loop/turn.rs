@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::conn::{Mark, Ready};
 use super::context::Context;
 use super::core::EventLoop;
-use super::handle::Command;
+use super::handle::{Command, MOST_COMMANDS};
 use super::handler::{Handler, Readiness};
 use super::output::FLUSHING_SLICE;
 use super::reap::{REAPED, REAPING_SLICE};
@@ -126,6 +126,10 @@ impl<D: Default, S: System> EventLoop<D, S> {
         if self.stopping {
             self.end_broadcasts(handler);
             turn.ended += self.end_all(handler);
+        }
+        if self.is_stopped() {
+            self.take_last_commands(handler);
+            self.end_broadcasts(handler);
             self.pass_on_last();
         }
         if self.env.pool.has_waste() {
@@ -267,30 +271,48 @@ impl<D: Default, S: System> EventLoop<D, S> {
             let Some(command) = self.inbox.next() else {
                 break;
             };
-            self.is_behind = matches!(command, Command::Own(_) | Command::Publish(_));
-            let mut cx = Context::new(self);
-            match command {
-                Command::Send(id, message) => {
-                    if let Err(error) = cx.send_shared(id, &message) {
-                        log::debug!("a message from another thread for {id} was not sent: {error}");
-                    }
-                }
-                Command::Broadcast(message) => {
-                    cx.event_loop().broadcasts.begin(message, None);
-                }
-                Command::Publish(publication) => {
-                    cx.event_loop().publish_for(publication);
-                }
-                Command::Close(id, code, reason) => cx.close(id, code, &reason),
-                Command::Own(command) => match command.downcast() {
-                    Ok(command) => handler.on_command(&mut cx, *command),
-                    Err(_) => log::warn!("a command was of another type than the handler's"),
-                },
-                Command::Drain(window) => cx.drain(window),
-                Command::Stop => cx.stop(),
-            }
+            self.obey(handler, command);
         }
         self.refresh_now();
+    }
+
+    /// Handles what the queue still holds when every connection has ended, because the loop is over. No
+    /// thread can queue so fast that this never ends: one that is quicker is left to the next turn.
+    fn take_last_commands<C: 'static, H: Handler<C, S, Data = D>>(&mut self, handler: &mut H) {
+        for _ in 0..MOST_COMMANDS {
+            let Some(command) = self.inbox.next() else {
+                break;
+            };
+            self.obey(handler, command);
+        }
+    }
+
+    fn obey<C: 'static, H: Handler<C, S, Data = D>>(&mut self, handler: &mut H, command: Command) {
+        self.is_behind = matches!(command, Command::Own(_) | Command::Publish(_));
+        let mut cx = Context::new(self);
+        match command {
+            Command::Send(id, message) => {
+                if let Err(error) = cx.send_shared(id, &message) {
+                    log::debug!("a message from another thread for {id} was not sent: {error}");
+                    self.env.stats.undelivered += 1;
+                    self.is_behind = true;
+                    handler.on_undelivered(&mut Context::new(self), id, &message, error);
+                }
+            }
+            Command::Broadcast(message) => {
+                cx.event_loop().broadcasts.begin(message, None);
+            }
+            Command::Publish(publication) => {
+                cx.event_loop().publish_for(publication);
+            }
+            Command::Close(id, code, reason) => cx.close(id, code, &reason),
+            Command::Own(command) => match command.downcast() {
+                Ok(command) => handler.on_command(&mut cx, *command),
+                Err(_) => log::warn!("a command was of another type than the handler's"),
+            },
+            Command::Drain(window) => cx.drain(window),
+            Command::Stop => cx.stop(),
+        }
     }
 }
 

@@ -1,13 +1,16 @@
 //! The handle for other threads.
 
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use heartwheel::close::{Cause, CloseCode};
-use heartwheel::config::ReactorConfig;
+use heartwheel::config::{Overflow, ReactorConfig};
+use heartwheel::error::SendError;
 use heartwheel::proto::message::{Message, SharedMessage};
-use heartwheel::reactor::{Context, HandleError, Handler, WireFactory};
+use heartwheel::proto::wire::EncodeError;
+use heartwheel::reactor::{ConnId, Context, HandleError, Handler, LoopHandle, WireFactory};
 
 use crate::support::PATIENCE;
 use crate::support::recorder::*;
@@ -177,4 +180,231 @@ fn commands_of_other_threads_are_taken_in_portions() {
     drive(&mut reactor, &mut recorder, |seen| seen.seen.len() == 5_000);
     let words = (0..5_000).map(Seen::Command);
     assert!(recorder.seen.iter().cloned().eq(words));
+}
+
+/// What is sent, as text.
+fn text(text: &str) -> SharedMessage {
+    SharedMessage::new(Message::text(text))
+}
+
+/// What became of messages that were not delivered.
+fn undelivered(recorder: &Recorder) -> Vec<(ConnId, String, SendError)> {
+    let undelivered = |seen: &Seen| match seen {
+        Seen::Undelivered(id, data, error) => {
+            Some((*id, String::from_utf8(data.clone()).unwrap(), *error))
+        }
+        _ => None,
+    };
+    recorder.seen.iter().filter_map(undelivered).collect()
+}
+
+#[test]
+fn what_cannot_be_delivered_is_counted_and_told() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let mut config = on_loopback(WireFactory::Line, None, None);
+    config.limits.send_queue = Some(1024);
+    config.limits.overflow = Overflow::Drop;
+    let (_, addr) = listen_with(&mut reactor, config);
+    let peers = [connect_peer(addr), connect_peer(addr)];
+    drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 2);
+    let [gone, here] = recorder.opened()[..] else {
+        unreachable!()
+    };
+    let handle = reactor.handle();
+    let long = "x".repeat(2_000);
+    handle.close(gone, CloseCode::NORMAL, "").unwrap();
+    handle.send(gone, text("too late")).unwrap();
+    handle.send(here, text("two\nlines")).unwrap();
+    handle.send(here, text(&long)).unwrap();
+    handle.send(here, text("delivered")).unwrap();
+    handle.command(1).unwrap();
+    drive(&mut reactor, &mut recorder, |seen| {
+        seen.seen.contains(&Seen::Command(1))
+    });
+    let told = undelivered(&recorder);
+    assert_eq!(told[0], (gone, "too late".to_owned(), SendError::Closed));
+    let of_wire = SendError::Encode(EncodeError::LineFeed { at: 3 });
+    assert_eq!(told[1], (here, "two\nlines".to_owned(), of_wire));
+    assert_eq!((told[2].0, &told[2].1), (here, &long));
+    assert!(matches!(told[2].2, SendError::Full { limit: 1024, .. }));
+    assert_eq!((told.len(), reactor.stats().undelivered), (3, 3));
+    // A second close, and one of a connection that has ended, are no errors.
+    drop(peers);
+    drive(&mut reactor, &mut recorder, |seen| seen.closed().len() == 2);
+    handle.close(gone, CloseCode::NORMAL, "").unwrap();
+    handle.command(2).unwrap();
+    drive(&mut reactor, &mut recorder, |seen| {
+        seen.seen.contains(&Seen::Command(2))
+    });
+    assert_eq!(reactor.stats().undelivered, 3);
+}
+
+/// What lay behind the end stayed in the queue, and nobody heard of it.
+#[test]
+fn what_is_queued_when_the_loop_stops_is_handed_over_or_told() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let (_, addr) = listen(&mut reactor, WireFactory::Line);
+    let peer = connect_peer(addr);
+    drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 1);
+    let id = recorder.opened()[0];
+    recorder = Recorder::default();
+    let handle = reactor.handle();
+    handle.send(id, text("in time")).unwrap();
+    handle.stop().unwrap();
+    queue_commands(&handle);
+    handle.send(id, text("too late")).unwrap();
+    handle.broadcast(text("to nobody")).unwrap();
+    handle.close(id, CloseCode::NORMAL, "").unwrap();
+    handle.stop().unwrap();
+    reactor.run(&mut recorder).unwrap();
+
+    assert_eq!(commands(&recorder), COMMANDS);
+    assert_eq!(recorder.closed().len(), 1);
+    let told = undelivered(&recorder);
+    assert_eq!(told, [(id, "too late".to_owned(), SendError::Closed)]);
+    assert_eq!(reactor.stats().undelivered, 1);
+    let last = recorder.seen.last();
+    assert!(matches!(last, Some(Seen::Broadcast(_, 0, 0))), "{last:?}");
+    assert_eq!(read_to_end(peer), "in time\n");
+
+    // It may go on; with the reactor the queue ends.
+    assert_eq!(handle.send(id, text("for the next run")), Ok(()));
+    drop(reactor);
+    let gone = Err(HandleError::Gone);
+    assert_eq!(handle.send(id, text("for nobody")), gone);
+    assert_eq!(handle.drain(Duration::ZERO), gone);
+}
+
+#[test]
+fn another_thread_can_drain_and_what_it_queues_behind_is_handed_over() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let (_, addr) = listen(&mut reactor, WireFactory::Line);
+    let peers: [TcpStream; 3] = std::array::from_fn(|_| connect_peer(addr));
+    drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 3);
+    let handle = reactor.handle();
+    let drainer = thread::spawn(move || {
+        handle.broadcast(text("to all")).unwrap();
+        handle.drain(PATIENCE).unwrap();
+        let heard = peers.map(read_to_end);
+        assert_eq!(heard, ["to all\n"; 3]);
+        handle
+    });
+    reactor.run(&mut recorder).unwrap();
+    let causes = recorder.closed().into_iter().map(|(_, end)| end.cause);
+    assert_eq!(causes.collect::<Vec<_>>(), [Cause::Drain; 3]);
+    // It is over, with nobody left: what another thread still queues is taken in one turn.
+    queue_commands(&drainer.join().unwrap());
+    reactor.turn(&mut recorder, Some(Duration::ZERO)).unwrap();
+    assert_eq!(commands(&recorder), COMMANDS);
+}
+
+/// More commands than one turn takes.
+const COMMANDS: u64 = 3_000;
+
+fn queue_commands(handle: &LoopHandle<u32, u64>) {
+    for word in 0..COMMANDS {
+        handle.command(word).unwrap();
+    }
+}
+
+/// Returns how many of [`queue_commands`] were handed over, in their order.
+fn commands(recorder: &Recorder) -> u64 {
+    let mut count = 0;
+    for seen in &recorder.seen {
+        if let Seen::Command(word) = seen {
+            assert_eq!(*word, count);
+            count += 1;
+        }
+    }
+    count
+}
+
+/// Reads all that a peer is sent, on a thread that may wait for it.
+fn read_to_end(mut peer: TcpStream) -> String {
+    peer.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut read = String::new();
+    peer.read_to_string(&mut read).unwrap();
+    read
+}
+
+/// Queues, as soon as there is room.
+fn insist<E: Into<HandleError>>(call: impl Fn() -> Result<(), E>) {
+    while let Err(error) = call() {
+        assert_eq!(error.into(), HandleError::Full);
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn calls_of_each_thread_keep_their_order_whatever_they_are() {
+    const THREADS: u64 = 4;
+    const ROUNDS: u64 = 500;
+    let mut reactor = reactor();
+    let (_, addr) = listen(&mut reactor, WireFactory::Line);
+    let peers: Vec<_> = (0..THREADS).map(|_| connect_peer(addr)).collect();
+    let mut recorder = Recorder::default();
+    drive(&mut reactor, &mut recorder, |seen| {
+        seen.opened().len() == THREADS as usize
+    });
+    let ids = recorder.opened();
+    let same = ids.clone();
+    // A command is answered with a message, so that the stream shows its place among the others.
+    recorder = Recorder::reacting(move |cx, seen| {
+        if let Seen::Command(word) = seen {
+            let (sender, round) = (word / ROUNDS, word % ROUNDS);
+            let said = format!("{sender} {round} command");
+            let to = same[sender as usize];
+            assert_eq!(cx.send(to, Message::text(&said)), Ok(()));
+        }
+    });
+    for &id in &ids {
+        reactor.context().subscribe(id, "all").unwrap();
+    }
+    let together = std::sync::Arc::new(std::sync::Barrier::new(THREADS as usize));
+    let senders: Vec<_> = (0..THREADS)
+        .map(|sender| {
+            let (handle, together) = (reactor.handle(), together.clone());
+            let id = ids[sender as usize];
+            thread::spawn(move || {
+                together.wait();
+                for round in 0..ROUNDS {
+                    let said = |how: &str| text(&format!("{sender} {round} {how}"));
+                    insist(|| handle.send(id, said("send")));
+                    insist(|| handle.broadcast(said("broadcast")));
+                    insist(|| handle.publish("all", said("publish")));
+                    insist(|| handle.command(sender * ROUNDS + round));
+                }
+                // Nobody goes before the others have been heard.
+                together.wait();
+                insist(|| handle.close(id, CloseCode::NORMAL, ""));
+            })
+        })
+        .collect();
+    let readers: Vec<_> = (peers.into_iter())
+        .map(|peer| thread::spawn(move || read_to_end(peer)))
+        .collect();
+    drive(&mut reactor, &mut recorder, |seen| {
+        seen.closed().len() == THREADS as usize
+    });
+    for sender in senders {
+        sender.join().unwrap();
+    }
+    let heard: Vec<_> = readers.into_iter().map(|one| one.join().unwrap()).collect();
+    for (&id, heard) in ids.iter().zip(&heard) {
+        // Slots and peers need not be in the same order.
+        let own = (0..THREADS).find(|sender| heard.contains(&format!("{sender} 0 send\n")));
+        for sender in 0..THREADS {
+            let own = own == Some(sender);
+            let hows = ["send", "broadcast", "publish", "command"];
+            let hows = if own { &hows[..] } else { &hows[1..3] };
+            let expected = (0..ROUNDS).flat_map(|round| {
+                hows.iter()
+                    .map(move |how| format!("{sender} {round} {how}"))
+            });
+            let from = format!("{sender} ");
+            let lines = heard.lines().filter(|line| line.starts_with(&from));
+            assert!(lines.eq(expected), "{id} of {sender}");
+        }
+    }
+    assert_eq!(reactor.stats().undelivered, 0);
 }

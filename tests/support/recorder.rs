@@ -5,7 +5,7 @@ use std::time::Duration;
 use heartwheel::close::{Cause, Evidence};
 use heartwheel::error::SendError;
 use heartwheel::proto::http::Request;
-use heartwheel::proto::message::Message;
+use heartwheel::proto::message::{Message, SharedMessage};
 use heartwheel::reactor::{
     Answered, BroadcastDone, BroadcastId, ClientEvent, ClientId, Closed, ConnId, Context, Handler,
     HttpAnswer, Offer, Readiness, Rejected, Rejection, SourceId, Welcome,
@@ -26,6 +26,8 @@ pub(crate) enum Seen {
     Timer(u64, Duration),
     Source(SourceId, Readiness),
     Command(u64),
+    /// What another thread sent, and why it was not delivered.
+    Undelivered(ConnId, Vec<u8>, SendError),
     /// How many queues took it, and how many did not.
     Broadcast(BroadcastId, usize, usize),
 }
@@ -200,6 +202,17 @@ impl Handler<u64> for Recorder {
 
     fn on_command(&mut self, cx: &mut Context<'_, u32>, word: u64) {
         self.note(cx, Seen::Command(word));
+    }
+
+    fn on_undelivered(
+        &mut self,
+        cx: &mut Context<'_, u32>,
+        id: ConnId,
+        message: &SharedMessage,
+        error: SendError,
+    ) {
+        let data = message.message().data().to_vec();
+        self.note(cx, Seen::Undelivered(id, data, error));
     }
 
     fn on_broadcast(&mut self, cx: &mut Context<'_, u32>, done: BroadcastDone) {

@@ -16,6 +16,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
+use crate::memory::pipe::Fate;
 use crate::world::{World, shared};
 
 /// Pings that paid for all that is said to everybody would take a busy loop's whole time.
@@ -220,9 +221,17 @@ fn too_many_broadcasts_are_refused_and_the_first_may_be_of_any_size() {
     // Other threads wait instead.
     let handle: LoopHandle = world.process.inner.handle();
     handle.broadcast(shared("from elsewhere")).unwrap();
+    let first = world.process.handler.opened[0];
+    handle.send(first, shared("behind it")).unwrap();
+    handle.broadcast(shared("and behind")).unwrap();
+    handle.close(first, CloseCode::NORMAL, "").unwrap();
+    world.turn();
+    assert!(world.read(0).ends_with("small\n"), "they wait");
     world.process.settle();
-    assert_eq!(world.done().len(), 1026);
-    assert!(world.read(0).ends_with("small\nfrom elsewhere\n"));
+    assert_eq!(world.done().len(), 1027);
+    let behind = "from elsewhere\nbehind it\nand behind\n";
+    assert_eq!(world.read(0), behind);
+    assert_eq!(world.fars[0].fate(), Fate::Shut, "closed behind them");
 }
 
 #[derive(Clone, Debug)]
