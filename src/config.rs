@@ -459,6 +459,12 @@ pub struct ReactorConfig {
     /// Most connections that one turn hands [broadcasts](crate::reactor::Context::broadcast) to. It
     /// stops earlier after 2 ms. Default 1024.
     pub broadcast_budget: usize,
+    /// Most connections that may wait at once for a handler that decides
+    /// [later](crate::reactor::Decision::Later). One more is refused: answered 503 with `Retry-After`
+    /// on a WebSocket listener. Each loop of a [`Group`](crate::reactor::Group) has its own. Each
+    /// one holds its request, at most 16 KiB by default. Default 1000: enough for 10 000 a second if each
+    /// waits for 100 ms.
+    pub max_deferred: usize,
     /// How many ends [`Reactor::history`](crate::reactor::Reactor::history) keeps, about 250 bytes
     /// each. Zero keeps none. Default 1000.
     pub history: usize,
@@ -477,6 +483,7 @@ impl Default for ReactorConfig {
             expiry_budget: 4096,
             memory_limit: None,
             broadcast_budget: 1024,
+            max_deferred: 1000,
             history: 1000,
             seed: None,
         }
@@ -506,6 +513,7 @@ impl ReactorConfig {
             ("accept_budget", self.accept_budget),
             ("expiry_budget", self.expiry_budget),
             ("broadcast_budget", self.broadcast_budget),
+            ("max_deferred", self.max_deferred),
         ] {
             if value == 0 {
                 return Err(ConfigError::new(field, "must not be zero"));

@@ -283,6 +283,29 @@ impl fmt::Display for SubscribeError {
 
 impl StdError for SubscribeError {}
 
+/// Why a connection cannot be accepted, rejected or answered any more: see
+/// [`Context::accept`](crate::reactor::Context::accept).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AnswerError {
+    /// There is no connection with this id, or none any more: its peer left, its time was over, or we
+    /// ended it. [`on_rejected`](crate::reactor::Handler::on_rejected) has said, or will say, why.
+    Gone,
+    /// The connection does not wait for such an answer: it was never deferred, or it has its answer.
+    NotWaiting,
+}
+
+impl fmt::Display for AnswerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Gone => "connection has ended",
+            Self::NotWaiting => "connection does not wait for this answer",
+        })
+    }
+}
+
+impl StdError for AnswerError {}
+
 /// The operation of ours that failed.
 #[derive(Debug)]
 #[non_exhaustive]

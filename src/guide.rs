@@ -60,6 +60,30 @@ pub mod architecture {
     //! loop over a stream with a handshake and records of its own. More HTTP, such as an admin
     //! listener, has its place on [`proto::http`](crate::proto::http), behind a listener of its own.
     //!
+    //! # Answers that come later
+    //!
+    //! A handler may take its time to let a connection in, or to answer a plain HTTP request
+    //! ([`Decision::Later`](crate::reactor::Decision::Later)). The session then waits in the phase of
+    //! its opening handshake: `proto/session/deferral.rs`. The request stays in front of the ring of
+    //! received bytes, where it is parsed again once the handler has decided. So nothing is copied, its
+    //! memory is counted as that of any input, and what the client sent behind it follows in order.
+    //! A table of the loop (`event_loop/deferrals.rs`) knows by slot who waits, and keeps what the handler has
+    //! decided until a step of the turn acts on it (`deciding.rs`). No other connection pays for that.
+    //!
+    //! On a wire without an opening handshake, a connection that waits has not opened. It counts as
+    //! half-open from then on.
+    //!
+    //! Reading is paused meanwhile, and early bytes wait in the kernel. Unlike in other pauses, an event
+    //! that reports the end of input or an error makes the loop read, as far as the ring has room, for
+    //! the end lies behind those bytes. If there are more of them, the end is found later. Who waits to be let
+    //! in and ends its output has left. Who has asked plainly may still read the answer.
+    //!
+    //! The handshake timeout goes on, and is put off for lateness of the loop as for any handshake,
+    //! because a late loop hears of the decision late. But it blames nobody but us: the socket is not
+    //! looked at before, a WebSocket client is answered 503 and not 408, and the reason says that the
+    //! application did not answer in time. `handshake_timeout` stays the cause, because a cause names the
+    //! deadline that was over.
+    //!
     //! # The way of a byte
     //!
     //! From a peer's message to the handler's answer. Each function stands below the one that calls

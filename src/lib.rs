@@ -96,7 +96,7 @@ pub use config::{
     AdmissionConfig, HeartbeatConfig, LimitsConfig, Overflow, PingWhen, Proof, ReactorConfig,
     WireKind,
 };
-pub use error::{Error, SendError, SubscribeError};
+pub use error::{AnswerError, Error, SendError, SubscribeError};
 /// The version of mio that this crate uses. Sources of the embedder implement its `Source`: see
 /// [`Reactor::register`](reactor::Reactor::register).
 pub use mio;
@@ -106,8 +106,8 @@ pub use proto::wire::MessageKind;
 #[cfg(feature = "websocket")]
 pub use reactor::HttpAnswer;
 pub use reactor::{
-    ClientConfig, ClientEvent, ClientId, Closed, CommandError, ConnId, ConnInfo, Context, Endpoint,
-    Group, HandleError, Handler, ListenerConfig, ListenerId, LoopHandle, Offer, Reactor,
+    ClientConfig, ClientEvent, ClientId, Closed, CommandError, ConnId, ConnInfo, Context, Decision,
+    Endpoint, Group, HandleError, Handler, ListenerConfig, ListenerId, LoopHandle, Offer, Reactor,
     ReconnectConfig, Rejected, Rejection, TimerId, Welcome, WireFactory,
 };
 pub use stats::Stats;

@@ -22,6 +22,12 @@ pub struct Stats {
     pub rejected: u64,
     /// Plain HTTP requests answered. One connection may carry several.
     pub answered: u64,
+    /// Connections and plain HTTP requests that waited for a handler that decides later.
+    pub deferred: u64,
+    /// The same that were refused because too many waited.
+    pub deferrals_refused: u64,
+    /// Answers of other threads that nobody waited for any more.
+    pub answers_missed: u64,
     /// Pings scheduled.
     pub pings_due: u64,
     /// Pings that the kernel accepted completely.
@@ -96,6 +102,9 @@ impl Default for Stats {
             opened: 0,
             rejected: 0,
             answered: 0,
+            deferred: 0,
+            deferrals_refused: 0,
+            answers_missed: 0,
             pings_due: 0,
             pings_written: 0,
             ping_lateness: Histogram::default(),
@@ -138,6 +147,9 @@ impl Stats {
             opened,
             rejected,
             answered,
+            deferred,
+            deferrals_refused,
+            answers_missed,
             pings_due,
             pings_written,
             ping_lateness,
@@ -168,6 +180,9 @@ impl Stats {
         self.opened += opened;
         self.rejected += rejected;
         self.answered += answered;
+        self.deferred += deferred;
+        self.deferrals_refused += deferrals_refused;
+        self.answers_missed += answers_missed;
         self.pings_due += pings_due;
         self.pings_written += pings_written;
         self.ping_lateness.merge(ping_lateness);

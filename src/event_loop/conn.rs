@@ -246,6 +246,12 @@ impl<D, S: System> Conn<D, S> {
         self.ready.has(Ready::Broken) && self.marks.has(Mark::Carried)
     }
 
+    /// Says whether the peer of a connection that waits for the handler may have ended its output. What it
+    /// sent before is read then, as far as there is room: the end lies behind it.
+    pub(super) fn may_have_left(&self) -> bool {
+        self.session.awaited().is_some() && self.ready.has(Ready::Doubtful)
+    }
+
     /// Says whether the session or the stream has output.
     pub(super) fn has_output(&self) -> bool {
         self.session.has_output() || self.stream.wants_write()

@@ -3,9 +3,13 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+#[cfg(feature = "websocket")]
+use super::answer::HttpAnswer;
+use super::answer::{Rejection, Welcome};
 use super::client::ClientConfig;
 use super::conn::Mark;
 use super::core::EventLoop;
+use super::deferrals::Verdict;
 use super::delivery::BroadcastId;
 use super::endpoint::Endpoint;
 use super::history::Ended;
@@ -15,7 +19,7 @@ use super::timers::TimerId;
 use super::token::{ClientId, ConnId, ListenerId};
 use crate::close::{Cause, CloseCode, Phase, Rtt};
 use crate::config::{HeartbeatConfig, LimitsConfig, WireKind};
-use crate::error::{Error, SendError, SubscribeError};
+use crate::error::{AnswerError, Error, SendError, SubscribeError};
 use crate::peer::PeerAddr;
 use crate::proto::message::{Message, SharedMessage};
 use crate::proto::policy::Policy;
@@ -287,6 +291,46 @@ impl<'a, D, S: System> Context<'a, D, S> {
     /// is `replaced`.
     pub fn replace(&mut self, id: ConnId) {
         self.close_for(id, Cause::Replaced, None, "replaced by a newer connection");
+    }
+
+    /// Accepts a connection that waits since [`on_accept`](super::Handler::on_accept) returned
+    /// [`Decision::Later`](super::Decision::Later). It opens soon after the present callback.
+    ///
+    /// # Errors
+    ///
+    /// [`AnswerError::Gone`] if it has ended meanwhile: its client left, or its handshake timeout is
+    /// over. [`AnswerError::NotWaiting`] if it waits for nothing, or for the answer to a plain
+    /// HTTP request, or was accepted or rejected before.
+    pub fn accept(&mut self, id: ConnId, welcome: Welcome<D>) -> Result<(), AnswerError> {
+        self.core.decide(id, Verdict::Accept(welcome))
+    }
+
+    /// Rejects a connection that waits since [`on_accept`](super::Handler::on_accept) returned
+    /// [`Decision::Later`](super::Decision::Later). It ends with cause `refused`.
+    ///
+    /// # Errors
+    ///
+    /// The same as [`accept`](Self::accept).
+    pub fn reject(&mut self, id: ConnId, rejection: Rejection) -> Result<(), AnswerError> {
+        self.core.decide(id, Verdict::Reject(rejection))
+    }
+
+    /// Answers a plain HTTP request that waits since [`on_http`](super::Handler::on_http) returned
+    /// [`Decision::Later`](super::Decision::Later).
+    ///
+    /// # Errors
+    ///
+    /// [`AnswerError::Gone`] if the connection has ended meanwhile. [`AnswerError::NotWaiting`] if
+    /// no request of it waits for its answer.
+    #[cfg(feature = "websocket")]
+    pub fn answer(&mut self, id: ConnId, answer: HttpAnswer) -> Result<(), AnswerError> {
+        self.core.decide(id, Verdict::Answer(answer))
+    }
+
+    /// Returns how many connections wait for the handler's answer: see
+    /// [`max_deferred`](crate::config::ReactorConfig::max_deferred).
+    pub fn deferred(&self) -> usize {
+        self.core.deferrals.len()
     }
 
     /// Stops reading from a connection, so that its peer must wait (backpressure).

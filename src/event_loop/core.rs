@@ -11,6 +11,7 @@ use super::broadcasts::Broadcasts;
 use super::carried::Carried;
 use super::client::Clients;
 use super::conn::{Conn, Mark, Ready};
+use super::deferrals::Deferrals;
 use super::drain::Drain;
 use super::endpoint::Endpoint;
 use super::expiries::Expiries;
@@ -71,6 +72,8 @@ pub struct EventLoop<D, S: System = Native> {
     pub(super) group: Group,
     /// Half-open connections, by their address.
     pub(super) waiting: Waiting,
+    /// Connections that wait for the handler's answer.
+    pub(super) deferrals: Deferrals<D>,
     /// Connections with output to flush, or a phase that changed.
     pub(super) dirty: WorkList<Mark, usize>,
     /// Connections with a write that was refused since the last wait.
@@ -149,6 +152,7 @@ impl<D, S: System> EventLoop<D, S> {
             timers: Timers::default(),
             group,
             waiting: Waiting::default(),
+            deferrals: Deferrals::new(config.max_deferred),
             names: Names { shard, start },
             dirty: WorkList::new(Mark::Dirty),
             refused: WorkList::new(Ready::Refused),

@@ -207,7 +207,8 @@ mod tests {
     use crate::proto::message::Message;
     use crate::proto::time::Moment;
     use crate::reactor::{
-        ClientConfig, Closed, ListenerConfig, Offer, Reactor, Rejection, Welcome, WireFactory,
+        ClientConfig, Closed, Decision, ListenerConfig, Offer, Reactor, Rejection, Welcome,
+        WireFactory,
     };
 
     /// Keeps the causes of ends, opened or not.
@@ -428,10 +429,10 @@ mod tests {
                 &mut self,
                 cx: &mut Context<'_, ()>,
                 offer: &Offer<'_>,
-            ) -> Result<Welcome<()>, Rejection> {
+            ) -> Result<Decision<Welcome<()>>, Rejection> {
                 cx.pause(offer.id);
                 cx.resume(offer.id);
-                Ok(Welcome::default())
+                Ok(Welcome::default().into())
             }
 
             fn on_message(&mut self, _: &mut Context<'_, ()>, _: ConnId, _: Message<'_>) {

@@ -9,6 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
+#[cfg(feature = "websocket")]
+use super::answer::HttpAnswer;
+use super::answer::{Rejection, Welcome};
 use super::lane::Publication;
 use super::token::ConnId;
 use crate::close::CloseCode;
@@ -22,6 +25,11 @@ pub(super) enum Command {
     Broadcast(SharedMessage),
     Publish(Publication),
     Close(ConnId, CloseCode, String),
+    /// A connection is let in, with the [`Welcome`] for it. The loop knows its type.
+    Accept(ConnId, Box<dyn Any + Send>),
+    Reject(ConnId, Rejection),
+    #[cfg(feature = "websocket")]
+    Answer(ConnId, HttpAnswer),
     /// The embedder's own. Its type is the handle's, and the loop does not know it.
     Own(Box<dyn Any + Send>),
     Drain(Duration),
@@ -36,7 +44,14 @@ impl Command {
         match self {
             Self::Send(_, message) | Self::Broadcast(message) => message.cost(),
             Self::Publish(publication) => publication.cost(),
-            Self::Close(..) | Self::Own(_) | Self::Drain(_) | Self::Stop => 0,
+            #[cfg(feature = "websocket")]
+            Self::Answer(_, answer) => answer.body.len(),
+            Self::Close(..)
+            | Self::Accept(..)
+            | Self::Reject(..)
+            | Self::Own(_)
+            | Self::Drain(_)
+            | Self::Stop => 0,
         }
     }
 }
@@ -131,7 +146,8 @@ pub enum HandleError {
     Gone,
 }
 
-/// Why [`LoopHandle::command`] failed, with the command.
+/// Why [`LoopHandle::command`] failed, with the command; or [`LoopHandle::accept`] and the like, with what
+/// was given to them.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct CommandError<C> {
     /// Why.
@@ -190,6 +206,66 @@ impl<D, C> LoopHandle<D, C> {
     /// [`HandleError`]; nothing was queued.
     pub fn close(&self, id: ConnId, code: CloseCode, reason: &str) -> Result<(), HandleError> {
         self.queue.push(Command::Close(id, code, reason.to_owned()))
+    }
+
+    /// Accepts a connection that waits since [`on_accept`](super::Handler::on_accept) returned
+    /// [`Decision::Later`](super::Decision::Later). See [`Context::accept`](super::Context::accept).
+    ///
+    /// If it has ended before the loop takes the call, nothing happens, and
+    /// [`Stats::answers_missed`](crate::stats::Stats::answers_missed) counts it.
+    /// [`on_rejected`](super::Handler::on_rejected) has told of the end.
+    ///
+    /// # Errors
+    ///
+    /// [`CommandError`] with the welcome; nothing was queued.
+    pub fn accept(&self, id: ConnId, welcome: Welcome<D>) -> Result<(), CommandError<Welcome<D>>>
+    where
+        D: Send + 'static,
+    {
+        let queued = self.queue.offer(Command::Accept(id, Box::new(welcome)));
+        queued.map_err(|(error, command)| {
+            let Command::Accept(_, welcome) = command else {
+                unreachable!("the queue gives back what it does not take");
+            };
+            let welcome = welcome.downcast().expect("its type is that of D");
+            CommandError {
+                error,
+                command: *welcome,
+            }
+        })
+    }
+
+    /// Rejects a connection that waits. See [`accept`](Self::accept).
+    ///
+    /// # Errors
+    ///
+    /// [`CommandError`] with the rejection; nothing was queued.
+    pub fn reject(&self, id: ConnId, rejection: Rejection) -> Result<(), CommandError<Rejection>> {
+        let queued = self.queue.offer(Command::Reject(id, rejection));
+        queued.map_err(|(error, command)| {
+            let Command::Reject(_, command) = command else {
+                unreachable!("the queue gives back what it does not take");
+            };
+            CommandError { error, command }
+        })
+    }
+
+    /// Answers a plain HTTP request that waits since [`on_http`](super::Handler::on_http) returned
+    /// [`Decision::Later`](super::Decision::Later). An answer that nobody waits for any more is counted,
+    /// as for [`accept`](Self::accept).
+    ///
+    /// # Errors
+    ///
+    /// [`CommandError`] with the answer; nothing was queued. Its body counts as a message does.
+    #[cfg(feature = "websocket")]
+    pub fn answer(&self, id: ConnId, answer: HttpAnswer) -> Result<(), CommandError<HttpAnswer>> {
+        let queued = self.queue.offer(Command::Answer(id, answer));
+        queued.map_err(|(error, command)| {
+            let Command::Answer(_, command) = command else {
+                unreachable!("the queue gives back what it does not take");
+            };
+            CommandError { error, command }
+        })
     }
 
     /// Gives the handler a command of the embedder's own type: the loop calls

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+#[cfg(feature = "websocket")]
+use super::answer::HttpAnswer;
+use super::answer::{Decision, Rejection, Welcome};
 use super::client::ClientEvent;
 use super::context::Context;
 use super::delivery::BroadcastDone;
@@ -40,11 +43,21 @@ use crate::sys::{Native, System};
 pub trait Handler<C = (), S: System = Native> {
     /// The embedder's data for each connection. `()` costs no memory. A connection holds
     /// `Data::default()` until [`on_accept`](Self::on_accept) has accepted it; nobody sees that
-    /// value.
-    type Data: Default;
+    /// value. It borrows nothing, because another thread may [hand it
+    /// over](super::LoopHandle::accept).
+    type Data: Default + 'static;
 
-    /// Accepts or rejects a connection before it opens. On a WebSocket server, the offer has the
-    /// request.
+    /// Accepts or rejects a connection before it opens, or puts that off. On a WebSocket server, the
+    /// offer has the request.
+    ///
+    /// After [`Decision::Later`] the connection waits until [`Context::accept`] or
+    /// [`Context::reject`] is called, or the same of [`LoopHandle`](super::LoopHandle) by another thread. Its handshake timeout goes on. If
+    /// it is over first, the connection ends as `handshake_timeout`: a WebSocket client is answered
+    /// 503, and any other peer gets an orderly close. The reason says that the application did not
+    /// answer in time. Nothing is read meanwhile. If the peer leaves,
+    /// [`on_rejected`](Self::on_rejected) says so at once. At most
+    /// [`max_deferred`](crate::config::ReactorConfig::max_deferred) connections wait; the next one
+    /// is refused. A client's connection may wait too, once the server has answered.
     ///
     /// Default: accepts every connection, with `Data::default()` and no subprotocol.
     ///
@@ -56,9 +69,9 @@ pub trait Handler<C = (), S: System = Native> {
         &mut self,
         cx: &mut Context<'_, Self::Data, S>,
         offer: &Offer<'_>,
-    ) -> Result<Welcome<Self::Data>, Rejection> {
+    ) -> Result<Decision<Welcome<Self::Data>>, Rejection> {
         let _ = (cx, offer);
-        Ok(Welcome::default())
+        Ok(Welcome::default().into())
     }
 
     /// A connection opened: from now on messages can be sent, and will arrive.
@@ -128,15 +141,20 @@ pub trait Handler<C = (), S: System = Native> {
 
     /// A plain HTTP request, with its body, arrived on a WebSocket listener. One connection may
     /// carry several requests, and then an upgrade. Default: 426 Upgrade Required.
+    ///
+    /// After [`Decision::Later`] the request waits for [`Context::answer`], under the same rules as a
+    /// connection that waits to be [accepted](Self::on_accept). Requests that follow on the same
+    /// connection are answered behind it. A client that has only ended its own direction still gets
+    /// the answer. If too many wait, the request is answered 503.
     #[cfg(feature = "websocket")]
     fn on_http(
         &mut self,
         cx: &mut Context<'_, Self::Data, S>,
         id: ConnId,
         request: &Request<'_>,
-    ) -> HttpAnswer {
+    ) -> Decision<HttpAnswer> {
         let _ = (cx, id, request);
-        HttpAnswer::upgrade_required()
+        HttpAnswer::upgrade_required().into()
     }
 
     /// A client changed its state: it dials, failed, waits, or stopped.
@@ -225,89 +243,6 @@ impl<'a> Offer<'a> {
     }
 }
 
-/// The answer that accepts an [`Offer`].
-#[derive(Clone, Debug, Default)]
-pub struct Welcome<D> {
-    /// The embedder's data for the connection.
-    pub data: D,
-    /// The chosen subprotocol. It must be one of those offered. Default: none.
-    pub subprotocol: Option<String>,
-    /// Header fields to add to the response. Default: none.
-    pub headers: Vec<(String, String)>,
-}
-
-impl<D> Welcome<D> {
-    /// Accepts with this data and without a subprotocol.
-    pub fn with(data: D) -> Self {
-        Self {
-            data,
-            subprotocol: None,
-            headers: Vec::new(),
-        }
-    }
-}
-
-/// The answer that rejects an [`Offer`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rejection {
-    /// HTTP status, 400 to 599. On a WebSocket client it is ignored.
-    pub status: u16,
-    /// Header fields to add, such as `Retry-After`.
-    pub headers: Vec<(String, String)>,
-    /// Body of the answer, plain text.
-    pub body: String,
-}
-
-impl Rejection {
-    /// Rejects with a status and a short explanation.
-    pub fn new(status: u16, body: impl Into<String>) -> Self {
-        Self {
-            status,
-            headers: Vec::new(),
-            body: body.into(),
-        }
-    }
-}
-
-/// The answer to a plain HTTP request.
-///
-/// The crate writes `Content-Length` and `Connection` itself. After the answer the connection stays
-/// open for another request or an upgrade, if the client may send one (RFC 9112, section 9.3). One
-/// connection may carry up to [`max_requests`](crate::config::LimitsConfig::max_requests) requests.
-/// Each must arrive within the handshake timeout.
-#[cfg(feature = "websocket")]
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HttpAnswer {
-    /// HTTP status, 200 to 599.
-    pub status: u16,
-    /// Header fields to add, such as `Content-Type`.
-    pub headers: Vec<(String, String)>,
-    /// The body.
-    pub body: Vec<u8>,
-}
-
-#[cfg(feature = "websocket")]
-impl HttpAnswer {
-    /// Answers with a status and plain text.
-    pub fn text(status: u16, body: impl Into<String>) -> Self {
-        Self {
-            status,
-            headers: vec![("Content-Type".into(), "text/plain; charset=utf-8".into())],
-            body: body.into().into_bytes(),
-        }
-    }
-
-    /// Answers 426: this server speaks only WebSocket (RFC 9110, section 15.5.22).
-    pub fn upgrade_required() -> Self {
-        let mut answer = Self::text(426, "this is a websocket endpoint\n");
-        answer.headers.push(("Upgrade".into(), "websocket".into()));
-        answer
-            .headers
-            .push(("Sec-WebSocket-Version".into(), "13".into()));
-        answer
-    }
-}
-
 /// A connection that opened and ended.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -331,6 +266,8 @@ pub struct Closed<'a, D> {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Rejected<'a> {
+    /// The id that it had, by which it was offered. `None` if one of our limits refused it before.
+    pub id: Option<ConnId>,
     /// The peer's address; see [`Offer::peer`].
     pub peer: PeerAddr,
     /// Our listener or client that the connection belongs to.
@@ -346,6 +283,8 @@ pub struct Rejected<'a> {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Answered<'a> {
+    /// The id that it had.
+    pub id: ConnId,
     /// The peer's address; see [`Offer::peer`].
     pub peer: PeerAddr,
     /// Our listener or client that the connection belongs to.

@@ -106,7 +106,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
                 Some(outcome) => outcome,
                 None => {
                     let conn = &self.conns[key];
-                    if conn.session.is_paused() {
+                    if conn.session.is_paused() && !conn.may_have_left() {
                         break false;
                     }
                     if is_over {

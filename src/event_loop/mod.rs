@@ -8,6 +8,7 @@
 //! [`Reactor`](crate::reactor::Reactor) runs it on mio; the simulator runs the same code on virtual
 //! time.
 
+mod answer;
 mod broadcast;
 mod broadcasts;
 mod budget;
@@ -17,6 +18,8 @@ mod clock;
 mod conn;
 mod context;
 mod core;
+mod deciding;
+mod deferrals;
 mod delivery;
 mod drain;
 mod endpoint;
@@ -58,6 +61,9 @@ mod wire_factory;
 mod work;
 
 pub use self::core::EventLoop;
+#[cfg(feature = "websocket")]
+pub use answer::HttpAnswer;
+pub use answer::{Decision, Rejection, Welcome};
 pub use client::{ClientConfig, ClientEvent, DialError, ReconnectConfig};
 pub use context::{ConnInfo, Context};
 pub use delivery::{BroadcastDone, BroadcastId};
@@ -65,8 +71,8 @@ pub use endpoint::Endpoint;
 pub use group::Group;
 pub use handle::{CommandError, HandleError, LoopHandle};
 #[cfg(feature = "websocket")]
-pub use handler::{Answered, HttpAnswer};
-pub use handler::{Closed, Handler, Offer, Readiness, Rejected, Rejection, Welcome};
+pub use handler::Answered;
+pub use handler::{Closed, Handler, Offer, Readiness, Rejected};
 pub use history::Ended;
 pub use inspect::Inspected;
 pub use listen::ListenerConfig;

@@ -1,11 +1,12 @@
 //! Opening: a byte stream is established, the connection is offered to the handler, and it opens if the
 //! handler accepts it.
 
+use super::answer::{Decision, Rejection, Welcome};
 use super::conn::{Mark, Ready};
 use super::context::Context;
 use super::core::EventLoop;
 use super::endpoint::Endpoint;
-use super::handler::{Handler, Head, Offer, Rejection, Welcome};
+use super::handler::{Handler, Head, Offer};
 use super::token::ConnId;
 use crate::close::{Cause, Phase};
 use crate::sys::{Stream, System};
@@ -71,14 +72,18 @@ impl<D: Default, S: System> EventLoop<D, S> {
             return;
         }
         match answer {
-            Ok(welcome) => self.welcome(handler, id, welcome.data),
-            Err(_) => {
-                if let Some(conn) = self.conns.get_mut(id.index()) {
-                    conn.session.end(self.now, Cause::Refused, None);
-                }
-                self.mark_dirty(id.index());
-            }
+            Ok(Decision::Now(welcome)) => self.welcome(handler, id, welcome.data),
+            Ok(Decision::Later) => self.defer_plain(handler, id),
+            Err(_) => self.end_refused(id.index()),
         }
+    }
+
+    /// Ends a connection that the handler has rejected, where there are no words for it.
+    pub(super) fn end_refused(&mut self, key: usize) {
+        if let Some(conn) = self.conns.get_mut(key) {
+            conn.session.end(self.now, Cause::Refused, None);
+        }
+        self.mark_dirty(key);
     }
 
     /// Asks the handler about a connection that is about to open.
@@ -87,7 +92,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         handler: &mut H,
         id: ConnId,
         head: Head<'_>,
-    ) -> Result<Welcome<D>, Rejection> {
+    ) -> Result<Decision<Welcome<D>>, Rejection> {
         let conn = &self.conns[id.index()];
         let offer = Offer {
             id,

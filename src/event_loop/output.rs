@@ -139,6 +139,10 @@ impl<D: Default, S: System> EventLoop<D, S> {
         }
         self.probe_cause(key);
         let conn = &mut self.conns[key];
+        if conn.session.phase() != Phase::Handshaking {
+            self.deferrals.forget(key);
+        }
+        let conn = &mut self.conns[key];
         if conn.session.owes_closing() {
             self.closing.push_back(conn.id(key, self.names));
         }

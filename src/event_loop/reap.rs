@@ -9,6 +9,7 @@ use super::handler::Answered;
 use super::handler::{Closed, Handler, Rejected};
 use super::history::Ended;
 use super::in_hand::News;
+use super::token::ConnId;
 use crate::close::Evidence;
 use crate::peer::PeerAddr;
 use crate::proto::time::Micros;
@@ -69,11 +70,12 @@ impl<D: Default, S: System> EventLoop<D, S> {
     fn report_answered<C, H: Handler<C, S, Data = D>>(
         &mut self,
         handler: &mut H,
-        (peer, endpoint): (PeerAddr, Endpoint),
+        (id, peer, endpoint): (ConnId, PeerAddr, Endpoint),
         (status, answers): (u16, u32),
         (evidence, reason): (&Evidence, &str),
     ) {
         let answered = Answered {
+            id,
             peer,
             endpoint,
             status,
@@ -89,7 +91,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
     fn report_answered<C, H: Handler<C, S, Data = D>>(
         &self,
         _handler: &mut H,
-        _who: (PeerAddr, Endpoint),
+        _who: (ConnId, PeerAddr, Endpoint),
         _answers: (u16, u32),
         _why: (&Evidence, &str),
     ) {
@@ -100,6 +102,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         self.leave_address(key);
         self.uncount(key);
         self.leave_topics(key);
+        self.deferrals.forget(key);
         let mut conn = self.conns.remove(key);
         let id = conn.id(key, self.names);
         let (peer, endpoint) = (self.peers.forget(conn.peer), conn.endpoint());
@@ -142,10 +145,11 @@ impl<D: Default, S: System> EventLoop<D, S> {
             handler.on_close(&mut Context::new(self), closed);
         } else if let Some(status) = status {
             let (answers, why) = ((status, answers), (&evidence, reason.as_str()));
-            self.report_answered(handler, (peer, endpoint), answers, why);
+            self.report_answered(handler, (id, peer, endpoint), answers, why);
         } else {
             self.env.stats.rejected += 1;
             let rejected = Rejected {
+                id: Some(id),
                 peer,
                 endpoint,
                 evidence: &evidence,

@@ -72,12 +72,24 @@ impl<D: Default, S: System> EventLoop<D, S> {
         self.mark_dirty(key);
     }
 
+    /// Tells a connection that waits for the handler that the loop stops, as far as one write goes.
+    fn leave_waiting(&mut self, key: usize) {
+        if self.conns[key].session.awaited().is_some() {
+            self.look_at_calendar();
+            let session = &mut self.conns[key].session;
+            session.leave(&mut self.env, self.now, Cause::LocalClose);
+            self.flush(key);
+        }
+    }
+
     /// Ends and reports every remaining connection, because the loop stops.
     pub(super) fn end_all<C, H: Handler<C, S, Data = D>>(&mut self, handler: &mut H) -> usize {
         let mut count = 0;
         for key in 0..self.broadcasts.reach() {
-            if let Some(conn) = self.conns.get_mut(key) {
-                conn.session.end(self.now, Cause::LocalClose, None);
+            if self.conns.contains(key) {
+                self.leave_waiting(key);
+                let session = &mut self.conns[key].session;
+                session.end(self.now, Cause::LocalClose, None);
                 self.flush(key);
                 count += self.reap_doomed(handler, usize::MAX, Micros::MAX);
             }

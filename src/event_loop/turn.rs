@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::conn::{Mark, Ready};
 use super::context::Context;
 use super::core::EventLoop;
+use super::deferrals::Verdict;
 use super::handle::{Command, MOST_COMMANDS};
 use super::handler::{Handler, Readiness};
 use super::output::FLUSHING_SLICE;
@@ -38,6 +39,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
     pub fn turn<C, H, I>(&mut self, handler: &mut H, events: I, most: usize) -> Turn
     where
         C: 'static,
+        D: 'static,
         H: Handler<C, S, Data = D>,
         I: Iterator<Item = IoEvent> + Clone,
     {
@@ -77,6 +79,9 @@ impl<D: Default, S: System> EventLoop<D, S> {
             self.take_resolved(handler);
         }
         self.take_commands(handler);
+        if self.deferrals.answers() > 0 {
+            self.take_answers(handler);
+        }
         if self.siblings.lane().has_any() {
             self.take_published();
         }
@@ -254,7 +259,10 @@ impl<D: Default, S: System> EventLoop<D, S> {
 
     /// Handles commands of other threads, a limited number in each turn. Other threads may be
     /// faster than the loop, and a broadcast to many connections takes long.
-    fn take_commands<C: 'static, H: Handler<C, S, Data = D>>(&mut self, handler: &mut H) {
+    fn take_commands<C: 'static, H: Handler<C, S, Data = D>>(&mut self, handler: &mut H)
+    where
+        D: 'static,
+    {
         if !self.inbox.may_hold() {
             return;
         }
@@ -278,7 +286,10 @@ impl<D: Default, S: System> EventLoop<D, S> {
 
     /// Handles what the queue still holds when every connection has ended, because the loop is over. No
     /// thread can queue so fast that this never ends: one that is quicker is left to the next turn.
-    fn take_last_commands<C: 'static, H: Handler<C, S, Data = D>>(&mut self, handler: &mut H) {
+    fn take_last_commands<C: 'static, H: Handler<C, S, Data = D>>(&mut self, handler: &mut H)
+    where
+        D: 'static,
+    {
         for _ in 0..MOST_COMMANDS {
             let Some(command) = self.inbox.next() else {
                 break;
@@ -287,7 +298,10 @@ impl<D: Default, S: System> EventLoop<D, S> {
         }
     }
 
-    fn obey<C: 'static, H: Handler<C, S, Data = D>>(&mut self, handler: &mut H, command: Command) {
+    fn obey<C: 'static, H: Handler<C, S, Data = D>>(&mut self, handler: &mut H, command: Command)
+    where
+        D: 'static,
+    {
         self.is_behind = matches!(command, Command::Own(_) | Command::Publish(_));
         let mut cx = Context::new(self);
         match command {
@@ -306,6 +320,13 @@ impl<D: Default, S: System> EventLoop<D, S> {
                 cx.event_loop().publish_for(publication);
             }
             Command::Close(id, code, reason) => cx.close(id, code, &reason),
+            Command::Accept(id, welcome) => match welcome.downcast() {
+                Ok(welcome) => self.decide_late(id, Verdict::Accept(*welcome)),
+                Err(_) => log::warn!("a welcome was of another type than the handler's"),
+            },
+            Command::Reject(id, rejection) => self.decide_late(id, Verdict::Reject(rejection)),
+            #[cfg(feature = "websocket")]
+            Command::Answer(id, answer) => self.decide_late(id, Verdict::Answer(answer)),
             Command::Own(command) => match command.downcast() {
                 Ok(command) => handler.on_command(&mut cx, *command),
                 Err(_) => log::warn!("a command was of another type than the handler's"),

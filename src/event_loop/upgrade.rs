@@ -1,15 +1,18 @@
 //! The opening handshake of WebSocket, both sides, and plain requests before it. The session says
 //! what to ask the handler.
 
+use super::answer::{Decision, HttpAnswer, Rejection, Welcome};
 use super::client::DialError;
 use super::context::Context;
 use super::core::EventLoop;
+use super::deciding::TOO_MANY;
+use super::deferrals::Verdict;
 use super::endpoint::Endpoint;
-use super::handler::{Handler, Head, HttpAnswer, Rejection};
+use super::handler::{Handler, Head};
 use super::token::ConnId;
-use crate::close::{Cause, Phase};
+use crate::close::Phase;
 use crate::proto::ring::Ring;
-use crate::proto::session::{Asked, Door, PlainRequest, Replied};
+use crate::proto::session::{Asked, Awaited, Door, PlainRequest, Replied};
 use crate::proto::websocket::handshake::{Acceptance, Upgrade, accept_for};
 use crate::proto::wire::Role;
 use crate::sys::System;
@@ -71,33 +74,59 @@ impl<D: Default, S: System> EventLoop<D, S> {
         match session.next_request(env, self.now, input, door) {
             Asked::Nothing(bytes) => Done::with_part(bytes),
             Asked::Refused => Done::NOTHING,
-            Asked::Plain(plain) => {
-                self.answer_http(handler, id, &plain);
-                Done::with_whole(plain.len())
-            }
+            Asked::Plain(plain) => match self.answer_http(handler, id, &plain) {
+                true => Done::with_whole(plain.len()),
+                false => Done::NOTHING,
+            },
             Asked::Upgrade(request, len) => {
-                if let Some(upgrade) = session.check_upgrade(env, self.now, &request, door) {
-                    self.offer_upgrade(handler, id, &upgrade);
+                let upgrade = session.check_upgrade(env, self.now, &request, door);
+                match upgrade.is_none_or(|upgrade| self.offer_upgrade(handler, id, &upgrade)) {
+                    true => Done::with_whole(len),
+                    false => Done::NOTHING,
                 }
-                Done::with_whole(len)
             }
         }
     }
 
+    /// Asks the handler about a WebSocket that is about to open, unless it has decided meanwhile.
+    fn ask_once<C, H: Handler<C, S, Data = D>>(
+        &mut self,
+        handler: &mut H,
+        id: ConnId,
+        head: Head<'_>,
+    ) -> Result<Decision<Welcome<D>>, Rejection> {
+        match self.deferrals.take(id.index()) {
+            Some(Verdict::Accept(welcome)) => Ok(Decision::Now(welcome)),
+            Some(Verdict::Reject(rejection)) => Err(rejection),
+            Some(Verdict::Answer(_)) | None => self.ask(handler, id, head),
+        }
+    }
+
+    /// Answers a plain request. Returns whether it is dealt with: it stays in the input if the answer
+    /// is to come later.
     fn answer_http<C, H: Handler<C, S, Data = D>>(
         &mut self,
         handler: &mut H,
         id: ConnId,
         plain: &PlainRequest<'_>,
-    ) {
-        let answer = handler.on_http(&mut Context::new(self), id, plain.request());
+    ) -> bool {
+        let decision = match self.deferrals.take(id.index()) {
+            Some(Verdict::Answer(answer)) => Decision::Now(answer),
+            Some(Verdict::Accept(_) | Verdict::Reject(_)) | None => {
+                handler.on_http(&mut Context::new(self), id, plain.request())
+            }
+        };
         self.refresh_now();
         self.look_at_calendar();
         let HttpAnswer {
             status,
             headers,
             body,
-        } = answer;
+        } = match decision {
+            Decision::Now(answer) => answer,
+            Decision::Later if self.may_defer(id, Awaited::Answer) => return false,
+            Decision::Later => busy(),
+        };
         let answer = (status, &headers[..], &body[..]);
         let is_leaving = self.drain.is_some();
         let session = &mut self.conns[id.index()].session;
@@ -106,16 +135,30 @@ impl<D: Default, S: System> EventLoop<D, S> {
             log::error!("the handler's answer to {id} cannot be sent: {error}");
         }
         self.mark_dirty(id.index());
+        true
     }
 
+    /// Lets a connection wait for the handler, unless it has ended meanwhile or too many wait.
+    fn may_defer(&mut self, id: ConnId, awaited: Awaited) -> bool {
+        self.conns[id.index()].session.phase() == Phase::Handshaking && self.defer(id, awaited)
+    }
+
+    /// Opens a WebSocket if the handler lets it in. Returns whether its request is dealt with: it stays
+    /// in the input if the handler decides later.
     fn offer_upgrade<C, H: Handler<C, S, Data = D>>(
         &mut self,
         handler: &mut H,
         id: ConnId,
         upgrade: &Upgrade<'_>,
-    ) {
-        let answer = self.ask(handler, id, Head::Request(upgrade));
+    ) -> bool {
+        let answer = self.ask_once(handler, id, Head::Request(upgrade));
         self.look_at_calendar();
+        let answer = match answer {
+            Ok(Decision::Now(welcome)) => Ok(welcome),
+            Ok(Decision::Later) if self.may_defer(id, Awaited::Verdict) => return false,
+            Ok(Decision::Later) => Err(Rejection::busy()),
+            Err(rejection) => Err(rejection),
+        };
         let (session, env) = (&mut self.conns[id.index()].session, &mut self.env);
         match answer {
             Ok(welcome) => {
@@ -141,6 +184,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
             }
         }
         self.mark_dirty(id.index());
+        true
     }
 
     fn follow_handshake<C, H: Handler<C, S, Data = D>>(
@@ -165,34 +209,42 @@ impl<D: Default, S: System> EventLoop<D, S> {
                 Done::NOTHING
             }
             Replied::Accepted(acceptance, len) => {
-                self.offer_acceptance(handler, id, &acceptance);
-                Done::with_whole(len)
+                match self.offer_acceptance(handler, id, &acceptance) {
+                    true => Done::with_whole(len),
+                    false => Done::NOTHING,
+                }
             }
         }
     }
 
+    /// Opens a WebSocket that was dialed, if the handler agrees. Returns whether the server's answer is
+    /// dealt with: it stays in the input if the handler decides later.
     fn offer_acceptance<C, H: Handler<C, S, Data = D>>(
         &mut self,
         handler: &mut H,
         id: ConnId,
         acceptance: &Acceptance<'_>,
-    ) {
-        let answer = self.ask(handler, id, Head::Response(acceptance));
+    ) -> bool {
+        let answer = self.ask_once(handler, id, Head::Response(acceptance));
         let session = &mut self.conns[id.index()].session;
         if session.phase() != Phase::Handshaking {
             // The handler has closed it.
-            return;
+            return true;
         }
         match answer {
-            Ok(welcome) => {
+            Ok(Decision::Now(welcome)) => {
                 session.handle_handshake(&mut self.env, self.now, &[]);
                 self.welcome(handler, id, welcome.data);
             }
-            Err(_) => {
-                session.end(self.now, Cause::Refused, None);
+            Ok(Decision::Later) if self.defer(id, Awaited::Verdict) => return false,
+            Ok(Decision::Later) => {
+                let session = &mut self.conns[id.index()].session;
+                session.turn_away(&mut self.env, self.now, TOO_MANY);
                 self.mark_dirty(id.index());
             }
+            Err(_) => self.end_refused(id.index()),
         }
+        true
     }
 
     /// Returns the request that opens a client's connection, with a new nonce.
@@ -208,6 +260,27 @@ impl<D: Default, S: System> EventLoop<D, S> {
             .request()
             .expect("the request was checked when the client was added, or the redirect followed")
     }
+}
+
+impl Rejection {
+    /// Refuses who may not wait.
+    fn busy() -> Self {
+        let HttpAnswer {
+            status, headers, ..
+        } = busy();
+        Self {
+            status,
+            headers,
+            body: format!("{TOO_MANY}\n"),
+        }
+    }
+}
+
+/// Answers a request that may not wait.
+fn busy() -> HttpAnswer {
+    let mut answer = HttpAnswer::text(503, format!("{TOO_MANY}\n"));
+    answer.headers.push(("Retry-After".into(), "1".into()));
+    answer
 }
 
 /// What was used up of the input.

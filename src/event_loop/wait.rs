@@ -64,6 +64,7 @@ impl<D, S: System> EventLoop<D, S> {
             || !self.in_hand.is_empty()
             || self.clients.have_work()
             || self.inbox.may_hold()
+            || self.deferrals.answers() > 0
             || self.siblings.lane().has_any()
             || self.progress.is_unwound()
             || self.stopping

@@ -88,7 +88,7 @@ pub mod data {
     //!
     //! ```no_run
     //! use heartwheel::{
-    //!     ConnId, Context, Handler, ListenerConfig, Message, Offer, Reactor, ReactorConfig, Rejection,
+    //!     ConnId, Context, Decision, Handler, ListenerConfig, Message, Offer, Reactor, ReactorConfig, Rejection,
     //!     Welcome, WireFactory,
     //! };
     //!
@@ -107,12 +107,12 @@ pub mod data {
     //!         &mut self,
     //!         _: &mut Context<'_, Guest>,
     //!         offer: &Offer<'_>,
-    //!     ) -> Result<Welcome<Guest>, Rejection> {
+    //!     ) -> Result<Decision<Welcome<Guest>>, Rejection> {
     //!         let name = offer.peer.to_string();
     //!         if name.starts_with("192.0.2.") {
     //!             return Err(Rejection::new(403, "not you"));
     //!         }
-    //!         Ok(Welcome::with(Guest { name, said: 0 }))
+    //!         Ok(Welcome::with(Guest { name, said: 0 }).into())
     //!     }
     //!
     //!     fn on_message(&mut self, cx: &mut Context<'_, Guest>, id: ConnId, _: Message<'_>) {
@@ -128,6 +128,86 @@ pub mod data {
     //! reactor.run(&mut Party)?;
     //! # Ok::<(), heartwheel::Error>(())
     //! ```
+    //!
+    //! # Deciding later
+    //!
+    //! A token that a database knows must not be checked in the callback: the whole loop would wait.
+    //! Return [`Decision::Later`](crate::Decision::Later), and call
+    //! [`accept`](crate::LoopHandle::accept) or [`reject`](crate::LoopHandle::reject) when it is known.
+    //! Here a thread does the checks:
+    //!
+    //! ```no_run
+    //! # #[cfg(feature = "websocket")]
+    //! # fn main() -> Result<(), heartwheel::Error> {
+    //! use std::sync::mpsc::{Sender, channel};
+    //! use std::thread;
+    //!
+    //! use heartwheel::{
+    //!     ConnId, Context, Decision, HandleError, Handler, ListenerConfig, LoopHandle, Offer, Reactor,
+    //!     ReactorConfig, Rejected, Rejection, Welcome, WireFactory,
+    //! };
+    //!
+    //! struct Door {
+    //!     to_check: Sender<(ConnId, String)>,
+    //! }
+    //!
+    //! impl Handler for Door {
+    //!     /// The user's name.
+    //!     type Data = String;
+    //!
+    //!     fn on_accept(
+    //!         &mut self,
+    //!         _: &mut Context<'_, String>,
+    //!         offer: &Offer<'_>,
+    //!     ) -> Result<Decision<Welcome<String>>, Rejection> {
+    //!         let request = offer.upgrade().map(|upgrade| upgrade.request());
+    //!         let token = request.and_then(|request| request.header("X-Token"));
+    //!         let Some(token) = token.and_then(|token| std::str::from_utf8(token).ok()) else {
+    //!             return Err(Rejection::new(401, "a token, please\n"));
+    //!         };
+    //!         // If the thread has ended, the client is told after the handshake timeout.
+    //!         let _ = self.to_check.send((offer.id, token.to_owned()));
+    //!         Ok(Decision::Later)
+    //!     }
+    //!
+    //!     fn on_rejected(&mut self, _: &mut Context<'_, String>, rejected: Rejected<'_>) {
+    //!         // Whoever leaves while it waits, or waits for too long, ends here.
+    //!         println!("{:?}: {} {}", rejected.id, rejected.evidence.cause, rejected.reason);
+    //!     }
+    //! }
+    //!
+    //! # fn ask_the_database(_: &str) -> Option<String> { None }
+    //! /// Says who may come in. Whoever has gone meanwhile is not found, which is no error.
+    //! fn decide(handle: &LoopHandle<String>, id: ConnId, token: &str) -> Result<(), HandleError> {
+    //!     match ask_the_database(token) {
+    //!         Some(user) => Ok(handle.accept(id, Welcome::with(user))?),
+    //!         None => Ok(handle.reject(id, Rejection::new(403, "unknown token\n"))?),
+    //!     }
+    //! }
+    //!
+    //! let mut reactor = Reactor::new(ReactorConfig::default())?;
+    //! reactor.listen(ListenerConfig::new(([127, 0, 0, 1], 9001).into(), WireFactory::WebSocket))?;
+    //! let handle = reactor.handle();
+    //! let (to_check, tokens) = channel::<(ConnId, String)>();
+    //! thread::spawn(move || {
+    //!     for (id, token) in tokens {
+    //!         if let Err(error) = decide(&handle, id, &token) {
+    //!             eprintln!("{id}: {error}");
+    //!         }
+    //!     }
+    //! });
+    //! reactor.run(&mut Door { to_check })
+    //! # }
+    //! # #[cfg(not(feature = "websocket"))]
+    //! # fn main() {}
+    //! ```
+    //!
+    //! The client waits for at most its
+    //! [`handshake_timeout`](crate::HeartbeatConfig::handshake_timeout), and is then answered 503. At most
+    //! [`max_deferred`](crate::ReactorConfig::max_deferred) may wait, and the next one is answered 503 at
+    //! once. Plain HTTP requests may wait in the same way: [`on_http`](crate::Handler::on_http) and
+    //! [`answer`](crate::LoopHandle::answer). A callback calls the same methods of its
+    //! [`Context`](crate::Context::accept), which says at once if nobody waits any more.
     //!
     //! A large value costs each of 100 000 connections its size: put it into a `Box`. At the end
     //! [`Closed::data`](crate::Closed::data) gives it back.

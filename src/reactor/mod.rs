@@ -16,9 +16,9 @@ use mio::{Events, Poll};
 pub use crate::event_loop::{Answered, HttpAnswer};
 pub use crate::event_loop::{
     BroadcastDone, BroadcastId, ClientConfig, ClientEvent, ClientId, Closed, CommandError, ConnId,
-    ConnInfo, Context, DialError, Ended, Endpoint, Group, HandleError, Handler, ListenerConfig,
-    ListenerId, LoopHandle, Offer, Readiness, ReconnectConfig, Rejected, Rejection, SourceId,
-    TimerId, Turn, Welcome, WireFactory,
+    ConnInfo, Context, Decision, DialError, Ended, Endpoint, Group, HandleError, Handler,
+    ListenerConfig, ListenerId, LoopHandle, Offer, Readiness, ReconnectConfig, Rejected, Rejection,
+    SourceId, TimerId, Turn, Welcome, WireFactory,
 };
 pub use crate::sys::{Keepalive, SocketOptions};
 
@@ -159,6 +159,7 @@ impl<D: Default, C> Reactor<D, C> {
     where
         H: Handler<C, Data = D>,
         C: 'static,
+        D: 'static,
     {
         self.core.look_ahead();
         while !self.is_stopped() {
@@ -177,6 +178,7 @@ impl<D: Default, C> Reactor<D, C> {
     where
         H: Handler<C, Data = D>,
         C: 'static,
+        D: 'static,
     {
         self.core.look_ahead();
         self.turn_now(handler, limit)
@@ -188,6 +190,7 @@ impl<D: Default, C> Reactor<D, C> {
     where
         H: Handler<C, Data = D>,
         C: 'static,
+        D: 'static,
     {
         if !self.core.is_unwound() {
             self.wait(limit)?;

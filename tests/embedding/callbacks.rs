@@ -11,8 +11,8 @@ use heartwheel::error::Error;
 use heartwheel::proto::http::Request;
 use heartwheel::proto::message::Message;
 use heartwheel::reactor::{
-    ClientConfig, ConnId, Context, Endpoint, Handler, HttpAnswer, Offer, Reactor, Rejected,
-    Rejection, TimerId, Welcome, WireFactory,
+    ClientConfig, ConnId, Context, Decision, Endpoint, Handler, HttpAnswer, Offer, Reactor,
+    Rejected, Rejection, TimerId, Welcome, WireFactory,
 };
 use mio::Interest;
 
@@ -469,14 +469,19 @@ impl Handler<u64> for Closer {
         &mut self,
         cx: &mut Context<'_, u32>,
         offer: &Offer<'_>,
-    ) -> Result<Welcome<u32>, Rejection> {
+    ) -> Result<Decision<Welcome<u32>>, Rejection> {
         cx.close(offer.id, CloseCode::NORMAL, "");
-        Ok(Welcome::default())
+        Ok(Welcome::default().into())
     }
 
-    fn on_http(&mut self, cx: &mut Context<'_, u32>, id: ConnId, _: &Request<'_>) -> HttpAnswer {
+    fn on_http(
+        &mut self,
+        cx: &mut Context<'_, u32>,
+        id: ConnId,
+        _: &Request<'_>,
+    ) -> Decision<HttpAnswer> {
         cx.close(id, CloseCode::NORMAL, "");
-        HttpAnswer::upgrade_required()
+        HttpAnswer::upgrade_required().into()
     }
 
     fn on_open(&mut self, _: &mut Context<'_, u32>, _: ConnId) {

@@ -14,8 +14,8 @@ use heartwheel::error::Error;
 use heartwheel::proto::http::Request;
 use heartwheel::proto::message::Message;
 use heartwheel::reactor::{
-    ConnId, Context, Endpoint, Group, Handler, HttpAnswer, ListenerConfig, ListenerId, Offer,
-    Reactor, Rejected, Rejection, SocketOptions, Welcome, WireFactory,
+    ConnId, Context, Decision, Endpoint, Group, Handler, HttpAnswer, ListenerConfig, ListenerId,
+    Offer, Reactor, Rejected, Rejection, SocketOptions, Welcome, WireFactory,
 };
 
 use crate::support::PATIENCE;
@@ -107,13 +107,13 @@ impl Handler<u64> for Closer {
         &mut self,
         cx: &mut Context<'_, u32>,
         offer: &Offer<'_>,
-    ) -> Result<Welcome<u32>, Rejection> {
+    ) -> Result<Decision<Welcome<u32>>, Rejection> {
         assert_eq!(offer.endpoint, Endpoint::Listener(self.listener));
         self.note("accept", cx);
         self.note("turned away", cx);
         match self.at {
             "turned away" => Err(Rejection::new(403, "no")),
-            _ => Ok(Welcome::with(7)),
+            _ => Ok(Welcome::with(7).into()),
         }
     }
 
@@ -524,10 +524,15 @@ struct Answering {
 impl Handler<u64> for Answering {
     type Data = u32;
 
-    fn on_http(&mut self, cx: &mut Context<'_, u32>, _: ConnId, _: &Request<'_>) -> HttpAnswer {
+    fn on_http(
+        &mut self,
+        cx: &mut Context<'_, u32>,
+        _: ConnId,
+        _: &Request<'_>,
+    ) -> Decision<HttpAnswer> {
         assert!(!std::mem::take(&mut self.panics), "on purpose");
         cx.close_listener(self.listener);
-        HttpAnswer::text(200, "fine")
+        HttpAnswer::text(200, "fine").into()
     }
 
     fn on_open(&mut self, _: &mut Context<'_, u32>, _: ConnId) {

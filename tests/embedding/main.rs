@@ -8,6 +8,7 @@ mod support;
 mod admission;
 mod callbacks;
 mod clients;
+mod deferred;
 mod ends;
 mod handle;
 mod listeners;

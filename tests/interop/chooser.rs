@@ -7,7 +7,8 @@ use std::thread::{self, JoinHandle};
 
 use heartwheel::config::{ReactorConfig, WebConfig};
 use heartwheel::reactor::{
-    Context, Handler, ListenerConfig, LoopHandle, Offer, Reactor, Rejection, Welcome, WireFactory,
+    Context, Decision, Handler, ListenerConfig, LoopHandle, Offer, Reactor, Rejection, Welcome,
+    WireFactory,
 };
 
 use crate::support::PATIENCE;
@@ -87,7 +88,7 @@ impl Handler for Choice {
         &mut self,
         _: &mut Context<'_, ()>,
         offer: &Offer<'_>,
-    ) -> Result<Welcome<()>, Rejection> {
+    ) -> Result<Decision<Welcome<()>>, Rejection> {
         let upgrade = offer.upgrade().unwrap();
         let header = |name| {
             let value = upgrade.request().header(name).unwrap_or_default();
@@ -99,9 +100,10 @@ impl Handler for Choice {
         };
         self.tell.send(offered).unwrap();
         let is_offered = upgrade.subprotocols().contains(&SUBPROTOCOL);
-        Ok(Welcome {
+        let welcome = Welcome {
             subprotocol: is_offered.then(|| SUBPROTOCOL.into()),
             ..Welcome::default()
-        })
+        };
+        Ok(welcome.into())
     }
 }

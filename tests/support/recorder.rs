@@ -1,5 +1,6 @@
 //! A handler that records what it is told.
 
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use heartwheel::close::{Cause, Evidence};
@@ -7,13 +8,15 @@ use heartwheel::error::SendError;
 use heartwheel::proto::http::Request;
 use heartwheel::proto::message::{Message, SharedMessage};
 use heartwheel::reactor::{
-    Answered, BroadcastDone, BroadcastId, ClientEvent, ClientId, Closed, ConnId, Context, Handler,
-    HttpAnswer, Offer, Readiness, Rejected, Rejection, SourceId, Welcome,
+    Answered, BroadcastDone, BroadcastId, ClientEvent, ClientId, Closed, ConnId, Context, Decision,
+    Handler, HttpAnswer, Offer, Readiness, Rejected, Rejection, SourceId, Welcome,
 };
 
 /// What a callback was told.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Seen {
+    /// It was offered, or has asked, and waits for an answer.
+    Deferred(ConnId),
     Open(ConnId),
     Message(ConnId, Vec<u8>),
     Pong(ConnId, Option<Duration>),
@@ -42,6 +45,12 @@ pub(crate) struct Recorder {
     pub(crate) react: Option<React>,
     pub(crate) judge: Option<Judge>,
     pub(crate) http: Option<HttpAnswer>,
+    /// All answers are put off.
+    pub(crate) defers: bool,
+    /// Who is told of those, with the path that they ask for.
+    pub(crate) checks: Option<Sender<(ConnId, String)>>,
+    /// Those that ended before they opened, where they were offered.
+    pub(crate) left: Vec<Option<ConnId>>,
     /// Plain requests, each with its body: `POST /path`, what followed.
     pub(crate) requests: Vec<(String, Vec<u8>)>,
     /// Those that are no longer open.
@@ -69,6 +78,14 @@ impl Recorder {
             react(cx, &seen);
         }
         self.seen.push(seen);
+    }
+
+    pub(crate) fn deferred(&self) -> Vec<ConnId> {
+        let deferred = |seen: &Seen| match seen {
+            Seen::Deferred(id) => Some(*id),
+            _ => None,
+        };
+        self.seen.iter().filter_map(deferred).collect()
     }
 
     pub(crate) fn opened(&self) -> Vec<ConnId> {
@@ -117,12 +134,20 @@ impl Handler<u64> for Recorder {
 
     fn on_accept(
         &mut self,
-        _cx: &mut Context<'_, u32>,
+        cx: &mut Context<'_, u32>,
         offer: &Offer<'_>,
-    ) -> Result<Welcome<u32>, Rejection> {
+    ) -> Result<Decision<Welcome<u32>>, Rejection> {
+        if self.defers {
+            if let (Some(checks), Some(upgrade)) = (&self.checks, offer.upgrade()) {
+                let path = upgrade.request().path().to_owned();
+                checks.send((offer.id, path)).unwrap();
+            }
+            self.note(cx, Seen::Deferred(offer.id));
+            return Ok(Decision::Later);
+        }
         match &mut self.judge {
-            Some(judge) => judge(offer),
-            None => Ok(Welcome::with(7)),
+            Some(judge) => judge(offer).map(Decision::from),
+            None => Ok(Welcome::with(7).into()),
         }
     }
 
@@ -164,6 +189,7 @@ impl Handler<u64> for Recorder {
     }
 
     fn on_rejected(&mut self, cx: &mut Context<'_, u32>, rejected: Rejected<'_>) {
+        self.left.push(rejected.id);
         let reason = rejected.reason.to_owned();
         self.note(cx, Seen::Rejected(*rejected.evidence, reason));
     }
@@ -176,15 +202,23 @@ impl Handler<u64> for Recorder {
 
     fn on_http(
         &mut self,
-        _cx: &mut Context<'_, u32>,
-        _id: ConnId,
+        cx: &mut Context<'_, u32>,
+        id: ConnId,
         request: &Request<'_>,
-    ) -> HttpAnswer {
+    ) -> Decision<HttpAnswer> {
         let line = format!("{} {}", request.method(), request.target());
         self.requests.push((line, request.body().to_vec()));
+        if self.defers {
+            if let Some(checks) = &self.checks {
+                checks.send((id, request.path().to_owned())).unwrap();
+            }
+            self.note(cx, Seen::Deferred(id));
+            return Decision::Later;
+        }
         self.http
             .clone()
             .unwrap_or_else(HttpAnswer::upgrade_required)
+            .into()
     }
 
     fn on_client(&mut self, cx: &mut Context<'_, u32>, id: ClientId, event: ClientEvent) {

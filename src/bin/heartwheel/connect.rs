@@ -11,8 +11,8 @@ use heartwheel::error::{Error, SendError};
 use heartwheel::proto::message::Message;
 use heartwheel::proto::websocket::handshake::RedirectError;
 use heartwheel::reactor::{
-    ClientConfig, ClientEvent, ClientId, Closed, ConnId, Context, DialError, HandleError, Handler,
-    LoopHandle, Offer, Reactor, Readiness, Rejection, SourceId, Welcome,
+    ClientConfig, ClientEvent, ClientId, Closed, ConnId, Context, Decision, DialError, HandleError,
+    Handler, LoopHandle, Offer, Reactor, Readiness, Rejection, SourceId, Welcome,
 };
 use heartwheel::stats::Stats;
 use log::LevelFilter;
@@ -456,12 +456,12 @@ impl Handler for Session {
         &mut self,
         _: &mut Context<'_, ()>,
         offer: &Offer<'_>,
-    ) -> Result<Welcome<()>, Rejection> {
+    ) -> Result<Decision<Welcome<()>>, Rejection> {
         self.subprotocol = offer
             .acceptance()
             .and_then(|response| response.subprotocol())
             .map(str::to_owned);
-        Ok(Welcome::default())
+        Ok(Welcome::default().into())
     }
 
     fn on_open(&mut self, cx: &mut Context<'_, ()>, id: ConnId) {

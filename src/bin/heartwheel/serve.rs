@@ -16,8 +16,8 @@ use heartwheel::error::{Error, SendError};
 use heartwheel::proto::message::{Message, SharedMessage};
 use heartwheel::proto::websocket::handshake::Upgrade;
 use heartwheel::reactor::{
-    Answered, BroadcastDone, Closed, ConnId, Context, Group, Handler, ListenerConfig, Offer,
-    Reactor, Readiness, Rejected, Rejection, SocketOptions, SourceId, Welcome, WireFactory,
+    Answered, BroadcastDone, Closed, ConnId, Context, Decision, Group, Handler, ListenerConfig,
+    Offer, Reactor, Readiness, Rejected, Rejection, SocketOptions, SourceId, Welcome, WireFactory,
 };
 use log::LevelFilter;
 use rlimit::Resource;
@@ -662,13 +662,14 @@ impl Handler for Server {
         &mut self,
         _: &mut Context<'_, ()>,
         offer: &Offer<'_>,
-    ) -> Result<Welcome<()>, Rejection> {
+    ) -> Result<Decision<Welcome<()>>, Rejection> {
         let offered = offer.upgrade().map_or(&[][..], Upgrade::subprotocols);
         let is_ours = |name: &&&str| self.subprotocols.iter().any(|ours| ours == **name);
-        Ok(Welcome {
+        let welcome = Welcome {
             subprotocol: offered.iter().find(is_ours).map(|&name| name.to_owned()),
             ..Welcome::default()
-        })
+        };
+        Ok(welcome.into())
     }
 
     fn on_open(&mut self, cx: &mut Context<'_, ()>, id: ConnId) {

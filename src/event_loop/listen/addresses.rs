@@ -42,6 +42,13 @@ impl Addresses {
         }
     }
 
+    /// Counts a connection as half-open that was counted in before. Returns whether it can be counted.
+    pub(super) fn enter_half_open(&mut self, ip: IpAddr, now: Micros) -> bool {
+        let has_room = self.tally(ip).half_open < u16::MAX;
+        self.enter(ip, now, false, has_room);
+        has_room
+    }
+
     /// Removes a connection from the handshakes of its address.
     pub(in crate::event_loop) fn leave_half_open(&mut self, ip: IpAddr, now: Micros) {
         self.leave(ip, now, |tally| tally.half_open -= 1);

@@ -118,7 +118,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
     /// connections must not keep others out. If the oldest has unread bytes, it is read first. If
     /// its answer is leaving, it does not count. If all of them are in other loops, none is closed;
     /// so each of those loops may have one more.
-    fn make_way<C, H: Handler<C, S, Data = D>>(
+    pub(in crate::event_loop) fn make_way<C, H: Handler<C, S, Data = D>>(
         &mut self,
         handler: &mut H,
         listener: ListenerId,
@@ -150,6 +150,27 @@ impl<D: Default, S: System> EventLoop<D, S> {
             // The limits on its answer or goodbye and on the connections of its address bound it.
             self.leave_half_open(key);
         }
+    }
+
+    /// Counts an open connection as half-open, if its listener counts those. Returns its address then.
+    pub(in crate::event_loop) fn enter_half_open(
+        &mut self,
+        listener: ListenerId,
+        key: usize,
+    ) -> Option<IpAddr> {
+        let listener = self.listeners.get(listener)?;
+        let conn = &mut self.conns[key];
+        let ip = self.peers.addr(conn.peer).ip()?;
+        let is_counted = listener.admission().counts_half_open()
+            && self
+                .group
+                .arrivals()
+                .addresses
+                .enter_half_open(ip, self.now.at);
+        if is_counted {
+            conn.marks.insert(Mark::HalfOpen);
+        }
+        is_counted.then_some(ip)
     }
 
     fn is_crowded(&self, listener: ListenerId, ip: IpAddr) -> bool {
@@ -236,6 +257,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
             evidence,
         });
         let rejected = Rejected {
+            id: None,
             peer: peer.into(),
             endpoint,
             evidence: &evidence,

@@ -2,7 +2,7 @@
 
 use super::buffers::Buffers;
 use super::deadline::Deadline;
-use super::{Backlog, Due, Env, Fact, Owed, Session, SocketAction};
+use super::{Awaited, Backlog, Due, Env, Fact, Owed, Session, SocketAction};
 use crate::close::{Cause, CloseCode, Evidence, KernelFigures, Phase};
 use crate::error::ProtocolError;
 #[cfg(feature = "websocket")]
@@ -32,7 +32,6 @@ impl Session {
         reason: &str,
     ) {
         match self.phase {
-            #[cfg(feature = "websocket")]
             Phase::Handshaking if cause == Cause::Drain => self.leave_handshake(env, now),
             // What was asked before is answered; that leaves first.
             Phase::Handshaking if self.answered().is_some() => self.part(env, now, cause),
@@ -169,6 +168,8 @@ impl Session {
     pub fn handle_eof(&mut self, env: &Env, now: Moment) {
         self.facts.insert(Fact::Eof);
         match self.phase {
+            // It may still read the answer. The end is read again behind that.
+            Phase::Handshaking if self.awaited() == Some(Awaited::Answer) => {}
             // What it asked for is answered; that has to leave yet.
             Phase::Handshaking if self.answered().is_some() => {
                 self.begin_end(env, now, Cause::PeerEof);
@@ -350,6 +351,7 @@ impl Session {
             Phase::Handshaking if self.answered().is_some() && self.has_output() => {
                 self.end(now, Cause::CloseTimeout, None);
             }
+            Phase::Handshaking if self.awaited().is_some() => self.end_unanswered(env, now, cause),
             Phase::Handshaking if self.is_between_requests() => {
                 self.part(env, now, Cause::LocalClose);
             }
@@ -411,6 +413,11 @@ impl Session {
         if let Some(end) = end.filter(|end| end.cause == cause) {
             end.forgiveness = forgiven.into();
         }
+    }
+
+    #[cfg(not(feature = "websocket"))]
+    fn leave_handshake(&mut self, env: &mut Env, now: Moment) {
+        self.leave(env, now, Cause::Drain);
     }
 
     #[cfg(not(feature = "websocket"))]

@@ -124,7 +124,10 @@ impl Session {
         found: &Found,
     ) -> Step {
         match expiry.stage {
-            Stage::Nothing if !self.is_overdue(env, now) => self.act(env, now, expiry, found),
+            // What we are late with ourselves needs no look.
+            Stage::Nothing if !self.is_overdue(env, now) || self.awaited().is_some() => {
+                self.act(env, now, expiry, found)
+            }
             Stage::Nothing if self.phase == Phase::Connecting => {
                 expiry.ask(Stage::Act, Step::Connect)
             }

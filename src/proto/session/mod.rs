@@ -8,6 +8,7 @@
 //! | --- | --- | --- |
 //! | bytes arrived | [`handle_bytes`](Session::handle_bytes), [`decode`](Session::decode) | one [`Event`] after the other |
 //! | an HTTP head arrived | `next_request`, `next_response` | what to ask the application |
+//! | the application takes its time to decide | [`defer`](Session::defer), and then [`end_deferral`](Session::end_deferral) | nothing |
 //! | a deadline is due | [`handle_expiry`](Session::handle_expiry) | one [`Step`] after the other |
 //! | output was queued | [`slices`](Session::slices), [`handle_written`](Session::handle_written) | what to write |
 //! | any of these | [`socket_action`](Session::socket_action) | what to do with the socket |
@@ -19,6 +20,7 @@ mod beat;
 mod buffers;
 mod closing;
 mod deadline;
+mod deferral;
 mod env;
 mod excess;
 mod expiry;
@@ -34,6 +36,7 @@ mod timeout;
 mod token;
 
 pub(crate) use deadline::Backlog;
+pub use deferral::Awaited;
 pub use env::{Entropy, Env};
 pub use expiry::{Expiry, Found, Note, Step};
 pub use input::Event;
@@ -244,7 +247,7 @@ flags! {
 }
 
 flags! {
-    /// What the shell is still to be told.
+    /// What the shell is still to be told, and what the application has yet to say.
     Owed {
         /// The deadline may have moved to earlier: ask [`Session::poll_deadline`].
         Rearm,
@@ -252,6 +255,10 @@ flags! {
         ResumeReading,
         /// The session has opened, and is to say when that is over: [`Session::take_closing`].
         Closing,
+        /// The application has yet to let it in: [`Session::awaited`].
+        Verdict,
+        /// The application has yet to answer its request.
+        Answer,
     }
 }
 
@@ -511,9 +518,14 @@ impl Session {
         self.facts.has(Fact::WasOpen)
     }
 
-    /// Says whether reading is paused. A session that closes reads again, for the peer's goodbye.
+    /// Says whether reading is paused: by the shell, or because the application [has yet to
+    /// decide](Self::awaited). A session that closes reads again, for the peer's goodbye.
     pub fn is_paused(&self) -> bool {
-        self.heartbeat.is_paused() && self.phase == Phase::Open
+        match self.phase {
+            Phase::Open => self.heartbeat.is_paused(),
+            Phase::Handshaking => self.awaited().is_some(),
+            Phase::Connecting | Phase::Closing | Phase::Closed => false,
+        }
     }
 
     /// Returns the heartbeat, for its figures.

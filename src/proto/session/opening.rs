@@ -1,7 +1,7 @@
 //! The opening handshake of WebSocket, both sides, and the plain HTTP requests before it: what is asked, and
 //! what it comes to.
 
-use super::{Env, Session};
+use super::{Awaited, Env, Session};
 use crate::close::{Cause, Phase};
 use crate::proto::http::response::{refusal, response_to};
 use crate::proto::http::{
@@ -303,10 +303,7 @@ impl Session {
         match self.part.role() {
             Role::Client => self.end(now, Cause::Drain, None),
             Role::Server if self.is_between_requests() => self.part(env, now, Cause::Drain),
-            Role::Server => {
-                let headers = [("Retry-After", "1")];
-                self.refuse_plainly(env, now, Cause::Drain, 503, &headers, "going away");
-            }
+            Role::Server => self.leave(env, now, Cause::Drain),
         }
     }
 
@@ -350,7 +347,7 @@ impl Session {
     }
 
     /// Refuses with words of ours, which are the body and, where the peer is turned away, the record's reason.
-    fn refuse_plainly(
+    pub(super) fn refuse_plainly(
         &mut self,
         env: &mut Env,
         now: Moment,
@@ -360,11 +357,27 @@ impl Session {
         body: &str,
     ) {
         let response = refusal(status, body, headers, env.date().as_ref());
+        let response = self.for_request(env, response);
         let reason = match cause {
             Cause::Refused => body,
             _ => "",
         };
         self.refuse(env, now, cause, reason, &response);
+    }
+
+    /// Makes a response one to the plain request that waits for its answer, if one does: a `HEAD` gets no body.
+    fn for_request(&mut self, env: &mut Env, response: Vec<u8>) -> Vec<u8> {
+        if self.awaited() != Some(Awaited::Answer) {
+            return response;
+        }
+        let (limits, mut exchange) = (self.head_limits(env), self.exchange());
+        let mut input = self.take_input(env);
+        let response = match exchange.head(input.contiguous_mut(), &limits) {
+            Ok(Some((request, _))) => response_to(&request, response),
+            Ok(None) | Err(_) => response,
+        };
+        self.put_input(env, input);
+        response
     }
 
     fn limits<'e>(&self, env: &'e Env) -> &'e Limits {

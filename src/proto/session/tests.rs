@@ -18,6 +18,7 @@ use crate::proto::wire::{EncodeError, MessageKind, Payload};
 use crate::sizes::sizes;
 
 mod beat;
+mod deferral;
 mod drain;
 mod ends;
 mod expiry;

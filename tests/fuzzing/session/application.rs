@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use heartwheel::close::Evidence;
 use heartwheel::event_loop::{
-    Closed, ConnId, Context, Handler, Offer, Rejected, Rejection, Welcome,
+    Closed, ConnId, Context, Decision, Handler, Offer, Rejected, Rejection, Welcome,
 };
 use heartwheel::proto::message::Message;
 
@@ -27,10 +27,14 @@ type Cx<'a> = Context<'a, (), Memory<Pipe>>;
 impl Handler<(), Memory<Pipe>> for Application {
     type Data = ();
 
-    fn on_accept(&mut self, _: &mut Cx<'_>, _: &Offer<'_>) -> Result<Welcome<()>, Rejection> {
+    fn on_accept(
+        &mut self,
+        _: &mut Cx<'_>,
+        _: &Offer<'_>,
+    ) -> Result<Decision<Welcome<()>>, Rejection> {
         match self.refuses {
             true => Err(Rejection::new(503, "no")),
-            false => Ok(Welcome::default()),
+            false => Ok(Welcome::default().into()),
         }
     }
 

@@ -12,8 +12,8 @@ use heartwheel::event_loop::{Context, Handler};
 use heartwheel::proto::message::Message;
 use heartwheel::proto::time::Micros;
 use heartwheel::reactor::{
-    ClientEvent, ClientId, Closed, ConnId, Endpoint, ListenerConfig, ListenerId, Offer, Rejected,
-    Rejection, Welcome,
+    ClientEvent, ClientId, Closed, ConnId, Decision, Endpoint, ListenerConfig, ListenerId, Offer,
+    Rejected, Rejection, Welcome,
 };
 use heartwheel::sys::Token;
 
@@ -215,7 +215,7 @@ impl<'y> Handler<(), Simulated<'y>> for App<'y> {
         &mut self,
         _cx: &mut Cx<'_, 'y>,
         offer: &Offer<'_>,
-    ) -> Result<Welcome<u64>, Rejection> {
+    ) -> Result<Decision<Welcome<u64>>, Rejection> {
         if offer.upgrade().is_some() && self.refuses() {
             let sock = self.sock(offer.id);
             self.os.world(|world| {
@@ -224,7 +224,7 @@ impl<'y> Handler<(), Simulated<'y>> for App<'y> {
             });
             return Err(Rejection::new(503, "not now"));
         }
-        Ok(Welcome::with(0))
+        Ok(Welcome::with(0).into())
     }
 
     fn on_open(&mut self, cx: &mut Cx<'_, 'y>, id: ConnId) {
