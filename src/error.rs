@@ -52,6 +52,8 @@ pub enum ProtocolError {
     HttpRequest,
     /// The first bytes belong to another protocol.
     Foreign(Foreign),
+    /// The header of the PROXY protocol, which a trusted proxy must send first, is missing or broken.
+    Proxy(ProxyFault),
     /// A rule of the embedder's own wire.
     Custom(&'static str),
 }
@@ -77,6 +79,7 @@ impl ProtocolError {
             | Self::UnknownType(_)
             | Self::HttpRequest
             | Self::Foreign(_)
+            | Self::Proxy(_)
             | Self::Custom(_) => Cause::ProtocolError,
         }
     }
@@ -112,6 +115,7 @@ impl fmt::Display for ProtocolError {
             Self::UnknownType(tag) => write!(f, "unknown frame type {tag:#04x}"),
             Self::HttpRequest => f.write_str("this looks like an http request"),
             Self::Foreign(protocol) => protocol.fmt(f),
+            Self::Proxy(fault) => fault.fmt(f),
             Self::Custom(rule) => f.write_str(rule),
         }
     }
@@ -179,6 +183,65 @@ impl fmt::Display for Foreign {
         })
     }
 }
+
+/// The rule that a header of the PROXY protocol breaks. The sections are those of its
+/// [specification](https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ProxyFault {
+    /// The connection does not begin with a header (2).
+    Missing,
+    /// A line of version 1 does not end with CR LF (2.1).
+    LineEnd,
+    /// A line of version 1 has no end within 107 bytes (2.1).
+    LineTooLong,
+    /// A line of version 1 is for none of `TCP4`, `TCP6` and `UNKNOWN` (2.1).
+    Protocol,
+    /// A line of version 1 has an address or port that is missing or malformed, or too many of them
+    /// (2.1).
+    Address,
+    /// A block has this version, which is not 2 (2.2).
+    Version(u8),
+    /// A block has this command, which is neither `LOCAL` nor `PROXY` (2.2).
+    Command(u8),
+    /// A block has this byte for address family and transport, which is reserved (2.2).
+    Family(u8),
+    /// A block has no room for the addresses of its family (2.2).
+    BlockTooShort {
+        /// Its length without the first 16 bytes.
+        len: usize,
+    },
+    /// A block is longer than
+    /// [`MOST_IN_BLOCK`](crate::proto::proxy_header::ProxyHeader::MOST_IN_BLOCK).
+    BlockTooLong {
+        /// Its whole length, bytes.
+        size: usize,
+    },
+}
+
+impl fmt::Display for ProxyFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing => f.write_str("no header of the proxy protocol"),
+            Self::LineEnd => f.write_str("proxy line not ended by cr lf"),
+            Self::LineTooLong => f.write_str("proxy line longer than 107 bytes"),
+            Self::Protocol => f.write_str("proxy line for an unknown protocol"),
+            Self::Address => f.write_str("proxy line with a malformed address or port"),
+            Self::Version(version) => write!(f, "proxy header of version {version}, not 2"),
+            Self::Command(command) => write!(f, "proxy header with unknown command {command}"),
+            Self::Family(family) => write!(f, "proxy header with unknown family {family:#04x}"),
+            Self::BlockTooShort { len } => {
+                write!(
+                    f,
+                    "proxy header of length {len}, too short for its addresses"
+                )
+            }
+            Self::BlockTooLong { size } => write!(f, "proxy header of {size} bytes exceeds 4096"),
+        }
+    }
+}
+
+impl StdError for ProxyFault {}
 
 /// A configuration value that makes no sense: the field and the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]

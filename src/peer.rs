@@ -2,11 +2,13 @@
 
 use std::ffi::OsStr;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::SocketAddr as UnixAddr;
 use std::path::Path;
 use std::sync::Arc;
+
+// Addresses are values: the protocol core, which names no sockets, has them from here.
+pub(crate) use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// The address of a peer: an IP address with a port, a Unix socket, or the client that a proxy in
 /// front of us reports.
@@ -64,6 +66,25 @@ impl PeerAddr {
             client: self,
             proxy: proxy.into(),
         })))
+    }
+
+    /// Makes an address of the path of a Unix socket as the system writes it: ended by a zero, or, in the
+    /// abstract namespace, begun by one.
+    pub(crate) fn of_unix_bytes(path: &[u8]) -> Self {
+        let is_end = |byte: &u8| *byte == 0;
+        Self(match path {
+            [0, name @ ..] => match name.iter().rposition(|byte| !is_end(byte)) {
+                Some(last) => Kind::Abstract(name[..=last].into()),
+                None => Kind::Unnamed,
+            },
+            path => {
+                let len = path.iter().position(is_end).unwrap_or(path.len());
+                match len {
+                    0 => Kind::Unnamed,
+                    len => Kind::Path(Path::new(OsStr::from_bytes(&path[..len])).into()),
+                }
+            }
+        })
     }
 
     /// Returns the IP address and port; `None` for a Unix socket.

@@ -104,6 +104,11 @@ fn binary_frames_are_decoded_alike_however_they_are_cut() {
 }
 
 #[test]
+fn headers_of_proxies_are_read_alike_however_they_are_cut() {
+    run("proxy_header", fuzzing::proxy_header);
+}
+
+#[test]
 fn sessions_keep_their_promises_whatever_happens() {
     run("session", fuzzing::session);
 }

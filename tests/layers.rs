@@ -73,6 +73,7 @@ const LAYERS: [&[&str]; 7] = [
         "proto::codec",
         "proto::message",
         "proto::outbox",
+        "proto::proxy_header",
     ],
     &["proto::heartbeat", "proto::session"],
     &["sys"],

@@ -21,6 +21,7 @@ pub mod outbox;
 pub mod policy;
 pub mod pool;
 pub(crate) mod prefetch;
+pub mod proxy_header;
 pub(crate) mod received;
 pub mod ring;
 pub mod session;

@@ -13,6 +13,7 @@ mod handshake;
 mod line;
 #[path = "../support/memory/mod.rs"]
 pub(crate) mod memory;
+mod proxy_header;
 mod session;
 mod websocket;
 mod websocket_peer;
@@ -20,5 +21,6 @@ mod websocket_peer;
 pub use binary::binary;
 pub use handshake::{handshake_client, handshake_server};
 pub use line::line;
+pub use proxy_header::proxy_header;
 pub use session::session;
 pub use websocket::{websocket_decode, websocket_frames};
