@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use crate::error::ConfigError;
+pub use crate::network::{Network, NetworkError};
 
 /// What counts as proof that the peer is alive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -374,6 +375,44 @@ impl Default for AdmissionConfig {
             limit_loopback: false,
         }
     }
+}
+
+/// Proxies in front of a listener, and whether to believe what they say about the address of a client.
+///
+/// The client's address then stands in callbacks, records and limits, and
+/// [`PeerAddr::proxy`](crate::PeerAddr::proxy) returns that of the proxy. Limits for each address do
+/// not apply to the proxy's own: neither before the client is known, nor for connections that are the
+/// proxy's own, such as health checks.
+///
+/// Whoever is believed can claim any address. So the proxies must be named, or be the only ones who
+/// reach the listener.
+///
+/// ```
+/// use heartwheel::config::ProxyConfig;
+/// use heartwheel::reactor::{ListenerConfig, WireFactory};
+///
+/// let mut config = ListenerConfig::new("127.0.0.1:0".parse()?, WireFactory::Line);
+/// config.proxy = ProxyConfig {
+///     protocol: true,
+///     trusted: vec!["10.0.0.0/8".parse()?],
+/// };
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct ProxyConfig {
+    /// Whether each connection from a trusted address begins with a header of the PROXY protocol,
+    /// version 1 or 2. Default no.
+    ///
+    /// The header has the handshake timeout, together with the opening handshake behind it. A
+    /// connection without a sound header ends with cause `protocol_error`, or `handshake_timeout`.
+    /// The bytes behind the header belong to the wire. Where this is off, and for addresses that are
+    /// not trusted, a header is nothing special: the wire refuses it.
+    pub protocol: bool,
+    /// The addresses of proxies. Default none.
+    ///
+    /// With [`protocol`](Self::protocol), none means that whoever connects is believed. A client
+    /// that came through a Unix socket has no IP address and is in no network.
+    pub trusted: Vec<Network>,
 }
 
 /// Which web pages may open a WebSocket to a listener, and which host names a request may use.

@@ -81,6 +81,7 @@ mod dice;
 pub mod error;
 pub mod event_loop;
 pub mod guide;
+mod network;
 mod peer;
 pub mod proto;
 pub mod reactor;

@@ -72,6 +72,16 @@ fn a_bad_address_is_named_with_its_flag() {
 }
 
 #[test]
+fn a_proxy_that_is_no_network_is_named_with_its_flag() {
+    for network in ["proxy", "10.0.0.1/8", "10.0.0.0/33", "10.0.0.0:80"] {
+        let args = ["serve", "--proxy-protocol", "--trust-proxy", network];
+        refuses(&args, USAGE, &["--trust-proxy", network]);
+    }
+    let args = ["serve", "--trust-proxy", "10.0.0.0/8"];
+    refuses(&args, USAGE, &["--trust-proxy needs --proxy-protocol"]);
+}
+
+#[test]
 fn a_bad_duration_is_named_with_its_flag() {
     for duration in [
         "soon",

@@ -41,6 +41,7 @@ const LAYERS: [&[&str]; 7] = [
         "config",
         "error",
         "close",
+        "network",
         "peer",
         "sizes",
         "stats",

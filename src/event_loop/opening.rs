@@ -18,12 +18,30 @@ impl<D: Default, S: System> EventLoop<D, S> {
         handler: &mut H,
         id: ConnId,
     ) {
+        let has_header = self.conn(id).is_some() && self.headers.await_that_of(id.index());
+        if has_header && !self.take_header(handler, id) {
+            return;
+        }
         let now = self.now;
         let Some(conn) = self.conn_mut(id) else {
             return;
         };
-        match conn.stream.open() {
-            Ok(true) => self.connected(handler, id),
+        if conn.session.phase() != Phase::Connecting {
+            // Closed by a callback, while a client made way for it.
+            return;
+        }
+        let is_open = has_header && conn.stream.is_open();
+        match if is_open {
+            Ok(true)
+        } else {
+            conn.stream.open()
+        } {
+            Ok(true) => {
+                self.connected(handler, id);
+                if has_header {
+                    self.carry(id.index());
+                }
+            }
             // An event is a hint: not connected yet.
             Ok(false) => {}
             Err(error) => {

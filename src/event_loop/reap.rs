@@ -108,14 +108,17 @@ impl<D: Default, S: System> EventLoop<D, S> {
         let (peer, endpoint) = (self.peers.forget(conn.peer), conn.endpoint());
         self.group.leave();
         let evidence = conn.session.evidence(self.now);
-        let reason = conn.session.reason().to_owned();
+        let mut reason = conn.session.reason().to_owned();
+        if let Some(missing) = self.headers.forget(key, evidence.cause) {
+            reason = missing.to_owned();
+        }
         let status = conn.session.answered();
         let answers = conn.session.answers();
         conn.session.discard(&mut self.env);
         // Closing the descriptor takes it out of the selector: nobody else holds it.
         drop(conn.stream);
         self.env.stats.count_end(evidence.cause);
-        log::debug!("{id} of {peer} ended: {evidence}");
+        log::debug!("{id} of {peer:?} ended: {evidence}");
         let was_open = conn.marks.has(Mark::Welcome);
         self.history.push(Ended {
             at: self.now.at.into(),

@@ -194,6 +194,10 @@ impl Socket for TcpStream {
         kernel::read_onto(self, bytes, most)
     }
 
+    fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        Self::peek(self, buffer)
+    }
+
     fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match slices {
             [slice] => Write::write(self, slice),
@@ -202,7 +206,7 @@ impl Socket for TcpStream {
     }
 
     fn has_waiting_bytes(&self) -> bool {
-        matches!(self.peek(&mut [0]), Ok(1))
+        matches!(Self::peek(self, &mut [0]), Ok(1))
     }
 
     /// Connected means: writable, no pending error, and the peer has an address.

@@ -31,6 +31,17 @@ pub trait Socket: fmt::Debug {
         })
     }
 
+    /// Reads into a buffer, which is not empty, and leaves the bytes where they are. Only listeners that
+    /// expect a header of the PROXY protocol need it. Default: an error of the kind `Unsupported`.
+    ///
+    /// # Errors
+    ///
+    /// The same as [`read`](Self::read).
+    fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let _ = buffer;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Writes slices, of which at least one is not empty. If it accepts fewer bytes than it was
     /// given, there is no more room.
     ///

@@ -13,6 +13,7 @@ mod ends;
 mod handle;
 mod listeners;
 mod nesting;
+mod proxied;
 mod rooms;
 mod sending;
 mod topics;

@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use heartwheel::config::{
-    AdmissionConfig, Excess, HeartbeatConfig, LimitsConfig, Overflow, PingWhen, Proof, WebConfig,
-    WireKind,
+    AdmissionConfig, Excess, HeartbeatConfig, LimitsConfig, Network, Overflow, PingWhen, Proof,
+    ProxyConfig, WebConfig, WireKind,
 };
 use heartwheel::proto::policy::Policy;
 use heartwheel::reactor::{Keepalive, SocketOptions};
 
 use crate::values::{
-    ANY, Switch, byte_rate, byte_rate_or_off, count, count_or_off, host, keepalive_or_off, origin,
-    show_time, size, time, time_or_off,
+    ANY, Switch, byte_rate, byte_rate_or_off, count, count_or_off, host, keepalive_or_off, network,
+    origin, show_time, size, time, time_or_off,
 };
 use crate::{Failure, complain};
 
@@ -164,6 +164,21 @@ pub(crate) struct SocketFlags {
         default_value = "off"
     )]
     tcp_keepalive: Switch<Keepalive>,
+}
+
+/// Load balancers in front of the listeners.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Behind a proxy")]
+pub(crate) struct ProxyFlags {
+    /// Each connection begins with a header of the PROXY protocol, version 1 or 2. Without
+    /// --trust-proxy, whoever connects is believed: only proxies must reach the listeners
+    #[arg(long)]
+    proxy_protocol: bool,
+
+    /// Believe a proxy at this address, or in this network, about the addresses of its clients (may be
+    /// repeated)
+    #[arg(long, value_name = "CIDR", value_parser = network)]
+    trust_proxy: Vec<Network>,
 }
 
 /// Limits on who may connect.
@@ -420,6 +435,19 @@ impl SocketFlags {
             Failure::usage(format!("--tcp-{field} {}", error.reason()))
         })?;
         Ok(options)
+    }
+}
+
+impl ProxyFlags {
+    /// Returns the proxies to believe.
+    pub(crate) fn proxy(&self) -> Result<ProxyConfig, Failure> {
+        if !self.proxy_protocol && !self.trust_proxy.is_empty() {
+            return Err(Failure::usage("--trust-proxy needs --proxy-protocol"));
+        }
+        Ok(ProxyConfig {
+            protocol: self.proxy_protocol,
+            trusted: self.trust_proxy.clone(),
+        })
     }
 }
 

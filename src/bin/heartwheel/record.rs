@@ -3,6 +3,7 @@
 use std::fmt::{Display, Write};
 use std::time::Duration;
 
+use heartwheel::PeerAddr;
 use heartwheel::close::{Evidence, EvidenceField};
 use serde_json::{Map, Value};
 
@@ -53,6 +54,15 @@ impl Record {
 
     pub(crate) fn word(self, key: &'static str, word: impl Display) -> Self {
         self.with(key, Field::Word(word.to_string()))
+    }
+
+    /// Adds an address, and the one of the proxy before it, if there is one.
+    pub(crate) fn peer(self, peer: &PeerAddr) -> Self {
+        let record = self.word("peer", peer);
+        match peer.proxy() {
+            Some(proxy) => record.word("via", proxy),
+            None => record,
+        }
     }
 
     pub(crate) fn bare(self, key: &'static str, word: impl Display) -> Self {
@@ -310,6 +320,20 @@ mod tests {
         ] {
             assert_eq!(object[key], value, "{key}");
         }
+    }
+
+    #[test]
+    fn the_address_of_a_proxy_stands_beside_its_clients() {
+        let addr = |text: &str| text.parse::<std::net::SocketAddr>().expect("an address");
+        let [client, proxy] = ["203.0.113.7:4711", "192.0.2.1:9"].map(addr);
+        let direct = Record::new("open").peer(&client.into());
+        assert_eq!(line(&direct), "open peer=203.0.113.7:4711\n");
+        let record = Record::new("open").peer(&PeerAddr::from(client).behind(proxy));
+        assert_eq!(
+            line(&record),
+            "open peer=203.0.113.7:4711 via=192.0.2.1:9\n"
+        );
+        assert_eq!(json(&record)["via"], "192.0.2.1:9");
     }
 
     #[test]

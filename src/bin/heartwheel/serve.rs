@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 use heartwheel::close::Evidence;
 use heartwheel::config::{
-    AdmissionConfig, HeartbeatConfig, LimitsConfig, ReactorConfig, WebConfig, WireKind,
+    AdmissionConfig, HeartbeatConfig, LimitsConfig, ProxyConfig, ReactorConfig, WebConfig, WireKind,
 };
 use heartwheel::error::{Error, SendError};
 use heartwheel::proto::message::{Message, SharedMessage};
@@ -25,7 +25,8 @@ use socket2::{Domain, Socket, Type};
 
 use crate::fan_out::FanOut;
 use crate::flags::{
-    AdmissionFlags, HeartbeatFlags, LimitFlags, SocketFlags, WebFlags, check, in_words, warn,
+    AdmissionFlags, HeartbeatFlags, LimitFlags, ProxyFlags, SocketFlags, WebFlags, check, in_words,
+    warn,
 };
 use crate::journal::{Change, Journal};
 use crate::machine;
@@ -132,6 +133,9 @@ pub(crate) struct ServeArgs {
     admission: AdmissionFlags,
 
     #[command(flatten)]
+    proxy: ProxyFlags,
+
+    #[command(flatten)]
     web: WebFlags,
 
     #[command(flatten)]
@@ -173,6 +177,7 @@ struct Plan {
     heartbeat: HeartbeatConfig,
     limits: LimitsConfig,
     admission: AdmissionConfig,
+    proxy: ProxyConfig,
     web: WebConfig,
     socket: SocketOptions,
 }
@@ -184,6 +189,7 @@ impl Plan {
             heartbeat: self.heartbeat.clone(),
             limits: self.limits.clone(),
             admission: self.admission.clone(),
+            proxy: self.proxy.clone(),
             web: self.web.clone(),
             socket: SocketOptions {
                 reuse_port: is_shared,
@@ -320,6 +326,7 @@ impl ServeArgs {
             heartbeat,
             limits,
             admission: self.admission.admission(),
+            proxy: self.proxy.proxy()?,
             web,
             socket: self.socket.options()?,
         })
@@ -677,7 +684,7 @@ impl Handler for Server {
         self.common().journal.tell(Change::Opened, || {
             Record::new("open")
                 .word("id", id)
-                .word("peer", info.peer)
+                .peer(&info.peer)
                 .word("wire", info.wire.label())
         });
     }
@@ -710,7 +717,7 @@ impl Handler for Server {
             .tell(Change::Closed(closed.evidence.cause), || {
                 Record::new("closed")
                     .word("id", closed.id)
-                    .word("peer", closed.peer)
+                    .peer(&closed.peer)
                     .evidence(closed.evidence, closed.reason)
             });
     }
@@ -722,7 +729,7 @@ impl Handler for Server {
             .journal
             .tell(Change::Rejected(rejected.evidence.cause), || {
                 Record::new("rejected")
-                    .word("peer", rejected.peer)
+                    .peer(&rejected.peer)
                     .evidence(rejected.evidence, rejected.reason)
             });
     }
@@ -732,7 +739,7 @@ impl Handler for Server {
         common.memory.note_end(held(answered.evidence));
         common.journal.tell(Change::Answered, || {
             Record::new("answered")
-                .word("peer", answered.peer)
+                .peer(&answered.peer)
                 .number("status", answered.status)
                 .number("answers", answered.answers)
                 .evidence(answered.evidence, answered.reason)

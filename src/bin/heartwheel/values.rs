@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use heartwheel::config::WebConfig;
+use heartwheel::config::{Network, NetworkError, WebConfig};
 use heartwheel::proto::authority::Authority;
 use heartwheel::proto::http::Visitors;
 use heartwheel::reactor::{Group, Keepalive};
@@ -59,6 +59,13 @@ pub(crate) fn keepalive_or_off(typed: &str) -> Result<Switch<Keepalive>, String>
         None => Ok(Switch(Some(keepalive))),
         Some(_) => Err("is not of the form IDLE,INTERVAL,PROBES, such as 30s,5s,3".into()),
     }
+}
+
+/// Parses an address, or the network that a proxy may be in.
+pub(crate) fn network(typed: &str) -> Result<Network, String> {
+    typed
+        .parse()
+        .map_err(|error: NetworkError| error.to_string())
 }
 
 /// Parses a number of bytes.

@@ -37,9 +37,14 @@ impl<D: Default, S: System> EventLoop<D, S> {
         share.clamp(1, budget)
     }
 
-    fn accept_from<C, H: Handler<C, S, Data = D>>(&mut self, handler: &mut H, id: ListenerId) {
+    /// Returns how many connections there may be in the group.
+    pub(super) fn room(&self) -> usize {
         let descriptors = self.system.descriptors();
-        let room = self.group.room(self.config.max_connections, descriptors);
+        self.group.room(self.config.max_connections, descriptors)
+    }
+
+    fn accept_from<C, H: Handler<C, S, Data = D>>(&mut self, handler: &mut H, id: ListenerId) {
+        let room = self.room();
         let share = ACCEPTING_SLICE.as_micros() / self.listeners.len().max(1) as u64;
         let ends = self.progress.slice(self.now.at, Micros::new(share));
         for count in 0..self.accept_budget() {

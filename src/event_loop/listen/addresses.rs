@@ -397,12 +397,12 @@ mod tests {
         for last in 0..=255 {
             let ip = IpAddr::from([198, 51, 100, last]);
             admission
-                .judge(ip, millis(1), &mut addresses, &mut paid, room)
+                .judge(Some(ip), millis(1), &mut addresses, &mut paid, room)
                 .ok();
         }
         let later = Micros::from_secs(3);
         admission
-            .judge(PEER, later, &mut addresses, &mut paid, room)
+            .judge(Some(PEER), later, &mut addresses, &mut paid, room)
             .unwrap();
         assert_eq!(addresses.tallies.len(), 1);
     }

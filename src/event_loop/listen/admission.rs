@@ -49,13 +49,31 @@ impl TryFrom<&AdmissionConfig> for Admission {
 }
 
 impl Admission {
-    /// Checks a new connection. `paid` is the record of the listener's rate.
+    /// Checks a new connection. `paid` is the record of the listener's rate. Without an IP address, no limit
+    /// for each address applies.
     pub(super) fn judge(
+        &self,
+        ip: Option<IpAddr>,
+        now: Micros,
+        addresses: &mut Addresses,
+        paid: &mut Micros,
+        room: Room,
+    ) -> Result<(), Refusal> {
+        if let Some(ip) = ip {
+            self.judge_address(ip, now, addresses, room)?;
+        }
+        match self.total_rate {
+            Some(rate) if !rate.take(paid, now) => Err(Refusal::Rate),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Checks a connection against the limits of its address.
+    pub(super) fn judge_address(
         &self,
         ip: IpAddr,
         now: Micros,
         addresses: &mut Addresses,
-        paid: &mut Micros,
         room: Room,
     ) -> Result<(), Refusal> {
         let Tally {
@@ -76,10 +94,7 @@ impl Admission {
                 addresses.pay(ip, now, rate)?;
             }
         }
-        match self.total_rate {
-            Some(rate) if !rate.take(paid, now) => Err(Refusal::Rate),
-            Some(_) | None => Ok(()),
-        }
+        Ok(())
     }
 
     /// Says whether connections of this address are counted.
@@ -170,7 +185,7 @@ mod tests {
         ip: IpAddr,
         now: Micros,
     ) -> Result<(), Refusal> {
-        admission.judge(ip, now, addresses, &mut Micros::ZERO.clone(), ROOMY)?;
+        admission.judge(Some(ip), now, addresses, &mut Micros::ZERO.clone(), ROOMY)?;
         addresses.enter(ip, now, admission.counts(ip), false);
         Ok(())
     }
@@ -227,7 +242,7 @@ mod tests {
                 let paid = &mut Micros::ZERO.clone();
                 if room.left > 0
                     && admission
-                        .judge(ip, millis(1), &mut counts, paid, room)
+                        .judge(Some(ip), millis(1), &mut counts, paid, room)
                         .is_ok()
                 {
                     assert!(admission.counts(ip));
@@ -303,7 +318,7 @@ mod tests {
         let (mut addresses, mut paid) = (Addresses::default(), Micros::ZERO);
         let mut judge = |last, now| {
             let ip = IpAddr::from([192, 0, 2, last]);
-            admission.judge(ip, now, &mut addresses, &mut paid, ROOMY)
+            admission.judge(Some(ip), now, &mut addresses, &mut paid, ROOMY)
         };
         let start = Micros::from_secs(1);
         assert_eq!(judge(1, start), Ok(()));

@@ -21,7 +21,7 @@ use crate::sys::{Stream, System};
 
 impl<D: Default, S: System> EventLoop<D, S> {
     /// Notes that an address has used up its share. There is one log line for each episode.
-    fn note_crowding(&self, id: ListenerId, ip: IpAddr, room: usize) {
+    pub(super) fn note_crowding(&self, id: ListenerId, ip: IpAddr, room: usize) {
         let Some(listener) = self.listeners.get(id) else {
             return;
         };
@@ -31,7 +31,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         let held = self.group.arrivals().addresses.tally(ip).open;
         log::warn!(
             "refusing more connections from {ip} on {}: it holds {held} of {room}, its full share; if \
-             all clients come through your own proxy, raise share_per_address or switch it off",
+             all clients come through your own proxy, name it as a trusted one, so that each of them counts",
             listener.addr()
         );
     }
@@ -50,15 +50,19 @@ impl<D: Default, S: System> EventLoop<D, S> {
         };
         let endpoint = Endpoint::Listener(listener_id);
         let (wire, policy) = (listener.make_wire(), listener.policy());
-        let admission = listener.admission();
-        let counted = admission.counts(peer.ip());
+        let (admission, proxies) = (listener.admission(), listener.proxies());
+        let expects_header = proxies.expect_header(Some(peer.ip()));
+        // A proxy comes for many: who is behind it is counted once that is known.
+        let is_proxy = expects_header || proxies.trust(peer.ip());
+        let ip = (!is_proxy).then_some(peer.ip());
+        let counted = ip.is_some_and(|ip| admission.counts(ip));
         let mut stream = S::Stream::over(socket, Role::Server);
         let shakes_hands = wire.kind().is_websocket() || !stream.is_open();
-        let half_open = admission.counts_half_open() && shakes_hands;
+        let half_open = ip.is_some() && admission.counts_half_open() && shakes_hands;
         let mut marks = Flags::NONE;
         marks.set(Mark::HalfOpen, half_open);
         marks.set(Mark::Counted, counted);
-        if let Err(refusal) = self.judge(listener, listener_id, peer, marks, room) {
+        if let Err(refusal) = self.judge(listener, listener_id, ip, marks, room) {
             match refusal {
                 Refusal::Full => {
                     let what = "connections are held, all that there is room for";
@@ -81,7 +85,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
             return;
         }
         let phase = self.next_phase();
-        let session = match stream.is_open() {
+        let session = match stream.is_open() && !expects_header {
             true => Session::accepted(&mut self.env, policy, wire, phase, self.now),
             false => Session::admitted(&mut self.env, policy, wire, phase, self.now),
         };
@@ -104,6 +108,9 @@ impl<D: Default, S: System> EventLoop<D, S> {
             listener.enter();
         }
         self.conns[id.index()].ready.insert(Ready::Writable);
+        if expects_header {
+            self.headers.expect(id.index());
+        }
         if half_open {
             // It has its place before a callback runs, which may panic, or close the listener.
             self.waiting.enter(peer.ip(), id);
@@ -208,7 +215,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         &self,
         listener: &Listener<S::Listener>,
         id: ListenerId,
-        peer: SocketAddr,
+        ip: Option<IpAddr>,
         marks: Flags<Mark>,
         room: usize,
     ) -> Result<(), Refusal> {
@@ -227,10 +234,12 @@ impl<D: Default, S: System> EventLoop<D, S> {
         let paid = arrivals.rates.of(id);
         listener
             .admission()
-            .judge(peer.ip(), now, &mut arrivals.addresses, paid, room)
+            .judge(ip, now, &mut arrivals.addresses, paid, room)
             .inspect_err(|_| self.group.leave())?;
-        let (counted, half_open) = (marks.has(Mark::Counted), marks.has(Mark::HalfOpen));
-        arrivals.addresses.enter(peer.ip(), now, counted, half_open);
+        if let Some(ip) = ip {
+            let (counted, half_open) = (marks.has(Mark::Counted), marks.has(Mark::HalfOpen));
+            arrivals.addresses.enter(ip, now, counted, half_open);
+        }
         Ok(())
     }
 
@@ -396,7 +405,7 @@ mod tests {
             marks.insert(Mark::Counted);
             let core = &reactor.core;
             let listener = core.listeners.get(*id).expect("it listens");
-            core.judge(listener, *id, ([192, 0, 2, 1], 9_001).into(), marks, 10)
+            core.judge(listener, *id, Some([192, 0, 2, 1].into()), marks, 10)
         };
         assert_eq!(judge(&first), Ok(()));
         assert_eq!(judge(&second), Err(Refusal::Open));

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 #[cfg(feature = "websocket")]
 use crate::config::WebConfig;
-use crate::config::{AdmissionConfig, HeartbeatConfig, LimitsConfig};
+use crate::config::{AdmissionConfig, HeartbeatConfig, LimitsConfig, ProxyConfig};
 use crate::event_loop::wire_factory::WireFactory;
 use crate::sys::SocketOptions;
 
@@ -29,6 +29,8 @@ pub struct ListenerConfig {
     pub limits: LimitsConfig,
     /// Limits on who may connect.
     pub admission: AdmissionConfig,
+    /// Proxies in front of it. Default: none.
+    pub proxy: ProxyConfig,
     /// Which web pages may open a WebSocket here, and which host names a request may use. Default:
     /// pages whose host is the host that the request names, whatever host that is.
     #[cfg(feature = "websocket")]
@@ -46,6 +48,7 @@ impl ListenerConfig {
             wire,
             limits: LimitsConfig::default(),
             admission: AdmissionConfig::default(),
+            proxy: ProxyConfig::default(),
             #[cfg(feature = "websocket")]
             web: WebConfig::default(),
             socket: SocketOptions::default(),

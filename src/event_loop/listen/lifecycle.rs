@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use super::admission::Admission;
 use super::config::ListenerConfig;
 use super::listener::{Listener, Terms};
+use super::proxies::Proxies;
 use crate::error::{ConfigError, Error};
 use crate::event_loop::core::EventLoop;
 use crate::event_loop::token::{ListenerId, Target};
@@ -72,6 +73,7 @@ impl<D, S: System> EventLoop<D, S> {
     /// Parses the configuration for later connections, and becomes a user of its policy.
     fn terms(&mut self, config: ListenerConfig) -> Result<Terms, ConfigError> {
         let admission = Admission::try_from(&config.admission)?;
+        let proxies = Proxies::new(&config.proxy)?;
         #[cfg(feature = "websocket")]
         let visitors = Visitors::try_from(&config.web)?;
         let policy = self.adopt(&config.heartbeat, &config.limits, &config.wire)?;
@@ -79,6 +81,7 @@ impl<D, S: System> EventLoop<D, S> {
             wire: config.wire,
             policy,
             admission,
+            proxies,
             #[cfg(feature = "websocket")]
             visitors,
         })

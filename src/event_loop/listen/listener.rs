@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::admission::Admission;
 use super::config::ListenerConfig;
+use super::proxies::Proxies;
 use crate::error::ConfigError;
 use crate::event_loop::group::CALM;
 use crate::event_loop::wire_factory::WireFactory;
@@ -38,6 +39,7 @@ pub(super) struct Terms {
     pub(super) wire: WireFactory,
     pub(super) policy: PolicyId,
     pub(super) admission: Admission,
+    pub(super) proxies: Proxies,
     #[cfg(feature = "websocket")]
     pub(super) visitors: Visitors,
 }
@@ -73,6 +75,10 @@ impl<L> Listener<L> {
 
     pub(super) fn admission(&self) -> &Admission {
         &self.terms.admission
+    }
+
+    pub(super) fn proxies(&self) -> &Proxies {
+        &self.terms.proxies
     }
 
     pub(super) fn policy(&self) -> PolicyId {

@@ -155,6 +155,15 @@ impl Session {
         self.held(env).reason.push_str(reason);
     }
 
+    /// Ends the session at once because of what came in front of its wire.
+    pub fn refuse_front(&mut self, env: &mut Env, now: Moment, error: ProtocolError) {
+        self.end(now, error.cause(), None);
+        let reason = &mut self.held(env).reason;
+        if reason.is_empty() {
+            *reason = error.to_string();
+        }
+    }
+
     /// Ends the session at once.
     pub fn end(&mut self, now: Moment, cause: Cause, kernel: Option<KernelFigures>) {
         if self.phase != Phase::Closed {
