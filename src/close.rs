@@ -263,6 +263,35 @@ impl Phase {
     }
 }
 
+/// Whether a peer answers in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Liveness {
+    /// It has given proof of life lately, or has not been asked for one.
+    #[default]
+    Healthy,
+    /// Proof of life is overdue, and half of the time to answer is over. This is no verdict.
+    ///
+    /// With pings: a ping was sent since the last proof, and less than half of `timeout - interval` is left
+    /// until the verdict. Without a timeout: the ping was sent at least one interval ago. Without pings: less
+    /// than a quarter of the timeout is left. Verdicts are put off for our own delays, and so is this. With
+    /// neither pings nor a timeout nobody is late.
+    Late,
+    /// The verdict has fallen: the connection ends because its peer was silent or did not read. It is seen
+    /// in [`on_closing`](crate::reactor::Handler::on_closing), since the connection is then about to go.
+    Dead,
+}
+
+impl Liveness {
+    /// Returns the stable name.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Late => "late",
+            Self::Dead => "dead",
+        }
+    }
+}
+
 /// Round-trip times of pings, with a resolution of one microsecond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Rtt {

@@ -90,7 +90,7 @@ mod sizes;
 pub mod stats;
 pub mod sys;
 
-pub use close::{Cause, CloseCode, Evidence, Phase};
+pub use close::{Cause, CloseCode, Evidence, Liveness, Phase};
 #[cfg(feature = "websocket")]
 pub use config::WebConfig;
 pub use config::{

@@ -17,7 +17,7 @@ use super::listen::ListenerConfig;
 use super::share::STEP;
 use super::timers::TimerId;
 use super::token::{ClientId, ConnId, ListenerId};
-use crate::close::{Cause, CloseCode, Phase, Rtt};
+use crate::close::{Cause, CloseCode, Liveness, Phase, Rtt};
 use crate::config::{HeartbeatConfig, LimitsConfig, WireKind};
 use crate::error::{AnswerError, Error, SendError, SubscribeError};
 use crate::peer::PeerAddr;
@@ -58,6 +58,11 @@ pub struct ConnInfo {
     pub rtt: Option<Rtt>,
     /// Numbers of pings due, written and answered.
     pub pings: (u32, u32, u32),
+    /// How many pings the peer has sent: at most 16 777 215, where the count stays.
+    pub pings_received: u32,
+    /// Whether the peer answers in time. To list those that do not, go through the
+    /// [`connections`](Context::connections).
+    pub liveness: Liveness,
     /// Bytes of messages queued in user space.
     pub queued: usize,
     /// Bytes of memory that it holds for messages in transit, as they were counted last.
@@ -402,7 +407,62 @@ impl<'a, D, S: System> Context<'a, D, S> {
         self.core.timers.set(due, user_data)
     }
 
-    /// Cancels a timer. Returns whether it was still pending.
+    /// Sets a timer of a connection. [`on_conn_timer`](super::Handler::on_conn_timer) receives the id and
+    /// `user_data` back, as punctually as for [`set_timer`](Self::set_timer). Returns `None` if there is no
+    /// open connection with this id; it opens right before [`on_open`](super::Handler::on_open).
+    ///
+    /// The timer ends silently when its connection is no longer open: it never comes after
+    /// [`on_closing`](super::Handler::on_closing). A connection may have any number of timers, as far as you
+    /// set them. Each takes some 120 bytes beside the connection, and one without timers costs nothing.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use heartwheel::{CloseCode, ConnId, Context, Handler, Message, TimerId};
+    ///
+    /// /// Whoever does not log in within ten seconds must go.
+    /// struct Server;
+    ///
+    /// impl Handler for Server {
+    ///     type Data = Option<TimerId>;
+    ///
+    ///     fn on_open(&mut self, cx: &mut Context<'_, Option<TimerId>>, id: ConnId) {
+    ///         let timer = cx.set_conn_timer(id, Duration::from_secs(10), 0);
+    ///         if let Some(data) = cx.data_mut(id) {
+    ///             *data = timer;
+    ///         }
+    ///     }
+    ///
+    ///     fn on_message(
+    ///         &mut self,
+    ///         cx: &mut Context<'_, Option<TimerId>>,
+    ///         id: ConnId,
+    ///         message: Message<'_>,
+    ///     ) {
+    ///         if message.as_text() == Some("let me in")
+    ///             && let Some(timer) = cx.data_mut(id).and_then(Option::take)
+    ///         {
+    ///             cx.cancel_timer(timer);
+    ///         }
+    ///     }
+    ///
+    ///     fn on_conn_timer(&mut self, cx: &mut Context<'_, Option<TimerId>>, id: ConnId, _: u64) {
+    ///         cx.close(id, CloseCode::POLICY, "log in first");
+    ///     }
+    /// }
+    /// ```
+    pub fn set_conn_timer(
+        &mut self,
+        id: ConnId,
+        delay: Duration,
+        user_data: u64,
+    ) -> Option<TimerId> {
+        self.core.conn(id).filter(|conn| conn.is_open())?;
+        let due = self.core.read_clock() + delay.into();
+        Some(self.core.timers.set_for(id, due, user_data))
+    }
+
+    /// Cancels a timer, of the loop or of a connection. Returns whether it was still pending.
     pub fn cancel_timer(&mut self, id: TimerId) -> bool {
         self.core.timers.cancel(id)
     }
@@ -509,6 +569,8 @@ impl<'a, D, S: System> Context<'a, D, S> {
             last_proof: heartbeat.last_proof(self.core.now).into(),
             rtt: heartbeat.rtt(),
             pings: heartbeat.pings(),
+            pings_received: conn.session.pings_received(),
+            liveness: conn.session.liveness(&self.core.env, self.core.now),
             queued: conn.session.queued(),
             memory: conn.session.tally().bytes,
         })

@@ -1,9 +1,10 @@
 //! Time: due timers of connections and of the embedder.
 
-use super::conn::{Mark, Ready};
+use super::conn::{Conn, Mark, Ready};
 use super::context::Context;
 use super::core::EventLoop;
 use super::handler::Handler;
+use super::timers::Timer;
 use super::token::ConnId;
 use crate::close::Phase;
 use crate::proto::session::{Expiry, Found, Step};
@@ -172,8 +173,15 @@ impl<D: Default, S: System> EventLoop<D, S> {
     pub(super) fn run_timers<C, H: Handler<C, S, Data = D>>(&mut self, handler: &mut H) {
         let due = self.now.at;
         let ends = self.progress.slice(due, TIMERS_SLICE);
-        while let Some(word) = self.timers.take_due(due) {
-            handler.on_timer(&mut Context::new(self), word);
+        while let Some(Timer { word, conn }) = self.timers.take_due(due) {
+            match conn {
+                None => handler.on_timer(&mut Context::new(self), word),
+                Some(id) if self.conn(id).is_some_and(Conn::is_open) => {
+                    handler.on_conn_timer(&mut Context::new(self), id, word);
+                }
+                // It has begun to close, and its slot is about to be left.
+                Some(_) => {}
+            }
             if self.is_past(ends) {
                 return;
             }

@@ -167,6 +167,12 @@ pub trait Handler<C = (), S: System = Native> {
         let _ = (cx, user_data);
     }
 
+    /// A timer of [`Context::set_conn_timer`] is due. `user_data` is what was given there. The connection
+    /// is open: it never comes after [`on_closing`](Self::on_closing).
+    fn on_conn_timer(&mut self, cx: &mut Context<'_, Self::Data, S>, id: ConnId, user_data: u64) {
+        let _ = (cx, id, user_data);
+    }
+
     /// A foreign source is ready. Sources are edge-triggered: read or write until it would block.
     fn on_source(&mut self, cx: &mut Context<'_, Self::Data, S>, id: SourceId, ready: Readiness) {
         let _ = (cx, id, ready);

@@ -103,6 +103,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         self.uncount(key);
         self.leave_topics(key);
         self.deferrals.forget(key);
+        self.timers.leave(key);
         let mut conn = self.conns.remove(key);
         let id = conn.id(key, self.names);
         let (peer, endpoint) = (self.peers.forget(conn.peer), conn.endpoint());

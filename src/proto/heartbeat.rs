@@ -521,6 +521,16 @@ impl Heartbeat {
         self.proof.age(now.at)
     }
 
+    /// Says whether proof of life is overdue, though no verdict has fallen; see
+    /// [`Liveness::Late`](crate::close::Liveness::Late).
+    pub fn is_late(&self, timing: &Timing, now: Moment, lateness: &Lateness) -> bool {
+        self.overdue_from(timing).is_some_and(|(deadline, armed)| {
+            let most = Micros::from_millis(timing.answer.into());
+            let (deadline, armed) = (deadline.time(now.at), armed.earliest(now.at));
+            lateness.judged(deadline, armed, most, now.at) <= now.at
+        })
+    }
+
     /// Returns how much later than the timeout a verdict of silence comes because of our own
     /// lateness: the time by which the deadline was put off, plus the delay of a ping that we sent
     /// late or skipped after a stop. It is no more than we were late in all since the last proof,
@@ -661,6 +671,39 @@ impl Heartbeat {
             end = end.max(judged(self.resumed_at.plus(timing.answer), self.resumed_at));
         }
         Some(end)
+    }
+
+    /// Returns from when on the peer is late, if nothing of ours delays it, and since when it could answer.
+    fn overdue_from(&self, timing: &Timing) -> Option<(Stamp, Stamp)> {
+        let must_read = timing.proof != Proof::Bytes;
+        if self.facts.has(Fact::Paused) && must_read {
+            return None;
+        }
+        let (deadline, armed) = match (timing.interval, timing.timeout) {
+            (None, None) => return None,
+            (Some(_), _) if self.ask == Ask::No => return None,
+            (Some(interval), None) => {
+                let interval = interval.as_stamp_millis();
+                (self.asked_at.plus(interval), self.asked_at)
+            }
+            (Some(_), Some(timeout)) => {
+                let answered = self.asked_at.plus(timing.answer);
+                let end = self.proof.plus(timeout).later(answered);
+                (end.less(timing.answer / 2), self.asked_at)
+            }
+            (None, Some(timeout)) => {
+                let since = match self.ask {
+                    Ask::No => self.proof,
+                    _ => self.proof.later(self.asked_at),
+                };
+                (since.plus(timeout).less(timeout / 4), since)
+            }
+        };
+        if self.facts.has(Fact::Resumed) && must_read {
+            let again = self.resumed_at.plus(timing.answer / 2);
+            return Some((deadline.later(again), armed.later(self.resumed_at)));
+        }
+        Some((deadline, armed))
     }
 
     /// Returns when the ping that counts from `asked_at` was queued or written.

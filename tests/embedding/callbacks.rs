@@ -114,6 +114,37 @@ fn a_timer_fires_once_never_early_and_can_be_cancelled() {
 }
 
 #[test]
+fn a_timer_of_a_connection_ends_with_it() {
+    const DELAY: Duration = Duration::from_millis(20);
+    let mut recorder = Recorder::reacting(|cx, seen| {
+        if let Seen::Open(id) = seen {
+            assert!(cx.set_conn_timer(*id, DELAY, 1).is_some());
+            let cancelled = cx.set_conn_timer(*id, DELAY, 2).unwrap();
+            assert!(cx.cancel_timer(cancelled));
+            if cx.connections().count() == 2 {
+                cx.close(*id, CloseCode::NORMAL, "");
+            }
+        }
+    });
+    let mut reactor = reactor();
+    let (_, addr) = listen(&mut reactor, WireFactory::Line);
+    let peers = [0; 2].map(|_| connect_peer(addr));
+    drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 2);
+    let [stays, goes] = recorder.opened()[..] else {
+        unreachable!()
+    };
+    assert_eq!(reactor.context().set_conn_timer(goes, DELAY, 3), None);
+    let is_fired = |seen: &Recorder| seen.seen.contains(&Seen::ConnTimer(stays, 1));
+    drive(&mut reactor, &mut recorder, is_fired);
+    drop(peers);
+    drive(&mut reactor, &mut recorder, |seen| seen.closed().len() == 2);
+    let fired = recorder.seen.iter();
+    let fired = fired.filter(|seen| matches!(seen, Seen::ConnTimer(..)));
+    assert_eq!(fired.count(), 1);
+    assert_eq!(reactor.next_timeout(), None, "nothing is armed any more");
+}
+
+#[test]
 fn a_timer_set_within_its_own_callback_does_not_starve_the_turn() {
     let mut recorder = Recorder::reacting(|cx, seen| {
         if let Seen::Timer(count, _) = seen

@@ -27,6 +27,7 @@ pub(crate) enum Seen {
     Answered(u16, u32, Evidence, String),
     Client(ClientId, ClientEvent),
     Timer(u64, Duration),
+    ConnTimer(ConnId, u64),
     Source(SourceId, Readiness),
     Command(u64),
     /// What another thread sent, and why it was not delivered.
@@ -228,6 +229,11 @@ impl Handler<u64> for Recorder {
     fn on_timer(&mut self, cx: &mut Context<'_, u32>, word: u64) {
         let now = cx.now();
         self.note(cx, Seen::Timer(word, now));
+    }
+
+    fn on_conn_timer(&mut self, cx: &mut Context<'_, u32>, id: ConnId, word: u64) {
+        assert!(cx.data(id).is_some(), "it is there");
+        self.note(cx, Seen::ConnTimer(id, word));
     }
 
     fn on_source(&mut self, cx: &mut Context<'_, u32>, id: SourceId, ready: Readiness) {

@@ -8,6 +8,7 @@
 mod memory;
 
 mod broadcasts;
+mod peers;
 mod slices;
 mod topics;
 mod world;

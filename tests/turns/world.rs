@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use heartwheel::close::Cause;
+use heartwheel::close::{Cause, Liveness};
 use heartwheel::config::ReactorConfig;
 use heartwheel::event_loop::{
     BroadcastDone, BroadcastId, ClientEvent, ClientId, Closed, ConnId, Context, Handler,
@@ -27,6 +27,9 @@ pub(crate) struct App {
     pub(crate) done: Vec<BroadcastDone>,
     pub(crate) writable: Vec<ConnId>,
     pub(crate) timers: usize,
+    pub(crate) conn_timers: Vec<(ConnId, u64)>,
+    /// Those that are no longer open, and how their peers were graded then.
+    pub(crate) closing: Vec<(ConnId, Liveness)>,
     pub(crate) dialed: usize,
     /// What is to be broadcast at the end of others.
     pub(crate) again: Vec<String>,
@@ -43,12 +46,23 @@ impl Handler<(), Memory<Pipe>> for App {
         self.writable.push(id);
     }
 
+    fn on_closing(&mut self, cx: &mut Cx<'_>, id: ConnId, _: Cause) {
+        let liveness = cx.info(id).expect("it is still there").liveness;
+        self.closing.push((id, liveness));
+    }
+
     fn on_close(&mut self, _: &mut Cx<'_>, closed: Closed<'_, ()>) {
         self.closed.push((closed.id, closed.evidence.cause));
     }
 
     fn on_timer(&mut self, _: &mut Cx<'_>, _: u64) {
         self.timers += 1;
+    }
+
+    fn on_conn_timer(&mut self, _: &mut Cx<'_>, id: ConnId, word: u64) {
+        let has_closed = self.closing.iter().any(|(closing, _)| *closing == id);
+        assert!(!has_closed, "{id}: it is no longer open");
+        self.conn_timers.push((id, word));
     }
 
     fn on_client(&mut self, _: &mut Cx<'_>, _: ClientId, event: ClientEvent) {

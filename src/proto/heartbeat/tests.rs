@@ -55,6 +55,11 @@ impl Bench {
         self.heartbeat.forgiveness(&self.timing, now, lateness)
     }
 
+    fn is_late(&self, now: Moment) -> bool {
+        let lateness = &self.lateness;
+        self.heartbeat.is_late(&self.timing, now, lateness)
+    }
+
     fn written(&mut self, now: Moment) {
         self.heartbeat
             .handle_ping_written(&self.timing, now, &self.lateness);
@@ -1355,6 +1360,63 @@ fn without_pings_it_is_silent_whatever_the_kernel_says() {
     for kernel in [None, figures(0, 0, 9), figures(2, 2, 9)] {
         assert_eq!(bench.judge(kernel), Cause::Silent);
     }
+}
+
+#[test]
+fn a_peer_is_late_when_half_of_its_time_to_answer_is_over() {
+    let mut bench = Bench::new(|_| {});
+    bench.ping(secs(10));
+    assert!(!bench.is_late(ms(17_499)));
+    assert!(bench.is_late(ms(17_500)));
+    // Further pings change nothing, and a proof all.
+    bench.ping(secs(20));
+    assert!(bench.is_late(secs(20)));
+    bench.pong(secs(21), 1);
+    assert!(!bench.is_late(secs(21)));
+    bench.ping(secs(30));
+    assert!(!bench.is_late(secs(38)), "by the proof it has until 46");
+    assert!(bench.is_late(secs(39)));
+}
+
+#[test]
+fn nobody_is_late_who_was_not_asked() {
+    let bench = Bench::new(|_| {});
+    assert!(!bench.is_late(secs(24)));
+    let silent = Bench::new(|config| (config.interval, config.timeout) = (None, None));
+    assert!(!silent.is_late(secs(1_000)));
+}
+
+#[test]
+fn what_we_are_late_makes_nobody_late() {
+    let mut bench = Bench::new(|_| {});
+    bench.ping(secs(10));
+    bench.late(12_000, 16_000);
+    assert!(!bench.is_late(ms(21_499)));
+    assert!(bench.is_late(ms(21_500)));
+}
+
+#[test]
+fn nobody_is_late_whom_we_do_not_read() {
+    let mut bench = Bench::new(|config| config.proof = Proof::Pong);
+    bench.ping(secs(10));
+    bench.heartbeat.handle_pause();
+    assert!(!bench.is_late(secs(60)));
+    bench.heartbeat.handle_resume(secs(60));
+    assert!(!bench.is_late(ms(67_499)));
+    assert!(bench.is_late(ms(67_500)));
+}
+
+#[test]
+fn without_pings_or_without_a_timeout_another_measure_says_who_is_late() {
+    let theirs = Bench::new(|config| config.interval = None);
+    assert!(!theirs.is_late(ms(18_749)));
+    assert!(theirs.is_late(ms(18_750)));
+    let mut endless = Bench::new(|config| config.timeout = None);
+    endless.ping(secs(10));
+    assert!(!endless.is_late(ms(19_999)));
+    assert!(endless.is_late(secs(20)));
+    endless.bytes(secs(20));
+    assert!(!endless.is_late(secs(20)));
 }
 
 #[test]

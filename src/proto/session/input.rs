@@ -433,6 +433,7 @@ impl Session {
 
     fn handle_ping(&mut self, env: &mut Env, now: Moment, payload: &[u8]) {
         env.stats.pings_received += 1;
+        self.pings_received.add();
         self.handle_frame(env, now);
         let cost = env.policy(self.policy).limits.ping_cost;
         let has_credit = self.facts.has(Fact::Credit);

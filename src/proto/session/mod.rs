@@ -25,6 +25,7 @@ mod env;
 mod excess;
 mod expiry;
 mod input;
+mod liveness;
 mod memory;
 #[cfg(feature = "websocket")]
 mod opening;
@@ -32,6 +33,7 @@ mod output;
 mod pause;
 mod policies;
 mod rates;
+mod short_count;
 mod timeout;
 mod token;
 
@@ -60,6 +62,7 @@ use crate::proto::time::{Fine, Micros, Moment, Stamp};
 use crate::proto::wire::Role;
 use buffers::Buffers;
 use rates::Rates;
+use short_count::ShortCount;
 
 /// The wire that a session speaks. The built-in wires need no memory of their own; an embedder's
 /// codec is in a box.
@@ -171,6 +174,7 @@ pub struct Session {
     ping_debt: Stamp,
     /// The same for unasked pongs.
     pong_debt: Stamp,
+    pings_received: ShortCount,
     /// Given back in [`Session::discard`], once.
     policy: PolicyId,
     phase: Phase,
@@ -337,6 +341,7 @@ impl Session {
             phase_ends: Stamp::new(now.at).plus(timing.handshake),
             ping_debt: Stamp::new(now.at),
             pong_debt: Stamp::new(now.at),
+            pings_received: ShortCount::default(),
             policy,
             phase: Phase::Handshaking,
             part: Part::NewServer,
