@@ -211,6 +211,10 @@ pub mod data {
     //!
     //! A large value costs each of 100 000 connections its size: put it into a `Box`. At the end
     //! [`Closed::data`](crate::Closed::data) gives it back.
+    //!
+    //! [`set_conn_timer`](crate::Context::set_conn_timer) sets a timer that ends with its connection, and
+    //! [`info`](crate::Context::info) tells what the loop itself knows: addresses, pings of both sides, round
+    //! trips, and whether the peer is [late](crate::Liveness) before it is taken for dead.
 }
 
 pub mod rooms {
@@ -313,14 +317,58 @@ pub mod threads {
     //! # Ok::<(), heartwheel::Error>(())
     //! ```
     //!
-    //! All calls of one thread are handled in their order, whichever they are.
+    //! # Order
+    //!
+    //! All calls of one thread are handled in their order, whichever they are: what is sent, broadcast and
+    //! published, commands, closes, a drain and a stop. No call blocks. If the queue is full, a call returns
+    //! [`HandleError::Full`](crate::HandleError::Full) and has queued nothing.
+    //!
+    //! # What is not delivered
+    //!
+    //! When its turn comes, a message may find that its connection has ended, or that the send queue is full.
+    //! Then [`on_undelivered`](crate::Handler::on_undelivered) gets it, with the reason, and
+    //! [`Stats::undelivered`](crate::Stats::undelivered) counts it:
+    //!
+    //! ```
+    //! use heartwheel::{ConnId, Context, Handler, SendError, SharedMessage};
+    //!
+    //! /// Keeps for later what nobody was there for.
+    //! struct Mailbox(Vec<SharedMessage>);
+    //!
+    //! impl Handler for Mailbox {
+    //!     type Data = ();
+    //!
+    //!     fn on_undelivered(
+    //!         &mut self,
+    //!         _: &mut Context<'_, ()>,
+    //!         _: ConnId,
+    //!         message: &SharedMessage,
+    //!         error: SendError,
+    //!     ) {
+    //!         if error == SendError::Closed {
+    //!             self.0.push(message.clone());
+    //!         }
+    //!     }
+    //! }
+    //! ```
+    //!
+    //! In the turn in which the loop ends, all that is queued is handled once more: messages are undelivered,
+    //! for every connection has ended, and commands are handed over.
+    //!
+    //! # Types
+    //!
+    //! `LoopHandle` alone is a handle for connections without data, and without commands. A struct that keeps
+    //! another one names its types as the reactor does: `LoopHandle<Data, Command>`. In a closure the compiler
+    //! finds them. A handler that wants a handle of its own loop keeps a clone of
+    //! [`Reactor::handle`](crate::Reactor::handle).
 }
 
 pub mod signals {
     //! Signals, and an end that loses nothing.
     //!
     //! [`drain`](crate::Context::drain) says goodbye to everybody, spread over a window, and refuses who
-    //! comes late; then [`run`](crate::Reactor::run) returns. Any crate that delivers signals will do.
+    //! comes late; then [`run`](crate::Reactor::run) returns. [`LoopHandle::drain`](crate::LoopHandle::drain)
+    //! asks for it from another thread, behind all that the thread has sent before. Any crate that delivers signals will do.
     //! Here a thread waits for one and tells the loop:
     //!
     //! ```no_run
