@@ -617,7 +617,11 @@ pub mod architecture {
     //!   output. Before that, what was sent in the same callback arrives before the Close.
     //! - A client waits while another client of the reactor is in its opening handshake with the
     //!   same address and port, because RFC 6455, 4.1, allows only one connecting connection at a
-    //!   time. `takes_turns` switches that off.
+    //!   time. It hears `AwaitsTurn`. `handshakes_at_once` allows more, and `takes_turns` switches
+    //!   that off.
+    //! - A Close with 1012, 1013 or 1008 makes a client wait longer, by the table of
+    //!   [`delay_after_close`](crate::proto::backoff::delay_after_close). 1008 does not stop it: the
+    //!   connection was open, so the server knew who it was.
     //! - A redirect stops a client, which reports the new address. With `follow` the client goes
     //!   there. Of headers that the embedder adds, only `Authorization`, `Cookie` and
     //!   `Proxy-Authorization` are known to be credentials. They are left out after a redirect to

@@ -107,9 +107,7 @@ pub use proto::wire::MessageKind;
 #[cfg(feature = "websocket")]
 pub use reactor::HttpAnswer;
 pub use reactor::{
-    ClientConfig, ClientEvent, ClientId, Closed, CommandError, ConnId, ConnInfo, Context, Decision,
-    Endpoint, Group, HandleError, Handler, ListenerConfig, ListenerId, LoopHandle, Offer, Reactor,
-    ReconnectConfig, Rejected, Rejection, TimerId, Welcome, WireFactory,
+    ClientConfig, ClientEvent, ClientId, Closed, CommandError, ConnId, ConnInfo, Context, Decision, Endpoint, Group, HandleError, Handler, ListenerConfig, ListenerId, LoopHandle, Offer, Reactor, ReconnectConfig, Rejected, Rejection, StopReason, TimerId, Welcome, WireFactory,
 };
 pub use stats::Stats;
 

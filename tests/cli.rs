@@ -486,6 +486,23 @@ fn f29_what_keeps_connect_away_is_told_apart() {
 }
 
 #[test]
+fn a_client_whose_attempts_are_used_up_exits_as_one_that_reached_nobody() {
+    let refused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr();
+    let url = format!("tcp://{}", refused.unwrap());
+    for (flag, value, why, least) in [
+        ("--max-attempts", "2", "max_attempts", 2),
+        ("--give-up-after", "20ms", "give_up_after", 1),
+    ] {
+        let mut client = program::start(&["connect", &url, "--json", flag, value]);
+        assert_eq!(client.wait_exit().code(), Some(3), "{flag}");
+        let gave_up = client.wait_for("gave_up", |line| line.event("gave_up").cloned());
+        assert_eq!(gave_up["why"], why, "{gave_up}");
+        let summary = client.wait_for("summary", |line| line.event("summary").cloned());
+        assert_eq!(summary["failed"], least, "{summary}");
+    }
+}
+
+#[test]
 fn lines_that_cannot_be_sent_are_told_of_once_and_counted() {
     let server = Server::start(&[Wire::Line], &[]);
     let mut client = program::start(&["connect", &server.url(Wire::Line), "--json"]);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::client::StopReason;
 use super::core::EventLoop;
 use super::drain::Drain;
 use super::handler::Handler;
@@ -15,7 +16,7 @@ impl<D, S: System> EventLoop<D, S> {
             let now = self.read_clock();
             self.drain = Some(Drain::new(now, window.into(), self.conns.len()));
             for id in self.clients.ids() {
-                self.stop_dialing(id);
+                self.stop_dialing(id, StopReason::Drain);
             }
         }
     }

@@ -79,6 +79,9 @@ impl<D, S: System> EventLoop<D, S> {
             if let Some(ends) = self.look_up_ends(now) {
                 wake = wake.min(ends);
             }
+            if let Some((ends, _)) = self.clients.first_limited() {
+                wake = wake.min(ends);
+            }
         }
         if let Some(due) = self.siblings.due(now) {
             wake = wake.min(due.max(now));

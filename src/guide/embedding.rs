@@ -501,7 +501,7 @@ pub mod clients {
     //!
     //!     fn on_client(&mut self, cx: &mut Context<'_, ()>, _: ClientId, event: ClientEvent) {
     //!         // A 401 is final for this client, as every status of 4xx but 408, 425 and 429.
-    //!         if event == ClientEvent::Stopped && self.tokens < 3 {
+    //!         if matches!(event, ClientEvent::Stopped { .. }) && self.tokens < 3 {
     //!             self.tokens += 1;
     //!             let fresh = format!("token-{}", self.tokens);
     //!             if let Err(error) = config(&fresh).and_then(|config| cx.connect(config)) {

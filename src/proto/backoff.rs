@@ -5,6 +5,7 @@
 //! back at the same time.
 
 use super::time::Micros;
+use crate::close::CloseCode;
 
 /// The numbers behind a [`Backoff`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,12 +79,9 @@ impl Backoff {
     /// attempts before this one. `random` must be drawn evenly from all of u64; zero gives the
     /// shortest delay, the largest number the longest.
     pub fn next_delay(&mut self, random: u64) -> Micros {
-        let min = self.policy.min.as_micros();
-        let span = self.ceiling().as_micros().saturating_sub(min);
+        let (min, max) = (self.policy.min, self.ceiling());
         self.attempts = self.attempts.saturating_add(1);
-        // The high half of the product is evenly spread over 0..=span. A modulo would not be.
-        let scaled = (u128::from(random) * (u128::from(span) + 1)) >> u64::BITS;
-        Micros::new(min + u64::try_from(scaled).unwrap_or(span))
+        between(min, max - min, random)
     }
 
     /// Notes that a connection was opened.
@@ -92,15 +90,16 @@ impl Backoff {
     }
 
     /// Notes that the connection has ended. Resets the failures if it was open for at least
-    /// `stable`.
+    /// `stable`, and says whether that is so.
     ///
     /// Does nothing for a dial that never opened.
-    pub fn handle_close(&mut self, now: Micros) {
-        if let Some(opened) = self.opened.take()
-            && now - opened >= self.policy.stable
-        {
+    pub fn handle_close(&mut self, now: Micros) -> bool {
+        let opened = self.opened.take();
+        let is_stable = opened.is_some_and(|opened| now - opened >= self.policy.stable);
+        if is_stable {
             self.attempts = 0;
         }
+        is_stable
     }
 
     /// Notes that the machine has slept. Failures from before that are reset, because they mean
@@ -124,6 +123,49 @@ impl Backoff {
     }
 }
 
+/// Returns how much longer a client waits before it dials again because the server closed its open
+/// connection with this code. It comes on top of [`Backoff::next_delay`], as the time of a
+/// `Retry-After` does, and is random, so that clients do not come back together.
+///
+/// | code | meaning | longer by |
+/// | --- | --- | --- |
+/// | 1012 | service restart | 5 to 30 s, as its registration asks for |
+/// | 1013 | try again later: overload, as HTTP's 503 | 30 to 60 s |
+/// | 1008 | policy: what we did there is not allowed, or not so often, as HTTP's 429 | 30 to 60 s |
+/// | 1000, 1001 and all others | | nothing |
+///
+/// RFC 6455, section 7.4.1, defines 1008; the others were registered later, at IANA's "WebSocket Close
+/// Code Number Registry". 3000 to 4999 mean what the application says (section 7.4.2): if they are to
+/// change the delay, it stops the client and adds it again.
+///
+/// ```
+/// use heartwheel::close::CloseCode;
+/// use heartwheel::proto::backoff::delay_after_close;
+/// use heartwheel::proto::time::Micros;
+///
+/// let restart = CloseCode::new(1012);
+/// assert_eq!(delay_after_close(restart, 0), Micros::from_secs(5));
+/// assert_eq!(delay_after_close(restart, u64::MAX), Micros::from_secs(30));
+/// assert_eq!(delay_after_close(CloseCode::GOING_AWAY, u64::MAX), Micros::ZERO);
+/// ```
+pub fn delay_after_close(code: CloseCode, random: u64) -> Micros {
+    let secs = match code.as_u16() {
+        1012 => 5..=30,
+        1008 | 1013 => 30..=60,
+        _ => return Micros::ZERO,
+    };
+    let [least, most] = [*secs.start(), *secs.end()].map(Micros::from_secs);
+    between(least, most - least, random)
+}
+
+/// Returns a time between `least` and `span` more, both ends included.
+fn between(least: Micros, span: Micros, random: u64) -> Micros {
+    let span = span.as_micros();
+    // The high half of the product is evenly spread over 0..=span. A modulo would not be.
+    let scaled = (u128::from(random) * (u128::from(span) + 1)) >> u64::BITS;
+    least + Micros::new(u64::try_from(scaled).unwrap_or(span))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,6 +180,23 @@ mod tests {
         assert_eq!(backoff.next_delay(u64::MAX), Micros::from_secs(60));
         backoff.handle_sleep();
         assert_eq!(backoff.next_delay(u64::MAX), Micros::from_millis(500));
+    }
+
+    #[test]
+    fn a_close_code_that_asks_for_patience_gets_it() {
+        let secs = |code| {
+            [0, u64::MAX].map(|random| {
+                delay_after_close(CloseCode::new(code), random).as_micros() as f64 / 1e6
+            })
+        };
+        assert_eq!(secs(1012), [5.0, 30.0]);
+        assert_eq!(secs(1013), [30.0, 60.0]);
+        assert_eq!(secs(1008), [30.0, 60.0]);
+        for code in [
+            0, 1000, 1001, 1002, 1003, 1005, 1006, 1007, 1009, 1011, 1014, 1015, 3000, 4001, 4999,
+        ] {
+            assert_eq!(secs(code), [0.0, 0.0], "{code}");
+        }
     }
 
     #[test]

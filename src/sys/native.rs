@@ -119,8 +119,8 @@ impl System for Native {
         listener.accept()
     }
 
-    fn dial(&mut self, addr: SocketAddr) -> io::Result<TcpStream> {
-        socket::dial(addr)
+    fn dial(&mut self, addr: SocketAddr, options: &SocketOptions) -> io::Result<TcpStream> {
+        socket::dial(addr, options)
     }
 
     fn register(&mut self, socket: &mut TcpStream, token: Token) -> io::Result<()> {

@@ -29,6 +29,15 @@ pub(super) fn listen(addr: SocketAddr, options: &SocketOptions) -> io::Result<Tc
     socket.set_out_of_band_inline(true)?;
     #[cfg(target_os = "linux")]
     socket.set_tcp_notsent_lowat(NOT_SENT)?;
+    set_patience((&socket).into(), options)?;
+    socket.bind(&addr.into())?;
+    socket.listen(options.backlog)?;
+    Ok(TcpListener::from_std(socket.into()))
+}
+
+/// Says when the kernel gives the path of a connection up.
+#[cfg(feature = "sockets")]
+fn set_patience(socket: socket2::SockRef<'_>, options: &SocketOptions) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     if options.user_timeout.is_some() {
         socket.set_tcp_user_timeout(options.user_timeout)?;
@@ -36,9 +45,7 @@ pub(super) fn listen(addr: SocketAddr, options: &SocketOptions) -> io::Result<Tc
     if let Some(keepalive) = options.keepalive {
         socket.set_tcp_keepalive(&parameters(keepalive))?;
     }
-    socket.bind(&addr.into())?;
-    socket.listen(options.backlog)?;
-    Ok(TcpListener::from_std(socket.into()))
+    Ok(())
 }
 
 /// Converts to the type of socket2. On OpenBSD the times can only be set for all sockets together.
@@ -70,13 +77,23 @@ pub(super) const INTEREST: Interest = Interest::READABLE
 pub(super) const INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE);
 
 /// Starts to connect.
-pub(super) fn dial(addr: SocketAddr) -> io::Result<TcpStream> {
+#[cfg(feature = "sockets")]
+pub(super) fn dial(addr: SocketAddr, options: &SocketOptions) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(addr)?;
     stream.set_nodelay(true)?;
-    #[cfg(feature = "sockets")]
-    socket2::SockRef::from(&stream).set_out_of_band_inline(true)?;
-    #[cfg(all(feature = "sockets", target_os = "linux"))]
-    socket2::SockRef::from(&stream).set_tcp_notsent_lowat(NOT_SENT)?;
+    let socket = socket2::SockRef::from(&stream);
+    socket.set_out_of_band_inline(true)?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_notsent_lowat(NOT_SENT)?;
+    set_patience(socket, options)?;
+    Ok(stream)
+}
+
+/// Starts to connect, with mio's own options.
+#[cfg(not(feature = "sockets"))]
+pub(super) fn dial(addr: SocketAddr, _options: &SocketOptions) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(addr)?;
+    stream.set_nodelay(true)?;
     Ok(stream)
 }
 
@@ -154,18 +171,50 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn an_accepted_connection_inherits_the_listeners_options() {
+    fn patient() -> SocketOptions {
         let keepalive = Keepalive {
             idle: Duration::from_secs(40),
             interval: Duration::from_secs(5),
             probes: 3,
         };
-        let options = SocketOptions {
+        SocketOptions {
             user_timeout: Some(Duration::from_secs(7)),
             keepalive: Some(keepalive),
             ..SocketOptions::default()
-        };
+        }
+    }
+
+    #[track_caller]
+    fn check(socket: SockRef<'_>, options: &SocketOptions) {
+        let keepalive = options.keepalive.expect("it is set");
+        assert!(socket.tcp_nodelay().expect("readable"));
+        assert!(socket.out_of_band_inline().expect("readable"));
+        assert!(socket.keepalive().expect("readable"));
+        let (idle, interval) = (socket.tcp_keepalive_time(), socket.tcp_keepalive_interval());
+        assert_eq!(idle.expect("readable"), keepalive.idle);
+        assert_eq!(interval.expect("readable"), keepalive.interval);
+        let probes = socket.tcp_keepalive_retries().expect("readable");
+        assert_eq!(probes, keepalive.probes);
+        assert_eq!(socket.tcp_notsent_lowat().expect("readable"), NOT_SENT);
+        let timeout = socket.tcp_user_timeout().expect("readable");
+        assert_eq!(timeout, options.user_timeout);
+    }
+
+    #[test]
+    fn a_dialed_connection_has_the_options_of_its_client() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let addr = listener.local_addr().expect("it is bound");
+        let dialed = dial(addr, &patient()).expect("it listens");
+        check((&dialed).into(), &patient());
+        let dialed = dial(addr, &SocketOptions::default()).expect("it listens");
+        let socket = SockRef::from(&dialed);
+        assert!(!socket.keepalive().expect("readable"));
+        assert_eq!(socket.tcp_user_timeout().expect("readable"), None);
+    }
+
+    #[test]
+    fn an_accepted_connection_inherits_the_listeners_options() {
+        let options = patient();
         let listener = listen(([127, 0, 0, 1], 0).into(), &options).expect("a free port");
         let addr = listener.local_addr().expect("it is bound");
         let _peer = std::net::TcpStream::connect(addr).expect("the listener is there");
@@ -173,21 +222,7 @@ mod tests {
             .set_nonblocking(false)
             .expect("it can wait");
         let (accepted, _) = listener.accept().expect("somebody has dialed");
-        let accepted = SockRef::from(&accepted);
-        assert!(accepted.tcp_nodelay().expect("readable"));
-        assert!(accepted.out_of_band_inline().expect("readable"));
-        assert!(accepted.keepalive().expect("readable"));
-        let (idle, interval) = (
-            accepted.tcp_keepalive_time(),
-            accepted.tcp_keepalive_interval(),
-        );
-        assert_eq!(idle.expect("readable"), keepalive.idle);
-        assert_eq!(interval.expect("readable"), keepalive.interval);
-        let probes = accepted.tcp_keepalive_retries().expect("readable");
-        assert_eq!(probes, keepalive.probes);
-        assert_eq!(accepted.tcp_notsent_lowat().expect("readable"), NOT_SENT);
-        let timeout = accepted.tcp_user_timeout().expect("readable");
-        assert_eq!(timeout, options.user_timeout);
+        check((&accepted).into(), &options);
     }
 
     #[test]

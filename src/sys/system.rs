@@ -75,12 +75,12 @@ pub trait System {
     /// [`io::ErrorKind::WouldBlock`] if no connection waits; otherwise the system's error.
     fn accept(&self, listener: &Self::Listener) -> io::Result<(Self::Socket, SocketAddr)>;
 
-    /// Starts to connect to an address.
+    /// Starts to connect to an address. Of the options only those count that are for connections.
     ///
     /// # Errors
     ///
     /// The system's error, if there is one at once.
-    fn dial(&mut self, addr: SocketAddr) -> io::Result<Self::Socket>;
+    fn dial(&mut self, addr: SocketAddr, options: &SocketOptions) -> io::Result<Self::Socket>;
 
     /// Registers a socket for both directions: its events have this token.
     ///

@@ -12,7 +12,7 @@ use heartwheel::proto::message::Message;
 use heartwheel::proto::wire::{EncodeError, MessageKind};
 use heartwheel::reactor::{
     ClientConfig, ClientEvent, ClientId, DialError, ListenerConfig, ReconnectConfig, Rejection,
-    WireFactory,
+    StopReason, WireFactory,
 };
 
 use crate::support::bytes::*;
@@ -29,6 +29,10 @@ fn client(wire: WireFactory, addr: SocketAddr) -> ClientConfig {
         ..ReconnectConfig::default()
     });
     config
+}
+
+fn stopped(why: StopReason) -> ClientEvent {
+    ClientEvent::Stopped { why }
 }
 
 fn events(recorder: &Recorder) -> Vec<ClientEvent> {
@@ -101,7 +105,7 @@ fn a_client_that_is_added_in_a_drain_is_stopped_at_once() {
     let target = server.local_addr().unwrap();
     reactor.connect(client(WireFactory::Line, target)).unwrap();
     drive(&mut reactor, &mut recorder, |seen| !events(seen).is_empty());
-    assert_eq!(events(&recorder), [ClientEvent::Stopped]);
+    assert_eq!(events(&recorder), [stopped(StopReason::Drain)]);
     assert_eq!(reactor.len(), 1);
     // One that comes with the last end is told before `run` returns.
     recorder.react = Some(Box::new(move |cx, seen| {
@@ -113,7 +117,7 @@ fn a_client_that_is_added_in_a_drain_is_stopped_at_once() {
     reactor.run(&mut recorder).unwrap();
     assert_eq!(
         events(&recorder),
-        [ClientEvent::Stopped, ClientEvent::Stopped]
+        [stopped(StopReason::Drain), stopped(StopReason::Drain)]
     );
 }
 
@@ -143,7 +147,7 @@ fn a_lost_connection_is_dialed_again_and_a_local_close_is_not() {
     });
     drop(peer);
     drive(&mut reactor, &mut recorder, |seen| {
-        events(seen).last() == Some(&ClientEvent::Stopped)
+        events(seen).last() == Some(&stopped(StopReason::Asked))
     });
     assert_eq!(recorder.closed()[3].1.cause, Cause::LocalClose);
 }
@@ -209,7 +213,7 @@ fn f29_refused_not_found_401_and_503_are_told_apart() {
         })
         .unwrap();
     drive(&mut reactor, &mut recorder, |seen| {
-        events(seen).contains(&ClientEvent::Stopped)
+        events(seen).contains(&stopped(StopReason::Once))
     });
     let failed = |recorder: &Recorder| {
         events(recorder).into_iter().find_map(|event| match event {
@@ -261,7 +265,7 @@ fn f29_refused_not_found_401_and_503_are_told_apart() {
             };
             assert!(delay >= Duration::from_secs(7), "{delay:?}");
         } else {
-            assert_eq!(last, ClientEvent::Stopped);
+            assert_eq!(last, stopped(StopReason::Final));
         }
     }
 }
@@ -591,12 +595,12 @@ fn a_client_that_waits_is_told_when_it_is_stopped() {
     reactor.context().disconnect(id);
     reactor.context().disconnect(id);
     drive(&mut reactor, &mut recorder, |seen| {
-        events(seen).last() == Some(&ClientEvent::Stopped)
+        events(seen).last() == Some(&stopped(StopReason::Asked))
     });
     assert_eq!(reactor.next_timeout(), None, "nothing is left of it");
     let stops = events(&recorder)
         .iter()
-        .filter(|event| **event == ClientEvent::Stopped)
+        .filter(|event| **event == stopped(StopReason::Asked))
         .count();
     assert_eq!(stops, 1);
 }
@@ -654,7 +658,12 @@ fn a_client_stopped_while_it_is_about_to_dial_does_not_dial() {
     drive_for(&mut reactor, &mut recorder, Duration::from_millis(50));
     let [
         Seen::Client(_, ClientEvent::Dialing { .. }),
-        Seen::Client(_, ClientEvent::Stopped),
+        Seen::Client(
+            _,
+            ClientEvent::Stopped {
+                why: StopReason::Asked,
+            },
+        ),
     ] = recorder.seen[..]
     else {
         panic!("{:?}", recorder.seen);
@@ -663,9 +672,8 @@ fn a_client_stopped_while_it_is_about_to_dial_does_not_dial() {
 }
 
 fn stops(recorder: &Recorder, id: ClientId) -> usize {
-    let stopped = Seen::Client(id, ClientEvent::Stopped);
-    let stops = recorder.seen.iter().filter(|&seen| *seen == stopped);
-    stops.count()
+    let is_stop = |seen: &&Seen| matches!(seen, Seen::Client(client, ClientEvent::Stopped { .. }) if *client == id);
+    recorder.seen.iter().filter(is_stop).count()
 }
 
 #[test]
@@ -704,7 +712,7 @@ fn a_client_that_is_disconnected_when_it_hears_of_itself_stops_once() {
         ClientEvent::Dialing { .. } => at == "dialing",
         ClientEvent::Failed { .. } => at == "failed",
         ClientEvent::Waiting { .. } => at == "waiting",
-        ClientEvent::Stopped => at == "stopped",
+        ClientEvent::Stopped { .. } => at == "stopped",
         _ => false,
     };
     for at in ["dialing", "failed", "waiting", "stopped"] {

@@ -9,6 +9,7 @@ mod admission;
 mod callbacks;
 mod clients;
 mod deferred;
+mod dialing;
 mod ends;
 mod handle;
 mod listeners;

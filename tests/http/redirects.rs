@@ -4,7 +4,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use heartwheel::proto::websocket::handshake::{RedirectError, ResponseError};
-use heartwheel::reactor::{ClientEvent, DialError, ReconnectConfig};
+use heartwheel::reactor::{ClientEvent, DialError, ReconnectConfig, StopReason};
 
 use crate::failure_at;
 use crate::support::head::{header, headers, response};
@@ -35,7 +35,7 @@ fn dialer(follow: u8) -> Dialer {
 }
 
 fn stopped(recorder: &Recorder) -> bool {
-    let is_stop = |seen: &Seen| matches!(seen, Seen::Client(_, ClientEvent::Stopped));
+    let is_stop = |seen: &Seen| matches!(seen, Seen::Client(_, ClientEvent::Stopped { .. }));
     recorder.seen.iter().any(is_stop)
 }
 
@@ -54,7 +54,16 @@ fn s9110_15_4_a_redirect_stops_a_client_and_names_the_address() {
             reason: RedirectError::NotAsked,
         };
         let failed = ClientEvent::Failed { error };
-        assert_eq!(events[1..], [failed, ClientEvent::Stopped], "{events:?}");
+        assert_eq!(
+            events[1..],
+            [
+                failed,
+                ClientEvent::Stopped {
+                    why: StopReason::Final
+                }
+            ],
+            "{events:?}"
+        );
         assert!(dialer.try_accept().is_none());
     }
 }

@@ -207,7 +207,7 @@ fn s4_1_who_waits_for_its_turn_can_be_stopped() {
     let stopped = dialer.events();
     let stopped = stopped
         .iter()
-        .filter(|event| **event == ClientEvent::Stopped);
+        .filter(|event| matches!(event, ClientEvent::Stopped { .. }));
     assert_eq!(stopped.count(), 3);
 }
 

@@ -11,20 +11,19 @@ use heartwheel::error::{Error, SendError};
 use heartwheel::proto::message::Message;
 use heartwheel::proto::websocket::handshake::RedirectError;
 use heartwheel::reactor::{
-    ClientConfig, ClientEvent, ClientId, Closed, ConnId, Context, Decision, DialError, HandleError,
-    Handler, LoopHandle, Offer, Reactor, Readiness, Rejection, SourceId, Welcome,
+    ClientConfig, ClientEvent, ClientId, Closed, ConnId, Context, Decision, DialError, HandleError, Handler, LoopHandle, Offer, Reactor, Readiness, ReconnectConfig, Rejection, SourceId, Welcome,
 };
 use heartwheel::stats::Stats;
 use log::LevelFilter;
 
-use crate::flags::{HeartbeatFlags, LimitFlags, check, in_words, warn};
+use crate::flags::{HeartbeatFlags, LimitFlags, SocketFlags, check, in_words, warn};
 use crate::input::{Input, Line};
 use crate::output::{Form, Output};
 use crate::record::Record;
 use crate::signals::{self, Signals};
 use crate::stream::LAST_MOMENT;
 use crate::unsent::Unsent;
-use crate::values::{count, escape, header, hex_preview, log_level, show_time, time};
+use crate::values::{attempts, count, escape, header, hex_preview, log_level, show_time, time};
 use crate::{FAILED, Failure, UNREACHABLE, start_logging};
 
 /// Dials a server, prints round-trip times as ping does, and dials again when the connection is
@@ -49,6 +48,14 @@ pub(crate) struct ConnectArgs {
     /// Dial only once
     #[arg(long)]
     no_reconnect: bool,
+
+    /// Stop after this many failures in a row [default: no limit]
+    #[arg(long, value_name = "N", value_parser = attempts, conflicts_with = "no_reconnect")]
+    max_attempts: Option<u32>,
+
+    /// Stop after this time without an open connection [default: no limit]
+    #[arg(long, value_name = "TIME", value_parser = time, conflicts_with = "no_reconnect")]
+    give_up_after: Option<Duration>,
 
     /// Add a header line to the WebSocket request (may be repeated). Host replaces the default Host
     #[arg(long, value_name = "K: V", value_parser = header)]
@@ -79,6 +86,9 @@ pub(crate) struct ConnectArgs {
 
     #[command(flatten)]
     limits: LimitFlags,
+
+    #[command(flatten)]
+    socket: SocketFlags,
 
     /// Log records on standard error, from this level up: off, error, warn, info, debug, trace
     #[arg(long, value_name = "LEVEL", value_parser = log_level, default_value = "info")]
@@ -213,9 +223,12 @@ impl ConnectArgs {
         if self.follow {
             config.follow = MOST_REDIRECTS;
         }
-        if self.no_reconnect {
-            config.reconnect = None;
-        }
+        config.reconnect = (!self.no_reconnect).then(|| ReconnectConfig {
+            max_attempts: self.max_attempts,
+            give_up_after: self.give_up_after,
+            ..ReconnectConfig::default()
+        });
+        config.socket = self.socket.options()?;
         Ok(config)
     }
 }
@@ -573,14 +586,15 @@ impl Handler for Session {
                     .phrase(format!("retrying in {}", show_time(delay)))
                     .time("delay", delay),
             ),
-            ClientEvent::Stopped => {
+            ClientEvent::Stopped { why } => {
                 if let (Ending::No, Outcome::Failed(reason) | Outcome::Unreachable(reason)) =
                     (self.ending, &self.last)
                 {
                     self.output.record(
                         &Record::new("gave_up")
                             .phrase(format!("gave up: {}", escape(reason)))
-                            .quoted("reason", reason),
+                            .quoted("reason", reason)
+                            .word("why", why),
                     );
                 }
                 cx.stop();

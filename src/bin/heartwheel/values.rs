@@ -121,6 +121,11 @@ pub(crate) fn count(typed: &str) -> Result<usize, String> {
     }
 }
 
+/// Parses how many attempts there are to be.
+pub(crate) fn attempts(typed: &str) -> Result<u32, String> {
+    u32::try_from(count(typed)?).map_err(|_| "is too large; leave it out for no limit".into())
+}
+
 /// Parses how many loops there are to be.
 pub(crate) fn shards(typed: &str) -> Result<usize, String> {
     match count(typed)? {

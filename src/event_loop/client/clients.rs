@@ -20,6 +20,8 @@ pub(in crate::event_loop) struct Clients {
     dials: BTreeSet<(Micros, ClientId)>,
     /// Those that are [`ClientState::LookingUp`], the earliest to give up first.
     look_ups: BTreeSet<(Micros, ClientId)>,
+    /// Those that wait for something else, but not for ever; the first to give up first.
+    limited: BTreeSet<(Micros, ClientId)>,
     /// Those that are [`ClientState::Stopped`] and have not been told yet.
     stopped: Vec<ClientId>,
     /// Opening handshakes, one at a time for each address.
@@ -43,8 +45,8 @@ pub(in crate::event_loop) enum ClientState {
     LookingUp(Micros),
     /// Its next address is about to be dialed or looked up.
     Dialing,
-    /// It waits until another handshake with its address has ended.
-    Queued,
+    /// It waits until another handshake with its address has ended, until this time at most.
+    Queued(Micros),
     /// It has a connection, open or not.
     Active(ConnId),
     /// It will not be dialed again.
@@ -105,14 +107,18 @@ impl Clients {
         match std::mem::replace(&mut entry.state, state) {
             ClientState::Waiting(due) => drop(self.dials.remove(&(due, id))),
             ClientState::LookingUp(ends) => drop(self.look_ups.remove(&(ends, id))),
+            ClientState::Queued(ends) => drop(self.limited.remove(&(ends, id))),
             ClientState::Stopped => self.stopped.retain(|&stopped| stopped != id),
-            ClientState::Dialing | ClientState::Queued | ClientState::Active(_) => {}
+            ClientState::Dialing | ClientState::Active(_) => {}
         }
         match state {
             ClientState::Waiting(due) => drop(self.dials.insert((due, id))),
             ClientState::LookingUp(ends) => drop(self.look_ups.insert((ends, id))),
+            ClientState::Queued(ends) if ends < Micros::MAX => {
+                self.limited.insert((ends, id));
+            }
             ClientState::Stopped => self.stopped.push(id),
-            ClientState::Dialing | ClientState::Queued | ClientState::Active(_) => {}
+            ClientState::Dialing | ClientState::Queued(_) | ClientState::Active(_) => {}
         }
     }
 
@@ -124,6 +130,11 @@ impl Clients {
     /// Returns the first that gives its look-up up, and when.
     pub(super) fn first_look_up(&self) -> Option<(Micros, ClientId)> {
         self.look_ups.first().copied()
+    }
+
+    /// Returns the first that waits for something else and gives that up, and when.
+    pub(in crate::event_loop) fn first_limited(&self) -> Option<(Micros, ClientId)> {
+        self.limited.first().copied()
     }
 
     /// Removes one of the clients that have stopped and have not been told yet.
@@ -140,7 +151,10 @@ impl Clients {
 
     /// Says whether clients have nothing to do, now or at a certain time, other than at an event.
     pub(in crate::event_loop) fn are_quiet(&self) -> bool {
-        self.dials.is_empty() && self.look_ups.is_empty() && !self.have_work()
+        self.dials.is_empty()
+            && self.look_ups.is_empty()
+            && self.limited.is_empty()
+            && !self.have_work()
     }
 
     /// Says whether clients have work other than at a certain time.

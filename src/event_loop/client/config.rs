@@ -17,11 +17,14 @@ use crate::proto::backoff::BackoffPolicy;
 use crate::proto::http::InvalidHead;
 #[cfg(feature = "websocket")]
 use crate::proto::websocket::handshake::{InvalidHandshake, request};
+use crate::sys::SocketOptions;
 
 /// How long a client waits before it dials again.
 ///
 /// After the n-th failure in a row the delay is random, between `min` and the smaller of `cap` and
-/// `base · 2^n`. If the server sent `Retry-After`, its time is added, up to one day.
+/// `base · 2^n`. If the server sent `Retry-After`, its time is added, up to one day. So is a time for
+/// some codes with which it closes an open connection:
+/// [`delay_after_close`](crate::proto::backoff::delay_after_close) lists them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReconnectConfig {
     /// Shortest delay. Default 50 ms.
@@ -33,6 +36,18 @@ pub struct ReconnectConfig {
     /// How long a connection must be open before the count of failures starts again at zero.
     /// Default 30 s.
     pub stable: Duration,
+    /// Most failures in a row: attempts that failed, and connections that ended before they were
+    /// [`stable`](Self::stable). With the last of them the client stops
+    /// ([`StopReason::Attempts`](super::StopReason::Attempts)). Default `None`: no limit.
+    pub max_attempts: Option<u32>,
+    /// Longest time without an open connection, from when the client was added or its connection
+    /// ended. The client stops ([`StopReason::Time`](super::StopReason::Time)) as soon as its next
+    /// dial would come later, or while it waits for its turn. An attempt that has begun goes on to
+    /// its own timeouts. Default `None`: no limit.
+    pub give_up_after: Option<Duration>,
+    /// Whether the client also dials again, with the usual delays, after a status of 401, 403 or 407.
+    /// Otherwise they are final, as all of 4xx but 408, 425 and 429. Default false.
+    pub retry_refused: bool,
 }
 
 impl Default for ReconnectConfig {
@@ -42,6 +57,9 @@ impl Default for ReconnectConfig {
             base: Duration::from_millis(500),
             cap: Duration::from_secs(60),
             stable: Duration::from_secs(30),
+            max_attempts: None,
+            give_up_after: None,
+            retry_refused: false,
         }
     }
 }
@@ -53,6 +71,12 @@ impl ReconnectConfig {
                 "reconnect",
                 "needs 0 < min <= base <= cap",
             ));
+        }
+        if self.max_attempts == Some(0) {
+            return Err(ConfigError::new("max_attempts", "must be at least 1"));
+        }
+        if self.give_up_after.is_some_and(|time| time.is_zero()) {
+            return Err(ConfigError::new("give_up_after", "must not be zero"));
         }
         Ok(BackoffPolicy {
             min: self.min.into(),
@@ -107,10 +131,18 @@ pub struct ClientConfig {
     /// does not use [`host_header`](Self::host_header). It still sends the other headers. When a
     /// client dials again, it starts at its own address.
     pub follow: u8,
-    /// Whether a WebSocket client waits while another client of this reactor is in its opening
-    /// handshake with the same address and port. RFC 6455, section 4.1, demands this. A load
-    /// generator may switch it off. Default true.
+    /// Whether a WebSocket client waits while [others](Self::handshakes_at_once) of this reactor are
+    /// in their opening handshakes with the same address and port. RFC 6455, section 4.1, demands
+    /// this. A load generator may switch it off. Default true.
+    /// [`ClientEvent::AwaitsTurn`](super::ClientEvent::AwaitsTurn) says that a client waits.
     pub takes_turns: bool,
+    /// If a client takes turns: how many opening handshakes with one address and port may be under way
+    /// at once, its own included. The RFC allows one. With more, clients of a server that is stuck
+    /// fail sooner: they wait for one another's handshake timeouts. Default 1.
+    pub handshakes_at_once: u32,
+    /// Options of the dialed socket: [`user_timeout`](SocketOptions::user_timeout) and
+    /// [`keepalive`](SocketOptions::keepalive). The others are for listeners only. Default none.
+    pub socket: SocketOptions,
 }
 
 impl ClientConfig {
@@ -129,6 +161,8 @@ impl ClientConfig {
             host_header: None,
             follow: 0,
             takes_turns: true,
+            handshakes_at_once: 1,
+            socket: SocketOptions::default(),
         }
     }
 
@@ -197,6 +231,24 @@ impl ClientConfig {
             path,
             ..Self::new(host, port, wire)
         })
+    }
+
+    /// Checks what neither the heartbeat nor the request contains.
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        let (socket, default) = (&self.socket, SocketOptions::default());
+        socket.check()?;
+        for (field, is_asked_for) in [
+            ("backlog", socket.backlog != default.backlog),
+            ("reuse_port", socket.reuse_port),
+        ] {
+            if is_asked_for {
+                return Err(ConfigError::new(field, "is for listeners only"));
+            }
+        }
+        if self.handshakes_at_once == 0 {
+            return Err(ConfigError::new("handshakes_at_once", "must be at least 1"));
+        }
+        Ok(())
     }
 
     /// Returns the `Host` field of the request: [`host_header`](Self::host_header), or else host

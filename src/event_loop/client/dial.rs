@@ -1,8 +1,8 @@
 //! Dialing: starts connections, and does what follows when one ends.
 
 use super::clients::ClientState;
-use super::event::{ClientEvent, DialError};
-use crate::close::{Cause, Phase};
+use super::event::{ClientEvent, DialError, StopReason};
+use crate::close::{Cause, Evidence, Phase};
 use crate::event_loop::conn::Mark;
 use crate::event_loop::context::Context;
 use crate::event_loop::core::EventLoop;
@@ -10,6 +10,7 @@ use crate::event_loop::endpoint::Endpoint;
 use crate::event_loop::handler::Handler;
 use crate::event_loop::in_hand::{News, Told};
 use crate::event_loop::token::ClientId;
+use crate::proto::backoff::delay_after_close;
 use crate::proto::flags::Flags;
 use crate::proto::session::Session;
 use crate::proto::time::Micros;
@@ -24,9 +25,15 @@ impl<D: Default, S: System> EventLoop<D, S> {
     ) {
         while let Some((id, client)) = self.clients.take_stopped() {
             self.env.release(client.policy);
-            handler.on_client(&mut Context::new(self), id, ClientEvent::Stopped);
+            let why = client.stop.unwrap_or(StopReason::Asked);
+            handler.on_client(&mut Context::new(self), id, ClientEvent::Stopped { why });
         }
         self.end_look_ups(handler);
+        while let Some((ends, id)) = self.clients.first_limited()
+            && ends <= self.now.at
+        {
+            self.stop_dialing(id, StopReason::Time);
+        }
         let ends = self.progress.slice(self.now.at, DIALING_SLICE);
         while let Some((due, id)) = self.clients.first_dial()
             && due <= self.now.at
@@ -38,7 +45,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
             }
         }
         while let Some((addr, id)) = self.clients.lanes.first_ready() {
-            let is_waiting = self.clients.is(id, ClientState::Queued);
+            let is_waiting = matches!(self.clients.state(id), Some(ClientState::Queued(_)));
             if !is_waiting || !self.dial_now(handler, id) {
                 self.clients.lanes.leave(addr);
             }
@@ -86,16 +93,14 @@ impl<D: Default, S: System> EventLoop<D, S> {
         handler: &mut H,
         id: ClientId,
         was_open: bool,
-        evidence: &crate::close::Evidence,
+        evidence: &Evidence,
     ) {
         let Some(client) = self.clients.get_mut(id) else {
             return;
         };
         if was_open {
-            client.error = None;
-            client.addrs.clear();
-            client.backoff.handle_close(self.now.at);
-            self.retry(handler, id, None, Some(evidence.cause));
+            client.handle_close(self.now.at);
+            self.retry(handler, id, None, Some(evidence));
         } else {
             let error = client
                 .error
@@ -171,8 +176,13 @@ impl<D: Default, S: System> EventLoop<D, S> {
         let next = client.addrs.last().copied();
         match next.filter(|_| client.takes_turns()) {
             Some(addr) => {
-                self.clients.enter(id, ClientState::Queued);
-                self.clients.lanes.join(addr, id);
+                let (ends, width) = (client.gives_up(), client.config.handshakes_at_once);
+                self.clients.enter(id, ClientState::Queued(ends));
+                if let Some(ahead) = self.clients.lanes.join(addr, id, width) {
+                    let addr = addr.into();
+                    let event = ClientEvent::AwaitsTurn { addr, ahead };
+                    handler.on_client(&mut Context::new(self), id, event);
+                }
             }
             None => drop(self.dial_now(handler, id)),
         }
@@ -200,7 +210,9 @@ impl<D: Default, S: System> EventLoop<D, S> {
             self.attempt_failed(handler, id, DialError::Full);
             return false;
         }
-        let dialed = self.system.dial(addr).inspect_err(|_| self.group.leave());
+        let options = &self.clients[id].config.socket;
+        let dialed = self.system.dial(addr, options);
+        let dialed = dialed.inspect_err(|_| self.group.leave());
         let dialed = dialed.and_then(|socket| {
             self.refresh_now();
             let client = &self.clients[id];
@@ -233,6 +245,9 @@ impl<D: Default, S: System> EventLoop<D, S> {
         id: ClientId,
         error: DialError,
     ) {
+        if let Some(client) = self.clients.get_mut(id) {
+            client.handle_failure();
+        }
         let event = ClientEvent::Failed {
             error: error.clone(),
         };
@@ -245,9 +260,15 @@ impl<D: Default, S: System> EventLoop<D, S> {
         handler: &mut H,
         id: ClientId,
         error: Option<&DialError>,
-        cause: Option<Cause>,
+        evidence: Option<&Evidence>,
     ) {
-        let (random, asked) = (self.env.random(), self.asked_delay(error));
+        let cause = evidence.map(|evidence| evidence.cause);
+        let code = evidence.and_then(|evidence| evidence.close_code);
+        let mut asked = self.asked_delay(error);
+        if let (Some(Cause::PeerClosed), Some(code)) = (cause, code) {
+            asked = delay_after_close(code, self.env.random());
+        }
+        let (random, now) = (self.env.random(), self.read_clock());
         if self.clients.is(id, ClientState::Stopped) {
             // A callback stopped it just now; it is on the list of those still to be told.
             return;
@@ -255,16 +276,16 @@ impl<D: Default, S: System> EventLoop<D, S> {
         let Some(client) = self.clients.get_mut(id) else {
             return;
         };
-        let event = match client.retry_delay(error, cause, asked, random) {
-            Some(delay) => {
+        let event = match client.retry_delay(error, cause, asked, now, random) {
+            Ok(delay) => {
                 self.schedule_dial(id, delay);
                 ClientEvent::Waiting {
                     delay: delay.into(),
                 }
             }
-            None => {
+            Err(why) => {
                 self.forget_client(id);
-                ClientEvent::Stopped
+                ClientEvent::Stopped { why }
             }
         };
         handler.on_client(&mut Context::new(self), id, event);

@@ -45,8 +45,59 @@ pub enum ClientEvent {
         /// After this delay.
         delay: Duration,
     },
-    /// The client will not dial again.
-    Stopped,
+    /// The client waits until others have ended their opening handshakes with this address; see
+    /// [`ClientConfig::takes_turns`](super::ClientConfig::takes_turns). Told once for each wait.
+    AwaitsTurn {
+        /// The address.
+        addr: PeerAddr,
+        /// How many clients are before it: in their handshakes, or waiting too.
+        ahead: usize,
+    },
+    /// The client will not dial again, and its id means nothing from now on.
+    Stopped {
+        /// Why not.
+        why: StopReason,
+    },
+}
+
+/// Why a client will not dial again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum StopReason {
+    /// The embedder disconnected it, or closed its connection.
+    Asked,
+    /// The loop drains.
+    Drain,
+    /// It was to dial only once: it has no [`ReconnectConfig`](super::ReconnectConfig).
+    Once,
+    /// It failed with an error that another attempt would meet again; see
+    /// [`DialError::is_retryable`].
+    Final,
+    /// It failed [`max_attempts`](super::ReconnectConfig::max_attempts) times in a row.
+    Attempts,
+    /// It had no open connection for [`give_up_after`](super::ReconnectConfig::give_up_after).
+    Time,
+}
+
+impl StopReason {
+    /// Returns a stable label in `snake_case`, for logs and JSON.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Asked => "asked",
+            Self::Drain => "drain",
+            Self::Once => "once",
+            Self::Final => "final",
+            Self::Attempts => "max_attempts",
+            Self::Time => "give_up_after",
+        }
+    }
+}
+
+/// The label.
+impl fmt::Display for StopReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.label())
+    }
 }
 
 /// Why an attempt failed.
@@ -103,6 +154,13 @@ impl DialError {
             | Self::Timeout(_)
             | Self::Ended(_) => true,
         }
+    }
+
+    /// Says whether the server, or a proxy, wants to know who we are or does not let us in: 401, 403
+    /// or 407. With [`retry_refused`](super::ReconnectConfig::retry_refused) the client dials again
+    /// all the same.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self.status(), Some(401 | 403 | 407))
     }
 
     /// Returns a stable label in `snake_case`, for counters, logs and JSON.

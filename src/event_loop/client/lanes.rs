@@ -1,5 +1,5 @@
-//! Opening handshakes one after the other: "There MUST be no more than one connection in a CONNECTING
-//! state" towards one host and port (RFC 6455, section 4.1, item 2).
+//! Opening handshakes in turn: "There MUST be no more than one connection in a CONNECTING state" towards one
+//! host and port (RFC 6455, section 4.1, item 2). A client may ask for a wider lane.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -9,29 +9,61 @@ use crate::event_loop::token::ClientId;
 /// A lane for each address that a client is shaking hands with, and who waits for it to be free.
 #[derive(Debug, Default)]
 pub(in crate::event_loop) struct Lanes {
-    /// The lanes that are taken, with those who wait, the first to come in front.
-    taken: HashMap<SocketAddr, VecDeque<ClientId>>,
+    /// The lanes that are in use.
+    taken: HashMap<SocketAddr, Traffic>,
     /// Who has been given a lane and is still to dial.
     ready: VecDeque<(SocketAddr, ClientId)>,
 }
 
+/// Invariant: `under_way` is not zero, or else the lane is not taken.
+#[derive(Debug, Default)]
+struct Traffic {
+    under_way: u32,
+    /// Who waits, and how many at once are few enough for it; the first to come in front.
+    waiting: VecDeque<(ClientId, u32)>,
+}
+
 impl Lanes {
-    /// Gives a client the lane of this address, or adds it to those that wait.
-    pub(in crate::event_loop) fn join(&mut self, addr: SocketAddr, id: ClientId) {
-        match self.taken.get_mut(&addr) {
-            Some(waiting) => waiting.push_back(id),
-            None => {
-                self.taken.insert(addr, VecDeque::new());
-                self.ready.push_back((addr, id));
-            }
+    /// Gives a client the lane of this address if fewer than `width` are under way there, or else adds it to
+    /// those that wait. Returns how many are before it then: under way or waiting.
+    pub(in crate::event_loop) fn join(
+        &mut self,
+        addr: SocketAddr,
+        id: ClientId,
+        width: u32,
+    ) -> Option<usize> {
+        let traffic = self.taken.entry(addr).or_default();
+        let under_way = usize::try_from(traffic.under_way).unwrap_or(usize::MAX);
+        let ahead = traffic.waiting.len().saturating_add(under_way);
+        traffic.waiting.push_back((id, width));
+        self.let_in(addr);
+        let is_in = self.ready.back() == Some(&(addr, id));
+        (!is_in).then_some(ahead)
+    }
+
+    /// Notes that a client has left the lane of this address, which the next one may use.
+    pub(in crate::event_loop) fn leave(&mut self, addr: SocketAddr) {
+        let Some(traffic) = self.taken.get_mut(&addr) else {
+            return;
+        };
+        traffic.under_way = traffic.under_way.saturating_sub(1);
+        self.let_in(addr);
+        if self.taken[&addr].under_way == 0 {
+            self.taken.remove(&addr);
         }
     }
 
-    /// Gives the lane of this address to the next client that waits.
-    pub(in crate::event_loop) fn leave(&mut self, addr: SocketAddr) {
-        match self.taken.get_mut(&addr).and_then(VecDeque::pop_front) {
-            Some(next) => self.ready.push_back((addr, next)),
-            None => drop(self.taken.remove(&addr)),
+    /// Gives the lane to those in front of the queue for whom it is wide enough.
+    fn let_in(&mut self, addr: SocketAddr) {
+        let Some(traffic) = self.taken.get_mut(&addr) else {
+            return;
+        };
+        while let Some(&(next, width)) = traffic.waiting.front()
+            && traffic.under_way < width
+        {
+            traffic.under_way += 1;
+            traffic.waiting.pop_front();
+            self.ready.push_back((addr, next));
         }
     }
 
@@ -51,18 +83,24 @@ impl Lanes {
 mod tests {
     use super::*;
 
+    fn next(lanes: &mut Lanes) -> Option<(SocketAddr, ClientId)> {
+        let first = lanes.first_ready();
+        lanes.done();
+        first
+    }
+
     #[test]
     fn a_lane_is_given_on_in_the_order_of_coming() {
         let mut lanes = Lanes::default();
         let (here, there) = (([127, 0, 0, 1], 1).into(), ([127, 0, 0, 1], 2).into());
-        for (addr, id) in [(here, 1), (here, 2), (there, 3), (here, 4)] {
-            lanes.join(addr, ClientId(id));
+        for (addr, id, ahead) in [
+            (here, 1, None),
+            (here, 2, Some(1)),
+            (there, 3, None),
+            (here, 4, Some(2)),
+        ] {
+            assert_eq!(lanes.join(addr, ClientId(id), 1), ahead);
         }
-        let next = |lanes: &mut Lanes| {
-            let first = lanes.first_ready();
-            lanes.done();
-            first
-        };
         assert_eq!(next(&mut lanes), Some((here, ClientId(1))));
         assert_eq!(next(&mut lanes), Some((there, ClientId(3))));
         assert_eq!(next(&mut lanes), None);
@@ -73,6 +111,32 @@ mod tests {
         assert_eq!(next(&mut lanes), Some((here, ClientId(4))));
         lanes.leave(here);
         assert_eq!(next(&mut lanes), None);
+        assert!(lanes.taken.is_empty());
+    }
+
+    #[test]
+    fn a_lane_is_as_wide_as_each_client_asks() {
+        let mut lanes = Lanes::default();
+        let here = ([127, 0, 0, 1], 1).into();
+        for (id, width, ahead) in [
+            (1, 2, None),
+            (2, 2, None),
+            (3, 2, Some(2)),
+            // It waits for all before it, and nobody overtakes it.
+            (4, 1, Some(3)),
+            (5, 9, Some(4)),
+        ] {
+            assert_eq!(lanes.join(here, ClientId(id), width), ahead, "{id}");
+        }
+        let mut order = Vec::new();
+        for _ in 0..5 {
+            while let Some((_, id)) = next(&mut lanes) {
+                order.push(id.0);
+            }
+            order.push(0);
+            lanes.leave(here);
+        }
+        assert_eq!(order, [1, 2, 0, 3, 0, 0, 4, 5, 0, 0]);
         assert!(lanes.taken.is_empty());
     }
 }

@@ -2,6 +2,7 @@
 
 use super::clients::ClientState;
 use super::config::ClientConfig;
+use super::event::StopReason;
 use super::target::Client;
 use crate::error::Error;
 use crate::event_loop::context::Context;
@@ -21,7 +22,8 @@ impl<D, S: System> EventLoop<D, S> {
         #[cfg(feature = "websocket")]
         config.check_request()?;
         let policy = self.adopt(&config.heartbeat, &config.limits, &config.wire)?;
-        let client = Client::new(config, policy).inspect_err(|_| self.env.release(policy))?;
+        let due = self.read_clock();
+        let client = Client::new(config, policy, due).inspect_err(|_| self.env.release(policy))?;
         if !self.sleep.is_watched() {
             self.system
                 .watch_for_sleep()
@@ -29,10 +31,9 @@ impl<D, S: System> EventLoop<D, S> {
                 .map_err(Error::Register)?;
             self.sleep.watch();
         }
-        let due = self.read_clock();
         let id = self.clients.insert(client, due);
         if self.drain.is_some() {
-            self.stop_dialing(id);
+            self.stop_dialing(id, StopReason::Drain);
         }
         Ok(id)
     }
@@ -51,10 +52,11 @@ impl<D, S: System> EventLoop<D, S> {
     }
 
     /// Removes a client from the list of dials for good. Its connection stays.
-    pub(in crate::event_loop) fn stop_dialing(&mut self, id: ClientId) {
+    pub(in crate::event_loop) fn stop_dialing(&mut self, id: ClientId, why: StopReason) {
         let Some(client) = self.clients.get_mut(id) else {
             return;
         };
+        client.stop.get_or_insert(why);
         client.config.reconnect = None;
         client.config.follow = 0;
         client.addrs.clear();
@@ -64,7 +66,7 @@ impl<D, S: System> EventLoop<D, S> {
                     .forget_name(self.clients[id].host(), Asker(id.0));
                 self.clients.enter(id, ClientState::Stopped);
             }
-            Some(ClientState::Waiting(_) | ClientState::Dialing | ClientState::Queued) => {
+            Some(ClientState::Waiting(_) | ClientState::Dialing | ClientState::Queued(_)) => {
                 self.clients.enter(id, ClientState::Stopped);
             }
             Some(ClientState::Active(_) | ClientState::Stopped) | None => {}
@@ -73,13 +75,13 @@ impl<D, S: System> EventLoop<D, S> {
 
     /// Stops a client. Returns its connection.
     pub(in crate::event_loop) fn disconnect(&mut self, id: ClientId) -> Option<ConnId> {
-        self.stop_dialing(id);
+        self.stop_dialing(id, StopReason::Asked);
         match self.clients.state(id)? {
             ClientState::Active(conn) => Some(conn),
             ClientState::Waiting(_)
             | ClientState::LookingUp(_)
             | ClientState::Dialing
-            | ClientState::Queued
+            | ClientState::Queued(_)
             | ClientState::Stopped => None,
         }
     }
@@ -93,7 +95,7 @@ impl<D, S: System> EventLoop<D, S> {
             let Some(client) = self.clients.get_mut(id) else {
                 continue;
             };
-            client.backoff.handle_sleep();
+            client.handle_sleep(self.now.at);
             match self.clients.state(id) {
                 Some(ClientState::Waiting(_)) => {
                     let random = self.env.random();
@@ -104,7 +106,7 @@ impl<D, S: System> EventLoop<D, S> {
                 Some(
                     ClientState::LookingUp(_)
                     | ClientState::Dialing
-                    | ClientState::Queued
+                    | ClientState::Queued(_)
                     | ClientState::Stopped,
                 )
                 | None => {}

@@ -15,4 +15,4 @@ mod tests;
 
 pub(super) use clients::Clients;
 pub use config::{ClientConfig, ReconnectConfig};
-pub use event::{ClientEvent, DialError};
+pub use event::{ClientEvent, DialError, StopReason};

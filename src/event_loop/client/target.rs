@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use super::config::ClientConfig;
-use super::event::DialError;
+use super::event::{DialError, StopReason};
 use crate::close::Cause;
 use crate::error::ConfigError;
 #[cfg(feature = "websocket")]
@@ -27,6 +27,12 @@ pub(in crate::event_loop) struct Client {
     /// Why the present attempt failed, if the evidence alone does not say it.
     pub(in crate::event_loop) error: Option<DialError>,
     pub(in crate::event_loop) backoff: Backoff,
+    /// Attempts and connections in a row that came to nothing.
+    failures: u32,
+    /// Since when it has had no open connection.
+    since: Micros,
+    /// Why it is to stop, once that is known.
+    pub(in crate::event_loop) stop: Option<StopReason>,
     /// Where redirects have led this attempt.
     #[cfg(feature = "websocket")]
     detour: Option<Detour>,
@@ -50,7 +56,9 @@ impl Client {
     pub(in crate::event_loop) fn new(
         config: ClientConfig,
         policy: PolicyId,
+        now: Micros,
     ) -> Result<Self, ConfigError> {
+        config.check()?;
         let backoff = config.reconnect.clone().unwrap_or_default().policy()?;
         Ok(Self {
             config,
@@ -58,6 +66,9 @@ impl Client {
             addrs: Vec::new(),
             error: None,
             backoff: Backoff::new(backoff),
+            failures: 0,
+            since: now,
+            stop: None,
             #[cfg(feature = "websocket")]
             detour: None,
             #[cfg(feature = "websocket")]
@@ -108,22 +119,74 @@ impl Client {
         Some(SocketAddr::new(addr, self.port()))
     }
 
+    /// Notes that an open connection has ended.
+    pub(in crate::event_loop) fn handle_close(&mut self, now: Micros) {
+        self.error = None;
+        self.addrs.clear();
+        self.since = now;
+        match self.backoff.handle_close(now) {
+            true => self.failures = 0,
+            false => self.handle_failure(),
+        }
+    }
+
+    /// Notes that an attempt has failed.
+    pub(in crate::event_loop) fn handle_failure(&mut self) {
+        self.failures = self.failures.saturating_add(1);
+    }
+
+    /// Notes that the machine has slept: what came before means nothing now.
+    pub(in crate::event_loop) fn handle_sleep(&mut self, now: Micros) {
+        self.backoff.handle_sleep();
+        self.failures = 0;
+        if self.since <= now {
+            self.since = now;
+        }
+    }
+
+    /// Returns when the client stops, unless it has an open connection by then.
+    pub(in crate::event_loop) fn gives_up(&self) -> Micros {
+        let reconnect = self.config.reconnect.as_ref();
+        let budget = reconnect.and_then(|reconnect| reconnect.give_up_after);
+        budget.map_or(Micros::MAX, |budget| self.since + budget.into())
+    }
+
     /// Decides, after an attempt or a connection ended, whether and when to dial again: later by `asked`.
     pub(in crate::event_loop) fn retry_delay(
         &mut self,
         error: Option<&DialError>,
         cause: Option<Cause>,
         asked: Micros,
+        now: Micros,
         random: u64,
-    ) -> Option<Micros> {
-        self.config.reconnect.as_ref()?;
-        let is_final = error.is_some_and(|error| !error.is_retryable())
-            || matches!(cause, Some(Cause::LocalClose | Cause::Drain));
-        if is_final {
-            return None;
+    ) -> Result<Micros, StopReason> {
+        if let Some(why) = self.stop {
+            return Err(why);
+        }
+        match cause {
+            Some(Cause::LocalClose) => return Err(StopReason::Asked),
+            Some(Cause::Drain) => return Err(StopReason::Drain),
+            _ => {}
+        }
+        let reconnect = self.config.reconnect.as_ref().ok_or(StopReason::Once)?;
+        let is_final = |error: &DialError| {
+            !error.is_retryable() && !(reconnect.retry_refused && error.is_refusal())
+        };
+        if error.is_some_and(is_final) {
+            return Err(StopReason::Final);
+        }
+        if reconnect
+            .max_attempts
+            .is_some_and(|most| self.failures >= most)
+        {
+            return Err(StopReason::Attempts);
         }
         // Added, not the larger of both: those who were told the same time come back spread.
-        Some(asked + self.backoff.next_delay(random))
+        let delay = asked + self.backoff.next_delay(random);
+        match now + delay > self.gives_up() {
+            true => Err(StopReason::Time),
+            false => Ok(delay),
+        }
     }
 }
 
@@ -216,7 +279,8 @@ mod tests {
         let policy =
             crate::proto::policy::Policy::new(&config.heartbeat, &config.limits, wire, tick);
         let policy = env.intern(policy.expect("defaults are sound"));
-        Client::new(config, policy.expect("there is room")).expect("a sound configuration")
+        let policy = policy.expect("there is room");
+        Client::new(config, policy, Micros::ZERO).expect("a sound configuration")
     }
 
     /// What the client dials and asks for after these redirects.

@@ -34,7 +34,7 @@ impl Handler for Log {
     fn on_client(&mut self, cx: &mut Context<'_, ()>, _: ClientId, event: ClientEvent) {
         match event {
             ClientEvent::Dialing { addr, .. } => self.dialed.extend(addr.socket_addr()),
-            ClientEvent::Stopped => {
+            ClientEvent::Stopped { .. } => {
                 // The stop that follows an opening ends the connection, and with it the client.
                 self.stopped = !self.opened;
                 cx.stop();

@@ -307,7 +307,7 @@ impl<'y> Handler<(), Simulated<'y>> for App<'y> {
                 self.os.world(|world| world.book.waits.extend(share));
             }
             ClientEvent::Waiting { .. } => clients.handle_end(id, now, true, self.is_draining()),
-            ClientEvent::Stopped => clients.handle_end(id, now, false, self.is_draining()),
+            ClientEvent::Stopped { .. } => clients.handle_end(id, now, false, self.is_draining()),
             _ => {}
         }
     }

@@ -130,6 +130,7 @@ pub(super) fn config(number: usize, target: &Target) -> ClientConfig {
             base: target.backoff.base.into(),
             cap: target.backoff.cap.into(),
             stable: target.backoff.stable.into(),
+            ..ReconnectConfig::default()
         }),
         ..ClientConfig::new(addr.ip().to_string(), addr.port(), target.terms.wire())
     }

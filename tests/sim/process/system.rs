@@ -114,7 +114,7 @@ impl<'y> System for Simulated<'y> {
         Ok((self.endpoint(sock, None), ([10, 1, high, low], 9).into()))
     }
 
-    fn dial(&mut self, addr: SocketAddr) -> io::Result<Endpoint<'y>> {
+    fn dial(&mut self, addr: SocketAddr, _options: &SocketOptions) -> io::Result<Endpoint<'y>> {
         let number = number_of(addr);
         let target = &self.program.targets[number];
         let sock = self.os.dial(target.host, target.port, target.path);

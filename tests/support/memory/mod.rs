@@ -167,7 +167,7 @@ impl<S: Plug, T: Stream<Socket = S>> System for Memory<S, T> {
         Ok((socket, from))
     }
 
-    fn dial(&mut self, _addr: SocketAddr) -> io::Result<S> {
+    fn dial(&mut self, _addr: SocketAddr, _options: &SocketOptions) -> io::Result<S> {
         let socket = self.0.dials.borrow_mut().pop_front();
         socket.ok_or_else(|| io::ErrorKind::ConnectionRefused.into())
     }
