@@ -107,7 +107,10 @@ pub use proto::wire::MessageKind;
 #[cfg(feature = "websocket")]
 pub use reactor::HttpAnswer;
 pub use reactor::{
-    ClientConfig, ClientEvent, ClientId, Closed, CommandError, ConnId, ConnInfo, Context, Decision, Endpoint, Group, HandleError, Handler, ListenerConfig, ListenerId, LoopHandle, Offer, Reactor, ReconnectConfig, Rejected, Rejection, StopReason, TimerId, Welcome, WireFactory,
+    ClientConfig, ClientEvent, ClientId, Closed, CommandError, ConnId, ConnInfo, Context, Decision,
+    DialError, DialRequest, Endpoint, Group, HandleError, Handler, LastEnd, ListenerConfig,
+    ListenerId, LoopHandle, Offer, Reactor, ReconnectConfig, Rejected, Rejection, StopReason,
+    TimerId, Welcome, WireFactory,
 };
 pub use stats::Stats;
 

@@ -518,11 +518,25 @@ impl<'a, D, S: System> Context<'a, D, S> {
         self.core.local_addr(id)
     }
 
+    /// Dials for a client that [`on_dial`](super::Handler::on_dial) put off:
+    /// [`on_dial`](super::Handler::on_dial) is asked again, in this turn or the next. Returns whether
+    /// the client was put off. If not, nothing happens: one that waits after a failure goes on waiting.
+    /// While `on_dial` runs, its client is not put off yet.
+    pub fn dial(&mut self, id: ClientId) -> bool {
+        self.core.dial_after_all(id)
+    }
+
     /// Stops a client: its connection is closed in an orderly way, and it is not dialed again.
     pub fn disconnect(&mut self, id: ClientId) {
         if let Some(conn) = self.core.disconnect(id) {
             self.close(conn, CloseCode::NORMAL, "");
         }
+    }
+
+    /// Returns the ids of all clients, in their order. A client is one until it hears
+    /// [`ClientEvent::Stopped`](super::ClientEvent::Stopped).
+    pub fn clients(&self) -> Vec<ClientId> {
+        self.core.clients.ids()
     }
 
     /// Returns the ids of all open connections, in the order of their slots.

@@ -5,7 +5,7 @@ use std::time::Duration;
 #[cfg(feature = "websocket")]
 use super::answer::HttpAnswer;
 use super::answer::{Decision, Rejection, Welcome};
-use super::client::ClientEvent;
+use super::client::{ClientEvent, DialRequest};
 use super::context::Context;
 use super::delivery::BroadcastDone;
 use super::endpoint::Endpoint;
@@ -155,6 +155,61 @@ pub trait Handler<C = (), S: System = Native> {
     ) -> Decision<HttpAnswer> {
         let _ = (cx, id, request);
         HttpAnswer::upgrade_required().into()
+    }
+
+    /// A client is about to dial. The handler may change path, headers and subprotocols for this
+    /// attempt, or put it off with [`Decision::Later`] until [`Context::dial`]: while it asks for a
+    /// token, for example. Then it is asked again. Only
+    /// [`give_up_after`](super::ReconnectConfig::give_up_after) limits how long that takes.
+    ///
+    /// It is called once for each attempt, before the name is looked up: an attempt may dial several
+    /// addresses, and follow redirects. [`DialRequest::last`] says how the last attempt or connection
+    /// ended. By default a status of 401 is the end of a client; with
+    /// [`retry_refused`](super::ReconnectConfig::retry_refused) the handler is asked again after the
+    /// usual delay.
+    ///
+    /// Default: dials with the words of the configuration.
+    ///
+    /// ```
+    /// use heartwheel::{ClientId, Context, Decision, DialRequest, Handler};
+    ///
+    /// struct Feed {
+    ///     token: Option<String>,
+    /// }
+    ///
+    /// impl Handler<String> for Feed {
+    ///     type Data = ();
+    ///
+    ///     fn on_dial(
+    ///         &mut self,
+    ///         _: &mut Context<'_, ()>,
+    ///         _: ClientId,
+    ///         mut request: DialRequest,
+    ///     ) -> Decision<DialRequest> {
+    ///         // Each token is good for one attempt. Another thread fetches the next one.
+    ///         let Some(token) = self.token.take() else {
+    ///             return Decision::Later;
+    ///         };
+    ///         request.set_header("Authorization", format!("Bearer {token}"));
+    ///         request.into()
+    ///     }
+    ///
+    ///     fn on_command(&mut self, cx: &mut Context<'_, ()>, token: String) {
+    ///         self.token = Some(token);
+    ///         for client in cx.clients() {
+    ///             cx.dial(client);
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    fn on_dial(
+        &mut self,
+        cx: &mut Context<'_, Self::Data, S>,
+        id: ClientId,
+        request: DialRequest,
+    ) -> Decision<DialRequest> {
+        let _ = (cx, id);
+        Decision::Now(request)
     }
 
     /// A client changed its state: it dials, failed, waits, or stopped.

@@ -64,7 +64,9 @@ pub use self::core::EventLoop;
 #[cfg(feature = "websocket")]
 pub use answer::HttpAnswer;
 pub use answer::{Decision, Rejection, Welcome};
-pub use client::{ClientConfig, ClientEvent, DialError, ReconnectConfig, StopReason};
+pub use client::{
+    ClientConfig, ClientEvent, DialError, DialRequest, LastEnd, ReconnectConfig, StopReason,
+};
 pub use context::{ConnInfo, Context};
 pub use delivery::{BroadcastDone, BroadcastId};
 pub use endpoint::Endpoint;

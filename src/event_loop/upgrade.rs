@@ -198,7 +198,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
             return Done::NOTHING;
         };
         let client = &mut self.clients[client_id];
-        let (accept, offered) = (accept_for(client.key), &client.config.subprotocols);
+        let (accept, offered) = (accept_for(client.key), client.subprotocols());
         let (session, env) = (&mut conn.session, &mut self.env);
         let input = ring.contiguous_mut();
         match session.next_response(env, self.now, input, &accept, offered) {

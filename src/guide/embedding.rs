@@ -471,54 +471,89 @@ pub mod clients {
     //! Dialing.
     //!
     //! A client stays: it dials, and dials again with growing delays after each end, until it is
-    //! [disconnected](crate::Context::disconnect). Its headers and path are those of its
-    //! configuration. For a fresh token, replace the client:
+    //! [disconnected](crate::Context::disconnect). Before each attempt it asks
+    //! [`on_dial`](crate::Handler::on_dial), which may change path, headers and subprotocols, or put the
+    //! dial off. Here each attempt needs a fresh token, which another thread fetches:
     //!
     //! ```no_run
+    //! use std::sync::mpsc::{Receiver, Sender, channel};
+    //! use std::thread;
+    //!
     //! use heartwheel::{
-    //!     ClientConfig, ClientEvent, ClientId, ConnId, Context, Handler, Message, Reactor, ReactorConfig,
+    //!     ClientConfig, ClientEvent, ClientId, ConnId, Context, Decision, DialRequest, Handler, Message,
+    //!     Reactor, ReactorConfig, ReconnectConfig,
     //! };
     //!
-    //! fn config(token: &str) -> Result<ClientConfig, heartwheel::Error> {
-    //! # #[cfg(feature = "websocket")]
-    //!     let mut config = ClientConfig::from_url("ws://127.0.0.1:9001/feed")?;
-    //! # #[cfg(not(feature = "websocket"))]
-    //! # let mut config = ClientConfig::from_url("tcp://127.0.0.1:9001")?;
-    //!     config.headers.push(("Authorization".into(), format!("Bearer {token}")));
-    //!     Ok(config)
-    //! }
-    //!
     //! struct Feed {
-    //!     tokens: u32,
+    //!     /// Asks the other thread for a token.
+    //!     fetch: Sender<()>,
+    //!     token: Option<String>,
     //! }
     //!
-    //! impl Handler for Feed {
+    //! impl Handler<String> for Feed {
     //!     type Data = ();
+    //!
+    //!     fn on_dial(
+    //!         &mut self,
+    //!         _: &mut Context<'_, ()>,
+    //!         _: ClientId,
+    //!         mut request: DialRequest,
+    //!     ) -> Decision<DialRequest> {
+    //!         let Some(token) = self.token.take() else {
+    //!             return match self.fetch.send(()) {
+    //!                 Ok(()) => Decision::Later,
+    //!                 Err(_) => request.into(),
+    //!             };
+    //!         };
+    //!         request.set_header("Authorization", format!("Bearer {token}"));
+    //!         request.into()
+    //!     }
+    //!
+    //!     fn on_command(&mut self, cx: &mut Context<'_, ()>, token: String) {
+    //!         self.token = Some(token);
+    //!         for client in cx.clients() {
+    //!             cx.dial(client);
+    //!         }
+    //!     }
     //!
     //!     fn on_message(&mut self, _: &mut Context<'_, ()>, _: ConnId, message: Message<'_>) {
     //!         println!("{:?}", message.as_text());
     //!     }
     //!
-    //!     fn on_client(&mut self, cx: &mut Context<'_, ()>, _: ClientId, event: ClientEvent) {
-    //!         // A 401 is final for this client, as every status of 4xx but 408, 425 and 429.
-    //!         if matches!(event, ClientEvent::Stopped { .. }) && self.tokens < 3 {
-    //!             self.tokens += 1;
-    //!             let fresh = format!("token-{}", self.tokens);
-    //!             if let Err(error) = config(&fresh).and_then(|config| cx.connect(config)) {
-    //!                 eprintln!("{error}");
-    //!             }
-    //!         }
+    //!     fn on_client(&mut self, _: &mut Context<'_, ()>, client: ClientId, event: ClientEvent) {
+    //!         println!("{client:?}: {event:?}");
     //!     }
     //! }
     //!
+    //! # fn ask_the_login_service() -> String { "secret".into() }
     //! let mut reactor = Reactor::new(ReactorConfig::default())?;
-    //! reactor.connect(config("token-0")?)?;
-    //! reactor.run(&mut Feed { tokens: 0 })?;
+    //! let (fetch, asked): (_, Receiver<()>) = channel();
+    //! let handle = reactor.handle();
+    //! thread::spawn(move || {
+    //!     while asked.recv().is_ok() && handle.command(ask_the_login_service()).is_ok() {}
+    //! });
+    //! # #[cfg(feature = "websocket")]
+    //! let mut config = ClientConfig::from_url("ws://127.0.0.1:9001/feed")?;
+    //! # #[cfg(not(feature = "websocket"))]
+    //! # let mut config = ClientConfig::from_url("tcp://127.0.0.1:9001")?;
+    //! config.reconnect = Some(ReconnectConfig {
+    //!     // A 401 means that the token was too old, and is not the end.
+    //!     retry_refused: true,
+    //!     max_attempts: Some(20),
+    //!     ..ReconnectConfig::default()
+    //! });
+    //! reactor.connect(config)?;
+    //! reactor.run(&mut Feed { fetch, token: None })?;
     //! # Ok::<(), heartwheel::Error>(())
     //! ```
     //!
+    //! How long a client tries is up to [`ReconnectConfig`](crate::ReconnectConfig): so many failures in
+    //! a row, or so much time without an open connection.
+    //! [`ClientEvent::Stopped`](crate::ClientEvent::Stopped) says why it does not dial again.
+    //!
     //! Many clients of one server take turns ([`takes_turns`](crate::ClientConfig::takes_turns)), so that
-    //! a server that has come back is not run over.
+    //! a server that has come back is not run over. One that waits hears
+    //! [`AwaitsTurn`](crate::ClientEvent::AwaitsTurn).
 }
 
 pub mod nesting {

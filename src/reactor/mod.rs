@@ -16,7 +16,9 @@ use mio::{Events, Poll};
 pub use crate::event_loop::{Answered, HttpAnswer};
 pub use crate::event_loop::{
     BroadcastDone, BroadcastId, ClientConfig, ClientEvent, ClientId, Closed, CommandError, ConnId,
-    ConnInfo, Context, Decision, DialError, Ended, Endpoint, Group, HandleError, Handler, ListenerConfig, ListenerId, LoopHandle, Offer, Readiness, ReconnectConfig, Rejected, Rejection, SourceId, StopReason, TimerId, Turn, Welcome, WireFactory,
+    ConnInfo, Context, Decision, DialError, DialRequest, Ended, Endpoint, Group, HandleError,
+    Handler, LastEnd, ListenerConfig, ListenerId, LoopHandle, Offer, Readiness, ReconnectConfig,
+    Rejected, Rejection, SourceId, StopReason, TimerId, Turn, Welcome, WireFactory,
 };
 pub use crate::sys::{Keepalive, SocketOptions};
 

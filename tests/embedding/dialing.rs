@@ -1,14 +1,14 @@
 //! How long clients try, and how they take turns.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-use heartwheel::close::CloseCode;
+use heartwheel::close::{Cause, CloseCode};
 use heartwheel::error::Error;
 use heartwheel::reactor::{
-    ClientConfig, ClientEvent, ClientId, Keepalive, ReconnectConfig, Rejection, SocketOptions,
-    StopReason, WireFactory,
+    ClientConfig, ClientEvent, ClientId, Decision, DialError, DialRequest, Keepalive, LastEnd,
+    ReconnectConfig, Rejection, SocketOptions, StopReason, WireFactory,
 };
 
 use crate::support::recorder::*;
@@ -297,4 +297,265 @@ fn what_makes_no_sense_for_a_dial_is_refused_by_field() {
         assert_eq!(error.field(), field);
     }
     assert_eq!(reactor.next_timeout(), None, "none of them is there");
+}
+
+/// A server that answers each request with one status, and keeps its head.
+struct Answering {
+    listener: TcpListener,
+    status: &'static str,
+    peers: Vec<(TcpStream, Vec<u8>)>,
+    heads: Vec<String>,
+}
+
+impl Answering {
+    fn with(status: &'static str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        Self {
+            listener,
+            status,
+            peers: Vec::new(),
+            heads: Vec::new(),
+        }
+    }
+
+    fn step(&mut self) {
+        while let Ok((peer, _)) = self.listener.accept() {
+            peer.set_nonblocking(true).unwrap();
+            self.peers.push((peer, Vec::new()));
+        }
+        for (peer, head) in &mut self.peers {
+            let mut some = [0; 1024];
+            while let Ok(count @ 1..) = peer.read(&mut some) {
+                head.extend_from_slice(&some[..count]);
+            }
+            if head.ends_with(b"\r\n\r\n") {
+                let whole = String::from_utf8(std::mem::take(head)).unwrap();
+                self.heads.push(whole);
+                let status = self.status;
+                let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n");
+                peer.write_all(answer.as_bytes()).unwrap();
+            }
+        }
+    }
+}
+
+fn line<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    let mut lines = head.lines().filter_map(|line| line.split_once(": "));
+    lines.find(|(key, _)| *key == name).map(|(_, value)| value)
+}
+
+#[test]
+fn each_attempt_may_have_fresh_words_and_knows_how_the_last_one_ended() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let mut server = Answering::with("401 Unauthorized");
+    let (words, asked) = std::sync::mpsc::channel();
+    recorder.dial = Some(Box::new(move |_, mut request| {
+        words.send(request.clone()).unwrap();
+        let attempt = request.attempt;
+        if attempt < 3 {
+            request.path = format!("/{attempt}");
+            request.set_header("AUTHORIZATION", format!("token {attempt}"));
+            request.subprotocols.push(format!("v{attempt}"));
+        }
+        request.into()
+    }));
+    let reconnect = ReconnectConfig {
+        retry_refused: true,
+        max_attempts: Some(3),
+        ..eager()
+    };
+    let addr = server.listener.local_addr().unwrap();
+    let mut config = client(WireFactory::WebSocket, addr, reconnect);
+    config.path = "/home".into();
+    config.headers = vec![("Authorization".into(), "old".into())];
+    let id = reactor.connect(config).unwrap();
+    drive(&mut reactor, &mut recorder, |seen| {
+        server.step();
+        why(seen, id).is_some()
+    });
+    assert_eq!(why(&recorder, id), Some(StopReason::Attempts));
+    let found: Vec<_> = server
+        .heads
+        .iter()
+        .map(|head| {
+            let path = head.split(' ').nth(1).unwrap();
+            let token = line(head, "AUTHORIZATION").or_else(|| line(head, "Authorization"));
+            let count = head.to_lowercase().matches("authorization").count();
+            assert_eq!(count, 1, "{head}");
+            (path, token.unwrap(), line(head, "Sec-WebSocket-Protocol"))
+        })
+        .collect();
+    assert_eq!(
+        found,
+        [
+            ("/1", "token 1", Some("v1")),
+            ("/2", "token 2", Some("v2")),
+            // Nothing is left of the words of earlier attempts.
+            ("/home", "old", None),
+        ]
+    );
+    let asked: Vec<_> = asked.try_iter().collect();
+    assert_eq!(asked.len(), 3);
+    assert_eq!(asked[0].last, None);
+    assert!(asked.iter().all(|request| request.path == "/home"));
+    let status = |at: usize| asked[at].last.as_ref().and_then(LastEnd::status);
+    assert_eq!((status(1), status(2)), (Some(401), Some(401)));
+}
+
+#[test]
+fn after_an_open_connection_the_handler_hears_how_it_ended() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let (words, asked) = std::sync::mpsc::channel();
+    recorder.dial = Some(Box::new(move |_, request| {
+        words.send(request.last.clone()).unwrap();
+        request.into()
+    }));
+    recorder.react = Some(Box::new(|cx, seen| {
+        if let Seen::Open(conn) = seen
+            && let heartwheel::Endpoint::Listener(_) = cx.info(*conn).unwrap().endpoint
+        {
+            cx.close(*conn, CloseCode::new(4001), "");
+        }
+    }));
+    let (_, addr) = listen(&mut reactor, WireFactory::WebSocket);
+    let config = client(WireFactory::WebSocket, addr, eager());
+    reactor.connect(config).unwrap();
+    let mut heard = Vec::new();
+    drive(&mut reactor, &mut recorder, |_| {
+        heard.extend(asked.try_iter());
+        heard.len() > 1
+    });
+    let closed = LastEnd::Closed {
+        cause: Cause::PeerClosed,
+        close_code: Some(CloseCode::new(4001)),
+    };
+    assert_eq!(heard[..2], [None, Some(closed)]);
+}
+
+#[test]
+fn a_dial_may_be_put_off_until_another_thread_has_a_token() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let (token, tokens) = std::sync::mpsc::channel::<String>();
+    recorder.dial = Some(Box::new(move |cx, mut request| {
+        let Ok(token) = tokens.try_recv() else {
+            // Not yet put off: this is no answer.
+            let dialed: Vec<_> = cx.clients().iter().map(|&id| cx.dial(id)).collect();
+            assert_eq!(dialed, [false]);
+            return Decision::Later;
+        };
+        request.set_header("Authorization", token);
+        request.into()
+    }));
+    recorder.react = Some(Box::new(|cx, seen| {
+        if let Seen::Command(_) = seen {
+            for id in cx.clients() {
+                assert!(cx.dial(id));
+                assert!(!cx.dial(id), "once");
+            }
+        }
+    }));
+    let mut server = Answering::with("404 Not Found");
+    let addr = server.listener.local_addr().unwrap();
+    let config = client(WireFactory::WebSocket, addr, eager());
+    let id = reactor.connect(config).unwrap();
+    for _ in 0..3 {
+        drive_for(&mut reactor, &mut recorder, Duration::from_millis(5));
+    }
+    assert_eq!(events(&recorder, id), [], "it is put off, without a word");
+    assert_eq!(reactor.next_timeout(), None, "and nothing is due");
+    let handle = reactor.handle();
+    let fetching = std::thread::spawn(move || {
+        token.send("fresh".into()).unwrap();
+        handle.command(7).unwrap();
+    });
+    drive(&mut reactor, &mut recorder, |seen| {
+        server.step();
+        why(seen, id).is_some()
+    });
+    fetching.join().unwrap();
+    assert_eq!(server.heads.len(), 1);
+    assert_eq!(line(&server.heads[0], "Authorization"), Some("fresh"));
+}
+
+#[test]
+fn a_client_that_is_put_off_ends_with_its_time_or_when_it_is_stopped() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    recorder.dial = Some(Box::new(|_, _| Decision::Later));
+    let limited = ReconnectConfig {
+        give_up_after: Some(Duration::from_millis(30)),
+        ..eager()
+    };
+    let limited = reactor
+        .connect(client(WireFactory::Line, closed(), limited))
+        .unwrap();
+    let asked = reactor
+        .connect(client(WireFactory::Line, closed(), eager()))
+        .unwrap();
+    drive(&mut reactor, &mut recorder, |seen| {
+        why(seen, limited).is_some()
+    });
+    assert_eq!(why(&recorder, limited), Some(StopReason::Time));
+    assert_eq!(why(&recorder, asked), None);
+    assert!(!reactor.context().dial(limited), "it is gone");
+    reactor.context().disconnect(asked);
+    drive(&mut reactor, &mut recorder, |seen| {
+        why(seen, asked).is_some()
+    });
+    assert_eq!(why(&recorder, asked), Some(StopReason::Asked));
+    assert_eq!(reactor.next_timeout(), None);
+    assert_eq!(reactor.stats().dialed, 0);
+    // In the callback itself, whatever it answers.
+    recorder.dial = Some(Box::new(|cx, request| {
+        for id in cx.clients() {
+            cx.disconnect(id);
+        }
+        match request.path.as_str() {
+            "/later" => Decision::Later,
+            _ => request.into(),
+        }
+    }));
+    for path in ["/later", "/now"] {
+        let mut config = client(WireFactory::Line, closed(), eager());
+        config.path = path.into();
+        let id = reactor.connect(config).unwrap();
+        drive(&mut reactor, &mut recorder, |seen| why(seen, id).is_some());
+        assert_eq!(events(&recorder, id).len(), 1, "{path}");
+    }
+    assert_eq!(reactor.stats().dialed, 0);
+}
+
+#[test]
+fn words_that_cannot_be_sent_end_the_client_with_the_field() {
+    type Change = fn(&mut DialRequest);
+    let changes: [(&str, Change); 3] = [
+        ("headers", |request| request.set_header("X", "a\r\nY: b")),
+        ("path", |request| request.path = "/a b".into()),
+        ("subprotocols", |request| {
+            request.subprotocols = vec!["a b".into()];
+        }),
+    ];
+    for (field, change) in changes {
+        let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+        recorder.dial = Some(Box::new(move |_, mut request| {
+            change(&mut request);
+            request.into()
+        }));
+        let config = client(WireFactory::WebSocket, closed(), eager());
+        let id = reactor.connect(config).unwrap();
+        drive(&mut reactor, &mut recorder, |seen| why(seen, id).is_some());
+        let [
+            ClientEvent::Failed {
+                error: DialError::Request(error),
+            },
+            ClientEvent::Stopped {
+                why: StopReason::Final,
+            },
+        ] = &events(&recorder, id)[..]
+        else {
+            panic!("{:?}", recorder.seen);
+        };
+        assert_eq!(error.field(), field);
+        assert_eq!(reactor.stats().dialed, 0);
+    }
 }

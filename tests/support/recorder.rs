@@ -9,7 +9,7 @@ use heartwheel::proto::http::Request;
 use heartwheel::proto::message::{Message, SharedMessage};
 use heartwheel::reactor::{
     Answered, BroadcastDone, BroadcastId, ClientEvent, ClientId, Closed, ConnId, Context, Decision,
-    Handler, HttpAnswer, Offer, Readiness, Rejected, Rejection, SourceId, Welcome,
+    DialRequest, Handler, HttpAnswer, Offer, Readiness, Rejected, Rejection, SourceId, Welcome,
 };
 
 /// What a callback was told.
@@ -37,6 +37,7 @@ pub(crate) enum Seen {
 }
 
 type React = Box<dyn FnMut(&mut Context<'_, u32>, &Seen)>;
+type Dial = Box<dyn FnMut(&mut Context<'_, u32>, DialRequest) -> Decision<DialRequest>>;
 type Judge = Box<dyn FnMut(&Offer<'_>) -> Result<Welcome<u32>, Rejection>>;
 
 /// Records every callback; may react to one.
@@ -45,6 +46,7 @@ pub(crate) struct Recorder {
     pub(crate) seen: Vec<Seen>,
     pub(crate) react: Option<React>,
     pub(crate) judge: Option<Judge>,
+    pub(crate) dial: Option<Dial>,
     pub(crate) http: Option<HttpAnswer>,
     /// All answers are put off.
     pub(crate) defers: bool,
@@ -220,6 +222,18 @@ impl Handler<u64> for Recorder {
             .clone()
             .unwrap_or_else(HttpAnswer::upgrade_required)
             .into()
+    }
+
+    fn on_dial(
+        &mut self,
+        cx: &mut Context<'_, u32>,
+        _: ClientId,
+        request: DialRequest,
+    ) -> Decision<DialRequest> {
+        match &mut self.dial {
+            Some(dial) => dial(cx, request),
+            None => request.into(),
+        }
     }
 
     fn on_client(&mut self, cx: &mut Context<'_, u32>, id: ClientId, event: ClientEvent) {

@@ -11,7 +11,8 @@ use heartwheel::error::{Error, SendError};
 use heartwheel::proto::message::Message;
 use heartwheel::proto::websocket::handshake::RedirectError;
 use heartwheel::reactor::{
-    ClientConfig, ClientEvent, ClientId, Closed, ConnId, Context, Decision, DialError, HandleError, Handler, LoopHandle, Offer, Reactor, Readiness, ReconnectConfig, Rejection, SourceId, Welcome,
+    ClientConfig, ClientEvent, ClientId, Closed, ConnId, Context, Decision, DialError, HandleError,
+    Handler, LoopHandle, Offer, Reactor, Readiness, ReconnectConfig, Rejection, SourceId, Welcome,
 };
 use heartwheel::stats::Stats;
 use log::LevelFilter;

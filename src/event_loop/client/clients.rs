@@ -43,6 +43,8 @@ pub(in crate::event_loop) enum ClientState {
     Waiting(Micros),
     /// Its name is being looked up, until this time at most.
     LookingUp(Micros),
+    /// The handler does not want it dialed yet; it gives up at this time.
+    PutOff(Micros),
     /// Its next address is about to be dialed or looked up.
     Dialing,
     /// It waits until another handshake with its address has ended, until this time at most.
@@ -107,18 +109,23 @@ impl Clients {
         match std::mem::replace(&mut entry.state, state) {
             ClientState::Waiting(due) => drop(self.dials.remove(&(due, id))),
             ClientState::LookingUp(ends) => drop(self.look_ups.remove(&(ends, id))),
-            ClientState::Queued(ends) => drop(self.limited.remove(&(ends, id))),
+            ClientState::PutOff(ends) | ClientState::Queued(ends) => {
+                self.limited.remove(&(ends, id));
+            }
             ClientState::Stopped => self.stopped.retain(|&stopped| stopped != id),
             ClientState::Dialing | ClientState::Active(_) => {}
         }
         match state {
             ClientState::Waiting(due) => drop(self.dials.insert((due, id))),
             ClientState::LookingUp(ends) => drop(self.look_ups.insert((ends, id))),
-            ClientState::Queued(ends) if ends < Micros::MAX => {
+            ClientState::PutOff(ends) | ClientState::Queued(ends) if ends < Micros::MAX => {
                 self.limited.insert((ends, id));
             }
             ClientState::Stopped => self.stopped.push(id),
-            ClientState::Dialing | ClientState::Queued(_) | ClientState::Active(_) => {}
+            ClientState::PutOff(_)
+            | ClientState::Dialing
+            | ClientState::Queued(_)
+            | ClientState::Active(_) => {}
         }
     }
 

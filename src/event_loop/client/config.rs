@@ -270,11 +270,20 @@ impl ClientConfig {
 impl ClientConfig {
     /// Checks that the opening request can be sent.
     pub(in crate::event_loop) fn check_request(&self) -> Result<(), ConfigError> {
+        self.check_words(&self.path, &self.subprotocols, &self.headers)
+    }
+
+    /// Checks that the opening request can be sent with these words.
+    pub(super) fn check_words(
+        &self,
+        path: &str,
+        subprotocols: &[String],
+        headers: &[(String, String)],
+    ) -> Result<(), ConfigError> {
         if !matches!(self.wire, WireFactory::WebSocket) {
             return Ok(());
         }
-        let (host, names) = (self.authority(), &self.subprotocols);
-        match request(&host, &self.path, [0; 16], names, &self.headers) {
+        match request(&self.authority(), path, [0; 16], subprotocols, headers) {
             Ok(_) => Ok(()),
             Err(error) => Err(ConfigError::new(
                 self.field_of(&error),

@@ -2,7 +2,9 @@
 
 use super::clients::ClientState;
 use super::event::{ClientEvent, DialError, StopReason};
+use super::request::LastEnd;
 use crate::close::{Cause, Evidence, Phase};
+use crate::event_loop::answer::Decision;
 use crate::event_loop::conn::Mark;
 use crate::event_loop::context::Context;
 use crate::event_loop::core::EventLoop;
@@ -99,7 +101,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
             return;
         };
         if was_open {
-            client.handle_close(self.now.at);
+            client.handle_close(self.now.at, evidence);
             self.retry(handler, id, None, Some(evidence));
         } else {
             let error = client
@@ -120,7 +122,25 @@ impl<D: Default, S: System> EventLoop<D, S> {
             return;
         };
         client.begin_attempt();
-        self.find_address(handler, id);
+        let request = client.dial_request();
+        self.in_hand.begin_telling(id, News::Dialing);
+        let decision = handler.on_dial(&mut Context::new(self), id, request);
+        self.in_hand.end_telling();
+        if !self.clients.is(id, ClientState::Dialing) {
+            // The callback has stopped it.
+            return;
+        }
+        let client = &mut self.clients[id];
+        match decision {
+            Decision::Later => {
+                let ends = client.gives_up();
+                self.clients.enter(id, ClientState::PutOff(ends));
+            }
+            Decision::Now(request) => match client.adopt(request) {
+                Ok(()) => self.find_address(handler, id),
+                Err(error) => self.attempt_failed(handler, id, DialError::Request(error)),
+            },
+        }
     }
 
     /// Goes where the server sends a client, if it may; else returns what its attempt failed with.
@@ -195,7 +215,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         let Some(addr) = client.addrs.pop() else {
             return false;
         };
-        let attempt = client.backoff.attempts().saturating_add(1);
+        let attempt = client.attempt();
         // No connection yet: a callback that stops the client now finds none to close.
         self.clients.enter(id, ClientState::Dialing);
         let event = ClientEvent::Dialing {
@@ -246,7 +266,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         error: DialError,
     ) {
         if let Some(client) = self.clients.get_mut(id) {
-            client.handle_failure();
+            client.handle_failure(LastEnd::Failed(error.clone()));
         }
         let event = ClientEvent::Failed {
             error: error.clone(),

@@ -6,6 +6,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::close::{Cause, Evidence};
+use crate::error::ConfigError;
 use crate::peer::PeerAddr;
 #[cfg(feature = "websocket")]
 use crate::proto::http::{HttpDate, RetryAfter};
@@ -133,11 +134,14 @@ pub enum DialError {
     },
     /// The connection ended during the opening handshake.
     Ended(Cause),
+    /// What [`Handler::on_dial`](crate::Handler::on_dial) returned cannot be sent: the field and why.
+    /// Nothing was dialed.
+    Request(ConfigError),
 }
 
 impl DialError {
     /// Says whether another attempt may succeed. A status of 3xx is final. So is one of 4xx, except
-    /// 408, 425 and 429.
+    /// 408, 425 and 429, and a request that cannot be sent.
     pub fn is_retryable(&self) -> bool {
         match self {
             #[cfg(feature = "websocket")]
@@ -146,6 +150,7 @@ impl DialError {
             }
             #[cfg(feature = "websocket")]
             Self::Redirect { .. } => false,
+            Self::Request(_) => false,
             #[cfg(feature = "websocket")]
             Self::Handshake(_) => true,
             Self::NameNotFound(_)
@@ -166,8 +171,8 @@ impl DialError {
     /// Returns a stable label in `snake_case`, for counters, logs and JSON.
     ///
     /// If a connection ended, it is the label of its [`Cause`]. The others are `name_not_found`,
-    /// `connection_refused`, `unreachable`, `io_error`, `full`, `http_status`, `redirect` and
-    /// `not_websocket`.
+    /// `connection_refused`, `unreachable`, `io_error`, `full`, `http_status`, `redirect`,
+    /// `not_websocket` and `invalid_request`.
     pub fn label(&self) -> &'static str {
         match self {
             Self::NameNotFound(_) => "name_not_found",
@@ -186,6 +191,7 @@ impl DialError {
             #[cfg(feature = "websocket")]
             Self::Redirect { .. } => "redirect",
             Self::Timeout(cause) | Self::Ended(cause) => cause.label(),
+            Self::Request(_) => "invalid_request",
         }
     }
 
@@ -202,7 +208,8 @@ impl DialError {
             | Self::Full
             | Self::Io { .. }
             | Self::Timeout(_)
-            | Self::Ended(_) => None,
+            | Self::Ended(_)
+            | Self::Request(_) => None,
         }
     }
 
@@ -217,7 +224,8 @@ impl DialError {
             | Self::Full
             | Self::Io { .. }
             | Self::Timeout(_)
-            | Self::Ended(_) => None,
+            | Self::Ended(_)
+            | Self::Request(_) => None,
         }
     }
 
@@ -277,6 +285,7 @@ impl fmt::Display for DialError {
                 write!(f, "server answered {code}, moved to {to}: {reason}")
             }
             Self::Ended(cause) => write!(f, "ended in the opening handshake: {cause}"),
+            Self::Request(error) => write!(f, "nothing was dialed: {error}"),
         }
     }
 }

@@ -66,11 +66,25 @@ impl<D, S: System> EventLoop<D, S> {
                     .forget_name(self.clients[id].host(), Asker(id.0));
                 self.clients.enter(id, ClientState::Stopped);
             }
-            Some(ClientState::Waiting(_) | ClientState::Dialing | ClientState::Queued(_)) => {
+            Some(
+                ClientState::Waiting(_)
+                | ClientState::PutOff(_)
+                | ClientState::Dialing
+                | ClientState::Queued(_),
+            ) => {
                 self.clients.enter(id, ClientState::Stopped);
             }
             Some(ClientState::Active(_) | ClientState::Stopped) | None => {}
         }
+    }
+
+    /// Has the handler asked again about a client that it put off. Returns whether it was.
+    pub(in crate::event_loop) fn dial_after_all(&mut self, id: ClientId) -> bool {
+        let is_put_off = matches!(self.clients.state(id), Some(ClientState::PutOff(_)));
+        if is_put_off {
+            self.schedule_dial(id, Micros::ZERO);
+        }
+        is_put_off
     }
 
     /// Stops a client. Returns its connection.
@@ -79,6 +93,7 @@ impl<D, S: System> EventLoop<D, S> {
         match self.clients.state(id)? {
             ClientState::Active(conn) => Some(conn),
             ClientState::Waiting(_)
+            | ClientState::PutOff(_)
             | ClientState::LookingUp(_)
             | ClientState::Dialing
             | ClientState::Queued(_)
@@ -104,7 +119,8 @@ impl<D, S: System> EventLoop<D, S> {
                 }
                 Some(ClientState::Active(conn)) => self.probe(conn),
                 Some(
-                    ClientState::LookingUp(_)
+                    ClientState::PutOff(_)
+                    | ClientState::LookingUp(_)
                     | ClientState::Dialing
                     | ClientState::Queued(_)
                     | ClientState::Stopped,

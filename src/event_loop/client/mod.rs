@@ -8,6 +8,7 @@ mod event;
 mod lanes;
 mod lifecycle;
 mod look_up;
+mod request;
 mod target;
 
 #[cfg(test)]
@@ -16,3 +17,4 @@ mod tests;
 pub(super) use clients::Clients;
 pub use config::{ClientConfig, ReconnectConfig};
 pub use event::{ClientEvent, DialError, StopReason};
+pub use request::{DialRequest, LastEnd};

@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use super::config::ClientConfig;
 use super::event::{DialError, StopReason};
-use crate::close::Cause;
+use super::request::{DialRequest, LastEnd};
+use crate::close::{Cause, Evidence};
 use crate::error::ConfigError;
 #[cfg(feature = "websocket")]
 use crate::event_loop::wire_factory::WireFactory;
@@ -31,6 +32,10 @@ pub(in crate::event_loop) struct Client {
     failures: u32,
     /// Since when it has had no open connection.
     since: Micros,
+    /// How the last attempt or connection ended.
+    last: Option<LastEnd>,
+    /// What this attempt is made with, where that differs from the configuration.
+    words: Option<Box<DialRequest>>,
     /// Why it is to stop, once that is known.
     pub(in crate::event_loop) stop: Option<StopReason>,
     /// Where redirects have led this attempt.
@@ -68,6 +73,8 @@ impl Client {
             backoff: Backoff::new(backoff),
             failures: 0,
             since: now,
+            last: None,
+            words: None,
             stop: None,
             #[cfg(feature = "websocket")]
             detour: None,
@@ -107,10 +114,45 @@ impl Client {
     /// Begins an attempt at the client's own address.
     pub(in crate::event_loop) fn begin_attempt(&mut self) {
         self.error = None;
+        self.words = None;
         #[cfg(feature = "websocket")]
         {
             self.detour = None;
         }
+    }
+
+    /// Returns the number of the present attempt.
+    pub(in crate::event_loop) fn attempt(&self) -> u32 {
+        self.backoff.attempts().saturating_add(1)
+    }
+
+    /// Returns what the handler is asked about before an attempt.
+    pub(in crate::event_loop) fn dial_request(&self) -> DialRequest {
+        DialRequest {
+            attempt: self.attempt(),
+            last: self.last.clone(),
+            path: self.config.path.clone(),
+            headers: self.config.headers.clone(),
+            subprotocols: self.config.subprotocols.clone(),
+        }
+    }
+
+    /// Makes the attempt with these words.
+    ///
+    /// # Errors
+    ///
+    /// They cannot be sent.
+    pub(in crate::event_loop) fn adopt(&mut self, words: DialRequest) -> Result<(), ConfigError> {
+        let config = &self.config;
+        let is_changed = words.path != config.path
+            || words.headers != config.headers
+            || words.subprotocols != config.subprotocols;
+        if is_changed {
+            #[cfg(feature = "websocket")]
+            config.check_words(&words.path, &words.subprotocols, &words.headers)?;
+            self.words = Some(Box::new(words));
+        }
+        Ok(())
     }
 
     /// Returns the address if the host is an IP address, so that no look-up is needed.
@@ -120,19 +162,21 @@ impl Client {
     }
 
     /// Notes that an open connection has ended.
-    pub(in crate::event_loop) fn handle_close(&mut self, now: Micros) {
+    pub(in crate::event_loop) fn handle_close(&mut self, now: Micros, evidence: &Evidence) {
         self.error = None;
         self.addrs.clear();
         self.since = now;
-        match self.backoff.handle_close(now) {
-            true => self.failures = 0,
-            false => self.handle_failure(),
+        let was_stable = self.backoff.handle_close(now);
+        self.handle_failure(LastEnd::of_close(evidence));
+        if was_stable {
+            self.failures = 0;
         }
     }
 
     /// Notes that an attempt has failed.
-    pub(in crate::event_loop) fn handle_failure(&mut self) {
+    pub(in crate::event_loop) fn handle_failure(&mut self, end: LastEnd) {
         self.failures = self.failures.saturating_add(1);
+        self.last = Some(end);
     }
 
     /// Notes that the machine has slept: what came before means nothing now.
@@ -169,10 +213,10 @@ impl Client {
             _ => {}
         }
         let reconnect = self.config.reconnect.as_ref().ok_or(StopReason::Once)?;
-        let is_final = |error: &DialError| {
-            !error.is_retryable() && !(reconnect.retry_refused && error.is_refusal())
+        let may_retry = |error: &DialError| {
+            error.is_retryable() || (reconnect.retry_refused && error.is_refusal())
         };
-        if error.is_some_and(is_final) {
+        if !error.is_none_or(may_retry) {
             return Err(StopReason::Final);
         }
         if reconnect
@@ -196,17 +240,29 @@ impl Client {
     pub(in crate::event_loop) fn request(&self) -> Result<Vec<u8>, InvalidHandshake> {
         let config = &self.config;
         let (host, path) = match &self.detour {
-            None => (config.authority(), &config.path),
-            Some(detour) if detour.is_at_home => (config.authority(), &detour.to.path),
-            Some(detour) => (detour.to.authority(), &detour.to.path),
+            None => (config.authority(), self.path()),
+            Some(detour) if detour.is_at_home => (config.authority(), &*detour.to.path),
+            Some(detour) => (detour.to.authority(), &*detour.to.path),
         };
         let is_at_home = self.detour.as_ref().is_none_or(|detour| detour.is_at_home);
-        let headers = config.headers.iter();
+        let words = self.words.as_ref();
+        let headers = words.map_or(&config.headers, |words| &words.headers).iter();
         let headers: Vec<_> = headers
             .filter(|(name, _)| is_at_home || !is_credential(name))
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .collect();
-        request(&host, path, self.key, &config.subprotocols, &headers)
+        request(&host, path, self.key, self.subprotocols(), &headers)
+    }
+
+    /// Returns the subprotocols that this attempt offers.
+    pub(in crate::event_loop) fn subprotocols(&self) -> &[String] {
+        let words = self.words.as_ref();
+        words.map_or(&self.config.subprotocols, |words| &words.subprotocols)
+    }
+
+    fn path(&self) -> &str {
+        let words = self.words.as_ref();
+        words.map_or(&self.config.path, |words| &words.path)
     }
 
     /// Follows the redirect that an attempt failed with, and returns its status and new address. An
@@ -253,7 +309,7 @@ impl Client {
                 secure: false,
                 host: self.config.host.clone(),
                 port: self.config.port,
-                path: self.config.path.clone(),
+                path: self.path().to_owned(),
             },
         }
     }
