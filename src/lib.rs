@@ -109,8 +109,8 @@ pub use reactor::HttpAnswer;
 pub use reactor::{
     ClientConfig, ClientEvent, ClientId, Closed, CommandError, ConnId, ConnInfo, Context, Decision,
     DialError, DialRequest, Endpoint, Group, HandleError, Handler, LastEnd, ListenerConfig,
-    ListenerId, LoopHandle, Offer, Reactor, ReconnectConfig, Rejected, Rejection, StopReason,
-    TimerId, Welcome, WireFactory,
+    ListenerId, LoopHandle, Offer, QueueConfig, QueueOverflow, Reactor, ReconnectConfig, Rejected,
+    Rejection, StopReason, TimerId, Welcome, WireFactory,
 };
 pub use stats::Stats;
 

@@ -67,13 +67,19 @@ impl<D, S: System> EventLoop<D, S> {
         }
     }
 
-    /// Returns the bytes that connections hold or share, and those that are waiting to be freed.
+    /// Returns the bytes that connections hold or share or that are kept for clients, and those that are waiting to be freed.
     pub(super) fn memory(&self) -> usize {
         self.in_use() + self.env.pool.waste_bytes()
     }
 
     fn in_use(&self) -> usize {
-        self.holders.bytes() + self.env.pool.shared_bytes()
+        self.holders.bytes() + self.env.pool.shared_bytes() + self.clients.kept
+    }
+
+    /// Returns how many bytes more there may be.
+    pub(super) fn memory_left(&self) -> usize {
+        let limit = self.memory_limit().unwrap_or(usize::MAX);
+        limit.saturating_sub(self.memory())
     }
 
     /// Returns the share of this loop in the limit.

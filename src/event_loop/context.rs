@@ -533,6 +533,24 @@ impl<'a, D, S: System> Context<'a, D, S> {
         }
     }
 
+    /// Sends a message to a client's open connection, or keeps it until there is one, as its
+    /// [`queue`](ClientConfig::queue) says.
+    ///
+    /// The client hears of kept messages that are lost: [`ClientEvent::Unsent`](super::ClientEvent::Unsent).
+    /// A loop that stops loses them without a word.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`send`](Self::send) if a connection is open. Otherwise [`SendError::Closed`] if there is
+    /// no client with this id, or it has no queue. [`SendError::Full`] if the queue has no room and its
+    /// policy is to refuse, or the message is too long for it.
+    pub fn send_client(&mut self, id: ClientId, message: Message<'_>) -> Result<(), SendError> {
+        match self.core.open_conn_of(id) {
+            Some(conn) => self.send(conn, message),
+            None => self.core.keep_for(id, message),
+        }
+    }
+
     /// Returns the ids of all clients, in their order. A client is one until it hears
     /// [`ClientEvent::Stopped`](super::ClientEvent::Stopped).
     pub fn clients(&self) -> Vec<ClientId> {

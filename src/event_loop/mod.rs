@@ -65,7 +65,8 @@ pub use self::core::EventLoop;
 pub use answer::HttpAnswer;
 pub use answer::{Decision, Rejection, Welcome};
 pub use client::{
-    ClientConfig, ClientEvent, DialError, DialRequest, LastEnd, ReconnectConfig, StopReason,
+    ClientConfig, ClientEvent, DialError, DialRequest, LastEnd, Lost, QueueConfig, QueueOverflow,
+    ReconnectConfig, StopReason,
 };
 pub use context::{ConnInfo, Context};
 pub use delivery::{BroadcastDone, BroadcastId};

@@ -17,8 +17,9 @@ pub use crate::event_loop::{Answered, HttpAnswer};
 pub use crate::event_loop::{
     BroadcastDone, BroadcastId, ClientConfig, ClientEvent, ClientId, Closed, CommandError, ConnId,
     ConnInfo, Context, Decision, DialError, DialRequest, Ended, Endpoint, Group, HandleError,
-    Handler, LastEnd, ListenerConfig, ListenerId, LoopHandle, Offer, Readiness, ReconnectConfig,
-    Rejected, Rejection, SourceId, StopReason, TimerId, Turn, Welcome, WireFactory,
+    Handler, LastEnd, ListenerConfig, ListenerId, LoopHandle, Lost, Offer, QueueConfig,
+    QueueOverflow, Readiness, ReconnectConfig, Rejected, Rejection, SourceId, StopReason, TimerId,
+    Turn, Welcome, WireFactory,
 };
 pub use crate::sys::{Keepalive, SocketOptions};
 

@@ -12,6 +12,7 @@ mod deferred;
 mod dialing;
 mod ends;
 mod handle;
+mod kept;
 mod listeners;
 mod nesting;
 mod proxied;

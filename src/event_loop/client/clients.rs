@@ -1,6 +1,6 @@
 //! All clients of a loop, and what each of them waits for.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::ops::{Index, IndexMut};
 
 use super::lanes::Lanes;
@@ -24,6 +24,10 @@ pub(in crate::event_loop) struct Clients {
     limited: BTreeSet<(Micros, ClientId)>,
     /// Those that are [`ClientState::Stopped`] and have not been told yet.
     stopped: Vec<ClientId>,
+    /// Those that have lost messages and have not been told yet.
+    losses: VecDeque<ClientId>,
+    /// Bytes of messages that are kept for clients without an open connection.
+    pub(in crate::event_loop) kept: usize,
     /// Opening handshakes, one at a time for each address.
     pub(in crate::event_loop) lanes: Lanes,
     /// Names may have been found for which no further wake-up will come.
@@ -151,6 +155,18 @@ impl Clients {
         Some((id, entry.client))
     }
 
+    /// Notes that a client has lost messages.
+    pub(super) fn note_loss(&mut self, id: ClientId) {
+        if !self.losses.contains(&id) {
+            self.losses.push_back(id);
+        }
+    }
+
+    /// Removes one of the clients that have lost messages and have not been told yet.
+    pub(super) fn next_loss(&mut self) -> Option<ClientId> {
+        self.losses.pop_front()
+    }
+
     /// Says whether clients have stopped and have not been told yet.
     pub(in crate::event_loop) fn has_stopped(&self) -> bool {
         !self.stopped.is_empty()
@@ -166,7 +182,10 @@ impl Clients {
 
     /// Says whether clients have work other than at a certain time.
     pub(in crate::event_loop) fn have_work(&self) -> bool {
-        self.has_stopped() || self.lanes.first_ready().is_some() || self.may_have_found
+        self.has_stopped()
+            || self.lanes.first_ready().is_some()
+            || self.may_have_found
+            || !self.losses.is_empty()
     }
 
     #[cfg(test)]

@@ -6,6 +6,7 @@ use std::net::Ipv6Addr;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::queue::QueueConfig;
 use crate::config::{HeartbeatConfig, LimitsConfig};
 use crate::error::ConfigError;
 use crate::event_loop::wire_factory::WireFactory;
@@ -140,6 +141,9 @@ pub struct ClientConfig {
     /// at once, its own included. The RFC allows one. With more, clients of a server that is stuck
     /// fail sooner: they wait for one another's handshake timeouts. Default 1.
     pub handshakes_at_once: u32,
+    /// What is kept of messages for this client while it has no open connection; see
+    /// [`Context::send_client`](crate::Context::send_client). Default `None`: nothing.
+    pub queue: Option<QueueConfig>,
     /// Options of the dialed socket: [`user_timeout`](SocketOptions::user_timeout) and
     /// [`keepalive`](SocketOptions::keepalive). The others are for listeners only. Default none.
     pub socket: SocketOptions,
@@ -162,6 +166,7 @@ impl ClientConfig {
             follow: 0,
             takes_turns: true,
             handshakes_at_once: 1,
+            queue: None,
             socket: SocketOptions::default(),
         }
     }
@@ -248,7 +253,7 @@ impl ClientConfig {
         if self.handshakes_at_once == 0 {
             return Err(ConfigError::new("handshakes_at_once", "must be at least 1"));
         }
-        Ok(())
+        self.queue.as_ref().map_or(Ok(()), QueueConfig::check)
     }
 
     /// Returns the `Host` field of the request: [`host_header`](Self::host_header), or else host

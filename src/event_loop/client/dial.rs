@@ -3,6 +3,7 @@
 use super::clients::ClientState;
 use super::event::{ClientEvent, DialError, StopReason};
 use super::request::LastEnd;
+use super::target::Client;
 use crate::close::{Cause, Evidence, Phase};
 use crate::event_loop::answer::Decision;
 use crate::event_loop::conn::Mark;
@@ -25,10 +26,10 @@ impl<D: Default, S: System> EventLoop<D, S> {
         &mut self,
         handler: &mut H,
     ) {
+        self.tell_losses(handler);
         while let Some((id, client)) = self.clients.take_stopped() {
-            self.env.release(client.policy);
             let why = client.stop.unwrap_or(StopReason::Asked);
-            handler.on_client(&mut Context::new(self), id, ClientEvent::Stopped { why });
+            self.tell_stopped(handler, id, client, why);
         }
         self.end_look_ups(handler);
         while let Some((ends, id)) = self.clients.first_limited()
@@ -296,19 +297,35 @@ impl<D: Default, S: System> EventLoop<D, S> {
         let Some(client) = self.clients.get_mut(id) else {
             return;
         };
-        let event = match client.retry_delay(error, cause, asked, now, random) {
+        match client.retry_delay(error, cause, asked, now, random) {
             Ok(delay) => {
                 self.schedule_dial(id, delay);
-                ClientEvent::Waiting {
-                    delay: delay.into(),
-                }
+                let delay = delay.into();
+                let event = ClientEvent::Waiting { delay };
+                handler.on_client(&mut Context::new(self), id, event);
             }
             Err(why) => {
-                self.forget_client(id);
-                ClientEvent::Stopped { why }
+                if let Some(client) = self.clients.remove(id) {
+                    self.tell_stopped(handler, id, client, why);
+                }
             }
-        };
-        handler.on_client(&mut Context::new(self), id, event);
+        }
+    }
+
+    /// Tells of the end of a client, which is no longer on the books, and first of what it has not sent.
+    fn tell_stopped<C, H: Handler<C, S, Data = D>>(
+        &mut self,
+        handler: &mut H,
+        id: ClientId,
+        mut client: Client,
+        why: StopReason,
+    ) {
+        self.env.release(client.policy);
+        self.give_up_kept(&mut client);
+        if let Some(lost) = client.queue.take_lost() {
+            handler.on_client(&mut Context::new(self), id, ClientEvent::Unsent { lost });
+        }
+        handler.on_client(&mut Context::new(self), id, ClientEvent::Stopped { why });
     }
 
     /// Returns how much longer the server asks us to wait.

@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
+use super::queue::Lost;
 use crate::close::{Cause, Evidence};
 use crate::error::ConfigError;
 use crate::peer::PeerAddr;
@@ -53,6 +54,12 @@ pub enum ClientEvent {
         addr: PeerAddr,
         /// How many clients are before it: in their handshakes, or waiting too.
         ahead: usize,
+    },
+    /// Messages of [`Context::send_client`](crate::Context::send_client) that were kept for the client
+    /// were lost, since the last such event.
+    Unsent {
+        /// How many, and why.
+        lost: Lost,
     },
     /// The client will not dial again, and its id means nothing from now on.
     Stopped {

@@ -38,13 +38,6 @@ impl<D, S: System> EventLoop<D, S> {
         Ok(id)
     }
 
-    /// Removes a client that is not dialed any more.
-    pub(super) fn forget_client(&mut self, id: ClientId) {
-        if let Some(client) = self.clients.remove(id) {
-            self.env.release(client.policy);
-        }
-    }
-
     /// Puts a client on the list of dials.
     pub(super) fn schedule_dial(&mut self, id: ClientId, delay: Micros) {
         let due = self.read_clock() + delay;

@@ -5,9 +5,11 @@ mod clients;
 mod config;
 mod dial;
 mod event;
+mod keep;
 mod lanes;
 mod lifecycle;
 mod look_up;
+mod queue;
 mod request;
 mod target;
 
@@ -17,4 +19,5 @@ mod tests;
 pub(super) use clients::Clients;
 pub use config::{ClientConfig, ReconnectConfig};
 pub use event::{ClientEvent, DialError, StopReason};
+pub use queue::{Lost, QueueConfig, QueueOverflow};
 pub use request::{DialRequest, LastEnd};

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use super::config::ClientConfig;
 use super::event::{DialError, StopReason};
+use super::queue::Queue;
 use super::request::{DialRequest, LastEnd};
 use crate::close::{Cause, Evidence};
 use crate::error::ConfigError;
@@ -28,6 +29,8 @@ pub(in crate::event_loop) struct Client {
     /// Why the present attempt failed, if the evidence alone does not say it.
     pub(in crate::event_loop) error: Option<DialError>,
     pub(in crate::event_loop) backoff: Backoff,
+    /// Messages that wait for a connection.
+    pub(in crate::event_loop) queue: Queue,
     /// Attempts and connections in a row that came to nothing.
     failures: u32,
     /// Since when it has had no open connection.
@@ -71,6 +74,7 @@ impl Client {
             addrs: Vec::new(),
             error: None,
             backoff: Backoff::new(backoff),
+            queue: Queue::default(),
             failures: 0,
             since: now,
             last: None,

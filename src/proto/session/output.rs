@@ -51,6 +51,35 @@ impl Session {
         message: Message<'_>,
     ) -> Result<(), SendError> {
         self.check_room(env, now, message.data().len())?;
+        self.queue_message(env, now, message)
+    }
+
+    /// Queues a message even if the queue has no room: its bytes are in memory anyhow.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Closed`] unless the session is open, [`SendError::Encode`] when the wire cannot
+    /// carry the message.
+    pub(crate) fn send_in_excess(
+        &mut self,
+        env: &mut Env,
+        now: Moment,
+        message: Message<'_>,
+    ) -> Result<(), SendError> {
+        match self.phase {
+            Phase::Open => self.queue_message(env, now, message),
+            Phase::Connecting | Phase::Handshaking | Phase::Closing | Phase::Closed => {
+                Err(SendError::Closed)
+            }
+        }
+    }
+
+    fn queue_message(
+        &mut self,
+        env: &mut Env,
+        now: Moment,
+        message: Message<'_>,
+    ) -> Result<(), SendError> {
         match self.wire {
             #[cfg(feature = "websocket")]
             WireKind::WebSocket => self.queue_websocket(env, now, message),
