@@ -3,9 +3,9 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 
 use crate::close::{Cause, CloseCode};
+use crate::peer::PeerAddr;
 use crate::proto::wire::EncodeError;
 
 /// The rule of its wire that the peer broke. Each rule maps to one close code.
@@ -378,10 +378,12 @@ pub enum Error {
     /// The kernel refused to listen on an address.
     Listen {
         /// The address.
-        addr: SocketAddr,
+        addr: PeerAddr,
         /// The kernel's error.
         source: io::Error,
     },
+    /// A socket that was handed in is not a connected stream socket.
+    Adopt(io::Error),
     /// The selector failed: the loop cannot go on.
     Poll(io::Error),
     /// A source could not be registered with the selector, or removed from it.
@@ -393,6 +395,7 @@ impl fmt::Display for Error {
         match self {
             Self::Config(error) => error.fmt(f),
             Self::Listen { addr, source } => write!(f, "cannot listen on {addr}: {source}"),
+            Self::Adopt(source) => write!(f, "cannot adopt the socket: {source}"),
             Self::Poll(source) => write!(f, "polling failed: {source}"),
             Self::Register(source) => write!(f, "registering failed: {source}"),
         }
@@ -403,9 +406,10 @@ impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
             Self::Config(error) => Some(error),
-            Self::Listen { source, .. } | Self::Poll(source) | Self::Register(source) => {
-                Some(source)
-            }
+            Self::Listen { source, .. }
+            | Self::Adopt(source)
+            | Self::Poll(source)
+            | Self::Register(source) => Some(source),
         }
     }
 }

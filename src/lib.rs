@@ -107,10 +107,10 @@ pub use proto::wire::MessageKind;
 #[cfg(feature = "websocket")]
 pub use reactor::HttpAnswer;
 pub use reactor::{
-    ClientConfig, ClientEvent, ClientId, Closed, CommandError, ConnId, ConnInfo, Context, Decision,
-    DialError, DialRequest, Endpoint, Group, HandleError, Handler, LastEnd, ListenerConfig,
-    ListenerId, LoopHandle, Offer, QueueConfig, QueueOverflow, Reactor, ReconnectConfig, Rejected,
-    Rejection, StopReason, TimerId, Welcome, WireFactory,
+    Adoption, ClientConfig, ClientEvent, ClientId, Closed, CommandError, ConnId, ConnInfo, Context,
+    Decision, DialError, DialRequest, Endpoint, Group, HandleError, Handler, LastEnd, ListenAddr,
+    ListenerConfig, ListenerId, LoopHandle, Offer, QueueConfig, QueueOverflow, Reactor,
+    ReconnectConfig, Rejected, Rejection, StopReason, TimerId, Welcome, WireFactory,
 };
 pub use stats::Stats;
 

@@ -18,9 +18,8 @@ pub(crate) use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 /// Text that a peer can choose is escaped and contains no space. Behind a proxy, the client's
 /// address is displayed, and [`proxy`](Self::proxy) returns the proxy's.
 ///
-/// Today's listeners and clients speak TCP without a PROXY header. So each peer has a
-/// [`socket_addr`](Self::socket_addr) and no proxy. Do not rely on that: later versions may add
-/// other kinds of sockets.
+/// A peer that came by a TCP socket has a [`socket_addr`](Self::socket_addr); one that came by a Unix
+/// socket has none.
 ///
 /// ```
 /// use std::net::SocketAddr;
@@ -85,6 +84,11 @@ impl PeerAddr {
                 }
             }
         })
+    }
+
+    /// Returns the address of a Unix socket without a name.
+    pub(crate) fn unnamed() -> Self {
+        Self(Kind::Unnamed)
     }
 
     /// Returns the IP address and port; `None` for a Unix socket.

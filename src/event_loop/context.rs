@@ -1,6 +1,7 @@
 //! What a callback can do. It only marks; the loop acts later.
 
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 #[cfg(feature = "websocket")]
@@ -13,7 +14,7 @@ use super::deferrals::Verdict;
 use super::delivery::BroadcastId;
 use super::endpoint::Endpoint;
 use super::history::Ended;
-use super::listen::ListenerConfig;
+use super::listen::{Adoption, ListenerConfig};
 use super::share::STEP;
 use super::timers::TimerId;
 use super::token::{ClientId, ConnId, ListenerId};
@@ -502,6 +503,46 @@ impl<'a, D, S: System> Context<'a, D, S> {
     /// and `socket`. Nothing has changed then.
     pub fn set_listener(&mut self, id: ListenerId, config: ListenerConfig) -> Result<bool, Error> {
         self.core.set_listener(id, config)
+    }
+
+    /// Takes over a connected socket that somebody else has accepted: TCP or Unix. For example, one from an HTTP
+    /// server that has accepted its upgrade to WebSocket, or from a supervisor.
+    ///
+    /// The next turn takes it in as if `listener` had accepted it, with its wire, heartbeat and limits, and it
+    /// counts as one of its connections. A listener [without a socket](ListenerConfig::nowhere) serves only
+    /// for this. `adoption` says how far the connection is. Its end is always reported, even if it is
+    /// refused. The socket becomes non-blocking, and the options that an accepted one has are set on it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`](crate::Error::Config) with the field `listener` if there is none with this id.
+    /// [`Error::Adopt`](crate::Error::Adopt) if the socket is not a connected stream socket. The socket is
+    /// closed then.
+    ///
+    /// ```no_run
+    /// use std::net::TcpStream;
+    ///
+    /// use heartwheel::reactor::{Adoption, ListenerConfig};
+    /// use heartwheel::{Reactor, ReactorConfig, WireFactory};
+    ///
+    /// /// Goes on with a connection that another part of the program has upgraded to WebSocket.
+    /// fn go_on(upgraded: TcpStream, received: Vec<u8>) -> Result<(), heartwheel::Error> {
+    ///     let mut reactor = Reactor::<String>::new(ReactorConfig::default())?;
+    ///     let upgrades = reactor.listen(ListenerConfig::nowhere(WireFactory::Line))?;
+    ///     let adoption = Adoption {
+    ///         received,
+    ///         opened: Some("whoever the other part says it is".to_owned()),
+    ///     };
+    ///     reactor.context().adopt(upgrades, upgraded, adoption)
+    /// }
+    /// ```
+    pub fn adopt(
+        &mut self,
+        listener: ListenerId,
+        socket: impl Into<OwnedFd>,
+        adoption: Adoption<D>,
+    ) -> Result<(), Error> {
+        self.core.adopt_socket(listener, socket.into(), adoption)
     }
 
     /// Closes a listener at once: its address is free when this returns. Returns whether there was

@@ -21,7 +21,7 @@ use super::held_back::HeldBack;
 use super::history::History;
 use super::holders::Holders;
 use super::in_hand::InHand;
-use super::listen::{Headers, Listener, Listeners, Waiting};
+use super::listen::{Adopted, Headers, Listeners, Waiting};
 use super::peers::Peers;
 use super::progress::Progress;
 use super::share::Share;
@@ -63,6 +63,8 @@ pub struct EventLoop<D, S: System = Native> {
     pub(super) conns: Slab<Conn<D, S>>,
     pub(super) peers: Peers,
     pub(super) listeners: Listeners<S::Listener>,
+    /// Connections that somebody else has accepted, and that have no slot yet.
+    pub(super) adopted: Adopted<D, S::Socket>,
     pub(super) clients: Clients,
     /// How far the turn has come.
     pub(super) progress: Progress,
@@ -148,6 +150,7 @@ impl<D, S: System> EventLoop<D, S> {
             conns: Slab::with_capacity(config.max_connections),
             peers: Peers::with_capacity(config.max_connections),
             listeners: Listeners::default(),
+            adopted: Adopted::default(),
             clients: Clients::default(),
             progress: Progress::new(),
             sources: Sources::default(),
@@ -264,9 +267,14 @@ impl<D, S: System> EventLoop<D, S> {
         self.inbox.handle()
     }
 
-    /// Returns the address that a listener is bound to, with its real port.
+    /// Returns the address that a listener is bound to, with its real port. `None` for a Unix socket.
     pub fn local_addr(&self, id: ListenerId) -> Option<SocketAddr> {
-        self.listeners.get(id).map(Listener::addr)
+        self.listeners.get(id)?.addr()?.socket_addr()
+    }
+
+    /// Returns the socket of a listener.
+    pub(crate) fn listener_socket(&self, id: ListenerId) -> Option<&S::Listener> {
+        self.listeners.get(id)?.socket()
     }
 
     /// Returns the number of this loop in its group, from 0 on.

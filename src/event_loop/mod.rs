@@ -78,7 +78,7 @@ pub use handler::Answered;
 pub use handler::{Closed, Handler, Offer, Readiness, Rejected};
 pub use history::Ended;
 pub use inspect::Inspected;
-pub use listen::ListenerConfig;
+pub use listen::{Adoption, ListenerConfig};
 pub use timers::TimerId;
 pub use token::{ClientId, ConnId, ListenerId, SourceId};
 pub use turn::Turn;

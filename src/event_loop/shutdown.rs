@@ -25,7 +25,7 @@ impl<D, S: System> EventLoop<D, S> {
     pub fn is_stopped(&self) -> bool {
         // Clients that a drain keeps from dialing are told of it first.
         let is_drained = self.drain.is_some() && !self.clients.has_stopped();
-        (self.stopping || is_drained) && self.conns.is_empty()
+        (self.stopping || is_drained) && self.conns.is_empty() && self.adopted.is_empty()
     }
 
     /// Notes that the driver has acted on [`is_stopped`](Self::is_stopped). The loop may go on
@@ -86,6 +86,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
     /// Ends and reports every remaining connection, because the loop stops.
     pub(super) fn end_all<C, H: Handler<C, S, Data = D>>(&mut self, handler: &mut H) -> usize {
         let mut count = 0;
+        self.refuse_adopted(handler);
         for key in 0..self.broadcasts.reach() {
             if self.conns.contains(key) {
                 self.leave_waiting(key);

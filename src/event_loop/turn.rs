@@ -88,6 +88,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         self.let_go();
         self.read_carried(handler);
         self.accept_ready(handler);
+        self.admit_adopted(handler);
 
         self.catch_up();
         let is_full = self.progress.taken() >= most;

@@ -59,6 +59,7 @@ impl<D, S: System> EventLoop<D, S> {
             || self.env.pool.has_waste()
             || !self.roomy.is_empty()
             || !self.closing.is_empty()
+            || !self.adopted.is_empty()
             || self.broadcasts.has_work()
             || !self.expiries.is_empty()
             || !self.in_hand.is_empty()

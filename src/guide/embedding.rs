@@ -8,6 +8,7 @@
 //! | stop on a signal without losing what is queued | [`signals`] |
 //! | speak a protocol of your own | [`codec`] |
 //! | dial servers, with a token, and stay connected | [`clients`] |
+//! | listen on a Unix socket or one handed in, or go on with a connection from elsewhere | [`sockets`] |
 //! | run the loop inside epoll, mio or tokio | [`nesting`] |
 //! | depend on less | [`features`] |
 //!
@@ -554,6 +555,69 @@ pub mod clients {
     //! Many clients of one server take turns ([`takes_turns`](crate::ClientConfig::takes_turns)), so that
     //! a server that has come back is not run over. One that waits hears
     //! [`AwaitsTurn`](crate::ClientEvent::AwaitsTurn).
+}
+
+pub mod sockets {
+    //! Sockets of other kinds, and from elsewhere.
+    //!
+    //! # Unix sockets
+    //!
+    //! [`ListenerConfig::unix`](crate::ListenerConfig::unix) listens on a path. Its file is removed with the
+    //! listener; one that a dead process has left there is replaced. Everything works as over TCP,
+    //! except:
+    //!
+    //! - The peer has no [`ip`](crate::PeerAddr::ip), so limits for each address do not apply.
+    //! - The kernel has no figures about such a socket. A peer that is silent ends as `pong_timeout`, where
+    //!   over TCP it would be `peer_unresponsive` or `path_dead`.
+    //!
+    //! # A socket that somebody else has opened
+    //!
+    //! ```no_run
+    //! use std::os::unix::net::UnixListener;
+    //!
+    //! use heartwheel::{ListenerConfig, Reactor, ReactorConfig, WireFactory};
+    //!
+    //! /// `socket` came from a supervisor, or from systemd.
+    //! fn serve(socket: UnixListener) -> Result<(), heartwheel::Error> {
+    //!     let mut reactor = Reactor::<()>::new(ReactorConfig::default())?;
+    //!     reactor.listen(ListenerConfig::at(socket, WireFactory::Line))?;
+    //!     Ok(())
+    //! }
+    //! ```
+    //!
+    //! # A connection that somebody else has accepted
+    //!
+    //! [`adopt`](crate::Context::adopt) goes on with it, under the terms of a listener. So an HTTP framework
+    //! may own the port, check who comes, and answer the upgrade; from then on the connection costs what
+    //! an idle connection costs here, and has its heartbeats.
+    //!
+    //! ```no_run
+    //! use std::net::TcpStream;
+    //!
+    //! use heartwheel::{
+    //!     Adoption, Context, Handler, ListenerConfig, ListenerId, Reactor, ReactorConfig, WireFactory,
+    //! };
+    //!
+    //! # struct Nobody;
+    //! # impl Handler for Nobody { type Data = String; }
+    //! # fn next_upgraded() -> Option<(TcpStream, Vec<u8>, String)> { None }
+    //! let mut reactor = Reactor::new(ReactorConfig::default())?;
+    //! # #[cfg(feature = "websocket")]
+    //! let upgrades = reactor.listen(ListenerConfig::nowhere(WireFactory::WebSocket))?;
+    //! # #[cfg(not(feature = "websocket"))]
+    //! # let upgrades = reactor.listen(ListenerConfig::nowhere(WireFactory::Line))?;
+    //!
+    //! // What the framework read behind the request comes along, and who its user is.
+    //! while let Some((socket, received, user)) = next_upgraded() {
+    //!     let adoption = Adoption { received, opened: Some(user) };
+    //!     reactor.context().adopt(upgrades, socket, adoption)?;
+    //! }
+    //! reactor.run(&mut Nobody)?;
+    //! # Ok::<(), heartwheel::Error>(())
+    //! ```
+    //!
+    //! With `opened: None` the opening handshake is still to come, from `received` on. The example
+    //! `beside_axum` is a whole program: axum serves HTTP, and what it upgrades goes on in the loop.
 }
 
 pub mod nesting {

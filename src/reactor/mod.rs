@@ -12,22 +12,22 @@ use std::time::Duration;
 
 use mio::{Events, Poll};
 
+pub use crate::event_loop::{
+    Adoption, BroadcastDone, BroadcastId, ClientConfig, ClientEvent, ClientId, Closed,
+    CommandError, ConnId, ConnInfo, Context, Decision, DialError, DialRequest, Ended, Endpoint,
+    Group, HandleError, Handler, LastEnd, ListenerConfig, ListenerId, LoopHandle, Lost, Offer,
+    QueueConfig, QueueOverflow, Readiness, ReconnectConfig, Rejected, Rejection, SourceId,
+    StopReason, TimerId, Turn, Welcome, WireFactory,
+};
 #[cfg(feature = "websocket")]
 pub use crate::event_loop::{Answered, HttpAnswer};
-pub use crate::event_loop::{
-    BroadcastDone, BroadcastId, ClientConfig, ClientEvent, ClientId, Closed, CommandError, ConnId,
-    ConnInfo, Context, Decision, DialError, DialRequest, Ended, Endpoint, Group, HandleError,
-    Handler, LastEnd, ListenerConfig, ListenerId, LoopHandle, Lost, Offer, QueueConfig,
-    QueueOverflow, Readiness, ReconnectConfig, Rejected, Rejection, SourceId, StopReason, TimerId,
-    Turn, Welcome, WireFactory,
-};
-pub use crate::sys::{Keepalive, SocketOptions};
+pub use crate::sys::{Keepalive, ListenAddr, SocketOptions};
 
 use crate::config::ReactorConfig;
 use crate::error::Error;
 use crate::event_loop::EventLoop;
 use crate::stats::Stats;
-use crate::sys::{Event, Native, entropy};
+use crate::sys::{Event, Listening, Native, entropy};
 
 /// A loop that holds connections. Run it on its own, or turn it inside another loop.
 ///
@@ -251,6 +251,13 @@ impl<D: Default, C> Reactor<D, C> {
     /// Returns the address that a listener is bound to, with its real port.
     pub fn local_addr(&self, id: ListenerId) -> Option<SocketAddr> {
         self.core.local_addr(id)
+    }
+
+    /// Returns the socket of a listener, for another loop or another process that is to accept from it
+    /// too. `None` if there is no listener with this id, or if it [has no
+    /// socket](ListenerConfig::nowhere).
+    pub fn listener_fd(&self, id: ListenerId) -> Option<BorrowedFd<'_>> {
+        self.core.listener_socket(id).map(Listening::fd)
     }
 
     /// Returns the number of this loop in its group, from 0 on.

@@ -3,16 +3,18 @@
 use std::fmt;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use mio::net::{TcpListener, TcpStream};
-use mio::{Interest, Registry, Waker};
+use mio::net::TcpStream;
+use mio::{Registry, Waker};
 
 use super::alarm::{ALARM, Alarm};
 #[cfg(feature = "websocket")]
 use super::calendar;
 use super::clock::{Hands, Start};
 use super::descriptors::descriptors;
+use super::listening::{ListenAddr, Listening, peer_of_socket};
 use super::options::SocketOptions;
 use super::resolver::Resolver;
 use super::stream::{Plain, Socket};
@@ -20,11 +22,12 @@ use super::system::{Asker, Event, Ready, Resolved, System, Token, Wake};
 use super::wake_timer::{WAKE_TIMER, WakeTimer};
 use super::{kernel, socket};
 use crate::close::KernelFigures;
+use crate::peer::PeerAddr;
 #[cfg(feature = "websocket")]
 use crate::proto::http::HttpDate;
 use crate::proto::time::Micros;
 
-/// The operating system: TCP, the monotonic clock, and the system's name resolver.
+/// The operating system: TCP and Unix sockets, the monotonic clock, and the system's name resolver.
 ///
 /// Only a [`Reactor`](crate::reactor::Reactor) can create one.
 pub struct Native {
@@ -81,7 +84,7 @@ impl fmt::Debug for Native {
 impl System for Native {
     type Socket = TcpStream;
     type Stream = Plain<TcpStream>;
-    type Listener = TcpListener;
+    type Listener = Listening;
 
     fn now(&self) -> Micros {
         self.hands.at()
@@ -102,21 +105,34 @@ impl System for Native {
 
     fn listen(
         &mut self,
-        addr: SocketAddr,
+        addr: ListenAddr,
         options: &SocketOptions,
-    ) -> io::Result<(TcpListener, SocketAddr)> {
-        let listener = socket::listen(addr, options)?;
-        let addr = listener.local_addr()?;
-        Ok((listener, addr))
+    ) -> io::Result<(Listening, PeerAddr)> {
+        Listening::open(addr, options)
     }
 
-    fn register_listener(&mut self, listener: &mut TcpListener, token: Token) -> io::Result<()> {
-        self.registry
-            .register(listener, token.into(), Interest::READABLE)
+    fn register_listener(&mut self, listener: &mut Listening, token: Token) -> io::Result<()> {
+        listener.register(&self.registry, token.into())
     }
 
-    fn accept(&self, listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    fn accept(&self, listener: &Listening) -> io::Result<(TcpStream, PeerAddr)> {
         listener.accept()
+    }
+
+    fn take_over(
+        &mut self,
+        socket: OwnedFd,
+        options: &SocketOptions,
+    ) -> io::Result<(TcpStream, PeerAddr)> {
+        socket::demand_stream(&socket)?;
+        let peer = peer_of_socket(socket.try_clone()?)?;
+        let stream = std::net::TcpStream::from(socket);
+        stream.set_nonblocking(true)?;
+        let stream = TcpStream::from_std(stream);
+        if !peer.is_unix() {
+            socket::set_inherited(&stream, options)?;
+        }
+        Ok((stream, peer))
     }
 
     fn dial(&mut self, addr: SocketAddr, options: &SocketOptions) -> io::Result<TcpStream> {

@@ -2,9 +2,11 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::path::Path;
 
 use mio::Interest;
-use mio::net::{TcpListener, TcpStream};
+use mio::net::{TcpListener, TcpStream, UnixListener};
 
 #[cfg(feature = "sockets")]
 use super::options::Keepalive;
@@ -24,20 +26,22 @@ pub(super) fn listen(addr: SocketAddr, options: &SocketOptions) -> io::Result<Tc
     if options.reuse_port {
         socket.set_reuse_port(true)?;
     }
-    socket.set_tcp_nodelay(true)?;
-    // Urgent data stays at its place in the stream (RFC 6093, section 5).
-    socket.set_out_of_band_inline(true)?;
-    #[cfg(target_os = "linux")]
-    socket.set_tcp_notsent_lowat(NOT_SENT)?;
-    set_patience((&socket).into(), options)?;
+    set_inherited(&socket, options)?;
     socket.bind(&addr.into())?;
     socket.listen(options.backlog)?;
     Ok(TcpListener::from_std(socket.into()))
 }
 
-/// Says when the kernel gives the path of a connection up.
+/// Sets what every TCP connection has, and what the options ask for. Accepted sockets inherit it from their
+/// listener on Linux.
 #[cfg(feature = "sockets")]
-fn set_patience(socket: socket2::SockRef<'_>, options: &SocketOptions) -> io::Result<()> {
+pub(super) fn set_inherited(socket: &impl AsFd, options: &SocketOptions) -> io::Result<()> {
+    let socket = socket2::SockRef::from(socket);
+    socket.set_tcp_nodelay(true)?;
+    // Urgent data stays at its place in the stream (RFC 6093, section 5).
+    socket.set_out_of_band_inline(true)?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_notsent_lowat(NOT_SENT)?;
     #[cfg(target_os = "linux")]
     if options.user_timeout.is_some() {
         socket.set_tcp_user_timeout(options.user_timeout)?;
@@ -45,6 +49,52 @@ fn set_patience(socket: socket2::SockRef<'_>, options: &SocketOptions) -> io::Re
     if let Some(keepalive) = options.keepalive {
         socket.set_tcp_keepalive(&parameters(keepalive))?;
     }
+    Ok(())
+}
+
+/// Without socket options there is nothing to set.
+#[cfg(not(feature = "sockets"))]
+pub(super) fn set_inherited(_socket: &impl AsFd, _options: &SocketOptions) -> io::Result<()> {
+    Ok(())
+}
+
+/// Binds a Unix socket.
+#[cfg(feature = "sockets")]
+pub(super) fn listen_unix(path: &Path, options: &SocketOptions) -> io::Result<UnixListener> {
+    use socket2::{Domain, SockAddr, Socket, Type};
+
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    socket.listen(options.backlog)?;
+    Ok(UnixListener::from_std(socket.into()))
+}
+
+/// Binds a Unix socket with mio's own options.
+#[cfg(not(feature = "sockets"))]
+pub(super) fn listen_unix(path: &Path, _options: &SocketOptions) -> io::Result<UnixListener> {
+    UnixListener::bind(path)
+}
+
+/// Refuses a socket without a stream of bytes, where the system tells.
+pub(super) fn demand_stream(socket: &impl AsFd) -> io::Result<()> {
+    #[cfg(feature = "sockets")]
+    if socket2::SockRef::from(socket).r#type()? != socket2::Type::STREAM {
+        let reason = "it is not a stream socket";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
+    }
+    let _ = socket;
+    Ok(())
+}
+
+/// Refuses a socket that does not listen, where the system tells.
+pub(super) fn demand_listening(socket: &impl AsFd) -> io::Result<()> {
+    #[cfg(all(feature = "sockets", any(target_os = "linux", target_os = "freebsd")))]
+    if !socket2::SockRef::from(socket).is_listener()? {
+        let reason = "it does not listen";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
+    }
+    let _ = socket;
     Ok(())
 }
 
@@ -80,12 +130,7 @@ pub(super) const INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE)
 #[cfg(feature = "sockets")]
 pub(super) fn dial(addr: SocketAddr, options: &SocketOptions) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(addr)?;
-    stream.set_nodelay(true)?;
-    let socket = socket2::SockRef::from(&stream);
-    socket.set_out_of_band_inline(true)?;
-    #[cfg(target_os = "linux")]
-    socket.set_tcp_notsent_lowat(NOT_SENT)?;
-    set_patience(socket, options)?;
+    set_inherited(&stream, options)?;
     Ok(stream)
 }
 
@@ -149,8 +194,10 @@ pub(crate) fn cause_of(error: &io::Error) -> Cause {
 #[cfg(all(feature = "sockets", target_os = "linux"))]
 pub(super) fn deepen(stream: &TcpStream, is_deep: bool) {
     let unsent = if is_deep { u32::MAX } else { NOT_SENT };
+    // A Unix socket has no such option, and one buffer that both sides share.
     let told = socket2::SockRef::from(stream).set_tcp_notsent_lowat(unsent);
-    debug_assert!(told.is_ok(), "{told:?}");
+    let is_other = |error: &io::Error| error.raw_os_error() == Some(libc::EOPNOTSUPP);
+    debug_assert!(told.as_ref().err().is_none_or(is_other), "{told:?}");
 }
 
 /// On other systems the kernel always holds as many bytes as its buffer takes.

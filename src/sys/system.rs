@@ -3,11 +3,14 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use super::listening::ListenAddr;
 use super::options::SocketOptions;
 use super::stream::{Socket, Stream};
 use crate::close::Cause;
+use crate::peer::PeerAddr;
 #[cfg(feature = "websocket")]
 use crate::proto::http::HttpDate;
 use crate::proto::session::Note;
@@ -57,9 +60,9 @@ pub trait System {
     /// The system's error.
     fn listen(
         &mut self,
-        addr: SocketAddr,
+        addr: ListenAddr,
         options: &SocketOptions,
-    ) -> io::Result<(Self::Listener, SocketAddr)>;
+    ) -> io::Result<(Self::Listener, PeerAddr)>;
 
     /// Registers a listening socket: its events have this token.
     ///
@@ -73,7 +76,23 @@ pub trait System {
     /// # Errors
     ///
     /// [`io::ErrorKind::WouldBlock`] if no connection waits; otherwise the system's error.
-    fn accept(&self, listener: &Self::Listener) -> io::Result<(Self::Socket, SocketAddr)>;
+    fn accept(&self, listener: &Self::Listener) -> io::Result<(Self::Socket, PeerAddr)>;
+
+    /// Takes over a connected socket that somebody else has opened, and sets those options on it that an
+    /// accepted one inherits. Returns it with the peer's address.
+    /// Default: an error of the kind `Unsupported`.
+    ///
+    /// # Errors
+    ///
+    /// The system's error: for example, it is no stream socket, or it is not connected.
+    fn take_over(
+        &mut self,
+        socket: OwnedFd,
+        options: &SocketOptions,
+    ) -> io::Result<(Self::Socket, PeerAddr)> {
+        let _ = (socket, options);
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// Starts to connect to an address. Of the options only those count that are for connections.
     ///

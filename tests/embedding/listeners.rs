@@ -430,7 +430,8 @@ fn f55_what_a_listener_offers_can_be_changed_for_those_who_come_later() {
         assert!(reactor.set_listener(listener, changed(addr)).unwrap());
     }
     let mut elsewhere = changed(addr);
-    elsewhere.addr.set_port(addr.port() ^ 1);
+    let other = SocketAddr::new(addr.ip(), addr.port() ^ 1);
+    elsewhere.addr = Some(other.into());
     let mut with_options = changed(addr);
     with_options.socket.backlog = 5;
     let mut senseless = changed(addr);

@@ -18,6 +18,7 @@ mod nesting;
 mod proxied;
 mod rooms;
 mod sending;
+mod sockets;
 mod topics;
 mod turns;
 mod upgrade;

@@ -5,7 +5,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod beside_axum;
 mod chat;
+mod echo;
 mod in_tokio;
 mod mqtt;
 mod running;

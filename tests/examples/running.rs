@@ -12,16 +12,23 @@ pub(crate) fn any() -> SocketAddr {
 }
 
 /// Runs until it is dropped.
-pub(crate) struct Running<A, D = ()> {
+pub(crate) struct Running<A, D = (), C = ()> {
     /// Where it listens.
     pub(crate) at: A,
-    handle: LoopHandle<D>,
+    handle: LoopHandle<D, C>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl<A: Send + 'static, D: 'static> Running<A, D> {
+impl<A, D, C> Running<A, D, C>
+where
+    A: Send + 'static,
+    D: 'static,
+    C: Send + 'static,
+{
     /// Starts what serves, and tells once where.
-    pub(crate) fn start(serve: impl FnOnce(Sender<(A, LoopHandle<D>)>) + Send + 'static) -> Self {
+    pub(crate) fn start(
+        serve: impl FnOnce(Sender<(A, LoopHandle<D, C>)>) + Send + 'static,
+    ) -> Self {
         let (sender, receiver) = channel();
         let thread = spawn(|| serve(sender));
         let (at, handle) = receiver.recv().unwrap();
@@ -33,7 +40,7 @@ impl<A: Send + 'static, D: 'static> Running<A, D> {
     }
 }
 
-impl<A, D> Drop for Running<A, D> {
+impl<A, D, C> Drop for Running<A, D, C> {
     fn drop(&mut self) {
         self.handle.stop().unwrap();
         self.thread.take().unwrap().join().unwrap();

@@ -5,6 +5,7 @@ mod fan_out;
 mod flags;
 mod input;
 mod journal;
+mod listening;
 mod machine;
 mod memory;
 mod output;

@@ -1,27 +1,27 @@
 //! `heartwheel serve`: holds connections, and reports why each one ended.
 
 use std::collections::HashMap;
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
+use heartwheel::PeerAddr;
 use heartwheel::close::Evidence;
 use heartwheel::config::{
     AdmissionConfig, HeartbeatConfig, LimitsConfig, ProxyConfig, ReactorConfig, WebConfig, WireKind,
 };
-use heartwheel::error::{Error, SendError};
+use heartwheel::error::SendError;
 use heartwheel::proto::message::{Message, SharedMessage};
 use heartwheel::proto::websocket::handshake::Upgrade;
 use heartwheel::reactor::{
-    Answered, BroadcastDone, Closed, ConnId, Context, Decision, Group, Handler, ListenerConfig,
-    Offer, Reactor, Readiness, Rejected, Rejection, SocketOptions, SourceId, Welcome, WireFactory,
+    Answered, BroadcastDone, Closed, ConnId, Context, Decision, Group, Handler, ListenAddr,
+    ListenerConfig, Offer, Reactor, Readiness, Rejected, Rejection, SocketOptions, SourceId,
+    Welcome, WireFactory,
 };
 use log::LevelFilter;
 use rlimit::Resource;
-use socket2::{Domain, Socket, Type};
 
 use crate::fan_out::FanOut;
 use crate::flags::{
@@ -29,15 +29,14 @@ use crate::flags::{
     warn,
 };
 use crate::journal::{Change, Journal};
+use crate::listening::{HandedIn, Place, hints, listen, program_name};
 use crate::machine;
 use crate::memory::Memory;
 use crate::output::{Form, Output};
 use crate::record::Record;
 use crate::shards::{self, Siblings, Sum};
 use crate::signals::{self, Signals};
-use crate::values::{
-    Switch, address, count, log_level, shards, show_time, size_or_off, subprotocol, time,
-};
+use crate::values::{Switch, count, log_level, shards, show_time, size_or_off, subprotocol, time};
 use crate::{FAILED, Failure, complain, start_logging};
 
 /// Holds connections, pings them, closes dead ones and reports why each one ended
@@ -47,21 +46,22 @@ use crate::{FAILED, Failure, complain, start_logging};
 /// log does not block the program: lines that are not read in time are dropped and counted.
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// Speak WebSocket on this address (may be repeated)
-    #[arg(long, value_name = "ADDR", value_parser = address)]
-    ws: Vec<SocketAddr>,
+    /// Speak WebSocket on this address: IP:PORT, unix:PATH, or fd:3 for a socket that systemd has
+    /// opened (may be repeated)
+    #[arg(long, value_name = "ADDR", value_parser = Place::parse)]
+    ws: Vec<Place>,
 
     /// Speak text lines on this address; PING is answered by PONG (may be repeated)
-    #[arg(long, value_name = "ADDR", value_parser = address)]
-    tcp: Vec<SocketAddr>,
+    #[arg(long, value_name = "ADDR", value_parser = Place::parse)]
+    tcp: Vec<Place>,
 
     /// Speak binary frames with a length on this address (may be repeated)
-    #[arg(long, value_name = "ADDR", value_parser = address)]
-    tcp_binary: Vec<SocketAddr>,
+    #[arg(long, value_name = "ADDR", value_parser = Place::parse)]
+    tcp_binary: Vec<Place>,
 
     /// Read any bytes on this address and send no pings (may be repeated)
-    #[arg(long, value_name = "ADDR", value_parser = address)]
-    tcp_raw: Vec<SocketAddr>,
+    #[arg(long, value_name = "ADDR", value_parser = Place::parse)]
+    tcp_raw: Vec<Place>,
 
     /// What to do with a message
     #[arg(long, value_name = "MODE", value_enum, default_value_t)]
@@ -168,12 +168,12 @@ impl Mode {
     }
 }
 
-/// One address to listen on, checked.
+/// One place to listen on, checked.
 #[derive(Debug)]
 struct Plan {
     flag: &'static str,
     wire: WireKind,
-    addr: SocketAddr,
+    place: Place,
     heartbeat: HeartbeatConfig,
     limits: LimitsConfig,
     admission: AdmissionConfig,
@@ -184,7 +184,7 @@ struct Plan {
 
 impl Plan {
     /// Returns what one loop is to listen with; where there are several the port is shared.
-    fn config(&self, addr: SocketAddr, is_shared: bool) -> ListenerConfig {
+    fn config(&self, addr: ListenAddr, is_shared: bool) -> ListenerConfig {
         ListenerConfig {
             heartbeat: self.heartbeat.clone(),
             limits: self.limits.clone(),
@@ -195,7 +195,26 @@ impl Plan {
                 reuse_port: is_shared,
                 ..self.socket.clone()
             },
-            ..ListenerConfig::new(addr, factory(self.wire))
+            ..ListenerConfig::at(addr, factory(self.wire))
+        }
+    }
+}
+
+impl Plan {
+    /// Says where it listens, for how long silence is borne, and what to try.
+    fn tell(&self, addr: &PeerAddr, output: &mut Output) {
+        let (wire, heartbeat) = (self.wire, &self.heartbeat);
+        output.record(
+            &Record::new("listening")
+                .phrase(format!("listening {} {addr}", wire.label()))
+                .word("wire", wire.label())
+                .word("addr", addr)
+                .maybe_time("interval", heartbeat.interval)
+                .maybe_time("timeout", heartbeat.timeout),
+        );
+        output.say(&format!("    {}", in_words(heartbeat)));
+        for hint in hints(wire, addr, heartbeat.interval.is_some(), &program_name()) {
+            output.say(&format!("    {hint}"));
         }
     }
 }
@@ -203,6 +222,7 @@ impl Plan {
 /// Runs the command.
 pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     start_logging(args.log_level);
+    let mut handed_in = HandedIn::new();
     let mut config = ReactorConfig {
         tick: args.tick,
         max_connections: args.max_connections,
@@ -223,7 +243,10 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     let mut output = Output::start(Form::new(args.json, args.quiet))?;
     output.record(&room.record(config.memory_limit));
     for plan in plans {
-        listen(&mut reactors, &mut output, &plan)?;
+        let config = |addr, is_shared| plan.config(addr, is_shared);
+        let (flag, place) = (plan.flag, &plan.place);
+        let addr = listen(&mut reactors, &mut handed_in, flag, place, config)?;
+        plan.tell(&addr, &mut output);
     }
     let mut signals = Some(Signals::register(&mut reactors[0])?);
     output.flush();
@@ -290,9 +313,9 @@ impl ServeArgs {
             ("--tcp-raw", WireKind::Raw, &self.tcp_raw),
         ];
         let mut plans = Vec::new();
-        for (flag, wire, addrs) in groups {
-            for &addr in addrs {
-                plans.push(self.plan(flag, wire, addr, self.web.web(false))?);
+        for (flag, wire, places) in groups {
+            for place in places {
+                plans.push(self.plan(flag, wire, place.clone(), self.web.web(false))?);
             }
         }
         if plans.is_empty() {
@@ -300,8 +323,8 @@ impl ServeArgs {
                 ("--ws", WireKind::WebSocket, 9001),
                 ("--tcp", WireKind::Line, 9002),
             ] {
-                let addr = (Ipv4Addr::LOCALHOST, port).into();
-                plans.push(self.plan(flag, wire, addr, self.web.web(true))?);
+                let place = Place::Tcp((Ipv4Addr::LOCALHOST, port).into());
+                plans.push(self.plan(flag, wire, place, self.web.web(true))?);
             }
         }
         Ok(plans)
@@ -311,7 +334,7 @@ impl ServeArgs {
         &self,
         flag: &'static str,
         wire: WireKind,
-        addr: SocketAddr,
+        place: Place,
         web: WebConfig,
     ) -> Result<Plan, Failure> {
         let heartbeat = self
@@ -322,7 +345,7 @@ impl ServeArgs {
         Ok(Plan {
             flag,
             wire,
-            addr,
+            place,
             heartbeat,
             limits,
             admission: self.admission.admission(),
@@ -340,157 +363,6 @@ fn factory(wire: WireKind) -> WireFactory {
         WireKind::Binary => WireFactory::Binary,
         WireKind::Raw | WireKind::Own => WireFactory::Raw,
     }
-}
-
-/// Listens with every loop, and says where, for how long silence is borne, and what to try.
-fn listen(reactors: &mut [Reactor], output: &mut Output, plan: &Plan) -> Result<(), Failure> {
-    let Plan {
-        flag,
-        wire,
-        heartbeat,
-        ..
-    } = plan;
-    let is_shared = reactors.len() > 1;
-    let mut addr = plan.addr;
-    if is_shared {
-        demand_free(addr).map_err(|source| cannot_listen(flag, Error::Listen { addr, source }))?;
-    }
-    for reactor in reactors {
-        let id = reactor
-            .listen(plan.config(addr, is_shared))
-            .map_err(|error| cannot_listen(flag, error))?;
-        // The first chooses the port, if none was asked for.
-        addr = reactor
-            .local_addr(id)
-            .expect("a listener that was just made has an address");
-    }
-    output.record(
-        &Record::new("listening")
-            .phrase(format!("listening {} {addr}", wire.label()))
-            .word("wire", wire.label())
-            .word("addr", addr)
-            .maybe_time("interval", heartbeat.interval)
-            .maybe_time("timeout", heartbeat.timeout),
-    );
-    output.say(&format!("    {}", in_words(heartbeat)));
-    for hint in hints(*wire, addr, heartbeat.interval.is_some(), &program_name()) {
-        output.say(&format!("    {hint}"));
-    }
-    Ok(())
-}
-
-/// Fails where another program listens: it may share its port as we do, and would take part of ours.
-fn demand_free(addr: SocketAddr) -> io::Result<()> {
-    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
-    socket.set_reuse_address(true)?;
-    socket.bind(&addr.into())
-}
-
-/// Says what the kernel has against an address, and what to do about it.
-fn cannot_listen(flag: &str, error: Error) -> Failure {
-    let Error::Listen { addr, source } = error else {
-        return error.into();
-    };
-    let port = addr.port();
-    let at = |port| {
-        let mut other = addr;
-        other.set_port(port);
-        other
-    };
-    let (what, advice) = match source.kind() {
-        _ if matches!(source.raw_os_error(), Some(libc::ENFILE | libc::EMFILE)) => (
-            source.to_string(),
-            "raise the limit with ulimit -Hn, or choose fewer --shards".to_owned(),
-        ),
-        io::ErrorKind::AddrInUse => (
-            "the port is in use".to_owned(),
-            format!(
-                "stop the program that uses it (ss -ltnp 'sport = :{port}' shows it) or choose \
-                 another one, such as {flag} {}",
-                at(port.checked_add(10).unwrap_or(0))
-            ),
-        ),
-        io::ErrorKind::PermissionDenied => (
-            "permission denied".to_owned(),
-            format!(
-                "only privileged programs may use ports below 1024: choose a higher one, such as {flag} {}",
-                at(9001)
-            ),
-        ),
-        io::ErrorKind::AddrNotAvailable => (
-            "this machine does not have that address".to_owned(),
-            format!(
-                "choose one that it has (ip addr lists them), or all of them with {flag} {}",
-                SocketAddr::new(unspecified(addr.ip()), port)
-            ),
-        ),
-        _ if needs_interface(addr) => (
-            source.to_string(),
-            format!(
-                "a link-local address needs its interface (ip -6 addr lists them), such as \
-                 {flag} [{}%eth0]:{port}",
-                addr.ip()
-            ),
-        ),
-        _ => (source.to_string(), format!("choose another {flag}")),
-    };
-    Failure::failed(format!("cannot listen on {addr}: {what}; {advice}"))
-}
-
-/// Says whether a link-local address lacks its interface (RFC 4007, section 6).
-fn needs_interface(addr: SocketAddr) -> bool {
-    matches!(addr, SocketAddr::V6(addr) if addr.ip().is_unicast_link_local() && addr.scope_id() == 0)
-}
-
-fn unspecified(ip: IpAddr) -> IpAddr {
-    match ip {
-        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    }
-}
-
-/// Returns commands that reach a listener from this machine.
-fn hints(wire: WireKind, addr: SocketAddr, pings: bool, program: &str) -> Vec<String> {
-    let ip = match addr.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    let port = addr.port();
-    // The interface of a link-local address stays with it.
-    let mut near = addr;
-    near.set_ip(ip);
-    let ip = match near {
-        SocketAddr::V6(addr) if addr.scope_id() > 0 => format!("{ip}%{}", addr.scope_id()),
-        SocketAddr::V6(_) | SocketAddr::V4(_) => ip.to_string(),
-    };
-    let connect = format!("try: {program} connect {}://{near}", wire.label());
-    match wire {
-        WireKind::WebSocket => vec![connect, format!("or:  python3 -m websockets ws://{near}")],
-        WireKind::Line if pings => vec![
-            format!("try: nc {ip} {port}   then type hello, and PONG when asked PING"),
-            format!("or:  {program} connect tcp://{near}"),
-        ],
-        WireKind::Line => vec![
-            format!("try: nc {ip} {port}   then type hello"),
-            format!("or:  {program} connect tcp://{near}"),
-        ],
-        WireKind::Binary => vec![connect],
-        WireKind::Raw | WireKind::Own => vec![format!("try: nc {ip} {port}   then type hello")],
-    }
-}
-
-/// Returns the name that this program was called by, where a shell would take it as it is.
-fn program_name() -> String {
-    std::env::args()
-        .next()
-        .filter(|name| {
-            !name.is_empty()
-                && name
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte))
-        })
-        .unwrap_or_else(|| "heartwheel".into())
 }
 
 /// How many connections there may be, and why no more.
@@ -838,28 +710,5 @@ mod tests {
         assert_eq!(web(&["--allow-host", "any"])[0], WebConfig::default());
         // A proxy may pass any name on to an address that somebody chose.
         assert_eq!(web(&["--ws", "127.0.0.1:9001"])[0], WebConfig::default());
-    }
-
-    #[test]
-    fn hints_can_be_typed_on_this_machine() {
-        let any = SocketAddr::from(([0, 0, 0, 0], 9001));
-        assert_eq!(
-            hints(WireKind::WebSocket, any, true, "heartwheel"),
-            [
-                "try: heartwheel connect ws://127.0.0.1:9001",
-                "or:  python3 -m websockets ws://127.0.0.1:9001"
-            ]
-        );
-        let v6 = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 7));
-        let line = |pings| hints(WireKind::Line, v6, pings, "heartwheel");
-        assert!(line(true)[0].starts_with("try: nc ::1 7 ") && line(true)[0].contains("PING"));
-        assert!(line(true)[1].ends_with("tcp://[::1]:7"));
-        assert!(!line(false)[0].contains("PING"));
-        let scoped = "[fe80::1%3]:7".parse().expect("an address");
-        let [nc, connect] = &hints(WireKind::Line, scoped, true, "heartwheel")[..] else {
-            panic!("two hints");
-        };
-        assert!(nc.starts_with("try: nc fe80::1%3 7 "), "{nc}");
-        assert!(connect.ends_with("tcp://[fe80::1%3]:7"), "{connect}");
     }
 }

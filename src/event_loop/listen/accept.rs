@@ -1,13 +1,14 @@
 //! Accepting connections, within a budget, with pauses while descriptors are short.
 
 use std::io;
-use std::net::SocketAddr;
 
+use super::adoption::Arrival;
 use super::refusal::Refusal;
 use crate::event_loop::core::EventLoop;
 use crate::event_loop::endpoint::Endpoint;
 use crate::event_loop::handler::Handler;
 use crate::event_loop::token::ListenerId;
+use crate::peer::PeerAddr;
 use crate::proto::time::Micros;
 use crate::proto::wire::Role;
 use crate::sys::{MORE_DESCRIPTORS, Stream, System, lacks_descriptors};
@@ -55,9 +56,12 @@ impl<D: Default, S: System> EventLoop<D, S> {
                 // Closed by a callback.
                 return;
             };
-            match accept(&self.system, listener.socket()) {
+            let Some(socket) = listener.socket() else {
+                return;
+            };
+            match self.system.accept(socket) {
                 Ok((socket, peer)) => {
-                    self.admit(handler, id, socket, peer, room);
+                    self.admit(handler, id, Arrival::new(socket, peer), room);
                     self.refresh_now();
                 }
                 Err(error) if error.raw_os_error().is_some_and(lacks_descriptors) => {
@@ -107,11 +111,15 @@ impl<D: Default, S: System> EventLoop<D, S> {
         error: io::Error,
     ) -> io::Result<()> {
         self.look_at_calendar();
-        let Some(listener) = self.listeners.get(id) else {
+        let Some((listener, socket)) = self
+            .listeners
+            .get(id)
+            .and_then(|listener| Some((listener, listener.socket()?)))
+        else {
             return Err(error);
         };
-        let refused = self.group.with_reserve(|| -> io::Result<SocketAddr> {
-            let (socket, peer) = accept(&self.system, listener.socket())?;
+        let refused = self.group.with_reserve(|| -> io::Result<PeerAddr> {
+            let (socket, peer) = self.system.accept(socket)?;
             let mut stream = S::Stream::over(socket, Role::Server);
             Refusal::Full.tell(&mut stream, listener.wire().kind(), &self.env);
             Ok(peer)
@@ -140,19 +148,11 @@ impl<D: Default, S: System> EventLoop<D, S> {
         if self.group.note_shortage(now) {
             log::warn!(
                 "accepting on {} pauses: {what}; {}, or max_connections",
-                listener.addr(),
+                listener.name(),
                 MORE_DESCRIPTORS
             );
         }
     }
-}
-
-/// Accepts a connection. A peer that comes over IPv4 has an IPv4 address in all limits and records,
-/// even on a listener for both families.
-fn accept<S: System>(system: &S, listener: &S::Listener) -> io::Result<(S::Socket, SocketAddr)> {
-    let (stream, mut peer) = system.accept(listener)?;
-    peer.set_ip(peer.ip().to_canonical());
-    Ok((stream, peer))
 }
 
 /// Time in one turn for accepting, on all listeners together.

@@ -1,9 +1,10 @@
 //! A new connection is checked against the limits: accepted, perhaps in place of an older one, or
 //! refused.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use super::admission::Room;
+use super::adoption::Arrival;
 use super::listener::Listener;
 use super::refusal::Refusal;
 use crate::close::{Cause, Evidence, Phase};
@@ -14,6 +15,7 @@ use crate::event_loop::endpoint::Endpoint;
 use crate::event_loop::handler::{Handler, Rejected};
 use crate::event_loop::history::Ended;
 use crate::event_loop::token::{ConnId, ListenerId};
+use crate::peer::PeerAddr;
 use crate::proto::flags::Flags;
 use crate::proto::session::Session;
 use crate::proto::wire::Role;
@@ -32,7 +34,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         log::warn!(
             "refusing more connections from {ip} on {}: it holds {held} of {room}, its full share; if \
              all clients come through your own proxy, name it as a trusted one, so that each of them counts",
-            listener.addr()
+            listener.name()
         );
     }
 
@@ -40,24 +42,32 @@ impl<D: Default, S: System> EventLoop<D, S> {
         &mut self,
         handler: &mut H,
         listener_id: ListenerId,
-        socket: S::Socket,
-        peer: SocketAddr,
+        arrival: Arrival<D, S::Socket>,
         room: usize,
     ) {
         self.env.stats.accepted += 1;
+        let Arrival {
+            socket,
+            peer,
+            is_adopted,
+            received,
+            opened,
+        } = arrival;
         let Some(listener) = self.listeners.get(listener_id) else {
-            return;
+            let endpoint = Endpoint::Listener(listener_id);
+            return self.report_refused(handler, peer, endpoint, Refusal::Closed);
         };
         let endpoint = Endpoint::Listener(listener_id);
         let (wire, policy) = (listener.make_wire(), listener.policy());
         let (admission, proxies) = (listener.admission(), listener.proxies());
-        let expects_header = proxies.expect_header(Some(peer.ip()));
+        let expects_header = !is_adopted && proxies.expect_header(peer.ip());
         // A proxy comes for many: who is behind it is counted once that is known.
-        let is_proxy = expects_header || proxies.trust(peer.ip());
-        let ip = (!is_proxy).then_some(peer.ip());
+        let is_proxy = expects_header || peer.ip().is_some_and(|ip| proxies.trust(ip));
+        // Who comes by a Unix socket has no address that could be limited.
+        let ip = peer.ip().filter(|_| !is_proxy);
         let counted = ip.is_some_and(|ip| admission.counts(ip));
         let mut stream = S::Stream::over(socket, Role::Server);
-        let shakes_hands = wire.kind().is_websocket() || !stream.is_open();
+        let shakes_hands = opened.is_none() && (wire.kind().is_websocket() || !stream.is_open());
         let half_open = ip.is_some() && admission.counts_half_open() && shakes_hands;
         let mut marks = Flags::NONE;
         marks.set(Mark::HalfOpen, half_open);
@@ -71,8 +81,13 @@ impl<D: Default, S: System> EventLoop<D, S> {
                         format_args!("{room} {what}; newcomers are refused"),
                     );
                 }
-                Refusal::Share => self.note_crowding(listener_id, peer.ip(), room),
+                Refusal::Share => {
+                    if let Some(ip) = ip {
+                        self.note_crowding(listener_id, ip, room);
+                    }
+                }
                 Refusal::Draining
+                | Refusal::Closed
                 | Refusal::Rate
                 | Refusal::HalfOpen
                 | Refusal::Open
@@ -85,21 +100,21 @@ impl<D: Default, S: System> EventLoop<D, S> {
             return;
         }
         let phase = self.next_phase();
-        let session = match stream.is_open() && !expects_header {
+        let mut session = match stream.is_open() && !expects_header {
             true => Session::accepted(&mut self.env, policy, wire, phase, self.now),
             false => Session::admitted(&mut self.env, policy, wire, phase, self.now),
         };
-        let is_open = session.phase() == Phase::Open;
-        let id = match self.insert(stream, session, peer.into(), endpoint, marks) {
+        session.put_back(&mut self.env, &received);
+        let id = match self.insert(stream, session, peer.clone(), endpoint, marks) {
             Ok(id) => id,
             Err(error) => {
                 log::warn!("could not register a connection from {peer}: {error}");
                 let addresses = &mut self.group.arrivals().addresses;
-                if half_open {
-                    addresses.leave_half_open(peer.ip(), self.now.at);
+                if let (true, Some(ip)) = (half_open, ip) {
+                    addresses.leave_half_open(ip, self.now.at);
                 }
-                if counted {
-                    addresses.leave_open(peer.ip(), self.now.at);
+                if let (true, Some(ip)) = (counted, ip) {
+                    addresses.leave_open(ip, self.now.at);
                 }
                 return;
             }
@@ -111,14 +126,16 @@ impl<D: Default, S: System> EventLoop<D, S> {
         if expects_header {
             self.headers.expect(id.index());
         }
-        if half_open {
+        if let (true, Some(ip)) = (half_open, ip) {
             // It has its place before a callback runs, which may panic, or close the listener.
-            self.waiting.enter(peer.ip(), id);
-            self.make_way(handler, listener_id, peer.ip(), id);
+            self.waiting.enter(ip, id);
+            self.make_way(handler, listener_id, ip, id);
         }
-        if is_open {
-            self.offer_plain(handler, id);
+        if !received.is_empty() {
+            // No event will tell of what was read before.
+            self.carry(id.index());
         }
+        self.begin(handler, id, opened);
     }
 
     /// Ends the oldest opening handshake of an address, because a newer one takes its place: idle
@@ -247,7 +264,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
     pub(super) fn report_refused<C, H: Handler<C, S, Data = D>>(
         &mut self,
         handler: &mut H,
-        peer: SocketAddr,
+        peer: PeerAddr,
         endpoint: Endpoint,
         refusal: Refusal,
     ) {
@@ -259,7 +276,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         self.history.push(Ended {
             at: self.now.at.into(),
             id: None,
-            peer: peer.into(),
+            peer: peer.clone(),
             endpoint,
             was_open: false,
             status: None,
@@ -267,7 +284,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         });
         let rejected = Rejected {
             id: None,
-            peer: peer.into(),
+            peer,
             endpoint,
             evidence: &evidence,
             reason: refusal.reason(),
@@ -285,7 +302,7 @@ mod tests {
     #[cfg(feature = "websocket")]
     mod ways {
         use std::io::Write;
-        use std::net::TcpStream as Client;
+        use std::net::{SocketAddr, TcpStream as Client};
         use std::time::{Duration, Instant};
 
         use super::*;

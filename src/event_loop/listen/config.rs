@@ -1,12 +1,13 @@
 //! Where to listen, on which wire, and who may connect.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 #[cfg(feature = "websocket")]
 use crate::config::WebConfig;
 use crate::config::{AdmissionConfig, HeartbeatConfig, LimitsConfig, ProxyConfig};
 use crate::event_loop::wire_factory::WireFactory;
-use crate::sys::SocketOptions;
+use crate::sys::{ListenAddr, SocketOptions};
 
 /// An address to listen on, and its wire.
 ///
@@ -19,8 +20,9 @@ use crate::sys::SocketOptions;
 /// ```
 #[derive(Debug)]
 pub struct ListenerConfig {
-    /// The address. With port 0 the system chooses a port.
-    pub addr: SocketAddr,
+    /// Where to listen. `None`: nowhere. Such a listener accepts nothing by itself, and takes in sockets that
+    /// somebody else has accepted; see [`Context::adopt`](crate::Context::adopt).
+    pub addr: Option<ListenAddr>,
     /// The wire to speak.
     pub wire: WireFactory,
     /// Heartbeat and deadlines. Default: those of the wire.
@@ -40,10 +42,29 @@ pub struct ListenerConfig {
 }
 
 impl ListenerConfig {
-    /// Makes a listener with the wire's defaults.
+    /// Makes a listener on a TCP address, with the wire's defaults.
     pub fn new(addr: SocketAddr, wire: WireFactory) -> Self {
+        Self::at(addr, wire)
+    }
+
+    /// Makes a listener on a Unix socket, with the wire's defaults.
+    pub fn unix(path: impl Into<PathBuf>, wire: WireFactory) -> Self {
+        Self::at(ListenAddr::Unix(path.into()), wire)
+    }
+
+    /// Makes a listener anywhere, with the wire's defaults: on an address, or on a socket that already
+    /// listens.
+    pub fn at(addr: impl Into<ListenAddr>, wire: WireFactory) -> Self {
         Self {
-            addr,
+            addr: Some(addr.into()),
+            ..Self::nowhere(wire)
+        }
+    }
+
+    /// Makes a listener without a socket, with the wire's defaults; see [`addr`](Self::addr).
+    pub fn nowhere(wire: WireFactory) -> Self {
+        Self {
+            addr: None,
             heartbeat: HeartbeatConfig::for_wire(wire.kind()),
             wire,
             limits: LimitsConfig::default(),

@@ -1,17 +1,15 @@
 //! Opening, changing and closing listeners, at any time.
 
-use std::net::SocketAddr;
-
 use super::admission::Admission;
 use super::config::ListenerConfig;
-use super::listener::{Listener, Terms};
+use super::listener::{Listener, Place, Terms};
 use super::proxies::Proxies;
 use crate::error::{ConfigError, Error};
 use crate::event_loop::core::EventLoop;
 use crate::event_loop::token::{ListenerId, Target};
 #[cfg(feature = "websocket")]
 use crate::proto::http::Visitors;
-use crate::sys::System;
+use crate::sys::{ListenAddr, SocketOptions, System};
 
 impl<D, S: System> EventLoop<D, S> {
     /// Opens a listening socket.
@@ -20,17 +18,20 @@ impl<D, S: System> EventLoop<D, S> {
     ///
     /// [`Error::Config`] with the field that makes no sense. [`Error::Listen`] if the kernel
     /// refuses the address.
-    pub fn listen(&mut self, config: ListenerConfig) -> Result<ListenerId, Error> {
+    pub fn listen(&mut self, mut config: ListenerConfig) -> Result<ListenerId, Error> {
         self.progress.spoil_plan();
-        config.socket.check()?;
-        let (addr, options) = (config.addr, config.socket.clone());
+        let (addr, options) = (config.addr.take(), config.socket.clone());
+        ListenAddr::check(addr.as_ref(), &options)?;
         let terms = self.terms(config)?;
         let id = self.listeners.next_id();
-        let opened = self
-            .open(id, addr, &options)
-            .inspect_err(|_| self.env.release(terms.policy));
-        let (socket, real) = opened?;
-        let listener = Listener::new(socket, real, (addr, options), terms);
+        let place = match addr {
+            Some(addr) => {
+                let opened = self.open(id, addr, &options);
+                Some(opened.inspect_err(|_| self.env.release(terms.policy))?)
+            }
+            None => None,
+        };
+        let listener = Listener::new(place, options, terms);
         self.listeners.insert(id, listener);
         self.group.arrivals().rates.join(id);
         self.group.set_aside();
@@ -90,15 +91,23 @@ impl<D, S: System> EventLoop<D, S> {
     fn open(
         &mut self,
         id: ListenerId,
-        addr: SocketAddr,
-        options: &crate::sys::SocketOptions,
-    ) -> Result<(S::Listener, SocketAddr), Error> {
-        let fail = |source| Error::Listen { addr, source };
-        let (mut socket, real) = self.system.listen(addr, options).map_err(fail)?;
+        addr: ListenAddr,
+        options: &SocketOptions,
+    ) -> Result<Place<S::Listener>, Error> {
+        let asked = addr.name();
+        let opened = self.system.listen(addr, options);
+        let (mut socket, addr) = opened.map_err(|source| Error::Listen {
+            addr: asked.clone(),
+            source,
+        })?;
         self.system
             .register_listener(&mut socket, Target::Listener(id).token())
             .map_err(Error::Register)?;
-        Ok((socket, real))
+        Ok(Place {
+            socket,
+            addr,
+            asked,
+        })
     }
 }
 
@@ -155,7 +164,7 @@ mod tests {
             );
             let other = reactor.listen(config(seconds)).expect("a free port");
             let wrong = || ListenerConfig {
-                addr,
+                addr: Some(addr.into()),
                 ..config(100 + seconds)
             };
             assert!(reactor.listen(wrong()).is_err(), "the address is taken");

@@ -1,6 +1,4 @@
-//! One listening socket: what it offers, and how it rests when descriptors run out.
-
-use std::net::SocketAddr;
+//! One listener: what it offers, and how it rests when descriptors run out.
 
 use super::admission::Admission;
 use super::config::ListenerConfig;
@@ -8,19 +6,18 @@ use super::proxies::Proxies;
 use crate::error::ConfigError;
 use crate::event_loop::group::CALM;
 use crate::event_loop::wire_factory::WireFactory;
+use crate::peer::PeerAddr;
 #[cfg(feature = "websocket")]
 use crate::proto::http::Visitors;
 use crate::proto::session::{PolicyId, Wire};
 use crate::proto::time::Micros;
 use crate::sys::SocketOptions;
 
-/// A listening socket.
+/// A listener.
 #[derive(Debug)]
 pub(in crate::event_loop) struct Listener<L> {
-    socket: L,
-    addr: SocketAddr,
-    /// What was asked for, which may name no port.
-    asked: SocketAddr,
+    /// Where it accepts; nowhere, if it only takes in what others have accepted.
+    place: Option<Place<L>>,
     options: SocketOptions,
     terms: Terms,
     /// Connections of it that there are.
@@ -31,6 +28,15 @@ pub(in crate::event_loop) struct Listener<L> {
     paused_until: Option<Micros>,
     /// When there was last no room for somebody who came.
     shortage: Option<Micros>,
+}
+
+/// A listening socket and its address.
+#[derive(Debug)]
+pub(super) struct Place<L> {
+    pub(super) socket: L,
+    pub(super) addr: PeerAddr,
+    /// What was asked for, which may name no port.
+    pub(super) asked: PeerAddr,
 }
 
 /// What holds for those who come, parsed. It can be changed while listening.
@@ -45,16 +51,9 @@ pub(super) struct Terms {
 }
 
 impl<L> Listener<L> {
-    pub(super) fn new(
-        socket: L,
-        addr: SocketAddr,
-        (asked, options): (SocketAddr, SocketOptions),
-        terms: Terms,
-    ) -> Self {
+    pub(super) fn new(place: Option<Place<L>>, options: SocketOptions, terms: Terms) -> Self {
         Self {
-            socket,
-            addr,
-            asked,
+            place,
             options,
             terms,
             conns: 0,
@@ -64,13 +63,25 @@ impl<L> Listener<L> {
         }
     }
 
-    pub(super) fn socket(&self) -> &L {
-        &self.socket
+    pub(in crate::event_loop) fn socket(&self) -> Option<&L> {
+        self.place.as_ref().map(|place| &place.socket)
     }
 
-    /// Returns the address it really has.
-    pub(in crate::event_loop) fn addr(&self) -> SocketAddr {
-        self.addr
+    /// Returns the address it really has, if it listens anywhere.
+    pub(in crate::event_loop) fn addr(&self) -> Option<&PeerAddr> {
+        self.place.as_ref().map(|place| &place.addr)
+    }
+
+    /// Returns its address for a log line.
+    pub(super) fn name(&self) -> String {
+        match self.addr() {
+            Some(addr) => addr.to_string(),
+            None => "a listener without a socket".to_owned(),
+        }
+    }
+
+    pub(super) fn options(&self) -> &SocketOptions {
+        &self.options
     }
 
     pub(super) fn admission(&self) -> &Admission {
@@ -101,11 +112,15 @@ impl<L> Listener<L> {
 
     /// Checks that a configuration is for this very socket.
     pub(super) fn check_place(&self, config: &ListenerConfig) -> Result<(), ConfigError> {
-        if ![self.addr, self.asked].contains(&config.addr) {
-            return Err(ConfigError::new(
-                "addr",
-                format!("is that of another listener: this one has {}", self.addr),
-            ));
+        if let Some(addr) = &config.addr {
+            let name = addr.name();
+            let place = self.place.as_ref();
+            if place.is_none_or(|place| ![&place.addr, &place.asked].contains(&&name)) {
+                return Err(ConfigError::new(
+                    "addr",
+                    format!("is that of another listener: this one has {}", self.name()),
+                ));
+            }
         }
         if config.socket != self.options {
             return Err(ConfigError::new(

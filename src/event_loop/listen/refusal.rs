@@ -13,6 +13,8 @@ use crate::sys::{Socket, Stream};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     Draining,
+    /// Its listener was closed before it was taken in.
+    Closed,
     Full,
     Rate,
     HalfOpen,
@@ -26,7 +28,7 @@ impl Refusal {
     #[cfg(feature = "websocket")]
     pub(super) const fn status(self) -> u16 {
         match self {
-            Self::Draining | Self::Full | Self::Rate => 503,
+            Self::Draining | Self::Closed | Self::Full | Self::Rate => 503,
             Self::HalfOpen | Self::Open | Self::Share | Self::AddressRate => 429,
         }
     }
@@ -35,6 +37,7 @@ impl Refusal {
     pub(super) const fn reason(self) -> &'static str {
         match self {
             Self::Draining => "going away",
+            Self::Closed => "the listener was closed",
             Self::Full => "too many connections",
             Self::Rate => "too many new connections at once",
             Self::HalfOpen => "too many handshakes from your address: the oldest makes way",

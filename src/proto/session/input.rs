@@ -51,6 +51,16 @@ impl Session {
         self.held(env).rx = input;
     }
 
+    /// Puts bytes in front of the input that somebody else has read from the socket. Call it before input
+    /// is read.
+    pub fn put_back(&mut self, env: &mut Env, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            let mut input = self.take_input(env);
+            input.extend(bytes, &mut env.pool);
+            self.put_input(env, input);
+        }
+    }
+
     /// Says whether bytes received earlier wait to be decoded.
     pub fn has_input(&self) -> bool {
         self.buffers

@@ -5,10 +5,11 @@ use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
+use heartwheel::PeerAddr;
 use heartwheel::close::{Cause, KernelFigures, Phase};
 use heartwheel::proto::session::Note;
 use heartwheel::proto::time::Micros;
-use heartwheel::sys::{Plain, Probe, Socket, SocketOptions, System, Token, Wake};
+use heartwheel::sys::{ListenAddr, Plain, Probe, Socket, SocketOptions, System, Token, Wake};
 
 use super::clients::Clients;
 use super::{Program, Terms};
@@ -90,15 +91,18 @@ impl<'y> System for Simulated<'y> {
 
     fn listen(
         &mut self,
-        addr: SocketAddr,
+        addr: ListenAddr,
         _options: &SocketOptions,
-    ) -> io::Result<(Port<'y>, SocketAddr)> {
+    ) -> io::Result<(Port<'y>, PeerAddr)> {
+        let ListenAddr::Tcp(addr) = addr else {
+            return Err(io::ErrorKind::Unsupported.into());
+        };
         let number = number_of(addr);
         if self.os.listens(number) {
             return Err(io::ErrorKind::AddrInUse.into());
         }
         let os = self.os.clone();
-        Ok((Port { os, number }, addr))
+        Ok((Port { os, number }, addr.into()))
     }
 
     fn register_listener(&mut self, port: &mut Port<'y>, token: Token) -> io::Result<()> {
@@ -106,12 +110,13 @@ impl<'y> System for Simulated<'y> {
         Ok(())
     }
 
-    fn accept(&self, port: &Port<'y>) -> io::Result<(Endpoint<'y>, SocketAddr)> {
+    fn accept(&self, port: &Port<'y>) -> io::Result<(Endpoint<'y>, PeerAddr)> {
         self.os.breathe();
         let sock = self.os.accept(port.number);
         let sock = sock.ok_or(io::ErrorKind::WouldBlock)?;
         let [high, low] = u16::try_from(sock.link).unwrap_or(u16::MAX).to_be_bytes();
-        Ok((self.endpoint(sock, None), ([10, 1, high, low], 9).into()))
+        let peer = SocketAddr::from(([10, 1, high, low], 9));
+        Ok((self.endpoint(sock, None), peer.into()))
     }
 
     fn dial(&mut self, addr: SocketAddr, _options: &SocketOptions) -> io::Result<Endpoint<'y>> {

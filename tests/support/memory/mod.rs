@@ -18,12 +18,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use heartwheel::PeerAddr;
 use heartwheel::config::ReactorConfig;
 use heartwheel::event_loop::{EventLoop, Group, Handler, Turn};
 use heartwheel::proto::session::Entropy;
 use heartwheel::proto::time::Micros;
 use heartwheel::sys::{
-    Event, Plain, Probe, Ready, Socket, SocketOptions, Stream, System, Token, Wake,
+    Event, ListenAddr, Plain, Probe, Ready, Socket, SocketOptions, Stream, System, Token, Wake,
 };
 
 /// A socket of this system.
@@ -147,10 +148,13 @@ impl<S: Plug, T: Stream<Socket = S>> System for Memory<S, T> {
 
     fn listen(
         &mut self,
-        addr: SocketAddr,
+        addr: ListenAddr,
         _options: &SocketOptions,
-    ) -> io::Result<(u16, SocketAddr)> {
-        Ok((addr.port(), addr))
+    ) -> io::Result<(u16, PeerAddr)> {
+        match addr {
+            ListenAddr::Tcp(addr) => Ok((addr.port(), addr.into())),
+            _ => Err(io::ErrorKind::Unsupported.into()),
+        }
     }
 
     fn register_listener(&mut self, port: &mut u16, token: Token) -> io::Result<()> {
@@ -158,13 +162,13 @@ impl<S: Plug, T: Stream<Socket = S>> System for Memory<S, T> {
         Ok(())
     }
 
-    fn accept(&self, port: &u16) -> io::Result<(S, SocketAddr)> {
+    fn accept(&self, port: &u16) -> io::Result<(S, PeerAddr)> {
         let mut backlog = self.0.backlog.borrow_mut();
         let place = backlog.iter().position(|(other, ..)| other == port);
         let (_, from, socket) = place
             .and_then(|place| backlog.remove(place))
             .ok_or(io::ErrorKind::WouldBlock)?;
-        Ok((socket, from))
+        Ok((socket, from.into()))
     }
 
     fn dial(&mut self, _addr: SocketAddr, _options: &SocketOptions) -> io::Result<S> {

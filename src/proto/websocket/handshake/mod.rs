@@ -34,6 +34,7 @@ mod invalid;
 mod redirect;
 mod server;
 
+pub use accept::accept_of;
 pub use client::{
     Acceptance, ResponseError, accept_for, parse_more_response, parse_response, request,
 };

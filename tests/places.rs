@@ -1,0 +1,162 @@
+//! Where the program listens: on paths, and on sockets that whoever started it has opened.
+#![cfg(feature = "cli")]
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod support;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::Signal;
+use serde_json::Value;
+use support::PATIENCE;
+use support::process::Process;
+use support::program::{heartwheel, start};
+
+/// A path that is free, in a directory that goes with the test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let name = format!("heartwheel-{}-{name}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.0.join("app.sock")
+    }
+
+    fn place(&self) -> String {
+        format!("unix:{}", self.socket().display())
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+/// Sends a line, and expects it back.
+#[track_caller]
+fn assert_echo(mut peer: impl Read + Write) {
+    peer.write_all(b"hello\n").unwrap();
+    let mut echo = [0; 6];
+    peer.read_exact(&mut echo).unwrap();
+    assert_eq!(&echo, b"hello\n");
+}
+
+fn dial(folder: &Folder) -> UnixStream {
+    let peer = UnixStream::connect(folder.socket()).unwrap();
+    peer.set_read_timeout(Some(PATIENCE)).unwrap();
+    peer
+}
+
+fn wait_event(process: &Process, name: &str) -> Value {
+    process.wait_for(name, |line| line.event(name).cloned())
+}
+
+#[test]
+fn it_listens_on_a_path_with_one_loop_or_several() {
+    for shards in ["1", "3"] {
+        let folder = Folder::new(&format!("path-{shards}"));
+        let args = ["serve", "--json", "--shards", shards, "--tcp"];
+        let mut process = start(&[&args[..], &[&folder.place()]].concat());
+        let listening = wait_event(&process, "listening");
+        assert_eq!(listening["addr"], folder.place());
+        for _ in 0..8 {
+            assert_echo(dial(&folder));
+        }
+        let open = wait_event(&process, "open");
+        assert_eq!(open["peer"], "unix:");
+        process.signal(Signal::INT);
+        let status = process.wait_exit();
+        assert!(status.success(), "{status}");
+        assert!(!folder.socket().exists(), "the file goes with the program");
+    }
+}
+
+#[test]
+fn a_path_that_will_not_do_is_an_error_that_says_what_to_do() {
+    let folder = Folder::new("bad");
+    fs::write(folder.socket(), "mine").unwrap();
+    let absent = format!("unix:{}/absent/app.sock", folder.0.display());
+    for (place, code, words) in [
+        (folder.place(), 1, "choose another path"),
+        (absent, 1, "make its directory first"),
+        ("unix:".to_owned(), 2, "has no path"),
+        ("fd:3".to_owned(), 2, "no such socket was handed in"),
+        ("fd:1".to_owned(), 2, "a number from 3 on"),
+    ] {
+        let output = heartwheel(&["serve", "--tcp", &place])
+            .env_remove("LISTEN_FDS")
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{place}: {said}");
+        assert!(said.contains(words), "{place}: {said}");
+    }
+    assert_eq!(fs::read(folder.socket()).unwrap(), b"mine");
+}
+
+/// The program, started as systemd starts it, with a listening socket as descriptor 3.
+struct Activated(Child);
+
+impl Activated {
+    fn start(socket: OwnedFd, args: &str) -> Self {
+        let line = format!(
+            "exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" serve --json {args}"
+        );
+        let child = Command::new("sh")
+            .args(["-c", &line, env!("CARGO_BIN_EXE_heartwheel")])
+            .stdin(socket)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Self(child)
+    }
+
+    /// Waits until it listens, and returns that line.
+    fn await_listening(&mut self) -> String {
+        let output = self.0.stdout.take().unwrap();
+        let mut lines = BufReader::new(output).lines();
+        let listening = lines.find(|line| line.as_ref().unwrap().contains("\"listening\""));
+        // Its further output goes nowhere.
+        listening.unwrap().unwrap()
+    }
+}
+
+impl Drop for Activated {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+#[test]
+fn it_serves_on_sockets_that_were_handed_in() {
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = tcp.local_addr().unwrap();
+    // Who dials before it starts waits in the kernel.
+    let early = TcpStream::connect(addr).unwrap();
+    early.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut served = Activated::start(tcp.into(), "--tcp fd:3 --shards 2");
+    let listening = served.await_listening();
+    assert!(listening.contains(&addr.to_string()), "{listening}");
+    assert_echo(early);
+    drop(served);
+
+    let folder = Folder::new("handed");
+    let unix = UnixListener::bind(folder.socket()).unwrap();
+    let mut served = Activated::start(unix.into(), "--tcp fd:3");
+    let listening = served.await_listening();
+    assert!(listening.contains(&folder.place()), "{listening}");
+    assert_echo(dial(&folder));
+}
