@@ -502,6 +502,51 @@ fn a_client_whose_attempts_are_used_up_exits_as_one_that_reached_nobody() {
     }
 }
 
+/// Its name is never looked up here, and the password is never printed.
+#[test]
+fn a_proxy_of_the_command_line_or_the_environment_is_told_where_to_go() {
+    use std::io::{Read, Write};
+
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let proxy = format!("http://me:secret@{}", listener.local_addr().unwrap());
+    let target = "ws://server.invalid:9001";
+    for with_flag in [true, false] {
+        let mut command = program::heartwheel(&["connect", target, "--no-reconnect", "--json"]);
+        command.env_remove("ws_proxy").env_remove("no_proxy");
+        match with_flag {
+            true => command
+                .args(["--proxy", &proxy])
+                .env("ws_proxy", "http://other"),
+            false => command
+                .env("ws_proxy", &proxy)
+                .env("no_proxy", "other.invalid"),
+        };
+        let mut client = Process::spawn(&mut command, "");
+        let (mut peer, _) = listener.accept().unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            peer.read_exact(&mut byte).unwrap();
+            head.push(byte[0]);
+        }
+        let head = String::from_utf8(head).unwrap();
+        assert!(
+            head.starts_with("CONNECT server.invalid:9001 HTTP/1.1\r\n"),
+            "{head}"
+        );
+        peer.write_all(b"HTTP/1.1 407 Who are you\r\n\r\n").unwrap();
+        assert_eq!(client.wait_exit().code(), Some(3));
+        let failed = client.wait_for("failed", |line| line.event("failed").cloned());
+        assert_eq!(failed["failure"], "proxy_refused", "{failed}");
+        assert_eq!(failed["status"], 407, "{failed}");
+        let words = format!("{} {}", client.stdout(), client.stderr());
+        assert!(!words.contains("secret"), "{words}");
+    }
+    let mut client = program::start(&["connect", target, "--proxy", "https://me:secret@proxy"]);
+    assert_eq!(client.wait_exit().code(), Some(2));
+    assert!(client.stderr().contains("TLS"), "{}", client.stderr());
+}
+
 #[test]
 fn lines_that_cannot_be_sent_are_told_of_once_and_counted() {
     let server = Server::start(&[Wire::Line], &[]);

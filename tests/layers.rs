@@ -71,6 +71,7 @@ const LAYERS: [&[&str]; 7] = [
         "proto::binary",
         "proto::http",
         "proto::websocket",
+        "proto::tunnel",
         "proto::codec",
         "proto::message",
         "proto::outbox",

@@ -40,9 +40,10 @@ impl<D, S: System> EventLoop<D, S> {
                 self.waiting
                     .leave(ip, |id| Self::is_half_open(conns, names, id));
             }
-            Endpoint::Client(_) => {
-                if let Some(addr) = peer.socket_addr() {
-                    self.clients.lanes.leave(addr);
+            Endpoint::Client(id) => {
+                let client = self.clients.get_mut(id);
+                if let Some(lane) = client.and_then(|client| client.lane.take()) {
+                    self.clients.lanes.leave(&lane);
                 }
             }
         }

@@ -2,6 +2,7 @@
 //! handler accepts it.
 
 use super::answer::{Decision, Rejection, Welcome};
+use super::client::Way;
 use super::conn::{Mark, Ready};
 use super::context::Context;
 use super::core::EventLoop;
@@ -23,13 +24,18 @@ impl<D: Default, S: System> EventLoop<D, S> {
             return;
         }
         let now = self.now;
-        let Some(conn) = self.conn_mut(id) else {
+        let Some(conn) = self.conn(id) else {
             return;
         };
         if conn.session.phase() != Phase::Connecting {
             // Closed by a callback, while a client made way for it.
             return;
         }
+        let way = self.go_through(id);
+        if way == Way::Shut {
+            return;
+        }
+        let conn = &mut self.conns[id.index()];
         let is_open = has_header && conn.stream.is_open();
         match if is_open {
             Ok(true)
@@ -40,6 +46,9 @@ impl<D: Default, S: System> EventLoop<D, S> {
                 self.connected(handler, id);
                 if has_header {
                     self.carry(id.index());
+                }
+                if way == Way::Opened {
+                    self.read_later(id);
                 }
             }
             // An event is a hint: not connected yet.

@@ -552,6 +552,12 @@ pub mod clients {
     //! a row, or so much time without an open connection.
     //! [`ClientEvent::Stopped`](crate::ClientEvent::Stopped) says why it does not dial again.
     //!
+    //! [`send_client`](crate::Context::send_client) sends also while the client is away: its
+    //! [`queue`](crate::ClientConfig::queue) keeps messages within limits, and
+    //! [`ClientEvent::Unsent`](crate::ClientEvent::Unsent) tells what was lost. A
+    //! [`proxy`](crate::ClientConfig::proxy) (HTTP CONNECT or SOCKS5) is dialed in place of the server, and
+    //! looks its name up.
+    //!
     //! Many clients of one server take turns ([`takes_turns`](crate::ClientConfig::takes_turns)), so that
     //! a server that has come back is not run over. One that waits hears
     //! [`AwaitsTurn`](crate::ClientEvent::AwaitsTurn).

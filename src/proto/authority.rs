@@ -90,7 +90,6 @@ impl<'a> Authority<'a> {
 }
 
 /// Joins a host without brackets and a port.
-#[cfg(any(feature = "websocket", test))]
 pub(crate) fn join(host: &str, port: Option<u16>) -> String {
     let host = match host.contains(':') {
         true => format!("[{host}]"),

@@ -28,6 +28,7 @@ pub mod session;
 mod shares;
 pub(crate) mod tally;
 pub mod time;
+pub mod tunnel;
 mod utf8;
 #[cfg(feature = "websocket")]
 pub mod websocket;

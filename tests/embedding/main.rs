@@ -16,6 +16,7 @@ mod kept;
 mod listeners;
 mod nesting;
 mod proxied;
+mod proxies;
 mod rooms;
 mod sending;
 mod sockets;

@@ -42,7 +42,7 @@
 //! | a subprotocol chosen, `Origin` and path seen | x | x | x | | |
 //!
 //! Beside them stand plain TCP peers, raw ones that know when they wrote their last byte, and servers of plain
-//! HTTP that redirect, or upgrade in odd ways.
+//! HTTP that redirect, or upgrade in odd ways. `connect` goes through tinyproxy and microsocks to `serve`.
 #![cfg(all(unix, feature = "cli"))]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -90,6 +90,7 @@ mod chooser;
 mod clients_of_serve;
 mod http_servers;
 mod plain_peers;
+mod proxies;
 mod servers_of_connect;
 #[path = "../support/mod.rs"]
 mod support;

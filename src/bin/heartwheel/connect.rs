@@ -20,6 +20,7 @@ use log::LevelFilter;
 use crate::flags::{HeartbeatFlags, LimitFlags, SocketFlags, check, in_words, warn};
 use crate::input::{Input, Line};
 use crate::output::{Form, Output};
+use crate::proxy::{self, ProxyFlag, proxy_or_off};
 use crate::record::Record;
 use crate::signals::{self, Signals};
 use crate::stream::LAST_MOMENT;
@@ -49,6 +50,15 @@ pub(crate) struct ConnectArgs {
     /// Dial only once
     #[arg(long)]
     no_reconnect: bool,
+
+    /// Go through this proxy: http://[USER:PASSWORD@]HOST[:PORT] (CONNECT) or socks5h://..., or off.
+    /// The proxy looks the name of the server up [default: what the environment says]
+    ///
+    /// For ws:// the environment variables are ws_proxy, http_proxy and all_proxy, the first that is
+    /// set; for the others all_proxy. Upper case counts too, but for http_proxy. no_proxy lists hosts
+    /// to dial directly. localhost and loopback addresses are dialed directly unless the flag is given.
+    #[arg(long, value_name = "URL", value_parser = proxy_or_off)]
+    proxy: Option<ProxyFlag>,
 
     /// Stop after this many failures in a row [default: no limit]
     #[arg(long, value_name = "N", value_parser = attempts, conflicts_with = "no_reconnect")]
@@ -110,6 +120,13 @@ pub(crate) fn run(args: &ConnectArgs) -> Result<ExitCode, Failure> {
     start_logging(args.log_level);
     let config = args.client()?;
     let (wire, heartbeat) = (config.wire.kind(), config.heartbeat.clone());
+    let way = config.proxy.as_ref().map_or_else(String::new, |proxy| {
+        format!(
+            " (through the proxy {}, port {})",
+            proxy.host(),
+            proxy.port()
+        )
+    });
     let longest = longest_line(&config.limits);
     let mut reactor = Reactor::new(ReactorConfig {
         max_connections: MOST_CONNECTIONS,
@@ -119,7 +136,8 @@ pub(crate) fn run(args: &ConnectArgs) -> Result<ExitCode, Failure> {
     let client = reactor.connect(config).map_err(bad_request)?;
     let signals = Signals::register(&mut reactor)?;
     let mut output = Output::start(Form::new(args.json, false))?;
-    output.say(&format!("{}: {}", escape(&args.url), in_words(&heartbeat)));
+    let (url, words) = (escape(&args.url), in_words(&heartbeat));
+    output.say(&format!("{url}{}: {words}", escape(&way)));
     output.flush();
 
     let handle = reactor.handle();
@@ -230,6 +248,14 @@ impl ConnectArgs {
             ..ReconnectConfig::default()
         });
         config.socket = self.socket.options()?;
+        let variable = |name: &str| std::env::var(name).ok();
+        config.proxy = proxy::choose(
+            self.proxy.as_ref(),
+            wire,
+            &config.host,
+            config.port,
+            variable,
+        )?;
         Ok(config)
     }
 }
@@ -455,9 +481,10 @@ impl Outcome {
     fn of_attempt(error: &DialError) -> Self {
         let reason = error.to_string();
         match error {
-            DialError::NameNotFound(_) | DialError::Io { .. } | DialError::Timeout(_) => {
-                Self::Unreachable(reason)
-            }
+            DialError::NameNotFound(_)
+            | DialError::Io { .. }
+            | DialError::Timeout(_)
+            | DialError::Proxy(_) => Self::Unreachable(reason),
             _ => Self::Failed(reason),
         }
     }

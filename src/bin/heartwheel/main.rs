@@ -9,6 +9,7 @@ mod listening;
 mod machine;
 mod memory;
 mod output;
+mod proxy;
 mod record;
 mod serve;
 mod shards;

@@ -183,7 +183,7 @@ impl Clients {
     /// Says whether clients have work other than at a certain time.
     pub(in crate::event_loop) fn have_work(&self) -> bool {
         self.has_stopped()
-            || self.lanes.first_ready().is_some()
+            || self.lanes.has_ready()
             || self.may_have_found
             || !self.losses.is_empty()
     }

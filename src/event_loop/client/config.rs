@@ -16,6 +16,7 @@ use crate::proto::authority::Authority;
 use crate::proto::backoff::BackoffPolicy;
 #[cfg(feature = "websocket")]
 use crate::proto::http::InvalidHead;
+use crate::proto::tunnel::Proxy;
 #[cfg(feature = "websocket")]
 use crate::proto::websocket::handshake::{InvalidHandshake, request};
 use crate::sys::SocketOptions;
@@ -141,6 +142,13 @@ pub struct ClientConfig {
     /// at once, its own included. The RFC allows one. With more, clients of a server that is stuck
     /// fail sooner: they wait for one another's handshake timeouts. Default 1.
     pub handshakes_at_once: u32,
+    /// The proxy through which the server is reached. Default `None`.
+    ///
+    /// Then the proxy is dialed. [`connect_timeout`](HeartbeatConfig::connect_timeout) is for TCP and the
+    /// proxy's consent together. The `addr` of events and the `peer` of a connection are the proxy's, for
+    /// that is who is connected; the name of the server is never looked up here. What goes wrong on the
+    /// way is a [`DialError::Proxy`](super::DialError::Proxy). Redirects go through the same proxy.
+    pub proxy: Option<Proxy>,
     /// What is kept of messages for this client while it has no open connection; see
     /// [`Context::send_client`](crate::Context::send_client). Default `None`: nothing.
     pub queue: Option<QueueConfig>,
@@ -166,6 +174,7 @@ impl ClientConfig {
             follow: 0,
             takes_turns: true,
             handshakes_at_once: 1,
+            proxy: None,
             queue: None,
             socket: SocketOptions::default(),
         }
@@ -252,6 +261,9 @@ impl ClientConfig {
         }
         if self.handshakes_at_once == 0 {
             return Err(ConfigError::new("handshakes_at_once", "must be at least 1"));
+        }
+        if let Some(proxy) = &self.proxy {
+            proxy.check_target(&self.host, self.port)?;
         }
         self.queue.as_ref().map_or(Ok(()), QueueConfig::check)
     }

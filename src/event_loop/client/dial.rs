@@ -47,10 +47,12 @@ impl<D: Default, S: System> EventLoop<D, S> {
                 break;
             }
         }
-        while let Some((addr, id)) = self.clients.lanes.first_ready() {
+        while let Some((lane, id)) = self.clients.lanes.first_ready() {
             let is_waiting = matches!(self.clients.state(id), Some(ClientState::Queued(_)));
-            if !is_waiting || !self.dial_now(handler, id) {
-                self.clients.lanes.leave(addr);
+            if is_waiting && self.dial_now(handler, id) {
+                self.clients[id].lane = Some(lane);
+            } else {
+                self.clients.lanes.leave(&lane);
             }
             self.clients.lanes.done();
             if self.is_past(ends) {
@@ -109,7 +111,9 @@ impl<D: Default, S: System> EventLoop<D, S> {
                 .error
                 .take()
                 .unwrap_or_else(|| DialError::of_end(evidence));
-            let is_tcp = evidence.phase == Phase::Connecting;
+            // Another address of a proxy would answer the same.
+            let is_tcp =
+                evidence.phase == Phase::Connecting && !matches!(error, DialError::Proxy(_));
             if is_tcp && !client.addrs.is_empty() {
                 self.dial_next(handler, id);
             } else if let Some(error) = self.follow(handler, id, error) {
@@ -198,8 +202,9 @@ impl<D: Default, S: System> EventLoop<D, S> {
         match next.filter(|_| client.takes_turns()) {
             Some(addr) => {
                 let (ends, width) = (client.gives_up(), client.config.handshakes_at_once);
+                let lane = client.lane_to(addr);
                 self.clients.enter(id, ClientState::Queued(ends));
-                if let Some(ahead) = self.clients.lanes.join(addr, id, width) {
+                if let Some(ahead) = self.clients.lanes.join(lane, id, width) {
                     let addr = addr.into();
                     let event = ClientEvent::AwaitsTurn { addr, ahead };
                     handler.on_client(&mut Context::new(self), id, event);
@@ -247,6 +252,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         });
         match dialed {
             Ok(conn) => {
+                self.clients[id].begin_tunnel();
                 self.env.stats.dialed += 1;
                 self.clients.enter(id, ClientState::Active(conn));
                 return true;

@@ -13,6 +13,7 @@ use crate::peer::PeerAddr;
 use crate::proto::http::{HttpDate, RetryAfter};
 #[cfg(feature = "websocket")]
 use crate::proto::time::Micros;
+use crate::proto::tunnel::TunnelError;
 #[cfg(feature = "websocket")]
 use crate::proto::websocket::handshake::{Address, RedirectError, ResponseError};
 use crate::sys::{MORE_DESCRIPTORS, lacks_descriptors};
@@ -141,6 +142,8 @@ pub enum DialError {
     },
     /// The connection ended during the opening handshake.
     Ended(Cause),
+    /// There is no way through the proxy.
+    Proxy(TunnelError),
     /// What [`Handler::on_dial`](crate::Handler::on_dial) returned cannot be sent: the field and why.
     /// Nothing was dialed.
     Request(ConfigError),
@@ -158,6 +161,7 @@ impl DialError {
             #[cfg(feature = "websocket")]
             Self::Redirect { .. } => false,
             Self::Request(_) => false,
+            Self::Proxy(error) => error.is_retryable(),
             #[cfg(feature = "websocket")]
             Self::Handshake(_) => true,
             Self::NameNotFound(_)
@@ -179,7 +183,7 @@ impl DialError {
     ///
     /// If a connection ended, it is the label of its [`Cause`]. The others are `name_not_found`,
     /// `connection_refused`, `unreachable`, `io_error`, `full`, `http_status`, `redirect`,
-    /// `not_websocket` and `invalid_request`.
+    /// `not_websocket`, `proxy_refused`, `proxy_error` and `invalid_request`.
     pub fn label(&self) -> &'static str {
         match self {
             Self::NameNotFound(_) => "name_not_found",
@@ -198,13 +202,18 @@ impl DialError {
             #[cfg(feature = "websocket")]
             Self::Redirect { .. } => "redirect",
             Self::Timeout(cause) | Self::Ended(cause) => cause.label(),
+            Self::Proxy(error) if error.is_answer() => "proxy_refused",
+            Self::Proxy(_) => "proxy_error",
             Self::Request(_) => "invalid_request",
         }
     }
 
-    /// Returns the HTTP status of the server's answer, if the attempt failed because of it.
+    /// Returns the HTTP status of the server's or the proxy's answer, if the attempt failed because of
+    /// it.
     pub fn status(&self) -> Option<u16> {
         match self {
+            Self::Proxy(TunnelError::Status(code)) => Some(*code),
+            Self::Proxy(_) => None,
             #[cfg(feature = "websocket")]
             Self::Handshake(ResponseError::Status { code, .. }) | Self::Redirect { code, .. } => {
                 Some(*code)
@@ -232,6 +241,7 @@ impl DialError {
             | Self::Io { .. }
             | Self::Timeout(_)
             | Self::Ended(_)
+            | Self::Proxy(_)
             | Self::Request(_) => None,
         }
     }
@@ -292,6 +302,7 @@ impl fmt::Display for DialError {
                 write!(f, "server answered {code}, moved to {to}: {reason}")
             }
             Self::Ended(cause) => write!(f, "ended in the opening handshake: {cause}"),
+            Self::Proxy(error) => write!(f, "{error}"),
             Self::Request(error) => write!(f, "nothing was dialed: {error}"),
         }
     }

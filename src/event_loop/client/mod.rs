@@ -12,6 +12,7 @@ mod look_up;
 mod queue;
 mod request;
 mod target;
+mod tunnel;
 
 #[cfg(test)]
 mod tests;
@@ -21,3 +22,4 @@ pub use config::{ClientConfig, ReconnectConfig};
 pub use event::{ClientEvent, DialError, StopReason};
 pub use queue::{Lost, QueueConfig, QueueOverflow};
 pub use request::{DialRequest, LastEnd};
+pub(super) use tunnel::Way;

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use super::config::ClientConfig;
 use super::event::{DialError, StopReason};
+use super::lanes::Lane;
 use super::queue::Queue;
 use super::request::{DialRequest, LastEnd};
 use crate::close::{Cause, Evidence};
@@ -14,6 +15,7 @@ use crate::event_loop::wire_factory::WireFactory;
 use crate::proto::backoff::Backoff;
 use crate::proto::session::PolicyId;
 use crate::proto::time::Micros;
+use crate::proto::tunnel::{Proxy, Tunnel};
 #[cfg(feature = "websocket")]
 use crate::proto::websocket::handshake::{
     Address, InvalidHandshake, RedirectError, ResponseError, is_credential, is_redirect, request,
@@ -31,6 +33,10 @@ pub(in crate::event_loop) struct Client {
     pub(in crate::event_loop) backoff: Backoff,
     /// Messages that wait for a connection.
     pub(in crate::event_loop) queue: Queue,
+    /// The lane of the opening handshake under way.
+    pub(in crate::event_loop) lane: Option<Lane>,
+    /// The way through a proxy, until it is open.
+    pub(in crate::event_loop) tunnel: Option<Box<Tunnel>>,
     /// Attempts and connections in a row that came to nothing.
     failures: u32,
     /// Since when it has had no open connection.
@@ -75,6 +81,8 @@ impl Client {
             error: None,
             backoff: Backoff::new(backoff),
             queue: Queue::default(),
+            lane: None,
+            tunnel: None,
             failures: 0,
             since: now,
             last: None,
@@ -97,8 +105,43 @@ impl Client {
         has_handshake && self.config.takes_turns
     }
 
-    /// Returns the name or address of the host that is dialed.
+    /// Returns the name or address of the host that is dialed: the proxy's, if there is one.
     pub(in crate::event_loop) fn host(&self) -> &str {
+        let proxy = self.config.proxy.as_ref();
+        proxy.map_or_else(|| self.target_host(), Proxy::host)
+    }
+
+    /// Returns the port that is dialed.
+    pub(in crate::event_loop) fn port(&self) -> u16 {
+        let proxy = self.config.proxy.as_ref();
+        proxy.map_or_else(|| self.target_port(), Proxy::port)
+    }
+
+    /// Returns for whose opening handshakes it waits before it dials this address.
+    pub(in crate::event_loop) fn lane_to(&self, addr: SocketAddr) -> Lane {
+        match self.config.proxy {
+            Some(_) => Lane::Behind(self.target_host().to_ascii_lowercase(), self.target_port()),
+            None => Lane::At(addr),
+        }
+    }
+
+    /// Begins the way through the proxy, if there is one.
+    pub(in crate::event_loop) fn begin_tunnel(&mut self) {
+        let Some(proxy) = &self.config.proxy else {
+            return;
+        };
+        let (host, port) = (self.target_host(), self.target_port());
+        let address = IpAddr::from_str(host.split('%').next().unwrap_or(host));
+        let tunnel = match address {
+            Ok(IpAddr::V4(ip)) => Tunnel::new(proxy, host, &ip.octets(), port),
+            Ok(IpAddr::V6(ip)) => Tunnel::new(proxy, host, &ip.octets(), port),
+            Err(_) => Tunnel::new(proxy, host, &[], port),
+        };
+        self.tunnel = Some(Box::new(tunnel));
+    }
+
+    /// Returns the name or address of the server.
+    fn target_host(&self) -> &str {
         #[cfg(feature = "websocket")]
         if let Some(detour) = &self.detour {
             return &detour.to.host;
@@ -106,8 +149,8 @@ impl Client {
         &self.config.host
     }
 
-    /// Returns the port that is dialed.
-    pub(in crate::event_loop) fn port(&self) -> u16 {
+    /// Returns the port of the server.
+    fn target_port(&self) -> u16 {
         #[cfg(feature = "websocket")]
         if let Some(detour) = &self.detour {
             return detour.to.port;
