@@ -412,6 +412,13 @@ pub struct ProxyConfig {
     ///
     /// With [`protocol`](Self::protocol), none means that whoever connects is believed. A client
     /// that came through a Unix socket has no IP address and is in no network.
+    ///
+    /// On a WebSocket listener, the fields `Forwarded` (RFC 7239) and `X-Forwarded-For` of requests
+    /// from these addresses, and from no others, are believed too; see
+    /// `proto::http::client_of` for the rule. A request whose fields are malformed
+    /// or contradict each other is answered 400 and ends with cause `protocol_error`: to go on with
+    /// the proxy's address would let clients escape their limits. On a connection that the proxy keeps
+    /// for several requests, each has its own client.
     pub trusted: Vec<Network>,
 }
 

@@ -51,6 +51,23 @@ fn events_have_the_address_of_the_client_and_beside_it_that_of_the_proxy() {
 }
 
 #[test]
+fn events_have_the_address_that_a_trusted_proxy_names_in_a_request() {
+    for (trusted, is_believed) in [("127.0.0.1", true), ("127.0.0.2", false)] {
+        let wires = [Wire::WebSocket, Wire::Line];
+        let server = Server::start(&wires, &["--trust-proxy", trusted]);
+        let mut peer = TcpStream::connect(server.addr(Wire::WebSocket)).unwrap();
+        let fields = "X-Forwarded-For: 6.6.6.6, 203.0.113.7\r\n";
+        peer.write_all(&upgrade_request("/", fields)).unwrap();
+        let own = peer.local_addr().unwrap().to_string();
+        let expected = match is_believed {
+            true => ("203.0.113.7:0", Some(own.as_str())),
+            false => (own.as_str(), None),
+        };
+        assert_eq!(who(&event(&server, "open")), expected);
+    }
+}
+
+#[test]
 fn a_header_that_nobody_asked_for_is_refused() {
     let server = Server::start(&[Wire::WebSocket], &[]);
     let mut peer = TcpStream::connect(server.addr(Wire::WebSocket)).unwrap();

@@ -21,7 +21,7 @@ use super::held_back::HeldBack;
 use super::history::History;
 use super::holders::Holders;
 use super::in_hand::InHand;
-use super::listen::{Adopted, Headers, Listeners, Waiting};
+use super::listen::{Adopted, Listeners, Proxied, Waiting};
 use super::peers::Peers;
 use super::progress::Progress;
 use super::share::Share;
@@ -76,8 +76,8 @@ pub struct EventLoop<D, S: System = Native> {
     pub(super) waiting: Waiting,
     /// Connections that wait for the handler's answer.
     pub(super) deferrals: Deferrals<D>,
-    /// What proxies have yet to say in front of connections.
-    pub(super) headers: Headers,
+    /// What is to be remembered of connections that proxies pass on.
+    pub(super) proxied: Proxied,
     /// Connections with output to flush, or a phase that changed.
     pub(super) dirty: WorkList<Mark, usize>,
     /// Connections with a write that was refused since the last wait.
@@ -158,7 +158,7 @@ impl<D, S: System> EventLoop<D, S> {
             group,
             waiting: Waiting::default(),
             deferrals: Deferrals::new(config.max_deferred),
-            headers: Headers::default(),
+            proxied: Proxied::default(),
             names: Names { shard, start },
             dirty: WorkList::new(Mark::Dirty),
             refused: WorkList::new(Ready::Refused),

@@ -19,7 +19,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         handler: &mut H,
         id: ConnId,
     ) {
-        let has_header = self.conn(id).is_some() && self.headers.await_that_of(id.index());
+        let has_header = self.conn(id).is_some() && self.proxied.awaits_header(id.index());
         if has_header && !self.take_header(handler, id) {
             return;
         }
@@ -139,6 +139,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
     ) {
         let key = id.index();
         self.leave_half_open(key);
+        self.proxied.settle(key);
         let conn = &mut self.conns[key];
         conn.data = data;
         conn.marks.insert(Mark::Welcome);

@@ -110,7 +110,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         self.group.leave();
         let evidence = conn.session.evidence(self.now);
         let mut reason = conn.session.reason().to_owned();
-        if let Some(missing) = self.headers.forget(key, evidence.cause) {
+        if let Some(missing) = self.proxied.forget(key, evidence.cause) {
             reason = missing.to_owned();
         }
         let status = conn.session.answered();

@@ -9,8 +9,10 @@ use super::deciding::TOO_MANY;
 use super::deferrals::Verdict;
 use super::endpoint::Endpoint;
 use super::handler::{Handler, Head};
+use super::listen::Listeners;
 use super::token::ConnId;
 use crate::close::Phase;
+use crate::proto::http::Visitors;
 use crate::proto::ring::Ring;
 use crate::proto::session::{Asked, Awaited, Door, PlainRequest, Replied};
 use crate::proto::websocket::handshake::{Acceptance, Upgrade, accept_for};
@@ -62,23 +64,32 @@ impl<D: Default, S: System> EventLoop<D, S> {
         }
         let input: &[u8] = ring.contiguous_mut();
         let conn = &mut self.conns[key];
-        let visitors = match conn.endpoint() {
-            Endpoint::Listener(listener) => self.listeners.visitors(listener),
-            Endpoint::Client(_) => None,
-        };
+        let is_leaving = self.drain.is_some();
         let door = Door {
-            visitors,
-            is_leaving: self.drain.is_some(),
+            visitors: visitors_of(&self.listeners, conn.endpoint()),
+            is_leaving,
         };
         let (session, env) = (&mut conn.session, &mut self.env);
         match session.next_request(env, self.now, input, door) {
             Asked::Nothing(bytes) => Done::with_part(bytes),
             Asked::Refused => Done::NOTHING,
-            Asked::Plain(plain) => match self.answer_http(handler, id, &plain) {
-                true => Done::with_whole(plain.len()),
-                false => Done::NOTHING,
-            },
+            Asked::Plain(plain) => {
+                let is_welcome = self.learn_sender(id, plain.request());
+                match is_welcome && self.answer_http(handler, id, &plain) {
+                    true => Done::with_whole(plain.len()),
+                    false => Done::NOTHING,
+                }
+            }
             Asked::Upgrade(request, len) => {
+                if !self.learn_sender(id, &request) {
+                    return Done::NOTHING;
+                }
+                let conn = &mut self.conns[key];
+                let door = Door {
+                    visitors: visitors_of(&self.listeners, conn.endpoint()),
+                    is_leaving,
+                };
+                let (session, env) = (&mut conn.session, &mut self.env);
                 let upgrade = session.check_upgrade(env, self.now, &request, door);
                 match upgrade.is_none_or(|upgrade| self.offer_upgrade(handler, id, &upgrade)) {
                     true => Done::with_whole(len),
@@ -281,6 +292,14 @@ fn busy() -> HttpAnswer {
     let mut answer = HttpAnswer::text(503, format!("{TOO_MANY}\n"));
     answer.headers.push(("Retry-After".into(), "1".into()));
     answer
+}
+
+/// Returns the rules for web pages that a connection came under.
+fn visitors_of<L>(listeners: &Listeners<L>, endpoint: Endpoint) -> Option<&Visitors> {
+    match endpoint {
+        Endpoint::Listener(listener) => listeners.visitors(listener),
+        Endpoint::Client(_) => None,
+    }
 }
 
 /// What was used up of the input.

@@ -451,3 +451,203 @@ fn a_listener_that_is_closed_lets_those_in_whose_header_is_under_way() {
         seen.messages().len() == 1
     });
 }
+
+/// A listener for WebSocket that believes fields of requests from here.
+fn listen_trusting(
+    reactor: &mut Reactor<u32, u64>,
+    trusted: &str,
+    admission: AdmissionConfig,
+) -> SocketAddr {
+    let mut config = ListenerConfig {
+        admission,
+        ..on_loopback(WireFactory::WebSocket, None, None)
+    };
+    config.proxy.trusted = vec![trusted.parse().unwrap()];
+    listen_with(reactor, config).1
+}
+
+#[test]
+fn a_proxy_names_the_client_in_fields_of_the_request() {
+    for (trusted, fields, expected) in [
+        (
+            "127.0.0.0/8",
+            "X-Forwarded-For: 6.6.6.6, 203.0.113.7\r\n",
+            Some("203.0.113.7:0"),
+        ),
+        (
+            "127.0.0.1",
+            "Forwarded: for=\"[2001:db8::7]:9\"\r\n",
+            Some("[2001:db8::7]:9"),
+        ),
+        (
+            "127.0.0.0/8",
+            "X-Forwarded-For: 203.0.113.7, 127.0.0.9\r\n",
+            Some("203.0.113.7:0"),
+        ),
+        ("127.0.0.1", "", None),
+        ("127.0.0.1", "Forwarded: for=_hidden\r\n", None),
+        // Who is not trusted names nobody, and breaks no rule by it.
+        ("127.0.0.2", "X-Forwarded-For: 203.0.113.7\r\n", None),
+        ("127.0.0.2", "X-Forwarded-For: x\r\nForwarded: y\r\n", None),
+    ] {
+        let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+        let offered = noting(&mut recorder);
+        let addr = listen_trusting(&mut reactor, trusted, AdmissionConfig::default());
+        let mut peer = connect_peer(addr);
+        let own = peer.local_addr().unwrap();
+        peer.write_all(&upgrade_request("/", fields)).unwrap();
+        drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 1);
+        let shown = match expected {
+            Some(client) => format!("{client} behind {own}"),
+            None => own.to_string(),
+        };
+        assert_eq!(format!("{:?}", offered.borrow()[0]), shown, "{fields}");
+        let id = recorder.opened()[0];
+        let info = reactor.context().info(id).expect("it is open");
+        assert_eq!(info.peer, offered.borrow()[0]);
+        drop(peer);
+        drive(&mut reactor, &mut recorder, |seen| seen.closed().len() == 1);
+        assert_eq!(ends(&mut reactor), [shown]);
+    }
+}
+
+#[test]
+fn fields_that_tell_nobody_for_sure_are_refused() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let addr = listen_trusting(&mut reactor, "127.0.0.1", AdmissionConfig::default());
+    for (fields, reason) in [
+        (
+            "X-Forwarded-For: 203.0.113.7, x\r\n",
+            "malformed field x-forwarded-for",
+        ),
+        (
+            "Forwarded: for=\"203.0.113.7\r\n",
+            "malformed field forwarded",
+        ),
+        (
+            "Forwarded: for=6.6.6.6\r\nX-Forwarded-For: 203.0.113.7\r\n",
+            "forwarded and x-forwarded-for name different clients",
+        ),
+    ] {
+        for request in [
+            upgrade_request("/", fields),
+            format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n").into_bytes(),
+        ] {
+            recorder.seen.clear();
+            let mut peer = connect_peer(addr);
+            peer.write_all(&request).unwrap();
+            let head = read_head(&mut reactor, &mut recorder, &mut peer);
+            assert!(head.starts_with("HTTP/1.1 400 "), "{head}");
+            drop(peer);
+            drive(&mut reactor, &mut recorder, |seen| {
+                !seen.rejected().is_empty()
+            });
+            let expected = (Cause::ProtocolError, reason.to_owned());
+            assert_eq!(reasons(&recorder), [expected]);
+        }
+    }
+}
+
+#[test]
+fn the_limits_count_the_client_that_a_request_names() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let addr = listen_trusting(&mut reactor, "127.0.0.1", one_each());
+    let mut dial = |recorder: &mut Recorder, fields: &str| {
+        let mut peer = connect_peer(addr);
+        peer.write_all(&upgrade_request("/", fields)).unwrap();
+        (
+            read_head(&mut reactor, recorder, &mut peer)[9..12].to_owned(),
+            peer,
+        )
+    };
+    let x = |client: &str| format!("X-Forwarded-For: {client}\r\n");
+    let (first, client) = dial(&mut recorder, &x("203.0.113.7"));
+    let (same, _) = dial(&mut recorder, &x("203.0.113.7"));
+    let (other, _kept) = dial(&mut recorder, &x("203.0.113.8"));
+    // The proxy itself.
+    let own = [(); 3].map(|()| dial(&mut recorder, ""));
+    let [a, b, c] = own.each_ref().map(|(status, _)| status.as_str());
+    assert_eq!(
+        [&first, &same, &other, a, b, c],
+        ["101", "429", "101", "101", "101", "101"]
+    );
+    drop(client);
+    drive(&mut reactor, &mut recorder, |seen| seen.closed().len() == 1);
+    let mut again = connect_peer(addr);
+    again
+        .write_all(&upgrade_request("/", &x("203.0.113.7")))
+        .unwrap();
+    let head = read_head(&mut reactor, &mut recorder, &mut again);
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+}
+
+/// A proxy may keep a connection, and send the requests of one client after those of another.
+#[test]
+fn each_request_of_a_connection_that_is_kept_has_its_own_client() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let addr = listen_trusting(&mut reactor, "127.0.0.1", one_each());
+    let mut peer = connect_peer(addr);
+    let own = peer.local_addr().unwrap();
+    for client in ["203.0.113.7", "203.0.113.8", "203.0.113.7", ""] {
+        let fields = match client {
+            "" => String::new(),
+            client => format!("X-Forwarded-For: {client}\r\n"),
+        };
+        let request = format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+        peer.write_all(request.as_bytes()).unwrap();
+        let head = read_head(&mut reactor, &mut recorder, &mut peer);
+        assert!(head.starts_with("HTTP/1.1 426 "), "{head}");
+        let body = "this is a websocket endpoint\n";
+        read_at_least(&mut reactor, &mut recorder, &mut peer, body.len());
+    }
+    // Nobody but the last is counted any more: both may come by themselves.
+    let others: Vec<_> = ["203.0.113.7", "203.0.113.8"]
+        .into_iter()
+        .map(|client| {
+            let mut other = connect_peer(addr);
+            let fields = format!("X-Forwarded-For: {client}\r\n");
+            other.write_all(&upgrade_request("/", &fields)).unwrap();
+            let head = read_head(&mut reactor, &mut recorder, &mut other);
+            assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+            other
+        })
+        .collect();
+    drop(peer);
+    drive(&mut reactor, &mut recorder, |seen| {
+        seen.answered().len() == 1
+    });
+    assert_eq!(ends(&mut reactor), [own.to_string()]);
+    drop(others);
+}
+
+#[test]
+fn behind_a_header_the_fields_of_the_next_proxy_are_believed_where_it_is_trusted() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let offered = noting(&mut recorder);
+    let networks = ["127.0.0.1", "198.51.100.0/24"];
+    let admission = one_each();
+    let addr = listen_behind(&mut reactor, WireFactory::WebSocket, &networks, admission);
+    let mut peers = Vec::new();
+    for (count, (inner, client)) in [
+        ("198.51.100.1:5", "203.0.113.7:0"),
+        // As many as its clients are, though it is one address.
+        ("198.51.100.1:6", "203.0.113.8:0"),
+        ("203.0.113.9:5", "203.0.113.9:5"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut peer = connect_peer(addr);
+        let named = client.trim_end_matches(":0");
+        let fields = format!("X-Forwarded-For: 6.6.6.6, {named}\r\n");
+        let request = [line_of(inner), upgrade_request("/", &fields)].concat();
+        peer.write_all(&request).unwrap();
+        drive(&mut reactor, &mut recorder, |seen| {
+            seen.opened().len() == count + 1
+        });
+        let own = peer.local_addr().unwrap();
+        let last = offered.borrow().last().cloned().expect("it was offered");
+        assert_eq!(format!("{last:?}"), format!("{client} behind {own}"));
+        peers.push(peer);
+    }
+}

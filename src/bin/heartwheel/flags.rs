@@ -175,7 +175,8 @@ pub(crate) struct ProxyFlags {
     #[arg(long)]
     proxy_protocol: bool,
 
-    /// Believe a proxy at this address, or in this network, about the addresses of its clients (may be
+    /// Believe a proxy at this address, or in this network, about the addresses of its clients: in that
+    /// header, and in the fields Forwarded and X-Forwarded-For of requests to WebSocket listeners (may be
     /// repeated)
     #[arg(long, value_name = "CIDR", value_parser = network)]
     trust_proxy: Vec<Network>,
@@ -439,15 +440,17 @@ impl SocketFlags {
 }
 
 impl ProxyFlags {
-    /// Returns the proxies to believe.
-    pub(crate) fn proxy(&self) -> Result<ProxyConfig, Failure> {
-        if !self.proxy_protocol && !self.trust_proxy.is_empty() {
-            return Err(Failure::usage("--trust-proxy needs --proxy-protocol"));
-        }
-        Ok(ProxyConfig {
+    /// Returns the proxies to believe on a wire.
+    pub(crate) fn proxy(&self, wire: WireKind) -> ProxyConfig {
+        // Without a header, only requests name clients.
+        let is_any_use = self.proxy_protocol || wire == WireKind::WebSocket;
+        ProxyConfig {
             protocol: self.proxy_protocol,
-            trusted: self.trust_proxy.clone(),
-        })
+            trusted: match is_any_use {
+                true => self.trust_proxy.clone(),
+                false => Vec::new(),
+            },
+        }
     }
 }
 

@@ -349,7 +349,7 @@ impl ServeArgs {
             heartbeat,
             limits,
             admission: self.admission.admission(),
-            proxy: self.proxy.proxy()?,
+            proxy: self.proxy.proxy(wire),
             web,
             socket: self.socket.options()?,
         })

@@ -124,7 +124,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         }
         self.conns[id.index()].ready.insert(Ready::Writable);
         if expects_header {
-            self.headers.expect(id.index());
+            self.proxied.expect(id.index());
         }
         if let (true, Some(ip)) = (half_open, ip) {
             // It has its place before a callback runs, which may panic, or close the listener.

@@ -74,7 +74,7 @@ impl<D, S: System> EventLoop<D, S> {
     /// Parses the configuration for later connections, and becomes a user of its policy.
     fn terms(&mut self, config: ListenerConfig) -> Result<Terms, ConfigError> {
         let admission = Admission::try_from(&config.admission)?;
-        let proxies = Proxies::new(&config.proxy)?;
+        let proxies = Proxies::new(&config.proxy, config.wire.kind())?;
         #[cfg(feature = "websocket")]
         let visitors = Visitors::try_from(&config.web)?;
         let policy = self.adopt(&config.heartbeat, &config.limits, &config.wire)?;

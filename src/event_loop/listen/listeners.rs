@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Unbounded};
 
 use super::listener::{Listener, Terms};
+#[cfg(feature = "websocket")]
+use super::proxies::Proxies;
 use crate::event_loop::token::{ListenerId, Numbers};
 #[cfg(feature = "websocket")]
 use crate::proto::http::Visitors;
@@ -12,8 +14,8 @@ use crate::proto::time::Micros;
 
 /// All listeners by id. A stale id finds nothing, however soon another listener has come.
 ///
-/// What was accepted outlives its listener: the rules for web pages of one that was closed are kept for as
-/// long as connections of it are left, for they may still ask for an upgrade.
+/// What was accepted outlives its listener: the rules for web pages and the proxies of one that was closed
+/// are kept for as long as connections of it are left, for they may still ask for an upgrade.
 #[derive(Debug)]
 pub(in crate::event_loop) struct Listeners<L> {
     open: BTreeMap<ListenerId, Listener<L>>,
@@ -29,6 +31,8 @@ pub(in crate::event_loop) struct Listeners<L> {
 struct Closed {
     /// Connections of it, one at least.
     conns: usize,
+    #[cfg(feature = "websocket")]
+    proxies: Proxies,
     #[cfg(feature = "websocket")]
     visitors: Visitors,
 }
@@ -66,12 +70,16 @@ impl<L> Listeners<L> {
         let Terms {
             policy,
             #[cfg(feature = "websocket")]
+            proxies,
+            #[cfg(feature = "websocket")]
             visitors,
             ..
         } = terms;
         if conns > 0 {
             let closed = Closed {
                 conns,
+                #[cfg(feature = "websocket")]
+                proxies,
                 #[cfg(feature = "websocket")]
                 visitors,
             };
@@ -111,6 +119,15 @@ impl<L> Listeners<L> {
         match self.open.get(&id) {
             Some(listener) => Some(listener.visitors()),
             None => self.closed.get(&id).map(|closed| &closed.visitors),
+        }
+    }
+
+    /// Returns the proxies of a listener that has connections left, open or not.
+    #[cfg(feature = "websocket")]
+    pub(super) fn proxies(&self, id: ListenerId) -> Option<&Proxies> {
+        match self.open.get(&id) {
+            Some(listener) => Some(listener.proxies()),
+            None => self.closed.get(&id).map(|closed| &closed.proxies),
         }
     }
 

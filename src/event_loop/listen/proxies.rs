@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::config::{Network, ProxyConfig};
+use crate::config::{Network, ProxyConfig, WireKind};
 use crate::error::ConfigError;
 
 /// The proxies in front of a listener, parsed.
@@ -13,9 +13,12 @@ pub(in crate::event_loop) struct Proxies {
 }
 
 impl Proxies {
-    pub(super) fn new(config: &ProxyConfig) -> Result<Self, ConfigError> {
-        if !config.protocol && !config.trusted.is_empty() {
-            return Err(ConfigError::new("trusted", "does nothing without protocol"));
+    pub(super) fn new(config: &ProxyConfig, wire: WireKind) -> Result<Self, ConfigError> {
+        if !config.protocol && !config.trusted.is_empty() && !wire.is_websocket() {
+            return Err(ConfigError::new(
+                "trusted",
+                "does nothing on this wire without protocol: only http names clients",
+            ));
         }
         Ok(Self {
             speak_first: config.protocol,
@@ -28,6 +31,12 @@ impl Proxies {
     pub(super) fn expect_header(&self, ip: Option<IpAddr>) -> bool {
         let is_anybody = self.trusted.is_empty();
         self.speak_first && (is_anybody || ip.is_some_and(|ip| self.trust(ip)))
+    }
+
+    /// Says whether any address is that of a proxy.
+    #[cfg(feature = "websocket")]
+    pub(super) fn trust_any(&self) -> bool {
+        !self.trusted.is_empty()
     }
 
     /// Says whether this is the address of a proxy.
@@ -48,7 +57,7 @@ mod tests {
             protocol,
             trusted: trusted.iter().map(|&ip| ip.into()).collect(),
         };
-        Proxies::new(&config).expect("it makes sense")
+        Proxies::new(&config, WireKind::Line).expect("it makes sense")
     }
 
     #[test]
@@ -70,7 +79,9 @@ mod tests {
             protocol: false,
             trusted: vec![PROXY.into()],
         };
-        let error = Proxies::new(&config).expect_err("no fields");
+        let error = Proxies::new(&config, WireKind::Binary).expect_err("no fields");
         assert_eq!(error.field(), "trusted");
+        #[cfg(feature = "websocket")]
+        assert!(Proxies::new(&config, WireKind::WebSocket).is_ok());
     }
 }

@@ -320,6 +320,21 @@ impl Session {
         Asked::Nothing(done)
     }
 
+    /// Refuses a request, to upgrade or not, with a status, fields and words of ours: for who sent it, and not
+    /// for what it asks.
+    pub fn refuse_request(
+        &mut self,
+        env: &mut Env,
+        now: Moment,
+        request: &Request<'_>,
+        cause: Cause,
+        (status, headers, reason): (u16, &[(&str, &str)], &str),
+    ) {
+        let response = refusal(status, reason, headers, env.date().as_ref());
+        let response = response_to(request, response);
+        self.refuse(env, now, cause, reason, &response);
+    }
+
     /// Refuses a plain request for its body, which is an answer as any other.
     fn refuse_body(&mut self, env: &mut Env, now: Moment, request: &Request<'_>, error: BodyError) {
         let status = error.status();
