@@ -383,6 +383,24 @@ pub mod architecture {
     //! is no longer counted. Other limits apply to it: those of every closing connection, and the
     //! share of its address.
     //!
+    //! A proxy comes for many, so none of its own connections counts for its address. The client
+    //! counts once it is known: behind a header of the PROXY protocol, or with the fields of a
+    //! request. Until the header is whole, its connection is `Connecting` and the handshake timeout
+    //! runs, put off as for every deadline that blames a peer: by the longest interval in which the
+    //! loop was late, at most by its own length, and never before one more look at the socket. The
+    //! header is peeked at, and only its own bytes are taken. So the bytes behind it stay where the
+    //! stream, which may be TLS one day, reads them; and a connection whose header has not begun
+    //! holds no buffer. What has come of a header, and where the requests of a kept connection come
+    //! from, lies in a table by slot. The client's address takes the proxy's place in the table of
+    //! peers, so a connection without a proxy takes no byte more.
+    //!
+    //! While the loop drains or is full, a listener may take guests
+    //! ([`ListenerConfig::answer_when_full`](crate::reactor::ListenerConfig)): connections beyond
+    //! the number of places, which may ask plainly and never open. Their number is a constant, so that
+    //! the slab never grows. The oldest makes way for the next, after its bytes were read: a crowd
+    //! of clients that dial again keeps no health check out. As long as as many have ended as there
+    //! may be, accepting waits for the end of the turn.
+    //!
     //! The host and the origin of a WebSocket request are checked against
     //! [`ListenerConfig::web`](crate::reactor::ListenerConfig::web) before the handler sees it.
     //! SECURITY.md explains why.

@@ -684,6 +684,18 @@ impl<'a, D, S: System> Context<'a, D, S> {
         self.core.start_drain(window);
     }
 
+    /// Says whether the loop drains, so that it takes nobody in.
+    pub fn is_draining(&self) -> bool {
+        self.core.drain.is_some()
+    }
+
+    /// Says whether there are as many connections as there may be, in all loops of the group: by
+    /// [`max_connections`](crate::config::ReactorConfig::max_connections), or by the descriptors that the
+    /// system allows. Newcomers are then refused.
+    pub fn is_full(&self) -> bool {
+        self.core.is_full()
+    }
+
     /// Makes [`Reactor::run`](crate::reactor::Reactor::run) return after this turn. Connections
     /// that are still open are then closed at once and reported as usual, with cause `local_close`.
     pub fn stop(&mut self) {

@@ -21,7 +21,7 @@ use super::held_back::HeldBack;
 use super::history::History;
 use super::holders::Holders;
 use super::in_hand::InHand;
-use super::listen::{Adopted, Listeners, Proxied, Waiting};
+use super::listen::{Adopted, Guests, Listeners, Proxied, Waiting};
 use super::peers::Peers;
 use super::progress::Progress;
 use super::share::Share;
@@ -76,6 +76,8 @@ pub struct EventLoop<D, S: System = Native> {
     pub(super) waiting: Waiting,
     /// Connections that wait for the handler's answer.
     pub(super) deferrals: Deferrals<D>,
+    /// Connections without a place.
+    pub(super) guests: Guests,
     /// What is to be remembered of connections that proxies pass on.
     pub(super) proxied: Proxied,
     /// Connections with output to flush, or a phase that changed.
@@ -134,8 +136,9 @@ impl<D, S: System> EventLoop<D, S> {
         env.set_tick(tick);
         let sleep = Sleep::new(system.slept());
         let now = env.lateness.moment(system.now());
+        let slots = config.max_connections + Guests::MOST;
         let mut wheel = Wheel::new(tick, now.at);
-        wheel.reserve(config.max_connections);
+        wheel.reserve(slots);
         let [a, b, c, d, ..] = env.random().to_ne_bytes();
         let start = PingPhase::new(u32::from_ne_bytes([a, b, c, d]));
         let siblings = Siblings::new(Arc::clone(&waker));
@@ -147,8 +150,8 @@ impl<D, S: System> EventLoop<D, S> {
             is_behind: false,
             ring: Ring::default(),
             wheel,
-            conns: Slab::with_capacity(config.max_connections),
-            peers: Peers::with_capacity(config.max_connections),
+            conns: Slab::with_capacity(slots),
+            peers: Peers::with_capacity(slots),
             listeners: Listeners::default(),
             adopted: Adopted::default(),
             clients: Clients::default(),
@@ -158,6 +161,7 @@ impl<D, S: System> EventLoop<D, S> {
             group,
             waiting: Waiting::default(),
             deferrals: Deferrals::new(config.max_deferred),
+            guests: Guests::default(),
             proxied: Proxied::default(),
             names: Names { shard, start },
             dirty: WorkList::new(Mark::Dirty),
@@ -316,7 +320,9 @@ impl<D, S: System> Drop for EventLoop<D, S> {
         let keys: Vec<_> = self.conns.iter().map(|(key, _)| key).collect();
         for key in keys {
             self.leave_address(key);
-            self.group.leave();
+            if !self.guests.leave(key) {
+                self.group.leave();
+            }
         }
         for id in self.listeners.ids() {
             self.group.arrivals().rates.leave(id);

@@ -112,6 +112,10 @@ impl<D: Default, S: System> EventLoop<D, S> {
             // Its answer bears a date.
             self.look_at_calendar();
         }
+        if self.guests.have(key) && self.conns[key].session.is_overdue(&self.env, self.now) {
+            // It is told what it would have been told before it was let in.
+            self.see_off(handler, id);
+        }
         // A message under way counts as one that is sent: the session may end for want of any. A ping does
         // not wait for it, or pings would pay for all that is said to everybody.
         let session = &self.conns[key].session;

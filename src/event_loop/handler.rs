@@ -264,6 +264,8 @@ pub struct Offer<'a> {
     pub id: ConnId,
     /// The peer's address. A peer that came over IPv4 has an IPv4 address, even on an IPv6 listener
     /// where the kernel shows `::ffff:192.0.2.1`. A dialed peer has the address that was dialed.
+    /// Behind a trusted proxy it is the address of its client, and [`PeerAddr::proxy`] returns that of
+    /// the proxy; see [`ListenerConfig::proxy`](super::ListenerConfig::proxy).
     pub peer: PeerAddr,
     /// Our listener or client that the connection belongs to.
     pub endpoint: Endpoint,

@@ -139,6 +139,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
     ) {
         let key = id.index();
         self.leave_half_open(key);
+        #[cfg(feature = "websocket")]
         self.proxied.settle(key);
         let conn = &mut self.conns[key];
         conn.data = data;

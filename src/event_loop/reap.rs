@@ -107,7 +107,9 @@ impl<D: Default, S: System> EventLoop<D, S> {
         let mut conn = self.conns.remove(key);
         let id = conn.id(key, self.names);
         let (peer, endpoint) = (self.peers.forget(conn.peer), conn.endpoint());
-        self.group.leave();
+        if !self.guests.leave(key) {
+            self.group.leave();
+        }
         let evidence = conn.session.evidence(self.now);
         let mut reason = conn.session.reason().to_owned();
         if let Some(missing) = self.proxied.forget(key, evidence.cause) {

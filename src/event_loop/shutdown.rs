@@ -53,13 +53,16 @@ impl<D: Default, S: System> EventLoop<D, S> {
             }
             let key = drain.cursor;
             drain.cursor += 1;
-            if self.conns.contains(key) {
+            if self.conns.contains(key) && (is_over || !self.guests.have(key)) {
                 self.drain_one(key, is_over);
                 drain.count_close();
                 left -= 1;
             }
         }
         self.drain = Some(drain);
+        if self.has_only_guests() {
+            self.end_guests();
+        }
     }
 
     fn drain_one(&mut self, key: usize, is_over: bool) {

@@ -64,10 +64,11 @@ impl<D: Default, S: System> EventLoop<D, S> {
         }
         let input: &[u8] = ring.contiguous_mut();
         let conn = &mut self.conns[key];
-        let is_leaving = self.drain.is_some();
+        let (is_leaving, is_full) = (self.drain.is_some(), self.guests.have(key));
         let door = Door {
             visitors: visitors_of(&self.listeners, conn.endpoint()),
             is_leaving,
+            is_full,
         };
         let (session, env) = (&mut conn.session, &mut self.env);
         match session.next_request(env, self.now, input, door) {
@@ -88,6 +89,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
                 let door = Door {
                     visitors: visitors_of(&self.listeners, conn.endpoint()),
                     is_leaving,
+                    is_full,
                 };
                 let (session, env) = (&mut conn.session, &mut self.env);
                 let upgrade = session.check_upgrade(env, self.now, &request, door);
@@ -139,7 +141,8 @@ impl<D: Default, S: System> EventLoop<D, S> {
             Decision::Later => busy(),
         };
         let answer = (status, &headers[..], &body[..]);
-        let is_leaving = self.drain.is_some();
+        // There is no place for a guest that stays.
+        let is_leaving = self.drain.is_some() || self.guests.have(id.index());
         let session = &mut self.conns[id.index()].session;
         let answered = session.answer_request(&mut self.env, self.now, plain, is_leaving, answer);
         if let Err(error) = answered {

@@ -11,6 +11,7 @@ mod clients;
 mod deferred;
 mod dialing;
 mod ends;
+mod guests;
 mod handle;
 mod kept;
 mod listeners;

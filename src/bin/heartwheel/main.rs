@@ -3,6 +3,7 @@
 mod connect;
 mod fan_out;
 mod flags;
+mod health;
 mod input;
 mod journal;
 mod listening;

@@ -13,12 +13,13 @@ use heartwheel::config::{
     AdmissionConfig, HeartbeatConfig, LimitsConfig, ProxyConfig, ReactorConfig, WebConfig, WireKind,
 };
 use heartwheel::error::SendError;
+use heartwheel::proto::http::Request;
 use heartwheel::proto::message::{Message, SharedMessage};
 use heartwheel::proto::websocket::handshake::Upgrade;
 use heartwheel::reactor::{
-    Answered, BroadcastDone, Closed, ConnId, Context, Decision, Group, Handler, ListenAddr,
-    ListenerConfig, Offer, Reactor, Readiness, Rejected, Rejection, SocketOptions, SourceId,
-    Welcome, WireFactory,
+    Answered, BroadcastDone, Closed, ConnId, Context, Decision, Group, Handler, HttpAnswer,
+    ListenAddr, ListenerConfig, Offer, Reactor, Readiness, Rejected, Rejection, SocketOptions,
+    SourceId, Welcome, WireFactory,
 };
 use log::LevelFilter;
 use rlimit::Resource;
@@ -28,6 +29,7 @@ use crate::flags::{
     AdmissionFlags, HeartbeatFlags, LimitFlags, ProxyFlags, SocketFlags, WebFlags, check, in_words,
     warn,
 };
+use crate::health::{Health, State};
 use crate::journal::{Change, Journal};
 use crate::listening::{HandedIn, Place, hints, listen, program_name};
 use crate::machine;
@@ -135,6 +137,10 @@ pub(crate) struct ServeArgs {
     #[command(flatten)]
     proxy: ProxyFlags,
 
+    /// Do not answer /healthz and /readyz on WebSocket listeners
+    #[arg(long, help_heading = "Behind a proxy")]
+    no_health: bool,
+
     #[command(flatten)]
     web: WebFlags,
 
@@ -178,6 +184,7 @@ struct Plan {
     limits: LimitsConfig,
     admission: AdmissionConfig,
     proxy: ProxyConfig,
+    has_health: bool,
     web: WebConfig,
     socket: SocketOptions,
 }
@@ -190,6 +197,7 @@ impl Plan {
             limits: self.limits.clone(),
             admission: self.admission.clone(),
             proxy: self.proxy.clone(),
+            answer_when_full: self.has_health,
             web: self.web.clone(),
             socket: SocketOptions {
                 reuse_port: is_shared,
@@ -233,7 +241,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     let plans = args.plans()?;
     warn(plans.iter().map(|plan| &plan.heartbeat), args.tick);
     // First of all: many loops alone may take more descriptors than there are at the start.
-    let room = Room::make(args.max_connections, args.shards, plans.len());
+    let room = Room::make(args.max_connections, args.shards, &plans);
     config.max_connections = room.connections();
     let group = Group::new();
     let mut reactors = (0..args.shards)
@@ -264,6 +272,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
             mode: args.mode,
             subprotocols: args.subprotocol.clone(),
             held: HashMap::new(),
+            health: (!args.no_health).then(Health::default),
             fan_out: FanOut::new(siblings.clone()),
             common: Arc::clone(&common),
             group: group.clone(),
@@ -350,6 +359,7 @@ impl ServeArgs {
             limits,
             admission: self.admission.admission(),
             proxy: self.proxy.proxy(wire),
+            has_health: wire == WireKind::WebSocket && !self.no_health,
             web,
             socket: self.socket.options()?,
         })
@@ -377,9 +387,13 @@ struct Room {
 impl Room {
     /// Asks for as many descriptors as the system lets us have; a connection needs one, and so does each
     /// listener of each loop.
-    fn make(connections: usize, shards: usize, listeners: usize) -> Self {
+    fn make(connections: usize, shards: usize, plans: &[Plan]) -> Self {
         let connections = connections as u64;
-        let each = LOOP_DESCRIPTORS + listeners as u64;
+        let checks = match plans.iter().any(|plan| plan.has_health) {
+            true => CHECK_DESCRIPTORS,
+            false => 0,
+        };
+        let each = LOOP_DESCRIPTORS + checks + plans.len() as u64;
         let spare = SPARE_DESCRIPTORS + each * shards as u64;
         let wanted = connections.saturating_add(spare);
         let before = rlimit::getrlimit(Resource::NOFILE).map_or(0, |(soft, _)| soft);
@@ -436,6 +450,8 @@ struct Server {
     /// Messages that the queues of their connections had no room for. While one is held, nothing is
     /// read.
     held: HashMap<ConnId, SharedMessage>,
+    /// Unless that is switched off.
+    health: Option<Health>,
     fan_out: FanOut,
     common: Arc<Mutex<Common>>,
     group: Group,
@@ -477,6 +493,11 @@ impl Server {
             }
             Err(error) => log::debug!("{id}: not echoed: {error}"),
         }
+    }
+
+    /// Forgets what a connection has asked. Returns whether that was how we are, and nothing else.
+    fn forget_check(&mut self, id: ConnId) -> bool {
+        self.health.as_mut().is_some_and(|health| health.forget(id))
     }
 
     /// Returns what all loops share, for a moment.
@@ -552,6 +573,7 @@ impl Handler for Server {
     }
 
     fn on_open(&mut self, cx: &mut Context<'_, ()>, id: ConnId) {
+        self.forget_check(id);
         let Some(info) = cx.info(id) else { return };
         self.common().journal.tell(Change::Opened, || {
             Record::new("open")
@@ -594,7 +616,23 @@ impl Handler for Server {
             });
     }
 
+    fn on_http(
+        &mut self,
+        cx: &mut Context<'_, ()>,
+        id: ConnId,
+        request: &Request<'_>,
+    ) -> Decision<HttpAnswer> {
+        let answer = match &mut self.health {
+            Some(health) => health.answer(id, request, State::of(cx)),
+            None => HttpAnswer::upgrade_required(),
+        };
+        answer.into()
+    }
+
     fn on_rejected(&mut self, _: &mut Context<'_, ()>, rejected: Rejected<'_>) {
+        if let Some(id) = rejected.id {
+            self.forget_check(id);
+        }
         let mut common = self.common();
         common.memory.note_end(held(rejected.evidence));
         common
@@ -607,8 +645,12 @@ impl Handler for Server {
     }
 
     fn on_answered(&mut self, _: &mut Context<'_, ()>, answered: Answered<'_>) {
+        let is_check = self.forget_check(answered.id);
         let mut common = self.common();
         common.memory.note_end(held(answered.evidence));
+        if is_check {
+            return;
+        }
         common.journal.tell(Change::Answered, || {
             Record::new("answered")
                 .peer(&answered.peer)
@@ -674,6 +716,9 @@ const MAX_MESSAGE: usize = 1024 * 1024;
 
 /// Descriptors of a loop that are neither connections nor listeners: the selector, its waker and a timer.
 const LOOP_DESCRIPTORS: u64 = 3;
+
+/// Descriptors of a loop for health checks, when there is no place for anybody else.
+const CHECK_DESCRIPTORS: u64 = 32;
 
 /// Descriptors of the program that are of no loop: standard streams, signals, and what it reads now and
 /// then.

@@ -3,6 +3,7 @@
 use std::io;
 
 use super::adoption::Arrival;
+use super::guests::Guests;
 use super::refusal::Refusal;
 use crate::event_loop::core::EventLoop;
 use crate::event_loop::endpoint::Endpoint;
@@ -38,12 +39,6 @@ impl<D: Default, S: System> EventLoop<D, S> {
         share.clamp(1, budget)
     }
 
-    /// Returns how many connections there may be in the group.
-    pub(super) fn room(&self) -> usize {
-        let descriptors = self.system.descriptors();
-        self.group.room(self.config.max_connections, descriptors)
-    }
-
     fn accept_from<C, H: Handler<C, S, Data = D>>(&mut self, handler: &mut H, id: ListenerId) {
         let room = self.room();
         let share = ACCEPTING_SLICE.as_micros() / self.listeners.len().max(1) as u64;
@@ -56,6 +51,10 @@ impl<D: Default, S: System> EventLoop<D, S> {
                 // Closed by a callback.
                 return;
             };
+            if listener.takes_guests() && self.guests.len() >= Guests::MOST {
+                // The next turn has let go of some.
+                return;
+            }
             let Some(socket) = listener.socket() else {
                 return;
             };
@@ -152,6 +151,19 @@ impl<D: Default, S: System> EventLoop<D, S> {
                 MORE_DESCRIPTORS
             );
         }
+    }
+}
+
+impl<D, S: System> EventLoop<D, S> {
+    /// Returns how many connections there may be in the group.
+    pub(super) fn room(&self) -> usize {
+        let guests = match self.listeners.take_guests() {
+            true => Guests::MOST * self.group.loops(),
+            false => 0,
+        };
+        let descriptors = self.system.descriptors();
+        let descriptors = descriptors.map(|limit| limit.saturating_sub(guests));
+        self.group.room(self.config.max_connections, descriptors)
     }
 }
 

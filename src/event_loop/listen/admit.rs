@@ -38,6 +38,27 @@ impl<D: Default, S: System> EventLoop<D, S> {
         );
     }
 
+    /// Notes why somebody is refused, if an operator should know.
+    fn note_refusal(&mut self, id: ListenerId, refusal: Refusal, ip: Option<IpAddr>, room: usize) {
+        match refusal {
+            Refusal::Full => {
+                let what = "connections are held, all that there is room for";
+                self.note_shortage(id, format_args!("{room} {what}; newcomers are refused"));
+            }
+            Refusal::Share => {
+                if let Some(ip) = ip {
+                    self.note_crowding(id, ip, room);
+                }
+            }
+            Refusal::Draining
+            | Refusal::Closed
+            | Refusal::Rate
+            | Refusal::HalfOpen
+            | Refusal::Open
+            | Refusal::AddressRate => {}
+        }
+    }
+
     pub(super) fn admit<C, H: Handler<C, S, Data = D>>(
         &mut self,
         handler: &mut H,
@@ -72,33 +93,24 @@ impl<D: Default, S: System> EventLoop<D, S> {
         let mut marks = Flags::NONE;
         marks.set(Mark::HalfOpen, half_open);
         marks.set(Mark::Counted, counted);
-        if let Err(refusal) = self.judge(listener, listener_id, ip, marks, room) {
-            match refusal {
-                Refusal::Full => {
-                    let what = "connections are held, all that there is room for";
-                    self.note_shortage(
-                        listener_id,
-                        format_args!("{room} {what}; newcomers are refused"),
-                    );
-                }
-                Refusal::Share => {
-                    if let Some(ip) = ip {
-                        self.note_crowding(listener_id, ip, room);
-                    }
-                }
-                Refusal::Draining
-                | Refusal::Closed
-                | Refusal::Rate
-                | Refusal::HalfOpen
-                | Refusal::Open
-                | Refusal::AddressRate => {}
+        let takes_guests = listener.takes_guests() && !is_adopted;
+        let judged = self.judge(listener, listener_id, ip, marks, room);
+        if let Err(refusal) = judged {
+            self.note_refusal(listener_id, refusal, ip, room);
+            if !takes_guests || !self.make_room_for_guest(handler, refusal) {
+                self.look_at_calendar();
+                refusal.tell(&mut stream, wire.kind(), &self.env);
+                drop(stream);
+                self.report_refused(handler, peer, endpoint, refusal);
+                return;
             }
-            self.look_at_calendar();
-            refusal.tell(&mut stream, wire.kind(), &self.env);
-            drop(stream);
-            self.report_refused(handler, peer, endpoint, refusal);
-            return;
+            marks = Flags::NONE;
+            // Until it has its slot.
+            self.group.enter(usize::MAX);
         }
+        let is_guest = judged.is_err();
+        let half_open = half_open && !is_guest;
+        let counted = counted && !is_guest;
         let phase = self.next_phase();
         let mut session = match stream.is_open() && !expects_header {
             true => Session::accepted(&mut self.env, policy, wire, phase, self.now),
@@ -123,6 +135,10 @@ impl<D: Default, S: System> EventLoop<D, S> {
             listener.enter();
         }
         self.conns[id.index()].ready.insert(Ready::Writable);
+        if is_guest {
+            self.group.leave();
+            self.guests.enter(id);
+        }
         if expects_header {
             self.proxied.expect(id.index());
         }
@@ -169,7 +185,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
                 continue;
             }
             if !self.conns[key].session.has_output() {
-                return self.end_half_open(key);
+                return self.end_half_open(key, Refusal::HalfOpen);
             }
             // The limits on its answer or goodbye and on the connections of its address bound it.
             self.leave_half_open(key);
@@ -203,16 +219,16 @@ impl<D: Default, S: System> EventLoop<D, S> {
         listener.is_some_and(|listener| listener.admission().is_crowded(ip, addresses))
     }
 
-    fn end_half_open(&mut self, key: usize) {
+    pub(super) fn end_half_open(&mut self, key: usize, refusal: Refusal) {
         self.look_at_calendar();
         let conn = &mut self.conns[key];
         if conn.session.phase() == Phase::Handshaking {
             // Between two requests there is nothing to answer.
             if !conn.session.is_between_requests() {
-                Refusal::HalfOpen.tell(&mut conn.stream, conn.session.wire(), &self.env);
+                refusal.tell(&mut conn.stream, conn.session.wire(), &self.env);
             }
-            let reason = Refusal::HalfOpen.reason();
-            conn.session.turn_away(&mut self.env, self.now, reason);
+            conn.session
+                .turn_away(&mut self.env, self.now, refusal.reason());
             // Many may wait to be reaped, and none needs what it has said.
             let mut ring = conn.session.take_input(&mut self.env);
             ring.consume(ring.len());

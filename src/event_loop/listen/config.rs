@@ -37,6 +37,17 @@ pub struct ListenerConfig {
     /// pages whose host is the host that the request names, whatever host that is.
     #[cfg(feature = "websocket")]
     pub web: WebConfig,
+    /// Whether plain HTTP requests are answered even while the loop drains or is full, so that health
+    /// checks hear the truth. Default no: newcomers are then answered 503 before they ask.
+    ///
+    /// For this, each loop lets in up to 16 connections beyond
+    /// [`max_connections`](crate::config::ReactorConfig::max_connections), and for 16 more in a turn
+    /// the oldest of them is answered 503. A request to upgrade is answered 503, and a drain does not
+    /// wait for them. The handler learns from
+    /// [`Context::is_draining`](crate::reactor::Context::is_draining) and
+    /// [`is_full`](crate::reactor::Context::is_full) what to say.
+    #[cfg(feature = "websocket")]
+    pub answer_when_full: bool,
     /// Options of the sockets.
     pub socket: SocketOptions,
 }
@@ -72,6 +83,8 @@ impl ListenerConfig {
             proxy: ProxyConfig::default(),
             #[cfg(feature = "websocket")]
             web: WebConfig::default(),
+            #[cfg(feature = "websocket")]
+            answer_when_full: false,
             socket: SocketOptions::default(),
         }
     }

@@ -7,6 +7,7 @@ use std::io;
 
 use super::admission::Room;
 use super::refusal::Refusal;
+#[cfg(feature = "websocket")]
 use crate::close::Cause;
 use crate::error::ProtocolError;
 use crate::event_loop::conn::{Mark, Ready};
@@ -144,6 +145,9 @@ impl<D: Default, S: System> EventLoop<D, S> {
             Endpoint::Listener(listener) => self.listeners.get(listener),
             Endpoint::Client(_) => None,
         };
+        if self.guests.have(key) {
+            return Ok(());
+        }
         // What was accepted by one that was closed since goes on.
         let Some(listener) = listener.filter(|listener| !listener.proxies().trust(ip)) else {
             return Ok(());

@@ -78,11 +78,16 @@ impl<D, S: System> EventLoop<D, S> {
         #[cfg(feature = "websocket")]
         let visitors = Visitors::try_from(&config.web)?;
         let policy = self.adopt(&config.heartbeat, &config.limits, &config.wire)?;
+        #[cfg(feature = "websocket")]
+        let takes_guests = config.answer_when_full && config.wire.kind().is_websocket();
+        #[cfg(not(feature = "websocket"))]
+        let takes_guests = false;
         Ok(Terms {
             wire: config.wire,
             policy,
             admission,
             proxies,
+            takes_guests,
             #[cfg(feature = "websocket")]
             visitors,
         })

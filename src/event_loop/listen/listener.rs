@@ -46,6 +46,8 @@ pub(super) struct Terms {
     pub(super) policy: PolicyId,
     pub(super) admission: Admission,
     pub(super) proxies: Proxies,
+    /// Who finds no place may still ask.
+    pub(super) takes_guests: bool,
     #[cfg(feature = "websocket")]
     pub(super) visitors: Visitors,
 }
@@ -86,6 +88,10 @@ impl<L> Listener<L> {
 
     pub(super) fn admission(&self) -> &Admission {
         &self.terms.admission
+    }
+
+    pub(super) fn takes_guests(&self) -> bool {
+        self.terms.takes_guests
     }
 
     pub(super) fn proxies(&self) -> &Proxies {

@@ -102,6 +102,11 @@ impl<L> Listeners<L> {
         self.open.keys().copied()
     }
 
+    /// Says whether any lets guests in, who need descriptors beside the connections that have a place.
+    pub(super) fn take_guests(&self) -> bool {
+        self.open.values().any(Listener::takes_guests)
+    }
+
     /// Returns how many are open.
     pub(super) fn len(&self) -> usize {
         self.open.len()

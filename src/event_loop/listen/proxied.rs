@@ -61,6 +61,7 @@ impl Proxied {
         key: usize,
         cause: Cause,
     ) -> Option<&'static str> {
+        #[cfg(feature = "websocket")]
         self.settle(key);
         if self.headers.is_empty() {
             return None;
@@ -74,16 +75,14 @@ impl Proxied {
     }
 
     /// Forgets where the requests of a connection came from: no other one follows.
+    #[cfg(feature = "websocket")]
     pub(in crate::event_loop) fn settle(&mut self, key: usize) {
-        #[cfg(feature = "websocket")]
         if !self.senders.is_empty() {
             self.senders.remove(&key);
             if self.senders.is_empty() {
                 self.senders.shrink_to(FEW);
             }
         }
-        #[cfg(not(feature = "websocket"))]
-        let _ = key;
     }
 }
 

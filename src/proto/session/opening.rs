@@ -59,6 +59,8 @@ pub struct Door<'a> {
     pub visitors: Option<&'a Visitors>,
     /// The server goes away, and takes nobody in.
     pub is_leaving: bool,
+    /// The server has no place for this one, and lets it ask plainly at most.
+    pub is_full: bool,
 }
 
 impl Door<'_> {
@@ -151,8 +153,14 @@ impl Session {
                 return None;
             }
         };
-        if door.is_leaving {
-            self.refuse_plainly(env, now, Cause::Refused, 503, &[], "going away");
+        let closed = match (door.is_leaving, door.is_full) {
+            (true, _) => Some("going away"),
+            (false, true) => Some("too many connections"),
+            (false, false) => None,
+        };
+        if let Some(reason) = closed {
+            let headers = [("Retry-After", "1")];
+            self.refuse_plainly(env, now, Cause::Refused, 503, &headers, reason);
             return None;
         }
         if self.has_output() {
