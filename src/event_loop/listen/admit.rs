@@ -32,8 +32,8 @@ impl<D: Default, S: System> EventLoop<D, S> {
         }
         let held = self.group.arrivals().addresses.tally(ip).open;
         log::warn!(
-            "refusing more connections from {ip} on {}: it holds {held} of {room}, its full share; if \
-             all clients come through your own proxy, name it as a trusted one, so that each of them counts",
+            "refusing more connections from {ip} on {}: it holds {held} of {room}, its full share \
+             (share_per_address); if all clients come through your own proxy, name it as a trusted one",
             listener.name()
         );
     }
