@@ -2,7 +2,6 @@
 //! handler accepts it.
 
 use super::answer::{Decision, Rejection, Welcome};
-use super::client::Way;
 use super::conn::{Mark, Ready};
 use super::context::Context;
 use super::core::EventLoop;
@@ -31,8 +30,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
             // Closed by a callback, while a client made way for it.
             return;
         }
-        let way = self.go_through(id);
-        if way == Way::Shut {
+        if !self.go_through(id) {
             return;
         }
         let conn = &mut self.conns[id.index()];
@@ -46,9 +44,6 @@ impl<D: Default, S: System> EventLoop<D, S> {
                 self.connected(handler, id);
                 if has_header {
                     self.carry(id.index());
-                }
-                if way == Way::Opened {
-                    self.read_later(id);
                 }
             }
             // An event is a hint: not connected yet.

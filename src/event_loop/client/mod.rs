@@ -22,4 +22,3 @@ pub use config::{ClientConfig, ReconnectConfig};
 pub use event::{ClientEvent, DialError, StopReason};
 pub use queue::{Lost, QueueConfig, QueueOverflow};
 pub use request::{DialRequest, LastEnd};
-pub(super) use tunnel::Way;

@@ -4,42 +4,33 @@ use std::io::{self, IoSlice};
 
 use super::event::DialError;
 use crate::close::Cause;
-use crate::event_loop::conn::Ready;
 use crate::event_loop::core::EventLoop;
 use crate::event_loop::endpoint::Endpoint;
 use crate::event_loop::token::ConnId;
 use crate::proto::tunnel::{Tunnel, TunnelError};
 use crate::sys::{Socket, Stream, System};
 
-/// How far a tunnel has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::event_loop) enum Way {
-    /// There is nobody between us and the peer.
-    Free,
-    /// The tunnel has just opened: bytes of the peer may lie in the socket, and no edge will tell.
-    Opened,
-    /// It is not open yet, or never will be, which is noted.
-    Shut,
-}
-
 impl<D, S: System> EventLoop<D, S> {
-    /// Goes on with the tunnel of a dialed connection, if it needs one.
-    pub(in crate::event_loop) fn go_through(&mut self, id: ConnId) -> Way {
+    /// Goes on with the tunnel of a dialed connection, if it needs one. Returns whether there is nobody
+    /// between us and the peer any more.
+    ///
+    /// Bytes of the peer that lie in the socket then are those of the event in hand, or of a later one.
+    pub(in crate::event_loop) fn go_through(&mut self, id: ConnId) -> bool {
         let key = id.index();
         let Endpoint::Client(client) = self.conns[key].endpoint() else {
-            return Way::Free;
+            return true;
         };
         let client = &mut self.clients[client];
         let Some(tunnel) = &mut client.tunnel else {
-            return Way::Free;
+            return true;
         };
         let conn = &mut self.conns[key];
         match step(tunnel, conn.stream.socket_mut()) {
             Ok(true) => {
                 client.tunnel = None;
-                return Way::Opened;
+                return true;
             }
-            Ok(false) => return Way::Shut,
+            Ok(false) => return false,
             Err(Failure::Proxy(error)) => {
                 let cause = match error {
                     TunnelError::Closed => Cause::PeerEof,
@@ -56,15 +47,7 @@ impl<D, S: System> EventLoop<D, S> {
         }
         client.tunnel = None;
         self.mark_dirty(key);
-        Way::Shut
-    }
-
-    /// Reads a connection whose tunnel has opened, though no edge will tell of what lies in the socket.
-    pub(in crate::event_loop) fn read_later(&mut self, id: ConnId) {
-        if let Some(conn) = self.conn_mut(id) {
-            conn.ready.insert(Ready::Readable);
-            self.carry(id.index());
-        }
+        false
     }
 }
 
