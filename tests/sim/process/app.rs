@@ -67,6 +67,8 @@ pub(super) struct App<'y> {
     largest: usize,
     /// Connections that have begun to close, and why.
     closing: HashMap<ConnId, Cause>,
+    /// When the timer of a connection is due, at the earliest.
+    timers: HashMap<ConnId, Micros>,
 }
 
 type Cx<'a, 'y> = Context<'a, u64, Simulated<'y>>;
@@ -88,6 +90,7 @@ impl<'y> App<'y> {
             delays: VecDeque::new(),
             largest: 0,
             closing: HashMap::new(),
+            timers: HashMap::new(),
         }
     }
 
@@ -149,6 +152,16 @@ impl<'y> App<'y> {
     fn refuses(&mut self) -> bool {
         let odds = self.program.manner.refuse_odds;
         odds > 0 && self.dice.one_in(odds)
+    }
+
+    /// Has a timer that a connection takes along, unless it has had `ROUNDS` of them: this is number `round`.
+    fn set_timer(&mut self, cx: &mut Cx<'_, 'y>, id: ConnId, round: u64) {
+        if round < ROUNDS {
+            let due = cx.now() + ROUND;
+            let timer = cx.set_conn_timer(id, ROUND, round);
+            assert!(timer.is_some(), "{id} is open");
+            self.timers.insert(id, due.into());
+        }
     }
 
     /// Spends the time that the present callback takes.
@@ -237,6 +250,15 @@ impl<'y> Handler<(), Simulated<'y>> for App<'y> {
                 .borrow_mut()
                 .handle_open(client, cx.now().into());
         }
+        self.set_timer(cx, id, 0);
+        self.take_time();
+    }
+
+    fn on_conn_timer(&mut self, cx: &mut Cx<'_, 'y>, id: ConnId, round: u64) {
+        assert!(!self.closing.contains_key(&id), "it is as good as gone");
+        let due = self.timers.remove(&id).expect("it was set");
+        assert!(due <= cx.now().into(), "the timer of {id} is early");
+        self.set_timer(cx, id, round + 1);
         self.take_time();
     }
 
@@ -275,6 +297,7 @@ impl<'y> Handler<(), Simulated<'y>> for App<'y> {
     fn on_closing(&mut self, cx: &mut Cx<'_, 'y>, id: ConnId, cause: Cause) {
         assert!(cx.info(id).is_some_and(|info| info.phase != Phase::Open));
         assert_eq!(self.closing.insert(id, cause), None, "{id} is told of once");
+        self.timers.remove(&id);
         self.take_time();
     }
 
@@ -495,6 +518,10 @@ fn pick(cx: &Cx<'_, '_>, which: u64) -> Option<ConnId> {
 fn token_of(id: ConnId) -> Token {
     Token(usize::try_from(id.as_u64()).expect("a name is a token"))
 }
+
+/// Time between two timers of a connection, and how many there are.
+const ROUND: Duration = Duration::from_millis(7_300);
+const ROUNDS: u64 = 8;
 
 /// What a dial may be late beyond its loop: a turn, and the reading of its clock.
 const HELD: Micros = Micros::from_secs(1);
