@@ -119,16 +119,23 @@ struct State {
 impl State {
     /// Takes room in the queue, if there is enough. An empty queue takes a message of any size.
     fn enter(&self, weight: usize) -> bool {
+        // Threads must not fight over a counter that stays as it is.
+        if weight == 0 {
+            return true;
+        }
         self.weight
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |held| {
                 let after = held.saturating_add(weight);
-                (weight == 0 || held == 0 || after <= MOST_WEIGHT).then_some(after)
+                (held == 0 || after <= MOST_WEIGHT).then_some(after)
             })
             .is_ok()
     }
 
     /// Gives room back. After the loop has gone there is nothing to give back.
     fn leave(&self, weight: usize) {
+        if weight == 0 {
+            return;
+        }
         self.weight
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |held| {
                 Some(held.saturating_sub(weight))
