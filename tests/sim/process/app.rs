@@ -214,7 +214,8 @@ impl<'y> App<'y> {
         if let Endpoint::Client(client) = endpoint {
             let cause = evidence.cause;
             let ended = if was_open { cause } else { Cause::IoError };
-            self.clients.borrow_mut().handle_ended(client, now, ended);
+            let mut clients = self.clients.borrow_mut();
+            clients.handle_ended(client, now, ended, evidence.close_code);
         }
         self.take_time();
     }

@@ -1,6 +1,6 @@
 //! What a process's targets are up to, and what the model expects of them.
 
-use heartwheel::close::Cause;
+use heartwheel::close::{Cause, CloseCode};
 use heartwheel::proto::time::Micros;
 use heartwheel::reactor::{ClientConfig, ClientId, ReconnectConfig};
 
@@ -71,9 +71,17 @@ impl Clients {
     }
 
     /// Notes why a connection ended.
-    pub(super) fn handle_ended(&mut self, id: ClientId, now: Micros, cause: Cause) {
+    pub(super) fn handle_ended(
+        &mut self,
+        id: ClientId,
+        now: Micros,
+        cause: Cause,
+        code: Option<CloseCode>,
+    ) {
         let client = self.of(id);
         client.ended = Some(cause);
+        let code = code.filter(|_| cause == Cause::PeerClosed);
+        client.model.handle_code(code.map_or(0, CloseCode::as_u16));
         client.model.handle_close(now);
     }
 
