@@ -86,6 +86,11 @@ impl PeerAddr {
         })
     }
 
+    /// Returns the address of a Unix socket with this path.
+    pub(crate) fn of_path(path: &Path) -> Self {
+        Self(Kind::Path(path.into()))
+    }
+
     /// Returns the address of a Unix socket without a name.
     pub(crate) fn unnamed() -> Self {
         Self(Kind::Unnamed)

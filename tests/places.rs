@@ -84,6 +84,19 @@ fn it_listens_on_a_path_with_one_loop_or_several() {
 }
 
 #[test]
+fn connect_dials_a_path() {
+    let folder = Folder::new("connect");
+    let server = start(&["serve", "--json", "--ws", &folder.place()]);
+    wait_event(&server, "listening");
+    let url = format!("ws+{}:/chat", folder.place());
+    let client = start(&["connect", "--json", &url]);
+    let open = wait_event(&client, "open");
+    assert_eq!(open["peer"], folder.place());
+    client.input().say("hello");
+    client.wait_for("the echo", |line| line.text.contains("hello").then_some(()));
+}
+
+#[test]
 fn a_path_that_will_not_do_is_an_error_that_says_what_to_do() {
     let folder = Folder::new("bad");
     fs::write(folder.socket(), "mine").unwrap();

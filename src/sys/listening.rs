@@ -67,7 +67,7 @@ impl ListenAddr {
     pub fn name(&self) -> PeerAddr {
         match self {
             Self::Tcp(addr) => (*addr).into(),
-            Self::Unix(path) => name_of(path),
+            Self::Unix(path) => PeerAddr::of_path(path),
             Self::Socket(socket) => socket
                 .try_clone()
                 .ok()
@@ -170,7 +170,7 @@ impl Listening {
             }
             ListenAddr::Unix(path) => {
                 let (listener, file) = bind(&path, options)?;
-                Ok((Self::Unix(listener, Some(file)), name_of(&path)))
+                Ok((Self::Unix(listener, Some(file)), PeerAddr::of_path(&path)))
             }
             ListenAddr::Socket(socket) => Self::take_over(socket, options),
         }
@@ -303,8 +303,4 @@ pub(super) fn peer_of_socket(socket: OwnedFd) -> io::Result<PeerAddr> {
         }
         Err(error) => Err(error),
     }
-}
-
-fn name_of(path: &Path) -> PeerAddr {
-    unix::SocketAddr::from_pathname(path).map_or_else(|_| PeerAddr::unnamed(), PeerAddr::from)
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::{self, IoSlice, Read, Write};
-use std::net::{Shutdown, SocketAddr};
+use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -135,8 +135,12 @@ impl System for Native {
         Ok((stream, peer))
     }
 
-    fn dial(&mut self, addr: SocketAddr, options: &SocketOptions) -> io::Result<TcpStream> {
-        socket::dial(addr, options)
+    fn dial(&mut self, addr: &PeerAddr, options: &SocketOptions) -> io::Result<TcpStream> {
+        match (addr.socket_addr(), addr.unix_path()) {
+            (Some(addr), _) => socket::dial(addr, options),
+            (None, Some(path)) => socket::dial_unix(path),
+            (None, None) => Err(io::ErrorKind::Unsupported.into()),
+        }
     }
 
     fn register(&mut self, socket: &mut TcpStream, token: Token) -> io::Result<()> {
@@ -225,7 +229,7 @@ impl Socket for TcpStream {
         matches!(Self::peek(self, &mut [0]), Ok(1))
     }
 
-    /// Connected means: writable, no pending error, and the peer has an address.
+    /// Connected means: writable, no pending error, and the peer has an address, of whatever kind.
     fn is_connected(&self) -> io::Result<bool> {
         if let Some(error) = self.take_error()? {
             return Err(error);
@@ -233,6 +237,8 @@ impl Socket for TcpStream {
         match self.peer_addr() {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
+            // It has the address of a Unix socket.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(true),
             Err(error) => Err(error),
         }
     }

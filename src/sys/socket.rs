@@ -2,11 +2,11 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use mio::Interest;
-use mio::net::{TcpListener, TcpStream, UnixListener};
+use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 #[cfg(feature = "sockets")]
 use super::options::Keepalive;
@@ -140,6 +140,18 @@ pub(super) fn dial(addr: SocketAddr, _options: &SocketOptions) -> io::Result<Tcp
     let stream = TcpStream::connect(addr)?;
     stream.set_nodelay(true)?;
     Ok(stream)
+}
+
+/// Connects to a Unix socket. That takes no time: it is done, or fails.
+pub(super) fn dial_unix(path: &Path) -> io::Result<TcpStream> {
+    match UnixStream::connect(path) {
+        Ok(stream) => Ok(OwnedFd::from(stream).into()),
+        // The listener's backlog is full, and nothing will tell when there is room.
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Err(io::ErrorKind::ConnectionRefused.into())
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Makes the next close a reset: unsent bytes are discarded, and the peer is told.

@@ -99,7 +99,7 @@ pub trait System {
     /// # Errors
     ///
     /// The system's error, if there is one at once.
-    fn dial(&mut self, addr: SocketAddr, options: &SocketOptions) -> io::Result<Self::Socket>;
+    fn dial(&mut self, addr: &PeerAddr, options: &SocketOptions) -> io::Result<Self::Socket>;
 
     /// Registers a socket for both directions: its events have this token.
     ///

@@ -14,7 +14,8 @@ use heartwheel::close::{Cause, Phase};
 use heartwheel::config::{AdmissionConfig, ReactorConfig};
 use heartwheel::error::Error;
 use heartwheel::reactor::{
-    Adoption, Keepalive, ListenerConfig, ListenerId, Reactor, SocketOptions, WireFactory,
+    Adoption, ClientConfig, ClientEvent, Endpoint, Keepalive, ListenerConfig, ListenerId, Reactor,
+    ReconnectConfig, SocketOptions, WireFactory,
 };
 
 use crate::support::bytes::*;
@@ -351,6 +352,49 @@ fn limits_for_each_address_do_not_concern_unix_sockets() {
     }
     drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 5);
     assert!(recorder.rejected().is_empty());
+}
+
+#[test]
+fn a_client_dials_a_unix_socket_and_again_once_it_is_there() {
+    let folder = Folder::new("client");
+    let url = format!("ws+unix:{}:/chat", folder.socket().display());
+    let (mut reactor, mut recorder) = (reactor(), Recorder::echoing());
+    let config = ClientConfig {
+        reconnect: Some(ReconnectConfig {
+            base: Duration::from_millis(50),
+            ..ReconnectConfig::default()
+        }),
+        ..ClientConfig::from_url(&url).unwrap()
+    };
+    let client = reactor.connect(config).unwrap();
+    drive(&mut reactor, &mut recorder, |seen| {
+        let failed = |event: &Seen| matches!(event, Seen::Client(_, ClientEvent::Failed { error }) if error.label() == "io_error");
+        seen.seen.iter().any(failed)
+    });
+    // A file that nobody listens on is as bad.
+    drop(UnixListener::bind(folder.socket()).unwrap());
+    drive(&mut reactor, &mut recorder, |seen| {
+        let refused = |event: &Seen| matches!(event, Seen::Client(_, ClientEvent::Failed { error }) if error.label() == "connection_refused");
+        seen.seen.iter().any(refused)
+    });
+    reactor
+        .listen(unix(&folder.socket(), WireFactory::WebSocket))
+        .unwrap();
+    drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 2);
+    let ids = recorder.opened();
+    let ours = ids.iter().find(|&&id| {
+        let info = reactor.context().info(id).unwrap();
+        info.endpoint == Endpoint::Client(client)
+    });
+    let id = *ours.unwrap();
+    let peer = reactor.context().info(id).unwrap().peer;
+    assert_eq!(peer.unix_path(), Some(&*folder.socket()));
+    // Both ends echo for ever: one message is enough.
+    let message = heartwheel::Message::text("hello");
+    reactor.context().send(id, message).unwrap();
+    drive(&mut reactor, &mut recorder, |seen| {
+        seen.messages().len() >= 2
+    });
 }
 
 /// Returns a listener without a socket, and both ends of a connection that somebody else has accepted.

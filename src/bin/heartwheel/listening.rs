@@ -238,9 +238,13 @@ pub(crate) fn hints(wire: WireKind, addr: &PeerAddr, pings: bool, program: &str)
         return Vec::new();
     };
     let path = path.display();
+    let connect = format!("{program} connect {}+unix:{path}", wire.label());
     match wire {
-        WireKind::Line | WireKind::Raw => vec![format!("try: nc -U {path}   then type hello")],
-        WireKind::WebSocket | WireKind::Binary | WireKind::Own => Vec::new(),
+        WireKind::Line | WireKind::Raw => vec![
+            format!("try: nc -U {path}   then type hello"),
+            format!("or:  {connect}"),
+        ],
+        WireKind::WebSocket | WireKind::Binary | WireKind::Own => vec![format!("try: {connect}")],
     }
 }
 

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "websocket")]
 use std::net::Ipv6Addr;
+use std::path::PathBuf;
 #[cfg(feature = "websocket")]
 use std::str::FromStr;
 use std::time::Duration;
@@ -142,6 +143,9 @@ pub struct ClientConfig {
     /// at once, its own included. The RFC allows one. With more, clients of a server that is stuck
     /// fail sooner: they wait for one another's handshake timeouts. Default 1.
     pub handshakes_at_once: u32,
+    /// Path of a Unix socket that is dialed instead of [`host`](Self::host) and [`port`](Self::port). These
+    /// then only name the server in a WebSocket request. Default `None`.
+    pub unix: Option<PathBuf>,
     /// The proxy through which the server is reached. Default `None`.
     ///
     /// Then the proxy is dialed. [`connect_timeout`](HeartbeatConfig::connect_timeout) is for TCP and the
@@ -174,6 +178,7 @@ impl ClientConfig {
             follow: 0,
             takes_turns: true,
             handshakes_at_once: 1,
+            unix: None,
             proxy: None,
             queue: None,
             socket: SocketOptions::default(),
@@ -183,11 +188,18 @@ impl ClientConfig {
     /// Parses a URL: `ws://`, `tcp://`, `tcp+binary://` or `tcp+raw://`, then host, port and path.
     /// On `ws` the default port is 80; the other schemes need a port.
     ///
+    /// For a Unix socket the scheme ends with `+unix:`, and its path follows: `tcp+unix:/run/app.sock`. On
+    /// `ws+unix:` a colon and the path of the request may follow, as in
+    /// `ws+unix:/run/app.sock:/chat?room=1`.
+    ///
     /// # Errors
     ///
     /// [`ConfigError`] with field `url` and the reason. `wss://` is not supported yet.
     pub fn from_url(url: &str) -> Result<Self, ConfigError> {
         let error = |reason: String| ConfigError::new("url", reason);
+        if let Some((scheme, rest)) = url.split_once("+unix:") {
+            return Self::from_unix_url(scheme, rest);
+        }
         let Some((scheme, rest)) = url.split_once("://") else {
             let authority = match url.split_once(":/") {
                 Some((_, rest)) => rest.trim_start_matches('/'),
@@ -195,22 +207,7 @@ impl ClientConfig {
             };
             return Err(error(format!("needs a scheme, such as ws://{authority}")));
         };
-        // RFC 3986, 3.1: schemes are case-insensitive.
-        let (wire, default_port) = match scheme.to_ascii_lowercase().as_str() {
-            #[cfg(feature = "websocket")]
-            "ws" => (WireFactory::WebSocket, Some(80)),
-            #[cfg(not(feature = "websocket"))]
-            "ws" => return Err(error("ws:// needs the feature `websocket`".into())),
-            "wss" => return Err(error("wss:// needs TLS, which is not supported yet".into())),
-            "tcp" => (WireFactory::Line, None),
-            "tcp+binary" => (WireFactory::Binary, None),
-            "tcp+raw" => (WireFactory::Raw, None),
-            other => {
-                return Err(error(format!(
-                    "has scheme {other:?}; use ws, tcp, tcp+binary or tcp+raw"
-                )));
-            }
-        };
+        let (wire, default_port) = wire_of(scheme)?;
         let split = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(split);
         if path.contains('#') || authority.contains('#') {
@@ -247,6 +244,30 @@ impl ClientConfig {
         })
     }
 
+    /// Parses what follows `+unix:`: two slashes that may stand before a path, the path, and what is asked
+    /// for there.
+    fn from_unix_url(scheme: &str, rest: &str) -> Result<Self, ConfigError> {
+        let error = |reason: &str| ConfigError::new("url", reason);
+        let (wire, _) = wire_of(scheme)?;
+        let rest = rest.strip_prefix("//").unwrap_or(rest);
+        let is_websocket = wire.kind().is_websocket();
+        let (path, request) = match rest.split_once(":/") {
+            Some((path, request)) if is_websocket => (path, format!("/{request}")),
+            _ => (rest, "/".to_owned()),
+        };
+        if path.is_empty() {
+            return Err(error("needs a path, such as tcp+unix:/run/app.sock"));
+        }
+        if request.contains('#') {
+            return Err(error("must not have a fragment (RFC 6455, section 3)"));
+        }
+        Ok(Self {
+            unix: Some(path.into()),
+            path: request,
+            ..Self::new("localhost", 80, wire)
+        })
+    }
+
     /// Checks what neither the heartbeat nor the request contains.
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         let (socket, default) = (&self.socket, SocketOptions::default());
@@ -262,10 +283,27 @@ impl ClientConfig {
         if self.handshakes_at_once == 0 {
             return Err(ConfigError::new("handshakes_at_once", "must be at least 1"));
         }
+        if self.unix.is_some() {
+            self.check_unix()?;
+        }
         if let Some(proxy) = &self.proxy {
             proxy.check_target(&self.host, self.port)?;
         }
         self.queue.as_ref().map_or(Ok(()), QueueConfig::check)
+    }
+
+    /// Checks for what a Unix socket does not have.
+    fn check_unix(&self) -> Result<(), ConfigError> {
+        for (field, is_asked_for) in [
+            ("proxy", self.proxy.is_some()),
+            ("user_timeout", self.socket.user_timeout.is_some()),
+            ("keepalive", self.socket.keepalive.is_some()),
+        ] {
+            if is_asked_for {
+                return Err(ConfigError::new(field, "needs TCP: this is a Unix socket"));
+            }
+        }
+        Ok(())
     }
 
     /// Returns the `Host` field of the request: [`host_header`](Self::host_header), or else host
@@ -280,6 +318,25 @@ impl ClientConfig {
         let address = Ipv6Addr::from_str(host).map(|ip| ip.to_string());
         let port = (self.port != 80).then_some(self.port);
         authority::join(address.as_deref().unwrap_or(host), port)
+    }
+}
+
+/// Returns the wire of a scheme, and its default port.
+fn wire_of(scheme: &str) -> Result<(WireFactory, Option<u16>), ConfigError> {
+    let error = |reason: String| Err(ConfigError::new("url", reason));
+    // RFC 3986, 3.1: schemes are case-insensitive.
+    match scheme.to_ascii_lowercase().as_str() {
+        #[cfg(feature = "websocket")]
+        "ws" => Ok((WireFactory::WebSocket, Some(80))),
+        #[cfg(not(feature = "websocket"))]
+        "ws" => error("ws:// needs the feature `websocket`".into()),
+        "wss" => error("wss:// needs TLS, which is not supported yet".into()),
+        "tcp" => Ok((WireFactory::Line, None)),
+        "tcp+binary" => Ok((WireFactory::Binary, None)),
+        "tcp+raw" => Ok((WireFactory::Raw, None)),
+        other => error(format!(
+            "has scheme {other:?}; use ws, tcp, tcp+binary or tcp+raw"
+        )),
     }
 }
 
@@ -358,6 +415,48 @@ mod tests {
                 assert_eq!(config.authority(), "[fe80::1]:9001");
             }
             assert_eq!(parts("ws://[fe80::1%25]"), split("fe80::1%25", 80, "/"));
+        }
+    }
+
+    #[test]
+    fn a_url_of_a_unix_socket_has_its_path_and_that_of_the_request() {
+        let split = |url: &str| {
+            let config = ClientConfig::from_url(url).map_err(|error| error.to_string())?;
+            let path = config.unix.expect("it is one");
+            Ok::<_, String>((path.display().to_string(), config.path))
+        };
+        let found = |path: &str, request: &str| Ok((path.to_owned(), request.to_owned()));
+        let socket = "/run/app.sock";
+        assert_eq!(split("tcp+unix:/run/app.sock"), found(socket, "/"));
+        assert_eq!(split("TCP+raw+unix:///run/app.sock"), found(socket, "/"));
+        // Only WebSocket asks for a path.
+        assert_eq!(split("tcp+binary+unix:a:/b"), found("a:/b", "/"));
+        #[cfg(feature = "websocket")]
+        {
+            assert_eq!(split("ws+unix:/run/app.sock"), found(socket, "/"));
+            let chat = split("ws+unix:/run/app.sock:/chat?room=1");
+            assert_eq!(chat, found(socket, "/chat?room=1"));
+            assert!(split("ws+unix:/run/app.sock:/#x").is_err());
+        }
+        for url in ["tcp+unix:", "tcp+unix://", "http+unix:/a", "wss+unix:/a"] {
+            assert!(split(url).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn what_a_unix_socket_has_no_use_for_is_refused_by_field() {
+        let config = || ClientConfig::from_url("tcp+unix:/run/app.sock").expect("a sound url");
+        assert_eq!(config().check(), Ok(()));
+        let mut proxied = config();
+        proxied.proxy = Proxy::from_url("socks5h://127.0.0.1:1080").ok();
+        let error = proxied.check().expect_err("it is no way to a path");
+        assert_eq!(error.field(), "proxy");
+        #[cfg(all(feature = "sockets", target_os = "linux"))]
+        {
+            let mut impatient = config();
+            impatient.socket.user_timeout = Some(Duration::from_secs(5));
+            let error = impatient.check().expect_err("TCP has it");
+            assert_eq!(error.field(), "user_timeout");
         }
     }
 

@@ -198,14 +198,13 @@ impl<D: Default, S: System> EventLoop<D, S> {
         id: ClientId,
     ) {
         let client = &mut self.clients[id];
-        let next = client.addrs.last().copied();
+        let next = client.addrs.last().cloned();
         match next.filter(|_| client.takes_turns()) {
             Some(addr) => {
                 let (ends, width) = (client.gives_up(), client.config.handshakes_at_once);
-                let lane = client.lane_to(addr);
+                let lane = client.lane_to(addr.clone());
                 self.clients.enter(id, ClientState::Queued(ends));
                 if let Some(ahead) = self.clients.lanes.join(lane, id, width) {
-                    let addr = addr.into();
                     let event = ClientEvent::AwaitsTurn { addr, ahead };
                     handler.on_client(&mut Context::new(self), id, event);
                 }
@@ -226,7 +225,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         self.clients.enter(id, ClientState::Dialing);
         let event = ClientEvent::Dialing {
             attempt,
-            addr: addr.into(),
+            addr: addr.clone(),
         };
         self.tell(handler, id, event, News::Dialing);
         if self.clients.is(id, ClientState::Stopped) {
@@ -237,7 +236,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
             return false;
         }
         let options = &self.clients[id].config.socket;
-        let dialed = self.system.dial(addr, options);
+        let dialed = self.system.dial(&addr, options);
         let dialed = dialed.inspect_err(|_| self.group.leave());
         let dialed = dialed.and_then(|socket| {
             self.refresh_now();
@@ -248,7 +247,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
             let mut marks = Flags::NONE;
             marks.set(Mark::HalfOpen, self.clients[id].takes_turns());
             let stream = S::Stream::over(socket, Role::Client);
-            self.insert(stream, session, addr.into(), Endpoint::Client(id), marks)
+            self.insert(stream, session, addr.clone(), Endpoint::Client(id), marks)
         });
         match dialed {
             Ok(conn) => {

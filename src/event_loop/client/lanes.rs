@@ -2,15 +2,15 @@
 //! host and port (RFC 6455, section 4.1, item 2). A client may ask for a wider lane.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::SocketAddr;
 
 use crate::event_loop::token::ClientId;
+use crate::peer::PeerAddr;
 
 /// Towards whom clients take turns.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(in crate::event_loop) enum Lane {
     /// An address that is dialed.
-    At(SocketAddr),
+    At(PeerAddr),
     /// A host and port behind a proxy. Without its address, "the client MUST assume for the purposes of
     /// this step that each host name refers to a distinct remote host" (RFC 6455, section 4.1, item 2).
     Behind(String, u16),
@@ -96,10 +96,12 @@ impl Lanes {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
 
     fn at(port: u16) -> Lane {
-        Lane::At(([127, 0, 0, 1], port).into())
+        Lane::At(SocketAddr::from(([127, 0, 0, 1], port)).into())
     }
 
     fn next(lanes: &mut Lanes) -> Option<(Lane, ClientId)> {

@@ -48,7 +48,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         let with_port = |addr: &SocketAddr| {
             let mut addr = *addr;
             addr.set_port(port);
-            addr
+            addr.into()
         };
         client.addrs = addrs.iter().rev().map(with_port).collect();
         if client.addrs.is_empty() {

@@ -1,6 +1,7 @@
 //! One client: a target that is dialed, and dialed again when the connection is lost.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::str::FromStr;
 
 use super::config::ClientConfig;
@@ -12,6 +13,7 @@ use crate::close::{Cause, Evidence};
 use crate::error::ConfigError;
 #[cfg(feature = "websocket")]
 use crate::event_loop::wire_factory::WireFactory;
+use crate::peer::PeerAddr;
 use crate::proto::backoff::Backoff;
 use crate::proto::session::PolicyId;
 use crate::proto::time::Micros;
@@ -27,7 +29,7 @@ pub(in crate::event_loop) struct Client {
     pub(in crate::event_loop) config: ClientConfig,
     pub(in crate::event_loop) policy: PolicyId,
     /// Addresses of this attempt not tried yet, the next one last.
-    pub(in crate::event_loop) addrs: Vec<SocketAddr>,
+    pub(in crate::event_loop) addrs: Vec<PeerAddr>,
     /// Why the present attempt failed, if the evidence alone does not say it.
     pub(in crate::event_loop) error: Option<DialError>,
     pub(in crate::event_loop) backoff: Backoff,
@@ -118,7 +120,7 @@ impl Client {
     }
 
     /// Returns for whose opening handshakes it waits before it dials this address.
-    pub(in crate::event_loop) fn lane_to(&self, addr: SocketAddr) -> Lane {
+    pub(in crate::event_loop) fn lane_to(&self, addr: PeerAddr) -> Lane {
         match self.config.proxy {
             Some(_) => Lane::Behind(self.target_host().to_ascii_lowercase(), self.target_port()),
             None => Lane::At(addr),
@@ -202,10 +204,27 @@ impl Client {
         Ok(())
     }
 
-    /// Returns the address if the host is an IP address, so that no look-up is needed.
-    pub(in crate::event_loop) fn literal(&self) -> Option<SocketAddr> {
+    /// Returns the address if no look-up is needed: it is a Unix socket, or the host is an IP address.
+    pub(in crate::event_loop) fn literal(&self) -> Option<PeerAddr> {
+        if let Some(path) = self.unix() {
+            return Some(PeerAddr::of_path(path));
+        }
         let addr = IpAddr::from_str(self.host()).ok()?;
-        Some(SocketAddr::new(addr, self.port()))
+        Some(SocketAddr::new(addr, self.port()).into())
+    }
+
+    /// Returns the path of the Unix socket that is dialed: the client's own, unless a redirect has led
+    /// away from it.
+    fn unix(&self) -> Option<&Path> {
+        #[cfg(feature = "websocket")]
+        if self
+            .detour
+            .as_ref()
+            .is_some_and(|detour| !detour.is_at_home)
+        {
+            return None;
+        }
+        self.config.unix.as_deref()
     }
 
     /// Notes that an open connection has ended.

@@ -119,7 +119,8 @@ impl<'y> System for Simulated<'y> {
         Ok((self.endpoint(sock, None), peer.into()))
     }
 
-    fn dial(&mut self, addr: SocketAddr, _options: &SocketOptions) -> io::Result<Endpoint<'y>> {
+    fn dial(&mut self, addr: &PeerAddr, _options: &SocketOptions) -> io::Result<Endpoint<'y>> {
+        let addr = addr.socket_addr().ok_or(io::ErrorKind::Unsupported)?;
         let number = number_of(addr);
         let target = &self.program.targets[number];
         let sock = self.os.dial(target.host, target.port, target.path);

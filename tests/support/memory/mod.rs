@@ -171,7 +171,7 @@ impl<S: Plug, T: Stream<Socket = S>> System for Memory<S, T> {
         Ok((socket, from.into()))
     }
 
-    fn dial(&mut self, _addr: SocketAddr, _options: &SocketOptions) -> io::Result<S> {
+    fn dial(&mut self, _addr: &PeerAddr, _options: &SocketOptions) -> io::Result<S> {
         let socket = self.0.dials.borrow_mut().pop_front();
         socket.ok_or_else(|| io::ErrorKind::ConnectionRefused.into())
     }
