@@ -62,7 +62,7 @@ fn a_peer_above_its_rate_is_closed_where_that_is_asked_for() {
         for wire in WIRES {
             let peer = victim.open(wire);
             // What is read in one turn comes at once.
-            write(peer.stream(), &message(wire, b"much").repeat(20_000));
+            write(peer.stream(), &message(wire, b"much").repeat(5_000));
             let end = victim.end_of(peer.stream());
             end.assert_closed(wire, "rate_limited", 1008);
         }
