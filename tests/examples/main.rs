@@ -10,4 +10,5 @@ mod chat;
 mod echo;
 mod in_tokio;
 mod mqtt;
+mod pool;
 mod running;

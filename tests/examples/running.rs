@@ -15,7 +15,7 @@ pub(crate) fn any() -> SocketAddr {
 pub(crate) struct Running<A, D = (), C = ()> {
     /// Where it listens.
     pub(crate) at: A,
-    handle: LoopHandle<D, C>,
+    pub(crate) handle: LoopHandle<D, C>,
     thread: Option<JoinHandle<()>>,
 }
 
