@@ -27,6 +27,7 @@ fn full() -> (Reactor<u32, u64>, Recorder, SocketAddr, [TcpStream; 2]) {
     let mut config = on_loopback(WireFactory::WebSocket, None, None);
     config.answer_when_full = true;
     config.heartbeat.close_timeout = Duration::from_secs(600);
+    config.heartbeat.handshake_timeout = Duration::from_secs(600);
     let addr = listen_with(&mut reactor, config).1;
     assert!(!reactor.context().is_full());
     let peers = [(); 2].map(|()| open_websocket(&mut reactor, &mut recorder, addr));
