@@ -24,7 +24,7 @@ type Cx<'a> = Context<'a, bool>;
 struct Packets;
 
 impl Codec for Packets {
-    fn decode(&mut self, input: &[u8]) -> Result<Decoded, ProtocolError> {
+    fn decode(&mut self, input: &[u8], _: &mut Vec<u8>) -> Result<Decoded, ProtocolError> {
         let found = remaining_length(input)?.map(|(len, header)| len + header);
         let Some(consumed) = found.filter(|&len| len <= input.len()) else {
             return Ok(Decoded::NeedMore);
@@ -176,7 +176,7 @@ pub fn serve(
     ready: impl FnOnce(SocketAddr, LoopHandle<bool>),
 ) -> Result<(), heartwheel::Error> {
     let mut reactor = Reactor::new(ReactorConfig::default())?;
-    let mut config = ListenerConfig::new(addr, WireFactory::Own(Box::new(|| Box::new(Packets))));
+    let mut config = ListenerConfig::new(addr, WireFactory::own(|_| Packets));
     // Until the CONNECT says how often the client speaks.
     config.heartbeat = HeartbeatConfig {
         interval: None,

@@ -1,5 +1,6 @@
 //! What a callback can do. It only marks; the loop acts later.
 
+use std::any::Any;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -22,6 +23,7 @@ use crate::close::{Cause, CloseCode, Liveness, Phase, Rtt};
 use crate::config::{HeartbeatConfig, LimitsConfig, WireKind};
 use crate::error::{AnswerError, Error, SendError, SubscribeError};
 use crate::peer::PeerAddr;
+use crate::proto::codec::Codec;
 use crate::proto::message::{Message, SharedMessage};
 use crate::proto::policy::Policy;
 use crate::proto::session::{Env, Session};
@@ -627,6 +629,67 @@ impl<'a, D, S: System> Context<'a, D, S> {
     pub fn data_mut(&mut self, id: ConnId) -> Option<&mut D> {
         let conn = self.core.conn_mut(id)?;
         conn.marks.has(Mark::Welcome).then_some(&mut conn.data)
+    }
+
+    /// Returns the codec of a connection, if it is of this type: what it has learned in its handshake,
+    /// for example. It is there from [`on_accept`](super::Handler::on_accept) to
+    /// [`on_closing`](super::Handler::on_closing).
+    pub fn codec<C: Codec>(&self, id: ConnId) -> Option<&C> {
+        let codec: &dyn Any = self.core.conn(id)?.session.codec()?;
+        codec.downcast_ref()
+    }
+
+    /// Returns the codec of a connection, to change it, if it is of this type.
+    ///
+    /// The session may call the codec right after this callback, so leave it able to do what it could
+    /// do before: bytes of an unfinished frame are not offered to it anew, and nothing that is queued
+    /// is encoded again. Its [rules](Codec::rules) must stay the same. What is changed here applies to
+    /// frames that are decoded or encoded from now on. To send something, use [`send`](Self::send).
+    ///
+    /// ```
+    /// use heartwheel::error::ProtocolError;
+    /// use heartwheel::proto::codec::{Codec, Decoded};
+    /// use heartwheel::proto::wire::EncodeError;
+    /// use heartwheel::{ConnId, Context, Handler, Message, MessageKind};
+    ///
+    /// /// One byte is one message, and comes back as often as is asked for.
+    /// #[derive(Debug)]
+    /// struct Bytes {
+    ///     times: usize,
+    /// }
+    ///
+    /// impl Codec for Bytes {
+    ///     fn decode(&mut self, _: &[u8], _: &mut Vec<u8>) -> Result<Decoded, ProtocolError> {
+    ///         Ok(Decoded::Message { consumed: 1, kind: MessageKind::Binary, payload: 0..1 })
+    ///     }
+    ///
+    ///     fn encode(
+    ///         &mut self,
+    ///         _: MessageKind,
+    ///         payload: &[u8],
+    ///         out: &mut Vec<u8>,
+    ///     ) -> Result<(), EncodeError> {
+    ///         out.extend(payload.repeat(self.times));
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// struct Echo;
+    ///
+    /// impl Handler for Echo {
+    ///     type Data = ();
+    ///
+    ///     fn on_message(&mut self, cx: &mut Context<'_, ()>, id: ConnId, message: Message<'_>) {
+    ///         if let Some(codec) = cx.codec_mut::<Bytes>(id) {
+    ///             codec.times += 1;
+    ///         }
+    ///         let _ = cx.send(id, message);
+    ///     }
+    /// }
+    /// ```
+    pub fn codec_mut<C: Codec>(&mut self, id: ConnId) -> Option<&mut C> {
+        let codec: &mut dyn Any = self.core.conn_mut(id)?.session.codec_mut()?;
+        codec.downcast_mut()
     }
 
     /// Returns what is known about a connection.

@@ -82,4 +82,4 @@ pub use listen::{Adoption, ListenerConfig};
 pub use timers::TimerId;
 pub use token::{ClientId, ConnId, ListenerId, SourceId};
 pub use turn::Turn;
-pub use wire_factory::WireFactory;
+pub use wire_factory::{Contact, MakeCodec, WireFactory};

@@ -1,7 +1,8 @@
 //! Policies: configurations of heartbeats and limits, parsed for a wire and kept for sessions.
 
 use super::core::EventLoop;
-use super::wire_factory::WireFactory;
+use super::endpoint::Endpoint;
+use super::wire_factory::{Contact, WireFactory};
 use crate::config::{HeartbeatConfig, LimitsConfig, WireKind};
 use crate::error::ConfigError;
 use crate::proto::policy::Policy;
@@ -16,8 +17,9 @@ impl<D, S: System> EventLoop<D, S> {
         heartbeat: &HeartbeatConfig,
         limits: &LimitsConfig,
         factory: &WireFactory,
+        endpoint: Endpoint,
     ) -> Result<PolicyId, ConfigError> {
-        let wire = factory.make();
+        let wire = factory.make(&Contact::nobody(endpoint));
         let policy = self.policy(heartbeat, limits, wire.kind(), wire.has_pings())?;
         self.env.intern(policy)
     }

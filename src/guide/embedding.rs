@@ -408,14 +408,14 @@ pub mod codec {
     //! ```
     //! use heartwheel::MessageKind;
     //! use heartwheel::error::ProtocolError;
-    //! use heartwheel::proto::codec::{Codec, Decoded};
+    //! use heartwheel::proto::codec::{Codec, Decoded, Rules};
     //! use heartwheel::proto::wire::EncodeError;
     //!
     //! #[derive(Debug, Default)]
     //! struct Legacy;
     //!
     //! impl Codec for Legacy {
-    //!     fn decode(&mut self, input: &[u8]) -> Result<Decoded, ProtocolError> {
+    //!     fn decode(&mut self, input: &[u8], _: &mut Vec<u8>) -> Result<Decoded, ProtocolError> {
     //!         let Some(end) = input.windows(2).position(|two| two == b"\r\n") else {
     //!             return Ok(Decoded::NeedMore);
     //!         };
@@ -442,6 +442,10 @@ pub mod codec {
     //!         Ok(())
     //!     }
     //!
+    //!     fn rules(&self) -> Rules {
+    //!         Rules { has_tokens: true, ..Rules::default() }
+    //!     }
+    //!
     //!     fn has_pings(&self) -> bool {
     //!         true
     //!     }
@@ -457,12 +461,19 @@ pub mod codec {
     //!     }
     //! }
     //!
-    //! // On a listener: WireFactory::Own(Box::new(|| Box::new(Legacy))).
-    //! let ping = Legacy.decode(b"HB 7\r\nhello\r\n");
+    //! // On a listener: WireFactory::own(|_| Legacy).
+    //! let ping = Legacy.decode(b"HB 7\r\nhello\r\n", &mut Vec::new());
     //! assert_eq!(ping, Ok(Decoded::Ping { consumed: 6, payload: 3..4 }));
     //! ```
     //!
     //! The example `mqtt` is a small broker with a codec of its own.
+    //!
+    //! What the session may do with the frames, the codec says in its
+    //! [`Rules`](crate::proto::codec::Rules): how answers to pings leave, whether pongs bring tokens back,
+    //! who checks that text is UTF-8, and whether a message for many is encoded once. The defaults are
+    //! right for every wire. What the protocol itself answers, `decode` appends to its second argument.
+    //! The factory learns who connects ([`Contact`](crate::reactor::Contact)), and a handler reaches the
+    //! codec of a connection with [`codec_mut`](crate::Context::codec_mut).
     //!
     //! If lines are long, remember how far the search has come: `decode` is called with the same bytes
     //! and some more until the frame is whole.

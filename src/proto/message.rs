@@ -1,11 +1,13 @@
 //! Messages as the application sees them, and messages that are encoded once for many connections.
 
+use std::any::{Any, TypeId};
 use std::fmt;
 use std::ops::Range;
 use std::str;
 use std::sync::{Arc, OnceLock};
 
 use crate::config::WireKind;
+use crate::proto::codec::{Codec, Encoding};
 use crate::proto::received::Received;
 use crate::proto::wire::MessageKind;
 use crate::proto::{binary, line};
@@ -105,7 +107,8 @@ impl fmt::Debug for Message<'_> {
     }
 }
 
-/// A message for many connections. It is encoded once for each wire, then shared.
+/// A message for many connections. It is encoded once for each wire, then shared. On an own wire its
+/// codec says whether that may be ([`Encoding`]).
 ///
 /// Cloning is cheap, and the queues of all receivers share the same bytes. A client masks each
 /// frame separately (RFC 6455, section 5.3), so there the payload is copied.
@@ -128,6 +131,18 @@ struct Inner {
     line: OnceLock<Option<Encoded>>,
     binary: OnceLock<Option<Encoded>>,
     raw: OnceLock<Encoded>,
+    own: OnceLock<Box<OwnEncoded>>,
+}
+
+/// What the codecs of one encoding made of a message.
+#[derive(Debug)]
+struct OwnEncoded {
+    /// The codecs' type, and the number of their encoding.
+    of: (TypeId, u64),
+    /// `None` if they cannot carry the message.
+    frame: Option<Encoded>,
+    /// That of other codecs.
+    next: OnceLock<Box<Self>>,
 }
 
 /// One message as complete frames, one after the other.
@@ -152,6 +167,7 @@ impl SharedMessage {
             line: OnceLock::new(),
             binary: OnceLock::new(),
             raw: OnceLock::new(),
+            own: OnceLock::new(),
         }))
     }
 
@@ -200,7 +216,39 @@ impl SharedMessage {
             WireKind::Own => None,
         }
     }
+
+    /// Returns the frame of an own wire, encoded by the first codec of its encoding. `None` if the codec
+    /// must encode the message itself, which may tell why it cannot.
+    pub(crate) fn encoded_by(&self, codec: &mut dyn Codec) -> Option<&Encoded> {
+        let Encoding::Once(number) = codec.rules().encoding else {
+            return None;
+        };
+        let any: &dyn Any = codec;
+        let of = (any.type_id(), number);
+        let mut place = &self.0.own;
+        for _ in 0..MOST_ENCODINGS {
+            let known = place.get_or_init(|| Box::new(self.encode_by(codec, of)));
+            if known.of == of {
+                return known.frame.as_ref();
+            }
+            place = &known.next;
+        }
+        None
+    }
+
+    fn encode_by(&self, codec: &mut dyn Codec, of: (TypeId, u64)) -> OwnEncoded {
+        let mut frame = Vec::new();
+        let encoded = codec.encode(self.0.kind, &self.0.payload, &mut frame);
+        OwnEncoded {
+            of,
+            frame: encoded.is_ok().then(|| Encoded::one(frame)),
+            next: OnceLock::new(),
+        }
+    }
 }
+
+/// Encodings of own wires that are kept of one message.
+const MOST_ENCODINGS: usize = 8;
 
 impl Encoded {
     fn one(frame: Vec<u8>) -> Self {

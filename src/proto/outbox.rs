@@ -216,6 +216,13 @@ impl Outbox {
         0
     }
 
+    /// Queues a pong, whatever waits: the caller stops the peer's pings where that is too much.
+    pub(crate) fn push_each_pong(&mut self, frame: &[u8]) {
+        if !self.closed && !frame.is_empty() {
+            self.pongs.push(frame);
+        }
+    }
+
     /// Queues the last frame. `parting` says which of the queued data is still written.
     ///
     /// While output is not blocked, all data is written before the close. A ping that was not
@@ -349,6 +356,11 @@ impl Outbox {
         let control =
             self.unfinished.len() + self.pongs.bytes.len() + self.ping.len() + self.close.len();
         self.data_len() + control
+    }
+
+    /// Returns the number of bytes of pongs that wait.
+    pub(crate) fn pongs_len(&self) -> usize {
+        self.pongs.bytes.len()
     }
 
     /// Returns the number of bytes of data frames queued.

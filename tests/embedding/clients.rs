@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use heartwheel::close::{Cause, CloseCode, Evidence};
 use heartwheel::config::ReactorConfig;
 use heartwheel::error::ProtocolError;
-use heartwheel::proto::codec::{Codec, Decoded};
+use heartwheel::proto::codec::{Codec, Decoded, Pongs, Rules};
 use heartwheel::proto::message::Message;
 use heartwheel::proto::wire::{EncodeError, MessageKind};
 use heartwheel::reactor::{
@@ -417,7 +417,7 @@ fn any_number_of_heartbeats_may_come_one_after_another() {
 struct Short;
 
 impl Codec for Short {
-    fn decode(&mut self, input: &[u8]) -> Result<Decoded, ProtocolError> {
+    fn decode(&mut self, input: &[u8], _: &mut Vec<u8>) -> Result<Decoded, ProtocolError> {
         match *input.first().unwrap_or(&0) {
             255 => Ok(Decoded::Ping {
                 consumed: 1,
@@ -457,6 +457,13 @@ impl Codec for Short {
         }
     }
 
+    fn rules(&self) -> Rules {
+        Rules {
+            pongs: Pongs::Ahead,
+            ..Rules::default()
+        }
+    }
+
     fn has_pings(&self) -> bool {
         true
     }
@@ -475,7 +482,7 @@ impl Codec for Short {
 }
 
 fn short() -> WireFactory {
-    WireFactory::Own(Box::new(|| Box::new(Short)))
+    WireFactory::own(|_| Short)
 }
 
 #[test]
@@ -533,7 +540,7 @@ fn a_frame_of_an_own_codec_may_be_longer_than_every_buffer() {
     struct Zeros;
 
     impl Codec for Zeros {
-        fn decode(&mut self, input: &[u8]) -> Result<Decoded, ProtocolError> {
+        fn decode(&mut self, input: &[u8], _: &mut Vec<u8>) -> Result<Decoded, ProtocolError> {
             match input.iter().position(|&byte| byte == 1) {
                 Some(end) => Ok(Decoded::Message {
                     consumed: end + 1,
@@ -556,7 +563,7 @@ fn a_frame_of_an_own_codec_may_be_longer_than_every_buffer() {
     }
 
     let (mut reactor, mut recorder) = (reactor(), Recorder::default());
-    let wire = WireFactory::Own(Box::new(|| Box::new(Zeros)));
+    let wire = WireFactory::own(|_| Zeros);
     let mut config = ListenerConfig::new(([127, 0, 0, 1], 0).into(), wire);
     config.heartbeat.interval = None;
     let (_, addr) = listen_with(&mut reactor, config);

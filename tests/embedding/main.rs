@@ -8,6 +8,7 @@ mod support;
 mod admission;
 mod callbacks;
 mod clients;
+mod codecs;
 mod deferred;
 mod dialing;
 mod ends;

@@ -93,7 +93,7 @@ fn reasons(recorder: &Recorder) -> Vec<(Cause, String)> {
 struct Bytes;
 
 impl Codec for Bytes {
-    fn decode(&mut self, input: &[u8]) -> Result<Decoded, ProtocolError> {
+    fn decode(&mut self, input: &[u8], _: &mut Vec<u8>) -> Result<Decoded, ProtocolError> {
         Ok(match input.is_empty() {
             true => Decoded::NeedMore,
             false => Decoded::Message {
@@ -123,10 +123,7 @@ fn on_every_wire_the_clients_address_stands_and_what_lies_behind_the_header_is_t
         (WireFactory::Line, message(Wire::Line, b"x")),
         (WireFactory::Binary, message(Wire::Binary, b"x")),
         (WireFactory::Raw, b"x".to_vec()),
-        (
-            WireFactory::Own(Box::new(|| Box::new(Bytes))),
-            b"x".to_vec(),
-        ),
+        (WireFactory::own(|_| Bytes), b"x".to_vec()),
     ] {
         let mut reactor = reactor();
         let mut recorder = Recorder::default();

@@ -42,7 +42,7 @@ fn what_lies_behind_an_urgent_byte_is_read() {
 struct Greedy;
 
 impl Codec for Greedy {
-    fn decode(&mut self, _: &[u8]) -> Result<Decoded, ProtocolError> {
+    fn decode(&mut self, _: &[u8], _: &mut Vec<u8>) -> Result<Decoded, ProtocolError> {
         Ok(Decoded::NeedMore)
     }
 
@@ -57,7 +57,7 @@ fn an_own_codec_that_wants_too_much_is_told_so() {
     for max_message in [1_000, 60 * 1024, 100_000] {
         let mut recorder = Recorder::default();
         let mut reactor = reactor();
-        let wire = WireFactory::Own(Box::new(|| Box::new(Greedy)));
+        let wire = WireFactory::own(|_| Greedy);
         let mut config = on_loopback(wire, None, None);
         config.heartbeat.close_timeout = Duration::from_millis(100);
         config.limits.max_message = max_message;

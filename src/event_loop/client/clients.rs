@@ -61,13 +61,14 @@ pub(in crate::event_loop) enum ClientState {
 
 impl Clients {
     /// Adds a client, to be dialed at this time.
+    pub(in crate::event_loop) fn next_id(&self) -> ClientId {
+        let is_taken = |number| self.by_id.contains_key(&ClientId(number));
+        ClientId(self.numbers.next(is_taken))
+    }
+
     pub(in crate::event_loop) fn insert(&mut self, client: Client, due: Micros) -> ClientId {
-        let by_id = &self.by_id;
-        let number = self
-            .numbers
-            .next(|number| by_id.contains_key(&ClientId(number)));
-        self.numbers.give(number);
-        let id = ClientId(number);
+        let id = self.next_id();
+        self.numbers.give(id.0);
         let state = ClientState::Dialing;
         self.by_id.insert(id, Entry { client, state });
         self.enter(id, ClientState::Waiting(due));

@@ -13,6 +13,7 @@ use crate::event_loop::endpoint::Endpoint;
 use crate::event_loop::handler::Handler;
 use crate::event_loop::in_hand::{News, Told};
 use crate::event_loop::token::ClientId;
+use crate::event_loop::wire_factory::Contact;
 use crate::proto::backoff::delay_after_close;
 use crate::proto::flags::Flags;
 use crate::proto::session::Session;
@@ -240,8 +241,9 @@ impl<D: Default, S: System> EventLoop<D, S> {
         let dialed = dialed.inspect_err(|_| self.group.leave());
         let dialed = dialed.and_then(|socket| {
             self.refresh_now();
+            let contact = Contact::new(addr.clone(), Endpoint::Client(id));
             let client = &self.clients[id];
-            let (policy, wire) = (client.policy, client.config.wire.make());
+            let (policy, wire) = (client.policy, client.config.wire.make(&contact));
             let phase = self.next_phase();
             let session = Session::dialed(&mut self.env, policy, wire, phase, self.now);
             let mut marks = Flags::NONE;

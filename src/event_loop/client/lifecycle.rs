@@ -7,6 +7,7 @@ use super::target::Client;
 use crate::error::Error;
 use crate::event_loop::context::Context;
 use crate::event_loop::core::EventLoop;
+use crate::event_loop::endpoint::Endpoint;
 use crate::event_loop::token::{ClientId, ConnId};
 use crate::proto::time::Micros;
 use crate::sys::{Asker, System};
@@ -21,7 +22,8 @@ impl<D, S: System> EventLoop<D, S> {
         self.progress.spoil_plan();
         #[cfg(feature = "websocket")]
         config.check_request()?;
-        let policy = self.adopt(&config.heartbeat, &config.limits, &config.wire)?;
+        let endpoint = Endpoint::Client(self.clients.next_id());
+        let policy = self.adopt(&config.heartbeat, &config.limits, &config.wire, endpoint)?;
         let due = self.read_clock();
         let client = Client::new(config, policy, due).inspect_err(|_| self.env.release(policy))?;
         if !self.sleep.is_watched() {

@@ -15,6 +15,7 @@ use crate::event_loop::endpoint::Endpoint;
 use crate::event_loop::handler::{Handler, Rejected};
 use crate::event_loop::history::Ended;
 use crate::event_loop::token::{ConnId, ListenerId};
+use crate::event_loop::wire_factory::Contact;
 use crate::peer::PeerAddr;
 use crate::proto::flags::Flags;
 use crate::proto::session::Session;
@@ -79,7 +80,8 @@ impl<D: Default, S: System> EventLoop<D, S> {
             return self.report_refused(handler, peer, endpoint, Refusal::Closed);
         };
         let endpoint = Endpoint::Listener(listener_id);
-        let (wire, policy) = (listener.make_wire(), listener.policy());
+        let contact = Contact::new(peer.clone(), endpoint);
+        let (wire, policy) = (listener.make_wire(&contact), listener.policy());
         let (admission, proxies) = (listener.admission(), listener.proxies());
         let expects_header = !is_adopted && proxies.expect_header(peer.ip());
         // A proxy comes for many: who is behind it is counted once that is known.

@@ -9,16 +9,19 @@ use super::admission::Room;
 use super::refusal::Refusal;
 #[cfg(feature = "websocket")]
 use crate::close::Cause;
+use crate::config::WireKind;
 use crate::error::ProtocolError;
 use crate::event_loop::conn::{Mark, Ready};
 use crate::event_loop::core::EventLoop;
 use crate::event_loop::endpoint::Endpoint;
 use crate::event_loop::handler::Handler;
 use crate::event_loop::token::ConnId;
+use crate::event_loop::wire_factory::Contact;
 use crate::peer::PeerAddr;
 #[cfg(feature = "websocket")]
 use crate::proto::http::{ForwardedError, Request, client_of};
 use crate::proto::proxy_header::{ProxyHeader, Reported};
+use crate::proto::session::Wire;
 use crate::sys::{Socket, Stream, System, is_reset};
 
 /// What a look at the socket found of a header.
@@ -111,6 +114,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         let ip = client.ip();
         let proxy = self.peers.addr(conn.peer);
         self.set_peer(key, client.behind(proxy));
+        self.make_codec_anew(key);
         let conn = &self.conns[key];
         let shakes_hands = conn.session.wire().is_websocket() || !conn.stream.is_open();
         if let Err(refusal) = self.judge_client(key, shakes_hands) {
@@ -124,6 +128,19 @@ impl<D: Default, S: System> EventLoop<D, S> {
             self.make_way(handler, listener, ip, id);
         }
         true
+    }
+
+    /// Has the listener make the codec for the client, if it makes codecs.
+    fn make_codec_anew(&mut self, key: usize) {
+        let conn = &mut self.conns[key];
+        let (endpoint, peer) = (conn.endpoint(), self.peers.addr(conn.peer));
+        if let Endpoint::Listener(id) = endpoint
+            && conn.session.wire() == WireKind::Own
+            && let Some(listener) = self.listeners.get(id)
+            && let Wire::Own(codec) = listener.make_wire(&Contact::new(peer, endpoint))
+        {
+            conn.session.set_codec(codec);
+        }
     }
 
     /// Gives a connection another address, for which nothing is counted yet.

@@ -6,6 +6,7 @@ use super::listener::{Listener, Place, Terms};
 use super::proxies::Proxies;
 use crate::error::{ConfigError, Error};
 use crate::event_loop::core::EventLoop;
+use crate::event_loop::endpoint::Endpoint;
 use crate::event_loop::token::{ListenerId, Target};
 #[cfg(feature = "websocket")]
 use crate::proto::http::Visitors;
@@ -22,8 +23,8 @@ impl<D, S: System> EventLoop<D, S> {
         self.progress.spoil_plan();
         let (addr, options) = (config.addr.take(), config.socket.clone());
         ListenAddr::check(addr.as_ref(), &options)?;
-        let terms = self.terms(config)?;
         let id = self.listeners.next_id();
+        let terms = self.terms(id, config)?;
         let place = match addr {
             Some(addr) => {
                 let opened = self.open(id, addr, &options);
@@ -63,7 +64,7 @@ impl<D, S: System> EventLoop<D, S> {
             return Ok(false);
         };
         listener.check_place(&config)?;
-        let terms = self.terms(config)?;
+        let terms = self.terms(id, config)?;
         if let Some(listener) = self.listeners.get_mut(id) {
             let before = listener.set_terms(terms);
             self.env.release(before.policy);
@@ -72,12 +73,13 @@ impl<D, S: System> EventLoop<D, S> {
     }
 
     /// Parses the configuration for later connections, and becomes a user of its policy.
-    fn terms(&mut self, config: ListenerConfig) -> Result<Terms, ConfigError> {
+    fn terms(&mut self, id: ListenerId, config: ListenerConfig) -> Result<Terms, ConfigError> {
+        let endpoint = Endpoint::Listener(id);
         let admission = Admission::try_from(&config.admission)?;
         let proxies = Proxies::new(&config.proxy, config.wire.kind())?;
         #[cfg(feature = "websocket")]
         let visitors = Visitors::try_from(&config.web)?;
-        let policy = self.adopt(&config.heartbeat, &config.limits, &config.wire)?;
+        let policy = self.adopt(&config.heartbeat, &config.limits, &config.wire, endpoint)?;
         #[cfg(feature = "websocket")]
         let takes_guests = config.answer_when_full && config.wire.kind().is_websocket();
         #[cfg(not(feature = "websocket"))]

@@ -5,7 +5,7 @@ use super::config::ListenerConfig;
 use super::proxies::Proxies;
 use crate::error::ConfigError;
 use crate::event_loop::group::CALM;
-use crate::event_loop::wire_factory::WireFactory;
+use crate::event_loop::wire_factory::{Contact, WireFactory};
 use crate::peer::PeerAddr;
 #[cfg(feature = "websocket")]
 use crate::proto::http::Visitors;
@@ -107,8 +107,8 @@ impl<L> Listener<L> {
     }
 
     /// Makes the wire of a new connection.
-    pub(super) fn make_wire(&self) -> Wire {
-        self.terms.wire.make()
+    pub(super) fn make_wire(&self, contact: &Contact) -> Wire {
+        self.terms.wire.make(contact)
     }
 
     #[cfg(feature = "websocket")]

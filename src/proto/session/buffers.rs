@@ -44,6 +44,11 @@ pub(super) struct Buffers {
     pub(super) outside: usize,
     /// Reading is held back, because memory is short.
     pub(super) back: Option<Held>,
+    /// Bytes of output that a codec has answered with, since all of them had left. Some of them may have
+    /// left since.
+    pub(super) replies: usize,
+    /// Reading has stopped, because the peer does not take its answers.
+    pub(super) choked: Option<Held>,
     /// Output was given up that will never leave.
     pub(super) is_cut: bool,
     /// What all of this was counted as, and where.
@@ -67,12 +72,12 @@ pub(super) struct Unfinished {
     pub(super) left: usize,
 }
 
-/// Who does not read a connection that is held back.
+/// Who does not read a connection that is held back, or whose answers wait.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Held {
-    /// Only the loop.
+    /// Only the loop, for this reason.
     Back,
-    /// The application has paused it too.
+    /// There is another reason, such as a pause of the application.
     Twice,
 }
 
@@ -120,6 +125,11 @@ impl Buffers {
         #[cfg(not(feature = "websocket"))]
         let is_fresh = true;
         is_fresh
+    }
+
+    /// Returns how many bytes of a codec's answers wait at most: what is queued last leaves last.
+    pub(super) fn replies_waiting(&self) -> usize {
+        self.replies.min(self.tx.data_len())
     }
 
     /// Says whether nothing of a request has come.
@@ -231,6 +241,8 @@ impl Buffers {
         self.answered = None;
         self.outside = 0;
         self.back = None;
+        self.replies = 0;
+        self.choked = None;
         self.is_cut = false;
         self.tally = Tally::default();
         self.reason.clear();

@@ -72,6 +72,9 @@ impl Session {
 
     /// Says whether reading is paused for another reason than a limit.
     pub(super) fn wants_pause(&self) -> bool {
+        if let Some(is_twice) = self.choked_twice() {
+            return is_twice;
+        }
         let rates = self.rare.as_ref().and_then(|rare| rare.rates.as_ref());
         let limited = rates.filter(|rates| rates.resumes().is_some());
         limited.map_or_else(|| self.heartbeat.is_paused(), |rates| rates.is_held())

@@ -1,15 +1,12 @@
 //! Bytes in: frames decoded, control frames answered, proof of life noted.
 
-use std::ops::Range;
-
 use super::buffers::{Buffers, Unfinished};
 use super::deadline::Deadline;
 use super::rates::Taken;
-use super::{Backlog, Env, Fact, Owed, Part, Session, token};
+use super::{Backlog, Env, Fact, MOST_HEADER, Owed, Part, Session, token};
 use crate::close::{Cause, Phase};
 use crate::config::WireKind;
 use crate::error::{Foreign, ProtocolError};
-use crate::proto::codec::Decoded;
 use crate::proto::heartbeat::PongMatch;
 use crate::proto::line;
 use crate::proto::pool::Pool;
@@ -359,89 +356,13 @@ impl Session {
         Ok((consumed, event))
     }
 
-    fn decode_own(
-        &mut self,
-        env: &mut Env,
-        now: Moment,
-        input: &[u8],
-    ) -> Result<(usize, Event), ProtocolError> {
-        let Some(codec) = self.codec_mut() else {
-            return Ok((0, Event::NeedMore));
-        };
-        let decoded = codec.decode(input)?;
-        let limits = &env.policy(self.policy).limits;
-        let whole = |consumed: usize, payload: &Range<usize>| {
-            if consumed == 0 || consumed > input.len() {
-                return Err(ProtocolError::Custom(
-                    "codec consumed nothing, or more than there is",
-                ));
-            }
-            if payload.start > payload.end || payload.end > consumed {
-                return Err(ProtocolError::Custom(
-                    "codec found a payload beyond what it consumed",
-                ));
-            }
-            Ok(consumed)
-        };
-        match decoded {
-            // The input holds no more than this: waiting on would be for ever.
-            Decoded::NeedMore if input.len() >= limits.max_message.saturating_add(MOST_HEADER) => {
-                Err(ProtocolError::MessageTooBig {
-                    size: input.len() as u64,
-                    limit: limits.max_message as u64,
-                })
-            }
-            Decoded::NeedMore => Ok((0, Event::NeedMore)),
-            Decoded::Skip { consumed } => Ok((whole(consumed, &(0..0))?, Event::Consumed)),
-            Decoded::Message {
-                consumed,
-                kind,
-                payload,
-            } => {
-                whole(consumed, &payload)?;
-                if payload.len() > limits.max_message {
-                    return Err(ProtocolError::MessageTooBig {
-                        size: payload.len() as u64,
-                        limit: limits.max_message as u64,
-                    });
-                }
-                self.handle_frame(env, now);
-                Ok((
-                    consumed,
-                    Event::Message {
-                        kind,
-                        payload: Payload::Input(payload),
-                    },
-                ))
-            }
-            Decoded::Ping { consumed, payload } => {
-                whole(consumed, &payload)?;
-                self.handle_ping(env, now, &input[payload]);
-                Ok((consumed, Event::Consumed))
-            }
-            Decoded::Pong { consumed, token } => {
-                whole(consumed, &(0..0))?;
-                let event = match token {
-                    Some(token) => self.handle_pong(env, now, Some(token)),
-                    None => self.handle_pong_in_order(env, now),
-                };
-                Ok((consumed, event))
-            }
-            Decoded::Close { consumed } => {
-                whole(consumed, &(0..0))?;
-                self.handle_peer_close(env, now, None, &[]);
-                Ok((consumed, Event::Consumed))
-            }
-        }
-    }
-
     /// Notes a complete valid data frame or ping.
-    fn handle_frame(&mut self, env: &Env, now: Moment) {
+    pub(super) fn handle_frame(&mut self, env: &Env, now: Moment) {
         self.heartbeat
             .handle_frame(&env.policy(self.policy).timing, now);
     }
 
-    fn handle_ping(&mut self, env: &mut Env, now: Moment, payload: &[u8]) {
+    pub(super) fn handle_ping(&mut self, env: &mut Env, now: Moment, payload: &[u8]) {
         env.stats.pings_received += 1;
         self.pings_received.add();
         self.handle_frame(env, now);
@@ -455,7 +376,7 @@ impl Session {
     }
 
     /// Judges a pong by the token it brings back; one without a token of ours matches nothing.
-    fn handle_pong(&mut self, env: &mut Env, now: Moment, token: Option<u32>) -> Event {
+    pub(super) fn handle_pong(&mut self, env: &mut Env, now: Moment, token: Option<u32>) -> Event {
         let timing = &env.policy(self.policy).timing;
         let (key, phase) = (env.token_key(), self.heartbeat.phase().fraction());
         let number = token.map(|token| token::decode(key, phase, token));
@@ -464,7 +385,7 @@ impl Session {
     }
 
     /// Judges a pong of a wire without tokens.
-    fn handle_pong_in_order(&mut self, env: &mut Env, now: Moment) -> Event {
+    pub(super) fn handle_pong_in_order(&mut self, env: &mut Env, now: Moment) -> Event {
         let timing = &env.policy(self.policy).timing;
         let found = self.heartbeat.handle_pong_in_order(timing, now);
         self.handle_pong_match(env, now, found)
@@ -663,6 +584,3 @@ const SHORT_MESSAGE: u64 = 4 * 1024;
 
 /// Largest ring of a wire whose decoder moves long messages elsewhere.
 const LARGEST_RING: usize = Pool::LARGEST;
-
-/// Bytes that a codec's frame may have beyond its message.
-const MOST_HEADER: usize = 4 * 1024;

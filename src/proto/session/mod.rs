@@ -30,6 +30,7 @@ mod memory;
 #[cfg(feature = "websocket")]
 mod opening;
 mod output;
+mod own;
 mod pause;
 mod policies;
 mod rates;
@@ -594,12 +595,24 @@ impl Session {
         }
     }
 
-    fn codec(&self) -> Option<&dyn Codec> {
+    /// Returns the codec of an own wire.
+    pub fn codec(&self) -> Option<&dyn Codec> {
         self.rare.as_ref()?.codec.as_deref()
     }
 
-    fn codec_mut(&mut self) -> Option<&mut (dyn Codec + 'static)> {
+    /// Returns the codec of an own wire, to change it.
+    pub fn codec_mut(&mut self) -> Option<&mut (dyn Codec + 'static)> {
         Some(&mut **self.rare.as_mut()?.codec.as_mut()?)
+    }
+
+    /// Has another codec speak the wire from now on, which is one for the client that a proxy has named
+    /// meanwhile. Nothing has been said yet. A codec that has pings where the other has none, or the
+    /// other way round, does not fit the policy, and is not taken.
+    pub(crate) fn set_codec(&mut self, codec: Box<dyn Codec>) {
+        let fits = self.has_pings() == codec.has_pings();
+        if let Some(rare) = self.rare.as_mut().filter(|_| fits) {
+            rare.codec = Some(codec);
+        }
     }
 
     fn refresh_stamps(&mut self, now: Moment) {
@@ -647,6 +660,9 @@ impl Session {
         *debt != limit && debt.later(limit) == *debt
     }
 }
+
+/// Bytes that a codec's frame may have beyond its message.
+const MOST_HEADER: usize = 4 * 1024;
 
 /// Milliseconds' worth of pings or pongs that a peer may send at once.
 const FLOOD_BURST: u32 = 3_000;

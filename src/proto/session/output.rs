@@ -107,16 +107,24 @@ impl Session {
         now: Moment,
         shared: &SharedMessage,
     ) -> Result<(), SendError> {
+        if self.wire == WireKind::Own {
+            return self.send_shared_own(env, now, shared);
+        }
         let Some(encoded) = self.shared_frames(shared) else {
             return self.send(env, now, shared.message());
         };
         self.check_room(env, now, encoded.len())?;
+        self.queue_shared(env, now, encoded);
+        Ok(())
+    }
+
+    /// Queues the frames of a shared message, for which there is room.
+    pub(super) fn queue_shared(&mut self, env: &mut Env, now: Moment, encoded: &Encoded) {
         let held = self.stamped(env, now);
         for (bytes, range) in encoded.frames() {
             held.tx.push_shared(bytes, range, &mut env.pool);
         }
         self.note_sent(env, now);
-        Ok(())
     }
 
     /// Queues a ping outside the grid. Nothing happens while one is still waiting to be written.
@@ -170,6 +178,7 @@ impl Session {
         if is_message {
             self.note_message(now);
         }
+        self.unchoke(now);
         self.await_answer(env, now);
     }
 
@@ -336,13 +345,12 @@ impl Session {
             WireKind::Binary => replace(&mut env.scratch, binary::PONG),
             WireKind::Raw => return,
             WireKind::Own => {
-                env.scratch.clear();
-                if let Some(codec) = self.codec_mut() {
-                    codec.encode_pong(payload, &mut env.scratch);
-                }
+                let folded = self.queue_own_pong(env, now, payload);
+                env.stats.pongs_folded += folded as u64;
+                return;
             }
         }
-        let is_counted = payload.is_empty() && !self.wire.is_websocket();
+        let is_counted = !self.wire.is_websocket();
         let mut folded = 0;
         self.queue_control(env, now, |tx, frame| {
             folded = if is_counted {
@@ -468,7 +476,12 @@ impl Session {
         self.buffers.as_ref().map_or(0, |held| held.tx.data_cost())
     }
 
-    fn check_room(&mut self, env: &mut Env, now: Moment, size: usize) -> Result<(), SendError> {
+    pub(super) fn check_room(
+        &mut self,
+        env: &mut Env,
+        now: Moment,
+        size: usize,
+    ) -> Result<(), SendError> {
         if self.phase != Phase::Open {
             return Err(SendError::Closed);
         }
@@ -545,23 +558,6 @@ impl Session {
         }
     }
 
-    fn queue_own(
-        &mut self,
-        env: &mut Env,
-        now: Moment,
-        message: Message<'_>,
-    ) -> Result<(), SendError> {
-        let Some(codec) = self.codec_mut() else {
-            return Ok(());
-        };
-        env.scratch.clear();
-        codec
-            .encode(message.kind(), message.data(), &mut env.scratch)
-            .map_err(SendError::Encode)?;
-        self.queue_scratch(env, now);
-        Ok(())
-    }
-
     fn queue_encoded(
         &mut self,
         env: &mut Env,
@@ -576,7 +572,7 @@ impl Session {
 
     /// Queues the scratch buffer as one frame. A long one leaves with its storage: to copy it again would
     /// take as long as to encode it.
-    fn queue_scratch(&mut self, env: &mut Env, now: Moment) {
+    pub(super) fn queue_scratch(&mut self, env: &mut Env, now: Moment) {
         if env.scratch.len() > LARGEST_COPY {
             let block = std::mem::take(&mut env.scratch).into_boxed_slice();
             self.outbox(env, now).push_block(block);

@@ -7,7 +7,7 @@ use crate::proto::time::{Moment, Stamp};
 impl Session {
     /// Notes that the shell stopped reading on purpose.
     pub fn handle_pause(&mut self, now: Moment) {
-        if !self.note_pause(true) && !self.hold_limited(true) {
+        if !self.note_pause(true) && !self.note_choked(true) && !self.hold_limited(true) {
             self.pause(now);
         }
     }
@@ -25,7 +25,14 @@ impl Session {
     /// Notes that the shell reads again. While a limit has paused reading, that is when the limit
     /// allows it.
     pub fn handle_resume(&mut self, now: Moment) {
-        if !self.note_pause(false) && !self.hold_limited(false) {
+        if !self.note_pause(false) && !self.note_choked(false) {
+            self.resume_within(now);
+        }
+    }
+
+    /// Reads again, unless a limit keeps us from that.
+    pub(super) fn resume_within(&mut self, now: Moment) {
+        if !self.hold_limited(false) {
             self.resume(now);
         }
     }

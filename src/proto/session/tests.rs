@@ -9,7 +9,7 @@ use crate::close::{CloseCode, KernelFigures, Rtt, Side};
 use crate::config::{HeartbeatConfig, LimitsConfig, Overflow, PingWhen, Proof};
 use crate::dice::Dice;
 use crate::error::{ProtocolError, SendError};
-use crate::proto::codec::Decoded;
+use crate::proto::codec::{Decoded, Encoding, Pongs, Rules};
 use crate::proto::message::{Message, SharedMessage};
 use crate::proto::policy::Policy;
 use crate::proto::received::Received;
@@ -23,6 +23,7 @@ mod drain;
 mod ends;
 mod expiry;
 mod opening;
+mod own;
 mod plain;
 mod rates;
 mod timer;
@@ -2043,7 +2044,7 @@ struct Quads {
 }
 
 impl Codec for Quads {
-    fn decode(&mut self, input: &[u8]) -> Result<Decoded, ProtocolError> {
+    fn decode(&mut self, input: &[u8], _: &mut Vec<u8>) -> Result<Decoded, ProtocolError> {
         let Some(quad) = input.first_chunk::<4>() else {
             return Ok(Decoded::NeedMore);
         };
@@ -2085,6 +2086,14 @@ impl Codec for Quads {
     ) -> Result<(), EncodeError> {
         out.extend_from_slice(payload);
         Ok(())
+    }
+
+    fn rules(&self) -> Rules {
+        Rules {
+            pongs: Pongs::Ahead,
+            has_tokens: self.tokens,
+            ..Rules::default()
+        }
     }
 
     fn has_pings(&self) -> bool {
@@ -2415,7 +2424,7 @@ fn output_that_waits_for_weeks_is_not_taken_for_new() {
 struct Backwards(fn(std::ops::Range<usize>) -> Decoded);
 
 impl Codec for Backwards {
-    fn decode(&mut self, _: &[u8]) -> Result<Decoded, ProtocolError> {
+    fn decode(&mut self, _: &[u8], _: &mut Vec<u8>) -> Result<Decoded, ProtocolError> {
         let payload = std::ops::Range { start: 3, end: 1 };
         Ok(self.0(payload))
     }

@@ -1,7 +1,7 @@
 //! A wire of an embedder's: one byte says what follows, and one lies about it.
 
 use heartwheel::error::ProtocolError;
-use heartwheel::proto::codec::{Codec, Decoded};
+use heartwheel::proto::codec::{Codec, Decoded, Pongs, Rules};
 use heartwheel::proto::wire::{EncodeError, MessageKind};
 
 /// `m` and a length of one byte: message. `?` and `!` with four bytes: ping and pong. `-`: pong
@@ -11,7 +11,7 @@ use heartwheel::proto::wire::{EncodeError, MessageKind};
 pub(super) struct Tagged;
 
 impl Codec for Tagged {
-    fn decode(&mut self, input: &[u8]) -> Result<Decoded, ProtocolError> {
+    fn decode(&mut self, input: &[u8], _: &mut Vec<u8>) -> Result<Decoded, ProtocolError> {
         Ok(match *input {
             [b'm', len, ref rest @ ..] if rest.len() >= usize::from(len) => {
                 let end = 2 + usize::from(len);
@@ -55,6 +55,14 @@ impl Codec for Tagged {
         out.extend_from_slice(&[b'm', len]);
         out.extend_from_slice(payload);
         Ok(())
+    }
+
+    fn rules(&self) -> Rules {
+        Rules {
+            pongs: Pongs::Newest,
+            has_tokens: true,
+            ..Rules::default()
+        }
     }
 
     fn has_pings(&self) -> bool {

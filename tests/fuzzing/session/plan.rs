@@ -44,7 +44,7 @@ impl WireChoice {
             Self::Line => WireFactory::Line,
             Self::Binary => WireFactory::Binary,
             Self::Raw => WireFactory::Raw,
-            Self::Own => WireFactory::Own(Box::new(|| Box::new(Tagged))),
+            Self::Own => WireFactory::own(|_| Tagged),
         }
     }
 }

@@ -126,7 +126,7 @@ fn own(input: &[u8], limit: u64) -> Result<(usize, Next), ProtocolError> {
         let bytes = input.get(..consumed).and_then(|input| input.get(range));
         bytes.map(<[u8]>::to_vec).ok_or(nonsense)
     };
-    Ok(match Tagged.decode(input)? {
+    Ok(match Tagged.decode(input, &mut Vec::new())? {
         Decoded::NeedMore if input.len() as u64 >= limit.saturating_add(4096) => {
             let size = input.len() as u64;
             return Err(ProtocolError::MessageTooBig { size, limit });
@@ -150,8 +150,12 @@ fn own(input: &[u8], limit: u64) -> Result<(usize, Next), ProtocolError> {
             (consumed, Next::Ping(payload))
         }
         Decoded::Pong { consumed, token } => {
+            // Without the token of a ping it answers none.
             let token = token.map(|token| token.to_be_bytes().to_vec());
-            (whole(consumed)?, Next::Pong(token))
+            (
+                whole(consumed)?,
+                Next::Pong(Some(token.unwrap_or_default())),
+            )
         }
         Decoded::Close { consumed } => (whole(consumed)?, Next::Close),
     })

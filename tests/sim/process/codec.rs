@@ -3,7 +3,7 @@
 use std::mem;
 
 use heartwheel::error::ProtocolError;
-use heartwheel::proto::codec::{Codec, Decoded};
+use heartwheel::proto::codec::{Codec, Decoded, Pongs, Rules};
 use heartwheel::proto::wire::{EncodeError, MessageKind};
 
 /// What leaves as a pong and not as a message: the last one again, or an answer to nothing.
@@ -25,7 +25,7 @@ impl Tagged {
 }
 
 impl Codec for Tagged {
-    fn decode(&mut self, input: &[u8]) -> Result<Decoded, ProtocolError> {
+    fn decode(&mut self, input: &[u8], _: &mut Vec<u8>) -> Result<Decoded, ProtocolError> {
         let Some(&[kind, high, low]) = input.first_chunk() else {
             return Ok(Decoded::NeedMore);
         };
@@ -67,6 +67,14 @@ impl Codec for Tagged {
             _ => Self::put(0, payload, out),
         }
         Ok(())
+    }
+
+    fn rules(&self) -> Rules {
+        Rules {
+            pongs: Pongs::Newest,
+            has_tokens: true,
+            ..Rules::default()
+        }
     }
 
     fn has_pings(&self) -> bool {

@@ -43,7 +43,7 @@ impl Terms {
             Speech::Line => WireFactory::Line,
             Speech::Binary => WireFactory::Binary,
             Speech::Raw => WireFactory::Raw,
-            Speech::Own => WireFactory::Own(Box::new(|| Box::new(codec::Tagged::default()))),
+            Speech::Own => WireFactory::own(|_| codec::Tagged::default()),
         }
     }
 }
