@@ -247,7 +247,8 @@ pub struct LimitsConfig {
     /// A longer message is sent in fragments of this many bytes, so that a ping or pong can go
     /// between them. Default 64 KiB.
     pub max_fragment: usize,
-    /// Largest head of an HTTP request or response, bytes. Default 8 KiB.
+    /// Largest head of an HTTP request or response, or frame of a codec's handshake, bytes. Default 8
+    /// KiB.
     pub max_head: usize,
     /// Most header fields in a head. Default 64.
     pub max_headers: usize,

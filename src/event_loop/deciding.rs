@@ -80,11 +80,11 @@ impl<D: Default, S: System> EventLoop<D, S> {
         match self.deferrals.take(id.index()) {
             Some(Verdict::Accept(welcome)) => {
                 let session = &mut self.conns[id.index()].session;
-                session.admit(&self.env, self.now);
+                session.admit(&mut self.env, self.now);
                 self.carry(id.index());
                 self.welcome(handler, id, welcome.data);
             }
-            Some(Verdict::Reject(_)) => self.end_refused(id.index()),
+            Some(Verdict::Reject(rejection)) => self.reject_shaken(id.index(), &rejection),
             #[cfg(feature = "websocket")]
             Some(Verdict::Answer(_)) => {}
             None => {}

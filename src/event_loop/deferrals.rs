@@ -25,13 +25,7 @@ pub(super) struct Deferrals<D> {
 #[derive(Debug)]
 pub(super) enum Verdict<D> {
     Accept(Welcome<D>),
-    Reject(
-        #[cfg_attr(
-            not(feature = "websocket"),
-            expect(dead_code, reason = "other wires have no words for it")
-        )]
-        Rejection,
-    ),
+    Reject(Rejection),
     #[cfg(feature = "websocket")]
     Answer(HttpAnswer),
 }

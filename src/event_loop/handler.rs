@@ -48,12 +48,13 @@ pub trait Handler<C = (), S: System = Native> {
     type Data: Default + 'static;
 
     /// Accepts or rejects a connection before it opens, or puts that off. On a WebSocket server, the
-    /// offer has the request.
+    /// offer has the request. If a [`Codec`](crate::proto::codec::Codec) has a handshake, it is over, and
+    /// the codec ([`Context::codec`]) has what it learned.
     ///
     /// After [`Decision::Later`] the connection waits until [`Context::accept`] or
     /// [`Context::reject`] is called, or the same of [`LoopHandle`](super::LoopHandle) by another thread. Its handshake timeout goes on. If
     /// it is over first, the connection ends as `handshake_timeout`: a WebSocket client is answered
-    /// 503, and any other peer gets an orderly close. The reason says that the application did not
+    /// 503, a codec with a handshake refuses with 503, and any other peer gets an orderly close. The reason says that the application did not
     /// answer in time. Nothing is read meanwhile. If the peer leaves,
     /// [`on_rejected`](Self::on_rejected) says so at once. At most
     /// [`max_deferred`](crate::config::ReactorConfig::max_deferred) connections wait; the next one
@@ -63,7 +64,8 @@ pub trait Handler<C = (), S: System = Native> {
     ///
     /// # Errors
     ///
-    /// A [`Rejection`] is answered with its HTTP status on WebSocket, and with a plain close on
+    /// A [`Rejection`] is answered with its HTTP status on WebSocket, by a codec that has a handshake
+    /// with [`encode_refusal`](crate::proto::codec::Codec::encode_refusal), and with a plain close on
     /// other wires. The connection ends with cause `refused`.
     fn on_accept(
         &mut self,

@@ -12,6 +12,7 @@ use super::share::STEP;
 use super::token::ConnId;
 use super::work::WorkList;
 use crate::close::{Cause, Phase};
+use crate::config::WireKind;
 use crate::proto::message::Message;
 use crate::proto::pool::Pool;
 use crate::proto::received::{Loan, Received};
@@ -298,6 +299,13 @@ impl<D: Default, S: System> EventLoop<D, S> {
             }
             self.share.charge(STEP);
             if conn.session.phase() == Phase::Handshaking {
+                if conn.session.wire() == WireKind::Own {
+                    if !self.shake_hands(handler, id, ring) {
+                        return (called, false);
+                    }
+                    called = true;
+                    continue;
+                }
                 #[cfg(feature = "websocket")]
                 if self.handshake(handler, id, ring) {
                     called = true;

@@ -25,6 +25,7 @@ mod drain;
 mod endpoint;
 mod expire;
 mod expiries;
+mod greeting;
 mod group;
 mod half_open;
 mod handle;

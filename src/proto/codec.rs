@@ -82,6 +82,43 @@ pub trait Codec: Any + fmt::Debug + Send {
         out: &mut Vec<u8>,
     ) -> Result<(), EncodeError>;
 
+    /// Returns whether the wire has a handshake of its own. Default: no; the connection is open as
+    /// soon as its byte stream is. The answer must not change.
+    ///
+    /// With a handshake, the connection opens when [`decode`](Self::decode) returns
+    /// [`Decoded::Open`] and the application has accepted it. Until then `decode` may return
+    /// [`NeedMore`](Decoded::NeedMore), [`Skip`](Decoded::Skip) for a step of the handshake,
+    /// [`Refuse`](Decoded::Refuse) and [`Close`](Decoded::Close), and append its answers to `out`. No
+    /// ping is sent and no message accepted. The handshake must be over within the
+    /// [`handshake_timeout`](crate::config::HeartbeatConfig::handshake_timeout), and a frame of it may
+    /// have up to [`max_head`](crate::config::LimitsConfig::max_head) bytes. Silence counts from the
+    /// opening. A listener counts the connection as half-open until then.
+    fn has_handshake(&self) -> bool {
+        false
+    }
+
+    /// Appends what this side says first, as soon as the byte stream is established: the greeting of
+    /// a server, the request of a client. Default: appends nothing.
+    fn begin(&mut self, out: &mut Vec<u8>) {
+        let _ = out;
+    }
+
+    /// Appends what tells the peer that its handshake is accepted. It leaves before anything that the
+    /// application sends. Default: appends nothing.
+    fn encode_open(&mut self, out: &mut Vec<u8>) {
+        let _ = out;
+    }
+
+    /// Appends what tells the peer that its handshake is not accepted. Then the connection ends.
+    /// Default: appends nothing.
+    ///
+    /// `status` is an HTTP status, from 400 to 599, and `reason` is text: those of the application's
+    /// [`Rejection`](crate::reactor::Rejection), 408 if the handshake took too long, or 503 if this
+    /// side goes away.
+    fn encode_refusal(&mut self, status: u16, reason: &str, out: &mut Vec<u8>) {
+        let _ = (status, reason, out);
+    }
+
     /// Returns what the session may do with the frames of this wire. The answer must not change.
     /// Default: [`Rules::default`], which is right for every wire.
     fn rules(&self) -> Rules {
@@ -175,6 +212,19 @@ pub enum Decoded {
     Skip {
         /// Bytes consumed; more than zero.
         consumed: usize,
+    },
+    /// The end of a [handshake](Codec::has_handshake). The application is asked next
+    /// ([`on_accept`](crate::reactor::Handler::on_accept)), and may look at what the codec has learned.
+    /// Nothing more is decoded until it has answered.
+    Open {
+        /// Bytes consumed; more than zero.
+        consumed: usize,
+    },
+    /// The peer is not let in, within a [handshake](Codec::has_handshake). What was appended to `out`
+    /// leaves, and the connection ends with cause `refused`.
+    Refuse {
+        /// Why, for [`Rejected::reason`](crate::reactor::Rejected::reason).
+        reason: &'static str,
     },
     /// A message.
     Message {

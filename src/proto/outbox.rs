@@ -168,6 +168,23 @@ impl Outbox {
         self.begun = !self.frames.is_empty();
     }
 
+    /// Adds bytes to what comes before the first frame, in front of which no control frame is written.
+    /// Nothing else is queued yet.
+    pub(crate) fn push_first(&mut self, bytes: &[u8], pool: &mut Pool) {
+        let Some(len) = NonZeroUsize::new(bytes.len()).filter(|_| !self.closed) else {
+            return;
+        };
+        match self.frames.back_mut() {
+            Some(Frame::Inline(first)) => {
+                *first = first.saturating_add(len.get());
+                self.inline.extend(bytes, pool);
+                self.inline_behind += len.get();
+            }
+            Some(Frame::Large) | None => self.push_frame(bytes, &[], pool),
+        }
+        self.begin_front();
+    }
+
     /// Queues a ping. A newer ping replaces a waiting one. If a ping was partly written, the newer
     /// one waits behind it.
     pub fn set_ping(&mut self, frame: &[u8]) -> PingQueued {

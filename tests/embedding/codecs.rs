@@ -1,7 +1,7 @@
 //! Codecs of the embedder's, over real sockets: who connects, what the handler reaches, what is answered.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,7 +10,10 @@ use heartwheel::error::ProtocolError;
 use heartwheel::proto::codec::{Codec, Decoded};
 use heartwheel::proto::wire::{EncodeError, Role};
 use heartwheel::reactor::{ClientConfig, Contact, Endpoint, Handler, Reactor};
-use heartwheel::{ConnId, Context, Message, MessageKind, WireFactory};
+use heartwheel::{
+    Cause, ConnId, Context, Decision, Message, MessageKind, Offer, Rejected, Rejection, Welcome,
+    WireFactory,
+};
 
 use crate::support::PATIENCE;
 use crate::support::recorder::*;
@@ -209,4 +212,207 @@ fn a_peer_that_reads_late_gets_all_its_answers() {
     turn_until(&mut reactor, &mut Nobody, |_, _| reading.is_finished());
     writing.join().unwrap();
     reading.join().unwrap();
+}
+
+/// Lines, the first of which is a name.
+#[derive(Debug, Default)]
+struct Named {
+    name: Option<String>,
+}
+
+impl Codec for Named {
+    fn decode(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<Decoded, ProtocolError> {
+        let Some(end) = input.iter().position(|&byte| byte == b'\n') else {
+            return Ok(Decoded::NeedMore);
+        };
+        let consumed = end + 1;
+        if self.name.is_some() {
+            return Ok(Decoded::Message {
+                consumed,
+                kind: MessageKind::Text,
+                payload: 0..end,
+            });
+        }
+        let name = String::from_utf8_lossy(&input[..end]);
+        if name.is_empty() {
+            out.extend_from_slice(b"no name\n");
+            return Ok(Decoded::Refuse { reason: "no name" });
+        }
+        self.name = Some(name.into());
+        Ok(Decoded::Open { consumed })
+    }
+
+    fn encode(
+        &mut self,
+        _: MessageKind,
+        payload: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), EncodeError> {
+        out.extend_from_slice(payload);
+        out.push(b'\n');
+        Ok(())
+    }
+
+    fn has_handshake(&self) -> bool {
+        true
+    }
+
+    fn begin(&mut self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"name?\n");
+    }
+
+    fn encode_open(&mut self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"welcome\n");
+    }
+
+    fn encode_refusal(&mut self, status: u16, reason: &str, out: &mut Vec<u8>) {
+        out.extend_from_slice(format!("{status} {reason}\n").as_bytes());
+    }
+}
+
+/// Accepts who is not called eve, and echoes with the name.
+#[derive(Default)]
+struct Porter {
+    opened: usize,
+    rejected: Vec<(Cause, String)>,
+    late: usize,
+    /// Who waits.
+    asked: Vec<ConnId>,
+}
+
+impl Handler<u64> for Porter {
+    type Data = u32;
+
+    fn on_accept(
+        &mut self,
+        cx: &mut Context<'_, u32>,
+        offer: &Offer<'_>,
+    ) -> Result<Decision<Welcome<u32>>, Rejection> {
+        let name = cx.codec::<Named>(offer.id).unwrap().name.as_deref();
+        match name {
+            Some("eve") => Err(Rejection::new(403, "not you")),
+            Some("zoe") => {
+                self.asked.push(offer.id);
+                Ok(Decision::Later)
+            }
+            _ => Ok(Welcome::with(7).into()),
+        }
+    }
+
+    fn on_open(&mut self, cx: &mut Context<'_, u32>, id: ConnId) {
+        self.opened += 1;
+        let name = cx.codec::<Named>(id).unwrap().name.clone().unwrap();
+        cx.send(id, Message::text(&format!("hello {name}")))
+            .unwrap();
+    }
+
+    fn on_message(&mut self, cx: &mut Context<'_, u32>, id: ConnId, message: Message<'_>) {
+        cx.send(id, message).unwrap();
+    }
+
+    fn on_rejected(&mut self, _: &mut Context<'_, u32>, rejected: Rejected<'_>) {
+        let cause = rejected.evidence.cause;
+        self.late += usize::from(cause == Cause::HandshakeTimeout);
+        self.rejected.push((cause, rejected.reason.to_owned()));
+    }
+}
+
+/// Writes these bytes, whole or one by one, and returns what comes until the end.
+fn converse(addr: SocketAddr, bytes: &'static [u8], piece: usize) -> thread::JoinHandle<String> {
+    let mut peer = dial(addr);
+    peer.set_nodelay(true).unwrap();
+    thread::spawn(move || {
+        for piece in bytes.chunks(piece) {
+            peer.write_all(piece).unwrap();
+        }
+        peer.shutdown(Shutdown::Write).unwrap();
+        let mut read = String::new();
+        peer.read_to_string(&mut read).unwrap();
+        read
+    })
+}
+
+#[test]
+fn a_codec_shakes_hands_and_the_handler_sees_what_it_learned() {
+    let mut reactor = reactor();
+    let (_, addr) = listen(&mut reactor, WireFactory::own(|_| Named::default()));
+    for piece in [usize::MAX, 1] {
+        let mut porter = Porter::default();
+        let peers = [&b"ann\none\ntwo\n"[..], b"eve\nlost\n", b"\nlost\n"];
+        let peers = peers.map(|bytes| converse(addr, bytes, piece));
+        turn_until(&mut reactor, &mut porter, |reactor, porter| {
+            reactor.is_empty() && porter.opened == 1 && porter.rejected.len() == 2
+        });
+        let read = peers.map(|peer| peer.join().unwrap());
+        assert_eq!(read[0], "name?\nwelcome\nhello ann\none\ntwo\n");
+        assert_eq!(read[1], "name?\n403 not you\n");
+        assert_eq!(read[2], "name?\nno name\n");
+        porter.rejected.sort_by_key(|(_, reason)| reason.clone());
+        let refused = |reason: &str| (Cause::Refused, reason.to_owned());
+        assert_eq!(porter.rejected, [refused("no name"), refused("not you")]);
+    }
+}
+
+#[test]
+fn a_codec_waits_for_a_handler_that_decides_later() {
+    let mut reactor = reactor();
+    let (_, addr) = listen(&mut reactor, WireFactory::own(|_| Named::default()));
+    for (is_welcome, expected) in [
+        (true, "name?\nwelcome\nhello zoe\none\n"),
+        (false, "name?\n401 who are you\n"),
+    ] {
+        let mut porter = Porter::default();
+        let mut peer = dial(addr);
+        peer.write_all(b"zoe\none\n").unwrap();
+        turn_until(&mut reactor, &mut porter, |_, porter| {
+            porter.asked.len() == 1
+        });
+        let id = porter.asked[0];
+        assert_eq!(porter.opened, 0);
+        let mut context = reactor.context();
+        assert!(context.codec::<Named>(id).is_some());
+        let decided = match is_welcome {
+            true => context.accept(id, Welcome::with(7)),
+            false => context.reject(id, Rejection::new(401, "who are you")),
+        };
+        assert_eq!(decided, Ok(()));
+        let reading = thread::spawn(move || {
+            let mut read = vec![0; expected.len()];
+            peer.read_exact(&mut read).unwrap();
+            assert_eq!(String::from_utf8_lossy(&read), expected);
+        });
+        turn_until(&mut reactor, &mut porter, |reactor, _| reactor.is_empty());
+        reading.join().unwrap();
+        assert_eq!(porter.opened, usize::from(is_welcome));
+    }
+}
+
+#[test]
+fn a_codec_without_a_name_is_half_open_and_has_its_time() {
+    let mut reactor = reactor();
+    let wire = WireFactory::own(|_| Named::default());
+    let mut config = on_loopback(wire, None, None);
+    config.heartbeat.handshake_timeout = Duration::from_millis(300);
+    config.admission.half_open_per_address = Some(2);
+    let (_, addr) = listen_with(&mut reactor, config);
+    let mut porter = Porter::default();
+    let peers = [(); 3].map(|()| dial(addr));
+    let reading = peers.map(|mut peer| {
+        thread::spawn(move || {
+            let mut read = String::new();
+            let end = peer.read_to_string(&mut read);
+            (read, end.is_ok())
+        })
+    });
+    turn_until(&mut reactor, &mut porter, |reactor, porter| {
+        reactor.is_empty() && porter.rejected.len() == 3
+    });
+    assert_eq!((porter.opened, porter.late), (0, 2), "the oldest made way");
+    let read: Vec<_> = reading
+        .into_iter()
+        .map(|peer| peer.join().unwrap())
+        .collect();
+    let told = "name?\n408 the opening handshake took too long\n";
+    let late = read.iter().filter(|(read, _)| read == told);
+    assert_eq!(late.count(), 2, "{read:?}");
 }

@@ -8,6 +8,7 @@ use super::adoption::Arrival;
 use super::listener::Listener;
 use super::refusal::Refusal;
 use crate::close::{Cause, Evidence, Phase};
+use crate::config::WireKind;
 use crate::event_loop::conn::{Mark, Ready};
 use crate::event_loop::context::Context;
 use crate::event_loop::core::EventLoop;
@@ -90,7 +91,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         let ip = peer.ip().filter(|_| !is_proxy);
         let counted = ip.is_some_and(|ip| admission.counts(ip));
         let mut stream = S::Stream::over(socket, Role::Server);
-        let shakes_hands = opened.is_none() && (wire.kind().is_websocket() || !stream.is_open());
+        let shakes_hands = opened.is_none() && (wire.has_handshake() || !stream.is_open());
         let half_open = ip.is_some() && admission.counts_half_open() && shakes_hands;
         let mut marks = Flags::NONE;
         marks.set(Mark::HalfOpen, half_open);
@@ -153,6 +154,10 @@ impl<D: Default, S: System> EventLoop<D, S> {
             // No event will tell of what was read before.
             self.carry(id.index());
         }
+        if self.conn(id).is_some_and(|conn| conn.session.has_output()) {
+            // What a codec says first.
+            self.mark_dirty(id.index());
+        }
         self.begin(handler, id, opened);
     }
 
@@ -186,7 +191,11 @@ impl<D: Default, S: System> EventLoop<D, S> {
             if !Self::is_half_open(&self.conns, self.names, id) {
                 continue;
             }
-            if !self.conns[key].session.has_output() {
+            let session = &self.conns[key].session;
+            // What a codec says in its handshake is no answer that ends it.
+            let is_greeting =
+                session.phase() == Phase::Handshaking && session.wire() == WireKind::Own;
+            if is_greeting || !session.has_output() {
                 return self.end_half_open(key, Refusal::HalfOpen);
             }
             // The limits on its answer or goodbye and on the connections of its address bound it.

@@ -85,7 +85,6 @@ impl<D: Default, S: System> EventLoop<D, S> {
         };
         match (opened, phase) {
             (Some(data), Phase::Open) => self.welcome(handler, id, data),
-            #[cfg(feature = "websocket")]
             (Some(data), Phase::Handshaking) => {
                 let session = &mut self.conns[id.index()].session;
                 session.handle_handshake(&mut self.env, self.now, &[]);

@@ -116,7 +116,9 @@ impl<D: Default, S: System> EventLoop<D, S> {
         self.set_peer(key, client.behind(proxy));
         self.make_codec_anew(key);
         let conn = &self.conns[key];
-        let shakes_hands = conn.session.wire().is_websocket() || !conn.stream.is_open();
+        let shakes_hands = conn.session.wire().is_websocket()
+            || conn.session.has_handshake()
+            || !conn.stream.is_open();
         if let Err(refusal) = self.judge_client(key, shakes_hands) {
             self.refuse_client(key, refusal);
             return false;

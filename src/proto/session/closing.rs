@@ -4,6 +4,7 @@ use super::buffers::Buffers;
 use super::deadline::Deadline;
 use super::{Awaited, Backlog, Due, Env, Fact, Owed, Session, SocketAction};
 use crate::close::{Cause, CloseCode, Evidence, KernelFigures, Phase};
+use crate::config::WireKind;
 use crate::error::ProtocolError;
 #[cfg(feature = "websocket")]
 use crate::proto::http::Persistence;
@@ -364,6 +365,11 @@ impl Session {
             Phase::Handshaking if self.is_between_requests() => {
                 self.part(env, now, Cause::LocalClose);
             }
+            Phase::Handshaking
+                if self.part.role() == Role::Server && self.wire == WireKind::Own =>
+            {
+                self.reject_own(env, now, cause, (408, TOO_LATE));
+            }
             Phase::Handshaking if self.part.role() == Role::Server => {
                 self.refuse_late(env, now, cause);
             }
@@ -553,6 +559,9 @@ impl Session {
 fn is_continuation(first: u8) -> bool {
     first & 0x0f == 0
 }
+
+/// What is wrong with a handshake that is not over in time.
+pub(super) const TOO_LATE: &str = "the opening handshake took too long";
 
 impl Cause {
     /// Says whether the peer did something that makes its answer to our Close not worth waiting for, or

@@ -25,7 +25,7 @@ impl Session {
     ///
     /// The input must keep the request that is decided about. Once the application has decided, call
     /// [`end_deferral`](Self::end_deferral), and look at the request again; or
-    /// [`admit`](Self::admit) on a wire without requests.
+    /// [`admit`](Self::admit) or [`reject_own`](Self::reject_own) on a wire without requests.
     pub fn defer(&mut self, env: &Env, now: Moment, awaited: Awaited) {
         match self.phase {
             Phase::Handshaking => {}
@@ -57,18 +57,18 @@ impl Session {
         self.owed.remove(Owed::Answer);
     }
 
-    /// Opens a session that waited, on a wire without an opening handshake.
-    pub fn admit(&mut self, env: &Env, now: Moment) {
+    /// Opens a session that waited, on a wire other than WebSocket.
+    pub fn admit(&mut self, env: &mut Env, now: Moment) {
         assert!(
             self.awaited() == Some(Awaited::Verdict) && !self.wire.is_websocket(),
             "it waits to be let in"
         );
         self.end_deferral();
-        self.open(env, now);
+        self.accept_own(env, now);
     }
 
     /// Ends a session that waits, or another opening handshake, because we go away: as a WebSocket server
-    /// with 503, and without a word on other wires.
+    /// with 503, as a codec that has a handshake says it, and without a word on other wires.
     pub fn leave(&mut self, env: &mut Env, now: Moment, cause: Cause) {
         self.turn_back(env, now, cause, "going away");
     }
@@ -92,10 +92,7 @@ impl Session {
                 request.clear();
                 self.put_input(env, request);
             }
-            Role::Server => {
-                let _ = why;
-                self.part(env, now, cause);
-            }
+            Role::Server => self.reject_own(env, now, cause, (503, why)),
         }
     }
 

@@ -69,6 +69,7 @@ impl Session {
     pub fn input_limit(&self, env: &Env) -> usize {
         let limits = &env.policy(self.policy).limits;
         match (self.wire, self.phase) {
+            (WireKind::Own, Phase::Connecting | Phase::Handshaking) => limits.max_head,
             (WireKind::Own, _) => limits.max_message.saturating_add(MOST_HEADER),
             #[cfg(feature = "websocket")]
             (WireKind::WebSocket, Phase::Connecting | Phase::Handshaking) => {

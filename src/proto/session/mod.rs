@@ -9,6 +9,7 @@
 //! | bytes arrived | [`handle_bytes`](Session::handle_bytes), [`decode`](Session::decode) | one [`Event`] after the other |
 //! | an HTTP head arrived | `next_request`, `next_response` | what to ask the application |
 //! | the application takes its time to decide | [`defer`](Session::defer), and then [`end_deferral`](Session::end_deferral) | nothing |
+//! | bytes of a codec's handshake arrived | [`shake_hands`](Session::shake_hands) | one [`Shaken`] after the other |
 //! | a deadline is due | [`handle_expiry`](Session::handle_expiry) | one [`Step`] after the other |
 //! | output was queued | [`slices`](Session::slices), [`handle_written`](Session::handle_written) | what to write |
 //! | any of these | [`socket_action`](Session::socket_action) | what to do with the socket |
@@ -45,6 +46,7 @@ pub use expiry::{Expiry, Found, Note, Step};
 pub use input::Event;
 #[cfg(feature = "websocket")]
 pub use opening::{Asked, Door, PlainRequest, Replied};
+pub use own::Shaken;
 pub use policies::PolicyId;
 
 use std::fmt;
@@ -103,6 +105,16 @@ impl Wire {
             Self::Line | Self::Binary | Self::Raw => self.kind().has_pings(),
         }
     }
+
+    /// Says whether the wire has a handshake, before which nothing is open.
+    pub fn has_handshake(&self) -> bool {
+        match self {
+            Self::Own(codec) => codec.has_handshake(),
+            #[cfg(feature = "websocket")]
+            Self::WebSocket => true,
+            Self::Line | Self::Binary | Self::Raw => false,
+        }
+    }
 }
 
 impl fmt::Debug for Wire {
@@ -148,7 +160,8 @@ pub enum SocketAction {
 /// ```text
 ///                    TCP up               head accepted            close, drain, Close frame
 ///   Connecting ----------------> Handshaking ----------> Open ------------------------> Closing
-///       |       (line, binary, raw: straight to Open)      |                               |
+///       |       (line, binary, raw: straight to Open;      |                               |
+///       |        a codec says whether it has a handshake)  |                               |
 ///       | connect_timeout,            | handshake_timeout, | silence, reset, io_error      | flushed and
 ///       | io_error                    | refused            |                               | answered, or
 ///       v                             v                    v                               v timed out
@@ -271,8 +284,8 @@ impl Session {
     /// If time jumps by this much (one day) or more, call [`handle_leap`](Self::handle_leap).
     pub const LEAP: Micros = Micros::from_secs(24 * 60 * 60);
 
-    /// Starts a session on an accepted connection. WebSocket waits for the opening handshake; every
-    /// other wire opens at once. The session uses the policy until it is
+    /// Starts a session on an accepted connection. WebSocket waits for the opening handshake, and a
+    /// codec for its own, if it has one; every other wire opens at once. The session uses the policy until it is
     /// [discarded](Self::discard).
     pub fn accepted(
         env: &mut Env,
@@ -283,7 +296,7 @@ impl Session {
     ) -> Self {
         let mut session = Self::begin(env, policy, wire, phase, now);
         if !session.wire.is_websocket() {
-            session.open(env, now);
+            session.begin_plain(env, now);
         }
         session
     }
@@ -373,22 +386,30 @@ impl Session {
     }
 
     /// Notes that the byte stream is established. A WebSocket client then sends `request` and waits
-    /// for the answer.
+    /// for the answer. A codec begins.
     pub fn handle_connected(&mut self, env: &mut Env, now: Moment, request: &[u8]) {
         assert_eq!(
             self.phase,
             Phase::Connecting,
             "a stream is established once"
         );
+        self.phase = Phase::Handshaking;
+        if self.part.role() == Role::Client {
+            let handshake = env.policy(self.policy).timing.handshake;
+            self.phase_ends = Stamp::new(now.at).plus(handshake);
+        }
+        self.owed.insert(Owed::Rearm);
         if self.wire.is_websocket() {
-            self.phase = Phase::Handshaking;
-            if self.part.role() == Role::Client {
-                let handshake = env.policy(self.policy).timing.handshake;
-                self.phase_ends = Stamp::new(now.at).plus(handshake);
-            }
-            self.owed.insert(Owed::Rearm);
             self.queue_head(env, now, request);
         } else {
+            self.begin_plain(env, now);
+        }
+    }
+
+    /// Begins on an established stream that is no WebSocket: a codec says what comes first. Without a
+    /// handshake of its own the session opens at once.
+    fn begin_plain(&mut self, env: &mut Env, now: Moment) {
+        if !self.begin_own(env, now) {
             self.open(env, now);
         }
     }
@@ -415,7 +436,7 @@ impl Session {
         held.map(|held| held.head).unwrap_or_default()
     }
 
-    fn open(&mut self, env: &Env, now: Moment) {
+    pub(super) fn open(&mut self, env: &Env, now: Moment) {
         self.phase = Phase::Open;
         #[cfg(feature = "websocket")]
         if let Some(held) = &mut self.buffers {
@@ -506,6 +527,11 @@ impl Session {
     pub fn has_pings(&self) -> bool {
         self.codec()
             .map_or_else(|| self.wire.has_pings(), |codec| codec.has_pings())
+    }
+
+    /// Says whether a codec leads a handshake of its own.
+    pub fn has_handshake(&self) -> bool {
+        self.codec().is_some_and(|codec| codec.has_handshake())
     }
 
     /// Returns the policy. It exists until the session is [discarded](Self::discard).

@@ -1,6 +1,7 @@
 //! The opening handshake of WebSocket, both sides, and the plain HTTP requests before it: what is asked, and
 //! what it comes to.
 
+use super::closing::TOO_LATE;
 use super::{Awaited, Env, Session};
 use crate::close::{Cause, Phase};
 use crate::proto::http::response::{refusal, response_to};
@@ -317,8 +318,7 @@ impl Session {
 
     /// Ends an opening handshake that took too long.
     pub(super) fn refuse_late(&mut self, env: &mut Env, now: Moment, cause: Cause) {
-        let reason = "the opening handshake took too long";
-        self.refuse_plainly(env, now, cause, 408, &[], reason);
+        self.refuse_plainly(env, now, cause, 408, &[], TOO_LATE);
     }
 
     /// Waits for the rest of a request, without what is done with in front of it.

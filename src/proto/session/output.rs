@@ -606,7 +606,7 @@ impl Session {
 
     /// Returns the buffers for output to be put in; the write clock starts when there was none. Behind our
     /// Close nothing will be: the close timeout runs from that.
-    fn stamped(&mut self, env: &mut Env, now: Moment) -> &mut Buffers {
+    pub(super) fn stamped(&mut self, env: &mut Env, now: Moment) -> &mut Buffers {
         let is_over = self.facts.has(Fact::CloseSent);
         let held = self.held(env);
         if held.tx.is_empty() && !is_over {

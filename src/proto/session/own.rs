@@ -5,14 +5,28 @@ use std::ops::Range;
 
 use super::buffers::Held;
 use super::{Env, Event, MOST_HEADER, Session};
-use crate::close::Phase;
+use crate::close::{Cause, Phase};
 use crate::error::{ProtocolError, SendError};
-use crate::proto::codec::{Decoded, Pongs};
+use crate::proto::codec::{Codec, Decoded, Pongs};
 use crate::proto::message::{Message, SharedMessage};
 use crate::proto::outbox::Outbox;
 use crate::proto::time::Moment;
 use crate::proto::utf8;
 use crate::proto::wire::{MessageKind, Payload};
+
+/// What a step of a codec's handshake came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shaken {
+    /// Nothing more without more bytes.
+    NeedMore,
+    /// A step. Go on.
+    Consumed,
+    /// The handshake is complete: ask the application, and then call
+    /// [`accept_own`](Session::accept_own) or [`reject_own`](Session::reject_own).
+    Complete,
+    /// It failed; what tells the peer is queued, and nothing else is read.
+    Over,
+}
 
 impl Session {
     pub(super) fn decode_own(
@@ -30,6 +44,10 @@ impl Session {
             }
             Decoded::NeedMore => Ok((0, Event::NeedMore)),
             Decoded::Skip { consumed } => Ok((whole(input, consumed, &(0..0))?, Event::Consumed)),
+            Decoded::Open { .. } | Decoded::Refuse { .. } => {
+                let what = "codec found a handshake in an open connection";
+                return Err(ProtocolError::Custom(what));
+            }
             Decoded::Message {
                 consumed,
                 kind,
@@ -68,6 +86,131 @@ impl Session {
         step
     }
 
+    /// Has the codec say what comes first. Returns whether it has a handshake.
+    pub(super) fn begin_own(&mut self, env: &mut Env, now: Moment) -> bool {
+        let Some(codec) = self.codec_mut() else {
+            return false;
+        };
+        env.scratch.clear();
+        codec.begin(&mut env.scratch);
+        let has_handshake = codec.has_handshake();
+        self.queue_first(env, now);
+        has_handshake
+    }
+
+    /// Decodes one step of a codec's handshake from the front of `input`; returns the bytes consumed
+    /// and what came of it. A broken rule ends the session and consumes everything.
+    ///
+    /// # Panics
+    ///
+    /// If the session is not [`Handshaking`](Phase::Handshaking).
+    pub fn shake_hands(&mut self, env: &mut Env, now: Moment, input: &[u8]) -> (usize, Shaken) {
+        assert_eq!(self.phase, Phase::Handshaking, "a handshake goes on");
+        let step = self.decode_handshake(env, now, input);
+        step.unwrap_or_else(|error| {
+            self.refuse(env, now, error.cause(), &error.to_string(), &[]);
+            (input.len(), Shaken::Over)
+        })
+    }
+
+    fn decode_handshake(
+        &mut self,
+        env: &mut Env,
+        now: Moment,
+        input: &[u8],
+    ) -> Result<(usize, Shaken), ProtocolError> {
+        let most = env.policy(self.policy).limits.max_head;
+        let decoded = self.ask_codec(env, now, input)?;
+        if self.queued() > MOST_REPLIES {
+            let what = "the answers of the handshake are not taken";
+            return Err(ProtocolError::Custom(what));
+        }
+        match decoded {
+            Decoded::NeedMore if input.len() >= most => Err(too_big(input.len(), most)),
+            Decoded::NeedMore => Ok((0, Shaken::NeedMore)),
+            Decoded::Skip { consumed } => Ok((whole(input, consumed, &(0..0))?, Shaken::Consumed)),
+            Decoded::Open { consumed } => Ok((whole(input, consumed, &(0..0))?, Shaken::Complete)),
+            Decoded::Refuse { reason } => {
+                self.refuse(env, now, Cause::Refused, reason, &[]);
+                Ok((input.len(), Shaken::Over))
+            }
+            Decoded::Close { consumed } => {
+                whole(input, consumed, &(0..0))?;
+                self.refuse_with(env, now, Cause::PeerClosed, "", |codec, out| {
+                    codec.encode_close(out);
+                });
+                Ok((input.len(), Shaken::Over))
+            }
+            Decoded::Message { .. } | Decoded::Ping { .. } | Decoded::Pong { .. } => {
+                let what = "codec found a frame before it was open";
+                Err(ProtocolError::Custom(what))
+            }
+        }
+    }
+
+    /// Opens a session whose handshake is [complete](Shaken::Complete), or that [waited](Self::defer)
+    /// without one, since the application accepts it. Where it has ended meanwhile nothing happens.
+    pub fn accept_own(&mut self, env: &mut Env, now: Moment) {
+        if self.phase != Phase::Handshaking {
+            return;
+        }
+        env.scratch.clear();
+        if let Some(codec) = self.codec_mut().filter(|codec| codec.has_handshake()) {
+            codec.encode_open(&mut env.scratch);
+        }
+        self.queue_first(env, now);
+        self.open(env, now);
+    }
+
+    /// Ends a handshake that the application, or this side as a whole, does not accept; the first line of
+    /// the reason is for the record. Where it has ended meanwhile nothing happens.
+    pub fn reject_own(
+        &mut self,
+        env: &mut Env,
+        now: Moment,
+        cause: Cause,
+        (status, reason): (u16, &str),
+    ) {
+        if self.phase != Phase::Handshaking {
+            return;
+        }
+        let recorded = match cause {
+            Cause::Refused => reason.lines().next().unwrap_or_default(),
+            _ => "",
+        };
+        self.refuse_with(env, now, cause, recorded, |codec, out| {
+            if codec.has_handshake() {
+                codec.encode_refusal(status, reason, out);
+            }
+        });
+    }
+
+    fn refuse_with(
+        &mut self,
+        env: &mut Env,
+        now: Moment,
+        cause: Cause,
+        reason: &str,
+        encode: impl FnOnce(&mut dyn Codec, &mut Vec<u8>),
+    ) {
+        let mut answer = Vec::new();
+        if let Some(codec) = self.codec_mut() {
+            encode(codec, &mut answer);
+        }
+        self.refuse(env, now, cause, reason, &answer);
+    }
+
+    /// Queues the scratch buffer before the first frame.
+    fn queue_first(&mut self, env: &mut Env, now: Moment) {
+        if env.scratch.is_empty() {
+            return;
+        }
+        let first = std::mem::take(&mut env.scratch);
+        let held = self.stamped(env, now);
+        held.tx.push_first(&first, &mut env.pool);
+        env.scratch = first;
+    }
+
     /// Has the codec decode, and queues what it answers at once, also to what breaks a rule.
     fn ask_codec(
         &mut self,
@@ -80,7 +223,12 @@ impl Session {
         };
         env.scratch.clear();
         let decoded = codec.decode(input, &mut env.scratch);
-        self.queue_reply(env, now);
+        match self.phase {
+            Phase::Handshaking => self.queue_first(env, now),
+            Phase::Connecting | Phase::Open | Phase::Closing | Phase::Closed => {
+                self.queue_reply(env, now);
+            }
+        }
         decoded
     }
 

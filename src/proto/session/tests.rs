@@ -22,6 +22,7 @@ mod deferral;
 mod drain;
 mod ends;
 mod expiry;
+mod greeting;
 mod opening;
 mod own;
 mod plain;

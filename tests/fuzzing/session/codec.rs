@@ -88,7 +88,7 @@ impl Codec for Tagged {
 fn careless(what: u8, consumed: u8, start: u8, end: u8) -> Decoded {
     let consumed = usize::from(consumed);
     let payload = usize::from(start)..usize::from(end);
-    match what % 5 {
+    match what % 7 {
         0 => Decoded::Message {
             consumed,
             kind: MessageKind::Binary,
@@ -100,6 +100,8 @@ fn careless(what: u8, consumed: u8, start: u8, end: u8) -> Decoded {
             token: None,
         },
         3 => Decoded::Skip { consumed },
+        4 => Decoded::Open { consumed },
+        5 => Decoded::Refuse { reason: "careless" },
         _ => Decoded::Close { consumed },
     }
 }

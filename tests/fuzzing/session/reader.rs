@@ -133,6 +133,7 @@ fn own(input: &[u8], limit: u64) -> Result<(usize, Next), ProtocolError> {
         }
         Decoded::NeedMore => (0, Next::More),
         Decoded::Skip { consumed } => (whole(consumed)?, Next::Frame),
+        Decoded::Open { .. } | Decoded::Refuse { .. } => return Err(nonsense),
         Decoded::Message {
             consumed, payload, ..
         } => {

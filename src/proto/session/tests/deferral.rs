@@ -120,7 +120,7 @@ fn a_request_is_looked_at_again_once_the_application_has_decided() {
 #[test]
 fn a_session_without_requests_opens_when_it_is_admitted() {
     let mut bench = Bench::waiting(Wire::Line, secs(1), b"", Awaited::Verdict);
-    bench.session.admit(&bench.env, secs(4));
+    bench.session.admit(&mut bench.env, secs(4));
     assert_eq!(bench.session.phase(), Phase::Open);
     assert!(bench.session.was_open() && !bench.session.is_paused());
     assert_eq!(bench.session.heartbeat().last_proof(secs(4)), Micros::ZERO);
