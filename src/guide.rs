@@ -17,7 +17,7 @@ pub mod architecture {
     //! 5  event_loop             connections, turn, budgets, admission, clients: over any system
     //! 4  sys                    what a loop stands on: the traits; and mio, sockets, clocks, names
     //! 3  proto::{session, heartbeat}                                       time -> verdicts
-    //! 2  proto::{http, line, binary, websocket, codec, message, outbox}    bytes <-> frames, no time
+    //! 2  proto::{http, line, binary, websocket, codec, line_codec, message, outbox}    bytes <-> frames, no time
     //! 1  proto::{wheel, ring, pool, utf8, authority, backoff, policy}, and assembly, bucket, shares, tally, flags, copy, received: structures, no protocol
     //! 0  config, error, close, stats, proto::{time, wire}                  vocabulary
     //! ```

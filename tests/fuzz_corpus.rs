@@ -99,6 +99,11 @@ fn lines_are_decoded_alike_however_they_are_cut() {
 }
 
 #[test]
+fn lines_of_a_codec_are_decoded_alike_however_they_are_cut() {
+    run("line_codec", fuzzing::line_codec);
+}
+
+#[test]
 fn binary_frames_are_decoded_alike_however_they_are_cut() {
     run("binary", fuzzing::binary);
 }

@@ -73,6 +73,7 @@ const LAYERS: [&[&str]; 7] = [
         "proto::websocket",
         "proto::tunnel",
         "proto::codec",
+        "proto::line_codec",
         "proto::message",
         "proto::outbox",
         "proto::proxy_header",

@@ -401,82 +401,74 @@ pub mod signals {
 pub mod codec {
     //! A protocol of your own.
     //!
-    //! A [`Codec`](crate::proto::codec::Codec) finds frames in bytes, and makes bytes of messages.
-    //! Heartbeats, deadlines, queues, limits and causes then work as on the built-in wires. This one has
-    //! lines that end with CR LF, and heartbeats `HB n` that are answered by `HB-ACK n`:
+    //! If it consists of lines, there is a [`LineCodec`](crate::proto::line_codec::LineCodec). This is a
+    //! whole server for lines that end with CR LF, and heartbeats `HB n` of the peer that are answered by
+    //! `HB-ACK n`. A peer that sends neither for 30 seconds is closed:
     //!
-    //! ```
-    //! use heartwheel::MessageKind;
-    //! use heartwheel::error::ProtocolError;
-    //! use heartwheel::proto::codec::{Codec, Decoded, Rules};
-    //! use heartwheel::proto::wire::EncodeError;
+    //! ```no_run
+    //! use std::time::Duration;
     //!
-    //! #[derive(Debug, Default)]
-    //! struct Legacy;
+    //! use heartwheel::proto::line_codec::{Beat, LineCodec, LineEnd, LineFormat};
+    //! use heartwheel::{
+    //!     ConnId, Context, Handler, HeartbeatConfig, ListenerConfig, Message, Reactor, ReactorConfig,
+    //!     WireFactory,
+    //! };
     //!
-    //! impl Codec for Legacy {
-    //!     fn decode(&mut self, input: &[u8], _: &mut Vec<u8>) -> Result<Decoded, ProtocolError> {
-    //!         let Some(end) = input.windows(2).position(|two| two == b"\r\n") else {
-    //!             return Ok(Decoded::NeedMore);
-    //!         };
-    //!         let consumed = end + 2;
-    //!         let line = std::str::from_utf8(&input[..end])
-    //!             .map_err(|_| ProtocolError::Custom("a line is not UTF-8"))?;
-    //!         if let Some(token) = line.strip_prefix("HB-ACK ") {
-    //!             return Ok(Decoded::Pong { consumed, token: token.parse().ok() });
-    //!         }
-    //!         Ok(match line.starts_with("HB ") {
-    //!             true => Decoded::Ping { consumed, payload: 3..end },
-    //!             false => Decoded::Message { consumed, kind: MessageKind::Text, payload: 0..end },
-    //!         })
-    //!     }
+    //! struct Echo;
     //!
-    //!     fn encode(
-    //!         &mut self,
-    //!         _: MessageKind,
-    //!         payload: &[u8],
-    //!         out: &mut Vec<u8>,
-    //!     ) -> Result<(), EncodeError> {
-    //!         out.extend_from_slice(payload);
-    //!         out.extend_from_slice(b"\r\n");
-    //!         Ok(())
-    //!     }
+    //! impl Handler for Echo {
+    //!     type Data = ();
     //!
-    //!     fn rules(&self) -> Rules {
-    //!         Rules { has_tokens: true, ..Rules::default() }
-    //!     }
-    //!
-    //!     fn has_pings(&self) -> bool {
-    //!         true
-    //!     }
-    //!
-    //!     fn encode_ping(&mut self, token: u32, out: &mut Vec<u8>) {
-    //!         out.extend_from_slice(format!("HB {token}\r\n").as_bytes());
-    //!     }
-    //!
-    //!     fn encode_pong(&mut self, payload: &[u8], out: &mut Vec<u8>) {
-    //!         out.extend_from_slice(b"HB-ACK ");
-    //!         out.extend_from_slice(payload);
-    //!         out.extend_from_slice(b"\r\n");
+    //!     fn on_message(&mut self, cx: &mut Context<'_, ()>, id: ConnId, message: Message<'_>) {
+    //!         let _ = cx.send(id, message);
     //!     }
     //! }
     //!
-    //! // On a listener: WireFactory::own(|_| Legacy).
-    //! let ping = Legacy.decode(b"HB 7\r\nhello\r\n", &mut Vec::new());
-    //! assert_eq!(ping, Ok(Decoded::Ping { consumed: 6, payload: 3..4 }));
+    //! let lines = LineCodec::new(LineFormat {
+    //!     end: LineEnd::CrLf,
+    //!     beat: Some(Beat::numbered("HB", "HB-ACK")),
+    //!     ..LineFormat::default()
+    //! });
+    //! let wire = WireFactory::own(move |_| lines.clone());
+    //! let mut config = ListenerConfig::new(([127, 0, 0, 1], 9003).into(), wire);
+    //! config.heartbeat = HeartbeatConfig {
+    //!     interval: None,
+    //!     timeout: Some(Duration::from_secs(30)),
+    //!     ..HeartbeatConfig::tcp()
+    //! };
+    //! let mut reactor = Reactor::new(ReactorConfig::default())?;
+    //! reactor.listen(config)?;
+    //! reactor.run(&mut Echo)?;
+    //! # Ok::<(), heartwheel::Error>(())
     //! ```
+    //!
+    //! With an interval, the server sends `HB n` too, and judges the answers by their numbers.
+    //!
+    //! For anything else write a [`Codec`](crate::proto::codec::Codec). It finds frames in bytes, and makes
+    //! bytes of messages. Heartbeats, deadlines, queues, limits and causes then work as on the built-in
+    //! wires. What a codec may do:
+    //!
+    //! | task | with |
+    //! | --- | --- |
+    //! | know who connects | the [`Contact`](crate::reactor::Contact) that the factory gets |
+    //! | answer by itself (an acknowledgement, a receipt) | the argument `out` of `decode` |
+    //! | greet, log in, negotiate | `has_handshake`, `begin`, [`Decoded::Open`](crate::proto::codec::Decoded::Open), `encode_open`, `encode_refusal` |
+    //! | send heartbeats | `has_pings`, `encode_ping`; without them, switch the interval off |
+    //! | say what may be done with its frames | [`Rules`](crate::proto::codec::Rules) |
+    //! | be asked by the handler | [`Context::codec`](crate::Context::codec) and [`codec_mut`](crate::Context::codec_mut) |
+    //!
+    //! The rules say how answers to pings leave, whether pongs bring tokens back, who checks that text is
+    //! UTF-8, and whether a message for many is encoded once. The defaults are right for every wire.
+    //!
+    //! A handshake ends in [`on_accept`](crate::Handler::on_accept). What the codec has learned by then,
+    //! such as a name and a password, the handler asks the codec. If a client says how often it will
+    //! speak, [`set_heartbeat`](crate::Context::set_heartbeat) in [`on_open`](crate::Handler::on_open) sets
+    //! the timeout.
     //!
     //! The example `mqtt` is a small broker with a codec of its own.
     //!
-    //! What the session may do with the frames, the codec says in its
-    //! [`Rules`](crate::proto::codec::Rules): how answers to pings leave, whether pongs bring tokens back,
-    //! who checks that text is UTF-8, and whether a message for many is encoded once. The defaults are
-    //! right for every wire. What the protocol itself answers, `decode` appends to its second argument.
-    //! The factory learns who connects ([`Contact`](crate::reactor::Contact)), and a handler reaches the
-    //! codec of a connection with [`codec_mut`](crate::Context::codec_mut).
-    //!
-    //! If lines are long, remember how far the search has come: `decode` is called with the same bytes
-    //! and some more until the frame is whole.
+    //! If frames are long and end with a mark, remember how far the search has come: `decode` is called
+    //! with the same bytes and some more until the frame is whole.
 }
 
 pub mod clients {

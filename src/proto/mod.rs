@@ -16,6 +16,7 @@ pub mod heartbeat;
 pub mod http;
 pub mod lateness;
 pub mod line;
+pub mod line_codec;
 pub mod message;
 pub mod outbox;
 pub mod policy;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use heartwheel::error::ProtocolError;
 use heartwheel::proto::codec::{Codec, Decoded};
+use heartwheel::proto::line_codec::{Beat, LineCodec, LineEnd, LineFormat};
 use heartwheel::proto::wire::{EncodeError, Role};
 use heartwheel::reactor::{ClientConfig, Contact, Endpoint, Handler, Reactor};
 use heartwheel::{
@@ -415,4 +416,69 @@ fn a_codec_without_a_name_is_half_open_and_has_its_time() {
     let told = "name?\n408 the opening handshake took too long\n";
     let late = read.iter().filter(|(read, _)| read == told);
     assert_eq!(late.count(), 2, "{read:?}");
+}
+
+/// What the page of the guide shows.
+#[test]
+fn a_line_codec_answers_numbered_heartbeats_and_sends_them() {
+    let lines = LineCodec::new(LineFormat {
+        end: LineEnd::CrLf,
+        beat: Some(Beat::numbered("HB", "HB-ACK")),
+        ..LineFormat::default()
+    });
+    let (mut reactor, mut recorder) = (reactor(), Recorder::echoing());
+    let wire = WireFactory::own(move |_| lines.clone());
+    let (_, quiet) = listen(&mut reactor, wire.clone());
+    let (_, asking) = listen_with(&mut reactor, on_loopback(wire, Some(50), Some(10_000)));
+    for piece in [usize::MAX, 1] {
+        let said = b"one\r\nHB 1\r\nHB x y\r\ntwo\nHB\r\nHB-ACK 7\r\n";
+        let peer = converse(quiet, said, piece);
+        let before = recorder.closed().len();
+        drive(&mut reactor, &mut recorder, |seen| {
+            seen.closed().len() > before
+        });
+        let mut read: Vec<_> = peer
+            .join()
+            .unwrap()
+            .split_inclusive("\r\n")
+            .map(str::to_owned)
+            .collect();
+        read.sort();
+        assert_eq!(
+            read,
+            [
+                "HB\r\n",
+                "HB-ACK 1\r\n",
+                "HB-ACK x y\r\n",
+                "one\r\n",
+                "two\r\n"
+            ]
+        );
+    }
+    // Each ping of ours is answered by its number.
+    let mut peer = dial(asking);
+    let answering = thread::spawn(move || {
+        let mut read = Vec::new();
+        while read.iter().filter(|&&byte| byte == b'\n').count() < 3 {
+            let mut byte = [0];
+            peer.read_exact(&mut byte).unwrap();
+            read.push(byte[0]);
+            if byte[0] == b'\n' {
+                let line = read.split(|&byte| byte == b'\n').nth_back(1).unwrap();
+                let number = line.strip_prefix(b"HB ").unwrap();
+                peer.write_all(&[b"HB-ACK ", number, b"\n"].concat())
+                    .unwrap();
+            }
+        }
+        peer
+    });
+    drive(&mut reactor, &mut recorder, |seen| {
+        let pongs = seen
+            .seen
+            .iter()
+            .filter(|seen| matches!(seen, Seen::Pong(..)));
+        pongs.count() >= 3
+    });
+    drop(answering.join().unwrap());
+    assert_eq!(reactor.stats().pongs_mismatched, 0);
 }

@@ -11,6 +11,7 @@ mod exchange;
 mod feed;
 mod handshake;
 mod line;
+mod line_codec;
 #[path = "../support/memory/mod.rs"]
 pub(crate) mod memory;
 mod proxy_header;
@@ -21,6 +22,7 @@ mod websocket_peer;
 pub use binary::binary;
 pub use handshake::{handshake_client, handshake_server};
 pub use line::line;
+pub use line_codec::line_codec;
 pub use proxy_header::proxy_header;
 pub use session::session;
 pub use websocket::{websocket_decode, websocket_frames};
