@@ -91,6 +91,32 @@ fn the_factory_learns_who_connects_on_both_sides_and_may_be_shared() {
 }
 
 #[test]
+fn a_factory_learns_the_client_that_a_proxy_names() {
+    let contacts = Arc::new(Mutex::new(Vec::<Contact>::new()));
+    let seen = Arc::clone(&contacts);
+    let wire = WireFactory::own(move |contact: &Contact| {
+        seen.lock().unwrap().push(contact.clone());
+        Numbered::default()
+    });
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let mut config = on_loopback(wire, None, None);
+    config.proxy.protocol = true;
+    let (_, addr) = listen_with(&mut reactor, config);
+    let mut peer = dial(addr);
+    let header = b"PROXY TCP4 192.0.2.7 192.0.2.1 4711 80\r\nhello\n";
+    peer.write_all(header).unwrap();
+    drive(&mut reactor, &mut recorder, |seen| {
+        !seen.messages().is_empty()
+    });
+    let contacts = contacts.lock().unwrap();
+    let last = contacts.last().unwrap();
+    assert_eq!(last.peer.socket_addr(), "192.0.2.7:4711".parse().ok());
+    let context = reactor.context();
+    let codec = context.codec::<Numbered>(recorder.opened()[0]).unwrap();
+    assert_eq!(codec.count, 1, "the line behind the header, and no other");
+}
+
+#[test]
 fn a_handler_reaches_the_codec_of_a_connection() {
     struct Greeter;
 
