@@ -15,33 +15,17 @@ use std::process::{Child, Command, Stdio};
 use rustix::process::Signal;
 use serde_json::Value;
 use support::PATIENCE;
+use support::place::Place;
 use support::process::Process;
 use support::program::{heartwheel, start};
 
-/// A path that is free, in a directory that goes with the test.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let name = format!("heartwheel-{}-{name}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir(&path).unwrap();
-        Self(path)
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.0.join("app.sock")
-    }
-
-    fn place(&self) -> String {
-        format!("unix:{}", self.socket().display())
-    }
+fn socket_in(folder: &Place) -> PathBuf {
+    folder.path().join("app.sock")
 }
 
-impl Drop for Folder {
-    fn drop(&mut self) {
-        fs::remove_dir_all(&self.0).unwrap();
-    }
+/// Returns the same as a place to listen on.
+fn place_in(folder: &Place) -> String {
+    format!("unix:{}", socket_in(folder).display())
 }
 
 /// Sends a line, and expects it back.
@@ -53,8 +37,8 @@ fn assert_echo(mut peer: impl Read + Write) {
     assert_eq!(&echo, b"hello\n");
 }
 
-fn dial(folder: &Folder) -> UnixStream {
-    let peer = UnixStream::connect(folder.socket()).unwrap();
+fn dial(folder: &Place) -> UnixStream {
+    let peer = UnixStream::connect(socket_in(folder)).unwrap();
     peer.set_read_timeout(Some(PATIENCE)).unwrap();
     peer
 }
@@ -66,11 +50,11 @@ fn wait_event(process: &Process, name: &str) -> Value {
 #[test]
 fn it_listens_on_a_path_with_one_loop_or_several() {
     for shards in ["1", "3"] {
-        let folder = Folder::new(&format!("path-{shards}"));
+        let folder = Place::new();
         let args = ["serve", "--json", "--shards", shards, "--tcp"];
-        let mut process = start(&[&args[..], &[&folder.place()]].concat());
+        let mut process = start(&[&args[..], &[&place_in(&folder)]].concat());
         let listening = wait_event(&process, "listening");
-        assert_eq!(listening["addr"], folder.place());
+        assert_eq!(listening["addr"], place_in(&folder));
         for _ in 0..8 {
             assert_echo(dial(&folder));
         }
@@ -79,30 +63,33 @@ fn it_listens_on_a_path_with_one_loop_or_several() {
         process.signal(Signal::INT);
         let status = process.wait_exit();
         assert!(status.success(), "{status}");
-        assert!(!folder.socket().exists(), "the file goes with the program");
+        assert!(
+            !socket_in(&folder).exists(),
+            "the file goes with the program"
+        );
     }
 }
 
 #[test]
 fn connect_dials_a_path() {
-    let folder = Folder::new("connect");
-    let server = start(&["serve", "--json", "--ws", &folder.place()]);
+    let folder = Place::new();
+    let server = start(&["serve", "--json", "--ws", &place_in(&folder)]);
     wait_event(&server, "listening");
-    let url = format!("ws+{}:/chat", folder.place());
+    let url = format!("ws+{}:/chat", place_in(&folder));
     let client = start(&["connect", "--json", &url]);
     let open = wait_event(&client, "open");
-    assert_eq!(open["peer"], folder.place());
+    assert_eq!(open["peer"], place_in(&folder));
     client.input().say("hello");
     client.wait_for("the echo", |line| line.text.contains("hello").then_some(()));
 }
 
 #[test]
 fn a_path_that_will_not_do_is_an_error_that_says_what_to_do() {
-    let folder = Folder::new("bad");
-    fs::write(folder.socket(), "mine").unwrap();
-    let absent = format!("unix:{}/absent/app.sock", folder.0.display());
+    let folder = Place::new();
+    fs::write(socket_in(&folder), "mine").unwrap();
+    let absent = format!("unix:{}/absent/app.sock", folder.path().display());
     for (place, code, words) in [
-        (folder.place(), 1, "choose another path"),
+        (place_in(&folder), 1, "choose another path"),
         (absent, 1, "make its directory first"),
         ("unix:".to_owned(), 2, "has no path"),
         ("fd:3".to_owned(), 2, "no such socket was handed in"),
@@ -116,7 +103,7 @@ fn a_path_that_will_not_do_is_an_error_that_says_what_to_do() {
         assert_eq!(output.status.code(), Some(code), "{place}: {said}");
         assert!(said.contains(words), "{place}: {said}");
     }
-    assert_eq!(fs::read(folder.socket()).unwrap(), b"mine");
+    assert_eq!(fs::read(socket_in(&folder)).unwrap(), b"mine");
 }
 
 /// The program, started as systemd starts it, with a listening socket as descriptor 3.
@@ -166,10 +153,10 @@ fn it_serves_on_sockets_that_were_handed_in() {
     assert_echo(early);
     drop(served);
 
-    let folder = Folder::new("handed");
-    let unix = UnixListener::bind(folder.socket()).unwrap();
+    let folder = Place::new();
+    let unix = UnixListener::bind(socket_in(&folder)).unwrap();
     let mut served = Activated::start(unix.into(), "--tcp fd:3");
     let listening = served.await_listening();
-    assert!(listening.contains(&folder.place()), "{listening}");
+    assert!(listening.contains(&place_in(&folder)), "{listening}");
     assert_echo(dial(&folder));
 }

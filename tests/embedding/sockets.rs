@@ -19,29 +19,12 @@ use heartwheel::reactor::{
 };
 
 use crate::support::bytes::*;
+use crate::support::place::Place;
 use crate::support::recorder::*;
 use crate::support::turning::*;
 
-/// A directory that goes with the test.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let name = format!("heartwheel-{}-{name}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir(&path).unwrap();
-        Self(path)
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.0.join("app.sock")
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        fs::remove_dir_all(&self.0).unwrap();
-    }
+fn socket_in(folder: &Place) -> PathBuf {
+    folder.path().join("app.sock")
 }
 
 fn unix(path: &Path, wire: WireFactory) -> ListenerConfig {
@@ -86,8 +69,8 @@ fn read(
 
 #[test]
 fn a_unix_socket_carries_every_wire() {
-    let folder = Folder::new("wires");
-    let path = folder.socket();
+    let folder = Place::new();
+    let path = socket_in(&folder);
     for wire in [WireFactory::Line, WireFactory::Raw, WireFactory::WebSocket] {
         let is_websocket = matches!(wire, WireFactory::WebSocket);
         let (mut reactor, mut recorder) = (reactor(), Recorder::echoing());
@@ -120,14 +103,14 @@ fn a_unix_socket_carries_every_wire() {
 
 #[test]
 fn a_silent_peer_of_a_unix_socket_is_found_dead() {
-    let folder = Folder::new("silent");
+    let folder = Place::new();
     let (mut reactor, mut recorder) = (reactor(), Recorder::default());
     let config = ListenerConfig {
         heartbeat: heartbeat(Some(50), Some(150)),
-        ..ListenerConfig::unix(folder.socket(), WireFactory::Line)
+        ..ListenerConfig::unix(socket_in(&folder), WireFactory::Line)
     };
     reactor.listen(config).unwrap();
-    let mut peer = dial(&folder.socket());
+    let mut peer = dial(&socket_in(&folder));
     drive(&mut reactor, &mut recorder, |seen| {
         !seen.closed().is_empty()
     });
@@ -143,12 +126,12 @@ fn a_silent_peer_of_a_unix_socket_is_found_dead() {
 #[test]
 fn output_that_nobody_takes_stalls_and_goes_on() {
     const LEN: usize = 4 * 1024 * 1024;
-    let folder = Folder::new("stalls");
+    let folder = Place::new();
     let (mut reactor, mut recorder) = (reactor(), Recorder::default());
-    let mut config = unix(&folder.socket(), WireFactory::Raw);
+    let mut config = unix(&socket_in(&folder), WireFactory::Raw);
     config.limits.send_queue = Some(2 * LEN);
     reactor.listen(config).unwrap();
-    let mut peer = dial(&folder.socket());
+    let mut peer = dial(&socket_in(&folder));
     drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 1);
     let id = recorder.opened()[0];
     let message = vec![b'x'; LEN];
@@ -162,8 +145,8 @@ fn output_that_nobody_takes_stalls_and_goes_on() {
 
 #[test]
 fn the_file_of_a_unix_socket_goes_with_its_listener() {
-    let folder = Folder::new("file");
-    let path = folder.socket();
+    let folder = Place::new();
+    let path = socket_in(&folder);
     let is_there = || fs::symlink_metadata(&path).is_ok_and(|meta| meta.file_type().is_socket());
     let mut reactor = reactor();
     let id = reactor.listen(unix(&path, WireFactory::Line)).unwrap();
@@ -178,8 +161,8 @@ fn the_file_of_a_unix_socket_goes_with_its_listener() {
 
 #[test]
 fn a_file_that_was_left_behind_is_replaced_and_nothing_else() {
-    let folder = Folder::new("left");
-    let path = folder.socket();
+    let folder = Place::new();
+    let path = socket_in(&folder);
     // Closing a socket leaves its file.
     drop(UnixListener::bind(&path).unwrap());
     let (mut first, mut second) = (reactor(), reactor());
@@ -197,7 +180,7 @@ fn a_file_that_was_left_behind_is_replaced_and_nothing_else() {
     first.close_listener(id);
     assert_eq!(fs::symlink_metadata(&path).unwrap().ino(), node);
 
-    let other = folder.0.join("notes.txt");
+    let other = folder.path().join("notes.txt");
     fs::write(&other, "mine").unwrap();
     assert!(second.listen(unix(&other, WireFactory::Line)).is_err());
     assert_eq!(fs::read_to_string(&other).unwrap(), "mine");
@@ -205,11 +188,11 @@ fn a_file_that_was_left_behind_is_replaced_and_nothing_else() {
 
 #[test]
 fn a_listening_socket_that_somebody_else_has_opened_serves() {
-    let folder = Folder::new("handed");
+    let folder = Place::new();
     let (mut reactor, mut recorder) = (reactor(), Recorder::echoing());
     let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = tcp.local_addr().unwrap();
-    let unix = UnixListener::bind(folder.socket()).unwrap();
+    let unix = UnixListener::bind(socket_in(&folder)).unwrap();
     let options = SocketOptions {
         keepalive: Some(Keepalive::after(Duration::from_secs(40))),
         ..SocketOptions::default()
@@ -226,7 +209,7 @@ fn a_listening_socket_that_somebody_else_has_opened_serves() {
 
     let mut peers: [Box<dyn Peer>; 2] = [
         Box::new(connect_peer(addr)),
-        Box::new(dial(&folder.socket())),
+        Box::new(dial(&socket_in(&folder))),
     ];
     for peer in &mut peers {
         peer.write_all(b"hello\n").unwrap();
@@ -234,7 +217,7 @@ fn a_listening_socket_that_somebody_else_has_opened_serves() {
         assert_eq!(echo, b"hello\n");
     }
     reactor.close_listener(second);
-    let meta = fs::symlink_metadata(folder.socket());
+    let meta = fs::symlink_metadata(socket_in(&folder));
     assert!(meta.is_ok(), "the file is not ours");
     // It is changed without naming its place again.
     let other = ListenerConfig {
@@ -266,7 +249,7 @@ fn a_socket_that_does_not_listen_is_refused() {
 
 #[test]
 fn options_that_would_have_no_effect_are_refused_by_field() {
-    let folder = Folder::new("options");
+    let folder = Place::new();
     let mut reactor = reactor();
     let plain = SocketOptions::default;
     let backlog = SocketOptions {
@@ -288,17 +271,17 @@ fn options_that_would_have_no_effect_are_refused_by_field() {
     let handed = || TcpListener::bind("127.0.0.1:0").unwrap();
     for (config, socket, field) in [
         (
-            unix(&folder.socket(), WireFactory::Line),
+            unix(&socket_in(&folder), WireFactory::Line),
             shared.clone(),
             "reuse_port",
         ),
         (
-            unix(&folder.socket(), WireFactory::Line),
+            unix(&socket_in(&folder), WireFactory::Line),
             impatient,
             "user_timeout",
         ),
         (
-            unix(&folder.socket(), WireFactory::Line),
+            unix(&socket_in(&folder), WireFactory::Line),
             probing,
             "keepalive",
         ),
@@ -329,12 +312,12 @@ fn options_that_would_have_no_effect_are_refused_by_field() {
         };
         assert_eq!(error.field(), field);
     }
-    assert!(!folder.socket().exists());
+    assert!(!socket_in(&folder).exists());
 }
 
 #[test]
 fn limits_for_each_address_do_not_concern_unix_sockets() {
-    let folder = Folder::new("limits");
+    let folder = Place::new();
     let (mut reactor, mut recorder) = (reactor(), Recorder::default());
     let config = ListenerConfig {
         admission: AdmissionConfig {
@@ -343,10 +326,10 @@ fn limits_for_each_address_do_not_concern_unix_sockets() {
             limit_loopback: true,
             ..AdmissionConfig::default()
         },
-        ..unix(&folder.socket(), WireFactory::WebSocket)
+        ..unix(&socket_in(&folder), WireFactory::WebSocket)
     };
     reactor.listen(config).unwrap();
-    let mut peers: Vec<_> = (0..5).map(|_| dial(&folder.socket())).collect();
+    let mut peers: Vec<_> = (0..5).map(|_| dial(&socket_in(&folder))).collect();
     for peer in &mut peers {
         peer.write_all(&upgrade_request("/", "")).unwrap();
     }
@@ -356,8 +339,8 @@ fn limits_for_each_address_do_not_concern_unix_sockets() {
 
 #[test]
 fn a_client_dials_a_unix_socket_and_again_once_it_is_there() {
-    let folder = Folder::new("client");
-    let url = format!("ws+unix:{}:/chat", folder.socket().display());
+    let folder = Place::new();
+    let url = format!("ws+unix:{}:/chat", socket_in(&folder).display());
     let (mut reactor, mut recorder) = (reactor(), Recorder::echoing());
     let config = ClientConfig {
         reconnect: Some(ReconnectConfig {
@@ -372,13 +355,13 @@ fn a_client_dials_a_unix_socket_and_again_once_it_is_there() {
         seen.seen.iter().any(failed)
     });
     // A file that nobody listens on is as bad.
-    drop(UnixListener::bind(folder.socket()).unwrap());
+    drop(UnixListener::bind(socket_in(&folder)).unwrap());
     drive(&mut reactor, &mut recorder, |seen| {
         let refused = |event: &Seen| matches!(event, Seen::Client(_, ClientEvent::Failed { error }) if error.label() == "connection_refused");
         seen.seen.iter().any(refused)
     });
     reactor
-        .listen(unix(&folder.socket(), WireFactory::WebSocket))
+        .listen(unix(&socket_in(&folder), WireFactory::WebSocket))
         .unwrap();
     drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 2);
     let ids = recorder.opened();
@@ -388,7 +371,7 @@ fn a_client_dials_a_unix_socket_and_again_once_it_is_there() {
     });
     let id = *ours.unwrap();
     let peer = reactor.context().info(id).unwrap().peer;
-    assert_eq!(peer.unix_path(), Some(&*folder.socket()));
+    assert_eq!(peer.unix_path(), Some(&*socket_in(&folder)));
     // Both ends echo for ever: one message is enough.
     let message = heartwheel::Message::text("hello");
     reactor.context().send(id, message).unwrap();
