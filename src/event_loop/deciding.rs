@@ -25,14 +25,6 @@ impl<D, S: System> EventLoop<D, S> {
         self.deferrals.answer(id, verdict)
     }
 
-    /// Notes what another thread has decided. Nobody may wait for it any more.
-    pub(super) fn decide_late(&mut self, id: ConnId, verdict: Verdict<D>) {
-        if let Err(error) = self.decide(id, verdict) {
-            self.env.stats.answers_missed += 1;
-            log::debug!("an answer from another thread for {id} came too late: {error}");
-        }
-    }
-
     /// Lets a connection wait, if there is room for one more.
     pub(super) fn defer(&mut self, id: ConnId, awaited: Awaited) -> bool {
         let key = id.index();
@@ -64,7 +56,28 @@ impl<D: Default, S: System> EventLoop<D, S> {
         }
     }
 
-    fn go_on<C, H: Handler<C, S, Data = D>>(&mut self, handler: &mut H, id: ConnId) {
+    /// Acts on what another thread has decided before its next call is handled, which may be for the same
+    /// connection. Nobody may wait for it any more.
+    pub(super) fn decide_now<C, H: Handler<C, S, Data = D>>(
+        &mut self,
+        handler: &mut H,
+        id: ConnId,
+        verdict: Verdict<D>,
+    ) {
+        match self.decide(id, verdict) {
+            Ok(()) => {
+                self.deferrals.take_newest();
+                self.go_on(handler, id);
+                self.is_behind = true;
+            }
+            Err(error) => {
+                self.env.stats.answers_missed += 1;
+                log::debug!("an answer from another thread for {id} came too late: {error}");
+            }
+        }
+    }
+
+    pub(super) fn go_on<C, H: Handler<C, S, Data = D>>(&mut self, handler: &mut H, id: ConnId) {
         let Some(conn) = self.conn_mut(id) else {
             return;
         };

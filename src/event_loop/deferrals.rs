@@ -84,6 +84,16 @@ impl<D> Deferrals<D> {
         self.answered.pop_front()
     }
 
+    /// Says whether a connection has its answer, which has yet to be acted on.
+    pub(super) fn is_answered(&self, key: usize) -> bool {
+        !self.answered.is_empty() && matches!(self.waiting.get(&key), Some(Some(_)))
+    }
+
+    /// Takes the connection that was answered last out of those to be acted on.
+    pub(super) fn take_newest(&mut self) {
+        self.answered.pop_back();
+    }
+
     /// Takes the answer to the request that a connection has waited with, if there is one.
     pub(super) fn take(&mut self, key: usize) -> Option<Verdict<D>> {
         // Nearly always nobody waits, and each opening asks.

@@ -108,6 +108,10 @@ impl<D: Default, S: System> EventLoop<D, S> {
         id: ConnId,
     ) {
         let key = id.index();
+        if self.deferrals.is_answered(key) {
+            // The handler has answered in time, and the loop has not come to it.
+            self.go_on(handler, id);
+        }
         if self.conns[key].session.phase() == Phase::Handshaking {
             // Its answer bears a date.
             self.look_at_calendar();

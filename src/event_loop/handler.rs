@@ -146,7 +146,8 @@ pub trait Handler<C = (), S: System = Native> {
     ///
     /// After [`Decision::Later`] the request waits for [`Context::answer`], under the same rules as a
     /// connection that waits to be [accepted](Self::on_accept). Requests that follow on the same
-    /// connection are answered behind it. A client that has only ended its own direction still gets
+    /// connection are answered behind it. Answer each request once: an answer is for the request that the
+    /// connection waits with, which may be a later one. A client that has only ended its own direction still gets
     /// the answer. If too many wait, the request is answered 503.
     #[cfg(feature = "websocket")]
     fn on_http(

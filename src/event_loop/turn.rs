@@ -322,12 +322,14 @@ impl<D: Default, S: System> EventLoop<D, S> {
             }
             Command::Close(id, code, reason) => cx.close(id, code, &reason),
             Command::Accept(id, welcome) => match welcome.downcast() {
-                Ok(welcome) => self.decide_late(id, Verdict::Accept(*welcome)),
+                Ok(welcome) => self.decide_now(handler, id, Verdict::Accept(*welcome)),
                 Err(_) => log::warn!("a welcome was of another type than the handler's"),
             },
-            Command::Reject(id, rejection) => self.decide_late(id, Verdict::Reject(rejection)),
+            Command::Reject(id, rejection) => {
+                self.decide_now(handler, id, Verdict::Reject(rejection));
+            }
             #[cfg(feature = "websocket")]
-            Command::Answer(id, answer) => self.decide_late(id, Verdict::Answer(answer)),
+            Command::Answer(id, answer) => self.decide_now(handler, id, Verdict::Answer(answer)),
             Command::Own(command) => match command.downcast() {
                 Ok(command) => handler.on_command(&mut cx, *command),
                 Err(_) => log::warn!("a command was of another type than the handler's"),

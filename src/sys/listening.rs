@@ -72,7 +72,7 @@ impl ListenAddr {
                 .try_clone()
                 .ok()
                 .and_then(|socket| name_of_socket(socket).ok())
-                .unwrap_or_else(PeerAddr::unnamed),
+                .map_or_else(PeerAddr::unnamed, |(_, name)| name),
         }
     }
 
@@ -177,7 +177,7 @@ impl Listening {
     }
 
     fn take_over(socket: OwnedFd, options: &SocketOptions) -> io::Result<(Self, PeerAddr)> {
-        let name = name_of_socket(socket.try_clone()?)?;
+        let (socket, name) = name_of_socket(socket)?;
         if name.is_unix() {
             let listener = unix::UnixListener::from(socket);
             socket::demand_listening(&listener)?;
@@ -275,31 +275,34 @@ impl Drop for SocketFile {
     }
 }
 
-/// Returns the address that a socket is bound to. An error if it is neither TCP nor Unix.
-fn name_of_socket(socket: OwnedFd) -> io::Result<PeerAddr> {
+/// Returns a socket with the address that it is bound to. An error if it is neither TCP nor Unix.
+fn name_of_socket(socket: OwnedFd) -> io::Result<(OwnedFd, PeerAddr)> {
     let socket = std::net::TcpListener::from(socket);
     match socket.local_addr() {
-        Ok(addr) => Ok(addr.into()),
+        Ok(addr) => Ok((socket.into(), addr.into())),
         // An address of another family.
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
             let socket = unix::UnixListener::from(OwnedFd::from(socket));
-            socket.local_addr().map(PeerAddr::from)
+            let addr = socket.local_addr()?;
+            Ok((socket.into(), addr.into()))
         }
         Err(error) => Err(error),
     }
 }
 
-/// Returns the address of a connected socket's peer. An error if it is neither TCP nor Unix, or not connected.
-pub(super) fn peer_of_socket(socket: OwnedFd) -> io::Result<PeerAddr> {
+/// Returns a connected socket with the address of its peer. An error if it is neither TCP nor Unix, or not
+/// connected. It takes no further descriptor.
+pub(super) fn peer_of_socket(socket: OwnedFd) -> io::Result<(OwnedFd, PeerAddr)> {
     let socket = std::net::TcpStream::from(socket);
     match socket.peer_addr() {
         Ok(mut addr) => {
             addr.set_ip(addr.ip().to_canonical());
-            Ok(addr.into())
+            Ok((socket.into(), addr.into()))
         }
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
             let socket = unix::UnixStream::from(OwnedFd::from(socket));
-            socket.peer_addr().map(PeerAddr::from)
+            let addr = socket.peer_addr()?;
+            Ok((socket.into(), addr.into()))
         }
         Err(error) => Err(error),
     }

@@ -125,7 +125,7 @@ impl System for Native {
         options: &SocketOptions,
     ) -> io::Result<(TcpStream, PeerAddr)> {
         socket::demand_stream(&socket)?;
-        let peer = peer_of_socket(socket.try_clone()?)?;
+        let (socket, peer) = peer_of_socket(socket)?;
         let stream = std::net::TcpStream::from(socket);
         stream.set_nonblocking(true)?;
         let stream = TcpStream::from_std(stream);

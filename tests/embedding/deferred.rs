@@ -7,8 +7,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use heartwheel::AnswerError;
-use heartwheel::close::{Cause, Phase};
-use heartwheel::config::{AdmissionConfig, ReactorConfig};
+use heartwheel::close::{Cause, CloseCode, Phase};
+use heartwheel::config::{AdmissionConfig, ReactorConfig, WireKind};
+use heartwheel::proto::message::{Message, SharedMessage};
 use heartwheel::reactor::{
     ClientConfig, ConnId, HandleError, HttpAnswer, ListenerConfig, LoopHandle, Reactor, Rejection,
     Welcome, WireFactory,
@@ -180,7 +181,7 @@ fn wires_without_a_handshake_wait_too() {
         let mut waiting = Waiting::with(wire, says, |config| {
             config.heartbeat = heartbeat(Some(20), Some(60));
             config.heartbeat.handshake_timeout = Duration::from_secs(60);
-            if config.wire.kind() == heartwheel::WireKind::Raw {
+            if config.wire.kind() == WireKind::Raw {
                 config.heartbeat.interval = None;
             }
         });
@@ -664,6 +665,28 @@ fn another_thread_decides() {
     assert_eq!(reactor.context().data(good), Some(&9));
     recorder.checks = None;
     clerk.join().unwrap();
+}
+
+#[test]
+fn what_a_thread_asks_for_next_comes_behind_its_answer() {
+    for wire in [WireFactory::WebSocket, WireFactory::Line] {
+        let says = match wire.kind() {
+            WireKind::WebSocket => upgrade_request("/", ""),
+            _ => Vec::new(),
+        };
+        let mut waiting = Waiting::with(wire, &says, |_| {});
+        let handle = waiting.reactor.handle();
+        let hello = SharedMessage::new(Message::text("hello"));
+        handle.accept(waiting.id, Welcome::with(1)).unwrap();
+        handle.send(waiting.id, hello).unwrap();
+        handle.close(waiting.id, CloseCode::NORMAL, "").unwrap();
+        let (reactor, recorder) = (&mut waiting.reactor, &mut waiting.recorder);
+        let heard = read_at_least(reactor, recorder, &mut waiting.peer, usize::MAX);
+        let is_there = heard.windows(5).any(|piece| piece == b"hello");
+        assert!(is_there, "{heard:?}");
+        assert_eq!(recorder.opened(), [waiting.id]);
+        assert_eq!(reactor.stats().undelivered, 0);
+    }
 }
 
 #[test]

@@ -545,6 +545,20 @@ fn the_end_of_what_was_handed_over_is_reported_even_if_it_never_gets_a_slot() {
 }
 
 #[test]
+fn a_websocket_that_is_open_already_is_refused_by_a_close_frame() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let (id, socket, mut peer) = upgraded(&mut reactor, WireFactory::WebSocket);
+    let adopted = reactor.context().adopt(id, socket, Adoption::opened(3));
+    adopted.unwrap();
+    reactor.context().drain(Duration::ZERO);
+    let heard = read(&mut reactor, &mut recorder, &mut peer, usize::MAX);
+    assert!(
+        heard.starts_with(b"\x88\x0c\x03\xe9going away"),
+        "{heard:?}"
+    );
+}
+
+#[test]
 fn a_loop_that_stops_reports_those_that_it_had_no_turn_to_take_in() {
     let mut reactor = reactor_with(ReactorConfig {
         accept_budget: 1,

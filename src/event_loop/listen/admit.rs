@@ -54,6 +54,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
             }
             Refusal::Draining
             | Refusal::Closed
+            | Refusal::Unwatched
             | Refusal::Rate
             | Refusal::HalfOpen
             | Refusal::Open
@@ -101,11 +102,22 @@ impl<D: Default, S: System> EventLoop<D, S> {
         if let Err(refusal) = judged {
             self.note_refusal(listener_id, refusal, ip, room);
             if !takes_guests || !self.make_room_for_guest(handler, refusal) {
-                self.look_at_calendar();
-                refusal.tell(&mut stream, wire.kind(), &self.env);
+                match opened {
+                    Some(_) => refusal.tell_open(&mut stream, wire.kind()),
+                    None => {
+                        self.look_at_calendar();
+                        refusal.tell(&mut stream, wire.kind(), &self.env);
+                    }
+                }
                 drop(stream);
                 self.report_refused(handler, peer, endpoint, refusal);
                 return;
+            }
+            let listener = self.listeners.get(listener_id);
+            if listener.is_none_or(|listener| listener.policy() != policy) {
+                // A callback of those who made room has closed or changed its listener.
+                drop(stream);
+                return self.report_refused(handler, peer, endpoint, Refusal::Closed);
             }
             marks = Flags::NONE;
             // Until it has its slot.
@@ -124,14 +136,8 @@ impl<D: Default, S: System> EventLoop<D, S> {
             Ok(id) => id,
             Err(error) => {
                 log::warn!("could not register a connection from {peer}: {error}");
-                let addresses = &mut self.group.arrivals().addresses;
-                if let (true, Some(ip)) = (half_open, ip) {
-                    addresses.leave_half_open(ip, self.now.at);
-                }
-                if let (true, Some(ip)) = (counted, ip) {
-                    addresses.leave_open(ip, self.now.at);
-                }
-                return;
+                self.leave_counts(ip.filter(|_| half_open), ip.filter(|_| counted));
+                return self.report_refused(handler, peer, endpoint, Refusal::Unwatched);
             }
         };
         if let Some(listener) = self.listeners.get_mut(listener_id) {
@@ -159,6 +165,17 @@ impl<D: Default, S: System> EventLoop<D, S> {
             self.mark_dirty(id.index());
         }
         self.begin(handler, id, opened);
+    }
+
+    /// Takes a connection that came to nothing out of the counts of its address.
+    fn leave_counts(&self, half_open: Option<IpAddr>, counted: Option<IpAddr>) {
+        let addresses = &mut self.group.arrivals().addresses;
+        if let Some(ip) = half_open {
+            addresses.leave_half_open(ip, self.now.at);
+        }
+        if let Some(ip) = counted {
+            addresses.leave_open(ip, self.now.at);
+        }
     }
 
     /// Ends the oldest opening handshake of an address, because a newer one takes its place: idle

@@ -3,10 +3,14 @@
 #[cfg(feature = "websocket")]
 use std::io;
 
+#[cfg(feature = "websocket")]
+use crate::close::CloseCode;
 use crate::config::WireKind;
 #[cfg(feature = "websocket")]
 use crate::proto::http::response::refusal;
 use crate::proto::session::Env;
+#[cfg(feature = "websocket")]
+use crate::proto::websocket::{Opcode, encode};
 use crate::sys::{Socket, Stream};
 
 /// Which limit of ours turns a connection away.
@@ -15,6 +19,8 @@ pub(super) enum Refusal {
     Draining,
     /// Its listener was closed before it was taken in.
     Closed,
+    /// The system could not watch its socket.
+    Unwatched,
     Full,
     Rate,
     HalfOpen,
@@ -28,7 +34,7 @@ impl Refusal {
     #[cfg(feature = "websocket")]
     pub(super) const fn status(self) -> u16 {
         match self {
-            Self::Draining | Self::Closed | Self::Full | Self::Rate => 503,
+            Self::Draining | Self::Closed | Self::Unwatched | Self::Full | Self::Rate => 503,
             Self::HalfOpen | Self::Open | Self::Share | Self::AddressRate => 429,
         }
     }
@@ -38,6 +44,7 @@ impl Refusal {
         match self {
             Self::Draining => "going away",
             Self::Closed => "the listener was closed",
+            Self::Unwatched => "the system could not watch the socket",
             Self::Full => "too many connections",
             Self::Rate => "too many new connections at once",
             Self::HalfOpen => "too many handshakes from your address: the oldest makes way",
@@ -73,6 +80,34 @@ impl Refusal {
                 break;
             }
         }
+    }
+
+    /// Tells a client whose WebSocket somebody else has opened, by a Close frame: 1001 or 1013.
+    #[cfg(feature = "websocket")]
+    pub(super) fn tell_open<S: Stream>(self, stream: &mut S, wire: WireKind) {
+        if !wire.is_websocket() || !stream.is_open() {
+            stream.socket_mut().reset_on_close();
+            return;
+        }
+        let code = match self {
+            Self::Draining | Self::Closed => CloseCode::GOING_AWAY,
+            _ => CloseCode::TRY_AGAIN_LATER,
+        };
+        let mut payload = code.as_u16().to_be_bytes().to_vec();
+        payload.extend_from_slice(self.reason().as_bytes());
+        let mut close = Vec::new();
+        encode(true, Opcode::Close, &payload, None, &mut close);
+        if let Err(error) = stream.write(&[io::IoSlice::new(&close)]) {
+            log::debug!("could not write the end of a refused connection: {error}");
+        }
+        if let Err(error) = stream.shutdown() {
+            log::debug!("could not end output to a refused connection: {error}");
+        }
+    }
+
+    #[cfg(not(feature = "websocket"))]
+    pub(super) fn tell_open<S: Stream>(self, stream: &mut S, _wire: WireKind) {
+        stream.socket_mut().reset_on_close();
     }
 
     #[cfg(not(feature = "websocket"))]
