@@ -1,4 +1,4 @@
-//! A small MQTT 3.1.1 broker: a codec of its own, topics, and a timeout for each client.
+//! A small MQTT 3.1.1 broker: a codec of its own with a handshake, topics, and a timeout for each client.
 //!
 //! `cargo run --example mqtt` listens on 127.0.0.1:1883, or on the address that follows `--`, for clients
 //! such as `mosquitto_sub -t news`. Messages are delivered at most once; there are no wildcards, wills,
@@ -13,46 +13,81 @@ use heartwheel::error::ProtocolError;
 use heartwheel::proto::codec::{Codec, Decoded};
 use heartwheel::proto::wire::EncodeError;
 use heartwheel::{
-    CloseCode, ConnId, Context, HeartbeatConfig, ListenerConfig, LoopHandle, Message, MessageKind,
-    Reactor, ReactorConfig, SharedMessage, WireFactory,
+    CloseCode, ConnId, Context, Handler, HeartbeatConfig, ListenerConfig, LoopHandle, Message,
+    MessageKind, Reactor, ReactorConfig, SharedMessage, WireFactory,
 };
 
-type Cx<'a> = Context<'a, bool>;
+type Cx<'a> = Context<'a, ()>;
+type Done<E> = Result<(), E>;
 
-/// Finds packets; the broker reads what is in them. A ping of the client is answered by the library.
-#[derive(Debug)]
-struct Packets;
+/// Finds packets, and leads the handshake. A message is the body of a packet; to send one, put the first
+/// byte of the packet in front.
+#[derive(Debug, Default)]
+struct Packets {
+    is_open: bool,
+    keep_alive: u16,
+    /// The first byte of the packet that was decoded last.
+    first: u8,
+}
 
 impl Codec for Packets {
-    fn decode(&mut self, input: &[u8], _: &mut Vec<u8>) -> Result<Decoded, ProtocolError> {
-        let found = remaining_length(input)?.map(|(len, header)| len + header);
-        let Some(consumed) = found.filter(|&len| len <= input.len()) else {
+    fn decode(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<Decoded, ProtocolError> {
+        let found = remaining_length(input)?.map(|(len, header)| header..header + len);
+        let Some(payload) = found.filter(|range| range.end <= input.len()) else {
             return Ok(Decoded::NeedMore);
         };
-        let (kind, payload) = (MessageKind::Binary, 0..consumed);
-        Ok(match input[0] & 0xF0 {
-            0xC0 => Decoded::Ping { consumed, payload },
-            0xE0 => Decoded::Close { consumed },
-            _ => Decoded::Message {
-                consumed,
-                kind,
-                payload,
-            },
-        })
+        let (consumed, mut body) = (payload.end, Body(&input[payload.clone()]));
+        let broken = ProtocolError::Custom("not a packet of a client, or not now");
+        self.first = input[0];
+        match (self.first & 0xF6, self.is_open) {
+            (0x10, false) => return self.connect(consumed, body, out).ok_or(broken),
+            (0xC0, true) => return Ok(Decoded::Ping { consumed, payload }),
+            (0xE0, true) => return Ok(Decoded::Close { consumed }),
+            (0x30 | 0x82 | 0xA2, true) => {}
+            (0x32, true) => {
+                // Somebody has it now (3.4).
+                let number = body.field().and_then(|_| body.take(2)).ok_or(broken)?;
+                out.extend([0x40, 2, number[0], number[1]]);
+            }
+            _ => return Err(broken),
+        }
+        Ok(Decoded::binary(consumed, payload))
     }
 
-    fn encode(
-        &mut self,
-        _: MessageKind,
-        packet: &[u8],
-        out: &mut Vec<u8>,
-    ) -> Result<(), EncodeError> {
-        out.extend_from_slice(packet);
+    fn encode(&mut self, _: MessageKind, packet: &[u8], out: &mut Vec<u8>) -> Done<EncodeError> {
+        let (first, body) = packet.split_at(1);
+        out.extend_from_slice(first);
+        let mut len = body.len();
+        while len > 0x7F {
+            out.push(0x80 | (len & 0x7F) as u8);
+            len >>= 7;
+        }
+        out.push(len as u8);
+        out.extend_from_slice(body);
         Ok(())
     }
 
     fn encode_pong(&mut self, _: &[u8], out: &mut Vec<u8>) {
         out.extend_from_slice(&[0xD0, 0]);
+    }
+
+    fn has_handshake(&self) -> bool {
+        true
+    }
+
+    fn encode_open(&mut self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&[0x20, 2, 0, 0]);
+    }
+}
+
+impl Packets {
+    fn connect(&mut self, end: usize, mut body: Body<'_>, out: &mut Vec<u8>) -> Option<Decoded> {
+        if body.field()? != b"MQTT" || body.take(2)?[0] != 4 {
+            out.extend_from_slice(&[0x20, 2, 0, 1]);
+            return Some(Decoded::Refuse { reason: "version" });
+        }
+        (self.keep_alive, self.is_open) = (body.number()?, true);
+        Some(Decoded::Open { consumed: end })
     }
 }
 
@@ -69,26 +104,29 @@ fn remaining_length(input: &[u8]) -> Result<Option<(usize, usize)>, ProtocolErro
     more.ok_or(ProtocolError::Custom("a length has four bytes at most"))
 }
 
-/// The data of a connection says whether it has sent its CONNECT.
 struct Broker;
 
-impl heartwheel::Handler for Broker {
-    type Data = bool;
+impl Handler for Broker {
+    type Data = ();
+
+    fn on_open(&mut self, cx: &mut Cx<'_>, id: ConnId) {
+        let keep_alive = cx.codec::<Packets>(id).map_or(0, |codec| codec.keep_alive);
+        // 3.1.4: one and a half times the keep alive without a packet, and the client is gone.
+        let timeout = Duration::from_secs(keep_alive.into()) * 3 / 2;
+        let heartbeat = HeartbeatConfig {
+            interval: None,
+            timeout: (keep_alive > 0).then_some(timeout),
+            ..HeartbeatConfig::tcp()
+        };
+        let _ = cx.set_heartbeat(id, &heartbeat);
+    }
 
     fn on_message(&mut self, cx: &mut Cx<'_>, id: ConnId, message: Message<'_>) {
-        let packet = message.data();
-        let Ok(Some((_, header))) = remaining_length(packet) else {
-            return;
-        };
-        let mut body = Body(&packet[header..]);
-        let is_connected = cx.data(id).copied().unwrap_or_default();
-        let done = match (packet[0] & 0xF0, is_connected) {
-            (0x10, false) => connect(cx, id, &mut body),
-            // One that is to be delivered at least once would need an answer.
-            (0x30, true) if packet[0] & 6 == 0 => publish(cx, packet, &mut body),
-            (0x80, true) => subscribe(cx, id, &mut body),
-            (0xA0, true) => unsubscribe(cx, id, &mut body),
-            _ => None,
+        let first = cx.codec::<Packets>(id).map_or(0, |codec| codec.first);
+        let body = Body(message.data());
+        let done = match first & 0xF0 {
+            0x30 => publish(cx, first, body),
+            kind => subscribe(cx, id, kind == 0x80, body),
         };
         if done.is_none() {
             cx.close(id, CloseCode::PROTOCOL_ERROR, "");
@@ -96,58 +134,30 @@ impl heartwheel::Handler for Broker {
     }
 }
 
-fn connect(cx: &mut Cx<'_>, id: ConnId, body: &mut Body<'_>) -> Option<()> {
-    let is_ours = body.field()? == b"MQTT" && body.take(2)?[0] == 4;
-    let keep_alive = Duration::from_secs(body.number()?.into());
-    // 3.1.4: one and a half times the keep alive without a packet, and the client is gone.
-    let heartbeat = HeartbeatConfig {
-        interval: None,
-        timeout: (!keep_alive.is_zero()).then(|| keep_alive * 3 / 2),
-        ..HeartbeatConfig::tcp()
-    };
-    cx.set_heartbeat(id, &heartbeat).ok()?;
-    *cx.data_mut(id)? = is_ours;
-    tell(cx, id, &[0x20, 2, 0, u8::from(!is_ours)]);
-    is_ours.then_some(())
-}
-
-/// Passes a message on as it came, but for its flags.
-fn publish(cx: &mut Cx<'_>, packet: &[u8], body: &mut Body<'_>) -> Option<()> {
-    let topic = str::from_utf8(body.field()?).ok()?;
-    let packet = [&[0x30], &packet[1..]].concat();
-    if let Err(error) = cx.publish(topic, &SharedMessage::new(Message::binary(&packet))) {
-        eprintln!("not published in {topic}: {error}");
-    }
+/// Passes a message on, to be delivered at most once: without the number that it may have.
+fn publish(cx: &mut Cx<'_>, first: u8, mut body: Body<'_>) -> Option<()> {
+    let len = body.0.get(..2)?;
+    let topic = body.field()?;
+    body.take(usize::from(first & 2))?;
+    let packet = [&[0x30], len, topic, body.0].concat();
+    let shared = SharedMessage::new(Message::binary(&packet));
+    let _ = cx.publish(str::from_utf8(topic).ok()?, &shared);
     Some(())
 }
 
-fn subscribe(cx: &mut Cx<'_>, id: ConnId, body: &mut Body<'_>) -> Option<()> {
-    let mut answer = vec![0x90, 0];
-    answer.extend(body.take(2)?);
+fn subscribe(cx: &mut Cx<'_>, id: ConnId, is_new: bool, mut body: Body<'_>) -> Option<()> {
+    let mut answer = [&[if is_new { 0x90 } else { 0xB0 }], body.take(2)?].concat();
     while !body.0.is_empty() {
         let topic = str::from_utf8(body.field()?).ok()?;
-        let _wish = body.take(1)?;
-        let is_granted = !topic.contains(['+', '#']) && cx.subscribe(id, topic).is_ok();
-        answer.push(if is_granted { 0 } else { 0x80 });
+        if is_new {
+            let _wish = body.take(1)?;
+            let is_granted = !topic.contains(['+', '#']) && cx.subscribe(id, topic).is_ok();
+            answer.push(if is_granted { 0 } else { 0x80 });
+        } else {
+            cx.unsubscribe(id, topic);
+        }
     }
-    answer[1] = u8::try_from(answer.len() - 2)
-        .ok()
-        .filter(|len| *len < 0x80)?;
-    tell(cx, id, &answer);
-    Some(())
-}
-
-fn unsubscribe(cx: &mut Cx<'_>, id: ConnId, body: &mut Body<'_>) -> Option<()> {
-    let number = body.take(2)?;
-    while !body.0.is_empty() {
-        cx.unsubscribe(id, str::from_utf8(body.field()?).ok()?);
-    }
-    tell(cx, id, &[0xB0, 2, number[0], number[1]]);
-    Some(())
-}
-
-fn tell(cx: &mut Cx<'_>, id: ConnId, packet: &[u8]) {
-    let _ = cx.send(id, Message::binary(packet));
+    cx.send(id, Message::binary(&answer)).ok()
 }
 
 /// What is left of a packet.
@@ -155,9 +165,7 @@ struct Body<'a>(&'a [u8]);
 
 impl<'a> Body<'a> {
     fn take(&mut self, count: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(count)?;
-        self.0 = rest;
-        Some(taken)
+        self.0.split_off(..count)
     }
 
     fn number(&mut self) -> Option<u16> {
@@ -173,27 +181,19 @@ impl<'a> Body<'a> {
 /// Serves on an address. `ready` is told the real one, and gets a handle that can stop the broker.
 pub fn serve(
     addr: SocketAddr,
-    ready: impl FnOnce(SocketAddr, LoopHandle<bool>),
-) -> Result<(), heartwheel::Error> {
+    ready: impl FnOnce(SocketAddr, LoopHandle),
+) -> Done<heartwheel::Error> {
     let mut reactor = Reactor::new(ReactorConfig::default())?;
-    let mut config = ListenerConfig::new(addr, WireFactory::own(|_| Packets));
-    // Until the CONNECT says how often the client speaks.
-    config.heartbeat = HeartbeatConfig {
-        interval: None,
-        timeout: Some(Duration::from_secs(10)),
-        ..HeartbeatConfig::tcp()
-    };
+    let mut config = ListenerConfig::new(addr, WireFactory::own(|_| Packets::default()));
+    (config.heartbeat.interval, config.heartbeat.timeout) = (None, None);
     let id = reactor.listen(config)?;
-    ready(
-        reactor.local_addr(id).expect("it listens"),
-        reactor.handle(),
-    );
+    let addr = reactor.local_addr(id).expect("it listens");
+    ready(addr, reactor.handle());
     reactor.run(&mut Broker)
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
     let given = env::args().nth(1);
     let addr = given.as_deref().unwrap_or("127.0.0.1:1883").parse()?;
-    serve(addr, |addr, _| println!("listening mqtt {addr}"))?;
-    Ok(())
+    Ok(serve(addr, |addr, _| println!("listening mqtt {addr}"))?)
 }

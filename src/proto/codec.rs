@@ -31,7 +31,7 @@ use crate::proto::wire::{EncodeError, MessageKind};
 ///         if input.len() < 4 {
 ///             return Ok(Decoded::NeedMore);
 ///         }
-///         Ok(Decoded::Message { consumed: 4, kind: MessageKind::Binary, payload: 0..4 })
+///         Ok(Decoded::binary(4, 0..4))
 ///     }
 ///
 ///     fn encode(
@@ -254,4 +254,24 @@ pub enum Decoded {
         /// Bytes consumed; more than zero.
         consumed: usize,
     },
+}
+
+impl Decoded {
+    /// Makes a [`Message`](Self::Message) of text.
+    pub const fn text(consumed: usize, payload: Range<usize>) -> Self {
+        Self::Message {
+            consumed,
+            kind: MessageKind::Text,
+            payload,
+        }
+    }
+
+    /// Makes a [`Message`](Self::Message) of bytes.
+    pub const fn binary(consumed: usize, payload: Range<usize>) -> Self {
+        Self::Message {
+            consumed,
+            kind: MessageKind::Binary,
+            payload,
+        }
+    }
 }

@@ -11,4 +11,5 @@ mod echo;
 mod in_tokio;
 mod mqtt;
 mod pool;
+mod redis;
 mod running;

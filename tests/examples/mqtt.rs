@@ -12,7 +12,7 @@ use crate::support::PATIENCE;
 mod example;
 
 /// The example, until it is dropped.
-struct Broker(Running<SocketAddr, bool>);
+struct Broker(Running<SocketAddr>);
 
 impl Broker {
     fn start() -> Self {
