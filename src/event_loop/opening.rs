@@ -147,7 +147,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         }
         self.mark_dirty(key);
         self.in_hand.begin_offer(id);
-        self.send_kept(handler, key);
+        self.send_kept(key);
         handler.on_open(&mut Context::new(self), id);
         self.in_hand.end_offer();
         self.refresh_now();

@@ -24,7 +24,8 @@ impl<D, S: System> EventLoop<D, S> {
     /// Says whether the loop has ended: it is stopped or drained, and every end is reported.
     pub fn is_stopped(&self) -> bool {
         // Clients that a drain keeps from dialing are told of it first.
-        let is_drained = self.drain.is_some() && !self.clients.has_stopped();
+        let is_told = |drain: &Drain| drain.has_told_clients || !self.clients.has_stopped();
+        let is_drained = self.drain.as_ref().is_some_and(is_told);
         (self.stopping || is_drained) && self.conns.is_empty() && self.adopted.is_empty()
     }
 
@@ -32,6 +33,9 @@ impl<D, S: System> EventLoop<D, S> {
     /// later.
     pub fn handle_stopped(&mut self) {
         self.stopping = false;
+        if let Some(drain) = &mut self.drain {
+            drain.has_told_clients = false;
+        }
     }
 }
 

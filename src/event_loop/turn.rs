@@ -135,6 +135,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         }
         if self.is_stopped() {
             self.take_last_commands(handler);
+            self.tell_all_stopped(handler);
             self.end_broadcasts(handler);
             self.pass_on_last();
         }

@@ -122,6 +122,29 @@ fn a_client_that_is_added_in_a_drain_is_stopped_at_once() {
 }
 
 #[test]
+fn a_drain_ends_though_every_stop_adds_another_client() {
+    let mut reactor = reactor();
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = server.local_addr().unwrap();
+    let mut left = 1000;
+    let mut recorder = Recorder::reacting(move |cx, seen| {
+        if let Seen::Client(_, ClientEvent::Stopped { .. }) = seen
+            && left > 0
+        {
+            left -= 1;
+            cx.connect(client(WireFactory::Line, target)).unwrap();
+        }
+    });
+    for _ in 0..3 {
+        reactor.connect(client(WireFactory::Line, target)).unwrap();
+    }
+    reactor.context().drain(Duration::from_secs(600));
+    reactor.run(&mut recorder).unwrap();
+    // Those that were there, and the first added for each.
+    assert_eq!(events(&recorder), vec![stopped(StopReason::Drain); 6]);
+}
+
+#[test]
 fn a_lost_connection_is_dialed_again_and_a_local_close_is_not() {
     let (mut reactor, mut recorder) = (reactor(), Recorder::default());
     let server = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -1,6 +1,7 @@
 //! Messages for clients that have no open connection.
 
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use heartwheel::config::ReactorConfig;
@@ -209,6 +210,87 @@ fn a_client_that_stops_tells_what_it_kept_and_then_takes_nothing() {
     let id = reactor.connect(plain).unwrap();
     let sent = reactor.context().send_client(id, Message::text("5"));
     assert_eq!(sent, Err(SendError::Closed));
+}
+
+/// Each message is one too many, and the handler sends another one for it.
+#[test]
+fn what_is_lost_while_a_loss_is_told_is_told_in_the_next_turn() {
+    let mut reactor = reactor();
+    let mut left = 1000;
+    let mut recorder = Recorder::reacting(move |cx, seen| {
+        if let Seen::Client(id, ClientEvent::Unsent { .. }) = seen
+            && left > 0
+        {
+            left -= 1;
+            cx.send_client(*id, Message::text("instead")).unwrap();
+        }
+    });
+    recorder.dial = Some(Box::new(|_, _| Decision::Later));
+    let queue = QueueConfig {
+        max_messages: 1,
+        ..QueueConfig::default()
+    };
+    let config = client(WireFactory::Line, ([127, 0, 0, 1], 9).into(), queue);
+    let id = reactor.connect(config).unwrap();
+    for text in ["1", "2"] {
+        let sent = reactor.context().send_client(id, Message::text(text));
+        sent.unwrap();
+    }
+    for turns in 1..=3 {
+        turn(&mut reactor, &mut recorder);
+        assert_eq!(losses(&recorder), vec![[1, 0, 0, 0]; turns]);
+    }
+}
+
+#[test]
+fn a_connection_is_told_open_before_its_client_hears_of_losses() {
+    let mut reactor = reactor();
+    let (_, addr) = listen(&mut reactor, WireFactory::Line);
+    let mut is_told = false;
+    let mut recorder = Recorder::reacting(move |cx, seen| match seen {
+        Seen::Open(conn) => {
+            is_told |= matches!(cx.info(*conn).unwrap().endpoint, Endpoint::Client(_));
+        }
+        Seen::Client(id, ClientEvent::Unsent { .. }) => {
+            assert!(is_told);
+            cx.disconnect(*id);
+        }
+        _ => {}
+    });
+    let config = client(WireFactory::Line, addr, QueueConfig::default());
+    let id = reactor.connect(config).unwrap();
+    // A line cannot contain another one.
+    let sent = reactor.context().send_client(id, Message::text("a\nb"));
+    sent.unwrap();
+    let is_stop = |seen: &Seen| matches!(seen, Seen::Client(_, ClientEvent::Stopped { .. }));
+    drive(&mut reactor, &mut recorder, |seen| {
+        seen.seen.iter().any(is_stop)
+    });
+    assert_eq!(losses(&recorder), [[0, 0, 1, 0]]);
+}
+
+#[test]
+fn a_panic_about_what_is_lost_does_not_keep_the_end_from_being_told() {
+    let mut reactor = reactor();
+    let mut recorder = Recorder::reacting(|_, seen| {
+        if let Seen::Client(_, ClientEvent::Unsent { .. }) = seen {
+            panic!("on purpose");
+        }
+    });
+    recorder.dial = Some(Box::new(|_, _| Decision::Later));
+    let addr = ([127, 0, 0, 1], 9).into();
+    let config = client(WireFactory::Line, addr, QueueConfig::default());
+    let id = reactor.connect(config).unwrap();
+    let sent = reactor.context().send_client(id, Message::text("1"));
+    sent.unwrap();
+    reactor.context().disconnect(id);
+    let unwound = catch_unwind(AssertUnwindSafe(|| turn(&mut reactor, &mut recorder)));
+    assert!(unwound.is_err());
+    turn(&mut reactor, &mut recorder);
+    let last = recorder.seen.last().unwrap();
+    assert!(matches!(last, Seen::Client(_, ClientEvent::Stopped { .. })));
+    assert_eq!(losses(&recorder), [[0; 4]; 0], "told once");
+    assert_eq!(reactor.context().clients(), []);
 }
 
 #[test]

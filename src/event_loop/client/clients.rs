@@ -23,7 +23,7 @@ pub(in crate::event_loop) struct Clients {
     /// Those that wait for something else, but not for ever; the first to give up first.
     limited: BTreeSet<(Micros, ClientId)>,
     /// Those that are [`ClientState::Stopped`] and have not been told yet.
-    stopped: Vec<ClientId>,
+    stopped: VecDeque<ClientId>,
     /// Those that have lost messages and have not been told yet.
     losses: VecDeque<ClientId>,
     /// Bytes of messages that are kept for clients without an open connection.
@@ -38,6 +38,8 @@ pub(in crate::event_loop) struct Clients {
 struct Entry {
     client: Client,
     state: ClientState,
+    /// It is among those that have lost messages.
+    has_loss: bool,
 }
 
 /// How far a client has come.
@@ -70,7 +72,12 @@ impl Clients {
         let id = self.next_id();
         self.numbers.give(id.0);
         let state = ClientState::Dialing;
-        self.by_id.insert(id, Entry { client, state });
+        let entry = Entry {
+            client,
+            state,
+            has_loss: false,
+        };
+        self.by_id.insert(id, entry);
         self.enter(id, ClientState::Waiting(due));
         id
     }
@@ -117,7 +124,7 @@ impl Clients {
             ClientState::PutOff(ends) | ClientState::Queued(ends) => {
                 self.limited.remove(&(ends, id));
             }
-            ClientState::Stopped => self.stopped.retain(|&stopped| stopped != id),
+            ClientState::Stopped => self.forget_stopped(id),
             ClientState::Dialing | ClientState::Active(_) => {}
         }
         match state {
@@ -126,7 +133,7 @@ impl Clients {
             ClientState::PutOff(ends) | ClientState::Queued(ends) if ends < Micros::MAX => {
                 self.limited.insert((ends, id));
             }
-            ClientState::Stopped => self.stopped.push(id),
+            ClientState::Stopped => self.stopped.push_back(id),
             ClientState::PutOff(_)
             | ClientState::Dialing
             | ClientState::Queued(_)
@@ -149,23 +156,45 @@ impl Clients {
         self.limited.first().copied()
     }
 
-    /// Removes one of the clients that have stopped and have not been told yet.
-    pub(super) fn take_stopped(&mut self) -> Option<(ClientId, Client)> {
-        let id = self.stopped.pop()?;
-        let entry = self.by_id.remove(&id)?;
-        Some((id, entry.client))
+    fn forget_stopped(&mut self, id: ClientId) {
+        if self.stopped.front() == Some(&id) {
+            self.stopped.pop_front();
+        } else {
+            self.stopped.retain(|&stopped| stopped != id);
+        }
+    }
+
+    /// Returns the first of those that have stopped and have not been told yet.
+    pub(super) fn first_stopped(&self) -> Option<ClientId> {
+        self.stopped.front().copied()
+    }
+
+    /// Returns how many have stopped and have not been told yet.
+    pub(super) fn stopped(&self) -> usize {
+        self.stopped.len()
     }
 
     /// Notes that a client has lost messages.
     pub(super) fn note_loss(&mut self, id: ClientId) {
-        if !self.losses.contains(&id) {
+        if let Some(entry) = self.by_id.get_mut(&id)
+            && !std::mem::replace(&mut entry.has_loss, true)
+        {
             self.losses.push_back(id);
         }
     }
 
     /// Removes one of the clients that have lost messages and have not been told yet.
     pub(super) fn next_loss(&mut self) -> Option<ClientId> {
-        self.losses.pop_front()
+        let id = self.losses.pop_front()?;
+        if let Some(entry) = self.by_id.get_mut(&id) {
+            entry.has_loss = false;
+        }
+        Some(id)
+    }
+
+    /// Returns how many have lost messages and have not been told yet.
+    pub(super) fn losses(&self) -> usize {
+        self.losses.len()
     }
 
     /// Says whether clients have stopped and have not been told yet.

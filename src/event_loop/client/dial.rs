@@ -3,7 +3,6 @@
 use super::clients::ClientState;
 use super::event::{ClientEvent, DialError, StopReason};
 use super::request::LastEnd;
-use super::target::Client;
 use crate::close::{Cause, Evidence, Phase};
 use crate::event_loop::answer::Decision;
 use crate::event_loop::conn::Mark;
@@ -28,10 +27,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         handler: &mut H,
     ) {
         self.tell_losses(handler);
-        while let Some((id, client)) = self.clients.take_stopped() {
-            let why = client.stop.unwrap_or(StopReason::Asked);
-            self.tell_stopped(handler, id, client, why);
-        }
+        self.tell_all_stopped(handler);
         self.end_look_ups(handler);
         while let Some((ends, id)) = self.clients.first_limited()
             && ends <= self.now.at
@@ -312,26 +308,42 @@ impl<D: Default, S: System> EventLoop<D, S> {
                 handler.on_client(&mut Context::new(self), id, event);
             }
             Err(why) => {
-                if let Some(client) = self.clients.remove(id) {
-                    self.tell_stopped(handler, id, client, why);
-                }
+                client.stop = Some(why);
+                self.clients.enter(id, ClientState::Stopped);
+                self.tell_stopped(handler, id);
             }
         }
     }
 
-    /// Tells of the end of a client, which is no longer on the books, and first of what it has not sent.
-    fn tell_stopped<C, H: Handler<C, S, Data = D>>(
+    /// Tells the clients that have stopped by now. Those that stop while others hear of it are told in the
+    /// next turn, and a drain does not wait for them.
+    pub(in crate::event_loop) fn tell_all_stopped<C, H: Handler<C, S, Data = D>>(
         &mut self,
         handler: &mut H,
-        id: ClientId,
-        mut client: Client,
-        why: StopReason,
     ) {
-        self.env.release(client.policy);
-        self.give_up_kept(&mut client);
-        if let Some(lost) = client.queue.take_lost() {
+        let is_draining = self.drain.is_some();
+        for _ in 0..self.clients.stopped() {
+            let Some(id) = self.clients.first_stopped() else {
+                break;
+            };
+            self.tell_stopped(handler, id);
+        }
+        if is_draining && let Some(drain) = &mut self.drain {
+            drain.has_told_clients = true;
+        }
+    }
+
+    /// Tells what a client that has stopped has not sent, and then its end. It stays on the books in
+    /// between, so that a panic does not keep its end from being told.
+    fn tell_stopped<C, H: Handler<C, S, Data = D>>(&mut self, handler: &mut H, id: ClientId) {
+        if let Some(lost) = self.give_up_kept(id) {
             handler.on_client(&mut Context::new(self), id, ClientEvent::Unsent { lost });
         }
+        let Some(client) = self.clients.remove(id) else {
+            return;
+        };
+        self.env.release(client.policy);
+        let why = client.stop.unwrap_or(StopReason::Asked);
         handler.on_client(&mut Context::new(self), id, ClientEvent::Stopped { why });
     }
 

@@ -2,6 +2,7 @@
 
 use super::clients::ClientState;
 use super::event::ClientEvent;
+use super::queue::Lost;
 use crate::error::SendError;
 use crate::event_loop::context::Context;
 use crate::event_loop::core::EventLoop;
@@ -48,20 +49,19 @@ impl<D, S: System> EventLoop<D, S> {
         kept
     }
 
-    /// Takes all that is kept for a client that has stopped out of the count.
-    pub(super) fn give_up_kept(&mut self, client: &mut super::target::Client) {
-        self.clients.kept -= client.queue.bytes();
+    /// Gives up what is kept for a client that has stopped, and returns what it has lost.
+    pub(super) fn give_up_kept(&mut self, id: ClientId) -> Option<Lost> {
+        let client = self.clients.get_mut(id)?;
+        let bytes = client.queue.bytes();
         client.queue.give_up();
+        let lost = client.queue.take_lost();
+        self.clients.kept -= bytes;
+        lost
     }
-}
 
-impl<D: Default, S: System> EventLoop<D, S> {
-    /// Sends what was kept for a client to its connection, which has just opened.
-    pub(in crate::event_loop) fn send_kept<C, H: Handler<C, S, Data = D>>(
-        &mut self,
-        handler: &mut H,
-        key: usize,
-    ) {
+    /// Sends what was kept for a client to its connection, which has just opened. No callback runs: one
+    /// might close the connection before [`on_open`](Handler::on_open) has told of it.
+    pub(in crate::event_loop) fn send_kept(&mut self, key: usize) {
         let Endpoint::Client(id) = self.conns[key].endpoint() else {
             return;
         };
@@ -80,20 +80,25 @@ impl<D: Default, S: System> EventLoop<D, S> {
                 client.queue.note_unfit();
             }
         }
-        let lost = client.queue.take_lost();
+        if client.queue.has_lost() {
+            self.clients.note_loss(id);
+        }
         self.clients.kept -= before;
         if before > 0 {
             self.count(key);
             self.relieve();
         }
-        if let Some(lost) = lost {
-            handler.on_client(&mut Context::new(self), id, ClientEvent::Unsent { lost });
-        }
     }
+}
 
-    /// Tells which clients have lost messages that they were to send.
+impl<D: Default, S: System> EventLoop<D, S> {
+    /// Tells which clients have lost messages that they were to send. What they lose while they hear of it
+    /// is told in the next turn.
     pub(super) fn tell_losses<C, H: Handler<C, S, Data = D>>(&mut self, handler: &mut H) {
-        while let Some(id) = self.clients.next_loss() {
+        for _ in 0..self.clients.losses() {
+            let Some(id) = self.clients.next_loss() else {
+                break;
+            };
             let client = self.clients.get_mut(id);
             if let Some(lost) = client.and_then(|client| client.queue.take_lost()) {
                 handler.on_client(&mut Context::new(self), id, ClientEvent::Unsent { lost });

@@ -35,7 +35,7 @@ pub struct QueueConfig {
 pub enum QueueOverflow {
     /// The oldest messages are dropped until there is room.
     DropOldest,
-    /// The new message is dropped.
+    /// The new message is dropped. One that is too long for the empty queue is refused all the same.
     DropNewest,
     /// The new message is refused with [`SendError::Full`], and nothing is dropped.
     Refuse,
@@ -108,11 +108,15 @@ impl Queue {
     ) -> Result<(), SendError> {
         let cost = message.data().len().saturating_add(BESIDE);
         let limit = config.max_bytes.min(most);
+        if cost > config.max_bytes {
+            let queued = self.bytes;
+            return Err(SendError::Full { queued, limit });
+        }
         if !self.has_room(config, limit, cost) {
             self.drop_old(config, now);
         }
         let makes_room = config.overflow == QueueOverflow::DropOldest && cost <= limit;
-        while makes_room && !self.has_room(config, limit, cost) && self.drop_first() {
+        while makes_room && !self.has_room(config, limit, cost) && self.take_first().is_some() {
             self.lost.overflow += 1;
         }
         if self.has_room(config, limit, cost) {
@@ -143,8 +147,7 @@ impl Queue {
         now: Micros,
     ) -> Option<(MessageKind, Box<[u8]>)> {
         self.drop_old(config, now);
-        let kept = self.kept.pop_front()?;
-        self.bytes -= kept.data.len() + BESIDE;
+        let kept = self.take_first()?;
         Some((kept.kind, kept.data))
     }
 
@@ -156,7 +159,7 @@ impl Queue {
     /// Loses all that is kept, for the client stops.
     pub(in crate::event_loop) fn give_up(&mut self) {
         self.lost.stopped += self.kept.len() as u64;
-        self.kept.clear();
+        self.kept = VecDeque::new();
         self.bytes = 0;
     }
 
@@ -186,17 +189,19 @@ impl Queue {
         while let Some(first) = self.kept.front()
             && now - first.since > age
         {
-            self.drop_first();
+            self.take_first();
             self.lost.too_old += 1;
         }
     }
 
-    fn drop_first(&mut self) -> bool {
-        let first = self.kept.pop_front();
-        if let Some(kept) = &first {
-            self.bytes -= kept.data.len() + BESIDE;
+    /// Takes the first message; with the last one goes the room, which nothing counts.
+    fn take_first(&mut self) -> Option<Kept> {
+        let first = self.kept.pop_front()?;
+        self.bytes -= first.data.len() + BESIDE;
+        if self.kept.is_empty() {
+            self.kept = VecDeque::new();
         }
-        first.is_some()
+        Some(first)
     }
 }
 
@@ -251,7 +256,7 @@ mod tests {
             assert_eq!(queue.bytes(), 3 * (BESIDE + 1));
             assert_eq!(push(&mut queue, &config, 0, "d"), last_is_kept);
             assert_eq!(rest(&mut queue, &config, 0), left, "{overflow:?}");
-            assert_eq!(queue.bytes(), 0);
+            assert_eq!((queue.bytes(), queue.kept.capacity()), (0, 0));
             let taken = queue.take_lost().map_or(0, |lost| lost.overflow);
             assert_eq!(taken, lost, "{overflow:?}");
             assert_eq!(queue.take_lost(), None, "told once");
@@ -269,7 +274,17 @@ mod tests {
         assert_eq!(rest(&mut queue, &config, 0), "b twelve bytes");
         assert!(push(&mut queue, &config, 0, "a"));
         let long = "x".repeat(config.max_bytes);
-        assert!(!push(&mut queue, &config, 0, &long));
+        for overflow in [
+            QueueOverflow::DropOldest,
+            QueueOverflow::DropNewest,
+            QueueOverflow::Refuse,
+        ] {
+            let config = QueueConfig {
+                overflow,
+                ..config.clone()
+            };
+            assert!(!push(&mut queue, &config, 0, &long), "{overflow:?}");
+        }
         // The memory that is left in all may be less.
         let now = Micros::ZERO;
         let pushed = queue.push(&config, now, Message::text("b"), BESIDE);
