@@ -46,12 +46,18 @@ impl<D: Default, S: System> EventLoop<D, S> {
         }
         while let Some((lane, id)) = self.clients.lanes.first_ready() {
             let is_waiting = matches!(self.clients.state(id), Some(ClientState::Queued(_)));
-            if is_waiting && self.dial_now(handler, id) {
-                self.clients[id].lane = Some(lane);
-            } else {
-                self.clients.lanes.leave(&lane);
+            let dialed = match is_waiting {
+                true => self.dial_now(handler, id),
+                false => Ok(false),
+            };
+            match dialed {
+                Ok(true) => self.clients[id].lane = Some(lane),
+                Ok(false) | Err(_) => self.clients.lanes.leave(&lane),
             }
             self.clients.lanes.done();
+            if let Err(error) = dialed {
+                self.dial_failed(handler, id, error);
+            }
             if self.is_past(ends) {
                 break;
             }
@@ -206,16 +212,24 @@ impl<D: Default, S: System> EventLoop<D, S> {
                     handler.on_client(&mut Context::new(self), id, event);
                 }
             }
-            None => drop(self.dial_now(handler, id)),
+            None => {
+                if let Err(error) = self.dial_now(handler, id) {
+                    self.dial_failed(handler, id, error);
+                }
+            }
         }
     }
 
-    /// Dials the next address. Returns whether the dial is in progress. If not, the consequences
-    /// are already handled.
-    fn dial_now<C, H: Handler<C, S, Data = D>>(&mut self, handler: &mut H, id: ClientId) -> bool {
+    /// Dials the next address. Returns whether the dial is in progress: it is not if there is none, or the
+    /// client was stopped. A failure is left to [`dial_failed`](Self::dial_failed).
+    fn dial_now<C, H: Handler<C, S, Data = D>>(
+        &mut self,
+        handler: &mut H,
+        id: ClientId,
+    ) -> Result<bool, DialError> {
         let client = &mut self.clients[id];
         let Some(addr) = client.addrs.pop() else {
-            return false;
+            return Ok(false);
         };
         let attempt = client.attempt();
         // No connection yet: a callback that stops the client now finds none to close.
@@ -226,11 +240,12 @@ impl<D: Default, S: System> EventLoop<D, S> {
         };
         self.tell(handler, id, event, News::Dialing);
         if self.clients.is(id, ClientState::Stopped) {
-            return false;
+            return Ok(false);
         }
         if self.group.enter(self.config.max_connections).is_none() {
-            self.attempt_failed(handler, id, DialError::Full);
-            return false;
+            // Another address would not change that.
+            self.clients[id].addrs.clear();
+            return Err(DialError::Full);
         }
         let options = &self.clients[id].config.socket;
         let dialed = self.system.dial(&addr, options);
@@ -247,20 +262,27 @@ impl<D: Default, S: System> EventLoop<D, S> {
             let stream = S::Stream::over(socket, Role::Client);
             self.insert(stream, session, addr.clone(), Endpoint::Client(id), marks)
         });
-        match dialed {
-            Ok(conn) => {
-                self.clients[id].begin_tunnel();
-                self.env.stats.dialed += 1;
-                self.clients.enter(id, ClientState::Active(conn));
-                return true;
-            }
-            Err(error) if !self.clients[id].addrs.is_empty() => {
-                log::debug!("dialing {addr} failed: {error}");
-                self.dial_next(handler, id);
-            }
-            Err(error) => self.attempt_failed(handler, id, DialError::from(&error)),
+        let conn = dialed.map_err(|error| {
+            log::debug!("dialing {addr} failed: {error}");
+            DialError::from(&error)
+        })?;
+        self.clients[id].begin_tunnel();
+        self.env.stats.dialed += 1;
+        self.clients.enter(id, ClientState::Active(conn));
+        Ok(true)
+    }
+
+    /// Does what follows when a dial has failed at once: the next address, or the end of the attempt.
+    fn dial_failed<C, H: Handler<C, S, Data = D>>(
+        &mut self,
+        handler: &mut H,
+        id: ClientId,
+        error: DialError,
+    ) {
+        match self.clients[id].addrs.is_empty() {
+            true => self.attempt_failed(handler, id, error),
+            false => self.dial_next(handler, id),
         }
-        false
     }
 
     pub(super) fn attempt_failed<C, H: Handler<C, S, Data = D>>(

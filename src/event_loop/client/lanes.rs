@@ -45,9 +45,9 @@ impl Lanes {
         let traffic = self.taken.entry(lane.clone()).or_default();
         let under_way = usize::try_from(traffic.under_way).unwrap_or(usize::MAX);
         let ahead = traffic.waiting.len().saturating_add(under_way);
+        let is_in = traffic.waiting.is_empty() && traffic.under_way < width;
         traffic.waiting.push_back((id, width));
         self.let_in(&lane);
-        let is_in = self.ready.back() == Some(&(lane, id));
         (!is_in).then_some(ahead)
     }
 
@@ -133,6 +133,15 @@ mod tests {
         lanes.leave(&here);
         assert_eq!(next(&mut lanes), None);
         assert!(lanes.taken.is_empty());
+    }
+
+    #[test]
+    fn who_joins_again_before_its_place_is_free_waits_behind_the_others() {
+        let mut lanes = Lanes::default();
+        let here = at(1);
+        assert_eq!(lanes.join(here.clone(), ClientId(1), 1), None);
+        assert_eq!(lanes.join(here.clone(), ClientId(2), 1), Some(1));
+        assert_eq!(lanes.join(here.clone(), ClientId(1), 1), Some(2));
     }
 
     #[test]
