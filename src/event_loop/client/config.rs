@@ -2,7 +2,8 @@
 
 #[cfg(feature = "websocket")]
 use std::net::Ipv6Addr;
-use std::path::PathBuf;
+use std::os::unix::net::SocketAddr as UnixAddr;
+use std::path::{Path, PathBuf};
 #[cfg(feature = "websocket")]
 use std::str::FromStr;
 use std::time::Duration;
@@ -283,8 +284,8 @@ impl ClientConfig {
         if self.handshakes_at_once == 0 {
             return Err(ConfigError::new("handshakes_at_once", "must be at least 1"));
         }
-        if self.unix.is_some() {
-            self.check_unix()?;
+        if let Some(path) = &self.unix {
+            self.check_unix(path)?;
         }
         if let Some(proxy) = &self.proxy {
             proxy.check_target(&self.host, self.port)?;
@@ -292,8 +293,14 @@ impl ClientConfig {
         self.queue.as_ref().map_or(Ok(()), QueueConfig::check)
     }
 
-    /// Checks for what a Unix socket does not have.
-    fn check_unix(&self) -> Result<(), ConfigError> {
+    /// Checks the path of a Unix socket, and for what such a socket does not have.
+    fn check_unix(&self, path: &Path) -> Result<(), ConfigError> {
+        if path.as_os_str().is_empty() {
+            return Err(ConfigError::new("unix", "must not be empty"));
+        }
+        if let Err(error) = UnixAddr::from_pathname(path) {
+            return Err(ConfigError::new("unix", error.to_string()));
+        }
         for (field, is_asked_for) in [
             ("proxy", self.proxy.is_some()),
             ("user_timeout", self.socket.user_timeout.is_some()),
@@ -447,6 +454,12 @@ mod tests {
     fn what_a_unix_socket_has_no_use_for_is_refused_by_field() {
         let config = || ClientConfig::from_url("tcp+unix:/run/app.sock").expect("a sound url");
         assert_eq!(config().check(), Ok(()));
+        for path in ["", "/run/a\0b", &"/long".repeat(100)] {
+            let mut lost = config();
+            lost.unix = Some(path.into());
+            let error = lost.check().expect_err("no socket can have it");
+            assert_eq!(error.field(), "unix", "{path:?}");
+        }
         let mut proxied = config();
         proxied.proxy = Proxy::from_url("socks5h://127.0.0.1:1080").ok();
         let error = proxied.check().expect_err("it is no way to a path");
