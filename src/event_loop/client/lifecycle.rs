@@ -13,7 +13,8 @@ use crate::proto::time::Micros;
 use crate::sys::{Asker, System};
 
 impl<D, S: System> EventLoop<D, S> {
-    /// Adds a client, to be dialed in the next turn. In a drain, it is told that it is stopped.
+    /// Adds a client, to be dialed in the next turn. In a drain, it is told that it is stopped,
+    /// unless it is added when clients hear that in the drain's last turn.
     ///
     /// # Errors
     ///
@@ -113,13 +114,16 @@ impl<D, S: System> EventLoop<D, S> {
                     self.schedule_dial(id, delay);
                 }
                 Some(ClientState::Active(conn)) => self.probe(conn),
-                Some(
-                    ClientState::PutOff(_)
-                    | ClientState::LookingUp(_)
-                    | ClientState::Dialing
-                    | ClientState::Queued(_)
-                    | ClientState::Stopped,
-                )
+                // The time that it may take begins now.
+                Some(ClientState::PutOff(_)) => {
+                    let ends = self.clients[id].gives_up();
+                    self.clients.enter(id, ClientState::PutOff(ends));
+                }
+                Some(ClientState::Queued(_)) => {
+                    let ends = self.clients[id].gives_up();
+                    self.clients.enter(id, ClientState::Queued(ends));
+                }
+                Some(ClientState::LookingUp(_) | ClientState::Dialing | ClientState::Stopped)
                 | None => {}
             }
         }

@@ -12,7 +12,7 @@ use crate::config::ReactorConfig;
 use crate::event_loop::{ClientId, ConnId, Context, Handler};
 use crate::proto::message::Message;
 use crate::proto::time::Micros;
-use crate::reactor::{ClientConfig, ListenerConfig, Reactor, WireFactory};
+use crate::reactor::{ClientConfig, ListenerConfig, Reactor, ReconnectConfig, WireFactory};
 
 /// Keeps what became of a client.
 #[derive(Default)]
@@ -338,6 +338,28 @@ fn f7_after_a_sleep_a_client_probes_at_once() {
     turn_until(&mut reactor, |reactor| reactor.stats().pongs_matched == 1);
     assert_eq!(reactor.stats().sleeps, 1);
     assert_eq!(reactor.stats().pings_written, 1, "the server asks nobody");
+}
+
+#[test]
+fn f7_after_a_sleep_who_waits_has_the_whole_of_its_time_again() {
+    let mut reactor = Reactor::<()>::new(ReactorConfig::default()).expect("a loop");
+    let mut client = ClientConfig::new("127.0.0.1", closed_port().port(), WireFactory::Line);
+    let budget = Duration::from_secs(60);
+    client.reconnect = Some(ReconnectConfig {
+        give_up_after: Some(budget),
+        ..ReconnectConfig::default()
+    });
+    let id = reactor.connect(client).expect("it can be dialed");
+    let core = &mut reactor.core;
+    for state in [ClientState::PutOff, ClientState::Queued] {
+        core.clients.enter(id, state(core.clients[id].gives_up()));
+        let later = core.now.at + Micros::from_secs(600);
+        core.now.at = later;
+        core.wake_from_sleep(Micros::from_secs(600));
+        let ends = later + budget.into();
+        assert_eq!(core.clients.state(id), Some(state(ends)));
+        assert_eq!(core.clients.first_limited(), Some((ends, id)));
+    }
 }
 
 #[test]
