@@ -162,12 +162,11 @@ pub mod data {
     //!         offer: &Offer<'_>,
     //!     ) -> Result<Decision<Welcome<String>>, Rejection> {
     //!         let request = offer.upgrade().map(|upgrade| upgrade.request());
-    //!         let token = request.and_then(|request| request.header("X-Token"));
-    //!         let Some(token) = token.and_then(|token| std::str::from_utf8(token).ok()) else {
+    //!         let Some(token) = request.and_then(|request| request.query_value("token")) else {
     //!             return Err(Rejection::new(401, "a token, please\n"));
     //!         };
     //!         // If the thread has ended, the client is told after the handshake timeout.
-    //!         let _ = self.to_check.send((offer.id, token.to_owned()));
+    //!         let _ = self.to_check.send((offer.id, token.into_owned()));
     //!         Ok(Decision::Later)
     //!     }
     //!
@@ -209,6 +208,16 @@ pub mod data {
     //! once. Plain HTTP requests may wait in the same way: [`on_http`](crate::Handler::on_http) and
     //! [`answer`](crate::LoopHandle::answer). A callback calls the same methods of its
     //! [`Context`](crate::Context::accept), which says at once if nobody waits any more.
+    //!
+    //! # What a request says
+    //!
+    //! [`Request`](crate::proto::http::Request) has the path, the parameters of the query
+    //! ([`query_value`](crate::proto::http::Request::query_value)), the cookies
+    //! ([`cookie`](crate::proto::http::Request::cookie)) and all header fields. It borrows from received
+    //! bytes; [`owned`](crate::proto::http::Request::owned) copies it for another thread. All of this is
+    //! what a client chose to send.
+    //!
+    //! # How large data may be
     //!
     //! A large value costs each of 100 000 connections its size: put it into a `Box`. At the end
     //! [`Closed::data`](crate::Closed::data) gives it back.

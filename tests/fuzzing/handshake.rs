@@ -12,6 +12,7 @@ use tungstenite::handshake::derive_accept_key;
 
 use super::dice::Dice;
 use super::exchange::check_exchange;
+use super::pairs::check_pairs;
 
 /// Arbitrary bytes as a request, or as what to build one from.
 pub fn handshake_server(data: &[u8]) {
@@ -87,6 +88,7 @@ fn check_request(input: &[u8], limits: &HeadLimits, seed: u64) {
     if let Some(query) = request.query() {
         assert!(request.target().ends_with(query));
     }
+    check_pairs(&request);
     match Upgrade::of(&request) {
         Ok(upgrade) => {
             assert!(first_line.ends_with(b" HTTP/1.1"));

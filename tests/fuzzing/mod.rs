@@ -14,6 +14,7 @@ mod line;
 mod line_codec;
 #[path = "../support/memory/mod.rs"]
 pub(crate) mod memory;
+mod pairs;
 mod proxy_header;
 mod session;
 mod websocket;

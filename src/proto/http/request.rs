@@ -10,7 +10,7 @@ use crate::proto::authority::Authority;
 
 /// A received HTTP/1 request head.
 ///
-/// It borrows from the bytes it was parsed from. Only its form has been checked: names are tokens,
+/// It borrows from the bytes it was parsed from; [`owned`](Self::owned) copies it. Only its form has been checked: names are tokens,
 /// no value contains a control character, the target is UTF-8 without blanks, an HTTP/1.1 request
 /// has one host, and the lengths of its body do not contradict each other.
 /// [`Upgrade::of`](crate::proto::websocket::handshake::Upgrade::of) checks whether it may be
@@ -155,7 +155,8 @@ impl<'a> Request<'a> {
         if path.is_empty() { "/" } else { path }
     }
 
-    /// Returns the part of the target after the first question mark.
+    /// Returns the part of the target after the first question mark, as it was sent. See
+    /// [`query_pairs`](Self::query_pairs).
     pub fn query(&self) -> Option<&'a str> {
         self.target.split_once('?').map(|(_, query)| query)
     }
@@ -173,6 +174,23 @@ impl<'a> Request<'a> {
     /// Returns the body, if it was read: see [`Exchange::complete`](super::Exchange::complete).
     pub fn body(&self) -> &'a [u8] {
         self.body
+    }
+
+    /// Puts a request together again.
+    pub(super) fn from_parts(
+        method: &'a str,
+        target: &'a str,
+        version: u8,
+        headers: Headers<'a>,
+        body: &'a [u8],
+    ) -> Self {
+        Self {
+            method,
+            target,
+            version,
+            headers,
+            body,
+        }
     }
 
     pub(super) fn set_body(&mut self, body: &'a [u8]) {
