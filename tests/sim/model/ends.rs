@@ -33,6 +33,7 @@ impl Watch {
     /// Notes that the connection reached `Open` just now: that is proof of life.
     pub(crate) fn handle_opened(&mut self, now: When) {
         self.opened = Some(now);
+        self.is_deferred = false;
         self.is_new = true;
         self.phase = Phase::Open;
         self.since = Between::exactly(now);
@@ -61,7 +62,8 @@ impl Watch {
         self.proof_at_end = [self.proof_before, self.proof];
         self.demand_true(now, cause);
         // "Spoken only after a read on that very socket, in this turn, returned would-block."
-        let must_look = cause == Cause::HandshakeTimeout;
+        // Where we are late with a decision there is nothing to look for.
+        let must_look = cause == Cause::HandshakeTimeout && !self.is_deferred;
         self.demand(now, unread == 0 || !must_look, || {
             format!("{cause} with {unread} bytes unread")
         });

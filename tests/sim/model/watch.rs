@@ -189,6 +189,8 @@ pub(crate) struct Watch {
     pub(super) is_eof: bool,
     pub(super) failure: Option<Failure>,
     pub(super) is_closed_by_peer: bool,
+    /// The application has yet to let it in.
+    pub(super) is_deferred: bool,
     /// Ends that the application asked for.
     pub(super) wanted: Vec<Cause>,
     /// Ends that may come of what the application, or the peer's, has done.
@@ -297,6 +299,7 @@ impl Watch {
             is_eof: false,
             failure: None,
             is_closed_by_peer: false,
+            is_deferred: false,
             wanted: Vec::new(),
             allowed: Vec::new(),
             is_put_off: false,
@@ -685,6 +688,11 @@ impl Watch {
         self.is_new = true;
         self.ask = None;
         self.passed = self.passed.max(now.at);
+    }
+
+    /// Notes that the application decides later whether it lets it in.
+    pub(crate) fn handle_deferred(&mut self) {
+        self.is_deferred = true;
     }
 
     /// Notes that the application wants an end for this cause.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use heartwheel::close::{Cause, CloseCode, Evidence, Phase};
 use heartwheel::config::{HeartbeatConfig, Proof};
-use heartwheel::error::SendError;
+use heartwheel::error::{AnswerError, SendError};
 use heartwheel::event_loop::{Context, Handler};
 use heartwheel::proto::message::Message;
 use heartwheel::proto::time::Micros;
@@ -38,6 +38,8 @@ pub(crate) struct Manner {
     pub(crate) close_odds: u64,
     /// One handshake in so many is refused. Zero: none is.
     pub(crate) refuse_odds: u64,
+    /// One opening handshake in so many is decided about later, or never. Zero: none is.
+    pub(crate) defer_odds: u64,
 }
 
 impl Manner {
@@ -48,6 +50,7 @@ impl Manner {
         longest: Micros::ZERO,
         close_odds: 0,
         refuse_odds: 0,
+        defer_odds: 0,
     };
 }
 
@@ -69,6 +72,18 @@ pub(super) struct App<'y> {
     closing: HashMap<ConnId, Cause>,
     /// When the timer of a connection is due, at the earliest.
     timers: HashMap<ConnId, Micros>,
+    /// Those that wait to be let in, and those that it decides about when a timer with that number is due.
+    waiting: HashMap<ConnId, Verdict>,
+    to_decide: HashMap<u64, ConnId>,
+    decisions: u64,
+}
+
+/// What it thinks of a connection that waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    None,
+    Accepted,
+    Rejected,
 }
 
 type Cx<'a, 'y> = Context<'a, u64, Simulated<'y>>;
@@ -91,6 +106,9 @@ impl<'y> App<'y> {
             largest: 0,
             closing: HashMap::new(),
             timers: HashMap::new(),
+            waiting: HashMap::new(),
+            to_decide: HashMap::new(),
+            decisions: 0,
         }
     }
 
@@ -147,6 +165,71 @@ impl<'y> App<'y> {
     pub(super) fn handle_begun(&self) {
         let now = self.os.clocks().0;
         self.clients.borrow_mut().handle_begun(now);
+    }
+
+    fn defers(&mut self) -> bool {
+        let odds = self.program.manner.defer_odds;
+        odds > 0 && self.dice.one_in(odds)
+    }
+
+    /// Lets a connection wait, if it may, and draws when to decide: at once, soon, too late, or never.
+    fn defer(&mut self, cx: &mut Cx<'_, 'y>, id: ConnId) {
+        let sock = self.sock(id);
+        let may_wait = cx.deferred() < MOST_DEFERRED;
+        self.os.world(|world| {
+            world.allow_refusal(sock.peer());
+            world.watch(sock, |watch| match may_wait {
+                true => watch.handle_deferred(),
+                false => watch.handle_wanted(Cause::Refused),
+            });
+            world.meet(match may_wait {
+                true => Hardship::Deferred,
+                false => Hardship::DeferralRefused,
+            });
+        });
+        if !may_wait {
+            return;
+        }
+        self.waiting.insert(id, Verdict::None);
+        let delay = match self.dice.index(4) {
+            0 => return,
+            1 => Micros::ZERO,
+            _ => self.dice.millis(0, 7_000),
+        };
+        self.decisions += 1;
+        self.to_decide.insert(self.decisions, id);
+        cx.set_timer(delay.into(), self.decisions);
+    }
+
+    fn decide(&mut self, cx: &mut Cx<'_, 'y>, id: ConnId) {
+        let accepts = !self.dice.one_in(4);
+        let decided = match accepts {
+            true => cx.accept(id, Welcome::with(0)),
+            false => cx.reject(id, Rejection::new(503, "not you")),
+        };
+        let Some(verdict) = self.waiting.get_mut(&id) else {
+            assert_eq!(decided, Err(AnswerError::Gone), "{id} has ended");
+            return;
+        };
+        if decided.is_err() {
+            assert_eq!(decided, Err(AnswerError::Gone), "{id} waits");
+            let phase = cx.info(id).map(|info| info.phase);
+            let is_ending = matches!(phase, Some(Phase::Closing | Phase::Closed));
+            assert!(is_ending, "{id} is still there, in {phase:?}");
+            return;
+        }
+        assert_eq!(*verdict, Verdict::None, "it is decided about once");
+        *verdict = match accepts {
+            true => Verdict::Accepted,
+            false => Verdict::Rejected,
+        };
+        if !accepts {
+            let sock = self.sock(id);
+            self.os
+                .watch(sock, |watch, _| watch.handle_allowed(Cause::Refused));
+        }
+        let again = cx.accept(id, Welcome::with(0));
+        assert_eq!(again, Err(AnswerError::NotWaiting));
     }
 
     fn refuses(&mut self) -> bool {
@@ -227,9 +310,14 @@ impl<'y> Handler<(), Simulated<'y>> for App<'y> {
 
     fn on_accept(
         &mut self,
-        _cx: &mut Cx<'_, 'y>,
+        cx: &mut Cx<'_, 'y>,
         offer: &Offer<'_>,
     ) -> Result<Decision<Welcome<u64>>, Rejection> {
+        let shakes_hands = offer.upgrade().is_some() || offer.acceptance().is_some();
+        if shakes_hands && self.defers() {
+            self.defer(cx, offer.id);
+            return Ok(Decision::Later);
+        }
         if offer.upgrade().is_some() && self.refuses() {
             let sock = self.sock(offer.id);
             self.os.world(|world| {
@@ -241,7 +329,16 @@ impl<'y> Handler<(), Simulated<'y>> for App<'y> {
         Ok(Welcome::with(0).into())
     }
 
+    fn on_timer(&mut self, cx: &mut Cx<'_, 'y>, number: u64) {
+        let id = self.to_decide.remove(&number);
+        self.decide(cx, id.expect("each is due once"));
+        self.take_time();
+    }
+
     fn on_open(&mut self, cx: &mut Cx<'_, 'y>, id: ConnId) {
+        let verdict = self.waiting.remove(&id);
+        let is_welcome = matches!(verdict, None | Some(Verdict::Accepted));
+        assert!(is_welcome, "{id} opens, and was to wait: {verdict:?}");
         self.os.watch(self.sock(id), |watch, now| {
             watch.handle_opened(now);
             watch.handle_open(now);
@@ -314,6 +411,8 @@ impl<'y> Handler<(), Simulated<'y>> for App<'y> {
     }
 
     fn on_rejected(&mut self, cx: &mut Cx<'_, 'y>, rejected: Rejected<'_>) {
+        let verdict = rejected.id.and_then(|id| self.waiting.remove(&id));
+        check_rejected(verdict, &rejected);
         self.ended(cx.now().into(), rejected.endpoint, rejected.evidence, false);
     }
 
@@ -508,6 +607,26 @@ impl<'y> App<'y> {
     }
 }
 
+/// Checks why a connection ended that was offered and has not opened: what we are late with ourselves is told
+/// apart from what the peer is late with.
+fn check_rejected(verdict: Option<Verdict>, rejected: &Rejected<'_>) {
+    let cause = rejected.evidence.cause;
+    let is_ours = rejected.reason == "the application did not answer in time";
+    assert_eq!(
+        is_ours,
+        cause == Cause::HandshakeTimeout && verdict.is_some(),
+        "{cause}, {verdict:?}: {}",
+        rejected.reason
+    );
+    // Who was accepted right before a drain is turned away by that.
+    let is_turned_away =
+        verdict.is_some() && cause == Cause::Refused && rejected.reason != "going away";
+    assert!(
+        !is_turned_away || verdict == Some(Verdict::Rejected),
+        "refused, and {verdict:?}"
+    );
+}
+
 /// Picks one of the open connections.
 fn pick(cx: &Cx<'_, '_>, which: u64) -> Option<ConnId> {
     let open: Vec<_> = cx.connections().collect();
@@ -523,6 +642,9 @@ fn token_of(id: ConnId) -> Token {
 /// Time between two timers of a connection, and how many there are.
 const ROUND: Duration = Duration::from_millis(7_300);
 const ROUNDS: u64 = 8;
+
+/// Connections that may wait at once for a decision.
+pub(super) const MOST_DEFERRED: usize = 3;
 
 /// What a dial may be late beyond its loop: a turn, and the reading of its clock.
 const HELD: Micros = Micros::from_secs(1);

@@ -85,6 +85,7 @@ impl Program {
             read_budget: self.read,
             expiry_budget: self.expiries,
             memory_limit: self.memory,
+            max_deferred: app::MOST_DEFERRED,
             history: 0,
             ..ReactorConfig::default()
         }

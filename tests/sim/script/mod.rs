@@ -72,6 +72,11 @@ impl Script {
         if dice.one_in(4) {
             script.throw_hoards(&mut dice);
         }
+        if dice.one_in(3) {
+            for host in &mut script.hosts {
+                host.program.manner.defer_odds = dice.pick(&[0, 1, 2, 5]);
+            }
+        }
         script
     }
 
@@ -184,6 +189,7 @@ fn manner(dice: &mut Dice) -> Manner {
         longest: Micros::from_millis(dice.pick(&[5, 60, 120])),
         close_odds: dice.pick(&[0, 0, 0, 100]),
         refuse_odds: dice.pick(&[0, 0, 0, 3]),
+        defer_odds: 0,
     }
 }
 

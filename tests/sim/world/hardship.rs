@@ -58,11 +58,15 @@ pub(crate) enum Hardship {
     ListenerClosed,
     /// Somebody waited to be accepted then.
     BacklogReset,
+    /// An application decided later whether to let somebody in.
+    Deferred,
+    /// Too many waited for that.
+    DeferralRefused,
 }
 
 impl Hardship {
     /// What a few hundred worlds meet for certain; the rest is for rows.
-    pub(crate) const EXPECTED: [Self; 26] = [
+    pub(crate) const EXPECTED: [Self; 28] = [
         Self::MemoryShort,
         Self::LongDelay,
         Self::PacketLost,
@@ -89,6 +93,8 @@ impl Hardship {
         Self::Spared,
         Self::Forgiveness,
         Self::ListenerClosed,
+        Self::Deferred,
+        Self::DeferralRefused,
     ];
 }
 
