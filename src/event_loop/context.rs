@@ -550,7 +550,8 @@ impl<'a, D, S: System> Context<'a, D, S> {
     /// Closes a listener at once: its address is free when this returns. Returns whether there was
     /// a listener with this id.
     ///
-    /// Connections that it has accepted stay. Opening handshakes go on under its rules. The kernel
+    /// Connections that it has accepted stay. Opening handshakes go on under its rules, and whoever
+    /// waits to be [accepted](Self::accept) waits on. The kernel
     /// resets connections that were not accepted yet, and refuses later ones.
     pub fn close_listener(&mut self, id: ListenerId) -> bool {
         self.core.close_listener(id)
@@ -739,7 +740,8 @@ impl<'a, D, S: System> Context<'a, D, S> {
     }
 
     /// Closes every connection with cause `drain`, spread evenly over `window`. New connections are
-    /// refused and no client is dialed.
+    /// refused and no client is dialed. Who waits to be [accepted](Self::accept) on a WebSocket
+    /// listener is answered 503, also by [`stop`](Self::stop).
     ///
     /// [`Reactor::run`](crate::reactor::Reactor::run) returns when the last connection has ended or
     /// the window is over.

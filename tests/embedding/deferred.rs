@@ -462,6 +462,53 @@ fn who_waits_counts_as_half_open_and_makes_way() {
     }
 }
 
+/// A proxy that checks whether we live speaks for nobody.
+#[test]
+fn a_proxy_that_waits_for_itself_counts_for_no_address() {
+    let header = b"PROXY UNKNOWN\r\n";
+    let mut first = Waiting::with(WireFactory::Line, header, |config| {
+        config.proxy.protocol = true;
+        config.admission.half_open_per_address = Some(1);
+    });
+    let mut second = connect_peer(first.addr);
+    second.write_all(header).unwrap();
+    first.drive(|seen| seen.deferred().len() == 2);
+    assert_eq!(first.reactor.context().deferred(), 2);
+    // But the clients behind it do.
+    let header = b"PROXY TCP4 203.0.113.7 192.0.2.2 4711 1\r\n";
+    let mut clients = [(); 2].map(|()| connect_peer(first.addr));
+    for client in &mut clients {
+        client.write_all(header).unwrap();
+    }
+    first.drive(|seen| seen.deferred().len() == 4 && seen.left.len() == 1);
+    assert_eq!(first.reactor.context().deferred(), 3);
+}
+
+/// Their requests count against the limit of memory as what others hold.
+#[test]
+fn who_waits_holds_its_request_and_is_counted() {
+    let big = format!("X-Token: {}\r\n", "t".repeat(6_000));
+    let says = upgrade_request("/", &big);
+    let mut waiting = Waiting::with(WireFactory::WebSocket, &says, |_| {});
+    let (reactor, recorder) = (&mut waiting.reactor, &mut waiting.recorder);
+    reactor.turn(recorder, Some(Duration::ZERO)).unwrap();
+    assert!(reactor.stats().memory >= 6_000, "{:?}", reactor.stats());
+    waiting.accept();
+    waiting.drive(|seen| seen.opened().len() == 1);
+    let (reactor, recorder) = (&mut waiting.reactor, &mut waiting.recorder);
+    reactor.turn(recorder, Some(Duration::ZERO)).unwrap();
+    assert_eq!(reactor.stats().memory, 0);
+}
+
+#[test]
+fn a_limit_of_zero_is_refused_by_name() {
+    let config = ReactorConfig {
+        max_deferred: 0,
+        ..ReactorConfig::default()
+    };
+    assert_eq!(config.check().unwrap_err().field(), "max_deferred");
+}
+
 #[test]
 fn a_plain_request_is_answered_later_and_the_next_one_behind_it() {
     let says = [

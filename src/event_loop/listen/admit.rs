@@ -220,7 +220,8 @@ impl<D: Default, S: System> EventLoop<D, S> {
         }
     }
 
-    /// Counts an open connection as half-open, if its listener counts those. Returns its address then.
+    /// Counts an open connection as half-open, if its listener counts those. Returns its address then. A proxy
+    /// that speaks for itself is not counted, as when it came.
     pub(in crate::event_loop) fn enter_half_open(
         &mut self,
         listener: ListenerId,
@@ -228,8 +229,12 @@ impl<D: Default, S: System> EventLoop<D, S> {
     ) -> Option<IpAddr> {
         let listener = self.listeners.get(listener)?;
         let conn = &mut self.conns[key];
-        let ip = self.peers.addr(conn.peer).ip()?;
-        let is_counted = listener.admission().counts_half_open()
+        let peer = self.peers.addr(conn.peer);
+        let (ip, proxies) = (peer.ip()?, listener.proxies());
+        let is_proxy =
+            peer.proxy().is_none() && (proxies.expect_header(Some(ip)) || proxies.trust(ip));
+        let is_counted = !is_proxy
+            && listener.admission().counts_half_open()
             && self
                 .group
                 .arrivals()
