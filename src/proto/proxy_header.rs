@@ -38,9 +38,11 @@ pub struct ProxyHeader {
 pub enum Reported {
     /// This client's, which the proxy passes on.
     Client(PeerAddr),
-    /// The proxy's own, such as that of a health check (`LOCAL`), or that of somebody whose address the
-    /// proxy does not know or cannot tell (`UNKNOWN`, `UNSPEC`). The address of the socket stands.
+    /// The proxy's own, such as that of a health check (`LOCAL`). The address of the socket stands.
     Proxy,
+    /// That of a client whose address the proxy does not know or cannot tell (`UNKNOWN`, `UNSPEC`). The address of
+    /// the socket stands, but what comes is not the proxy's word.
+    Unknown,
 }
 
 /// What is to be done next.
@@ -129,7 +131,7 @@ fn parse_line(line: &[u8]) -> Result<Reported, ProxyFault> {
     let protocol = line.split(|&byte| byte == b' ').next();
     match protocol {
         // "The receiver must ignore anything presented before the CRLF is found."
-        Some(b"UNKNOWN") => return Ok(Reported::Proxy),
+        Some(b"UNKNOWN") => return Ok(Reported::Unknown),
         Some(b"TCP4" | b"TCP6") => {}
         Some(_) | None => return Err(ProxyFault::Protocol),
     }
@@ -212,7 +214,7 @@ impl Command {
     /// which is ignored". Other values than those listed "must be rejected as invalid by receivers".
     fn family(self, byte: u8) -> Result<Family, ProxyFault> {
         let Self::Proxy = self else {
-            return Ok(Family::Unspecified);
+            return Ok(Family::Ignored);
         };
         match (byte >> 4, byte & 0xF) {
             // "The receiver should ignore address information."
@@ -229,6 +231,7 @@ impl Command {
 /// The kind of addresses in a block.
 #[derive(Clone, Copy)]
 enum Family {
+    Ignored,
     Unspecified,
     Inet,
     Inet6,
@@ -239,7 +242,7 @@ impl Family {
     /// Returns how many bytes the addresses take.
     const fn len(self) -> usize {
         match self {
-            Self::Unspecified => 0,
+            Self::Ignored | Self::Unspecified => 0,
             Self::Inet => 4 + 4 + 2 + 2,
             Self::Inet6 => 16 + 16 + 2 + 2,
             Self::Unix => 108 + 108,
@@ -258,13 +261,14 @@ impl Family {
                     let ip = Ipv6Addr::from(ip);
                     Reported::client(ip.into(), u16::from_be_bytes([high, low]))
                 }
-                _ => Reported::Proxy,
+                _ => Reported::Unknown,
             },
             (Self::Unix, bytes) => match bytes.first_chunk::<108>() {
                 Some(path) => Reported::Client(PeerAddr::of_unix_bytes(path)),
-                None => Reported::Proxy,
+                None => Reported::Unknown,
             },
-            (Self::Inet | Self::Unspecified, _) => Reported::Proxy,
+            (Self::Ignored, _) => Reported::Proxy,
+            (Self::Inet | Self::Unspecified, _) => Reported::Unknown,
         }
     }
 }

@@ -449,6 +449,32 @@ fn a_listener_that_is_closed_lets_those_in_whose_header_is_under_way() {
     });
 }
 
+#[test]
+fn behind_a_header_that_names_nobody_fields_are_the_clients_and_name_nobody() {
+    let unspecified = b"\r\n\r\n\0\r\nQUIT\n\x21\0\0\0".to_vec();
+    for (header, is_believed) in [
+        (b"PROXY UNKNOWN\r\n".to_vec(), false),
+        (unspecified, false),
+        // What the proxy asks for itself, it says itself.
+        (block_of(None), true),
+    ] {
+        let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+        let offered = noting(&mut recorder);
+        let (wire, trusted) = (WireFactory::WebSocket, ["127.0.0.0/8"]);
+        let addr = listen_behind(&mut reactor, wire, &trusted, AdmissionConfig::default());
+        let mut peer = connect_peer(addr);
+        let own = peer.local_addr().unwrap();
+        let request = upgrade_request("/", "X-Forwarded-For: 203.0.113.7\r\n");
+        peer.write_all(&[header, request].concat()).unwrap();
+        drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 1);
+        let shown = match is_believed {
+            true => format!("203.0.113.7:0 behind {own}"),
+            false => own.to_string(),
+        };
+        assert_eq!(format!("{:?}", offered.borrow()[0]), shown);
+    }
+}
+
 /// A listener for WebSocket that believes fields of requests from here.
 fn listen_trusting(
     reactor: &mut Reactor<u32, u64>,

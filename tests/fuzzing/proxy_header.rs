@@ -88,7 +88,7 @@ fn plainly(stream: &[u8]) -> Option<(usize, Reported)> {
 
 fn line_of(line: &[u8]) -> Option<Reported> {
     if line == b"UNKNOWN" || line.starts_with(b"UNKNOWN ") {
-        return Some(Reported::Proxy);
+        return Some(Reported::Unknown);
     }
     let words: Vec<_> = std::str::from_utf8(line).ok()?.split(' ').collect();
     let [protocol, from, to, from_port, to_port] = words[..] else {
@@ -112,7 +112,7 @@ fn line_of(line: &[u8]) -> Option<Reported> {
 fn block_of(version: u8, family: u8, rest: &[u8]) -> Option<Reported> {
     match (version, family) {
         (0x20, _) => Some(Reported::Proxy),
-        (0x21, 0x00..=0x02 | 0x10 | 0x20 | 0x30) => Some(Reported::Proxy),
+        (0x21, 0x00..=0x02 | 0x10 | 0x20 | 0x30) => Some(Reported::Unknown),
         (0x21, 0x11 | 0x12) => {
             let ip: [u8; 4] = rest[..].first_chunk().copied()?;
             let port = rest.get(8..10)?;

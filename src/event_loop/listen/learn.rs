@@ -108,8 +108,14 @@ impl<D: Default, S: System> EventLoop<D, S> {
         // What lies behind the header gives no other edge.
         let conn = &mut self.conns[key];
         conn.ready.insert(Ready::Readable);
-        let Reported::Client(client) = reported else {
-            return true;
+        let client = match reported {
+            Reported::Client(client) => client,
+            Reported::Proxy => return true,
+            Reported::Unknown => {
+                #[cfg(feature = "websocket")]
+                self.proxied.keep_unknown(key);
+                return true;
+            }
         };
         let ip = client.ip();
         let proxy = self.peers.addr(conn.peer);
@@ -244,7 +250,8 @@ impl<D: Default, S: System> EventLoop<D, S> {
         let Some(proxies) = self.listeners.proxies(listener) else {
             return Ok(false);
         };
-        if !proxies.trust_any() {
+        // An unknown client may have written the fields itself.
+        if !proxies.trust_any() || self.proxied.is_unknown(key) {
             return Ok(false);
         }
         let present = self.peers.addr(conn.peer);

@@ -1,6 +1,8 @@
 //! What is to be remembered of connections that a proxy passes on.
 
 use std::collections::HashMap;
+#[cfg(feature = "websocket")]
+use std::collections::HashSet;
 
 use crate::close::Cause;
 #[cfg(feature = "websocket")]
@@ -16,6 +18,9 @@ pub(in crate::event_loop) struct Proxied {
     /// Where requests come from whose fields name a client. The next request may name another one.
     #[cfg(feature = "websocket")]
     senders: HashMap<usize, PeerAddr>,
+    /// Those whose header says that a client sends the requests, and not which.
+    #[cfg(feature = "websocket")]
+    unknown: HashSet<usize>,
 }
 
 impl Proxied {
@@ -33,6 +38,18 @@ impl Proxied {
     #[cfg(feature = "websocket")]
     pub(super) fn keep_sender(&mut self, key: usize, sender: PeerAddr) {
         self.senders.insert(key, sender);
+    }
+
+    /// Notes that a client sends the requests of a connection whom its header does not name.
+    #[cfg(feature = "websocket")]
+    pub(super) fn keep_unknown(&mut self, key: usize) {
+        self.unknown.insert(key);
+    }
+
+    /// Says whether that is so.
+    #[cfg(feature = "websocket")]
+    pub(super) fn is_unknown(&self, key: usize) -> bool {
+        self.unknown.contains(&key)
     }
 
     /// Returns where the last request of a connection came from, if it named a client.
@@ -82,6 +99,9 @@ impl Proxied {
             if self.senders.is_empty() {
                 self.senders.shrink_to(FEW);
             }
+        }
+        if self.unknown.remove(&key) && self.unknown.is_empty() {
+            self.unknown.shrink_to(FEW);
         }
     }
 }
