@@ -298,6 +298,25 @@ mod tests {
         assert_eq!(reactor.core.conns[id.index()].session.phase(), Phase::Open);
     }
 
+    #[test]
+    fn a_request_that_lies_unread_behind_a_header_is_in_time() {
+        let (mut reactor, id, mut peer) = accepted(|config| config.proxy.protocol = true);
+        peer.write_all(b"PROXY UNKNOWN\r\n").expect("it has room");
+        shake_hands(&peer);
+        expire_after(&mut reactor.core, &mut Ends::default(), id, 60);
+        assert_eq!(reactor.core.conns[id.index()].session.phase(), Phase::Open);
+    }
+
+    #[test]
+    fn a_guest_is_heard_behind_its_header_before_it_makes_way() {
+        let (mut reactor, id, mut peer) = accepted(|config| config.proxy.protocol = true);
+        let request = b"PROXY UNKNOWN\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        peer.write_all(request).expect("it has room");
+        reactor.core.see_off(&mut Ends::default(), id);
+        let session = &reactor.core.conns[id.index()].session;
+        assert_eq!(session.answered(), Some(426));
+    }
+
     /// Handles deadlines after so many seconds, on a clock that stands still from then on, with bytes of the
     /// peer in the socket.
     fn expire_after(core: &mut EventLoop<()>, ends: &mut Ends, id: ConnId, secs: u64) {

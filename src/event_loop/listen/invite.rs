@@ -78,10 +78,16 @@ impl<D: Default, S: System> EventLoop<D, S> {
             return;
         }
         let key = id.index();
-        let conn = &mut self.conns[key];
-        if conn.session.phase() == Phase::Connecting {
+        if self.conns[key].session.phase() == Phase::Connecting {
             self.finish_connect(handler, id);
-        } else if conn.session.phase() == Phase::Handshaking && conn.stream.has_waiting_bytes() {
+        }
+        if !self.is_live(id) {
+            return;
+        }
+        // Behind a header that has just been taken lies a request, perhaps.
+        let conn = &mut self.conns[key];
+        let has_input = conn.session.has_input() || conn.stream.has_waiting_bytes();
+        if conn.session.phase() == Phase::Handshaking && has_input {
             conn.ready.insert(Ready::Readable);
             self.read(handler, id);
         }

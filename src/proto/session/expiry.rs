@@ -21,7 +21,7 @@ pub enum Step {
     /// Nothing before this time: [`Micros::MAX`] is never, and a time that has come is the next tick. This ends
     /// the expiry.
     Wait(Micros),
-    /// See what has come of the dial, and tell the session.
+    /// See what has come of the dial, or of a header in front of the stream, and tell the session.
     Connect,
     /// Read until the socket has nothing, whatever was known of it, or a budget is used up.
     ReadOnce,
@@ -84,6 +84,8 @@ pub struct Found {
 enum Stage {
     #[default]
     Nothing,
+    /// To see what has come of the dial, or of what comes before the stream.
+    Connecting,
     /// To read.
     Reading(Doubt),
     /// To see what waits.
@@ -129,7 +131,15 @@ impl Session {
                 self.act(env, now, expiry, found)
             }
             Stage::Nothing if self.phase == Phase::Connecting => {
-                expiry.ask(Stage::Act, Step::Connect)
+                expiry.ask(Stage::Connecting, Step::Connect)
+            }
+            // What it says may lie behind what was taken to get here, such as the header of a proxy.
+            Stage::Connecting
+                if self.phase == Phase::Handshaking
+                    && self.is_overdue(env, now)
+                    && self.awaited().is_none() =>
+            {
+                self.look(expiry, Doubt::Overdue)
             }
             Stage::Nothing => self.look(expiry, Doubt::Overdue),
             Stage::Reading(doubt) if found.is_unread => expiry.ask(Stage::Peek(doubt), Step::Peek),
@@ -166,7 +176,9 @@ impl Session {
                 self.judge(env, now, found.kernel);
                 expiry.ask(Stage::Act, Step::Flush)
             }
-            Stage::Silence { .. } | Stage::Offer | Stage::Act => self.act(env, now, expiry, found),
+            Stage::Connecting | Stage::Silence { .. } | Stage::Offer | Stage::Act => {
+                self.act(env, now, expiry, found)
+            }
         }
     }
 
