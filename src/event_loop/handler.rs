@@ -56,7 +56,9 @@ pub trait Handler<C = (), S: System = Native> {
     /// it is over first, the connection ends as `handshake_timeout`: a WebSocket client is answered
     /// 503, a codec with a handshake refuses with 503, and any other peer gets an orderly close. The reason says that the application did not
     /// answer in time. Nothing is read meanwhile. If the peer leaves,
-    /// [`on_rejected`](Self::on_rejected) says so at once. At most
+    /// [`on_rejected`](Self::on_rejected) says so at once. A peer that has ended only its own direction
+    /// (`printf 'hello\n' | nc -N`) counts as one that leaves, on every wire: as soon as that end is
+    /// read, the connection is over, and what was sent before it is not delivered. At most
     /// [`max_deferred`](crate::config::ReactorConfig::max_deferred) connections wait; the next one
     /// is refused. A client's connection may wait too, once the server has answered.
     ///
