@@ -125,6 +125,8 @@ pub struct Tunnel {
     user: Option<(Vec<u8>, Vec<u8>)>,
     /// The request for SOCKS, until it is sent.
     request: Vec<u8>,
+    /// The proxy has been told something.
+    has_begun: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,6 +179,7 @@ impl Tunnel {
             input: Vec::new(),
             user: proxy.user.clone(),
             request,
+            has_begun: false,
         }
     }
 
@@ -187,7 +190,13 @@ impl Tunnel {
 
     /// Notes that so many bytes of the output were written.
     pub fn handle_written(&mut self, count: usize) {
+        self.has_begun |= count > 0;
         self.output.drain(..count.min(self.output.len()));
+    }
+
+    /// Says whether the proxy has been told something.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.has_begun
     }
 
     /// Says whether the tunnel is open: all further bytes are those of the peer.

@@ -289,6 +289,29 @@ fn each_failure_on_the_way_has_its_cause_and_its_name() {
     }
 }
 
+/// Who closes a socket with bytes that it has not read resets the connection.
+#[test]
+fn a_reset_by_a_proxy_that_was_asked_is_its_own_failure() {
+    for scheme in ["http://", "socks5h://"] {
+        let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+        let proxy = Saying::new(b"", false);
+        let config = client(WireFactory::WebSocket, proxy.proxy(scheme));
+        reactor.connect(config).unwrap();
+        let mut peer = None;
+        drive(&mut reactor, &mut recorder, |seen| {
+            if let Ok((accepted, _)) = proxy.listener.accept() {
+                accepted.set_nonblocking(true).unwrap();
+                peer = Some(accepted);
+            }
+            peer.take_if(|peer| peer.peek(&mut [0]).is_ok());
+            failure(seen).is_some()
+        });
+        let failed = DialError::Proxy(TunnelError::Closed);
+        assert_eq!(failure(&recorder), Some(failed));
+        assert_eq!(recorder.rejected()[0].cause, Cause::PeerReset);
+    }
+}
+
 #[test]
 fn a_proxy_that_stays_silent_is_a_connect_timeout() {
     for words in [&b""[..], b"HTTP/1.1 200 OK\r\nX: "] {

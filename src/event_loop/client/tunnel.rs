@@ -41,8 +41,13 @@ impl<D, S: System> EventLoop<D, S> {
                 conn.session.end(self.now, cause, None);
             }
             Err(Failure::Io(error)) => {
+                // Before that, nobody was reached at this address.
+                let is_reset = tunnel.has_begun() && is_reset(&error);
+                if is_reset {
+                    client.error = Some(DialError::Proxy(TunnelError::Closed));
+                }
                 let errno = error.raw_os_error();
-                conn.session.handle_io_error(self.now, errno, false);
+                conn.session.handle_io_error(self.now, errno, is_reset);
             }
         }
         client.tunnel = None;
@@ -90,6 +95,13 @@ fn step(tunnel: &mut Tunnel, socket: &mut impl Socket) -> Result<bool, Failure> 
         }
     }
     Ok(true)
+}
+
+fn is_reset(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+    )
 }
 
 /// The most that a tunnel wants at once is the name in a reply.
