@@ -544,6 +544,7 @@ fn a_proxy_of_the_command_line_or_the_environment_is_told_where_to_go() {
     let mut client = program::start(&["connect", target, "--proxy", "https://me:secret@proxy"]);
     assert_eq!(client.wait_exit().code(), Some(2));
     assert!(client.stderr().contains("TLS"), "{}", client.stderr());
+    assert!(!client.stderr().contains("secret"), "{}", client.stderr());
 }
 
 #[test]

@@ -248,7 +248,7 @@ impl ConnectArgs {
             ..ReconnectConfig::default()
         });
         config.socket = self.socket.options()?;
-        let variable = |name: &str| std::env::var(name).ok();
+        let variable = |name: &str| std::env::var_os(name);
         config.proxy = proxy::choose(
             self.proxy.as_ref(),
             wire,

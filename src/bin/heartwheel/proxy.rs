@@ -1,5 +1,6 @@
 //! Which proxy `connect` goes through: the flag, or what the environment says, as curl reads it.
 
+use std::ffi::OsString;
 use std::net::IpAddr;
 
 use heartwheel::config::WireKind;
@@ -31,7 +32,7 @@ pub(crate) fn choose(
     wire: WireKind,
     host: &str,
     port: u16,
-    variable: impl Fn(&str) -> Option<String>,
+    variable: impl Fn(&str) -> Option<OsString>,
 ) -> Result<Option<Proxy>, Failure> {
     match flag {
         Some(ProxyFlag::Off) => return Ok(None),
@@ -41,7 +42,17 @@ pub(crate) fn choose(
     if is_loopback(host) {
         return Ok(None);
     }
-    let set = |name: &str| variable(name).filter(|value| !value.is_empty());
+    // The value may contain a password.
+    let refuse = |name: &str, reason: &str| {
+        Failure::usage(format!(
+            "the environment variable {name} {reason}; --proxy off goes without it"
+        ))
+    };
+    let set = |name: &str| match variable(name).map(OsString::into_string) {
+        Some(Ok(value)) => Ok(Some(value).filter(|value| !value.is_empty())),
+        Some(Err(_)) => Err(refuse(name, "is not UTF-8")),
+        None => Ok(None),
+    };
     // Not HTTP_PROXY: in a CGI program it is a header of the request (CVE-2016-5385).
     let names: &[&str] = match wire {
         WireKind::WebSocket => &[
@@ -53,10 +64,20 @@ pub(crate) fn choose(
         ],
         _ => &["all_proxy", "ALL_PROXY"],
     };
-    let Some((name, url)) = names.iter().find_map(|name| Some((name, set(name)?))) else {
+    let mut chosen = None;
+    for name in names {
+        if let Some(url) = set(name)? {
+            chosen = Some((name, url));
+            break;
+        }
+    }
+    let Some((name, url)) = chosen else {
         return Ok(None);
     };
-    let exempt = set("no_proxy").or_else(|| set("NO_PROXY"));
+    let exempt = match set("no_proxy")? {
+        None => set("NO_PROXY")?,
+        list => list,
+    };
     if exempt.is_some_and(|list| is_exempt(&list, host, port)) {
         return Ok(None);
     }
@@ -65,14 +86,10 @@ pub(crate) fn choose(
         true => url,
         false => format!("http://{url}"),
     };
-    // The value may contain a password.
-    let proxy = Proxy::from_url(&url).map_err(|error| {
-        let reason = error.reason();
-        Failure::usage(format!(
-            "the environment variable {name} {reason}; --proxy off goes without it"
-        ))
-    })?;
-    Ok(Some(proxy))
+    match Proxy::from_url(&url) {
+        Ok(proxy) => Ok(Some(proxy)),
+        Err(error) => Err(refuse(name, error.reason())),
+    }
 }
 
 /// Says whether a list such as `localhost,.example.com,10.0.0.1:9001` contains the host. A name contains
@@ -120,7 +137,7 @@ mod tests {
     fn chosen(wire: WireKind, host: &str, set: &[(&str, &str)]) -> Option<String> {
         let variable = |name: &str| {
             let found = set.iter().find(|(other, _)| *other == name);
-            found.map(|(_, value)| (*value).to_owned())
+            found.map(|(_, value)| OsString::from(value))
         };
         let proxy = choose(None, wire, host, 9001, variable).expect("sound values");
         proxy.map(|proxy| format!("{}:{}", proxy.host(), proxy.port()))
@@ -144,7 +161,7 @@ mod tests {
         for host in ["localhost", "a.LocalHost.", "127.0.0.2", "::1"] {
             assert_eq!(chosen(ws, host, &all), None, "{host}");
         }
-        let broken = |_: &str| Some("http://me:secret@a b".to_owned());
+        let broken = |_: &str| Some("http://me:secret@a b".into());
         let error = choose(None, ws, "h", 1, broken).expect_err("no host");
         assert_eq!(error.code, 2);
         assert!(error.message.contains("ws_proxy"), "{error}");
@@ -152,9 +169,28 @@ mod tests {
     }
 
     #[test]
+    fn a_variable_that_is_not_utf_8_is_refused_and_not_gone_past() {
+        use std::os::unix::ffi::OsStringExt;
+
+        for garbled in ["ws_proxy", "no_proxy"] {
+            let set = |name: &str| match name {
+                name if name == garbled => Some(OsString::from_vec(b"secret\xff".to_vec())),
+                "all_proxy" => Some("http://a".into()),
+                _ => None,
+            };
+            let error = choose(None, WireKind::WebSocket, "h", 1, set).expect_err("garbled");
+            assert_eq!(error.code, 2);
+            assert!(error.message.contains(garbled), "{error}");
+            assert!(!error.message.contains("secret"), "{error}");
+            let off = choose(Some(&ProxyFlag::Off), WireKind::WebSocket, "h", 1, set);
+            assert_eq!(off.expect("nobody asks"), None);
+        }
+    }
+
+    #[test]
     fn the_flag_goes_before_the_environment_and_loopback() {
         let flag = proxy_or_off("socks5h://p").expect("a sound url");
-        let set = |_: &str| Some("http://other".to_owned());
+        let set = |_: &str| Some("http://other".into());
         for host in ["h", "127.0.0.1"] {
             let proxy = choose(Some(&flag), WireKind::Line, host, 1, set).expect("sound");
             assert_eq!(proxy.map(|proxy| proxy.port()), Some(1080));

@@ -75,6 +75,7 @@ fn said(error: &Error, typed: &[OsString]) -> Option<String> {
         }
         ErrorKind::ValueValidation => {
             let (arg, value, reason) = (arg()?, value()?, error.source()?);
+            let value = without_login(&value);
             format!("invalid value '{value}' for {arg}: {reason}")
         }
         ErrorKind::TooManyValues => format!("{} takes no value, but got '{}'", arg()?, value()?),
@@ -88,6 +89,7 @@ fn said(error: &Error, typed: &[OsString]) -> Option<String> {
                 Some(flag) => format!("invalid value '{arg}' for {flag}: must not be negative"),
                 None => {
                     let meant = meant(error, ContextKind::SuggestedArg);
+                    let arg = without_login(&arg);
                     format!("unexpected argument '{arg}'{meant}")
                 }
             }
@@ -99,10 +101,20 @@ fn said(error: &Error, typed: &[OsString]) -> Option<String> {
         }
         ErrorKind::InvalidUtf8 => {
             let garbled = typed.iter().find(|arg| arg.to_str().is_none())?;
-            format!("the argument '{}' is not UTF-8", garbled.to_string_lossy())
+            let garbled = garbled.to_string_lossy();
+            format!("the argument '{}' is not UTF-8", without_login(&garbled))
         }
         _ => return None,
     })
+}
+
+/// Hides what stands before an `@`: in a URL it may be a password, and errors are often logged.
+fn without_login(typed: &str) -> String {
+    let Some((front, rest)) = typed.rsplit_once('@') else {
+        return typed.to_owned();
+    };
+    let scheme = front.find("://").map_or("", |end| &front[..end + 3]);
+    format!("{scheme}***@{rest}")
 }
 
 fn in_words(value: &ContextValue) -> String {
@@ -206,6 +218,14 @@ mod tests {
                 "unexpected argument '--intervall'; did you mean '--interval'?",
             ),
             (&["serve", "extra"], "unexpected argument 'extra'"),
+            (
+                &["connect", "--proxy", "me:se@cret@proxy:1", "ws://a"],
+                "invalid value '***@proxy:1' for --proxy <URL>: needs a scheme: http://, socks5h:// or socks5://, or off",
+            ),
+            (
+                &["connect", "ws://a", "http://me:secret@proxy"],
+                "unexpected argument 'http://***@proxy'",
+            ),
             (
                 &["serve", "--quiet=1"],
                 "--quiet takes no value, but got '1'",
