@@ -22,6 +22,7 @@ mod proxies;
 mod rooms;
 mod sending;
 mod sockets;
+mod stomp;
 mod topics;
 mod turns;
 mod upgrade;

@@ -13,7 +13,8 @@ pub struct Adoption<D> {
     pub received: Vec<u8>,
     /// `Some` if the opening handshake is complete, or if there is none: the connection opens with this
     /// data, without [`on_accept`](crate::Handler::on_accept). Default `None`: it starts as one that the
-    /// listener has accepted.
+    /// listener has accepted. A codec with a handshake of its own says its
+    /// [`begin`](crate::proto::codec::Codec::begin) in either case.
     pub opened: Option<D>,
 }
 
