@@ -54,14 +54,20 @@ impl Codec for Numbered {
     }
 }
 
-#[test]
-fn the_factory_learns_who_connects_on_both_sides_and_may_be_shared() {
+/// Returns a wire, and those for whom its codecs were made.
+fn noting_contacts() -> (WireFactory, Arc<Mutex<Vec<Contact>>>) {
     let contacts = Arc::new(Mutex::new(Vec::<Contact>::new()));
     let seen = Arc::clone(&contacts);
     let wire = WireFactory::own(move |contact: &Contact| {
         seen.lock().unwrap().push(contact.clone());
         Numbered::default()
     });
+    (wire, contacts)
+}
+
+#[test]
+fn the_factory_learns_who_connects_on_both_sides_and_may_be_shared() {
+    let (wire, contacts) = noting_contacts();
     let (mut reactor, mut recorder) = (reactor(), Recorder::default());
     let (listener, addr) = listen(&mut reactor, wire.clone());
     let mut config = ClientConfig::new("127.0.0.1", addr.port(), wire);
@@ -92,12 +98,7 @@ fn the_factory_learns_who_connects_on_both_sides_and_may_be_shared() {
 
 #[test]
 fn a_factory_learns_the_client_that_a_proxy_names() {
-    let contacts = Arc::new(Mutex::new(Vec::<Contact>::new()));
-    let seen = Arc::clone(&contacts);
-    let wire = WireFactory::own(move |contact: &Contact| {
-        seen.lock().unwrap().push(contact.clone());
-        Numbered::default()
-    });
+    let (wire, contacts) = noting_contacts();
     let (mut reactor, mut recorder) = (reactor(), Recorder::default());
     let mut config = on_loopback(wire, None, None);
     config.proxy.protocol = true;

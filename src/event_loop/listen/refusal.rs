@@ -66,13 +66,8 @@ impl Refusal {
         }
         let fields = [("Retry-After", "1")];
         let response = refusal(self.status(), self.reason(), &fields, env.date().as_ref());
-        if let Err(error) = stream.write(&[io::IoSlice::new(&response)]) {
-            log::debug!("could not write the answer to a refused connection: {error}");
-        }
         // The request may be on its way: ended like this, the answer outlives it.
-        if let Err(error) = stream.shutdown() {
-            log::debug!("could not end output to a refused connection: {error}");
-        }
+        say_last(stream, &response);
         // Or it is here: left unread, it would make a reset of the end.
         let mut head = [0; 1024];
         for _ in 0..8 {
@@ -97,12 +92,7 @@ impl Refusal {
         payload.extend_from_slice(self.reason().as_bytes());
         let mut close = Vec::new();
         encode(true, Opcode::Close, &payload, None, &mut close);
-        if let Err(error) = stream.write(&[io::IoSlice::new(&close)]) {
-            log::debug!("could not write the end of a refused connection: {error}");
-        }
-        if let Err(error) = stream.shutdown() {
-            log::debug!("could not end output to a refused connection: {error}");
-        }
+        say_last(stream, &close);
     }
 
     #[cfg(not(feature = "websocket"))]
@@ -113,5 +103,16 @@ impl Refusal {
     #[cfg(not(feature = "websocket"))]
     pub(super) fn tell<S: Stream>(self, stream: &mut S, _wire: WireKind, _env: &Env) {
         stream.socket_mut().reset_on_close();
+    }
+}
+
+/// Writes once, and ends the output.
+#[cfg(feature = "websocket")]
+fn say_last<S: Stream>(stream: &mut S, bytes: &[u8]) {
+    if let Err(error) = stream.write(&[io::IoSlice::new(bytes)]) {
+        log::debug!("could not write the answer to a refused connection: {error}");
+    }
+    if let Err(error) = stream.shutdown() {
+        log::debug!("could not end output to a refused connection: {error}");
     }
 }
