@@ -12,10 +12,11 @@ pub mod architecture {
     //! in a circle. `tests/layers.rs` checks both rules.
     //!
     //! ```text
-    //! 7  src/bin/heartwheel     the program: public API only               feature `cli`
-    //! 6  reactor                the wait: one mio poll, foreign sources
-    //! 5  event_loop             connections, turn, budgets, admission, clients: over any system
-    //! 4  sys                    what a loop stands on: the traits; and mio, sockets, clocks, names
+    //! 8  src/bin/heartwheel     the program: public API only               feature `cli`
+    //! 7  reactor                the wait: one mio poll, foreign sources
+    //! 6  event_loop             connections, turn, budgets, admission, clients: over any system
+    //! 5  sys                    what a loop stands on: the traits; and mio, sockets, clocks, names
+    //! 4  tls                    certificates, keys and roots -> configurations of rustls     feature `tls`
     //! 3  proto::{session, heartbeat}                                       time -> verdicts
     //! 2  proto::{http, line, binary, websocket, codec, line_codec, message, outbox}    bytes <-> frames, no time
     //! 1  proto::{wheel, ring, pool, utf8, authority, backoff, policy}, and assembly, bucket, shares, tally, flags, copy, received: structures, no protocol
@@ -45,6 +46,7 @@ pub mod architecture {
     //!   listen              who comes: listeners, limits, refusals
     //!   client              who is dialed: targets, names, order, backoff
     //! src/sys               what a loop runs on: the traits, and the operating system behind them
+    //! src/tls               certificates, keys and roots, for rustls; knows no socket
     //! src/proto             the core without I/O
     //!   session             one connection: phases, decisions, steps for the loop, output, ends
     //!   heartbeat, lateness when to ping, who is silent, and how late the loop itself was

@@ -55,6 +55,7 @@
 //! | heartbeats, deadlines, and the reason for each default | [`config`], [`guide`] |
 //! | why a connection ended | [`close::Cause`], [`close::Evidence`] |
 //! | the protocol core without sockets, for another loop or a simulator | [`proto`] |
+//! | certificates, keys and roots for TLS | [`tls`] |
 //! | the architecture | [`guide::architecture`] |
 //!
 //! # Features
@@ -64,6 +65,7 @@
 //! | none | the reactor with the line, binary, raw and own wires; mio's backlog; no resets: a dead peer gets a plain close | mio, slab, log |
 //! | `websocket` (default) | RFC 6455, server and client, and plain HTTP answers | httparse, httpdate, sha1, base64, rand, simdutf8 |
 //! | `sockets` (default) | a backlog of 4096, resets for dead peers, socket options that accepted connections inherit, the kernel's figures at a verdict, the time that the machine slept (Linux) | libc, rustix, socket2 |
+//! | `tls` (default) | TLS 1.3 and 1.2, for servers and clients: [`tls`] | rustls on ring, rustls-webpki, rustls-native-certs, humantime |
 //! | `cli` (default) | the program `heartwheel` | clap and others |
 
 // On docs.rs, items that a feature adds are marked.
@@ -73,6 +75,9 @@
 #[cfg(test)]
 extern crate self as heartwheel;
 
+#[cfg(all(test, feature = "tls"))]
+#[path = "../tests/support/certs.rs"]
+mod certs;
 pub mod close;
 pub mod config;
 #[cfg(test)]
@@ -89,6 +94,8 @@ pub mod reactor;
 mod sizes;
 pub mod stats;
 pub mod sys;
+#[cfg(feature = "tls")]
+pub mod tls;
 
 pub use close::{Cause, CloseCode, Evidence, Liveness, Phase};
 #[cfg(feature = "websocket")]
@@ -112,6 +119,9 @@ pub use reactor::{
     ListenerConfig, ListenerId, LoopHandle, Offer, QueueConfig, QueueOverflow, Reactor,
     ReconnectConfig, Rejected, Rejection, StopReason, TimerId, Welcome, WireFactory,
 };
+/// The version of rustls that this crate uses. Listeners and clients take its configurations: see [`tls`].
+#[cfg(feature = "tls")]
+pub use rustls;
 pub use stats::Stats;
 
 /// Compiles the example that the README shows.

@@ -10,8 +10,12 @@ use std::process::Command;
 
 use serde_json::Value;
 
-/// The licences whose terms a user of `MIT OR Apache-2.0` meets anyhow, and that of tables of Unicode.
-const ALLOWED: [&str; 3] = ["MIT", "Apache-2.0", "Unicode-3.0"];
+/// The licences whose terms a user of `MIT OR Apache-2.0` meets anyhow: ISC asks for no more than MIT, and so
+/// does BSD-3-Clause, but that nobody's name is used for praise. And that of tables of Unicode.
+const ALLOWED: [&str; 5] = ["MIT", "Apache-2.0", "ISC", "BSD-3-Clause", "Unicode-3.0"];
+
+/// What is built twice because somebody else asks for an older version: ring, and its latest still does.
+const TWICE: [&str; 1] = ["getrandom"];
 
 /// Every package that is built on this machine, of the library, the program, tests and benches.
 struct Tree {
@@ -118,14 +122,9 @@ fn one<'a>(words: &mut Peekable<impl Iterator<Item = &'a str>>) -> bool {
 #[test]
 fn every_package_has_a_licence_that_is_allowed() {
     let tree = Tree::read();
-    let shipped = tree.shipped();
     let is_fine = |package: &&Value| {
-        let Some(licence) = package["license"].as_str() else {
-            return false;
-        };
-        // Whoever builds only what is shipped never meets those of tests and examples.
-        let is_shipped = shipped.contains(text(&package["id"]));
-        is_allowed(licence) || (!is_shipped && is_allowed(&licence.replace("BSD-3-Clause", "MIT")))
+        let licence = package["license"].as_str();
+        licence.is_some_and(is_allowed)
     };
     let others: Vec<_> = tree
         .packages()
@@ -152,7 +151,8 @@ fn users_build_no_package_in_two_versions() {
         }
     }
     versions.retain(|_, versions| versions.len() > 1);
-    assert!(versions.is_empty(), "{versions:?}");
+    let twice: Vec<_> = versions.keys().copied().collect();
+    assert_eq!(twice, TWICE, "{versions:?}");
     assert!((20..tree.packages().count()).contains(&shipped.len()));
 }
 

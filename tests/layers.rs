@@ -15,6 +15,10 @@ use std::path::Path;
 
 /// The one file that looks at the wall clock, and who may ask it: only what writes and reads heads of HTTP.
 const CALENDAR: &str = "sys::calendar";
+
+/// The other one that does, for the dates in certificates.
+const CERTIFICATES_CALENDAR: &str = "tls::calendar";
+
 const ASKS_FOR_THE_DATE: [&str; 2] = ["sys", "sys::native"];
 
 /// What the core must not name: sockets, files, clocks, threads, logs.
@@ -36,7 +40,7 @@ const FORBIDDEN: [&str; 14] = [
 ];
 
 /// The layers of the architecture chapter, lowest first; what stands together may name each other.
-const LAYERS: [&[&str]; 7] = [
+const LAYERS: [&[&str]; 8] = [
     &[
         "config",
         "error",
@@ -79,6 +83,7 @@ const LAYERS: [&[&str]; 7] = [
         "proto::proxy_header",
     ],
     &["proto::heartbeat", "proto::session"],
+    &["tls"],
     &["sys"],
     &["event_loop"],
     &["reactor"],
@@ -326,14 +331,21 @@ fn one_file_reads_the_clock() {
         .collect();
     let mut readers = readers;
     readers.sort_unstable();
-    assert_eq!(readers, [CALENDAR, "sys::clock"]);
+    assert_eq!(readers, [CALENDAR, "sys::clock", CERTIFICATES_CALENDAR]);
 }
 
-/// Dates of HTTP are of the wall clock, deadlines are not: who sets it must not touch them.
+/// Dates of HTTP and of certificates are of the wall clock, deadlines are not: who sets it must not touch them.
 #[test]
-fn f8_only_the_dates_of_http_are_of_the_wall_clock() {
+fn f8_only_dates_are_of_the_wall_clock() {
     for source in sources() {
         let name = source.name();
+        if source.module[0] == "tls" {
+            // Of its own calendar nothing leaves the module but whether a certificate is valid.
+            let is_calendar = name == CERTIFICATES_CALENDAR;
+            assert!(is_calendar || !source.names("SystemTime"), "{name}");
+            continue;
+        }
+        assert!(!source.names("UnixTime"), "{name} names UnixTime");
         for word in ["SystemTime", "Realtime"] {
             assert!(
                 !source.names(word) || name == CALENDAR,
@@ -398,6 +410,21 @@ fn the_plain_wires_do_not_know_each_other() {
     for wire in ["line", "binary", "websocket"] {
         assert_names_no_wire(wire);
     }
+}
+
+/// What makes configurations of TLS serves any loop over any socket.
+#[test]
+fn tls_knows_no_loop_and_no_socket() {
+    let mut count = 0;
+    for source in sources() {
+        if source.module[0] == "tls" {
+            count += 1;
+            for word in ["net", "mio", "socket2", "thread", "TcpStream"] {
+                assert!(!source.names(word), "{} names {word}", source.name());
+            }
+        }
+    }
+    assert!(count > 5, "it was not found: {count} files");
 }
 
 /// WebSocket begins with HTTP, and HTTP knows nothing of it.
