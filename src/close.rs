@@ -136,6 +136,12 @@ causes! {
     SendQueueFull = "send_queue_full", Peer;
     /// All connections together held more memory than `memory_limit`, and this one held most.
     MemoryLimit = "memory_limit", Local;
+    /// The handshake of TLS failed: one side refused the other, or what came was no TLS. The reason names the
+    /// alert, or what was wrong.
+    TlsHandshake = "tls_handshake", Peer;
+    /// TLS failed on an open connection: a record was no record of the peer's, or the peer ended the
+    /// connection without its `close_notify`, so that bytes may be missing. The reason says which.
+    TlsError = "tls_error", Peer;
     /// One of our limits, the handler, or the server that we dialed refused the connection.
     Refused = "refused", Local;
     /// We closed it.
@@ -190,6 +196,8 @@ impl Cause {
             | Self::PeerClosed
             | Self::PeerEof
             | Self::PeerReset
+            | Self::TlsHandshake
+            | Self::TlsError
             | Self::Refused
             | Self::LocalClose
             | Self::IoError => return None,

@@ -57,9 +57,14 @@ pub mod architecture {
     //! src/stats             counters and histograms
     //! ```
     //!
-    //! TLS has its place in `sys`: a [`Stream`](crate::sys::Stream) lies between each socket and its
-    //! session. Today it is always [`Plain`](crate::sys::Plain). `tests/sealed_stream.rs` runs the
-    //! loop over a stream with a handshake and records of its own. More HTTP, such as an admin
+    //! Between the socket of a connection and its session there may be a [`Layer`](crate::sys::Layer),
+    //! such as [`Tls`](crate::sys): it changes the bytes on their way, and may have a handshake of its
+    //! own. A plain connection has none. The session keeps the layer for the loop
+    //! ([`Session::keep_aside`](crate::proto::session::Session::keep_aside)), since a word of its own would
+    //! make every slot larger. Bytes that the kernel counts and bytes that the session counts are told apart
+    //! where both meet, in [`Received`](crate::sys::Received) and [`Sent`](crate::sys::Sent): a proof of
+    //! life, progress of output and budgets go by the kernel's. `tests/sealed_stream.rs` runs the loop over a
+    //! toy with records of its own, `tests/tls_layer.rs` over TLS. More HTTP, such as an admin
     //! listener, has its place on [`proto::http`](crate::proto::http), behind a listener of its own.
     //!
     //! # Answers that come later
@@ -96,7 +101,7 @@ pub mod architecture {
     //! event_loop   EventLoop::turn          goes through them
     //!                handle_conn_event      finds the connection, notes what is ready
     //!                read                   until it would block, or its budget is over
-    //! sys              Stream::read         into the ring; a plain one is Socket::read
+    //! sys              Socket::read, or Layer::read      into the ring
     //! proto            Session::handle_bytes    a proof of life, perhaps
     //!                  decode
     //! proto              Session::decode    a frame: message, ping, pong, close
@@ -105,7 +110,7 @@ pub mod architecture {
     //! proto                  Session::send  a frame into the queue
     //!                settle_input           the ring goes back
     //!                  flush
-    //! sys                Stream::write      a plain one is Socket::write
+    //! sys                Socket::write, or Layer::write
     //! proto              Session::handle_written
     //! ```
     //!
@@ -121,7 +126,7 @@ pub mod architecture {
     //!                                           silence: read once, figures, flush, wait
     //!                                           output that stands still: write once, flush, wait
     //!                                           nothing yet: wait
-    //! sys                Stream::read, has_waiting_bytes, write; Socket::figures
+    //! sys                Socket::read, has_waiting_bytes, write, figures; the same of a Layer
     //! proto              Wheel::schedule        the end of it
     //!                flush_dirty
     //! proto            Session::socket_action   keep, end the output, close, reset
@@ -144,7 +149,7 @@ pub mod architecture {
     //!
     //!                expire, beat
     //! proto            Session::begin_beat      the ping, if one is due for no special reason
-    //! sys              Stream::write            from where it was encoded
+    //! sys              Socket::write            from where it was encoded
     //! proto            Session::end_beat        it has left: the next deadline
     //! proto            Wheel::schedule
     //! ```
@@ -391,7 +396,7 @@ pub mod architecture {
     //! runs, put off as for every deadline that blames a peer: by the longest interval in which the
     //! loop was late, at most by its own length, and never before one more look at the socket. The
     //! header is peeked at, and only its own bytes are taken. So the bytes behind it stay where the
-    //! stream, which may be TLS one day, reads them; and a connection whose header has not begun
+    //! session or TLS reads them; and a connection whose header has not begun
     //! holds no buffer. What has come of a header, and where the requests of a kept connection come
     //! from, lies in a table by slot. The client's address takes the proxy's place in the table of
     //! peers, so a connection without a proxy takes no byte more.

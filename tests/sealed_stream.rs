@@ -19,13 +19,14 @@ use heartwheel::event_loop::{
     ClientConfig, Closed, ConnId, Context, Handler, ListenerConfig, Rejected, WireFactory,
 };
 use heartwheel::proto::message::Message;
+use heartwheel::proto::pool::Pool;
 use heartwheel::proto::time::Micros;
 use heartwheel::proto::wire::Role;
-use heartwheel::sys::{Received, Sent, Socket, Stream};
+use heartwheel::sys::{Layer, Received, Seal, Sent, Socket};
 
 use dice::Dice;
 use memory::pipe::{Far, Fate, Pipe};
-use memory::{Memory, MemoryLoop};
+use memory::{Between, Memory, MemoryLoop};
 
 const HELLO: &[u8] = b"HI";
 const DATA: u8 = 0;
@@ -37,9 +38,7 @@ const MOST: usize = 200;
 
 #[derive(Debug)]
 struct Sealed {
-    socket: Pipe,
     role: Role,
-    is_dialed: bool,
     greeted: bool,
     is_open: bool,
     /// Bytes of the socket's that are no whole record.
@@ -79,9 +78,9 @@ fn unsealed(mut bytes: &[u8]) -> Vec<u8> {
 
 impl Sealed {
     /// Takes from the socket what is there; returns how many bytes, `None` at its end.
-    fn fill(&mut self) -> io::Result<Option<usize>> {
+    fn fill(&mut self, socket: &mut Pipe) -> io::Result<Option<usize>> {
         let mut buffer = [0; 64];
-        let count = self.socket.read(&mut buffer)?;
+        let count = socket.read(&mut buffer)?;
         self.closed.extend_from_slice(&buffer[..count]);
         Ok((count > 0).then_some(count))
     }
@@ -103,57 +102,47 @@ impl Sealed {
     }
 
     /// Writes what is sealed; says how much the kernel took.
-    fn drain(&mut self) -> io::Result<usize> {
+    fn drain(&mut self, socket: &mut Pipe) -> io::Result<usize> {
         if self.out.is_empty() {
             return Ok(0);
         }
-        let count = self.socket.write(&[IoSlice::new(&self.out)])?;
+        let count = socket.write(&[IoSlice::new(&self.out)])?;
         self.out.drain(..count);
         Ok(count)
     }
 }
 
-impl Stream for Sealed {
-    type Socket = Pipe;
-
-    fn over(socket: Pipe, role: Role) -> Self {
-        Self {
-            socket,
+impl Between<Pipe> for Sealed {
+    fn between(role: Role, _seal: &Seal) -> io::Result<Option<Self>> {
+        Ok(Some(Self {
             role,
-            is_dialed: role == Role::Server,
             greeted: false,
             is_open: false,
             closed: Vec::new(),
             opened: Vec::new(),
             out: Vec::new(),
             carried: 0,
-        }
+        }))
     }
+}
 
-    fn socket(&self) -> &Pipe {
-        &self.socket
-    }
-
-    fn socket_mut(&mut self) -> &mut Pipe {
-        &mut self.socket
-    }
-
+impl Layer<Pipe> for Sealed {
     fn is_open(&self) -> bool {
         self.is_open
     }
 
-    fn open(&mut self) -> io::Result<bool> {
-        if !self.is_dialed && !self.socket.is_connected()? {
-            return Ok(false);
-        }
-        self.is_dialed = true;
+    fn put_back(&mut self, bytes: &[u8]) {
+        self.closed.extend_from_slice(bytes);
+    }
+
+    fn open(&mut self, socket: &mut Pipe, _: &mut Pool) -> io::Result<bool> {
         if self.role == Role::Client && !self.greeted {
             self.greeted = true;
             self.out.extend(HELLO);
         }
         while !self.closed.starts_with(HELLO) {
-            self.drain()?;
-            match self.fill() {
+            self.drain(socket)?;
+            match self.fill(socket) {
                 Ok(Some(_)) if HELLO.starts_with(&self.closed[..self.closed.len().min(2)]) => {}
                 Ok(_) => return Err(io::ErrorKind::InvalidData.into()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
@@ -164,7 +153,7 @@ impl Stream for Sealed {
             self.greeted = true;
             self.out.extend(HELLO);
         }
-        match self.drain() {
+        match self.drain(socket) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             drained => {
                 drained?;
@@ -178,17 +167,23 @@ impl Stream for Sealed {
         Ok(self.is_open)
     }
 
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<Received> {
+    fn read(
+        &mut self,
+        socket: &mut Pipe,
+        _: &mut Pool,
+        most: usize,
+        take: &mut dyn FnMut(&[u8]),
+    ) -> io::Result<Received> {
         let mut kernel = 0;
         if self.opened.is_empty() {
-            match self.fill()? {
+            match self.fill(socket)? {
                 Some(count) => kernel = count,
                 None => return Ok(Received::End),
             }
             self.unseal();
         }
-        let session = self.opened.len().min(buffer.len());
-        buffer[..session].copy_from_slice(&self.opened[..session]);
+        let session = self.opened.len().min(most);
+        take(&self.opened[..session]);
         self.opened.drain(..session);
         Ok(Received::Bytes {
             kernel,
@@ -197,7 +192,12 @@ impl Stream for Sealed {
         })
     }
 
-    fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<Sent> {
+    fn write(
+        &mut self,
+        socket: &mut Pipe,
+        _: &mut Pool,
+        slices: &[IoSlice<'_>],
+    ) -> io::Result<Sent> {
         if self.carried == 0 {
             let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
             let piece = &bytes[..bytes.len().min(MOST)];
@@ -206,7 +206,7 @@ impl Stream for Sealed {
                 self.carried = piece.len();
             }
         }
-        let kernel = self.drain()?;
+        let kernel = self.drain(socket)?;
         let is_whole = self.out.is_empty();
         let session = match is_whole {
             true => std::mem::take(&mut self.carried),
@@ -227,8 +227,12 @@ impl Stream for Sealed {
         !self.opened.is_empty()
     }
 
-    fn shutdown(&mut self) -> io::Result<()> {
-        self.socket.shutdown()
+    fn memory(&self) -> usize {
+        self.closed.capacity() + self.opened.capacity() + self.out.capacity()
+    }
+
+    fn shutdown(&mut self, socket: &mut Pipe, _: &mut Pool) -> io::Result<()> {
+        socket.shutdown()
     }
 }
 

@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 
 use super::core::EventLoop;
 use crate::proto::time::Micros;
-use crate::sys::{Probe, Stream, System};
+use crate::sys::{Probe, System};
 
 impl<D, S: System> EventLoop<D, S> {
     /// Gives back what a connection needs no more, and counts what it still holds.
@@ -15,7 +15,7 @@ impl<D, S: System> EventLoop<D, S> {
     pub(super) fn settle(&mut self, key: usize) {
         let conn = &mut self.conns[key];
         conn.session.release(&mut self.env);
-        if !conn.session.is_released() || conn.stream.memory() > 0 {
+        if !conn.session.is_released() || conn.layer_memory() > 0 {
             self.count(key);
         }
     }
@@ -45,9 +45,9 @@ impl<D, S: System> EventLoop<D, S> {
     /// Counts what a connection holds now.
     pub(super) fn count(&mut self, key: usize) {
         let conn = &mut self.conns[key];
-        let stream = conn.stream.memory();
-        let bytes = conn.session.memory() + stream;
-        let weight = conn.session.weight() + stream;
+        let layer = conn.layer_memory();
+        let bytes = conn.session.memory() + layer;
+        let weight = conn.session.weight() + layer;
         self.set_count(key, bytes, weight);
         self.conns[key].session.release(&mut self.env);
     }
@@ -108,7 +108,7 @@ impl<D, S: System> EventLoop<D, S> {
         let average = self.holders.bytes() / self.holders.len().max(1);
         if session.tally().bytes >= average && session.hold_back(&mut self.env, self.now) {
             self.env.stats.memory_pauses += 1;
-            let socket = self.conns[key].stream.socket();
+            let socket = &self.conns[key].socket;
             self.system.probe(socket, Probe::HeldBack(true));
             let due = self.now.at + HOLD;
             let id = self.conns[key].id(key, self.names);
@@ -130,8 +130,7 @@ impl<D, S: System> EventLoop<D, S> {
             };
             if self.conn(id).is_some() {
                 let conn = &mut self.conns[id.index()];
-                self.system
-                    .probe(conn.stream.socket(), Probe::HeldBack(false));
+                self.system.probe(&conn.socket, Probe::HeldBack(false));
                 conn.session.let_go(self.now);
                 self.mark_dirty(id.index());
             }
@@ -167,7 +166,7 @@ impl<D, S: System> EventLoop<D, S> {
 
     fn end_for_memory(&mut self, key: usize) {
         let conn = &mut self.conns[key];
-        self.system.probe(conn.stream.socket(), Probe::Relieved);
+        self.system.probe(&conn.socket, Probe::Relieved);
         conn.session.handle_memory_limit(&mut self.env, self.now);
         self.count(key);
         self.mark_dirty(key);

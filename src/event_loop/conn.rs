@@ -11,7 +11,7 @@ use crate::proto::pool::Pool;
 use crate::proto::ring::Ring;
 use crate::proto::session::{Env, Session};
 use crate::proto::time::{Micros, Moment};
-use crate::sys::{Received, Sent, Socket, Stream, System, cause_of};
+use crate::sys::{Layer, LayerFault, Received, Sent, Socket, System, Transport, cause_of};
 
 /// A slot of the slab: 128 bytes where the embedder keeps nothing. Readiness is remembered, because an
 /// edge comes only once.
@@ -19,7 +19,7 @@ use crate::sys::{Received, Sent, Socket, Stream, System, cause_of};
 /// What can be computed is not stored: the id is derived from slot and phase.
 #[derive(Debug)]
 pub(super) struct Conn<D, S: System> {
-    pub(super) stream: S::Stream,
+    pub(super) socket: S::Socket,
     pub(super) session: Session,
     /// The embedder's data. The default value until the connection is [`Mark::Welcome`].
     pub(super) data: D,
@@ -92,6 +92,8 @@ pub(super) enum ReadOutcome {
     Blocked,
     /// The peer ended its output.
     Eof,
+    /// The socket ended, but not the layer between it and the session: bytes may be missing.
+    Cut,
     /// The socket failed.
     Failed(io::Error),
 }
@@ -109,7 +111,7 @@ pub(super) enum FlushOutcome {
 
 impl<D, S: System> Conn<D, S> {
     pub(super) fn new(
-        stream: S::Stream,
+        socket: S::Socket,
         session: Session,
         peer: Peer,
         endpoint: Endpoint,
@@ -119,7 +121,7 @@ impl<D, S: System> Conn<D, S> {
         D: Default,
     {
         Self {
-            stream,
+            socket,
             session,
             data: D::default(),
             peer,
@@ -136,6 +138,53 @@ impl<D, S: System> Conn<D, S> {
 
     pub(super) fn endpoint(&self) -> Endpoint {
         self.endpoint.into()
+    }
+
+    /// Returns what lies between socket and session, if anything does.
+    pub(super) fn layer(&self) -> Option<&S::Layer> {
+        self.session.aside()
+    }
+
+    /// Returns the way between socket and session.
+    pub(super) fn transport(&mut self) -> Transport<'_, S::Socket, S::Layer> {
+        Transport {
+            socket: &mut self.socket,
+            layer: self.session.aside_mut(),
+        }
+    }
+
+    /// Says whether the handshake of a layer is complete, if there is one.
+    pub(super) fn is_unsealed(&self) -> bool {
+        self.layer().is_none_or(Layer::is_open)
+    }
+
+    /// Continues a dial, and then the handshake of a layer. Returns whether both are complete.
+    pub(super) fn open(&mut self, env: &mut Env) -> io::Result<bool> {
+        let is_dialed = matches!(self.endpoint(), Endpoint::Client(_));
+        if is_dialed && !self.socket.is_connected()? {
+            return Ok(false);
+        }
+        self.transport().open(&mut env.pool)
+    }
+
+    /// Says whether a layer has bytes of its own to write.
+    pub(super) fn layer_wants_write(&self) -> bool {
+        self.layer().is_some_and(Layer::wants_write)
+    }
+
+    /// Says whether a layer holds bytes for the session.
+    pub(super) fn layer_holds_bytes(&self) -> bool {
+        self.layer().is_some_and(Layer::holds_bytes)
+    }
+
+    /// Returns the bytes of memory that a layer holds for what is in transit.
+    pub(super) fn layer_memory(&self) -> usize {
+        self.layer().map_or(0, Layer::memory)
+    }
+
+    /// Says whether bytes wait to be read, in a layer or in the socket. Does not read them.
+    pub(super) fn has_waiting_bytes(&self) -> bool {
+        self.layer_holds_bytes() || self.socket.has_waiting_bytes()
     }
 
     /// Makes room in the ring for a read. Returns whether there is room.
@@ -156,14 +205,15 @@ impl<D, S: System> Conn<D, S> {
             && let Some((mut assembly, missing)) = self.session.take_assembly(env)
         {
             let most = missing.min(budget);
-            let outcome = self.read_with(|stream| stream.read_onto(&mut assembly, most));
+            let outcome = self
+                .read_with(|mut transport| transport.read_onto(&mut env.pool, &mut assembly, most));
             self.session.put_assembly(assembly);
             return outcome;
         }
         let spare = ring.spare_mut(&mut env.pool);
         let room = spare.len().min(budget);
         let spare = &mut spare[..room];
-        match self.read_with(|stream| stream.read(spare)) {
+        match self.read_with(|mut transport| transport.read(&mut env.pool, spare)) {
             ReadOutcome::Bytes { count, assembled } => {
                 ring.commit(assembled);
                 ReadOutcome::Bytes {
@@ -178,14 +228,20 @@ impl<D, S: System> Conn<D, S> {
     /// Reads once, with any number of tries. The bytes for the session count as assembled.
     fn read_with(
         &mut self,
-        mut read: impl FnMut(&mut S::Stream) -> io::Result<Received>,
+        mut read: impl FnMut(Transport<'_, S::Socket, S::Layer>) -> io::Result<Received>,
     ) -> ReadOutcome {
         loop {
-            match read(&mut self.stream) {
-                Ok(Received::End) => {
+            match read(self.transport()) {
+                Ok(end @ (Received::End | Received::Cut)) => {
                     self.ready.remove(Ready::Readable);
                     self.ready.insert(Ready::Eof);
-                    return ReadOutcome::Eof;
+                    // Who has said goodbye in the words of its wire has nothing to add.
+                    let is_cut = end == Received::Cut && self.session.phase() != Phase::Closing;
+                    return if is_cut {
+                        ReadOutcome::Cut
+                    } else {
+                        ReadOutcome::Eof
+                    };
                 }
                 Ok(Received::Bytes {
                     kernel,
@@ -214,7 +270,12 @@ impl<D, S: System> Conn<D, S> {
     }
 
     /// Ends the session because its established socket failed.
-    pub(super) fn fail(&mut self, now: Moment, error: &io::Error) {
+    pub(super) fn fail(&mut self, env: &mut Env, now: Moment, error: &io::Error) {
+        if let Some(fault) = LayerFault::of(error) {
+            self.session
+                .handle_fault(env, now, fault.cause, &fault.reason);
+            return;
+        }
         let errno = error.raw_os_error();
         match cause_of(error) {
             Cause::PathDead => self.session.handle_path_error(now, errno),
@@ -222,6 +283,18 @@ impl<D, S: System> Conn<D, S> {
                 let is_reset = cause == Cause::PeerReset;
                 self.session.handle_io_error(now, errno, is_reset);
             }
+        }
+    }
+
+    /// Ends the session because its socket or layer was never established.
+    pub(super) fn fail_to_open(&mut self, env: &mut Env, now: Moment, error: &io::Error) {
+        match LayerFault::of(error) {
+            Some(fault) => self
+                .session
+                .handle_fault(env, now, fault.cause, &fault.reason),
+            None => self
+                .session
+                .handle_io_error(now, error.raw_os_error(), false),
         }
     }
 
@@ -236,7 +309,7 @@ impl<D, S: System> Conn<D, S> {
     pub(super) fn deepen(&mut self, is_deep: bool) {
         if self.ready.has(Ready::Deep) != is_deep {
             self.ready.set(Ready::Deep, is_deep);
-            self.stream.socket_mut().deepen(is_deep);
+            self.socket.deepen(is_deep);
         }
     }
 
@@ -252,9 +325,9 @@ impl<D, S: System> Conn<D, S> {
         self.session.awaited().is_some() && self.ready.has(Ready::Doubtful)
     }
 
-    /// Says whether the session or the stream has output.
+    /// Says whether the session or a layer has output.
     pub(super) fn has_output(&self) -> bool {
-        self.session.has_output() || self.stream.wants_write()
+        self.session.has_output() || self.layer_wants_write()
     }
 
     /// Writes queued output until none is left or the socket accepts no more.
@@ -265,9 +338,9 @@ impl<D, S: System> Conn<D, S> {
         }
         while self.ready.has(Ready::Writable) && self.has_output() {
             let written = if self.session.pieces() > FEW {
-                self.write::<MANY>()
+                self.write::<MANY>(env)
             } else {
-                self.write::<FEW>()
+                self.write::<FEW>(env)
             };
             if let Some(outcome) = self.settle_write(env, now, written) {
                 return outcome;
@@ -282,7 +355,7 @@ impl<D, S: System> Conn<D, S> {
         !is_marked
             && !self.ready.has(Ready::Broken)
             && self.session.is_at_rest()
-            && !self.stream.wants_write()
+            && !self.layer_wants_write()
     }
 
     /// Writes the ping of a beat straight from where it was encoded. Returns the next deadline if it left
@@ -297,7 +370,8 @@ impl<D, S: System> Conn<D, S> {
             self.session.keep_beat(env, now, due);
             return Err(FlushOutcome::Done);
         }
-        let written = self.stream.write(&[IoSlice::new(env.frame())]);
+        let (frame, pool) = env.frame_and_pool();
+        let written = self.transport().write(pool, &[IoSlice::new(frame)]);
         match &written {
             Ok(sent) if sent.session == env.frame().len() && !sent.is_refused => {
                 env.stats.bytes_out += sent.kernel as u64;
@@ -337,10 +411,22 @@ impl<D, S: System> Conn<D, S> {
         }
     }
 
-    fn write<const SLICES: usize>(&mut self) -> io::Result<Sent> {
+    fn write<const SLICES: usize>(&mut self, env: &mut Env) -> io::Result<Sent> {
+        // Out of the session, whose output is borrowed meanwhile.
+        let mut layer = self.session.take_aside();
         let mut slices = [IoSlice::new(&[]); SLICES];
         let count = self.session.slices(&mut slices);
-        self.stream.write(&slices[..count])
+        let mut transport = Transport {
+            socket: &mut self.socket,
+            layer: layer
+                .as_mut()
+                .and_then(|layer| layer.downcast_mut::<S::Layer>()),
+        };
+        let written = transport.write(&mut env.pool, &slices[..count]);
+        if layer.is_some() {
+            self.session.give_aside(layer);
+        }
+        written
     }
 
     fn handle_refusal(&mut self, env: &mut Env) -> FlushOutcome {
@@ -374,9 +460,8 @@ mod tests {
     use crate::proto::session::Wire;
     use crate::proto::time::Micros;
     use crate::proto::wheel::Wheel;
-    use crate::proto::wire::Role;
     use crate::sizes::sizes;
-    use crate::sys::{Native, Plain, entropy};
+    use crate::sys::{Native, entropy};
 
     /// Everything that one idle connection may take in user space.
     const BUDGET: usize = 160;
@@ -400,7 +485,7 @@ mod tests {
         let now = Moment::on_time(Micros::ZERO);
         let session = Session::accepted(&mut env, policy, Wire::Line, PingPhase::ZERO, now);
         Conn::new(
-            Plain::over(TcpStream::from_std(socket), Role::Server),
+            TcpStream::from_std(socket),
             session,
             Peers::with_capacity(0).keep(addr.into()),
             Endpoint::Listener(ListenerId(0)),
@@ -412,7 +497,7 @@ mod tests {
     fn an_idle_connection_takes_144_bytes_and_with_ipv6_the_160_it_may() {
         let conn = conn();
         let fields = sizes!(&conn => Conn {
-            stream,
+            socket,
             session,
             data,
             peer,
@@ -424,7 +509,7 @@ mod tests {
             .iter()
             .map(|&(field, size)| match field {
                 // In debug builds mio's socket carries a mark that others do not have.
-                "stream" => size_of::<RawFd>(),
+                "socket" => size_of::<RawFd>(),
                 _ => size,
             })
             .sum();

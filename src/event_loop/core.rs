@@ -40,7 +40,7 @@ use crate::proto::ring::Ring;
 use crate::proto::session::{Entropy, Env, Session};
 use crate::proto::time::{Micros, Moment};
 use crate::proto::wheel::Wheel;
-use crate::sys::{Native, Stream, System, Token, Wake};
+use crate::sys::{Native, System, Token, Wake};
 
 /// The loop, over any system. It does everything except the wait.
 ///
@@ -192,7 +192,7 @@ impl<D, S: System> EventLoop<D, S> {
     /// directions. If that fails, gives the place back.
     pub(super) fn insert(
         &mut self,
-        mut stream: S::Stream,
+        mut socket: S::Socket,
         mut session: Session,
         peer: PeerAddr,
         endpoint: Endpoint,
@@ -205,13 +205,13 @@ impl<D, S: System> EventLoop<D, S> {
         let key = entry.key();
         let id = self.names.of(key, session.heartbeat().phase());
         self.system
-            .register(stream.socket_mut(), Target::Conn(id).token())
+            .register(&mut socket, Target::Conn(id).token())
             .inspect_err(|_| {
                 session.discard(&mut self.env);
                 self.group.leave();
             })?;
         let peer = self.peers.keep(peer);
-        entry.insert(Conn::new(stream, session, peer, endpoint, marks));
+        entry.insert(Conn::new(socket, session, peer, endpoint, marks));
         self.broadcasts.note_slot(key);
         self.rearm(key);
         Ok(id)

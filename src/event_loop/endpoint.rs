@@ -22,6 +22,12 @@ pub enum Endpoint {
     Client(ClientId),
 }
 
+impl From<ListenerId> for Endpoint {
+    fn from(id: ListenerId) -> Self {
+        Self::Listener(id)
+    }
+}
+
 /// An [`Endpoint`] in four bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PackedEndpoint(u32);

@@ -9,7 +9,7 @@ use super::token::ConnId;
 use crate::close::Phase;
 use crate::proto::session::{Expiry, Found, Step};
 use crate::proto::time::Micros;
-use crate::sys::{Probe, Socket, Stream, System};
+use crate::sys::{Probe, Socket, System};
 
 impl<D: Default, S: System> EventLoop<D, S> {
     /// Step 4: collects the due keys of the wheel, then handles them.
@@ -147,18 +147,18 @@ impl<D: Default, S: System> EventLoop<D, S> {
                 }
                 Step::Connect => self.finish_connect(handler, id),
                 Step::ReadOnce => self.read_anyway(handler, id),
-                Step::Peek => found.is_waiting = conn.stream.has_waiting_bytes(),
+                Step::Peek => found.is_waiting = conn.has_waiting_bytes(),
                 Step::WriteOnce => {
                     self.write_anyway(key);
                     // It may have left altogether, and its buffers go back.
                     self.mark_dirty(key);
                 }
-                Step::Figures => found.kernel = conn.stream.socket().figures(),
+                Step::Figures => found.kernel = conn.socket.figures(),
                 // A ping leaves at once: its connection lies in the cache, and the buffers it borrowed
                 // serve the next one.
                 Step::Flush if session.phase() == Phase::Open => self.flush(key),
                 Step::Flush => self.mark_dirty(key),
-                Step::Note(note) => self.system.probe(conn.stream.socket(), Probe::Expiry(note)),
+                Step::Note(note) => self.system.probe(&conn.socket, Probe::Expiry(note)),
             }
         }
     }
@@ -320,7 +320,7 @@ mod tests {
     /// Handles deadlines after so many seconds, on a clock that stands still from then on, with bytes of the
     /// peer in the socket.
     fn expire_after(core: &mut EventLoop<()>, ends: &mut Ends, id: ConnId, secs: u64) {
-        while !core.conns[id.index()].stream.has_waiting_bytes() {
+        while !core.conns[id.index()].has_waiting_bytes() {
             std::thread::yield_now();
         }
         let later = core.now.at + Micros::from_secs(secs);

@@ -20,7 +20,7 @@ use crate::proto::ring::Ring;
 use crate::proto::session::Event;
 use crate::proto::time::Micros;
 use crate::proto::wire::{MessageKind, Payload};
-use crate::sys::{Probe, Stream, System};
+use crate::sys::{LayerFault, Probe, System};
 
 impl<D: Default, S: System> EventLoop<D, S> {
     /// Reads connections for which an earlier turn had no time, in their order, while there is time.
@@ -142,8 +142,13 @@ impl<D: Default, S: System> EventLoop<D, S> {
                     self.handle_eof(handler, id);
                     break false;
                 }
+                ReadOutcome::Cut => {
+                    let cut = LayerFault::truncated().into();
+                    self.conns[key].fail(&mut self.env, self.now, &cut);
+                    break false;
+                }
                 ReadOutcome::Failed(error) => {
-                    self.conns[key].fail(self.now, &error);
+                    self.conns[key].fail(&mut self.env, self.now, &error);
                     break false;
                 }
             }
@@ -180,11 +185,15 @@ impl<D: Default, S: System> EventLoop<D, S> {
         };
         self.ring.clear();
         self.system
-            .probe(conn.stream.socket(), Probe::Decoded { is_left: false });
+            .probe(&conn.socket, Probe::Decoded { is_left: false });
         self.tell_pong(handler, id, rtt);
         let conn = &mut self.conns[key];
-        if !conn.is_calm() || conn.ready.has(Ready::Readable) || conn.session.is_paused() {
-            // There is more to read, or the callback wants something.
+        if !conn.is_calm()
+            || conn.ready.has(Ready::Readable)
+            || conn.session.is_paused()
+            || conn.layer_memory() > 0
+        {
+            // There is more to read or to count, or the callback wants something.
             return Heard::Other(ReadOutcome::Bytes {
                 count: 0,
                 assembled: 0,
@@ -222,7 +231,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         if self.keep_ring(key, &mut ring) {
             let conn = &self.conns[key];
             let decoded = Probe::Decoded { is_left: false };
-            self.system.probe(conn.stream.socket(), decoded);
+            self.system.probe(&conn.socket, decoded);
             self.in_hand.end_input();
             self.rearm(key);
             return;
@@ -233,8 +242,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         }
         let is_left =
             !ring.is_empty() && (conn.marks.has(Mark::Carried) || conn.session.is_paused());
-        self.system
-            .probe(conn.stream.socket(), Probe::Decoded { is_left });
+        self.system.probe(&conn.socket, Probe::Decoded { is_left });
         conn.session.put_input(&mut self.env, ring);
         self.in_hand.end_input();
         let counted = conn.session.tally().bytes;
@@ -243,7 +251,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         if conn.session.phase() != Phase::Open {
             self.mark_dirty(key);
         } else if conn.session.wants_flush()
-            || conn.stream.wants_write()
+            || conn.layer_wants_write()
             || conn.marks.has(Mark::WantsRoom)
         {
             // What its callbacks queued leaves at once, before others have their turn.
@@ -348,7 +356,10 @@ impl<D: Default, S: System> EventLoop<D, S> {
     /// Returns whether that was so.
     fn keep_ring(&mut self, key: usize, ring: &mut Ring) -> bool {
         let conn = &self.conns[key];
-        let is_kept = ring.is_empty() && conn.is_calm() && self.ring.capacity() == 0;
+        let is_kept = ring.is_empty()
+            && conn.is_calm()
+            && self.ring.capacity() == 0
+            && conn.layer_memory() == 0;
         if is_kept {
             std::mem::swap(&mut self.ring, ring);
         }

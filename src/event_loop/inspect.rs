@@ -9,7 +9,7 @@ use crate::proto::pool::Pool;
 use crate::proto::session::Session;
 use crate::proto::wheel::Wheel;
 use crate::stats::Stats;
-use crate::sys::{Stream, System};
+use crate::sys::System;
 
 impl<D, S: System> EventLoop<D, S> {
     /// Returns the last ends, the newest first; see
@@ -48,7 +48,7 @@ impl<D, S: System> EventLoop<D, S> {
     pub fn inspect(&self) -> impl Iterator<Item = Inspected<'_, S>> {
         self.conns.iter().map(|(key, conn)| Inspected {
             id: conn.id(key, self.names),
-            socket: conn.stream.socket(),
+            socket: &conn.socket,
             session: &conn.session,
             is_welcome: conn.marks.has(Mark::Welcome),
             is_carried: conn.marks.has(Mark::Carried),

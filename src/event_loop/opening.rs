@@ -9,7 +9,7 @@ use super::endpoint::Endpoint;
 use super::handler::{Handler, Head, Offer};
 use super::token::ConnId;
 use crate::close::{Cause, Phase};
-use crate::sys::{Stream, System};
+use crate::sys::System;
 
 impl<D: Default, S: System> EventLoop<D, S> {
     /// Continues a stream that is not established: its dial, or its own handshake.
@@ -34,11 +34,11 @@ impl<D: Default, S: System> EventLoop<D, S> {
             return;
         }
         let conn = &mut self.conns[id.index()];
-        let is_open = has_header && conn.stream.is_open();
+        let is_open = has_header && conn.is_unsealed();
         match if is_open {
             Ok(true)
         } else {
-            conn.stream.open()
+            conn.open(&mut self.env)
         } {
             Ok(true) => {
                 self.connected(handler, id);
@@ -46,11 +46,16 @@ impl<D: Default, S: System> EventLoop<D, S> {
                     self.carry(id.index());
                 }
             }
-            // An event is a hint: not connected yet.
-            Ok(false) => {}
+            // An event is a hint: not connected yet. Or a layer waits for the rest of what has come.
+            Ok(false) => {
+                if conn.layer().is_some() {
+                    let before = conn.session.tally().bytes;
+                    self.settle(id.index());
+                    self.limit_growth(id.index(), before);
+                }
+            }
             Err(error) => {
-                conn.session
-                    .handle_io_error(now, error.raw_os_error(), false);
+                conn.fail_to_open(&mut self.env, now, &error);
                 self.mark_dirty(id.index());
             }
         }
@@ -63,7 +68,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         conn.ready.insert(Ready::Writable);
         conn.session
             .handle_connected(&mut self.env, self.now, &request);
-        if conn.stream.holds_bytes() {
+        if conn.layer_holds_bytes() {
             // What its own handshake has read beyond, and no event will tell of.
             conn.ready.insert(Ready::Readable);
             self.carry(key);

@@ -9,7 +9,7 @@ use super::token::ConnId;
 use crate::close::Phase;
 use crate::proto::session::SocketAction;
 use crate::proto::time::Micros;
-use crate::sys::{Socket, Stream, System, is_reset};
+use crate::sys::{Socket, System, is_reset};
 
 impl<D, S: System> EventLoop<D, S> {
     /// Offers the queue of a connection to the kernel, because a message does not fit. The queue
@@ -71,7 +71,7 @@ impl<D, S: System> EventLoop<D, S> {
         let conn = &mut self.conns[key];
         let was_reset = error.kind() == std::io::ErrorKind::ConnectionReset;
         if conn.ready.has(Ready::Reset) || conn.ready.has(Ready::Eof) || conn.session.is_paused() {
-            conn.fail(self.now, error);
+            conn.fail(&mut self.env, self.now, error);
             return;
         }
         if was_reset {
@@ -81,7 +81,7 @@ impl<D, S: System> EventLoop<D, S> {
         conn.ready.insert(Ready::Readable);
         conn.ready.insert(Ready::Doubtful);
         if !was_reset && !is_reset(error) {
-            conn.fail(self.now, error);
+            conn.fail(&mut self.env, self.now, error);
             return;
         }
         self.carry(key);
@@ -155,7 +155,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
                     self.carried.push(&mut conn.marks, id);
                 }
                 SocketAction::ShutdownWrite => {
-                    if let Err(error) = conn.stream.shutdown() {
+                    if let Err(error) = conn.transport().shutdown(&mut self.env.pool) {
                         let peer = self.peers.addr(conn.peer);
                         log::debug!("could not end output to {peer}: {error}");
                     }
@@ -165,10 +165,10 @@ impl<D: Default, S: System> EventLoop<D, S> {
                     return;
                 }
                 SocketAction::Reset => {
-                    if let Some(figures) = conn.stream.socket().figures() {
+                    if let Some(figures) = conn.socket.figures() {
                         conn.session.handle_kernel_figures(figures);
                     }
-                    conn.stream.socket_mut().reset_on_close();
+                    conn.socket.reset_on_close();
                     self.doom(key);
                     return;
                 }
@@ -242,8 +242,6 @@ mod tests {
     use crate::proto::message::Message;
     use crate::proto::session::{Backlog, Due};
     use crate::reactor::{ClientConfig, ConnId, Context, Handler, Reactor, WireFactory};
-    #[cfg(all(feature = "sockets", target_os = "linux"))]
-    use crate::sys::Stream;
 
     /// Dials a listener, and turns until the connection is open.
     fn connected(write: Duration, queue: usize) -> (Reactor<()>, ConnId, TcpStream) {
@@ -309,7 +307,7 @@ mod tests {
     fn the_kernel_holds_much_only_from_a_full_queue_to_an_empty_one() {
         let (mut reactor, id, mut peer) = connected(Duration::from_secs(10), 64 * 1024);
         let unsent = |reactor: &Reactor<()>| {
-            let socket = socket2::SockRef::from(reactor.core.conns[id.index()].stream.socket());
+            let socket = socket2::SockRef::from(&reactor.core.conns[id.index()].socket);
             socket.tcp_notsent_lowat().expect("readable")
         };
         let little = unsent(&reactor);

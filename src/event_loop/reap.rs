@@ -13,7 +13,7 @@ use super::token::ConnId;
 use crate::close::Evidence;
 use crate::peer::PeerAddr;
 use crate::proto::time::Micros;
-use crate::sys::{Probe, Stream, System};
+use crate::sys::{Probe, System};
 
 impl<D: Default, S: System> EventLoop<D, S> {
     /// Step 7: frees ended connections and reports each exactly once. Their number is limited, and
@@ -119,7 +119,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         let answers = conn.session.answers();
         conn.session.discard(&mut self.env);
         // Closing the descriptor takes it out of the selector: nobody else holds it.
-        drop(conn.stream);
+        drop(conn.socket);
         self.env.stats.count_end(evidence.cause);
         log::debug!("{id} of {peer:?} ended: {evidence}");
         let was_open = conn.marks.has(Mark::Welcome);
@@ -186,7 +186,7 @@ impl<D, S: System> EventLoop<D, S> {
         if let Some(conn) = self.conns.get(key)
             && let Some(cause) = conn.session.cause()
         {
-            self.system.probe(conn.stream.socket(), Probe::Cause(cause));
+            self.system.probe(&conn.socket, Probe::Cause(cause));
         }
     }
 }

@@ -17,8 +17,14 @@ use super::descriptors::descriptors;
 use super::listening::{ListenAddr, Listening, peer_of_socket};
 use super::options::SocketOptions;
 use super::resolver::Resolver;
-use super::stream::{Plain, Socket};
+#[cfg(not(feature = "tls"))]
+use super::stream::NoLayer;
+#[cfg(feature = "tls")]
+use super::stream::Seal;
+use super::stream::Socket;
 use super::system::{Asker, Event, Ready, Resolved, System, Token, Wake};
+#[cfg(feature = "tls")]
+use super::tls::Tls;
 use super::wake_timer::{WAKE_TIMER, WakeTimer};
 use super::{kernel, socket};
 use crate::close::KernelFigures;
@@ -26,6 +32,8 @@ use crate::peer::PeerAddr;
 #[cfg(feature = "websocket")]
 use crate::proto::http::HttpDate;
 use crate::proto::time::Micros;
+#[cfg(feature = "tls")]
+use crate::proto::wire::Role;
 
 /// The operating system: TCP and Unix sockets, the monotonic clock, and the system's name resolver.
 ///
@@ -83,7 +91,10 @@ impl fmt::Debug for Native {
 
 impl System for Native {
     type Socket = TcpStream;
-    type Stream = Plain<TcpStream>;
+    #[cfg(feature = "tls")]
+    type Layer = Tls;
+    #[cfg(not(feature = "tls"))]
+    type Layer = NoLayer;
     type Listener = Listening;
 
     fn now(&self) -> Micros {
@@ -133,6 +144,15 @@ impl System for Native {
             socket::set_inherited(&stream, options)?;
         }
         Ok((stream, peer))
+    }
+
+    #[cfg(feature = "tls")]
+    fn layer(&self, _role: Role, seal: &Seal) -> io::Result<Option<Tls>> {
+        Ok(match seal {
+            Seal::None => None,
+            Seal::Server(config) => Some(Tls::server(config)?),
+            Seal::Client(config, name) => Some(Tls::client(config, name)?),
+        })
     }
 
     fn dial(&mut self, addr: &PeerAddr, options: &SocketOptions) -> io::Result<TcpStream> {

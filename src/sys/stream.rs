@@ -1,10 +1,13 @@
-//! The traits of one connection: its socket, and the byte stream between socket and session.
+//! The traits of one connection: its socket, and the layer between socket and session.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, IoSlice};
+#[cfg(feature = "tls")]
+use std::sync::Arc;
 
-use crate::close::KernelFigures;
-use crate::proto::wire::Role;
+use crate::close::{Cause, KernelFigures};
+use crate::proto::pool::Pool;
 
 /// The socket of one connection.
 pub trait Socket: fmt::Debug {
@@ -26,9 +29,11 @@ pub trait Socket: fmt::Debug {
     ///
     /// The same as [`read`](Self::read).
     fn read_onto(&mut self, bytes: &mut Vec<u8>, most: usize) -> io::Result<usize> {
-        append(bytes, most, |buffer| {
-            self.read(buffer).map(|count| (count, count))
-        })
+        let len = bytes.len();
+        bytes.resize(len + most, 0);
+        let found = self.read(&mut bytes[len..]);
+        bytes.truncate(len + *found.as_ref().unwrap_or(&0));
+        found
     }
 
     /// Reads into a buffer, which is not empty, and leaves the bytes where they are. Only listeners that
@@ -80,106 +85,184 @@ pub trait Socket: fmt::Debug {
     }
 }
 
-/// The bytes of one connection as its session sees them, over a socket. With [`Plain`] they are the
-/// bytes of the socket. Another stream may encrypt them.
+/// What lies between the socket of a connection and its session: a protocol that changes the bytes, such
+/// as TLS. A plain connection has no layer.
 ///
-/// A stream never waits: a call that would have to wait fails with [`io::ErrorKind::WouldBlock`].
-/// Until the stream is [open](Self::is_open), the loop calls only [`open`](Self::open), whenever
-/// the socket is ready for anything. That time counts against a client's connect timeout or a
-/// server's handshake timeout.
-pub trait Stream: fmt::Debug + Sized {
-    /// What carries the bytes.
-    type Socket: Socket;
-
-    /// Starts a stream over a socket that was accepted or is being dialed.
-    fn over(socket: Self::Socket, role: Role) -> Self;
-
-    /// Returns the socket.
-    fn socket(&self) -> &Self::Socket;
-
-    /// Returns the socket, to change it.
-    fn socket_mut(&mut self) -> &mut Self::Socket;
-
-    /// Says whether the stream's own handshake is complete, if it has one. The dial does not count.
+/// A layer never waits: a call that would have to wait fails with [`io::ErrorKind::WouldBlock`].
+/// Until the layer is [open](Self::is_open), the loop calls only [`open`](Self::open), whenever
+/// the socket is ready for anything. That time counts against the handshake timeout.
+///
+/// A layer holds no buffer while nothing is under way: the pool lends it one.
+pub trait Layer<K: Socket>: fmt::Debug + Send + 'static {
+    /// Says whether the layer's own handshake is complete.
     fn is_open(&self) -> bool;
 
-    /// Continues the dial and the stream's own handshake. Returns whether the stream is now open.
+    /// Takes bytes that somebody else has read from the socket, before anything else is done.
+    fn put_back(&mut self, bytes: &[u8]);
+
+    /// Continues the layer's own handshake over a socket that is connected. Returns whether the layer is
+    /// now open.
     ///
     /// # Errors
     ///
-    /// Why the stream will never be open.
-    fn open(&mut self) -> io::Result<bool>;
+    /// Why the layer will never be open. A [`LayerFault`] is the peer's or ours, anything else the socket's.
+    fn open(&mut self, socket: &mut K, pool: &mut Pool) -> io::Result<bool>;
 
-    /// Reads into a buffer, which is not empty.
+    /// Reads at most `most` bytes for the session, which are not zero, and hands them over in pieces, in
+    /// their order.
     ///
     /// # Errors
     ///
-    /// The same as [`Socket::read`].
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<Received>;
+    /// The same as [`Socket::read`], or a [`LayerFault`].
+    fn read(
+        &mut self,
+        socket: &mut K,
+        pool: &mut Pool,
+        most: usize,
+        take: &mut dyn FnMut(&[u8]),
+    ) -> io::Result<Received>;
 
-    /// Reads at most `most` bytes for the session, which are not zero, and appends them. Default: makes
-    /// `most` zeros first.
-    ///
-    /// # Errors
-    ///
-    /// The same as [`Socket::read`].
-    fn read_onto(&mut self, bytes: &mut Vec<u8>, most: usize) -> io::Result<Received> {
-        append(bytes, most, |buffer| {
-            self.read(buffer).map(|received| match received {
-                Received::Bytes { session, .. } => (received, session),
-                Received::End => (received, 0),
-            })
-        })
-    }
-
-    /// Writes slices. They may be empty if the stream [wants to write](Self::wants_write) bytes of
+    /// Writes slices. They may be empty if the layer [wants to write](Self::wants_write) bytes of
     /// its own. Bytes that were not [sent](Sent::session) come again, at the start of the next
     /// call.
     ///
     /// # Errors
     ///
-    /// The same as [`Socket::write`].
-    fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<Sent>;
+    /// The same as [`read`](Self::read).
+    fn write(
+        &mut self,
+        socket: &mut K,
+        pool: &mut Pool,
+        slices: &[IoSlice<'_>],
+    ) -> io::Result<Sent>;
 
-    /// Says whether the stream has bytes of its own to write, even after a read: an answer of its
+    /// Says whether the layer has bytes of its own to write, even after a read: an answer of its
     /// protocol, or the rest of encrypted bytes.
     fn wants_write(&self) -> bool;
 
-    /// Says whether the stream holds bytes for the session that it has already read from the
-    /// socket.
+    /// Says whether the layer holds bytes for the session that it has already read from the socket.
     fn holds_bytes(&self) -> bool;
 
-    /// Returns how many bytes of memory the stream holds for bytes in transit. They count against
-    /// [`memory_limit`](crate::config::ReactorConfig::memory_limit). Default: 0.
-    fn memory(&self) -> usize {
-        0
-    }
+    /// Returns how many bytes of memory the layer holds for bytes in transit. They count against
+    /// [`memory_limit`](crate::config::ReactorConfig::memory_limit).
+    fn memory(&self) -> usize;
 
-    /// Says whether bytes wait to be read, in the stream or in the socket. Does not read them.
-    fn has_waiting_bytes(&self) -> bool {
-        self.holds_bytes() || self.socket().has_waiting_bytes()
-    }
-
-    /// Ends the output, after what was written.
+    /// Ends the output after what was written, and tells the peer so in the words of the layer. Called at
+    /// most once.
     ///
     /// # Errors
     ///
-    /// What the system said.
-    fn shutdown(&mut self) -> io::Result<()>;
+    /// The socket's error.
+    fn shutdown(&mut self, socket: &mut K, pool: &mut Pool) -> io::Result<()>;
 }
 
-/// Appends what a read puts into a buffer of `most` zeros. The read says how many bytes that was.
-fn append<T>(
-    bytes: &mut Vec<u8>,
-    most: usize,
-    read: impl FnOnce(&mut [u8]) -> io::Result<(T, usize)>,
-) -> io::Result<T> {
-    let len = bytes.len();
-    bytes.resize(len + most, 0);
-    let found = read(&mut bytes[len..]);
-    let count = found.as_ref().map_or(0, |(_, count)| *count);
-    bytes.truncate(len + count);
-    found.map(|(found, _)| found)
+/// The layer of a system that has none.
+#[derive(Clone, Copy, Debug)]
+pub enum NoLayer {}
+
+impl<K: Socket> Layer<K> for NoLayer {
+    fn is_open(&self) -> bool {
+        match *self {}
+    }
+
+    fn put_back(&mut self, _bytes: &[u8]) {
+        match *self {}
+    }
+
+    fn open(&mut self, _socket: &mut K, _pool: &mut Pool) -> io::Result<bool> {
+        match *self {}
+    }
+
+    fn read(
+        &mut self,
+        _socket: &mut K,
+        _pool: &mut Pool,
+        _most: usize,
+        _take: &mut dyn FnMut(&[u8]),
+    ) -> io::Result<Received> {
+        match *self {}
+    }
+
+    fn write(
+        &mut self,
+        _socket: &mut K,
+        _pool: &mut Pool,
+        _slices: &[IoSlice<'_>],
+    ) -> io::Result<Sent> {
+        match *self {}
+    }
+
+    fn wants_write(&self) -> bool {
+        match *self {}
+    }
+
+    fn holds_bytes(&self) -> bool {
+        match *self {}
+    }
+
+    fn memory(&self) -> usize {
+        match *self {}
+    }
+
+    fn shutdown(&mut self, _socket: &mut K, _pool: &mut Pool) -> io::Result<()> {
+        match *self {}
+    }
+}
+
+/// What a layer found wrong. It travels in an [`io::Error`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LayerFault {
+    /// [`TlsHandshake`](Cause::TlsHandshake) until the layer is open, then [`TlsError`](Cause::TlsError).
+    pub cause: Cause,
+    /// A short stable name, such as that of an alert.
+    pub reason: Cow<'static, str>,
+}
+
+impl LayerFault {
+    /// The socket has ended without the layer's goodbye: bytes may be missing.
+    pub fn truncated() -> Self {
+        Self {
+            cause: Cause::TlsError,
+            reason: "truncated".into(),
+        }
+    }
+
+    /// Returns the fault that an error carries, if it does.
+    pub fn of(error: &io::Error) -> Option<&Self> {
+        error.get_ref()?.downcast_ref()
+    }
+}
+
+impl fmt::Display for LayerFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.cause, self.reason)
+    }
+}
+
+impl std::error::Error for LayerFault {}
+
+impl From<LayerFault> for io::Error {
+    fn from(fault: LayerFault) -> Self {
+        Self::other(fault)
+    }
+}
+
+/// What is to lie between the socket and the session of a new connection.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub enum Seal {
+    /// Nothing: the session has the bytes of the socket.
+    #[default]
+    None,
+    /// TLS as a server.
+    #[cfg(feature = "tls")]
+    Server(Arc<rustls::ServerConfig>),
+    /// TLS as a client, and the name that the server's certificate must have.
+    #[cfg(feature = "tls")]
+    Client(
+        Arc<rustls::ClientConfig>,
+        rustls::pki_types::ServerName<'static>,
+    ),
 }
 
 /// The result of a read.
@@ -188,17 +271,33 @@ pub enum Received {
     /// Bytes.
     Bytes {
         /// Bytes read from the socket. They prove that the peer is alive, and the budget counts
-        /// them. Zero if the stream already held the bytes.
+        /// them. Zero if a layer already held the bytes.
         kernel: usize,
-        /// Bytes for the session, in the buffer. Zero if the stream needs more bytes from the
-        /// socket first.
+        /// Bytes for the session. Zero if a layer needs more bytes from the socket first.
         session: usize,
-        /// As far as the stream can tell, there are no more bytes now, neither in it nor in the
+        /// As far as can be told, there are no more bytes now, neither in a layer nor in the
         /// socket.
         is_drained: bool,
     },
     /// The peer has ended its output.
     End,
+    /// The socket has ended, and the peer has not said in the words of a layer that this is the end: bytes
+    /// may be missing.
+    Cut,
+}
+
+impl Received {
+    /// What a read of at most `most` bytes straight from a socket found.
+    fn of<K: Socket>(count: usize, most: usize) -> Self {
+        match count {
+            0 => Self::End,
+            count => Self::Bytes {
+                kernel: count,
+                session: count,
+                is_drained: count < most && K::SHORT_READ_DRAINS,
+            },
+        }
+    }
 }
 
 /// The result of a write.
@@ -212,59 +311,66 @@ pub struct Sent {
     pub is_refused: bool,
 }
 
-/// A stream that passes the bytes of the socket on unchanged.
+/// The way between a socket and its session: straight, or through a layer.
 #[derive(Debug)]
-pub struct Plain<S>(S);
-
-impl<S: Socket> Plain<S> {
-    fn received(count: usize, most: usize) -> Received {
-        match count {
-            0 => Received::End,
-            count => Received::Bytes {
-                kernel: count,
-                session: count,
-                is_drained: count < most && S::SHORT_READ_DRAINS,
-            },
-        }
-    }
+pub(crate) struct Transport<'a, K, L> {
+    pub(crate) socket: &'a mut K,
+    pub(crate) layer: Option<&'a mut L>,
 }
 
-impl<S: Socket> Stream for Plain<S> {
-    type Socket = S;
-
-    fn over(socket: S, _role: Role) -> Self {
-        Self(socket)
+impl<K: Socket, L: Layer<K>> Transport<'_, K, L> {
+    /// Says whether the layer's own handshake is complete, if it has one.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn is_open(&self) -> bool {
+        self.layer.as_ref().is_none_or(|layer| layer.is_open())
     }
 
-    fn socket(&self) -> &S {
-        &self.0
+    /// Continues the layer's own handshake over a socket that is connected. Returns whether it is complete.
+    pub(crate) fn open(&mut self, pool: &mut Pool) -> io::Result<bool> {
+        match &mut self.layer {
+            None => Ok(true),
+            Some(layer) => layer.open(self.socket, pool),
+        }
     }
 
-    fn socket_mut(&mut self) -> &mut S {
-        &mut self.0
+    /// Reads into a buffer, which is not empty.
+    pub(crate) fn read(&mut self, pool: &mut Pool, buffer: &mut [u8]) -> io::Result<Received> {
+        let Some(layer) = &mut self.layer else {
+            let count = self.socket.read(buffer)?;
+            return Ok(Received::of::<K>(count, buffer.len()));
+        };
+        let mut at = 0;
+        layer.read(self.socket, pool, buffer.len(), &mut |piece| {
+            buffer[at..at + piece.len()].copy_from_slice(piece);
+            at += piece.len();
+        })
     }
 
-    fn is_open(&self) -> bool {
-        true
+    /// Reads at most `most` bytes, which are not zero, and appends them.
+    pub(crate) fn read_onto(
+        &mut self,
+        pool: &mut Pool,
+        bytes: &mut Vec<u8>,
+        most: usize,
+    ) -> io::Result<Received> {
+        match &mut self.layer {
+            None => {
+                let count = self.socket.read_onto(bytes, most)?;
+                Ok(Received::of::<K>(count, most))
+            }
+            Some(layer) => layer.read(self.socket, pool, most, &mut |piece| {
+                bytes.extend_from_slice(piece);
+            }),
+        }
     }
 
-    fn open(&mut self) -> io::Result<bool> {
-        self.0.is_connected()
-    }
-
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<Received> {
-        let count = self.0.read(buffer)?;
-        Ok(Self::received(count, buffer.len()))
-    }
-
-    fn read_onto(&mut self, bytes: &mut Vec<u8>, most: usize) -> io::Result<Received> {
-        let count = self.0.read_onto(bytes, most)?;
-        Ok(Self::received(count, most))
-    }
-
-    fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<Sent> {
+    /// Writes slices, as [`Layer::write`] does.
+    pub(crate) fn write(&mut self, pool: &mut Pool, slices: &[IoSlice<'_>]) -> io::Result<Sent> {
+        if let Some(layer) = &mut self.layer {
+            return layer.write(self.socket, pool, slices);
+        }
         let offered: usize = slices.iter().map(|slice| slice.len()).sum();
-        let written = self.0.write(slices)?;
+        let written = self.socket.write(slices)?;
         Ok(Sent {
             kernel: written,
             session: written,
@@ -272,15 +378,11 @@ impl<S: Socket> Stream for Plain<S> {
         })
     }
 
-    fn wants_write(&self) -> bool {
-        false
-    }
-
-    fn holds_bytes(&self) -> bool {
-        false
-    }
-
-    fn shutdown(&mut self) -> io::Result<()> {
-        self.0.shutdown()
+    /// Ends the output, after what was written.
+    pub(crate) fn shutdown(&mut self, pool: &mut Pool) -> io::Result<()> {
+        match &mut self.layer {
+            None => self.socket.shutdown(),
+            Some(layer) => layer.shutdown(self.socket, pool),
+        }
     }
 }

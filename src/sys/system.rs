@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use super::listening::ListenAddr;
 use super::options::SocketOptions;
-use super::stream::{Socket, Stream};
+use super::stream::{Layer, Seal, Socket};
 use crate::close::Cause;
 use crate::peer::PeerAddr;
 #[cfg(feature = "websocket")]
 use crate::proto::http::HttpDate;
 use crate::proto::session::Note;
 use crate::proto::time::Micros;
+use crate::proto::wire::Role;
 
 /// The system that a loop runs on: its sockets, its clock and its names.
 ///
@@ -24,9 +25,9 @@ use crate::proto::time::Micros;
 pub trait System {
     /// The socket of a connection. Dropping it closes it.
     type Socket: Socket;
-    /// The byte stream between socket and session: [`Plain`](super::Plain), unless a protocol such
-    /// as TLS is between them.
-    type Stream: Stream<Socket = Self::Socket>;
+    /// What lies between socket and session where the bytes of the socket are not those of the session.
+    /// [`NoLayer`](super::NoLayer) if there is no such thing.
+    type Layer: Layer<Self::Socket>;
     /// A listening socket. Dropping it closes it.
     type Listener: fmt::Debug;
 
@@ -92,6 +93,21 @@ pub trait System {
     ) -> io::Result<(Self::Socket, PeerAddr)> {
         let _ = (socket, options);
         Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Makes what lies between socket and session of a new connection. `None` if nothing does.
+    /// Default: `None`, and for anything that is asked for an error of the kind `Unsupported`.
+    ///
+    /// # Errors
+    ///
+    /// There is no such layer, or its configuration does not suffice.
+    fn layer(&self, role: Role, seal: &Seal) -> io::Result<Option<Self::Layer>> {
+        let _ = role;
+        match seal {
+            Seal::None => Ok(None),
+            #[cfg(feature = "tls")]
+            Seal::Server(_) | Seal::Client(..) => Err(io::ErrorKind::Unsupported.into()),
+        }
     }
 
     /// Starts to connect to an address. Of the options only those count that are for connections.

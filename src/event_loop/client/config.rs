@@ -6,6 +6,8 @@ use std::os::unix::net::SocketAddr as UnixAddr;
 use std::path::{Path, PathBuf};
 #[cfg(feature = "websocket")]
 use std::str::FromStr;
+#[cfg(feature = "tls")]
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::queue::QueueConfig;
@@ -15,6 +17,8 @@ use crate::event_loop::wire_factory::WireFactory;
 #[cfg(feature = "websocket")]
 use crate::proto::authority;
 use crate::proto::authority::Authority;
+#[cfg(any(feature = "tls", feature = "websocket"))]
+use crate::proto::authority::split_zone;
 use crate::proto::backoff::BackoffPolicy;
 #[cfg(feature = "websocket")]
 use crate::proto::http::InvalidHead;
@@ -124,7 +128,7 @@ pub struct ClientConfig {
     pub headers: Vec<(String, String)>,
     /// The `Host` field of the WebSocket request, with its port if one is needed. Use it to name a
     /// virtual host behind the proxy or tunnel that you dial. Default `None`: the dialed
-    /// [`host`](Self::host) and [`port`](Self::port), without the port if it is 80.
+    /// [`host`](Self::host) and [`port`](Self::port), without the port if it is 80, or with TLS 443.
     pub host_header: Option<String>,
     /// Most redirects in a row that a WebSocket client follows (301, 302, 303, 307 and 308; RFC
     /// 9110, section 15.4). Default 0: it follows none and stops with
@@ -147,6 +151,21 @@ pub struct ClientConfig {
     /// Path of a Unix socket that is dialed instead of [`host`](Self::host) and [`port`](Self::port). These
     /// then only name the server in a WebSocket request. Default `None`.
     pub unix: Option<PathBuf>,
+    /// Whether TLS lies between the socket and the wire, as in `wss://`. It needs [`tls`](Self::tls).
+    /// Default false.
+    #[cfg(feature = "tls")]
+    pub secure: bool,
+    /// What rustls needs to be a client, such as the roots that it trusts. Default `None`.
+    /// [`heartwheel::tls`](crate::tls) makes such configurations. Clients should share one: it holds the
+    /// tickets with which a later handshake is shorter.
+    ///
+    /// A client that is not [`secure`](Self::secure) needs it to [follow](Self::follow) a redirect to `wss`.
+    #[cfg(feature = "tls")]
+    pub tls: Option<Arc<rustls::ClientConfig>>,
+    /// The name or IP address that the server's certificate must be for. Default `None`: the
+    /// [`host`](Self::host), or that of a redirect.
+    #[cfg(feature = "tls")]
+    pub server_name: Option<String>,
     /// The proxy through which the server is reached. Default `None`.
     ///
     /// Then the proxy is dialed. [`connect_timeout`](HeartbeatConfig::connect_timeout) is for TCP and the
@@ -180,14 +199,21 @@ impl ClientConfig {
             takes_turns: true,
             handshakes_at_once: 1,
             unix: None,
+            #[cfg(feature = "tls")]
+            secure: false,
+            #[cfg(feature = "tls")]
+            tls: None,
+            #[cfg(feature = "tls")]
+            server_name: None,
             proxy: None,
             queue: None,
             socket: SocketOptions::default(),
         }
     }
 
-    /// Parses a URL: `ws://`, `tcp://`, `tcp+binary://` or `tcp+raw://`, then host, port and path.
-    /// On `ws` the default port is 80; the other schemes need a port.
+    /// Parses a URL: `ws://`, `tcp://`, `tcp+binary://` or `tcp+raw://`, then host, port and path. With TLS:
+    /// `wss://`, `tcps://`, `tcps+binary://` or `tcps+raw://`; such a client also needs
+    /// [`tls`](Self::tls). On `ws` the default port is 80, on `wss` 443; the other schemes need a port.
     ///
     /// For a Unix socket the scheme ends with `+unix:`, and its path follows: `tcp+unix:/run/app.sock`. On
     /// `ws+unix:` a colon and the path of the request may follow, as in
@@ -195,7 +221,7 @@ impl ClientConfig {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] with field `url` and the reason. `wss://` is not supported yet.
+    /// [`ConfigError`] with field `url` and the reason.
     pub fn from_url(url: &str) -> Result<Self, ConfigError> {
         let error = |reason: String| ConfigError::new("url", reason);
         if let Some((scheme, rest)) = url.split_once("+unix:") {
@@ -208,7 +234,11 @@ impl ClientConfig {
             };
             return Err(error(format!("needs a scheme, such as ws://{authority}")));
         };
-        let (wire, default_port) = wire_of(scheme)?;
+        let Scheme {
+            wire,
+            port: default_port,
+            is_secure,
+        } = Scheme::parse(scheme)?;
         let split = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(split);
         if path.contains('#') || authority.contains('#') {
@@ -242,14 +272,19 @@ impl ClientConfig {
         Ok(Self {
             path,
             ..Self::new(host, port, wire)
-        })
+        }
+        .secured(is_secure))
     }
 
     /// Parses what follows `+unix:`: two slashes that may stand before a path, the path, and what is asked
     /// for there.
     fn from_unix_url(scheme: &str, rest: &str) -> Result<Self, ConfigError> {
         let error = |reason: &str| ConfigError::new("url", reason);
-        let (wire, _) = wire_of(scheme)?;
+        let Scheme {
+            wire,
+            port,
+            is_secure,
+        } = Scheme::parse(scheme)?;
         let rest = rest.strip_prefix("//").unwrap_or(rest);
         let is_websocket = wire.kind().is_websocket();
         let (path, request) = match rest.split_once(":/") {
@@ -265,8 +300,40 @@ impl ClientConfig {
         Ok(Self {
             unix: Some(path.into()),
             path: request,
-            ..Self::new("localhost", 80, wire)
-        })
+            ..Self::new("localhost", port.unwrap_or(80), wire)
+        }
+        .secured(is_secure))
+    }
+
+    #[cfg(feature = "tls")]
+    fn secured(self, secure: bool) -> Self {
+        Self { secure, ..self }
+    }
+
+    /// Only where there is TLS do its schemes mean anything.
+    #[cfg(not(feature = "tls"))]
+    fn secured(self, _secure: bool) -> Self {
+        self
+    }
+
+    /// Says whether the client can speak TLS, if it is to.
+    #[cfg(feature = "websocket")]
+    pub(super) fn may_be_secure(&self) -> bool {
+        #[cfg(feature = "tls")]
+        let may_be = self.tls.is_some();
+        #[cfg(not(feature = "tls"))]
+        let may_be = false;
+        may_be
+    }
+
+    /// Says whether TLS lies between the socket and the wire.
+    #[cfg(feature = "websocket")]
+    pub(in crate::event_loop) fn is_secure(&self) -> bool {
+        #[cfg(feature = "tls")]
+        let is_secure = self.secure;
+        #[cfg(not(feature = "tls"))]
+        let is_secure = false;
+        is_secure
     }
 
     /// Checks what neither the heartbeat nor the request contains.
@@ -290,7 +357,29 @@ impl ClientConfig {
         if let Some(proxy) = &self.proxy {
             proxy.check_target(&self.host, self.port)?;
         }
+        #[cfg(feature = "tls")]
+        self.check_secure()?;
         self.queue.as_ref().map_or(Ok(()), QueueConfig::check)
+    }
+
+    #[cfg(feature = "tls")]
+    fn check_secure(&self) -> Result<(), ConfigError> {
+        if self.secure && self.tls.is_none() {
+            let reason = "is needed for a secure URL: heartwheel::tls makes one, for example";
+            return Err(ConfigError::new("tls", reason));
+        }
+        let field = match self.server_name {
+            Some(_) => "server_name",
+            None if self.secure => "host",
+            None => return Ok(()),
+        };
+        match server_name(self.server_name.as_deref().unwrap_or(&self.host)) {
+            Some(_) => Ok(()),
+            None => Err(ConfigError::new(
+                field,
+                "is no name that a certificate can have",
+            )),
+        }
     }
 
     /// Checks the path of a Unix socket, and for what such a socket does not have.
@@ -321,29 +410,65 @@ impl ClientConfig {
             return host.clone();
         }
         // The interface of a link-local address is this machine's own business (RFC 6874, section 3).
-        let host = authority::split_zone(&self.host).map_or(self.host.as_str(), |(ip, _)| ip);
+        let host = split_zone(&self.host).map_or(self.host.as_str(), |(ip, _)| ip);
         let address = Ipv6Addr::from_str(host).map(|ip| ip.to_string());
-        let port = (self.port != 80).then_some(self.port);
+        let default = if self.is_secure() { 443 } else { 80 };
+        let port = (self.port != default).then_some(self.port);
         authority::join(address.as_deref().unwrap_or(host), port)
     }
 }
 
-/// Returns the wire of a scheme, and its default port.
-fn wire_of(scheme: &str) -> Result<(WireFactory, Option<u16>), ConfigError> {
-    let error = |reason: String| Err(ConfigError::new("url", reason));
-    // RFC 3986, 3.1: schemes are case-insensitive.
-    match scheme.to_ascii_lowercase().as_str() {
-        #[cfg(feature = "websocket")]
-        "ws" => Ok((WireFactory::WebSocket, Some(80))),
-        #[cfg(not(feature = "websocket"))]
-        "ws" => error("ws:// needs the feature `websocket`".into()),
-        "wss" => error("wss:// needs TLS, which is not supported yet".into()),
-        "tcp" => Ok((WireFactory::Line, None)),
-        "tcp+binary" => Ok((WireFactory::Binary, None)),
-        "tcp+raw" => Ok((WireFactory::Raw, None)),
-        other => error(format!(
-            "has scheme {other:?}; use ws, tcp, tcp+binary or tcp+raw"
-        )),
+/// Returns the name that a certificate is to be for, given as a name or an IP address.
+#[cfg(feature = "tls")]
+pub(super) fn server_name(name: &str) -> Option<rustls::pki_types::ServerName<'static>> {
+    // The interface of a link-local address is this machine's own business.
+    let name = split_zone(name).map_or(name, |(ip, _)| ip);
+    name.to_owned().try_into().ok()
+}
+
+/// What the scheme of a URL says.
+struct Scheme {
+    wire: WireFactory,
+    /// Its default port.
+    port: Option<u16>,
+    /// It asks for TLS.
+    is_secure: bool,
+}
+
+impl Scheme {
+    fn parse(scheme: &str) -> Result<Self, ConfigError> {
+        let error = |reason: String| Err(ConfigError::new("url", reason));
+        // RFC 3986, 3.1: schemes are case-insensitive.
+        let (wire, port, is_secure) = match scheme.to_ascii_lowercase().as_str() {
+            #[cfg(feature = "websocket")]
+            "ws" => (WireFactory::WebSocket, Some(80), false),
+            #[cfg(feature = "websocket")]
+            "wss" => (WireFactory::WebSocket, Some(443), true),
+            #[cfg(not(feature = "websocket"))]
+            "ws" | "wss" => {
+                return error(format!("{scheme}:// needs the feature `websocket`"));
+            }
+            "tcp" => (WireFactory::Line, None, false),
+            "tcp+binary" => (WireFactory::Binary, None, false),
+            "tcp+raw" => (WireFactory::Raw, None, false),
+            "tcps" => (WireFactory::Line, None, true),
+            "tcps+binary" => (WireFactory::Binary, None, true),
+            "tcps+raw" => (WireFactory::Raw, None, true),
+            other => {
+                return error(format!(
+                    "has scheme {other:?}; use ws, tcp, tcp+binary or tcp+raw, or wss, tcps, \
+                     tcps+binary or tcps+raw for TLS"
+                ));
+            }
+        };
+        if is_secure && !cfg!(feature = "tls") {
+            return error(format!("{scheme}:// needs the feature `tls`"));
+        }
+        Ok(Self {
+            wire,
+            port,
+            is_secure,
+        })
     }
 }
 
@@ -445,7 +570,7 @@ mod tests {
             assert_eq!(chat, found(socket, "/chat?room=1"));
             assert!(split("ws+unix:/run/app.sock:/#x").is_err());
         }
-        for url in ["tcp+unix:", "tcp+unix://", "http+unix:/a", "wss+unix:/a"] {
+        for url in ["tcp+unix:", "tcp+unix://", "http+unix:/a", "wss+unix:"] {
             assert!(split(url).is_err(), "{url}");
         }
     }
@@ -514,7 +639,8 @@ mod tests {
         ] {
             assert!(parts(url).is_err(), "{url}");
         }
-        assert!(parts("wss://a").is_err_and(|reason| reason.contains("TLS")));
+        #[cfg(not(feature = "tls"))]
+        assert!(parts("wss://a").is_err_and(|reason| reason.contains("`tls`")));
         #[cfg(not(feature = "websocket"))]
         assert!(parts("ws://a").is_err_and(|reason| reason.contains("the feature `websocket`")));
         for url in ["a:1", "ws:/a:1"] {

@@ -1,5 +1,7 @@
 //! Dialing: starts connections, and does what follows when one ends.
 
+use std::io;
+
 use super::clients::ClientState;
 use super::event::{ClientEvent, DialError, StopReason};
 use super::request::LastEnd;
@@ -18,7 +20,7 @@ use crate::proto::flags::Flags;
 use crate::proto::session::Session;
 use crate::proto::time::Micros;
 use crate::proto::wire::Role;
-use crate::sys::{Stream, System};
+use crate::sys::System;
 
 impl<D: Default, S: System> EventLoop<D, S> {
     /// Starts every dial that is due, and tells clients that were stopped before their dial.
@@ -247,20 +249,29 @@ impl<D: Default, S: System> EventLoop<D, S> {
             self.clients[id].addrs.clear();
             return Err(DialError::Full);
         }
-        let options = &self.clients[id].config.socket;
-        let dialed = self.system.dial(&addr, options);
+        let client = &self.clients[id];
+        let seal = client
+            .seal()
+            .ok_or_else(|| io::ErrorKind::InvalidInput.into());
+        let layer = seal.and_then(|seal| self.system.layer(Role::Client, &seal));
+        let dialed = layer.and_then(|layer| {
+            let socket = self.system.dial(&addr, &client.config.socket)?;
+            Ok((socket, layer))
+        });
         let dialed = dialed.inspect_err(|_| self.group.leave());
-        let dialed = dialed.and_then(|socket| {
+        let dialed = dialed.and_then(|(socket, layer)| {
             self.refresh_now();
             let contact = Contact::new(addr.clone(), Endpoint::Client(id));
             let client = &self.clients[id];
             let (policy, wire) = (client.policy, client.config.wire.make(&contact));
             let phase = self.next_phase();
-            let session = Session::dialed(&mut self.env, policy, wire, phase, self.now);
+            let mut session = Session::dialed(&mut self.env, policy, wire, phase, self.now);
+            if let Some(layer) = layer {
+                session.keep_aside(self.now, Box::new(layer));
+            }
             let mut marks = Flags::NONE;
             marks.set(Mark::HalfOpen, self.clients[id].takes_turns());
-            let stream = S::Stream::over(socket, Role::Client);
-            self.insert(stream, session, addr.clone(), Endpoint::Client(id), marks)
+            self.insert(socket, session, addr.clone(), Endpoint::Client(id), marks)
         });
         let conn = dialed.map_err(|error| {
             log::debug!("dialing {addr} failed: {error}");

@@ -5,6 +5,8 @@ use std::path::Path;
 use std::str::FromStr;
 
 use super::config::ClientConfig;
+#[cfg(feature = "tls")]
+use super::config::server_name;
 use super::event::{DialError, StopReason};
 use super::lanes::Lane;
 use super::queue::Queue;
@@ -22,6 +24,7 @@ use crate::proto::tunnel::{Proxy, Tunnel};
 use crate::proto::websocket::handshake::{
     Address, InvalidHandshake, RedirectError, ResponseError, is_credential, is_redirect, request,
 };
+use crate::sys::Seal;
 
 /// A target and how far its dialing has come.
 #[derive(Debug)]
@@ -300,6 +303,50 @@ impl Client {
     }
 }
 
+#[cfg(feature = "tls")]
+impl Client {
+    /// Returns what is to lie between the socket and the session of this attempt. `None` if the name of its
+    /// server is none that a certificate can have.
+    pub(in crate::event_loop) fn seal(&self) -> Option<Seal> {
+        let Some(tls) = self.config.tls.as_ref().filter(|_| self.is_secure()) else {
+            return Some(Seal::None);
+        };
+        let name = match &self.config.server_name {
+            Some(name) if self.is_at_home() => name,
+            _ => self.target_host(),
+        };
+        Some(Seal::Client(tls.clone(), server_name(name)?))
+    }
+
+    fn is_secure(&self) -> bool {
+        #[cfg(feature = "websocket")]
+        if let Some(detour) = &self.detour {
+            return detour.to.secure;
+        }
+        self.config.secure
+    }
+
+    fn is_at_home(&self) -> bool {
+        #[cfg(feature = "websocket")]
+        if let Some(detour) = &self.detour {
+            return detour.is_at_home;
+        }
+        true
+    }
+}
+
+#[cfg(not(feature = "tls"))]
+impl Client {
+    #[expect(
+        clippy::unused_self,
+        clippy::unnecessary_wraps,
+        reason = "with TLS it needs both"
+    )]
+    pub(in crate::event_loop) fn seal(&self) -> Option<Seal> {
+        Some(Seal::None)
+    }
+}
+
 #[cfg(feature = "websocket")]
 impl Client {
     /// Builds the request that opens a connection.
@@ -350,7 +397,9 @@ impl Client {
         let count = self.detour.as_ref().map_or(0, |detour| detour.count);
         let limit = self.config.follow;
         let (to, reason) = match here.redirected(location) {
-            Ok(to) if to.secure => (to.to_string(), RedirectError::Secure),
+            Ok(to) if to.secure && !self.config.may_be_secure() => {
+                (to.to_string(), RedirectError::Secure)
+            }
             Ok(to) if limit == 0 => (to.to_string(), RedirectError::NotAsked),
             Ok(to) if count >= limit => (to.to_string(), RedirectError::TooMany { limit }),
             Ok(to) => {
@@ -372,7 +421,7 @@ impl Client {
         match &self.detour {
             Some(detour) => detour.to.clone(),
             None => Address {
-                secure: false,
+                secure: self.config.is_secure(),
                 host: self.config.host.clone(),
                 port: self.config.port,
                 path: self.path().to_owned(),

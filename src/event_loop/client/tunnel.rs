@@ -8,7 +8,7 @@ use crate::event_loop::core::EventLoop;
 use crate::event_loop::endpoint::Endpoint;
 use crate::event_loop::token::ConnId;
 use crate::proto::tunnel::{Tunnel, TunnelError};
-use crate::sys::{Socket, Stream, System};
+use crate::sys::{Socket, System};
 
 impl<D, S: System> EventLoop<D, S> {
     /// Goes on with the tunnel of a dialed connection, if it needs one. Returns whether there is nobody
@@ -25,7 +25,7 @@ impl<D, S: System> EventLoop<D, S> {
             return true;
         };
         let conn = &mut self.conns[key];
-        match step(tunnel, conn.stream.socket_mut()) {
+        match step(tunnel, &mut conn.socket) {
             Ok(true) => {
                 client.tunnel = None;
                 return true;

@@ -12,7 +12,7 @@ use crate::event_loop::token::ListenerId;
 use crate::peer::PeerAddr;
 use crate::proto::time::Micros;
 use crate::proto::wire::Role;
-use crate::sys::{MORE_DESCRIPTORS, Stream, System, lacks_descriptors};
+use crate::sys::{MORE_DESCRIPTORS, System, Transport, lacks_descriptors};
 
 impl<D: Default, S: System> EventLoop<D, S> {
     /// Accepts on every listener on which connections may wait.
@@ -118,9 +118,13 @@ impl<D: Default, S: System> EventLoop<D, S> {
             return Err(error);
         };
         let refused = self.group.with_reserve(|| -> io::Result<PeerAddr> {
-            let (socket, peer) = self.system.accept(socket)?;
-            let mut stream = S::Stream::over(socket, Role::Server);
-            Refusal::Full.tell(&mut stream, listener.wire().kind(), &self.env);
+            let (mut socket, peer) = self.system.accept(socket)?;
+            let mut layer = self.system.layer(Role::Server, listener.seal())?;
+            let transport = Transport {
+                socket: &mut socket,
+                layer: layer.as_mut(),
+            };
+            Refusal::Full.tell(transport, listener.wire().kind(), &mut self.env);
             Ok(peer)
         });
         let peer = match refused {

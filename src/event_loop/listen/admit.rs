@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use super::admission::Room;
 use super::adoption::Arrival;
 use super::listener::Listener;
+use super::newcomer::Newcomer;
 use super::refusal::Refusal;
 use crate::close::{Cause, Evidence, Phase};
 use crate::config::WireKind;
@@ -21,7 +22,7 @@ use crate::peer::PeerAddr;
 use crate::proto::flags::Flags;
 use crate::proto::session::Session;
 use crate::proto::wire::Role;
-use crate::sys::{Stream, System};
+use crate::sys::{Layer, System, Transport};
 
 impl<D: Default, S: System> EventLoop<D, S> {
     /// Notes that an address has used up its share. There is one log line for each episode.
@@ -55,6 +56,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
             Refusal::Draining
             | Refusal::Closed
             | Refusal::Unwatched
+            | Refusal::Unsealed
             | Refusal::Rate
             | Refusal::HalfOpen
             | Refusal::Open
@@ -65,78 +67,139 @@ impl<D: Default, S: System> EventLoop<D, S> {
     pub(super) fn admit<C, H: Handler<C, S, Data = D>>(
         &mut self,
         handler: &mut H,
-        listener_id: ListenerId,
+        listener: ListenerId,
         arrival: Arrival<D, S::Socket>,
         room: usize,
     ) {
         self.env.stats.accepted += 1;
-        let Arrival {
-            socket,
-            peer,
-            is_adopted,
-            received,
-            opened,
-        } = arrival;
-        let Some(listener) = self.listeners.get(listener_id) else {
-            let endpoint = Endpoint::Listener(listener_id);
-            return self.report_refused(handler, peer, endpoint, Refusal::Closed);
+        let peer = arrival.peer.clone();
+        let mut newcomer = match self.size_up(listener, arrival) {
+            Ok(newcomer) => newcomer,
+            Err(refusal) => {
+                return self.report_refused(handler, peer, listener.into(), refusal);
+            }
         };
-        let endpoint = Endpoint::Listener(listener_id);
-        let contact = Contact::new(peer.clone(), endpoint);
-        let (wire, policy) = (listener.make_wire(&contact), listener.policy());
+        let judged = match self.listeners.get(listener) {
+            Some(terms) => self.judge(terms, listener, newcomer.ip, newcomer.marks, room),
+            None => Err(Refusal::Closed),
+        };
+        if let Err(refusal) = judged {
+            self.note_refusal(listener, refusal, newcomer.ip, room);
+            if !newcomer.may_be_guest || !self.make_room_for_guest(handler, refusal) {
+                return self.turn_away(handler, newcomer, refusal);
+            }
+            let policy = self.listeners.get(listener).map(Listener::policy);
+            if policy != Some(newcomer.policy) {
+                // A callback of those who made room has closed or changed its listener.
+                drop(newcomer);
+                return self.report_refused(handler, peer, listener.into(), Refusal::Closed);
+            }
+            newcomer.marks = Flags::NONE;
+            newcomer.is_guest = true;
+            // Until it has its slot.
+            self.group.enter(usize::MAX);
+        }
+        self.seat(handler, newcomer);
+    }
+
+    /// Sees what somebody who comes is, and what counts for it.
+    fn size_up(
+        &self,
+        id: ListenerId,
+        arrival: Arrival<D, S::Socket>,
+    ) -> Result<Newcomer<D, S>, Refusal> {
+        let peer = &arrival.peer;
+        let listener = self.listeners.get(id).ok_or(Refusal::Closed)?;
+        let wire = listener.make_wire(&Contact::new(peer.clone(), id.into()));
+        let layer = self.system.layer(Role::Server, listener.seal());
+        let layer = layer.map_err(|error| {
+            log::warn!("could not begin TLS on {}: {error}", listener.name());
+            Refusal::Unsealed
+        })?;
         let (admission, proxies) = (listener.admission(), listener.proxies());
-        let expects_header = !is_adopted && proxies.expect_header(peer.ip());
+        let expects_header = !arrival.is_adopted && proxies.expect_header(peer.ip());
         // A proxy comes for many: who is behind it is counted once that is known.
         let is_proxy = expects_header || peer.ip().is_some_and(|ip| proxies.trust(ip));
         // Who comes by a Unix socket has no address that could be limited.
         let ip = peer.ip().filter(|_| !is_proxy);
-        let counted = ip.is_some_and(|ip| admission.counts(ip));
-        let mut stream = S::Stream::over(socket, Role::Server);
-        let shakes_hands = opened.is_none() && (wire.has_handshake() || !stream.is_open());
-        let half_open = ip.is_some() && admission.counts_half_open() && shakes_hands;
+        let shakes_hands = arrival.opened.is_none() && (wire.has_handshake() || layer.is_some());
         let mut marks = Flags::NONE;
-        marks.set(Mark::HalfOpen, half_open);
-        marks.set(Mark::Counted, counted);
-        let takes_guests = listener.takes_guests() && !is_adopted;
-        let judged = self.judge(listener, listener_id, ip, marks, room);
-        if let Err(refusal) = judged {
-            self.note_refusal(listener_id, refusal, ip, room);
-            if !takes_guests || !self.make_room_for_guest(handler, refusal) {
-                match opened {
-                    Some(_) => refusal.tell_open(&mut stream, wire.kind()),
-                    None => {
-                        self.look_at_calendar();
-                        refusal.tell(&mut stream, wire.kind(), &self.env);
-                    }
-                }
-                drop(stream);
-                self.report_refused(handler, peer, endpoint, refusal);
-                return;
-            }
-            let listener = self.listeners.get(listener_id);
-            if listener.is_none_or(|listener| listener.policy() != policy) {
-                // A callback of those who made room has closed or changed its listener.
-                drop(stream);
-                return self.report_refused(handler, peer, endpoint, Refusal::Closed);
-            }
-            marks = Flags::NONE;
-            // Until it has its slot.
-            self.group.enter(usize::MAX);
+        marks.set(
+            Mark::HalfOpen,
+            ip.is_some() && admission.counts_half_open() && shakes_hands,
+        );
+        marks.set(Mark::Counted, ip.is_some_and(|ip| admission.counts(ip)));
+        Ok(Newcomer {
+            listener: id,
+            wire,
+            layer,
+            policy: listener.policy(),
+            ip,
+            marks,
+            expects_header,
+            may_be_guest: listener.takes_guests() && !arrival.is_adopted,
+            is_guest: false,
+            arrival,
+        })
+    }
+
+    /// Tells somebody why it is not let in, as far as that goes.
+    fn turn_away<C, H: Handler<C, S, Data = D>>(
+        &mut self,
+        handler: &mut H,
+        mut newcomer: Newcomer<D, S>,
+        refusal: Refusal,
+    ) {
+        let wire = newcomer.wire.kind();
+        self.look_at_calendar();
+        let transport = Transport {
+            socket: &mut newcomer.arrival.socket,
+            layer: newcomer.layer.as_mut(),
+        };
+        match newcomer.arrival.opened {
+            Some(_) => refusal.tell_open(transport, wire, &mut self.env),
+            None => refusal.tell(transport, wire, &mut self.env),
         }
-        let is_guest = judged.is_err();
-        let half_open = half_open && !is_guest;
-        let counted = counted && !is_guest;
+        let peer = newcomer.arrival.peer.clone();
+        let endpoint = newcomer.listener.into();
+        drop(newcomer);
+        self.report_refused(handler, peer, endpoint, refusal);
+    }
+
+    /// Gives somebody a slot, and begins with it.
+    fn seat<C, H: Handler<C, S, Data = D>>(&mut self, handler: &mut H, newcomer: Newcomer<D, S>) {
+        let Newcomer {
+            listener: listener_id,
+            arrival,
+            wire,
+            layer,
+            policy,
+            ip,
+            marks,
+            expects_header,
+            is_guest,
+            ..
+        } = newcomer;
+        let peer = arrival.peer;
         let phase = self.next_phase();
-        let mut session = match stream.is_open() && !expects_header {
+        let is_open = layer.as_ref().is_none_or(Layer::is_open);
+        let mut session = match is_open && !expects_header {
             true => Session::accepted(&mut self.env, policy, wire, phase, self.now),
             false => Session::admitted(&mut self.env, policy, wire, phase, self.now),
         };
-        session.put_back(&mut self.env, &received);
-        let id = match self.insert(stream, session, peer.clone(), endpoint, marks) {
+        match layer {
+            None => session.put_back(&mut self.env, &arrival.received),
+            Some(mut layer) => {
+                layer.put_back(&arrival.received);
+                session.keep_aside(self.now, Box::new(layer));
+            }
+        }
+        let endpoint = listener_id.into();
+        let id = match self.insert(arrival.socket, session, peer.clone(), endpoint, marks) {
             Ok(id) => id,
             Err(error) => {
                 log::warn!("could not register a connection from {peer}: {error}");
-                self.leave_counts(ip.filter(|_| half_open), ip.filter(|_| counted));
+                self.leave_counts(ip, marks);
                 return self.report_refused(handler, peer, endpoint, Refusal::Unwatched);
             }
         };
@@ -151,12 +214,12 @@ impl<D: Default, S: System> EventLoop<D, S> {
         if expects_header {
             self.proxied.expect(id.index());
         }
-        if let (true, Some(ip)) = (half_open, ip) {
+        if let (true, Some(ip)) = (marks.has(Mark::HalfOpen), ip) {
             // It has its place before a callback runs, which may panic, or close the listener.
             self.waiting.enter(ip, id);
             self.make_way(handler, listener_id, ip, id);
         }
-        if !received.is_empty() {
+        if !arrival.received.is_empty() {
             // No event will tell of what was read before.
             self.carry(id.index());
         }
@@ -164,16 +227,17 @@ impl<D: Default, S: System> EventLoop<D, S> {
             // What a codec says first.
             self.mark_dirty(id.index());
         }
-        self.begin(handler, id, opened);
+        self.begin(handler, id, arrival.opened);
     }
 
     /// Takes a connection that came to nothing out of the counts of its address.
-    fn leave_counts(&self, half_open: Option<IpAddr>, counted: Option<IpAddr>) {
+    fn leave_counts(&self, ip: Option<IpAddr>, marks: Flags<Mark>) {
+        let Some(ip) = ip else { return };
         let addresses = &mut self.group.arrivals().addresses;
-        if let Some(ip) = half_open {
+        if marks.has(Mark::HalfOpen) {
             addresses.leave_half_open(ip, self.now.at);
         }
-        if let Some(ip) = counted {
+        if marks.has(Mark::Counted) {
             addresses.leave_open(ip, self.now.at);
         }
     }
@@ -200,8 +264,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
             let conn = &mut self.conns[key];
             if conn.session.phase() == Phase::Connecting {
                 self.finish_connect(handler, id);
-            } else if conn.session.phase() == Phase::Handshaking && conn.stream.has_waiting_bytes()
-            {
+            } else if conn.session.phase() == Phase::Handshaking && conn.has_waiting_bytes() {
                 conn.ready.insert(Ready::Readable);
                 self.read(handler, id);
             }
@@ -258,7 +321,8 @@ impl<D: Default, S: System> EventLoop<D, S> {
         if conn.session.phase() == Phase::Handshaking {
             // Between two requests there is nothing to answer.
             if !conn.session.is_between_requests() {
-                refusal.tell(&mut conn.stream, conn.session.wire(), &self.env);
+                let wire = conn.session.wire();
+                refusal.tell(conn.transport(), wire, &mut self.env);
             }
             conn.session
                 .turn_away(&mut self.env, self.now, refusal.reason());
@@ -430,12 +494,7 @@ mod tests {
             drop(leaves);
             let ended = |reactor: &Reactor| {
                 let mut conns = reactor.core.conns.iter();
-                conns.any(|(_, conn)| {
-                    conn.stream
-                        .socket()
-                        .peek(&mut [0])
-                        .is_ok_and(|len| len == 0)
-                })
+                conns.any(|(_, conn)| conn.socket.peek(&mut [0]).is_ok_and(|len| len == 0))
             };
             let deadline = Instant::now() + Duration::from_secs(20);
             while !ended(&reactor) {

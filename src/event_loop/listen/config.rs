@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+#[cfg(feature = "tls")]
+use std::sync::Arc;
 
 #[cfg(feature = "websocket")]
 use crate::config::WebConfig;
@@ -48,6 +50,15 @@ pub struct ListenerConfig {
     /// [`is_full`](crate::reactor::Context::is_full) what to say.
     #[cfg(feature = "websocket")]
     pub answer_when_full: bool,
+    /// TLS for everybody who connects: what rustls needs to be a server, such as certificates. Default
+    /// `None`: no TLS. [`heartwheel::tls`](crate::tls) makes such configurations.
+    ///
+    /// The TLS handshake and the opening handshake together have the handshake timeout. A header of the
+    /// PROXY protocol comes before both. Every loop of a group may share one configuration; new
+    /// certificates come by [`set_listener`](crate::Context::set_listener), or by a resolver within the
+    /// configuration.
+    #[cfg(feature = "tls")]
+    pub tls: Option<Arc<rustls::ServerConfig>>,
     /// Options of the sockets.
     pub socket: SocketOptions,
 }
@@ -85,6 +96,8 @@ impl ListenerConfig {
             web: WebConfig::default(),
             #[cfg(feature = "websocket")]
             answer_when_full: false,
+            #[cfg(feature = "tls")]
+            tls: None,
             socket: SocketOptions::default(),
         }
     }

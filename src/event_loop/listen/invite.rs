@@ -7,7 +7,7 @@ use crate::event_loop::conn::{Mark, Ready};
 use crate::event_loop::core::EventLoop;
 use crate::event_loop::handler::Handler;
 use crate::event_loop::token::{ConnId, SLOT_BITS};
-use crate::sys::{Stream, System};
+use crate::sys::System;
 
 impl<D, S: System> EventLoop<D, S> {
     /// Says whether a newcomer finds no place: there are as many connections as there may be, in all loops of
@@ -86,7 +86,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         }
         // Behind a header that has just been taken lies a request, perhaps.
         let conn = &mut self.conns[key];
-        let has_input = conn.session.has_input() || conn.stream.has_waiting_bytes();
+        let has_input = conn.session.has_input() || conn.has_waiting_bytes();
         if conn.session.phase() == Phase::Handshaking && has_input {
             conn.ready.insert(Ready::Readable);
             self.read(handler, id);

@@ -22,7 +22,7 @@ use crate::peer::PeerAddr;
 use crate::proto::http::{ForwardedError, Request, client_of};
 use crate::proto::proxy_header::{ProxyHeader, Reported};
 use crate::proto::session::Wire;
-use crate::sys::{Socket, Stream, System, is_reset};
+use crate::sys::{Socket, System, is_reset};
 
 /// What a look at the socket found of a header.
 enum Seen {
@@ -71,7 +71,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         let mut buffer = [0; PIECE];
         loop {
             let conn = &mut self.conns[key];
-            let socket = conn.stream.socket_mut();
+            let socket = &mut conn.socket;
             let found = match socket.peek(&mut buffer) {
                 Ok(0) => return Ok(Seen::End),
                 Ok(count) => count,
@@ -124,7 +124,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         let conn = &self.conns[key];
         let shakes_hands = conn.session.wire().is_websocket()
             || conn.session.has_handshake()
-            || !conn.stream.is_open();
+            || !conn.is_unsealed();
         if let Err(refusal) = self.judge_client(key, shakes_hands) {
             self.refuse_client(key, refusal);
             return false;
@@ -201,7 +201,8 @@ impl<D: Default, S: System> EventLoop<D, S> {
             self.note_crowding(listener, ip, self.room());
         }
         let conn = &mut self.conns[key];
-        refusal.tell(&mut conn.stream, conn.session.wire(), &self.env);
+        let wire = conn.session.wire();
+        refusal.tell(conn.transport(), wire, &mut self.env);
         let reason = refusal.reason();
         conn.session.turn_away(&mut self.env, self.now, reason);
         self.mark_dirty(key);

@@ -10,7 +10,7 @@ use crate::event_loop::endpoint::Endpoint;
 use crate::event_loop::token::{ListenerId, Target};
 #[cfg(feature = "websocket")]
 use crate::proto::http::Visitors;
-use crate::sys::{ListenAddr, SocketOptions, System};
+use crate::sys::{ListenAddr, Seal, SocketOptions, System};
 
 impl<D, S: System> EventLoop<D, S> {
     /// Opens a listening socket.
@@ -79,6 +79,10 @@ impl<D, S: System> EventLoop<D, S> {
         let proxies = Proxies::new(&config.proxy, config.wire.kind())?;
         #[cfg(feature = "websocket")]
         let visitors = Visitors::try_from(&config.web)?;
+        #[cfg(feature = "tls")]
+        let seal = config.tls.map_or(Seal::None, Seal::Server);
+        #[cfg(not(feature = "tls"))]
+        let seal = Seal::None;
         let policy = self.adopt(&config.heartbeat, &config.limits, &config.wire, endpoint)?;
         #[cfg(feature = "websocket")]
         let takes_guests = config.answer_when_full && config.wire.kind().is_websocket();
@@ -89,6 +93,7 @@ impl<D, S: System> EventLoop<D, S> {
             policy,
             admission,
             proxies,
+            seal,
             takes_guests,
             #[cfg(feature = "websocket")]
             visitors,

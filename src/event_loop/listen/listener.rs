@@ -11,7 +11,7 @@ use crate::peer::PeerAddr;
 use crate::proto::http::Visitors;
 use crate::proto::session::{PolicyId, Wire};
 use crate::proto::time::Micros;
-use crate::sys::SocketOptions;
+use crate::sys::{Seal, SocketOptions};
 
 /// A listener.
 #[derive(Debug)]
@@ -46,6 +46,7 @@ pub(super) struct Terms {
     pub(super) policy: PolicyId,
     pub(super) admission: Admission,
     pub(super) proxies: Proxies,
+    pub(super) seal: Seal,
     /// Who finds no place may still ask.
     pub(super) takes_guests: bool,
     #[cfg(feature = "websocket")]
@@ -96,6 +97,11 @@ impl<L> Listener<L> {
 
     pub(super) fn proxies(&self) -> &Proxies {
         &self.terms.proxies
+    }
+
+    /// Returns what lies between the sockets and the sessions of those who come.
+    pub(super) fn seal(&self) -> &Seal {
+        &self.terms.seal
     }
 
     pub(super) fn policy(&self) -> PolicyId {

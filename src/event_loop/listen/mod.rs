@@ -17,6 +17,7 @@ mod learn;
 mod lifecycle;
 mod listener;
 mod listeners;
+mod newcomer;
 mod proxied;
 mod proxies;
 mod rates;

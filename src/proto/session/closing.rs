@@ -156,6 +156,17 @@ impl Session {
         self.held(env).reason.push_str(reason);
     }
 
+    /// Ends the session at once because the layer between socket and session has failed.
+    pub fn handle_fault(&mut self, env: &mut Env, now: Moment, cause: Cause, reason: &str) {
+        let is_first = self.cause().is_none();
+        self.end(now, cause, None);
+        if is_first {
+            let held = &mut self.held(env).reason;
+            held.clear();
+            held.push_str(reason);
+        }
+    }
+
     /// Ends the session at once because of what came in front of its wire.
     pub fn refuse_front(&mut self, env: &mut Env, now: Moment, error: ProtocolError) {
         self.end(now, error.cause(), None);

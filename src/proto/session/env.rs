@@ -160,6 +160,11 @@ impl Env {
         &self.scratch
     }
 
+    /// The same, beside the pool.
+    pub(crate) fn frame_and_pool(&mut self) -> (&[u8], &mut Pool) {
+        (&self.scratch, &mut self.pool)
+    }
+
     pub(super) fn token_key(&self) -> u64 {
         self.token_key
     }

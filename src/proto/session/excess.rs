@@ -95,7 +95,7 @@ impl Session {
         let is_timed = env.policy(self.policy).timing.app_idle.is_some();
         if let Some(rare) = &mut self.rare {
             rare.rates = None;
-            if rare.codec.is_none() && !is_timed {
+            if rare.codec.is_none() && rare.aside.is_none() && !is_timed {
                 self.rare = None;
             }
         }

@@ -17,6 +17,7 @@
 //!
 //! The session makes no callbacks.
 
+mod aside;
 mod beat;
 mod buffers;
 mod closing;
@@ -49,6 +50,7 @@ pub use opening::{Asked, Door, PlainRequest, Replied};
 pub use own::Shaken;
 pub use policies::PolicyId;
 
+use std::any::Any;
 use std::fmt;
 use std::time::Duration;
 
@@ -235,6 +237,8 @@ impl Part {
 #[derive(Debug)]
 struct Rare {
     codec: Option<Box<dyn Codec>>,
+    /// What the shell keeps with it.
+    aside: Option<Box<dyn Any + Send>>,
     /// Last progress of a message of the application, either way, or when the limit on it was set or
     /// reading went on, real time.
     last_message: Stamp,
@@ -379,6 +383,7 @@ impl Session {
         self.rare.get_or_insert_with(|| {
             Box::new(Rare {
                 codec: None,
+                aside: None,
                 last_message: Stamp::new(now.at),
                 rates: None,
             })

@@ -1950,6 +1950,21 @@ fn an_idle_session_takes_112_bytes() {
 }
 
 #[test]
+fn what_the_shell_keeps_stays_until_it_is_taken() {
+    let mut bench = Bench::new(Wire::Line);
+    assert_eq!(bench.session.aside::<u64>(), None);
+    assert!(bench.session.take_aside().is_none());
+    let now = Moment::on_time(Micros::ZERO);
+    bench.session.keep_aside(now, Box::new(7_u64));
+    assert_eq!(bench.session.aside::<u32>(), None);
+    *bench.session.aside_mut::<u64>().unwrap() += 1;
+    let thing = bench.session.take_aside();
+    assert_eq!(bench.session.aside::<u64>(), None);
+    bench.session.give_aside(thing);
+    assert_eq!(bench.session.aside::<u64>(), Some(&8));
+}
+
+#[test]
 fn only_an_own_wire_or_a_limit_on_idleness_keeps_something_aside() {
     for wire in [Wire::WebSocket, Wire::Line, Wire::Binary, Wire::Raw] {
         assert!(Bench::new(wire).session.rare.is_none());

@@ -9,7 +9,7 @@ use heartwheel::PeerAddr;
 use heartwheel::close::{Cause, KernelFigures, Phase};
 use heartwheel::proto::session::Note;
 use heartwheel::proto::time::Micros;
-use heartwheel::sys::{ListenAddr, Plain, Probe, Socket, SocketOptions, System, Token, Wake};
+use heartwheel::sys::{ListenAddr, NoLayer, Probe, Socket, SocketOptions, System, Token, Wake};
 
 use super::clients::Clients;
 use super::{Program, Terms};
@@ -68,7 +68,7 @@ impl<'y> Simulated<'y> {
 
 impl<'y> System for Simulated<'y> {
     type Socket = Endpoint<'y>;
-    type Stream = Plain<Endpoint<'y>>;
+    type Layer = NoLayer;
     type Listener = Port<'y>;
 
     fn now(&self) -> Micros {

@@ -23,8 +23,10 @@ use heartwheel::config::ReactorConfig;
 use heartwheel::event_loop::{EventLoop, Group, Handler, Turn};
 use heartwheel::proto::session::Entropy;
 use heartwheel::proto::time::Micros;
+use heartwheel::proto::wire::Role;
 use heartwheel::sys::{
-    Event, ListenAddr, Plain, Probe, Ready, Socket, SocketOptions, Stream, System, Token, Wake,
+    Event, Layer, ListenAddr, NoLayer, Probe, Ready, Seal, Socket, SocketOptions, System, Token,
+    Wake,
 };
 
 /// A socket of this system.
@@ -60,8 +62,19 @@ impl Edges {
     }
 }
 
+/// What lies between the sockets and the sessions of such a system.
+pub(crate) trait Between<S: Socket>: Layer<S> + Sized {
+    fn between(role: Role, seal: &Seal) -> io::Result<Option<Self>>;
+}
+
+impl<S: Socket> Between<S> for NoLayer {
+    fn between(_role: Role, _seal: &Seal) -> io::Result<Option<Self>> {
+        Ok(None)
+    }
+}
+
 /// The system, as the loop and its test hold it.
-pub(crate) struct Memory<S, T = Plain<S>>(Rc<Parts<S>>, PhantomData<T>);
+pub(crate) struct Memory<S, T = NoLayer>(Rc<Parts<S>>, PhantomData<T>);
 
 struct Parts<S> {
     clock: Cell<Micros>,
@@ -136,9 +149,9 @@ impl<S, T> Memory<S, T> {
     }
 }
 
-impl<S: Plug, T: Stream<Socket = S>> System for Memory<S, T> {
+impl<S: Plug, T: Between<S>> System for Memory<S, T> {
     type Socket = S;
-    type Stream = T;
+    type Layer = T;
     type Listener = u16;
 
     fn now(&self) -> Micros {
@@ -171,6 +184,10 @@ impl<S: Plug, T: Stream<Socket = S>> System for Memory<S, T> {
         Ok((socket, from.into()))
     }
 
+    fn layer(&self, role: Role, seal: &Seal) -> io::Result<Option<T>> {
+        T::between(role, seal)
+    }
+
     fn dial(&mut self, _addr: &PeerAddr, _options: &SocketOptions) -> io::Result<S> {
         let socket = self.0.dials.borrow_mut().pop_front();
         socket.ok_or_else(|| io::ErrorKind::ConnectionRefused.into())
@@ -188,11 +205,11 @@ impl<S: Plug, T: Stream<Socket = S>> System for Memory<S, T> {
 
 /// A loop on such a system, and whoever handles what it tells.
 #[derive(Debug)]
-pub(crate) struct MemoryLoop<H, S, T = Plain<S>>
+pub(crate) struct MemoryLoop<H, S, T = NoLayer>
 where
     H: Handler<(), Memory<S, T>>,
     S: Plug,
-    T: Stream<Socket = S>,
+    T: Between<S>,
 {
     pub(crate) inner: EventLoop<H::Data, Memory<S, T>>,
     pub(crate) handler: H,
@@ -203,7 +220,7 @@ where
     bell: Arc<Bell>,
 }
 
-impl<H: Handler<(), Memory<S, T>>, S: Plug, T: Stream<Socket = S>> MemoryLoop<H, S, T> {
+impl<H: Handler<(), Memory<S, T>>, S: Plug, T: Between<S>> MemoryLoop<H, S, T> {
     pub(crate) fn new(
         config: ReactorConfig,
         start: Micros,

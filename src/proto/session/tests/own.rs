@@ -89,7 +89,7 @@ impl Codec for Talk {
 }
 
 fn encoded(bench: &Bench) -> usize {
-    let codec: &dyn std::any::Any = bench.session.codec().unwrap();
+    let codec: &dyn Any = bench.session.codec().unwrap();
     codec.downcast_ref::<Talk>().unwrap().encoded
 }
 

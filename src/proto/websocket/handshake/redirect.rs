@@ -128,7 +128,7 @@ pub enum RedirectError {
     },
     /// From `wss` to `ws`: secret data would be sent without encryption.
     Downgrade,
-    /// To `wss`, which is not supported.
+    /// To `wss`, and the client cannot speak TLS.
     Secure,
     /// To another scheme than `ws`, `wss`, `http` or `https`.
     Scheme,
@@ -144,7 +144,7 @@ impl fmt::Display for RedirectError {
             Self::NotAsked => f.write_str("redirects are not followed"),
             Self::TooMany { limit } => write!(f, "more than {limit} redirects"),
             Self::Downgrade => f.write_str("wss is not left for ws"),
-            Self::Secure => f.write_str("wss needs TLS, which is not supported yet"),
+            Self::Secure => f.write_str("wss needs TLS, for which the client has no configuration"),
             Self::Scheme => f.write_str("no address of a websocket"),
             Self::UserInfo => f.write_str("the address names a user"),
             Self::Invalid => f.write_str("not a sound address"),

@@ -1,0 +1,668 @@
+//! TLS between socket and session, by rustls (RFC 8446, RFC 5246).
+//!
+//! rustls holds keys and the state of its handshake; the bytes are ours. They lie in a buffer of the pool
+//! while they are read, decrypted or written, so an idle connection holds none. A part of a record that
+//! has come is kept until its rest comes, and what the socket did not take until it does.
+
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::mem;
+use std::sync::Arc;
+
+use rustls::client::UnbufferedClientConnection;
+use rustls::pki_types::ServerName;
+use rustls::server::UnbufferedServerConnection;
+use rustls::unbuffered::{
+    ConnectionState, EncodeError, EncryptError, UnbufferedStatus, WriteTraffic,
+};
+use rustls::{ClientConfig, ServerConfig};
+
+use super::stream::{Layer, LayerFault, Received, Sent, Socket};
+use crate::close::Cause;
+use crate::proto::pool::Pool;
+use crate::tls::fault_name;
+
+/// A connection that speaks TLS.
+pub struct Tls {
+    side: Side,
+    is_open: bool,
+    /// The peer has said that no more comes.
+    is_over: bool,
+    /// It has gone wrong, and rustls is not asked any more.
+    is_failed: bool,
+    /// The output is to end behind what is under way.
+    ends: bool,
+    transit: Option<Box<Transit>>,
+}
+
+/// rustls' part of a connection.
+enum Side {
+    Server(Box<UnbufferedServerConnection>),
+    Client(Box<UnbufferedClientConnection>),
+}
+
+/// Bytes under way. An idle connection has none of this.
+#[derive(Debug, Default)]
+struct Transit {
+    /// From the socket: a part of a record, or of a message of the handshake.
+    sealed: Vec<u8>,
+    /// For the session, which had no room for them.
+    plain: Vec<u8>,
+    /// For the socket, from `written` on.
+    out: Vec<u8>,
+    written: usize,
+    /// So many bytes of the session's are in `out`.
+    carried: usize,
+}
+
+impl Transit {
+    fn is_idle(&self) -> bool {
+        self.sealed.is_empty() && self.plain.is_empty() && self.out.is_empty()
+    }
+}
+
+impl Tls {
+    /// Begins as a server.
+    ///
+    /// # Errors
+    ///
+    /// The configuration does not suffice.
+    pub fn server(config: &Arc<ServerConfig>) -> io::Result<Self> {
+        let conn = UnbufferedServerConnection::new(config.clone());
+        let conn = conn.map_err(io::Error::other)?;
+        Ok(Self::over(Side::Server(Box::new(conn))))
+    }
+
+    /// Begins as a client of a server with this name.
+    ///
+    /// # Errors
+    ///
+    /// The configuration does not suffice.
+    pub fn client(config: &Arc<ClientConfig>, name: &ServerName<'static>) -> io::Result<Self> {
+        let conn = UnbufferedClientConnection::new(config.clone(), name.clone());
+        let conn = conn.map_err(io::Error::other)?;
+        Ok(Self::over(Side::Client(Box::new(conn))))
+    }
+
+    fn over(side: Side) -> Self {
+        Self {
+            side,
+            is_open: false,
+            is_over: false,
+            is_failed: false,
+            ends: false,
+            transit: None,
+        }
+    }
+
+    fn transit(&mut self) -> &mut Transit {
+        self.transit.get_or_insert_default()
+    }
+
+    /// Gives up what is not needed while nothing is under way.
+    fn rest(&mut self) {
+        if self
+            .transit
+            .as_ref()
+            .is_some_and(|transit| transit.is_idle())
+        {
+            self.transit = None;
+        }
+    }
+
+    fn fault(&self, error: &rustls::Error) -> LayerFault {
+        let cause = match self.is_open {
+            true => Cause::TlsError,
+            false => Cause::TlsHandshake,
+        };
+        LayerFault {
+            cause,
+            reason: fault_name(error).into(),
+        }
+    }
+
+    /// Reads once from the socket, behind what is there of a record, and handles what is whole. Bytes for the
+    /// session go to `take` as far as they are no more than `most`, the rest is kept.
+    fn receive<K: Socket>(
+        &mut self,
+        socket: &mut K,
+        pool: &mut Pool,
+        most: usize,
+        take: &mut dyn FnMut(&[u8]),
+    ) -> io::Result<Got> {
+        let kept = self
+            .transit
+            .as_mut()
+            .map(|transit| mem::take(&mut transit.sealed));
+        let kept = kept.unwrap_or_default();
+        let mut buffer = pool.take(kept.len() + most.clamp(RECORD, Pool::LARGEST));
+        buffer[..kept.len()].copy_from_slice(&kept);
+        let got = match socket.read(&mut buffer[kept.len()..]) {
+            Ok(0) => Ok(Got::END),
+            Ok(count) => {
+                let is_drained = count < buffer.len() - kept.len() && K::SHORT_READ_DRAINS;
+                let input = &mut buffer[..kept.len() + count];
+                let handled = self.handle(input, most, take);
+                handled.map(|session| Got {
+                    kernel: count,
+                    session,
+                    is_drained,
+                })
+            }
+            Err(error) => Err(error),
+        };
+        if let Ok(Got { kernel: 0, .. }) | Err(_) = &got
+            && !kept.is_empty()
+        {
+            self.transit().sealed = kept;
+        }
+        pool.give(buffer);
+        got
+    }
+
+    /// Handles records, and keeps what is not whole. Returns how many bytes the session got.
+    fn handle(
+        &mut self,
+        mut input: &mut [u8],
+        most: usize,
+        take: &mut dyn FnMut(&[u8]),
+    ) -> io::Result<usize> {
+        let mut taken = 0;
+        loop {
+            let mut out = self.take_out();
+            let mut kept = Vec::new();
+            let mut on_plain = |piece: &[u8]| {
+                let (now, later) = piece.split_at(piece.len().min(most - taken));
+                if !now.is_empty() {
+                    take(now);
+                    taken += now.len();
+                }
+                kept.extend_from_slice(later);
+            };
+            let step = match &mut self.side {
+                Side::Server(conn) => {
+                    let status = conn.process_tls_records(input);
+                    step(status, &mut out, &mut on_plain)
+                }
+                Side::Client(conn) => {
+                    let status = conn.process_tls_records(input);
+                    step(status, &mut out, &mut on_plain)
+                }
+            };
+            if !kept.is_empty() {
+                self.transit().plain.append(&mut kept);
+            }
+            self.put_out(out);
+            let (discard, stepped) = step;
+            input = &mut input[discard..];
+            match stepped {
+                Ok(Step::Again) => {}
+                Ok(Step::PeerClosed) => self.is_over = true,
+                Ok(Step::Idle) => break,
+                Err(error) => {
+                    let fault = self.fault(&error);
+                    self.is_failed = true;
+                    self.collect_alerts(input);
+                    return Err(fault.into());
+                }
+            }
+        }
+        if !input.is_empty() && !self.is_over {
+            let sealed = input.to_vec();
+            self.transit().sealed = sealed;
+        }
+        Ok(taken)
+    }
+
+    /// Puts alerts of ours into the output.
+    fn collect_alerts(&mut self, input: &mut [u8]) {
+        let mut out = self.take_out();
+        while match &mut self.side {
+            Side::Server(conn) if conn.wants_write() => {
+                step(conn.process_tls_records(input), &mut out, &mut |_| {})
+                    .1
+                    .is_ok()
+            }
+            Side::Client(conn) if conn.wants_write() => {
+                step(conn.process_tls_records(input), &mut out, &mut |_| {})
+                    .1
+                    .is_ok()
+            }
+            Side::Server(_) | Side::Client(_) => false,
+        } {}
+        self.put_out(out);
+    }
+
+    fn take_out(&mut self) -> Vec<u8> {
+        let transit = self.transit.as_mut();
+        transit.map_or_else(Vec::new, |transit| mem::take(&mut transit.out))
+    }
+
+    fn put_out(&mut self, out: Vec<u8>) {
+        if !out.is_empty() {
+            self.transit().out = out;
+        }
+    }
+
+    /// Writes what is under way. Returns how many bytes the kernel took.
+    fn flush<K: Socket>(&mut self, socket: &mut K, pool: &mut Pool) -> io::Result<usize> {
+        let Some(transit) = &mut self.transit else {
+            return Ok(0);
+        };
+        if transit.out.is_empty() {
+            return Ok(0);
+        }
+        let count = socket.write(&[IoSlice::new(&transit.out[transit.written..])])?;
+        transit.written += count;
+        if transit.written == transit.out.len() {
+            transit.written = 0;
+            pool.give_vec(mem::take(&mut transit.out));
+        }
+        Ok(count)
+    }
+
+    fn has_output(&self) -> bool {
+        self.transit
+            .as_ref()
+            .is_some_and(|transit| !transit.out.is_empty())
+    }
+
+    /// Encrypts as much of the slices as goes into one write. Returns how many of their bytes that is.
+    fn seal(&mut self, pool: &mut Pool, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let offered: usize = slices.iter().map(|slice| slice.len()).sum();
+        let most = offered.min(SEALED_AT_ONCE);
+        if most == 0 {
+            return Ok(0);
+        }
+        let mut joined = None;
+        let plain = match slices.iter().find(|slice| !slice.is_empty()) {
+            Some(first) if first.len() >= most => &first[..most],
+            Some(_) | None => {
+                let mut buffer = pool.take(most);
+                join(slices, &mut buffer[..most]);
+                &joined.insert(buffer)[..most]
+            }
+        };
+        let sealed = self.encrypt(pool, plain);
+        if let Some(buffer) = joined {
+            pool.give(buffer);
+        }
+        sealed.map(|()| most)
+    }
+
+    /// Encrypts bytes of the session into the output, which is empty.
+    fn encrypt(&mut self, pool: &mut Pool, plain: &[u8]) -> io::Result<()> {
+        let mut out = pool.take(plain.len() + plain.len().div_ceil(RECORD) * OVERHEAD);
+        let sealed = loop {
+            let sealed = self.with_traffic(|traffic| traffic.encrypt(plain, &mut out));
+            match sealed {
+                // An answer to a key update comes first.
+                Some(Err(EncryptError::InsufficientSize(size))) => {
+                    out = vec![0; size.required_size].into_boxed_slice();
+                }
+                Some(sealed) => break sealed.ok(),
+                None => break None,
+            }
+        };
+        let Some(count) = sealed else {
+            // A limit on what one key may encrypt, which rustls renews before it is reached.
+            return Err(self.fault(&rustls::Error::EncryptError).into());
+        };
+        let mut out = out.into_vec();
+        out.truncate(count);
+        self.transit().out = out;
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let side = match &self.side {
+            Side::Server(_) => "server",
+            Side::Client(_) => "client",
+        };
+        f.debug_struct("Tls")
+            .field("side", &side)
+            .field("is_open", &self.is_open)
+            .field("is_over", &self.is_over)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<K: Socket> Layer<K> for Tls {
+    fn is_open(&self) -> bool {
+        self.is_open
+    }
+
+    fn put_back(&mut self, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            self.transit().sealed.extend_from_slice(bytes);
+        }
+    }
+
+    fn open(&mut self, socket: &mut K, pool: &mut Pool) -> io::Result<bool> {
+        // What a client says first, and what was read before.
+        self.handle_kept()?;
+        loop {
+            match self.flush(socket, pool) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                flushed => drop(flushed?),
+            }
+            if !self.is_handshaking() {
+                // What is left of the handshake leaves with what is written first.
+                self.is_open = true;
+                self.rest();
+                return Ok(true);
+            }
+            let mut early = Vec::new();
+            match self.receive(socket, pool, RECORD, &mut |piece| {
+                early.extend_from_slice(piece)
+            }) {
+                Ok(Got { kernel: 0, .. }) => {
+                    return Err(LayerFault::handshake(match self.is_over {
+                        true => "close_notify",
+                        false => CUT,
+                    })
+                    .into());
+                }
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.rest();
+                    return Ok(false);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    // The peer is told as far as one write goes.
+                    let _ = self.flush(socket, pool);
+                    return Err(error);
+                }
+            }
+            if !early.is_empty() {
+                let transit = self.transit();
+                early.append(&mut transit.plain);
+                transit.plain = early;
+            }
+        }
+    }
+
+    fn read(
+        &mut self,
+        socket: &mut K,
+        pool: &mut Pool,
+        most: usize,
+        take: &mut dyn FnMut(&[u8]),
+    ) -> io::Result<Received> {
+        if let Some(session) = self.take_plain(most, take) {
+            self.rest();
+            return Ok(Received::Bytes {
+                kernel: 0,
+                session,
+                is_drained: false,
+            });
+        }
+        if self.is_over || self.is_failed {
+            return Ok(Received::End);
+        }
+        let got = self.receive(socket, pool, most, take);
+        let holds = Layer::<K>::holds_bytes(self);
+        self.rest();
+        let got = got?;
+        match got.kernel {
+            0 => Ok(Received::Cut),
+            // The end is known, and no event tells of it any more.
+            _ => Ok(Received::Bytes {
+                kernel: got.kernel,
+                session: got.session,
+                is_drained: got.is_drained && !holds && !self.is_over,
+            }),
+        }
+    }
+
+    fn write(
+        &mut self,
+        socket: &mut K,
+        pool: &mut Pool,
+        slices: &[IoSlice<'_>],
+    ) -> io::Result<Sent> {
+        if !self.has_output() {
+            let carried = self.seal(pool, slices)?;
+            if carried > 0 {
+                self.transit().carried = carried;
+            }
+        }
+        let kernel = self.flush(socket, pool)?;
+        let is_whole = !self.has_output();
+        let mut session = 0;
+        if is_whole && let Some(transit) = &mut self.transit {
+            session = mem::take(&mut transit.carried);
+        }
+        self.rest();
+        if is_whole && self.ends {
+            socket.shutdown()?;
+        }
+        Ok(Sent {
+            kernel,
+            session,
+            is_refused: !is_whole,
+        })
+    }
+
+    fn wants_write(&self) -> bool {
+        self.has_output()
+    }
+
+    fn holds_bytes(&self) -> bool {
+        self.transit
+            .as_ref()
+            .is_some_and(|transit| !transit.plain.is_empty())
+    }
+
+    fn memory(&self) -> usize {
+        self.transit.as_ref().map_or(0, |transit| {
+            transit.sealed.capacity() + transit.plain.capacity() + transit.out.capacity()
+        })
+    }
+
+    fn shutdown(&mut self, socket: &mut K, pool: &mut Pool) -> io::Result<()> {
+        if self.is_open {
+            self.say_goodbye();
+        }
+        self.ends = true;
+        match self.flush(socket, pool) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            flushed => drop(flushed?),
+        }
+        match self.has_output() {
+            // It ends behind what is under way.
+            true => Ok(()),
+            false => {
+                self.rest();
+                socket.shutdown()
+            }
+        }
+    }
+}
+
+impl Tls {
+    fn is_handshaking(&self) -> bool {
+        match &self.side {
+            Side::Server(conn) => conn.is_handshaking(),
+            Side::Client(conn) => conn.is_handshaking(),
+        }
+    }
+
+    /// Handles what is there without a read: what a client says first, and what was read before.
+    fn handle_kept(&mut self) -> io::Result<()> {
+        let kept = self
+            .transit
+            .as_mut()
+            .map(|transit| mem::take(&mut transit.sealed));
+        let mut kept = kept.unwrap_or_default();
+        self.handle(&mut kept, 0, &mut |_| {}).map(drop)
+    }
+
+    /// Hands over what the session had no room for. `None` if there is nothing.
+    fn take_plain(&mut self, most: usize, take: &mut dyn FnMut(&[u8])) -> Option<usize> {
+        let plain = &mut self.transit.as_mut()?.plain;
+        let count = plain.len().min(most);
+        if count == 0 {
+            return None;
+        }
+        take(&plain[..count]);
+        match count == plain.len() {
+            true => *plain = Vec::new(),
+            false => drop(plain.drain(..count)),
+        }
+        Some(count)
+    }
+
+    /// Has rustls write something, if the connection is in a state for it.
+    fn with_traffic<T>(&mut self, write: impl FnOnce(&mut dyn Traffic) -> T) -> Option<T> {
+        if self.is_failed {
+            return None;
+        }
+        // What has come of a message stays where rustls has seen it.
+        let input = match &mut self.transit {
+            Some(transit) => transit.sealed.as_mut_slice(),
+            None => &mut [],
+        };
+        match &mut self.side {
+            Side::Server(conn) => match conn.process_tls_records(input).state {
+                Ok(ConnectionState::WriteTraffic(mut traffic)) => Some(write(&mut traffic)),
+                Ok(_) | Err(_) => None,
+            },
+            Side::Client(conn) => match conn.process_tls_records(input).state {
+                Ok(ConnectionState::WriteTraffic(mut traffic)) => Some(write(&mut traffic)),
+                Ok(_) | Err(_) => None,
+            },
+        }
+    }
+
+    /// Puts our `close_notify` behind what is under way.
+    fn say_goodbye(&mut self) {
+        let mut alert = [0; OVERHEAD];
+        let said = self.with_traffic(|traffic| traffic.queue_close_notify(&mut alert));
+        if let Some(Ok(count)) = said {
+            self.transit().out.extend_from_slice(&alert[..count]);
+        }
+    }
+}
+
+impl LayerFault {
+    fn handshake(reason: &'static str) -> Self {
+        Self {
+            cause: Cause::TlsHandshake,
+            reason: reason.into(),
+        }
+    }
+}
+
+/// What one read found. No bytes from the kernel are its end.
+struct Got {
+    kernel: usize,
+    session: usize,
+    is_drained: bool,
+}
+
+impl Got {
+    const END: Self = Self {
+        kernel: 0,
+        session: 0,
+        is_drained: false,
+    };
+}
+
+/// What rustls wants next.
+enum Step {
+    /// To be asked again.
+    Again,
+    /// The same; the peer has said that no more comes.
+    PeerClosed,
+    /// More bytes from the socket, or nothing.
+    Idle,
+}
+
+/// Does what rustls asks for: takes what it has decrypted, and appends to the output what it has to say.
+/// Returns how many bytes of the input are done with.
+fn step<Data>(
+    status: UnbufferedStatus<'_, '_, Data>,
+    out: &mut Vec<u8>,
+    take: &mut dyn FnMut(&[u8]),
+) -> (usize, Result<Step, rustls::Error>) {
+    let mut discard = status.discard;
+    let state = match status.state {
+        Ok(state) => state,
+        Err(error) => return (discard, Err(error)),
+    };
+    let step = match state {
+        ConnectionState::ReadTraffic(mut traffic) => {
+            while let Some(record) = traffic.next_record() {
+                match record {
+                    Ok(record) => {
+                        discard += record.discard;
+                        take(record.payload);
+                    }
+                    Err(error) => return (discard, Err(error)),
+                }
+            }
+            Step::Again
+        }
+        ConnectionState::EncodeTlsData(mut data) => {
+            let len = out.len();
+            while let Err(EncodeError::InsufficientSize(size)) = data.encode(&mut out[len..]) {
+                out.resize(len + size.required_size, 0);
+            }
+            Step::Again
+        }
+        // It is written before anything else, whenever the socket has room.
+        ConnectionState::TransmitTlsData(data) => {
+            data.done();
+            Step::Again
+        }
+        ConnectionState::PeerClosed => Step::PeerClosed,
+        ConnectionState::BlockedHandshake
+        | ConnectionState::WriteTraffic(_)
+        | ConnectionState::Closed => Step::Idle,
+        // Early data is refused by configuration, and later versions may have states of their own.
+        _ => Step::Idle,
+    };
+    (discard, Ok(step))
+}
+
+/// What rustls writes, as a server or as a client.
+trait Traffic {
+    fn encrypt(&mut self, plain: &[u8], out: &mut [u8]) -> Result<usize, EncryptError>;
+    fn queue_close_notify(&mut self, out: &mut [u8]) -> Result<usize, EncryptError>;
+}
+
+impl<Data> Traffic for WriteTraffic<'_, Data> {
+    fn encrypt(&mut self, plain: &[u8], out: &mut [u8]) -> Result<usize, EncryptError> {
+        WriteTraffic::encrypt(self, plain, out)
+    }
+
+    fn queue_close_notify(&mut self, out: &mut [u8]) -> Result<usize, EncryptError> {
+        WriteTraffic::queue_close_notify(self, out)
+    }
+}
+
+/// Copies the start of slices to one place.
+fn join(slices: &[IoSlice<'_>], out: &mut [u8]) {
+    let mut at = 0;
+    for slice in slices {
+        let count = slice.len().min(out.len() - at);
+        out[at..at + count].copy_from_slice(&slice[..count]);
+        at += count;
+    }
+}
+
+/// The reason where the socket has ended without a `close_notify`.
+const CUT: &str = "truncated";
+
+/// Most bytes of a record with what TLS adds to it (RFC 5246, 6.2.3).
+const RECORD: usize = 5 + 16 * 1024 + 2048;
+
+/// Bytes that TLS adds to what one record carries, at most.
+const OVERHEAD: usize = 256;
+
+/// Bytes of a session that are encrypted for one write. More would keep a ping waiting that comes meanwhile.
+const SEALED_AT_ONCE: usize = 32 * 1024;
