@@ -111,14 +111,14 @@ pub use mio;
 pub use peer::PeerAddr;
 pub use proto::message::{Message, SharedMessage};
 pub use proto::wire::MessageKind;
-#[cfg(feature = "websocket")]
-pub use reactor::HttpAnswer;
 pub use reactor::{
     Adoption, ClientConfig, ClientEvent, ClientId, Closed, CommandError, ConnId, ConnInfo, Context,
     Decision, DialError, DialRequest, Endpoint, Group, HandleError, Handler, LastEnd, ListenAddr,
     ListenerConfig, ListenerId, LoopHandle, Offer, QueueConfig, QueueOverflow, Reactor,
     ReconnectConfig, Rejected, Rejection, StopReason, TimerId, Welcome, WireFactory,
 };
+#[cfg(feature = "websocket")]
+pub use reactor::{HttpAnswer, RequestId};
 /// The version of rustls that this crate uses. Listeners and clients take its configurations: see [`tls`].
 #[cfg(feature = "tls")]
 pub use rustls;

@@ -18,6 +18,8 @@ use super::history::Ended;
 use super::listen::{Adoption, ListenerConfig};
 use super::share::STEP;
 use super::timers::TimerId;
+#[cfg(feature = "websocket")]
+use super::token::RequestId;
 use super::token::{ClientId, ConnId, ListenerId};
 use crate::close::{Cause, CloseCode, Liveness, Phase, Rtt};
 use crate::config::{HeartbeatConfig, LimitsConfig, WireKind};
@@ -329,10 +331,11 @@ impl<'a, D, S: System> Context<'a, D, S> {
     /// # Errors
     ///
     /// [`AnswerError::Gone`] if the connection has ended meanwhile. [`AnswerError::NotWaiting`] if
-    /// no request of it waits for its answer.
+    /// the request has its answer, or was never put off.
     #[cfg(feature = "websocket")]
-    pub fn answer(&mut self, id: ConnId, answer: HttpAnswer) -> Result<(), AnswerError> {
-        self.core.decide(id, Verdict::Answer(answer))
+    pub fn answer(&mut self, id: RequestId, answer: HttpAnswer) -> Result<(), AnswerError> {
+        self.core
+            .decide(id.conn, Verdict::Answer(id.number, answer))
     }
 
     /// Returns how many connections wait for the handler's answer: see

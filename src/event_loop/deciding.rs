@@ -28,7 +28,7 @@ impl<D, S: System> EventLoop<D, S> {
     /// Lets a connection wait, if there is room for one more.
     pub(super) fn defer(&mut self, id: ConnId, awaited: Awaited) -> bool {
         let key = id.index();
-        if !self.deferrals.enter(key) {
+        if !self.deferrals.enter(key, awaited) {
             self.env.stats.deferrals_refused += 1;
             return false;
         }
@@ -99,7 +99,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
             }
             Some(Verdict::Reject(rejection)) => self.reject_shaken(id.index(), &rejection),
             #[cfg(feature = "websocket")]
-            Some(Verdict::Answer(_)) => {}
+            Some(Verdict::Answer(..)) => {}
             None => {}
         }
     }

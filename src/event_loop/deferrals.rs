@@ -16,9 +16,20 @@ use crate::proto::session::Awaited;
 #[derive(Debug)]
 pub(super) struct Deferrals<D> {
     most: usize,
-    waiting: HashMap<usize, Option<Verdict<D>>>,
+    waiting: HashMap<usize, Waiting<D>>,
     /// Those that are answered, the first one first.
     answered: VecDeque<ConnId>,
+    /// How many plain requests the handler was asked to answer.
+    requests: u64,
+}
+
+/// What is awaited for one connection, and what has come.
+#[derive(Debug)]
+struct Waiting<D> {
+    /// The number of the request that is to be answered. A connection is let in only once, so that needs no
+    /// number: it is 0.
+    request: u64,
+    verdict: Option<Verdict<D>>,
 }
 
 /// What the handler has decided.
@@ -26,8 +37,9 @@ pub(super) struct Deferrals<D> {
 pub(super) enum Verdict<D> {
     Accept(Welcome<D>),
     Reject(Rejection),
+    /// The answer to the plain request with this number.
     #[cfg(feature = "websocket")]
-    Answer(HttpAnswer),
+    Answer(u64, HttpAnswer),
 }
 
 impl<D> Verdict<D> {
@@ -35,7 +47,15 @@ impl<D> Verdict<D> {
         match self {
             Self::Accept(_) | Self::Reject(_) => Awaited::Verdict,
             #[cfg(feature = "websocket")]
-            Self::Answer(_) => Awaited::Answer,
+            Self::Answer(..) => Awaited::Answer,
+        }
+    }
+
+    const fn request(&self) -> u64 {
+        match self {
+            Self::Accept(_) | Self::Reject(_) => 0,
+            #[cfg(feature = "websocket")]
+            Self::Answer(request, _) => *request,
         }
     }
 }
@@ -47,7 +67,15 @@ impl<D> Deferrals<D> {
             most,
             waiting: HashMap::new(),
             answered: VecDeque::new(),
+            requests: 0,
         }
+    }
+
+    /// Returns the number of one more plain request, about which the handler is asked now.
+    #[cfg(feature = "websocket")]
+    pub(super) fn number_request(&mut self) -> u64 {
+        self.requests += 1;
+        self.requests
     }
 
     /// Returns how many wait.
@@ -55,21 +83,28 @@ impl<D> Deferrals<D> {
         self.waiting.len()
     }
 
-    /// Makes room for one more that waits, if there is some.
-    pub(super) fn enter(&mut self, key: usize) -> bool {
+    /// Makes room for one more that waits, if there is some. If it waits for the answer to a plain request,
+    /// that is the request about which the handler was asked last.
+    pub(super) fn enter(&mut self, key: usize, awaited: Awaited) -> bool {
         let has_room = self.len() < self.most;
         if has_room {
-            self.waiting.insert(key, None);
+            let request = match awaited {
+                Awaited::Verdict => 0,
+                Awaited::Answer => self.requests,
+            };
+            let verdict = None;
+            self.waiting.insert(key, Waiting { request, verdict });
         }
         has_room
     }
 
     /// Keeps the answer to one that waits and has none.
     pub(super) fn answer(&mut self, id: ConnId, verdict: Verdict<D>) -> Result<(), AnswerError> {
-        match self.waiting.get_mut(&id.index()) {
-            Some(place @ None) => *place = Some(verdict),
-            Some(Some(_)) | None => return Err(AnswerError::NotWaiting),
-        }
+        let waiting = self.waiting.get_mut(&id.index());
+        let waiting = waiting.filter(|waiting| waiting.request == verdict.request());
+        let place = waiting.map(|waiting| &mut waiting.verdict);
+        let place = place.filter(|place| place.is_none());
+        *place.ok_or(AnswerError::NotWaiting)? = Some(verdict);
         self.answered.push_back(id);
         Ok(())
     }
@@ -86,7 +121,8 @@ impl<D> Deferrals<D> {
 
     /// Says whether a connection has its answer, which has yet to be acted on.
     pub(super) fn is_answered(&self, key: usize) -> bool {
-        !self.answered.is_empty() && matches!(self.waiting.get(&key), Some(Some(_)))
+        let has_answer = |waiting: &Waiting<D>| waiting.verdict.is_some();
+        !self.answered.is_empty() && self.waiting.get(&key).is_some_and(has_answer)
     }
 
     /// Takes the connection that was answered last out of those to be acted on.
@@ -100,7 +136,7 @@ impl<D> Deferrals<D> {
         if self.waiting.is_empty() {
             return None;
         }
-        self.waiting.remove(&key)?
+        self.waiting.remove(&key)?.verdict
     }
 
     /// Forgets a connection that waits no more.

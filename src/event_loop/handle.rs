@@ -14,6 +14,8 @@ use super::answer::HttpAnswer;
 use super::answer::{Rejection, Welcome};
 use super::lane::Publication;
 use super::token::ConnId;
+#[cfg(feature = "websocket")]
+use super::token::RequestId;
 use crate::close::CloseCode;
 use crate::proto::message::SharedMessage;
 use crate::sys::Wake;
@@ -29,7 +31,7 @@ pub(super) enum Command {
     Accept(ConnId, Box<dyn Any + Send>),
     Reject(ConnId, Rejection),
     #[cfg(feature = "websocket")]
-    Answer(ConnId, HttpAnswer),
+    Answer(RequestId, HttpAnswer),
     /// The embedder's own. Its type is the handle's, and the loop does not know it.
     Own(Box<dyn Any + Send>),
     Drain(Duration),
@@ -258,14 +260,18 @@ impl<D, C> LoopHandle<D, C> {
     }
 
     /// Answers a plain HTTP request that waits since [`on_http`](super::Handler::on_http) returned
-    /// [`Decision::Later`](super::Decision::Later). An answer that nobody waits for any more is counted,
-    /// as for [`accept`](Self::accept).
+    /// [`Decision::Later`](super::Decision::Later). An answer that comes too late is counted, as for
+    /// [`accept`](Self::accept); so is a second answer to the same request.
     ///
     /// # Errors
     ///
     /// [`CommandError`] with the answer; nothing was queued. Its body counts as a message does.
     #[cfg(feature = "websocket")]
-    pub fn answer(&self, id: ConnId, answer: HttpAnswer) -> Result<(), CommandError<HttpAnswer>> {
+    pub fn answer(
+        &self,
+        id: RequestId,
+        answer: HttpAnswer,
+    ) -> Result<(), CommandError<HttpAnswer>> {
         let queued = self.queue.offer(Command::Answer(id, answer));
         queued.map_err(|(error, command)| {
             let Command::Answer(_, command) = command else {

@@ -9,6 +9,8 @@ use super::client::{ClientEvent, DialRequest};
 use super::context::Context;
 use super::delivery::BroadcastDone;
 use super::endpoint::Endpoint;
+#[cfg(feature = "websocket")]
+use super::token::RequestId;
 use super::token::{ClientId, ConnId, SourceId};
 use crate::close::{Cause, Evidence};
 use crate::error::SendError;
@@ -146,16 +148,15 @@ pub trait Handler<C = (), S: System = Native> {
     /// A plain HTTP request, with its body, arrived on a WebSocket listener. One connection may
     /// carry several requests, and then an upgrade. Default: 426 Upgrade Required.
     ///
-    /// After [`Decision::Later`] the request waits for [`Context::answer`], under the same rules as a
-    /// connection that waits to be [accepted](Self::on_accept). Requests that follow on the same
-    /// connection are answered behind it. Answer each request once: an answer is for the request that the
-    /// connection waits with, which may be a later one. A client that has only ended its own direction still gets
+    /// After [`Decision::Later`] the request waits for [`Context::answer`] with its id, under the same rules
+    /// as a connection that waits to be [accepted](Self::on_accept). Requests that follow on the same
+    /// connection are answered behind it. A client that has only ended its own direction still gets
     /// the answer. If too many wait, the request is answered 503.
     #[cfg(feature = "websocket")]
     fn on_http(
         &mut self,
         cx: &mut Context<'_, Self::Data, S>,
-        id: ConnId,
+        id: RequestId,
         request: &Request<'_>,
     ) -> Decision<HttpAnswer> {
         let _ = (cx, id, request);

@@ -81,6 +81,8 @@ pub use history::Ended;
 pub use inspect::Inspected;
 pub use listen::{Adoption, ListenerConfig};
 pub use timers::TimerId;
+#[cfg(feature = "websocket")]
+pub use token::RequestId;
 pub use token::{ClientId, ConnId, ListenerId, SourceId};
 pub use turn::Turn;
 pub use wire_factory::{Contact, MakeCodec, WireFactory};

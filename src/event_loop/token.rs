@@ -75,6 +75,29 @@ impl fmt::Debug for ConnId {
     }
 }
 
+/// The id of one plain HTTP request: the connection that it came on, and its number.
+///
+/// A connection may carry many requests, and answers them in order. So who answers
+/// [later](super::Decision::Later) says which one is meant. The id of a request that has its answer finds
+/// nothing, whatever the connection is asked next.
+///
+/// The loop counts the requests that it hands to [`on_http`](super::Handler::on_http), with 64 bits, so no
+/// id comes twice.
+#[cfg(feature = "websocket")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId {
+    pub(super) conn: ConnId,
+    pub(super) number: u64,
+}
+
+#[cfg(feature = "websocket")]
+impl RequestId {
+    /// Returns the connection that the request came on.
+    pub const fn conn(self) -> ConnId {
+        self.conn
+    }
+}
+
 /// Derives the ids of one loop's connections. Each connection has the next phase of a sequence without
 /// repetition, and the place in the sequence is the generation; so no generation is stored.
 #[derive(Clone, Copy, Debug)]

@@ -330,7 +330,9 @@ impl<D: Default, S: System> EventLoop<D, S> {
                 self.decide_now(handler, id, Verdict::Reject(rejection));
             }
             #[cfg(feature = "websocket")]
-            Command::Answer(id, answer) => self.decide_now(handler, id, Verdict::Answer(answer)),
+            Command::Answer(id, answer) => {
+                self.decide_now(handler, id.conn, Verdict::Answer(id.number, answer));
+            }
             Command::Own(command) => match command.downcast() {
                 Ok(command) => handler.on_command(&mut cx, *command),
                 Err(_) => log::warn!("a command was of another type than the handler's"),

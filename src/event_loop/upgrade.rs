@@ -10,7 +10,7 @@ use super::deferrals::Verdict;
 use super::endpoint::Endpoint;
 use super::handler::{Handler, Head};
 use super::listen::Listeners;
-use super::token::ConnId;
+use super::token::{ConnId, RequestId};
 use crate::close::Phase;
 use crate::proto::http::Visitors;
 use crate::proto::ring::Ring;
@@ -111,7 +111,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         match self.deferrals.take(id.index()) {
             Some(Verdict::Accept(welcome)) => Ok(Decision::Now(welcome)),
             Some(Verdict::Reject(rejection)) => Err(rejection),
-            Some(Verdict::Answer(_)) | None => self.ask(handler, id, head),
+            Some(Verdict::Answer(..)) | None => self.ask(handler, id, head),
         }
     }
 
@@ -124,9 +124,11 @@ impl<D: Default, S: System> EventLoop<D, S> {
         plain: &PlainRequest<'_>,
     ) -> bool {
         let decision = match self.deferrals.take(id.index()) {
-            Some(Verdict::Answer(answer)) => Decision::Now(answer),
+            Some(Verdict::Answer(_, answer)) => Decision::Now(answer),
             Some(Verdict::Accept(_) | Verdict::Reject(_)) | None => {
-                handler.on_http(&mut Context::new(self), id, plain.request())
+                let number = self.deferrals.number_request();
+                let request = RequestId { conn: id, number };
+                handler.on_http(&mut Context::new(self), request, plain.request())
             }
         };
         self.refresh_now();

@@ -205,8 +205,9 @@ pub mod data {
     //! The client waits for at most its
     //! [`handshake_timeout`](crate::HeartbeatConfig::handshake_timeout), and is then answered 503. At most
     //! [`max_deferred`](crate::ReactorConfig::max_deferred) may wait, and the next one is answered 503 at
-    //! once. Plain HTTP requests may wait in the same way: [`on_http`](crate::Handler::on_http) and
-    //! [`answer`](crate::LoopHandle::answer). A callback calls the same methods of its
+    //! once. Plain HTTP requests may wait in the same way: [`on_http`](crate::Handler::on_http) gets the id
+    //! of the request, and [`answer`](crate::LoopHandle::answer) takes it. It is not that of the connection,
+    //! which may carry many requests. A callback calls the same methods of its
     //! [`Context`](crate::Context::accept), which says at once if nobody waits any more.
     //!
     //! # What a request says

@@ -20,7 +20,7 @@ pub use crate::event_loop::{
     SourceId, StopReason, TimerId, Turn, Welcome, WireFactory,
 };
 #[cfg(feature = "websocket")]
-pub use crate::event_loop::{Answered, HttpAnswer};
+pub use crate::event_loop::{Answered, HttpAnswer, RequestId};
 pub use crate::sys::{Keepalive, ListenAddr, SocketOptions};
 
 use crate::config::ReactorConfig;

@@ -12,7 +12,7 @@ use heartwheel::proto::http::Request;
 use heartwheel::proto::message::Message;
 use heartwheel::reactor::{
     ClientConfig, ConnId, Context, Decision, Endpoint, Handler, HttpAnswer, Offer, Reactor,
-    Rejected, Rejection, TimerId, Welcome, WireFactory,
+    Rejected, Rejection, RequestId, TimerId, Welcome, WireFactory,
 };
 use mio::Interest;
 
@@ -508,10 +508,10 @@ impl Handler<u64> for Closer {
     fn on_http(
         &mut self,
         cx: &mut Context<'_, u32>,
-        id: ConnId,
+        id: RequestId,
         _: &Request<'_>,
     ) -> Decision<HttpAnswer> {
-        cx.close(id, CloseCode::NORMAL, "");
+        cx.close(id.conn(), CloseCode::NORMAL, "");
         HttpAnswer::upgrade_required().into()
     }
 

@@ -77,6 +77,24 @@ impl Waiting {
         accepted.unwrap();
     }
 
+    /// Answers a plain request: the first one is 0.
+    fn answer(&mut self, request: usize, text: &str) -> Result<(), AnswerError> {
+        let id = self.recorder.asked[request];
+        let answer = HttpAnswer::text(200, text);
+        self.reactor.context().answer(id, answer)
+    }
+
+    /// Turns until so many answers of other threads came too late.
+    fn await_missed(&mut self, count: u64) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.reactor.stats().answers_missed < count {
+            assert!(Instant::now() < deadline, "{:?}", self.reactor.stats());
+            let tick = Some(Duration::from_millis(20));
+            self.reactor.turn(&mut self.recorder, tick).unwrap();
+        }
+        assert_eq!(self.reactor.stats().answers_missed, count);
+    }
+
     fn drive(&mut self, until: impl FnMut(&Recorder) -> bool) {
         drive(&mut self.reactor, &mut self.recorder, until);
     }
@@ -225,8 +243,6 @@ fn an_answer_counts_once_and_only_where_one_is_awaited() {
     let says = upgrade_request("/", "");
     let mut waiting = Waiting::with(WireFactory::WebSocket, &says, |_| {});
     let (id, mut cx) = (waiting.id, waiting.reactor.context());
-    let answer = cx.answer(id, HttpAnswer::text(200, "fine"));
-    assert_eq!(answer, Err(AnswerError::NotWaiting), "it wants to open");
     assert_eq!(cx.accept(id, Welcome::with(1)), Ok(()));
     assert_eq!(
         cx.accept(id, Welcome::with(2)),
@@ -524,9 +540,9 @@ fn a_plain_request_is_answered_later_and_the_next_one_behind_it() {
         let mut cx = waiting.reactor.context();
         let accepted = cx.accept(waiting.id, Welcome::with(1));
         assert_eq!(accepted, Err(AnswerError::NotWaiting), "it asks plainly");
-        let answer = HttpAnswer::text(200, text);
-        assert_eq!(cx.answer(waiting.id, answer.clone()), Ok(()));
-        assert_eq!(cx.answer(waiting.id, answer), Err(AnswerError::NotWaiting));
+        assert_eq!(waiting.recorder.asked[count].conn(), waiting.id);
+        assert_eq!(waiting.answer(count, text), Ok(()));
+        assert_eq!(waiting.answer(count, text), Err(AnswerError::NotWaiting));
         let head = waiting.read_head();
         assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
         assert!(head.contains(&format!("Content-Length: {}\r\n", text.len())));
@@ -551,9 +567,35 @@ fn a_plain_request_is_answered_later_and_the_next_one_behind_it() {
     // And an upgrade at last.
     waiting.peer.write_all(&upgrade_request("/", "")).unwrap();
     waiting.drive(|seen| seen.deferred().len() == 4);
+    for request in 0..3 {
+        let answered = waiting.answer(request, "");
+        assert_eq!(answered, Err(AnswerError::NotWaiting), "it wants to open");
+    }
     waiting.accept();
     waiting.drive(|seen| seen.opened().len() == 1);
     assert_eq!(waiting.reactor.stats().answered, 3);
+}
+
+/// The second answer to a request was once that of the next one on the same connection.
+#[test]
+fn a_second_answer_to_a_request_does_not_answer_the_next_one() {
+    let says = [PLAIN, PLAIN].concat();
+    let mut waiting = Waiting::with(WireFactory::WebSocket, &says, |_| {});
+    let handle = waiting.reactor.handle();
+    waiting.answer(0, "first\n").unwrap();
+    waiting.drive(|seen| seen.deferred().len() == 2);
+    let again = waiting.answer(0, "again\n");
+    assert_eq!(again, Err(AnswerError::NotWaiting));
+    let first = waiting.recorder.asked[0];
+    handle
+        .answer(first, HttpAnswer::text(200, "again\n"))
+        .unwrap();
+    waiting.await_missed(1);
+    waiting.answer(1, "second\n").unwrap();
+    waiting.peer.shutdown(Shutdown::Write).unwrap();
+    let answers = waiting.read_all();
+    let texts = ["first\n", "again\n", "second\n"].map(|text| answers.matches(text).count());
+    assert_eq!(texts, [1, 0, 1], "{answers}");
 }
 
 #[test]
@@ -565,8 +607,7 @@ fn a_client_that_ended_its_direction_still_gets_its_answers() {
         waiting.drive(|seen| seen.deferred().len() == count);
         let (reactor, recorder) = (&mut waiting.reactor, &mut waiting.recorder);
         drive_for(reactor, recorder, Duration::from_millis(30));
-        let answer = HttpAnswer::text(200, "fine\n");
-        assert_eq!(reactor.context().answer(waiting.id, answer), Ok(()));
+        assert_eq!(waiting.answer(count - 1, "fine\n"), Ok(()));
     }
     let answers = waiting.read_all();
     assert_eq!(answers.matches("HTTP/1.1 200 ").count(), 2, "{answers}");
@@ -593,9 +634,7 @@ fn a_plain_request_that_nobody_answers_is_told_so_and_a_head_gets_no_body() {
             waiting.rejected(),
             (Cause::HandshakeTimeout, TOO_LATE.into())
         );
-        let answer = HttpAnswer::text(200, "fine\n");
-        let answered = waiting.reactor.context().answer(waiting.id, answer);
-        assert_eq!(answered, Err(AnswerError::Gone));
+        assert_eq!(waiting.answer(0, "fine\n"), Err(AnswerError::Gone));
     }
 }
 
@@ -672,14 +711,13 @@ fn a_dialed_connection_that_nobody_accepts_fails_in_time() {
     }
 }
 
-/// Says yes to good tokens, no to others, and nothing to those of whom nobody knows.
-fn check_tokens(handle: &LoopHandle<u32, u64>, tokens: &Receiver<(ConnId, String)>) {
-    for (id, token) in tokens {
-        match token.as_str() {
-            "/good" => handle.accept(id, Welcome::with(9)).unwrap(),
-            "/bad" => handle.reject(id, Rejection::new(403, "no\n")).unwrap(),
-            "/page" => handle.answer(id, HttpAnswer::text(200, "page\n")).unwrap(),
-            _ => {}
+/// Says yes to good tokens, no to others, and answers plain requests.
+fn check_tokens(handle: &LoopHandle<u32, u64>, tokens: &Receiver<(Due, String)>) {
+    for (due, token) in tokens {
+        match due {
+            Due::Verdict(id) if token == "/good" => handle.accept(id, Welcome::with(9)).unwrap(),
+            Due::Verdict(id) => handle.reject(id, Rejection::new(403, "no\n")).unwrap(),
+            Due::Answer(id) => handle.answer(id, HttpAnswer::text(200, "page\n")).unwrap(),
         }
     }
 }
@@ -747,17 +785,7 @@ fn an_answer_of_another_thread_that_comes_too_late_is_counted() {
     handle
         .reject(waiting.id, Rejection::new(403, "no"))
         .unwrap();
-    handle
-        .answer(waiting.id, HttpAnswer::text(200, ""))
-        .unwrap();
-    let (reactor, recorder) = (&mut waiting.reactor, &mut waiting.recorder);
-    let deadline = Instant::now() + PATIENCE;
-    while reactor.stats().answers_missed < 3 {
-        assert!(Instant::now() < deadline, "{:?}", reactor.stats());
-        reactor
-            .turn(recorder, Some(Duration::from_millis(20)))
-            .unwrap();
-    }
+    waiting.await_missed(2);
     let id = waiting.id;
     drop(waiting);
     let refused = handle.accept(id, Welcome::with(3)).unwrap_err();

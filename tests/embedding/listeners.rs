@@ -15,7 +15,7 @@ use heartwheel::proto::http::Request;
 use heartwheel::proto::message::Message;
 use heartwheel::reactor::{
     ConnId, Context, Decision, Endpoint, Group, Handler, HttpAnswer, ListenerConfig, ListenerId,
-    Offer, Reactor, Rejected, Rejection, SocketOptions, Welcome, WireFactory,
+    Offer, Reactor, Rejected, Rejection, RequestId, SocketOptions, Welcome, WireFactory,
 };
 
 use crate::support::PATIENCE;
@@ -528,7 +528,7 @@ impl Handler<u64> for Answering {
     fn on_http(
         &mut self,
         cx: &mut Context<'_, u32>,
-        _: ConnId,
+        _: RequestId,
         _: &Request<'_>,
     ) -> Decision<HttpAnswer> {
         assert!(!std::mem::take(&mut self.panics), "on purpose");

@@ -9,7 +9,8 @@ use heartwheel::proto::http::Request;
 use heartwheel::proto::message::{Message, SharedMessage};
 use heartwheel::reactor::{
     Answered, BroadcastDone, BroadcastId, ClientEvent, ClientId, Closed, ConnId, Context, Decision,
-    DialRequest, Handler, HttpAnswer, Offer, Readiness, Rejected, Rejection, SourceId, Welcome,
+    DialRequest, Handler, HttpAnswer, Offer, Readiness, Rejected, Rejection, RequestId, SourceId,
+    Welcome,
 };
 
 /// What a callback was told.
@@ -36,6 +37,13 @@ pub(crate) enum Seen {
     Broadcast(BroadcastId, usize, usize),
 }
 
+/// What was put off.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Due {
+    Verdict(ConnId),
+    Answer(RequestId),
+}
+
 type React = Box<dyn FnMut(&mut Context<'_, u32>, &Seen)>;
 type Dial = Box<dyn FnMut(&mut Context<'_, u32>, DialRequest) -> Decision<DialRequest>>;
 type Judge = Box<dyn FnMut(&Offer<'_>) -> Result<Welcome<u32>, Rejection>>;
@@ -51,7 +59,9 @@ pub(crate) struct Recorder {
     /// All answers are put off.
     pub(crate) defers: bool,
     /// Who is told of those, with the path that they ask for.
-    pub(crate) checks: Option<Sender<(ConnId, String)>>,
+    pub(crate) checks: Option<Sender<(Due, String)>>,
+    /// The plain requests among them.
+    pub(crate) asked: Vec<RequestId>,
     /// Those that ended before they opened, where they were offered.
     pub(crate) left: Vec<Option<ConnId>>,
     /// Plain requests, each with its body: `POST /path`, what followed.
@@ -143,7 +153,7 @@ impl Handler<u64> for Recorder {
         if self.defers {
             if let (Some(checks), Some(upgrade)) = (&self.checks, offer.upgrade()) {
                 let path = upgrade.request().path().to_owned();
-                checks.send((offer.id, path)).unwrap();
+                checks.send((Due::Verdict(offer.id), path)).unwrap();
             }
             self.note(cx, Seen::Deferred(offer.id));
             return Ok(Decision::Later);
@@ -206,16 +216,18 @@ impl Handler<u64> for Recorder {
     fn on_http(
         &mut self,
         cx: &mut Context<'_, u32>,
-        id: ConnId,
+        id: RequestId,
         request: &Request<'_>,
     ) -> Decision<HttpAnswer> {
         let line = format!("{} {}", request.method(), request.target());
         self.requests.push((line, request.body().to_vec()));
         if self.defers {
             if let Some(checks) = &self.checks {
-                checks.send((id, request.path().to_owned())).unwrap();
+                let path = request.path().to_owned();
+                checks.send((Due::Answer(id), path)).unwrap();
             }
-            self.note(cx, Seen::Deferred(id));
+            self.asked.push(id);
+            self.note(cx, Seen::Deferred(id.conn()));
             return Decision::Later;
         }
         self.http

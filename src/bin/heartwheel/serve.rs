@@ -18,8 +18,8 @@ use heartwheel::proto::message::{Message, SharedMessage};
 use heartwheel::proto::websocket::handshake::Upgrade;
 use heartwheel::reactor::{
     Answered, BroadcastDone, Closed, ConnId, Context, Decision, Group, Handler, HttpAnswer,
-    ListenAddr, ListenerConfig, Offer, Reactor, Readiness, Rejected, Rejection, SocketOptions,
-    SourceId, Welcome, WireFactory,
+    ListenAddr, ListenerConfig, Offer, Reactor, Readiness, Rejected, Rejection, RequestId,
+    SocketOptions, SourceId, Welcome, WireFactory,
 };
 use log::LevelFilter;
 use rlimit::Resource;
@@ -619,11 +619,11 @@ impl Handler for Server {
     fn on_http(
         &mut self,
         cx: &mut Context<'_, ()>,
-        id: ConnId,
+        id: RequestId,
         request: &Request<'_>,
     ) -> Decision<HttpAnswer> {
         let answer = match &mut self.health {
-            Some(health) => health.answer(id, request, State::of(cx)),
+            Some(health) => health.answer(id.conn(), request, State::of(cx)),
             None => HttpAnswer::upgrade_required(),
         };
         answer.into()
