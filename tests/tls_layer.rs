@@ -13,10 +13,11 @@ mod memory;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
-use heartwheel::close::{Cause, CloseCode, Evidence};
+use heartwheel::close::{Cause, CloseCode, Evidence, Phase};
 use heartwheel::config::{HeartbeatConfig, ReactorConfig, WireKind};
 use heartwheel::event_loop::{
-    ClientConfig, Closed, ConnId, Context, Handler, ListenerConfig, Rejected, WireFactory,
+    ClientConfig, ClientEvent, ClientId, Closed, ConnId, Context, DialError, Handler,
+    ListenerConfig, Rejected, WireFactory,
 };
 use heartwheel::proto::message::Message;
 use heartwheel::proto::time::Micros;
@@ -50,6 +51,7 @@ struct Ear {
     bytes: usize,
     pongs: usize,
     end: Option<(Evidence, String)>,
+    failed: Option<DialError>,
 }
 
 impl Ear {
@@ -83,6 +85,12 @@ impl Handler<(), Memory<Pipe, Tls>> for Ear {
 
     fn on_close(&mut self, _: &mut Cx<'_>, closed: Closed<'_, ()>) {
         self.end = Some((*closed.evidence, closed.reason.to_owned()));
+    }
+
+    fn on_client(&mut self, _: &mut Cx<'_>, _: ClientId, event: ClientEvent) {
+        if let ClientEvent::Failed { error } = event {
+            self.failed = Some(error);
+        }
     }
 
     fn on_rejected(&mut self, _: &mut Cx<'_>, rejected: Rejected<'_>) {
@@ -447,6 +455,20 @@ fn a_handshake_that_stops_is_a_timeout_or_an_end_of_the_handshake() {
     assert_eq!(process.handler.end(), (Cause::TlsHandshake, "truncated"));
 }
 
+/// The dial itself has its own, which is over.
+#[test]
+fn a_client_whose_server_keeps_silent_behind_the_dial_is_a_handshake_timeout() {
+    let (mut process, peer) = client(|_| {});
+    process.run_to(secs(4));
+    assert!(!peer.far.take().is_empty(), "a ClientHello");
+    process.run_to(secs(5) + Micros::from_millis(20));
+    let (evidence, _) = process.handler.end.as_ref().unwrap();
+    assert_eq!(
+        (evidence.cause, evidence.phase),
+        (Cause::HandshakeTimeout, Phase::Connecting)
+    );
+}
+
 #[test]
 fn a_certificate_that_is_refused_is_named_on_both_sides() {
     let (mine, other) = (Root::new(), Root::new());
@@ -465,6 +487,8 @@ fn a_certificate_that_is_refused_is_named_on_both_sides() {
     let (cause, reason) = process.handler.end();
     assert_eq!(cause, Cause::TlsHandshake);
     assert!(reason.contains("unknown_issuer"), "{reason}");
+    let reason = reason.to_owned();
+    assert_eq!(process.handler.failed, Some(DialError::Tls(reason)));
     assert!(peer.hear().is_err(), "it was told by an alert");
 }
 

@@ -159,10 +159,14 @@ impl<D, S: System> Conn<D, S> {
     }
 
     /// Continues a dial, and then the handshake of a layer. Returns whether both are complete.
-    pub(super) fn open(&mut self, env: &mut Env) -> io::Result<bool> {
-        let is_dialed = matches!(self.endpoint(), Endpoint::Client(_));
-        if is_dialed && !self.socket.is_connected()? {
-            return Ok(false);
+    pub(super) fn open(&mut self, env: &mut Env, now: Moment) -> io::Result<bool> {
+        if self.session.is_dialing() {
+            if !self.socket.is_connected()? {
+                return Ok(false);
+            }
+            if self.layer().is_some() {
+                self.session.handle_dialed(env, now);
+            }
         }
         self.transport().open(&mut env.pool)
     }

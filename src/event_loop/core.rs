@@ -88,6 +88,8 @@ pub struct EventLoop<D, S: System = Native> {
     pub(super) doomed: WorkList<Mark, usize>,
     /// Connections with input left, for which no further edge will come.
     pub(super) carried: Carried,
+    /// Connections whose layer has something to do in its handshake.
+    pub(super) shaking: WorkList<Mark, ConnId>,
     /// What the input in hand has cost.
     pub(super) share: Share,
     /// What callbacks work on now; a panic would lose it.
@@ -168,6 +170,7 @@ impl<D, S: System> EventLoop<D, S> {
             refused: WorkList::new(Ready::Refused),
             doomed: WorkList::new(Mark::Doomed),
             carried: Carried::with_capacity(config.events),
+            shaking: WorkList::new(Mark::Carried),
             share: Share::default(),
             in_hand: InHand::default(),
             roomy: Vec::new(),

@@ -45,6 +45,7 @@ mod policy;
 mod progress;
 mod publish;
 mod reap;
+mod shaking;
 mod share;
 mod shutdown;
 mod siblings;

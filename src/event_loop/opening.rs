@@ -38,7 +38,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         match if is_open {
             Ok(true)
         } else {
-            conn.open(&mut self.env)
+            conn.open(&mut self.env, now)
         } {
             Ok(true) => {
                 self.connected(handler, id);
@@ -49,6 +49,8 @@ impl<D: Default, S: System> EventLoop<D, S> {
             // An event is a hint: not connected yet. Or a layer waits for the rest of what has come.
             Ok(false) => {
                 if conn.layer().is_some() {
+                    self.rearm(id.index());
+                    let conn = &self.conns[id.index()];
                     let before = conn.session.tally().bytes;
                     self.settle(id.index());
                     self.limit_growth(id.index(), before);
@@ -68,8 +70,8 @@ impl<D: Default, S: System> EventLoop<D, S> {
         conn.ready.insert(Ready::Writable);
         conn.session
             .handle_connected(&mut self.env, self.now, &request);
-        if conn.layer_holds_bytes() {
-            // What its own handshake has read beyond, and no event will tell of.
+        if conn.layer().is_some() {
+            // No event will tell of what its handshake has read beyond, nor of what lies behind that.
             conn.ready.insert(Ready::Readable);
             self.carry(key);
         }

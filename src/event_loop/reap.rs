@@ -135,6 +135,10 @@ impl<D: Default, S: System> EventLoop<D, S> {
         match endpoint {
             Endpoint::Listener(listener) => self.listeners.leave(listener),
             Endpoint::Client(client) => {
+                #[cfg(feature = "tls")]
+                if !was_open {
+                    self.note_tls_fault(client, evidence.cause, &reason);
+                }
                 let news = News::Ended { was_open, evidence };
                 self.in_hand.begin_telling(client, news);
             }

@@ -87,6 +87,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         }
         self.let_go();
         self.read_carried(handler);
+        self.shake_hands_of_layers(handler);
         self.accept_ready(handler);
         self.admit_adopted(handler);
 
@@ -209,9 +210,14 @@ impl<D: Default, S: System> EventLoop<D, S> {
         let Some(conn) = self.conn_mut(id) else {
             return;
         };
+        let conn_has_layer = conn.layer().is_some();
         if conn.session.phase() == Phase::Connecting {
             if ready.writable || ready.readable || ready.failed {
                 self.catch_up();
+                if conn_has_layer {
+                    self.put_to_shaking(id, ready.doubtful);
+                    return;
+                }
                 self.finish_connect(handler, id);
             }
             // The peer may have spoken, and even gone, in the same event: no other edge will say so.

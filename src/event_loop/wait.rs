@@ -54,6 +54,7 @@ impl<D, S: System> EventLoop<D, S> {
     /// Returns when the next wait must end: `now`, if work is left over.
     pub(super) fn next_wake(&self, now: Micros) -> Micros {
         if !self.carried.is_empty()
+            || !self.shaking.is_empty()
             || !self.dirty.is_empty()
             || !self.doomed.is_empty()
             || self.env.pool.has_waste()

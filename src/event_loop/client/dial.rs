@@ -97,6 +97,16 @@ impl<D: Default, S: System> EventLoop<D, S> {
         self.in_hand.end_telling();
     }
 
+    /// Keeps what was wrong with TLS, if that ended the attempt.
+    #[cfg(feature = "tls")]
+    pub(in crate::event_loop) fn note_tls_fault(&mut self, id: ClientId, cause: Cause, why: &str) {
+        if matches!(cause, Cause::TlsHandshake | Cause::TlsError)
+            && let Some(client) = self.clients.get_mut(id)
+        {
+            client.error = Some(DialError::Tls(why.to_owned()));
+        }
+    }
+
     /// Does what follows when a client's connection has ended, whether it opened or not.
     pub(in crate::event_loop) fn client_ended<C, H: Handler<C, S, Data = D>>(
         &mut self,
@@ -116,9 +126,8 @@ impl<D: Default, S: System> EventLoop<D, S> {
                 .error
                 .take()
                 .unwrap_or_else(|| DialError::of_end(evidence));
-            // Another address of a proxy would answer the same.
-            let is_tcp =
-                evidence.phase == Phase::Connecting && !matches!(error, DialError::Proxy(_));
+            // Another address of a proxy would answer the same, and who was dialed has answered where TLS began.
+            let is_tcp = evidence.phase == Phase::Connecting && error.is_of_address();
             if is_tcp && !client.addrs.is_empty() {
                 self.dial_next(handler, id);
             } else if let Some(error) = self.follow(handler, id, error) {

@@ -140,6 +140,10 @@ pub enum DialError {
         /// Why the client does not follow it.
         reason: RedirectError,
     },
+    /// TLS failed before the connection was open: the name of the alert, or of what was wrong with the
+    /// server, as [`heartwheel::tls`](crate::tls) gives them.
+    #[cfg(feature = "tls")]
+    Tls(String),
     /// The connection ended during the opening handshake.
     Ended(Cause),
     /// There is no way through the proxy.
@@ -162,6 +166,8 @@ impl DialError {
             Self::Redirect { .. } => false,
             Self::Request(_) => false,
             Self::Proxy(error) => error.is_retryable(),
+            #[cfg(feature = "tls")]
+            Self::Tls(_) => true,
             #[cfg(feature = "websocket")]
             Self::Handshake(_) => true,
             Self::NameNotFound(_)
@@ -169,6 +175,16 @@ impl DialError {
             | Self::Io { .. }
             | Self::Timeout(_)
             | Self::Ended(_) => true,
+        }
+    }
+
+    /// Says whether another address of the same name may do better, if TCP did not come through.
+    pub(in crate::event_loop) fn is_of_address(&self) -> bool {
+        match self {
+            Self::Proxy(_) => false,
+            #[cfg(feature = "tls")]
+            Self::Tls(_) => false,
+            _ => true,
         }
     }
 
@@ -202,6 +218,8 @@ impl DialError {
             #[cfg(feature = "websocket")]
             Self::Redirect { .. } => "redirect",
             Self::Timeout(cause) | Self::Ended(cause) => cause.label(),
+            #[cfg(feature = "tls")]
+            Self::Tls(_) => Cause::TlsHandshake.label(),
             Self::Proxy(error) if error.is_answer() => "proxy_refused",
             Self::Proxy(_) => "proxy_error",
             Self::Request(_) => "invalid_request",
@@ -214,6 +232,8 @@ impl DialError {
         match self {
             Self::Proxy(TunnelError::Status(code)) => Some(*code),
             Self::Proxy(_) => None,
+            #[cfg(feature = "tls")]
+            Self::Tls(_) => None,
             #[cfg(feature = "websocket")]
             Self::Handshake(ResponseError::Status { code, .. }) | Self::Redirect { code, .. } => {
                 Some(*code)
@@ -243,6 +263,8 @@ impl DialError {
             | Self::Ended(_)
             | Self::Proxy(_)
             | Self::Request(_) => None,
+            #[cfg(feature = "tls")]
+            Self::Tls(_) => None,
         }
     }
 
@@ -301,6 +323,8 @@ impl fmt::Display for DialError {
                 let to = to.escape_debug();
                 write!(f, "server answered {code}, moved to {to}: {reason}")
             }
+            #[cfg(feature = "tls")]
+            Self::Tls(reason) => write!(f, "TLS failed: {reason}"),
             Self::Ended(cause) => write!(f, "ended in the opening handshake: {cause}"),
             Self::Proxy(error) => write!(f, "{error}"),
             Self::Request(error) => write!(f, "nothing was dialed: {error}"),

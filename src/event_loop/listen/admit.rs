@@ -219,7 +219,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
             self.waiting.enter(ip, id);
             self.make_way(handler, listener_id, ip, id);
         }
-        if !arrival.received.is_empty() {
+        if !arrival.received.is_empty() && self.conns[id.index()].layer().is_none() {
             // No event will tell of what was read before.
             self.carry(id.index());
         }

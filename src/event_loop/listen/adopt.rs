@@ -11,7 +11,7 @@ use crate::event_loop::endpoint::Endpoint;
 use crate::event_loop::handler::Handler;
 use crate::event_loop::token::{ConnId, ListenerId};
 use crate::proto::time::Micros;
-use crate::sys::System;
+use crate::sys::{Seal, System};
 
 impl<D, S: System> EventLoop<D, S> {
     /// Takes over a connected socket. See [`Context::adopt`](crate::Context::adopt).
@@ -26,6 +26,13 @@ impl<D, S: System> EventLoop<D, S> {
         adoption: Adoption<D>,
     ) -> Result<(), Error> {
         let options = match self.listeners.get(listener) {
+            Some(listener)
+                if adoption.opened.is_some() && !matches!(listener.seal(), Seal::None) =>
+            {
+                let reason =
+                    "has TLS, which begins with a handshake: it takes in no open connection";
+                return Err(ConfigError::new("listener", reason).into());
+            }
             Some(listener) => listener.options(),
             None => return Err(ConfigError::new("listener", "was closed").into()),
         };

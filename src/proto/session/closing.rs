@@ -408,7 +408,7 @@ impl Session {
     fn phase_span(&self, env: &Env) -> u32 {
         let timing = &env.policy(self.policy).timing;
         match self.phase {
-            Phase::Connecting if self.part.role() == Role::Client => timing.connect,
+            Phase::Connecting if self.is_dialing() => timing.connect,
             Phase::Connecting => timing.handshake,
             // An answer that a connection is kept behind has the time of a goodbye to leave.
             Phase::Handshaking if self.answered().is_some() && self.has_output() => {

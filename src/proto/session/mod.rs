@@ -281,6 +281,8 @@ flags! {
         Verdict,
         /// The application has yet to answer its request.
         Answer,
+        /// A dial has come through, and what lies between socket and session is to finish its handshake.
+        Layer,
     }
 }
 
@@ -390,6 +392,22 @@ impl Session {
         })
     }
 
+    /// Notes that a dial has come through, but a layer between socket and session has a handshake of its own.
+    /// From now on the handshake timeout runs, for both handshakes together.
+    pub fn handle_dialed(&mut self, env: &Env, now: Moment) {
+        let handshake = env.policy(self.policy).timing.handshake;
+        self.phase_ends = Stamp::new(now.at).plus(handshake);
+        self.owed.insert(Owed::Layer);
+        self.owed.insert(Owed::Rearm);
+    }
+
+    /// Says whether a dial is still under way.
+    pub fn is_dialing(&self) -> bool {
+        self.phase == Phase::Connecting
+            && self.part.role() == Role::Client
+            && !self.owed.has(Owed::Layer)
+    }
+
     /// Notes that the byte stream is established. A WebSocket client then sends `request` and waits
     /// for the answer. A codec begins.
     pub fn handle_connected(&mut self, env: &mut Env, now: Moment, request: &[u8]) {
@@ -398,8 +416,10 @@ impl Session {
             Phase::Connecting,
             "a stream is established once"
         );
+        let is_dialing = self.is_dialing();
         self.phase = Phase::Handshaking;
-        if self.part.role() == Role::Client {
+        self.owed.remove(Owed::Layer);
+        if is_dialing {
             let handshake = env.policy(self.policy).timing.handshake;
             self.phase_ends = Stamp::new(now.at).plus(handshake);
         }

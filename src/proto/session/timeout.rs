@@ -5,7 +5,6 @@ use crate::close::{Cause, KernelFigures, Phase};
 use crate::proto::heartbeat::Verdict;
 use crate::proto::policy::Timing;
 use crate::proto::time::{Micros, Moment, Stamp};
-use crate::proto::wire::Role;
 
 impl Session {
     /// Says whether [`handle_timeout`](Self::handle_timeout) would now end the session for what the peer has
@@ -47,7 +46,7 @@ impl Session {
     pub(crate) fn handle_timeout(&mut self, env: &mut Env, now: Moment, backlog: Backlog) -> Due {
         self.refresh_stamps(now);
         match self.phase {
-            Phase::Connecting if self.part.role() == Role::Client => {
+            Phase::Connecting if self.is_dialing() => {
                 self.handle_phase_timeout(env, now, Cause::ConnectTimeout, backlog)
             }
             Phase::Connecting | Phase::Handshaking => {
