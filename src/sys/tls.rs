@@ -37,8 +37,8 @@ pub struct Tls {
 
 /// rustls' part of a connection.
 enum Side {
-    Server(Box<UnbufferedServerConnection>),
-    Client(Box<UnbufferedClientConnection>),
+    Server(UnbufferedServerConnection),
+    Client(UnbufferedClientConnection),
 }
 
 /// Bytes under way. An idle connection has none of this.
@@ -70,7 +70,7 @@ impl Tls {
     pub fn server(config: &Arc<ServerConfig>) -> io::Result<Self> {
         let conn = UnbufferedServerConnection::new(config.clone());
         let conn = conn.map_err(io::Error::other)?;
-        Ok(Self::over(Side::Server(Box::new(conn))))
+        Ok(Self::over(Side::Server(conn)))
     }
 
     /// Begins as a client of a server with this name.
@@ -81,7 +81,7 @@ impl Tls {
     pub fn client(config: &Arc<ClientConfig>, name: &ServerName<'static>) -> io::Result<Self> {
         let conn = UnbufferedClientConnection::new(config.clone(), name.clone());
         let conn = conn.map_err(io::Error::other)?;
-        Ok(Self::over(Side::Client(Box::new(conn))))
+        Ok(Self::over(Side::Client(conn)))
     }
 
     fn over(side: Side) -> Self {
