@@ -375,6 +375,33 @@ fn long_messages_come_and_go_whole_through_a_narrow_socket() {
     assert_eq!(process.handler.bytes, 60_000);
 }
 
+/// A record counts only when its last byte has left, which takes longer than the rate is judged over.
+#[test]
+fn who_reads_slowly_but_fast_enough_is_judged_by_the_bytes_of_the_socket() {
+    for (room, cause) in [(2_000, None), (400, Some(Cause::SlowPeer))] {
+        let (mut process, mut peer) = open_server();
+        let id = process.handler.opened.unwrap();
+        peer.far.set_room(0);
+        let long = "x".repeat(100_000);
+        while process
+            .inner
+            .context()
+            .send(id, Message::text(&long))
+            .is_ok()
+        {}
+        for second in 1..=40 {
+            if process.handler.end.is_some() {
+                break;
+            }
+            peer.far.set_room(room);
+            process.settle();
+            peer.say(&mut process, "PONG\n");
+            process.run_to(secs(second));
+        }
+        assert_eq!(process.handler.cause(), cause, "{room} bytes a second");
+    }
+}
+
 #[test]
 fn a_goodbye_is_an_end_and_its_lack_is_a_truncation() {
     let (mut process, mut peer) = open_server();
@@ -423,6 +450,19 @@ fn our_end_says_goodbye_behind_what_is_queued() {
     peer.far.end();
     process.settle();
     assert_eq!(process.handler.cause(), Some(Cause::LocalClose));
+}
+
+#[test]
+fn an_end_at_once_says_goodbye_too() {
+    let (mut process, mut peer) = open_server();
+    peer.tls.send_close_notify();
+    peer.speak(&mut process, usize::MAX);
+    peer.far.end();
+    process.settle();
+    assert_eq!(process.handler.cause(), Some(Cause::PeerEof));
+    assert_eq!(peer.far.fate(), Fate::Closed);
+    assert_eq!(peer.hear().unwrap(), b"");
+    assert_eq!(peer.tls.reader().read(&mut [0]).unwrap(), 0, "close_notify");
 }
 
 #[test]

@@ -161,6 +161,10 @@ impl<D: Default, S: System> EventLoop<D, S> {
                     }
                 }
                 SocketAction::Close => {
+                    if conn.layer().is_some() {
+                        // Its last word, as far as one write goes: nobody is left to hear of a failure.
+                        let _ = conn.transport().shutdown(&mut self.env.pool);
+                    }
                     self.doom(key);
                     return;
                 }

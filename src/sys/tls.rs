@@ -30,9 +30,17 @@ pub struct Tls {
     is_over: bool,
     /// It has gone wrong, and rustls is not asked any more.
     is_failed: bool,
-    /// The output is to end behind what is under way.
-    ends: bool,
+    ending: Ending,
     transit: Option<Box<Transit>>,
+}
+
+/// How far the end of the output is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    No,
+    /// It is to end behind what is under way.
+    Asked,
+    Done,
 }
 
 /// rustls' part of a connection.
@@ -90,7 +98,7 @@ impl Tls {
             is_open: false,
             is_over: false,
             is_failed: false,
-            ends: false,
+            ending: Ending::No,
             transit: None,
         }
     }
@@ -437,8 +445,8 @@ impl<K: Socket> Layer<K> for Tls {
             session = mem::take(&mut transit.carried);
         }
         self.rest();
-        if is_whole && self.ends {
-            socket.shutdown()?;
+        if is_whole {
+            self.finish(socket)?;
         }
         Ok(Sent {
             kernel,
@@ -464,10 +472,12 @@ impl<K: Socket> Layer<K> for Tls {
     }
 
     fn shutdown(&mut self, socket: &mut K, pool: &mut Pool) -> io::Result<()> {
-        if self.is_open {
-            self.say_goodbye();
+        if self.ending == Ending::No {
+            if self.is_open {
+                self.say_goodbye();
+            }
+            self.ending = Ending::Asked;
         }
-        self.ends = true;
         match self.flush(socket, pool) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             flushed => drop(flushed?),
@@ -477,7 +487,7 @@ impl<K: Socket> Layer<K> for Tls {
             true => Ok(()),
             false => {
                 self.rest();
-                socket.shutdown()
+                self.finish(socket)
             }
         }
     }
@@ -535,6 +545,17 @@ impl Tls {
                 Ok(ConnectionState::WriteTraffic(mut traffic)) => Some(write(&mut traffic)),
                 Ok(_) | Err(_) => None,
             },
+        }
+    }
+
+    /// Ends the output, if that is asked for and nothing is under way any more.
+    fn finish<K: Socket>(&mut self, socket: &K) -> io::Result<()> {
+        match self.ending {
+            Ending::No | Ending::Done => Ok(()),
+            Ending::Asked => {
+                self.ending = Ending::Done;
+                socket.shutdown()
+            }
         }
     }
 

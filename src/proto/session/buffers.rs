@@ -86,6 +86,9 @@ pub(super) enum Held {
 pub(super) struct Drain {
     pub(super) since: Stamp,
     pub(super) bytes: u64,
+    /// Bytes among these, or among those of earlier spans, that carry a piece of output of which the last has
+    /// not left.
+    pub(super) ahead: u64,
 }
 
 /// Something that came in part.

@@ -157,7 +157,9 @@ impl Session {
         let left = held.tx.data_len();
         let is_message = left < data;
         if let Some(drain) = &mut held.drain {
-            drain.bytes += (data - left) as u64;
+            let drained = (data - left) as u64;
+            drain.bytes += drained.saturating_sub(drain.ahead);
+            drain.ahead = drain.ahead.saturating_sub(drained);
             if left == 0 {
                 held.drain = None;
             }
@@ -202,6 +204,10 @@ impl Session {
             && kernel > 0
         {
             held.progress = Stamp::new(now.at);
+            if let Some(drain) = &mut held.drain {
+                drain.bytes += kernel as u64;
+                drain.ahead += kernel as u64;
+            }
         }
     }
 
@@ -429,7 +435,12 @@ impl Session {
     fn begin_drain(&mut self, now: Moment) {
         if let Some(held) = &mut self.buffers {
             let since = Stamp::new(now.at);
-            held.drain = Some(Drain { since, bytes: 0 });
+            let ahead = held.drain.map_or(0, |drain| drain.ahead);
+            held.drain = Some(Drain {
+                since,
+                bytes: 0,
+                ahead,
+            });
             self.owed.insert(Owed::Rearm);
         }
     }
