@@ -244,15 +244,6 @@ fn what_is_typed_wrong_is_one_line_without_a_puzzle() {
     refuses(&["serve", "--mo\nde"], USAGE, &["--mo\\nde"]);
 }
 
-#[test]
-fn an_encrypted_url_is_refused_with_the_reason() {
-    refuses(
-        &["connect", "wss://127.0.0.1:9001"],
-        USAGE,
-        &["wss://", "TLS"],
-    );
-}
-
 // What the machine refuses.
 
 #[test]

@@ -9,6 +9,7 @@
 //! | speak a protocol of your own | [`codec`] |
 //! | dial servers, with a token, and stay connected | [`clients`] |
 //! | listen on a Unix socket or one handed in, or go on with a connection from elsewhere | [`sockets`] |
+//! | speak TLS, and renew certificates | [`tls`] |
 //! | run the loop inside epoll, mio or tokio | [`nesting`] |
 //! | depend on less | [`features`] |
 //!
@@ -638,6 +639,104 @@ pub mod sockets {
     //!
     //! With `opened: None` the opening handshake is still to come, from `received` on. The example
     //! `beside_axum` is a whole program: axum serves HTTP, and what it upgrades goes on in the loop.
+}
+
+pub mod tls {
+    //! TLS.
+    //!
+    //! Listeners and clients take configurations of rustls as they are:
+    //! [`ListenerConfig::tls`](crate::ListenerConfig::tls) and
+    //! [`ClientConfig::tls`](crate::ClientConfig::tls). The module [`tls`](crate::tls) makes such
+    //! configurations from files. rustls itself is [`heartwheel::rustls`](crate::rustls), so its version is
+    //! always the right one.
+    //!
+    //! # A server
+    //!
+    //! Its [`Certificates`](crate::tls::Certificates) are chosen by the name that a client asks for. They
+    //! are shared: replace them from any thread, and every loop shows the new ones to whoever comes next.
+    //!
+    //! ```no_run
+    //! use std::sync::Arc;
+    //! use std::thread;
+    //! use std::time::Duration;
+    //!
+    //! use heartwheel::tls::{CertError, Certificates, Pair, PairFiles, ServerTls};
+    //! use heartwheel::{Handler, ListenerConfig, Reactor, ReactorConfig, WireFactory, WireKind};
+    //!
+    //! struct Quiet;
+    //!
+    //! impl Handler for Quiet {
+    //!     type Data = ();
+    //! }
+    //!
+    //! fn read() -> Result<Vec<Pair>, CertError> {
+    //!     let names = ["chat.example.com", "example.net"];
+    //!     let files = names.map(|name| PairFiles::new(format!("{name}.pem"), format!("{name}.key")));
+    //!     files.iter().map(PairFiles::read).collect()
+    //! }
+    //!
+    //! /// Files may hang, so they are read on a thread of their own.
+    //! fn renew(certificates: &Certificates) {
+    //!     loop {
+    //!         thread::sleep(Duration::from_secs(6 * 60 * 60));
+    //!         if let Err(error) = read().and_then(|pairs| certificates.replace(pairs)) {
+    //!             eprintln!("the old certificates stay: {error}");
+    //!         }
+    //!     }
+    //! }
+    //!
+    //! let certificates = Certificates::new(read()?)?;
+    //! let mut config = ListenerConfig::new(([0, 0, 0, 0], 9443).into(), WireFactory::WebSocket);
+    //! config.tls = Some(ServerTls::new(Arc::clone(&certificates), WireKind::WebSocket).config()?);
+    //! thread::spawn(move || renew(&certificates));
+    //!
+    //! let mut reactor = Reactor::new(ReactorConfig::default())?;
+    //! reactor.listen(config)?;
+    //! reactor.run(&mut Quiet)?;
+    //! # Ok::<(), Box<dyn std::error::Error>>(())
+    //! ```
+    //!
+    //! [`Pair::left`](crate::tls::Pair::left) says how long a certificate is still valid. For certificates that
+    //! come from elsewhere, such as ACME within the process, write a
+    //! [`ResolvesServerCert`](crate::rustls::server::ResolvesServerCert) of your own.
+    //!
+    //! # A client
+    //!
+    //! A URL with `wss` or `tcps` makes a client [`secure`](crate::ClientConfig::secure);
+    //! [`tls::client`](crate::tls::client) is what it needs if it trusts the roots of the system. All clients
+    //! of the process share that, and with it the tickets that make later handshakes shorter.
+    //!
+    //! ```no_run
+    //! use std::path::Path;
+    //!
+    //! use heartwheel::tls::{self, ClientTls, PairFiles, Roots, Trust};
+    //! use heartwheel::{ClientConfig, Reactor, ReactorConfig, WireKind};
+    //!
+    //! let mut reactor: Reactor = Reactor::new(ReactorConfig::default())?;
+    //! reactor.connect(ClientConfig {
+    //!     tls: Some(tls::client(WireKind::WebSocket)?),
+    //!     ..ClientConfig::from_url("wss://chat.example.com/room")?
+    //! })?;
+    //!
+    //! // One that believes a root of its own, and shows who it is.
+    //! let ours = ClientTls {
+    //!     trust: Trust::Roots(Roots::read(Path::new("root.pem"))?),
+    //!     identity: Some(PairFiles::new("me.pem", "me.key").read()?),
+    //!     ..ClientTls::for_wire(WireKind::Line)
+    //! };
+    //! reactor.connect(ClientConfig {
+    //!     tls: Some(ours.config()?),
+    //!     server_name: Some("chat.internal".into()),
+    //!     ..ClientConfig::from_url("tcps://192.0.2.7:9443")?
+    //! })?;
+    //! # Ok::<(), Box<dyn std::error::Error>>(())
+    //! ```
+    //!
+    //! # When it fails
+    //!
+    //! A connection whose handshake fails ends as [`tls_handshake`](crate::Cause::TlsHandshake), an open one as
+    //! [`tls_error`](crate::Cause::TlsError). The reason is one of the names of
+    //! [`fault_name`](crate::tls::fault_name).
 }
 
 pub mod nesting {

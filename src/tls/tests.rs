@@ -192,6 +192,22 @@ fn who_is_not_believed_is_refused_with_the_reason() {
     world.meet("b.example").expect("anybody will do");
 }
 
+/// As `openssl req -x509` makes it, with `basicConstraints=CA:FALSE`.
+#[test]
+fn a_certificate_that_signs_itself_may_be_its_own_root() {
+    let mut world = World::new();
+    let (pem, key) = Root::itself(&["a.example"]);
+    let pair = Pair::from_pem(pem.as_bytes(), key.as_bytes()).expect("a pair");
+    world.server.certificates = Certificates::new(vec![pair]).expect("a pair");
+    world.client.trust = Trust::Roots(Roots::from_pem(pem.as_bytes()).expect("a root"));
+    world.meet("a.example").expect("they meet");
+    assert_fails(
+        world.meet("b.example"),
+        "bad_certificate",
+        "certificate_not_valid_for_name",
+    );
+}
+
 #[test]
 fn clients_must_show_a_certificate_if_they_are_asked() {
     let mut world = World::new();

@@ -41,6 +41,9 @@
 //! | stopped, silence, and dialed again | x | x | x | | |
 //! | a subprotocol chosen, `Origin` and path seen | x | x | x | | |
 //!
+//! Over TLS, with a root that the test makes: the first, the sixth and the eighth row of the clients, and of the servers
+//! the first, with `py`, `ws` and `cr`; and curl and `openssl s_client`, with both versions of TLS and with key updates.
+//!
 //! Beside them stand plain TCP peers, raw ones that know when they wrote their last byte, and servers of plain
 //! HTTP that redirect, or upgrade in odd ways. `connect` goes through tinyproxy and microsocks to `serve`.
 #![cfg(all(unix, feature = "cli"))]
@@ -91,6 +94,7 @@ mod clients_of_serve;
 mod http_servers;
 mod plain_peers;
 mod proxies;
+mod secure;
 mod servers_of_connect;
 #[path = "../support/mod.rs"]
 mod support;
@@ -178,6 +182,15 @@ fn assert_unclean_end(record: &Record) {
         ["peer_eof", "peer_reset"].contains(&record.cause()) && !record.is_clean(),
         "{}",
         record.0
+    );
+}
+
+/// The same over TLS: without its own word the end of the stream proves nothing.
+fn assert_unclean_end_over_tls(closed: &Value) {
+    let cause = closed["cause"].as_str().unwrap();
+    assert!(
+        ["tls_error", "peer_reset"].contains(&cause) && closed["clean"] == false,
+        "{closed}"
     );
 }
 

@@ -1,7 +1,7 @@
 """A peer made with the package `websockets`, which answers pings by itself.
 
-`client URL [SUBPROTOCOL]` dials; `server` echoes every message, pings ten times a second and speaks
-the subprotocol `heart.v1` where that is offered. Both tell what happens, and take these commands on
+`client URL [SUBPROTOCOL]` dials; `server [CERT KEY]` echoes every message, pings ten times a second and speaks
+the subprotocol `heart.v1` where that is offered, over TLS if there is a certificate. Both tell what happens, and take these commands on
 their input:
 
 - `echo`: as a client, send a text, a binary and a 1 MiB message, and expect each back;
@@ -13,6 +13,7 @@ their input:
 
 import asyncio
 import json
+import ssl
 import sys
 
 from websockets.asyncio.client import connect
@@ -122,13 +123,13 @@ async def client(commands, url, *subprotocols):
         ws = await connect(
             url, subprotocols=subprotocols or None, origin="http://heart.example", **options
         )
-    except InvalidHandshake as error:
+    except (InvalidHandshake, ssl.SSLError) as error:
         say("failed", reason=str(error))
         return
     await hold(ws, commands, asyncio.Queue())
 
 
-async def server(commands):
+async def server(commands, *pair):
     def choose(_, offered):
         return "heart.v1" if "heart.v1" in offered else None
 
@@ -136,6 +137,9 @@ async def server(commands):
         await hold(ws, commands)
 
     options = {"max_size": None, "ping_interval": None}
+    if pair:
+        options["ssl"] = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        options["ssl"].load_cert_chain(*pair)
     async with serve(handle, "127.0.0.1", 0, select_subprotocol=choose, **options) as server:
         say("listening", port=server.sockets[0].getsockname()[1])
         await server.serve_forever()

@@ -1,7 +1,7 @@
 // A peer made with the package `ws`, which answers pings by itself.
 //
-// `client URL [SUBPROTOCOL]` dials; `server` echoes every message, pings ten times a second and speaks
-// the subprotocol `heart.v1` where that is offered. Both tell what happens, and take these commands on
+// `client URL [SUBPROTOCOL]` dials; `server [CERT KEY]` echoes every message, pings ten times a second and speaks
+// the subprotocol `heart.v1` where that is offered, over TLS if there is a certificate. Both tell what happens, and take these commands on
 // their input:
 //
 // - `echo`: as a client, send a text, a binary and a 1 MiB message, and expect each back;
@@ -11,6 +11,9 @@
 // - `close CODE [REASON]`.
 
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { createServer as createPlain } from 'node:http';
+import { createServer as createSecure } from 'node:https';
 import { createRequire } from 'node:module';
 import { createInterface } from 'node:readline';
 
@@ -98,11 +101,14 @@ function dial(url, ...subprotocols) {
   return () => socket;
 }
 
-function listen() {
+function listen(...pair) {
   const handleProtocols = (offered) => offered.has('heart.v1') && 'heart.v1';
-  const server = new WebSocketServer({ host: '127.0.0.1', port: 0, handleProtocols });
+  const [cert, key] = pair.map((file) => readFileSync(file));
+  const http = cert ? createSecure({ cert, key }) : createPlain();
+  const server = new WebSocketServer({ server: http, handleProtocols });
   let latest;
   server.on('listening', () => say('listening', { port: server.address().port }));
+  http.listen(0, '127.0.0.1');
   server.on('connection', (socket, { url: path, headers: { origin } }) => {
     latest = socket;
     say('open', { subprotocol: socket.protocol || null, path, origin });
@@ -115,7 +121,7 @@ function listen() {
 }
 
 const [role, ...rest] = process.argv.slice(2);
-const socket = role === 'client' ? dial(...rest) : listen();
+const socket = role === 'client' ? dial(...rest) : listen(...rest);
 for await (const line of createInterface({ input: process.stdin })) {
   await obey(socket(), role, line);
 }

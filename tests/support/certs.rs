@@ -36,6 +36,15 @@ impl Root {
         self.0.pem()
     }
 
+    /// Makes a certificate that signs itself, and its key.
+    pub(crate) fn itself(names: &[&str]) -> (String, String) {
+        let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
+        let mut params = CertificateParams::new(names).unwrap();
+        params.is_ca = IsCa::ExplicitNoCa;
+        let key = KeyPair::generate().unwrap();
+        (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+    }
+
     /// Signs a certificate for these names, valid from and until a day counted from today.
     pub(crate) fn issue(&self, names: &[&str], from: i64, until: i64) -> Issued {
         self.issue_for(names, from, until, KeyPair::generate().unwrap())

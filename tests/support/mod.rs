@@ -6,6 +6,8 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 pub(crate) mod bytes;
+#[cfg(feature = "tls")]
+pub(crate) mod certs;
 #[cfg(target_os = "linux")]
 pub(crate) mod crowd;
 pub(crate) mod dice;
@@ -26,6 +28,8 @@ pub(crate) mod program;
 pub(crate) mod raw;
 pub(crate) mod record;
 pub(crate) mod recorder;
+#[cfg(all(feature = "cli", feature = "tls"))]
+pub(crate) mod secure;
 pub(crate) mod sides;
 pub(crate) mod silence;
 pub(crate) mod table;

@@ -1,6 +1,8 @@
 //! Clients and servers that others wrote, each in a process of its own. They tell what happens in
 //! JSON, and take commands on their input; their scripts in `tests/peers` say which.
 
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use rustix::process::Pid;
@@ -16,6 +18,14 @@ pub(crate) fn python_client(url: &str, subprotocol: Option<&str>) -> Process {
     Process::spawn(&mut command, "")
 }
 
+/// The same over TLS; it believes nobody but this root, if any.
+pub(crate) fn python_client_believing(url: &str, root: Option<&Path>) -> Process {
+    let mut command = tools::python("websockets_peer.py");
+    let root = root.unwrap_or_else(|| Path::new("/dev/null"));
+    command.args(["client", url]).env("SSL_CERT_FILE", root);
+    Process::spawn(&mut command, "")
+}
+
 /// The same with Node's `ws`.
 pub(crate) fn node_client(url: &str, subprotocol: Option<&str>) -> Process {
     let mut command = tools::node("ws_peer.mjs", "ws");
@@ -23,14 +33,49 @@ pub(crate) fn node_client(url: &str, subprotocol: Option<&str>) -> Process {
     Process::spawn(&mut command, "")
 }
 
+/// The same over TLS; beside the roots that it brings, it believes this one.
+pub(crate) fn node_client_believing(url: &str, root: Option<&Path>) -> Process {
+    let mut command = tools::node("ws_peer.mjs", "ws");
+    command.args(["client", url]);
+    command.envs(root.map(|root| ("NODE_EXTRA_CA_CERTS", root)));
+    Process::spawn(&mut command, "")
+}
+
 /// The same as a page in headless Chromium, but for the commands that a page cannot obey.
 pub(crate) fn chromium_client(url: &str, subprotocol: Option<&str>) -> Process {
-    let browser = tools::chromium();
+    chromium(url, subprotocol, Place::new())
+}
+
+/// The same over TLS; beside the roots that it brings, it believes this one.
+pub(crate) fn chromium_client_believing(url: &str, root: Option<&Path>) -> Process {
     let place = Place::new();
+    if let Some(root) = root {
+        let store = place.path().join(".pki/nssdb");
+        fs::create_dir_all(&store).unwrap();
+        for args in [
+            &["-N", "--empty-password"][..],
+            &["-A", "-n", "root", "-t", "C,,", "-i"],
+        ] {
+            let mut certutil = Command::new("certutil");
+            certutil
+                .arg("-d")
+                .arg(format!("sql:{}", store.display()))
+                .args(args);
+            certutil.args(args.ends_with(&["-i"]).then_some(root));
+            let status = certutil.status();
+            let status = status.expect("no certutil: install the package libnss3-tools");
+            assert!(status.success(), "{certutil:?}: {status}");
+        }
+    }
+    chromium(url, None, place)
+}
+
+fn chromium(url: &str, subprotocol: Option<&str>, place: Place) -> Process {
+    let browser = tools::chromium();
     let mut command = tools::node("chromium_peer.mjs", "playwright-core");
     command.arg(browser).arg(url).args(subprotocol);
     // All that it writes, also in the home directory.
-    for variable in ["TMPDIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"] {
+    for variable in ["HOME", "TMPDIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"] {
         command.env(variable, place.path());
     }
     let process = Process::spawn(&mut command, "").keeping(place);
@@ -44,6 +89,18 @@ pub(crate) fn chromium_client(url: &str, subprotocol: Option<&str>) -> Process {
 /// A server made with Python's `websockets`.
 pub(crate) fn python_server() -> Process {
     Process::spawn(tools::python("websockets_peer.py").arg("server"), "")
+}
+
+/// The same over TLS, with the files of a certificate and its key.
+pub(crate) fn python_server_showing(pair: [&str; 2]) -> Process {
+    let mut command = tools::python("websockets_peer.py");
+    Process::spawn(command.arg("server").args(pair), "")
+}
+
+/// The same with Node's `ws`.
+pub(crate) fn node_server_showing(pair: [&str; 2]) -> Process {
+    let mut command = tools::node("ws_peer.mjs", "ws");
+    Process::spawn(command.arg("server").args(pair), "")
 }
 
 /// A server made with Python's `http.server`; its script says which path has which answer.

@@ -22,8 +22,9 @@ use crate::input::{Input, Line};
 use crate::output::{Form, Output};
 use crate::proxy::{self, ProxyFlag, proxy_or_off};
 use crate::record::Record;
-use crate::signals::{self, Signals};
+use crate::signals::{self, Signals, Wish};
 use crate::stream::LAST_MOMENT;
+use crate::trust::TrustFlags;
 use crate::unsent::Unsent;
 use crate::values::{attempts, count, escape, header, hex_preview, log_level, show_time, time};
 use crate::{FAILED, Failure, UNREACHABLE, start_logging};
@@ -40,7 +41,8 @@ use crate::{FAILED, Failure, UNREACHABLE, start_logging};
 /// 3 if the server could not be reached.
 #[derive(Debug, Args)]
 pub(crate) struct ConnectArgs {
-    /// ws://HOST:PORT/PATH, tcp://HOST:PORT (text lines), tcp+binary://HOST:PORT or tcp+raw://HOST:PORT
+    /// ws://HOST:PORT/PATH, tcp://HOST:PORT (text lines), tcp+binary://HOST:PORT or tcp+raw://HOST:PORT;
+    /// with TLS wss://, tcps://, tcps+binary:// or tcps+raw://
     url: String,
 
     /// End after this many pongs
@@ -55,7 +57,7 @@ pub(crate) struct ConnectArgs {
     /// The proxy looks the name of the server up [default: what the environment says]
     ///
     /// For ws:// the environment variables are ws_proxy, http_proxy and all_proxy, the first that is
-    /// set; for the others all_proxy. Upper case counts too, but for http_proxy. no_proxy lists hosts
+    /// set; for wss:// wss_proxy, https_proxy and all_proxy; for the others all_proxy. Upper case counts too, but for http_proxy. no_proxy lists hosts
     /// to dial directly. localhost and loopback addresses are dialed directly unless the flag is given.
     #[arg(long, value_name = "URL", value_parser = proxy_or_off)]
     proxy: Option<ProxyFlag>,
@@ -97,6 +99,9 @@ pub(crate) struct ConnectArgs {
 
     #[command(flatten)]
     limits: LimitFlags,
+
+    #[command(flatten)]
+    trust: TrustFlags,
 
     #[command(flatten)]
     socket: SocketFlags,
@@ -185,11 +190,7 @@ impl ConnectArgs {
     fn client(&self) -> Result<ClientConfig, Failure> {
         let mut config = ClientConfig::from_url(&self.url).map_err(|error| {
             let (url, reason) = (&self.url, error.reason());
-            Failure::usage(if url.starts_with("wss:") {
-                format!("cannot dial {url:?}: {reason}; use ws://, or a proxy that speaks TLS")
-            } else {
-                format!("the URL {url:?} {reason}")
-            })
+            Failure::usage(format!("the URL {url:?} {reason}"))
         })?;
         let wire = config.wire.kind();
         if wire != WireKind::WebSocket {
@@ -242,6 +243,7 @@ impl ConnectArgs {
         if self.follow {
             config.follow = MOST_REDIRECTS;
         }
+        self.trust.apply(&mut config)?;
         config.reconnect = (!self.no_reconnect).then(|| ReconnectConfig {
             max_attempts: self.max_attempts,
             give_up_after: self.give_up_after,
@@ -251,7 +253,7 @@ impl ConnectArgs {
         let variable = |name: &str| std::env::var_os(name);
         config.proxy = proxy::choose(
             self.proxy.as_ref(),
-            wire,
+            proxy::variables(wire, config.secure),
             &config.host,
             config.port,
             variable,
@@ -634,8 +636,8 @@ impl Handler for Session {
     fn on_source(&mut self, cx: &mut Context<'_, ()>, id: SourceId, _: Readiness) {
         match self.signals.asked(id) {
             None => {}
-            Some(1) => self.end(cx),
-            Some(_) => {
+            Some(Wish::End(1)) => self.end(cx),
+            Some(Wish::End(_) | Wish::Reload) => {
                 self.ending = Ending::AtOnce;
                 cx.stop();
             }

@@ -248,19 +248,30 @@ pub(crate) fn hints(wire: WireKind, addr: &PeerAddr, pings: bool, program: &str)
     }
 }
 
-fn hints_at(wire: WireKind, addr: SocketAddr, pings: bool, program: &str) -> Vec<String> {
-    let ip = match addr.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
+/// Returns a command that reaches a listener with TLS. Whether this machine believes its certificate is not
+/// known.
+pub(crate) fn hints_over_tls(
+    scheme: &str,
+    addr: &PeerAddr,
+    name: Option<&str>,
+    program: &str,
+) -> Vec<String> {
+    let place = match (addr.socket_addr(), addr.unix_path()) {
+        (Some(addr), _) => format!("://{}", near(addr)),
+        (None, Some(path)) => format!("+unix:{}", path.display()),
+        (None, None) => return Vec::new(),
     };
-    let port = addr.port();
-    // The interface of a link-local address stays with it.
-    let mut near = addr;
-    near.set_ip(ip);
+    let name = name.map_or_else(String::new, |name| format!(" --server-name {name}"));
+    vec![format!(
+        "try: {program} connect {scheme}{place}{name}   with --ca ROOT if only you know its root"
+    )]
+}
+
+fn hints_at(wire: WireKind, addr: SocketAddr, pings: bool, program: &str) -> Vec<String> {
+    let (near, port) = (near(addr), addr.port());
     let ip = match near {
-        SocketAddr::V6(addr) if addr.scope_id() > 0 => format!("{ip}%{}", addr.scope_id()),
-        SocketAddr::V6(_) | SocketAddr::V4(_) => ip.to_string(),
+        SocketAddr::V6(addr) if addr.scope_id() > 0 => format!("{}%{}", addr.ip(), addr.scope_id()),
+        SocketAddr::V6(_) | SocketAddr::V4(_) => near.ip().to_string(),
     };
     let connect = format!("try: {program} connect {}://{near}", wire.label());
     match wire {
@@ -276,6 +287,16 @@ fn hints_at(wire: WireKind, addr: SocketAddr, pings: bool, program: &str) -> Vec
         WireKind::Binary => vec![connect],
         WireKind::Raw | WireKind::Own => vec![format!("try: nc {ip} {port}   then type hello")],
     }
+}
+
+/// Returns where this machine reaches a listener. The interface of a link-local address stays with it.
+fn near(mut addr: SocketAddr) -> SocketAddr {
+    addr.set_ip(match addr.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    });
+    addr
 }
 
 /// Returns the name that this program was called by, where a shell would take it as it is.

@@ -1,5 +1,6 @@
 //! The `heartwheel` program: turns the command line into configuration. Each command has one file.
 
+mod certs;
 mod connect;
 mod fan_out;
 mod flags;
@@ -12,11 +13,15 @@ mod memory;
 mod output;
 mod proxy;
 mod record;
+#[cfg(test)]
+#[path = "../../../tests/support/certs.rs"]
+mod samples;
 mod serve;
 mod shards;
 mod signals;
 mod stream;
 mod text;
+mod trust;
 mod unsent;
 mod usage;
 mod values;

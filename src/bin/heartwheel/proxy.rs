@@ -26,10 +26,33 @@ pub(crate) fn proxy_or_off(typed: &str) -> Result<ProxyFlag, String> {
     }
 }
 
+/// Returns the variables of the environment that may name a proxy, the first that is set counts.
+pub(crate) fn variables(wire: WireKind, is_secure: bool) -> &'static [&'static str] {
+    match (wire, is_secure) {
+        (WireKind::WebSocket, true) => &[
+            "wss_proxy",
+            "WSS_PROXY",
+            "https_proxy",
+            "HTTPS_PROXY",
+            "all_proxy",
+            "ALL_PROXY",
+        ],
+        // Not HTTP_PROXY: in a CGI program it is a header of the request (CVE-2016-5385).
+        (WireKind::WebSocket, false) => &[
+            "ws_proxy",
+            "WS_PROXY",
+            "http_proxy",
+            "all_proxy",
+            "ALL_PROXY",
+        ],
+        _ => &["all_proxy", "ALL_PROXY"],
+    }
+}
+
 /// Returns the proxy to go through.
 pub(crate) fn choose(
     flag: Option<&ProxyFlag>,
-    wire: WireKind,
+    variables: &[&str],
     host: &str,
     port: u16,
     variable: impl Fn(&str) -> Option<OsString>,
@@ -53,19 +76,8 @@ pub(crate) fn choose(
         Some(Err(_)) => Err(refuse(name, "is not UTF-8")),
         None => Ok(None),
     };
-    // Not HTTP_PROXY: in a CGI program it is a header of the request (CVE-2016-5385).
-    let names: &[&str] = match wire {
-        WireKind::WebSocket => &[
-            "ws_proxy",
-            "WS_PROXY",
-            "http_proxy",
-            "all_proxy",
-            "ALL_PROXY",
-        ],
-        _ => &["all_proxy", "ALL_PROXY"],
-    };
     let mut chosen = None;
-    for name in names {
+    for name in variables {
         if let Some(url) = set(name)? {
             chosen = Some((name, url));
             break;
@@ -139,7 +151,8 @@ mod tests {
             let found = set.iter().find(|(other, _)| *other == name);
             found.map(|(_, value)| OsString::from(value))
         };
-        let proxy = choose(None, wire, host, 9001, variable).expect("sound values");
+        let proxy =
+            choose(None, variables(wire, false), host, 9001, variable).expect("sound values");
         proxy.map(|proxy| format!("{}:{}", proxy.host(), proxy.port()))
     }
 
@@ -162,10 +175,26 @@ mod tests {
             assert_eq!(chosen(ws, host, &all), None, "{host}");
         }
         let broken = |_: &str| Some("http://me:secret@a b".into());
-        let error = choose(None, ws, "h", 1, broken).expect_err("no host");
+        let error = choose(None, variables(ws, false), "h", 1, broken).expect_err("no host");
         assert_eq!(error.code, 2);
         assert!(error.message.contains("ws_proxy"), "{error}");
         assert!(!error.message.contains("secret"), "{error}");
+    }
+
+    #[test]
+    fn wss_has_variables_of_its_own() {
+        let set = |name: &str| Some(OsString::from(format!("http://{name}.example")));
+        let host = |skipped: usize| {
+            let names = &variables(WireKind::WebSocket, true)[skipped..];
+            let proxy = choose(None, names, "h", 1, |name| match name {
+                "no_proxy" | "NO_PROXY" => None,
+                name => set(name),
+            });
+            proxy.expect("sound").map(|proxy| proxy.host().to_owned())
+        };
+        assert_eq!(host(0).as_deref(), Some("wss_proxy.example"));
+        assert_eq!(host(2).as_deref(), Some("https_proxy.example"));
+        assert_eq!(host(4).as_deref(), Some("all_proxy.example"));
     }
 
     #[test]
@@ -178,11 +207,12 @@ mod tests {
                 "all_proxy" => Some("http://a".into()),
                 _ => None,
             };
-            let error = choose(None, WireKind::WebSocket, "h", 1, set).expect_err("garbled");
+            let names = variables(WireKind::WebSocket, false);
+            let error = choose(None, names, "h", 1, set).expect_err("garbled");
             assert_eq!(error.code, 2);
             assert!(error.message.contains(garbled), "{error}");
             assert!(!error.message.contains("secret"), "{error}");
-            let off = choose(Some(&ProxyFlag::Off), WireKind::WebSocket, "h", 1, set);
+            let off = choose(Some(&ProxyFlag::Off), names, "h", 1, set);
             assert_eq!(off.expect("nobody asks"), None);
         }
     }
@@ -191,11 +221,12 @@ mod tests {
     fn the_flag_goes_before_the_environment_and_loopback() {
         let flag = proxy_or_off("socks5h://p").expect("a sound url");
         let set = |_: &str| Some("http://other".into());
+        let names = variables(WireKind::Line, false);
         for host in ["h", "127.0.0.1"] {
-            let proxy = choose(Some(&flag), WireKind::Line, host, 1, set).expect("sound");
+            let proxy = choose(Some(&flag), names, host, 1, set).expect("sound");
             assert_eq!(proxy.map(|proxy| proxy.port()), Some(1080));
         }
-        let off = choose(Some(&ProxyFlag::Off), WireKind::Line, "h", 1, set);
+        let off = choose(Some(&ProxyFlag::Off), names, "h", 1, set);
         assert_eq!(off.expect("sound"), None);
         assert!(proxy_or_off("proxy:3128").is_err_and(|error| error.contains("off")));
     }

@@ -21,9 +21,11 @@ use heartwheel::reactor::{
     ListenAddr, ListenerConfig, Offer, Reactor, Readiness, Rejected, Rejection, RequestId,
     SocketOptions, SourceId, Welcome, WireFactory,
 };
+use heartwheel::rustls::ServerConfig;
 use log::LevelFilter;
 use rlimit::Resource;
 
+use crate::certs::{CertFlags, Certs};
 use crate::fan_out::FanOut;
 use crate::flags::{
     AdmissionFlags, HeartbeatFlags, LimitFlags, ProxyFlags, SocketFlags, WebFlags, check, in_words,
@@ -31,13 +33,13 @@ use crate::flags::{
 };
 use crate::health::{Health, State};
 use crate::journal::{Change, Journal};
-use crate::listening::{HandedIn, Place, hints, listen, program_name};
+use crate::listening::{HandedIn, Place, hints, hints_over_tls, listen, program_name};
 use crate::machine;
 use crate::memory::Memory;
 use crate::output::{Form, Output};
 use crate::record::Record;
 use crate::shards::{self, Siblings, Sum};
-use crate::signals::{self, Signals};
+use crate::signals::{self, Signals, Wish};
 use crate::values::{Switch, count, log_level, shards, show_time, size_or_off, subprotocol, time};
 use crate::{FAILED, Failure, complain, start_logging};
 
@@ -45,7 +47,8 @@ use crate::{FAILED, Failure, complain, start_logging};
 ///
 /// Without an address it listens on ws 127.0.0.1:9001 and tcp 127.0.0.1:9002. Ctrl-C closes every
 /// connection in an orderly way; a second Ctrl-C exits at once. A slow reader of events or of the
-/// log does not block the program: lines that are not read in time are dropped and counted.
+/// log does not block the program: lines that are not read in time are dropped and counted. With
+/// certificates, SIGHUP reads them again.
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
     /// Speak WebSocket on this address: IP:PORT, unix:PATH, or fd:3 for a socket that systemd has
@@ -64,6 +67,22 @@ pub(crate) struct ServeArgs {
     /// Read any bytes on this address and send no pings (may be repeated)
     #[arg(long, value_name = "ADDR", value_parser = Place::parse)]
     tcp_raw: Vec<Place>,
+
+    /// Speak WebSocket over TLS on this address; needs --cert and --key (may be repeated)
+    #[arg(long, value_name = "ADDR", value_parser = Place::parse)]
+    wss: Vec<Place>,
+
+    /// The same as --tcp over TLS (may be repeated)
+    #[arg(long, value_name = "ADDR", value_parser = Place::parse)]
+    tls_tcp: Vec<Place>,
+
+    /// The same as --tcp-binary over TLS (may be repeated)
+    #[arg(long, value_name = "ADDR", value_parser = Place::parse)]
+    tls_tcp_binary: Vec<Place>,
+
+    /// The same as --tcp-raw over TLS (may be repeated)
+    #[arg(long, value_name = "ADDR", value_parser = Place::parse)]
+    tls_tcp_raw: Vec<Place>,
 
     /// What to do with a message
     #[arg(long, value_name = "MODE", value_enum, default_value_t)]
@@ -93,6 +112,9 @@ pub(crate) struct ServeArgs {
     /// Number of loops, each on its own thread. They share ports and limits. Use one for each core
     #[arg(long, value_name = "N", value_parser = shards, default_value = "1")]
     shards: usize,
+
+    #[command(flatten)]
+    certs: CertFlags,
 
     #[command(flatten)]
     heartbeat: HeartbeatFlags,
@@ -187,6 +209,9 @@ struct Plan {
     has_health: bool,
     web: WebConfig,
     socket: SocketOptions,
+    tls: Option<Arc<ServerConfig>>,
+    /// What a client may ask a listener with TLS for.
+    name: Option<String>,
 }
 
 impl Plan {
@@ -199,6 +224,7 @@ impl Plan {
             proxy: self.proxy.clone(),
             answer_when_full: self.has_health,
             web: self.web.clone(),
+            tls: self.tls.clone(),
             socket: SocketOptions {
                 reuse_port: is_shared,
                 ..self.socket.clone()
@@ -212,16 +238,22 @@ impl Plan {
     /// Says where it listens, for how long silence is borne, and what to try.
     fn tell(&self, addr: &PeerAddr, output: &mut Output) {
         let (wire, heartbeat) = (self.wire, &self.heartbeat);
+        let scheme = scheme(wire, self.tls.is_some());
         output.record(
             &Record::new("listening")
-                .phrase(format!("listening {} {addr}", wire.label()))
-                .word("wire", wire.label())
+                .phrase(format!("listening {scheme} {addr}"))
+                .word("wire", scheme)
                 .word("addr", addr)
                 .maybe_time("interval", heartbeat.interval)
                 .maybe_time("timeout", heartbeat.timeout),
         );
         output.say(&format!("    {}", in_words(heartbeat)));
-        for hint in hints(wire, addr, heartbeat.interval.is_some(), &program_name()) {
+        let program = program_name();
+        let hints = match self.tls {
+            Some(_) => hints_over_tls(scheme, addr, self.name.as_deref(), &program),
+            None => hints(wire, addr, heartbeat.interval.is_some(), &program),
+        };
+        for hint in hints {
             output.say(&format!("    {hint}"));
         }
     }
@@ -238,7 +270,8 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
         ..ReactorConfig::default()
     };
     config.check()?;
-    let plans = args.plans()?;
+    let certs = args.certs.read(args.secure_flag())?;
+    let plans = args.plans(certs.as_ref())?;
     warn(plans.iter().map(|plan| &plan.heartbeat), args.tick);
     // First of all: many loops alone may take more descriptors than there are at the start.
     let room = Room::make(args.max_connections, args.shards, &plans);
@@ -256,7 +289,10 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
         let addr = listen(&mut reactors, &mut handed_in, flag, place, config)?;
         plan.tell(&addr, &mut output);
     }
-    let mut signals = Some(Signals::register(&mut reactors[0])?);
+    let mut signals = Some(match certs {
+        Some(_) => Signals::register_to_reload(&mut reactors[0])?,
+        None => Signals::register(&mut reactors[0])?,
+    });
     output.flush();
 
     let began = Instant::now();
@@ -265,6 +301,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
         memory: Memory::new(),
         aborted: None,
     }));
+    let mut certs = certs;
     let mut loops = Vec::new();
     let siblings = Siblings::of(&reactors);
     for (reactor, siblings) in reactors.into_iter().zip(siblings) {
@@ -277,6 +314,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
             common: Arc::clone(&common),
             group: group.clone(),
             signals: signals.take(),
+            certs: certs.take(),
             window: args.drain,
         };
         loops.push((reactor, server, siblings));
@@ -309,7 +347,7 @@ impl ServeArgs {
     }
 
     /// Turns flags into listeners; nothing is opened yet.
-    fn plans(&self) -> Result<Vec<Plan>, Failure> {
+    fn plans(&self, certs: Option<&Certs>) -> Result<Vec<Plan>, Failure> {
         if self.drain.is_zero() {
             return Err(Failure::usage(
                 "--drain must not be zero; give a time such as 8s",
@@ -327,6 +365,18 @@ impl ServeArgs {
                 plans.push(self.plan(flag, wire, place.clone(), self.web.web(false))?);
             }
         }
+        if let Some(certs) = certs {
+            for (flag, wire, places) in self.secure() {
+                for place in places {
+                    let plan = self.plan(flag, wire, place.clone(), self.web.web(false))?;
+                    plans.push(Plan {
+                        tls: Some(certs.config(wire)?),
+                        name: certs.example_name(),
+                        ..plan
+                    });
+                }
+            }
+        }
         if plans.is_empty() {
             for (flag, wire, port) in [
                 ("--ws", WireKind::WebSocket, 9001),
@@ -337,6 +387,23 @@ impl ServeArgs {
             }
         }
         Ok(plans)
+    }
+
+    /// Lists the listeners that speak TLS.
+    fn secure(&self) -> [(&'static str, WireKind, &[Place]); 4] {
+        [
+            ("--wss", WireKind::WebSocket, &self.wss),
+            ("--tls-tcp", WireKind::Line, &self.tls_tcp),
+            ("--tls-tcp-binary", WireKind::Binary, &self.tls_tcp_binary),
+            ("--tls-tcp-raw", WireKind::Raw, &self.tls_tcp_raw),
+        ]
+    }
+
+    /// Returns the flag of the first of them, if there is any.
+    fn secure_flag(&self) -> Option<&'static str> {
+        let groups = self.secure().into_iter();
+        let mut given = groups.filter(|(_, _, places)| !places.is_empty());
+        given.next().map(|(flag, ..)| flag)
     }
 
     fn plan(
@@ -362,6 +429,8 @@ impl ServeArgs {
             has_health: wire == WireKind::WebSocket && !self.no_health,
             web,
             socket: self.socket.options()?,
+            tls: None,
+            name: None,
         })
     }
 }
@@ -372,6 +441,19 @@ fn factory(wire: WireKind) -> WireFactory {
         WireKind::Line => WireFactory::Line,
         WireKind::Binary => WireFactory::Binary,
         WireKind::Raw | WireKind::Own => WireFactory::Raw,
+    }
+}
+
+/// Returns the scheme of the URL that leads to a listener; events call the listener so.
+const fn scheme(wire: WireKind, is_secure: bool) -> &'static str {
+    if !is_secure {
+        return wire.label();
+    }
+    match wire {
+        WireKind::WebSocket => "wss",
+        WireKind::Line => "tcps",
+        WireKind::Binary => "tcps+binary",
+        WireKind::Raw | WireKind::Own => "tcps+raw",
     }
 }
 
@@ -457,6 +539,8 @@ struct Server {
     group: Group,
     /// In the first loop.
     signals: Option<Signals>,
+    /// In the first loop, if there are any.
+    certs: Option<Certs>,
     window: Duration,
 }
 
@@ -477,9 +561,25 @@ impl Server {
 
     /// Sees to what is due once a turn; returns when to be called again although nothing happens.
     fn after_turn(&mut self) -> Option<Duration> {
+        let look = self.certs.as_mut().map(Certs::after_turn);
         let mut common = self.common();
-        let waits = [common.journal.flush(), common.memory.after_turn()];
+        let waits = [common.journal.flush(), common.memory.after_turn(), look];
         waits.into_iter().flatten().min()
+    }
+
+    /// Reads certificates again, and says what came of it.
+    fn reload(&mut self) {
+        let Some(certs) = &mut self.certs else { return };
+        let record = match certs.reload() {
+            Ok(reloaded) => Record::new("reloaded")
+                .number("certificates", reloaded.certificates as u64)
+                .number("changed", reloaded.changed as u64),
+            Err(reason) => {
+                log::error!("nothing is reloaded, and the certificates in use stay: {reason}");
+                Record::new("reload_failed").quoted("reason", &reason)
+            }
+        };
+        self.common().journal.output.record(&record);
     }
 
     /// Sends a message back; if there is no room, the sender waits until there is.
@@ -664,7 +764,8 @@ impl Handler for Server {
         let asked = self.signals.as_mut().and_then(|signals| signals.asked(id));
         match asked {
             None => {}
-            Some(1) => {
+            Some(Wish::Reload) => self.reload(),
+            Some(Wish::End(1)) => {
                 let count = self.group.len();
                 let mut common = self.common();
                 common.journal.write_sums();
@@ -684,7 +785,7 @@ impl Handler for Server {
                 self.fan_out.siblings().drain(self.window);
                 cx.drain(self.window);
             }
-            Some(_) => {
+            Some(Wish::End(_)) => {
                 self.common().aborted = Some(self.group.len());
                 self.fan_out.siblings().stop();
                 cx.stop();
@@ -741,7 +842,7 @@ mod tests {
     fn web(flags: &[&str]) -> Vec<WebConfig> {
         let line = ["serve"].iter().chain(flags);
         let args = <Line as clap::Parser>::try_parse_from(line).expect("it makes sense");
-        let plans = args.serve.plans().expect("it makes sense");
+        let plans = args.serve.plans(None).expect("it makes sense");
         plans.into_iter().map(|plan| plan.web).collect()
     }
 

@@ -1,7 +1,9 @@
 //! Signals, as a source of the loop.
 
+use std::fs::OpenOptions;
 use std::io;
 use std::mem::MaybeUninit;
+use std::os::unix::fs::OpenOptionsExt;
 use std::ptr;
 use std::sync::Arc;
 use std::thread;
@@ -16,11 +18,30 @@ use signal_hook_mio::v1_0::Signals as Source;
 
 use crate::Failure;
 
-/// Requests to end: Ctrl-C, a supervisor, or a closed terminal.
+/// Requests to end: Ctrl-C, a supervisor, or a closed terminal. And those to read files again.
 pub(crate) struct Signals {
     source: Source,
     id: SourceId,
     count: u32,
+    hangup: Hangup,
+}
+
+/// What SIGHUP means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hangup {
+    /// That the terminal is closed, or a supervisor wants us to end.
+    End,
+    /// That files are to be read again, unless there was a terminal at the start and it is closed now.
+    Reload { ends_with_terminal: bool },
+}
+
+/// What signals ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// To end, so many times by now.
+    End(u32),
+    /// To read files again.
+    Reload,
 }
 
 impl Signals {
@@ -28,6 +49,22 @@ impl Signals {
     /// SIGHUP means that the program must outlive its terminal (`nohup`).
     pub(crate) fn register<D: Default>(reactor: &mut Reactor<D>) -> Result<Self, Failure> {
         let hangup = (!is_ignored(SIGHUP)).then_some(SIGHUP);
+        Self::listen(reactor, hangup, Hangup::End)
+    }
+
+    /// The same for a program that has files to read again: SIGHUP asks for that, even if it was ignored.
+    pub(crate) fn register_to_reload<D: Default>(
+        reactor: &mut Reactor<D>,
+    ) -> Result<Self, Failure> {
+        let ends_with_terminal = !is_ignored(SIGHUP) && has_terminal();
+        Self::listen(reactor, Some(SIGHUP), Hangup::Reload { ends_with_terminal })
+    }
+
+    fn listen<D: Default>(
+        reactor: &mut Reactor<D>,
+        hangup: Option<i32>,
+        meaning: Hangup,
+    ) -> Result<Self, Failure> {
         let mut source = Source::new([SIGINT, SIGTERM].into_iter().chain(hangup))
             .map_err(|error| Failure::failed(format!("cannot take signals: {error}")))?;
         let id = reactor.register(&mut source, Interest::READABLE)?;
@@ -35,17 +72,22 @@ impl Signals {
             source,
             id,
             count: 0,
+            hangup: meaning,
         })
     }
 
-    /// Returns how often we were asked to end, if `id` is the source of signals.
-    pub(crate) fn asked(&mut self, id: SourceId) -> Option<u32> {
+    /// Returns what we were asked for, if `id` is the source of signals.
+    pub(crate) fn asked(&mut self, id: SourceId) -> Option<Wish> {
         if id != self.id {
             return None;
         }
         if self.count == 0 {
-            if self.source.pending().count() == 0 {
+            let signals: Vec<_> = self.source.pending().collect();
+            if signals.is_empty() {
                 return None;
+            }
+            if signals == [SIGHUP] && self.hangup.is_reload() {
+                return Some(Wish::Reload);
             }
             // `timeout` and others signal a process and then its group: both mean one wish. Nobody can
             // have seen us react yet, so what comes within this moment is no answer to it.
@@ -56,13 +98,34 @@ impl Signals {
             return None;
         }
         self.count += 1;
-        Some(self.count)
+        Some(Wish::End(self.count))
     }
 
     /// Says whether we were asked again, after the loop has ended.
     pub(crate) fn is_asked(&mut self) -> bool {
         self.source.pending().count() > 0
     }
+}
+
+impl Hangup {
+    /// Says whether a hangup that has just come asks for files to be read again.
+    fn is_reload(self) -> bool {
+        match self {
+            Self::End => false,
+            Self::Reload { ends_with_terminal } => !ends_with_terminal || has_terminal(),
+        }
+    }
+}
+
+/// Says whether there is a terminal that we belong to. After the kernel's hangup there is none any more.
+fn has_terminal() -> bool {
+    let mut options = OpenOptions::new();
+    let flags = libc::O_NOCTTY | libc::O_NONBLOCK;
+    options
+        .read(true)
+        .custom_flags(flags)
+        .open("/dev/tty")
+        .is_ok()
 }
 
 /// Makes a write beyond the size limit of a file (`ulimit -f`) fail like any other. Otherwise the
