@@ -12,7 +12,7 @@ use crate::proto::wire::EncodeError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProtocolError {
-    /// A reserved bit is set, but no extension was negotiated (RFC 6455, 5.2).
+    /// A reserved bit is set that no negotiated extension gives a meaning here (RFC 6455, 5.2).
     ReservedBits,
     /// A reserved opcode (RFC 6455, 5.2).
     ReservedOpcode(u8),
@@ -38,6 +38,9 @@ pub enum ProtocolError {
     CloseCode(u16),
     /// A text message or close reason is not UTF-8 (RFC 6455, 8.1).
     InvalidUtf8,
+    /// A compressed message that cannot be inflated: it is no DEFLATE data, or ends too early (RFC 7692,
+    /// 7.2.2).
+    Deflate,
     /// A message larger than the limit.
     MessageTooBig {
         /// Bytes the peer announced or sent so far.
@@ -76,6 +79,7 @@ impl ProtocolError {
             | Self::ExpectedContinuation
             | Self::CloseBodyTooShort
             | Self::CloseCode(_)
+            | Self::Deflate
             | Self::UnknownType(_)
             | Self::HttpRequest
             | Self::Foreign(_)
@@ -109,6 +113,7 @@ impl fmt::Display for ProtocolError {
             Self::CloseBodyTooShort => f.write_str("close frame with a body of one byte"),
             Self::CloseCode(code) => write!(f, "close code {code} must not be sent"),
             Self::InvalidUtf8 => f.write_str("text is not utf-8"),
+            Self::Deflate => f.write_str("compressed message cannot be inflated"),
             Self::MessageTooBig { size, limit } => {
                 write!(f, "message of {size} bytes exceeds {limit}")
             }

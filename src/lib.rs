@@ -64,6 +64,7 @@
 //! | --- | --- | --- |
 //! | none | the reactor with the line, binary, raw and own wires; mio's backlog; no resets: a dead peer gets a plain close | mio, slab, log |
 //! | `websocket` (default) | RFC 6455, server and client, and plain HTTP answers | httparse, httpdate, sha1, base64, rand, simdutf8 |
+//! | `deflate` (default) | compressed WebSocket messages (RFC 7692), for those who ask for it | flate2, zlib-rs |
 //! | `sockets` (default) | a backlog of 4096, resets for dead peers, socket options that accepted connections inherit, the kernel's figures at a verdict, the time that the machine slept (Linux) | libc, rustix, socket2 |
 //! | `tls` (default) | TLS 1.3 and 1.2, for servers and clients: [`tls`] | rustls on ring, rustls-webpki, rustls-native-certs, humantime |
 //! | `cli` (default) | the program `heartwheel` | clap and others |
@@ -98,6 +99,8 @@ pub mod sys;
 pub mod tls;
 
 pub use close::{Cause, CloseCode, Evidence, Liveness, Phase};
+#[cfg(feature = "deflate")]
+pub use config::DeflateConfig;
 #[cfg(feature = "websocket")]
 pub use config::WebConfig;
 pub use config::{

@@ -52,6 +52,18 @@ pub struct Stats {
     pub messages_in: u64,
     /// Messages queued for output.
     pub messages_out: u64,
+    /// Compressed messages received.
+    pub messages_inflated: u64,
+    /// Bytes of their payload as it came.
+    pub inflated_from: u64,
+    /// Bytes of the messages that it became.
+    pub inflated_to: u64,
+    /// Messages queued for output that were compressed.
+    pub messages_deflated: u64,
+    /// Their bytes before that.
+    pub deflated_from: u64,
+    /// Bytes that were left to send.
+    pub deflated_to: u64,
     /// Bytes read from sockets.
     pub bytes_in: u64,
     /// Bytes written to sockets.
@@ -115,6 +127,12 @@ impl Default for Stats {
             pongs_folded: 0,
             messages_in: 0,
             messages_out: 0,
+            messages_inflated: 0,
+            inflated_from: 0,
+            inflated_to: 0,
+            messages_deflated: 0,
+            deflated_from: 0,
+            deflated_to: 0,
             bytes_in: 0,
             bytes_out: 0,
             send_full: 0,
@@ -160,6 +178,12 @@ impl Stats {
             pongs_folded,
             messages_in,
             messages_out,
+            messages_inflated,
+            inflated_from,
+            inflated_to,
+            messages_deflated,
+            deflated_from,
+            deflated_to,
             bytes_in,
             bytes_out,
             send_full,
@@ -193,6 +217,12 @@ impl Stats {
         self.pongs_folded += pongs_folded;
         self.messages_in += messages_in;
         self.messages_out += messages_out;
+        self.messages_inflated += messages_inflated;
+        self.inflated_from += inflated_from;
+        self.inflated_to += inflated_to;
+        self.messages_deflated += messages_deflated;
+        self.deflated_from += deflated_from;
+        self.deflated_to += deflated_to;
         self.bytes_in += bytes_in;
         self.bytes_out += bytes_out;
         self.send_full += send_full;

@@ -69,6 +69,7 @@ const LAYERS: [&[&str]; 8] = [
         "proto::shares",
         "proto::tally",
         "proto::received",
+        "proto::deflate",
     ],
     &[
         "proto::line",

@@ -139,7 +139,7 @@ fn read(session: &mut Session, env: &mut Env, now: Moment, bytes: &[u8]) -> usiz
         match event {
             Event::NeedMore => break,
             Event::Pong { .. } => pongs += 1,
-            Event::Consumed | Event::Message { .. } => {}
+            Event::Consumed | Event::Inflating | Event::Message { .. } => {}
         }
     }
     session.put_input(env, input);

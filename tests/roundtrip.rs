@@ -177,6 +177,7 @@ fn decode_websocket(decoder: &mut Decoder, role: Role, pool: &mut Pool, rx: &mut
         websocket::Item::Message { kind, payload } => {
             message(kind, payload, rx, || decoder.take_assembled())
         }
+        websocket::Item::Compressed { .. } => unreachable!("nobody has agreed to it"),
         websocket::Item::Ping(range) => Item::Ping(rx[range].to_vec()),
         websocket::Item::Pong(range) => Item::Pong(rx[range].to_vec()),
         websocket::Item::Close { code, reason } => {

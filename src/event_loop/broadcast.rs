@@ -168,6 +168,7 @@ impl<D, S: System> EventLoop<D, S> {
         }
         let shared = self.env.pool.shared_bytes();
         let sent = send(&mut self.conns[key].session, &mut self.env, self.now);
+        self.share.charge(self.env.take_effort());
         self.count_sent(key, shared);
         let conn = &mut self.conns[key];
         // With nothing queued there is no room to come: the message is larger than the queue.

@@ -95,7 +95,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         let ends = self.now.at + CONN_SLICE;
         let is_light = !self.conns[key].marks.has(Mark::Heavy);
         // The rest of what it used up its share with.
-        let is_rest = !is_light && heard.is_none() && !ring.is_empty();
+        let is_rest = !is_light && heard.is_none() && self.has_rest(key, &ring);
         self.share.begin();
         let (mut called, mut is_over) = match heard {
             // What an earlier pause, handshake or budget left behind comes first.
@@ -134,7 +134,11 @@ impl<D: Default, S: System> EventLoop<D, S> {
                     self.share.charge_bytes(count);
                     (called, is_over) = match assembled {
                         0 => self.decode(handler, id, &mut ring, ends),
-                        fresh => (self.decode_assembled(handler, id, fresh), false),
+                        fresh => {
+                            let called = self.decode_assembled(handler, id, fresh);
+                            let (more, is_over) = self.decode(handler, id, &mut ring, ends);
+                            (called || more, is_over)
+                        }
                     };
                 }
                 ReadOutcome::Blocked => break false,
@@ -240,8 +244,8 @@ impl<D: Default, S: System> EventLoop<D, S> {
         if !ring.is_empty() && conn.session.phase() == Phase::Closed {
             ring.consume(ring.len());
         }
-        let is_left =
-            !ring.is_empty() && (conn.marks.has(Mark::Carried) || conn.session.is_paused());
+        let has_rest = !ring.is_empty() || conn.session.is_inflating();
+        let is_left = has_rest && (conn.marks.has(Mark::Carried) || conn.session.is_paused());
         self.system.probe(&conn.socket, Probe::Decoded { is_left });
         conn.session.put_input(&mut self.env, ring);
         self.in_hand.end_input();
@@ -295,7 +299,8 @@ impl<D: Default, S: System> EventLoop<D, S> {
         let mut called = false;
         loop {
             let conn = &mut self.conns[key];
-            if ring.is_empty() || conn.session.is_paused() {
+            let is_done = ring.is_empty() && !conn.session.is_inflating();
+            if is_done || conn.session.is_paused() {
                 return (called, false);
             }
             if self.share.take_look() {
@@ -323,12 +328,13 @@ impl<D: Default, S: System> EventLoop<D, S> {
             }
             let input = ring.contiguous_mut();
             let (consumed, event) = conn.session.decode(&mut self.env, self.now, input);
+            self.share.charge(self.env.take_effort());
             match event {
                 Event::NeedMore => {
                     ring.consume(consumed);
                     return (called, false);
                 }
-                Event::Consumed => {}
+                Event::Consumed | Event::Inflating => {}
                 Event::Message { kind, payload } => {
                     self.share.charge(STEP);
                     self.deliver(handler, id, kind, payload, ring, consumed);
@@ -376,6 +382,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         self.share.charge(STEP);
         let session = &mut self.conns[id.index()].session;
         let event = session.decode_assembled(&mut self.env, self.now, fresh);
+        self.share.charge(self.env.take_effort());
         let Event::Message { kind, payload } = event else {
             return false;
         };
@@ -426,6 +433,11 @@ impl<D: Default, S: System> EventLoop<D, S> {
 }
 
 impl<D, S: System> EventLoop<D, S> {
+    /// Says whether something that a connection sent earlier is left: input, or a message to inflate.
+    fn has_rest(&self, key: usize, ring: &Ring) -> bool {
+        !ring.is_empty() || self.conns[key].session.is_inflating()
+    }
+
     /// Returns the time in this turn for reading.
     pub(super) fn reading_slice(&self) -> Micros {
         match self.expiries.is_behind() {

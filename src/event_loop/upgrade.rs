@@ -249,7 +249,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
         }
         match answer {
             Ok(Decision::Now(welcome)) => {
-                session.handle_handshake(&mut self.env, self.now, &[]);
+                session.handle_acceptance(&mut self.env, self.now, acceptance);
                 self.welcome(handler, id, welcome.data);
             }
             Ok(Decision::Later) if self.defer(id, Awaited::Verdict) => return false,

@@ -128,11 +128,17 @@ struct Inner {
     payload: Box<[u8]>,
     #[cfg(feature = "websocket")]
     websocket: OnceLock<Encoded>,
+    #[cfg(feature = "deflate")]
+    compressed: OnceLock<Box<Compressed>>,
     line: OnceLock<Option<Encoded>>,
     binary: OnceLock<Option<Encoded>>,
     raw: OnceLock<Encoded>,
     own: OnceLock<Box<OwnEncoded>>,
 }
+
+/// What compression made of a message, by the bits of the window; `None` where that is not shorter.
+#[cfg(feature = "deflate")]
+type Compressed = [OnceLock<Option<Encoded>>; 16];
 
 /// What the codecs of one encoding made of a message.
 #[derive(Debug)]
@@ -164,6 +170,8 @@ impl SharedMessage {
             payload: message.data().into(),
             #[cfg(feature = "websocket")]
             websocket: OnceLock::new(),
+            #[cfg(feature = "deflate")]
+            compressed: OnceLock::new(),
             line: OnceLock::new(),
             binary: OnceLock::new(),
             raw: OnceLock::new(),
@@ -190,7 +198,7 @@ impl SharedMessage {
             WireKind::WebSocket => Some(
                 self.0
                     .websocket
-                    .get_or_init(|| Encoded::websocket(self.0.kind, payload)),
+                    .get_or_init(|| Encoded::websocket(self.0.kind, payload, false)),
             ),
             WireKind::Line => self
                 .0
@@ -215,6 +223,24 @@ impl SharedMessage {
             WireKind::Raw => Some(self.0.raw.get_or_init(|| Encoded::one(payload.to_vec()))),
             WireKind::Own => None,
         }
+    }
+
+    /// Returns the WebSocket frames in which it is compressed for a window of so many bits, by whoever needs
+    /// them first. `None` if that would not make it shorter.
+    #[cfg(feature = "deflate")]
+    pub(crate) fn compressed(
+        &self,
+        window_bits: u8,
+        compress: impl FnOnce(&mut Vec<u8>) -> Option<&[u8]>,
+    ) -> Option<&Encoded> {
+        let make = || {
+            let mut out = Vec::new();
+            let payload = compress(&mut out)?;
+            Some(Encoded::websocket(self.0.kind, payload, true))
+        };
+        let by_bits = self.0.compressed.get_or_init(Box::default);
+        let place = by_bits.get(usize::from(window_bits))?;
+        place.get_or_init(make).as_ref()
     }
 
     /// Returns the frame of an own wire, encoded by the first codec of its encoding. `None` if the codec
@@ -260,13 +286,15 @@ impl Encoded {
     }
 
     #[cfg(feature = "websocket")]
-    fn websocket(kind: MessageKind, payload: &[u8]) -> Self {
-        use crate::proto::websocket::{encode, fragments};
+    fn websocket(kind: MessageKind, payload: &[u8], is_compressed: bool) -> Self {
+        use crate::proto::websocket::{append_frame, encode_header, fragments};
 
         let mut bytes = Vec::with_capacity(payload.len() + 16);
         let mut ends = Vec::new();
         for (fin, opcode, range) in fragments(kind, payload.len(), FRAGMENT) {
-            encode(fin, opcode, &payload[range], None, &mut bytes);
+            let header = encode_header(fin, opcode, range.len() as u64, None);
+            let header = header.compressed(is_compressed && range.start == 0);
+            append_frame(&header, &payload[range], None, &mut bytes);
             ends.push(bytes.len());
         }
         Self {

@@ -10,6 +10,8 @@ pub mod binary;
 mod bucket;
 pub mod codec;
 mod copy;
+#[cfg(feature = "deflate")]
+pub(crate) mod deflate;
 pub(crate) mod flags;
 pub mod heartbeat;
 #[cfg(feature = "websocket")]

@@ -4,6 +4,8 @@ use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+#[cfg(feature = "deflate")]
+use crate::config::DeflateConfig;
 use crate::config::{Excess, HeartbeatConfig, LimitsConfig, Overflow, PingWhen, Proof, WireKind};
 use crate::error::ConfigError;
 use crate::proto::bucket::Rate;
@@ -146,6 +148,8 @@ pub(crate) struct Limits {
     pub(crate) slow_floor: u32,
     pub(crate) slow_grace: u32,
     pub(crate) message_timeout: Option<u32>,
+    #[cfg(feature = "deflate")]
+    pub(crate) deflate: Option<DeflateConfig>,
 }
 
 impl TryFrom<&LimitsConfig> for Limits {
@@ -170,6 +174,11 @@ impl TryFrom<&LimitsConfig> for Limits {
         if u32::try_from(config.max_message).is_err() {
             return Err(ConfigError::new("max_message", "must be less than 4GiB"));
         }
+        #[cfg(feature = "deflate")]
+        config
+            .deflate
+            .as_ref()
+            .map_or(Ok(()), DeflateConfig::check)?;
         Ok(Self {
             max_message: config.max_message,
             send_queue: config
@@ -197,6 +206,8 @@ impl TryFrom<&LimitsConfig> for Limits {
             slow_floor: config.slow_floor,
             slow_grace: span_millis("slow_grace", config.slow_grace)?,
             message_timeout: optional_millis("message_timeout", config.message_timeout)?,
+            #[cfg(feature = "deflate")]
+            deflate: config.deflate,
         })
     }
 }

@@ -258,6 +258,7 @@ fn step(
                 },
             ))
         }
+        Item::Compressed { .. } => unreachable!("nobody has agreed to it"),
         Item::Ping(range) => Some(Found::Ping(bytes(range))),
         Item::Pong(range) => Some(Found::Pong(bytes(range))),
         Item::Close { code, reason } => {

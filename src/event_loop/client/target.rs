@@ -20,9 +20,13 @@ use crate::proto::backoff::Backoff;
 use crate::proto::session::PolicyId;
 use crate::proto::time::Micros;
 use crate::proto::tunnel::{Proxy, Tunnel};
+#[cfg(all(feature = "websocket", not(feature = "deflate")))]
+use crate::proto::websocket::handshake::request;
+#[cfg(feature = "deflate")]
+use crate::proto::websocket::handshake::request_with;
 #[cfg(feature = "websocket")]
 use crate::proto::websocket::handshake::{
-    Address, InvalidHandshake, RedirectError, ResponseError, is_credential, is_redirect, request,
+    Address, InvalidHandshake, RedirectError, ResponseError, is_credential, is_redirect,
 };
 use crate::sys::Seal;
 
@@ -364,7 +368,15 @@ impl Client {
             .filter(|(name, _)| is_at_home || !is_credential(name))
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .collect();
-        request(&host, path, self.key, self.subprotocols(), &headers)
+        let (key, subprotocols) = (self.key, self.subprotocols());
+        #[cfg(feature = "deflate")]
+        let head = {
+            let deflate = config.limits.deflate.as_ref();
+            request_with(&host, path, key, subprotocols, deflate, &headers)
+        };
+        #[cfg(not(feature = "deflate"))]
+        let head = request(&host, path, key, subprotocols, &headers);
+        head
     }
 
     /// Returns the subprotocols that this attempt offers.

@@ -25,6 +25,9 @@ pub(super) struct Buffers {
     /// How far the requests are: plain ones, and the one to upgrade.
     #[cfg(feature = "websocket")]
     pub(super) exchange: Exchange,
+    /// What is kept for compressed messages.
+    #[cfg(feature = "deflate")]
+    pub(super) deflated: Option<Box<super::deflated::Deflated>>,
     pub(super) line: line::LineDecoder,
     pub(super) binary: binary::BinaryDecoder,
     /// When the unfinished message at the front of the input began, and the bytes it has brought.
@@ -118,6 +121,7 @@ impl Buffers {
             && self.back.is_none()
             && self.has_no_head()
             && self.decoders_are_idle()
+            && self.keeps_no_window()
     }
 
     /// Says whether no part of an opening head has been read, and no request answered: what is gone of them
@@ -128,6 +132,15 @@ impl Buffers {
         #[cfg(not(feature = "websocket"))]
         let is_fresh = true;
         is_fresh
+    }
+
+    /// Says whether nothing is kept for compressed messages.
+    fn keeps_no_window(&self) -> bool {
+        #[cfg(feature = "deflate")]
+        let is_none = self.deflated.is_none();
+        #[cfg(not(feature = "deflate"))]
+        let is_none = true;
+        is_none
     }
 
     /// Returns how many bytes of a codec's answers wait at most: what is queued last leaves last.
@@ -233,6 +246,10 @@ impl Buffers {
             self.websocket.release(pool);
             self.head = HeadProgress::default();
             self.exchange = Exchange::default();
+        }
+        #[cfg(feature = "deflate")]
+        {
+            self.deflated = None;
         }
         self.progress = Stamp::default();
         self.line.discard(pool);

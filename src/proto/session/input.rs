@@ -29,6 +29,9 @@ pub enum Event {
         /// Where the payload lies.
         payload: Payload,
     },
+    /// A compressed message is whole, and more of it is to be inflated. Decode on, with the same input, when
+    /// others have had their turn.
+    Inflating,
     /// A ping of ours was answered.
     Pong {
         /// Round-trip time, where that ping was the one being timed.
@@ -63,6 +66,7 @@ impl Session {
         self.buffers
             .as_ref()
             .is_some_and(|held| !held.rx.is_empty())
+            || self.is_inflating()
     }
 
     /// Returns the most bytes that may wait for the rest of a frame.
@@ -79,6 +83,12 @@ impl Session {
             (WireKind::WebSocket, Phase::Open | Phase::Closing | Phase::Closed) => LARGEST_RING,
             (WireKind::Line | WireKind::Binary | WireKind::Raw, _) => LARGEST_RING,
         }
+    }
+
+    /// Nothing is compressed without the feature `deflate`.
+    #[cfg(not(feature = "deflate"))]
+    pub fn is_inflating(&self) -> bool {
+        false
     }
 
     /// Notes that so many bytes left the socket, at the time of the read: what they come to is for
@@ -102,6 +112,11 @@ impl Session {
         if is_over || self.phase == Phase::Closed {
             self.note_trailing(input);
             return (input.len(), Event::NeedMore);
+        }
+        #[cfg(feature = "deflate")]
+        if self.is_inflating() {
+            let event = self.inflate_on(env);
+            return self.settle_inflation(env, now, event, input);
         }
         if input.is_empty() {
             return (0, Event::NeedMore);
@@ -129,13 +144,33 @@ impl Session {
                 match event {
                     // The answer to a ping of ours.
                     Event::Pong { .. } => {}
-                    Event::NeedMore | Event::Consumed | Event::Message { .. } => {
+                    Event::NeedMore
+                    | Event::Consumed
+                    | Event::Message { .. }
+                    | Event::Inflating => {
                         self.charge(env, now, Taken::Bytes(consumed));
                     }
                 }
                 self.note_progress(now, &event, consumed, &input[consumed..]);
                 (consumed, self.count_message(env, now, event))
             }
+            Err(error) => {
+                self.fail(env, now, error);
+                (input.len(), Event::NeedMore)
+            }
+        }
+    }
+
+    #[cfg(feature = "deflate")]
+    fn settle_inflation(
+        &mut self,
+        env: &mut Env,
+        now: Moment,
+        event: Result<Event, ProtocolError>,
+        input: &[u8],
+    ) -> (usize, Event) {
+        match event {
+            Ok(event) => (0, self.count_message(env, now, event)),
             Err(error) => {
                 self.fail(env, now, error);
                 (input.len(), Event::NeedMore)
@@ -190,7 +225,7 @@ impl Session {
     #[cfg(feature = "websocket")]
     fn step_assembled(
         &mut self,
-        env: &Env,
+        env: &mut Env,
         now: Moment,
         fresh: usize,
     ) -> Result<Event, ProtocolError> {
@@ -205,12 +240,16 @@ impl Session {
                 self.handle_frame(env, now);
                 Event::Message { kind, payload }
             }
+            Item::Compressed { kind, payload } => {
+                self.handle_frame(env, now);
+                self.inflate(env, kind, payload, &[])?
+            }
             Item::NeedMore | Item::Ping(_) | Item::Pong(_) | Item::Close { .. } => Event::NeedMore,
         })
     }
 
     #[cfg(not(feature = "websocket"))]
-    fn step_assembled(&self, _: &Env, _: Moment, _: usize) -> Result<Event, ProtocolError> {
+    fn step_assembled(&self, _: &mut Env, _: Moment, _: usize) -> Result<Event, ProtocolError> {
         Ok(Event::NeedMore)
     }
 
@@ -235,7 +274,9 @@ impl Session {
                 let event = Event::Message { kind, payload };
                 match self.count_message(env, now, event) {
                     Event::Message { kind, payload } => Some((kind, payload)),
-                    Event::NeedMore | Event::Consumed | Event::Pong { .. } => None,
+                    Event::NeedMore | Event::Consumed | Event::Inflating | Event::Pong { .. } => {
+                        None
+                    }
                 }
             }
             Ok(_) => None,
@@ -270,17 +311,21 @@ impl Session {
         use crate::proto::websocket::Item;
 
         let max_message = env.policy(self.policy).limits.max_message as u64;
-        let role = self.part.role();
+        let (role, compression) = (self.part.role(), self.compression());
         let held = self.buffers.get_or_insert_with(|| env.take_buffers());
-        let (consumed, item) = held
-            .websocket
-            .decode(role, input, max_message, &mut env.pool)?;
+        let decoder = &mut held.websocket;
+        let (consumed, item) =
+            decoder.decode_with(compression, role, input, max_message, &mut env.pool)?;
         let event = match item {
             Item::NeedMore => Event::NeedMore,
             Item::Fragment => self.handle_fragment(env, now),
             Item::Message { kind, payload } => {
                 self.handle_frame(env, now);
                 Event::Message { kind, payload }
+            }
+            Item::Compressed { kind, payload } => {
+                self.handle_frame(env, now);
+                self.inflate(env, kind, payload, input)?
             }
             Item::Ping(payload) => {
                 self.handle_ping(env, now, &input[payload]);
@@ -436,7 +481,7 @@ impl Session {
                 }
                 Event::Consumed
             }
-            Event::NeedMore | Event::Consumed | Event::Pong { .. } => event,
+            Event::NeedMore | Event::Consumed | Event::Inflating | Event::Pong { .. } => event,
         }
     }
 
@@ -457,7 +502,7 @@ impl Session {
             return;
         };
         let (consumed, left) = match event {
-            Event::Message { .. } => {
+            Event::Message { .. } | Event::Inflating => {
                 held.unfinished = None;
                 return;
             }

@@ -107,6 +107,8 @@ impl Session {
             self.give_up(now, Cause::MemoryLimit);
         }
         let is_over = self.phase == Phase::Closed;
+        #[cfg(feature = "deflate")]
+        self.forget_deflated(env);
         let Some(held) = &mut self.buffers else {
             return;
         };
@@ -138,6 +140,8 @@ impl Buffers {
         let websocket = self.websocket.capacity();
         #[cfg(not(feature = "websocket"))]
         let websocket = 0;
+        #[cfg(feature = "deflate")]
+        let websocket = websocket + self.deflated.as_ref().map_or(0, |kept| kept.memory());
         let assembled = websocket + self.line.capacity() + self.binary.capacity();
         size_of::<Self>()
             + self.rx.capacity()

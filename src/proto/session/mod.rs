@@ -23,12 +23,18 @@ mod buffers;
 mod closing;
 mod deadline;
 mod deferral;
+#[cfg(feature = "deflate")]
+mod deflate;
+#[cfg(feature = "deflate")]
+mod deflated;
 mod env;
 mod excess;
 mod expiry;
 mod input;
 mod liveness;
 mod memory;
+#[cfg(all(feature = "websocket", not(feature = "deflate")))]
+mod no_deflate;
 #[cfg(feature = "websocket")]
 mod opening;
 mod output;
@@ -64,6 +70,8 @@ use crate::proto::heartbeat::{Heartbeat, PingPhase};
 use crate::proto::http::{Exchange, HeadProgress};
 use crate::proto::policy::{Policy, Timing};
 use crate::proto::time::{Fine, Micros, Moment, Stamp};
+#[cfg(feature = "deflate")]
+use crate::proto::websocket::handshake::DeflateAgreement;
 use crate::proto::wire::Role;
 use buffers::Buffers;
 use rates::Rates;
@@ -244,6 +252,9 @@ struct Rare {
     last_message: Stamp,
     /// What the peer has sent lately, if that is limited.
     rates: Option<Box<Rates>>,
+    /// What is agreed on about compressed messages, if it is not the usual.
+    #[cfg(feature = "deflate")]
+    deflate: Option<DeflateAgreement>,
 }
 
 flags! {
@@ -283,6 +294,8 @@ flags! {
         Answer,
         /// A dial has come through, and what lies between socket and session is to finish its handshake.
         Layer,
+        /// Messages of the peer are to be inflated where they are compressed: that was agreed on.
+        Inflating,
     }
 }
 
@@ -388,6 +401,8 @@ impl Session {
                 aside: None,
                 last_message: Stamp::new(now.at),
                 rates: None,
+                #[cfg(feature = "deflate")]
+                deflate: None,
             })
         })
     }

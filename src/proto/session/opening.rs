@@ -12,9 +12,12 @@ use crate::proto::http::{
 use crate::proto::policy::Limits;
 use crate::proto::time::Moment;
 use crate::proto::websocket::handshake::{
-    Acceptance, InvalidHandshake, ResponseError, Upgrade, accept_response, error_response,
-    parse_more_response,
+    Acceptance, InvalidHandshake, ResponseError, Upgrade, error_response,
 };
+#[cfg(not(feature = "deflate"))]
+use crate::proto::websocket::handshake::{accept_response, parse_more_response};
+#[cfg(feature = "deflate")]
+use crate::proto::websocket::handshake::{accept_response_with, parse_more_response_with};
 use crate::proto::wire::Role;
 
 /// What a server finds in front of its input.
@@ -81,7 +84,7 @@ pub enum Replied<'i> {
     /// Something that opens nothing: the session is over.
     Failed(ResponseError),
     /// A response that completes the handshake, and its length: ask the application, and then call
-    /// [`handle_handshake`](Session::handle_handshake) or [`end`](Session::end).
+    /// [`handle_acceptance`](Session::handle_acceptance) or [`end`](Session::end).
     Accepted(Acceptance<'i>, usize),
 }
 
@@ -193,7 +196,24 @@ impl Session {
         if self.phase != Phase::Handshaking {
             return Ok(());
         }
-        match accept_response(upgrade, subprotocol, env.date().as_ref(), headers) {
+        #[cfg(feature = "deflate")]
+        let built = {
+            let (date, deflate) = (env.date(), self.limits(env).deflate);
+            accept_response_with(
+                upgrade,
+                subprotocol,
+                deflate.as_ref(),
+                date.as_ref(),
+                headers,
+            )
+        }
+        .map(|(response, agreed)| {
+            self.agree(now, agreed);
+            response
+        });
+        #[cfg(not(feature = "deflate"))]
+        let built = accept_response(upgrade, subprotocol, env.date().as_ref(), headers);
+        match built {
             Ok(response) => {
                 self.handle_handshake(env, now, &response);
                 Ok(())
@@ -288,7 +308,15 @@ impl Session {
         offered: &[impl AsRef<str>],
     ) -> Replied<'i> {
         let (limits, mut progress) = (self.head_limits(env), self.head_progress());
-        match parse_more_response(&mut progress, input, accept, offered, &limits) {
+        #[cfg(feature = "deflate")]
+        let parsed = {
+            let deflate = self.limits(env).deflate;
+            let deflate = deflate.as_ref();
+            parse_more_response_with(&mut progress, input, accept, offered, deflate, &limits)
+        };
+        #[cfg(not(feature = "deflate"))]
+        let parsed = parse_more_response(&mut progress, input, accept, offered, &limits);
+        match parsed {
             Ok(None) => {
                 let done = progress.take_done();
                 self.held(env).head = progress;

@@ -15,7 +15,9 @@ use crate::proto::policy::Policy;
 use crate::proto::received::Received;
 use crate::proto::time::{Micros, Moment, Stamp};
 #[cfg(feature = "websocket")]
-use crate::proto::websocket::{Opcode, encode, encode_header, encode_ping, fragments};
+use crate::proto::websocket::{
+    Opcode, append_frame, encode, encode_header, encode_ping, fragments,
+};
 use crate::proto::wire::{EncodeError, Role};
 use crate::proto::{binary, line};
 
@@ -113,6 +115,13 @@ impl Session {
         let Some(encoded) = self.shared_frames(shared) else {
             return self.send(env, now, shared.message());
         };
+        #[cfg(feature = "deflate")]
+        if let Some(compressed) = self.shared_compressed(env, shared) {
+            self.check_room(env, now, compressed.len())?;
+            self.queue_shared(env, now, compressed);
+            self.note_compressed(env, shared.message().data(), compressed.len());
+            return Ok(());
+        }
         self.check_room(env, now, encoded.len())?;
         self.queue_shared(env, now, encoded);
         Ok(())
@@ -523,11 +532,15 @@ impl Session {
 
     #[cfg(feature = "websocket")]
     fn queue_websocket(&mut self, env: &mut Env, now: Moment, message: Message<'_>) {
+        if self.queue_compressed(env, now, message) {
+            return;
+        }
         let max_fragment = env.policy(self.policy).limits.max_fragment;
         let data = message.data();
         let is_long = data.len() >= Received::LEAST && self.part.role() == Role::Server;
         if !is_long && data.len() <= max_fragment {
-            self.queue_frame(env, now, true, Opcode::of(message.kind()), data);
+            let head = (true, Opcode::of(message.kind()), false);
+            self.queue_frame(env, now, head, data);
             return;
         }
         for (fin, opcode, range) in fragments(message.kind(), data.len(), max_fragment) {
@@ -538,32 +551,34 @@ impl Session {
                     held.tx
                         .push_received(&header, storage.part(range), &mut env.pool);
                 }
-                None => self.queue_frame(env, now, fin, opcode, &data[range]),
+                None => self.queue_frame(env, now, (fin, opcode, false), &data[range]),
             }
         }
     }
 
+    /// Queues one frame of a message: the last one or not, its opcode, and whether a compressed message
+    /// begins with it.
     #[cfg(feature = "websocket")]
-    fn queue_frame(
+    pub(super) fn queue_frame(
         &mut self,
         env: &mut Env,
         now: Moment,
-        fin: bool,
-        opcode: Opcode,
+        (fin, opcode, is_compressed): (bool, Opcode, bool),
         payload: &[u8],
     ) {
         let mask = self.part.role().mask(env);
+        let header = encode_header(fin, opcode, payload.len() as u64, mask);
+        let header = header.compressed(is_compressed);
         if payload.len() > LARGEST_COPY {
             // Reserves what it needs and no more, so that the box is made without moving.
             let mut block = Vec::new();
-            encode(fin, opcode, payload, mask, &mut block);
+            append_frame(&header, payload, mask, &mut block);
             self.outbox(env, now).push_block(block.into_boxed_slice());
         } else if mask.is_some() {
             env.scratch.clear();
-            encode(fin, opcode, payload, mask, &mut env.scratch);
+            append_frame(&header, payload, mask, &mut env.scratch);
             self.queue_scratch(env, now);
         } else {
-            let header = encode_header(fin, opcode, payload.len() as u64, None);
             let held = self.stamped(env, now);
             held.tx.push_frame(&header, payload, &mut env.pool);
         }
@@ -661,4 +676,4 @@ fn room_taken(size: usize) -> usize {
 }
 
 /// Frames up to this size are copied into the ring; longer ones keep a block of their own.
-const LARGEST_COPY: usize = 16 * 1024;
+pub(super) const LARGEST_COPY: usize = 16 * 1024;

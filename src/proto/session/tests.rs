@@ -19,6 +19,8 @@ use crate::sizes::sizes;
 
 mod beat;
 mod deferral;
+#[cfg(feature = "deflate")]
+mod deflate;
 mod drain;
 mod ends;
 mod expiry;
@@ -105,7 +107,7 @@ impl Bench {
                     input.consume(consumed);
                     break;
                 }
-                Event::Consumed => {}
+                Event::Consumed | Event::Inflating => {}
                 Event::Pong { rtt } => heard.push(Heard::Pong(rtt)),
                 Event::Message { kind, payload } => {
                     let data = match payload {

@@ -14,7 +14,7 @@ use crate::error::ProtocolError;
 use crate::proto::copy;
 use crate::proto::pool::Pool;
 use crate::proto::utf8::Validator;
-use crate::proto::websocket::frame::{Head, Opcode};
+use crate::proto::websocket::frame::{Compression, Content, Head, Opcode};
 use crate::proto::websocket::mask;
 use crate::proto::wire::{MessageKind, Payload, Role};
 
@@ -98,7 +98,19 @@ impl Decoder {
         max_message: u64,
         pool: &mut Pool,
     ) -> Result<(usize, Item), ProtocolError> {
-        if let Some(message) = self.decode_whole(role, input, max_message) {
+        self.decode_with(Compression::Off, role, input, max_message, pool)
+    }
+
+    /// Does the same where messages may be compressed: [`Item::Compressed`] is one.
+    pub(crate) fn decode_with(
+        &mut self,
+        compression: Compression,
+        role: Role,
+        input: &mut [u8],
+        max_message: u64,
+        pool: &mut Pool,
+    ) -> Result<(usize, Item), ProtocolError> {
+        if let Some(message) = self.decode_whole(compression, role, input, max_message) {
             return message;
         }
         let mut consumed = 0;
@@ -110,18 +122,19 @@ impl Decoder {
                 match self.receive(frame, piece, pool)? {
                     Progress::Frame => return Ok((consumed, Item::Fragment)),
                     Progress::Unfinished => return Ok((consumed, Item::NeedMore)),
-                    Progress::InPlace(kind) => {
+                    Progress::InPlace(content) => {
                         let payload = Payload::Input(start..consumed);
-                        return Ok((consumed, Item::Message { kind, payload }));
+                        return Ok((consumed, Item::message(content, payload)));
                     }
-                    Progress::Assembled(kind) => {
+                    Progress::Assembled(content) => {
                         let payload = Payload::Assembled;
-                        return Ok((consumed, Item::Message { kind, payload }));
+                        return Ok((consumed, Item::message(content, payload)));
                     }
                 }
             }
             let is_continuing = !self.is_idle();
-            let Some(head) = Head::parse(&input[consumed..], role, is_continuing)? else {
+            let Some(head) = Head::parse(&input[consumed..], role, is_continuing, compression)?
+            else {
                 return Ok((consumed, Item::NeedMore));
             };
             match head.opcode {
@@ -145,6 +158,7 @@ impl Decoder {
     #[inline]
     fn decode_whole(
         &mut self,
+        compression: Compression,
         role: Role,
         input: &mut [u8],
         max_message: u64,
@@ -152,18 +166,18 @@ impl Decoder {
         if role != Role::Server || !self.is_idle() {
             return None;
         }
-        let (kind, start, end, mask) = Head::whole_message(input)?;
+        let (content, start, end, mask) = Head::whole_message(input, compression)?;
         if (end - start) as u64 > max_message {
             return None;
         }
         let piece = &mut input[start..end];
         mask::apply(piece, mask, 0);
-        if let Err(error) = self.check_text(kind, piece, true) {
+        if let Err(error) = self.check_text(content, piece, true) {
             return Some(Err(error));
         }
         self.assembled.clear();
         let payload = Payload::Input(start..end);
-        Some(Ok((end, Item::Message { kind, payload })))
+        Some(Ok((end, Item::message(content, payload))))
     }
 
     /// Lends the assembly buffer, if many bytes of a message have arrived and its frame lacks so many more
@@ -185,6 +199,13 @@ impl Decoder {
         }
         let room = self.assembled.capacity() - len;
         Some((mem::take(&mut self.assembled), remaining.min(room)))
+    }
+
+    /// Takes a message that is to be handed out as if it had been put together here.
+    #[cfg(feature = "deflate")]
+    pub(crate) fn put_message(&mut self, message: Vec<u8>, pool: &mut Pool) {
+        debug_assert!(self.is_idle(), "no other message has begun");
+        pool.give_vec(mem::replace(&mut self.assembled, message));
     }
 
     /// Takes the assembly buffer back. The appended bytes go through
@@ -210,10 +231,9 @@ impl Decoder {
         Ok(match self.advance(frame, received?) {
             Progress::Frame => Item::Fragment,
             Progress::Unfinished => Item::NeedMore,
-            Progress::InPlace(kind) | Progress::Assembled(kind) => Item::Message {
-                kind,
-                payload: Payload::Assembled,
-            },
+            Progress::InPlace(content) | Progress::Assembled(content) => {
+                Item::message(content, Payload::Assembled)
+            }
         })
     }
 
@@ -275,29 +295,27 @@ impl Decoder {
 
     /// Starts a data frame.
     fn begin(&mut self, head: Head, max_message: u64) -> Result<(), ProtocolError> {
-        let kind = match self.state {
+        let content = match self.state {
             State::Idle => {
                 self.assembled.clear();
-                match head.opcode {
-                    Opcode::Text => MessageKind::Text,
-                    Opcode::Binary
-                    | Opcode::Continuation
-                    | Opcode::Close
-                    | Opcode::Ping
-                    | Opcode::Pong => MessageKind::Binary,
-                }
+                Content::of(&head)
             }
-            State::Between(kind) | State::Payload(Frame { kind, .. }) => kind,
+            State::Between(content) | State::Payload(Frame { content, .. }) => content,
         };
         let size = head.len.saturating_add(self.assembled.len() as u64);
-        let limit = max_message.min(MOST_IN_MEMORY);
+        let limit = if content.is_compressed {
+            longest_compressed(max_message)
+        } else {
+            max_message
+        };
+        let limit = limit.min(MOST_IN_MEMORY);
         let too_big = ProtocolError::MessageTooBig { size, limit };
         if size > limit {
             return Err(too_big);
         }
         let remaining = usize::try_from(head.len).map_err(|_| too_big)?;
         self.state = State::Payload(Frame {
-            kind,
+            content,
             fin: head.fin,
             remaining,
             mask: head.mask,
@@ -315,7 +333,7 @@ impl Decoder {
         let len = self.unmask(frame, piece)?;
         if frame.fin && len == frame.remaining && self.assembled.is_empty() {
             self.state = State::Idle;
-            return Ok(Progress::InPlace(frame.kind));
+            return Ok(Progress::InPlace(frame.content));
         }
         let missing = frame.remaining - len;
         if self.assembled.is_empty() && len >= LEAST_READ && missing >= LEAST_READ {
@@ -331,13 +349,13 @@ impl Decoder {
             mask::apply(piece, mask, 0);
         }
         let is_message_end = frame.fin && frame.remaining == piece.len();
-        self.check_text(frame.kind, piece, is_message_end)?;
+        self.check_text(frame.content, piece, is_message_end)?;
         Ok(piece.len())
     }
 
     /// Moves on by `len` bytes of a data frame's payload, which are in the assembly buffer.
     fn advance(&mut self, frame: Frame, len: usize) -> Progress {
-        let Frame { kind, fin, .. } = frame;
+        let Frame { content, fin, .. } = frame;
         let remaining = frame.remaining - len;
         if remaining > 0 {
             self.state = State::Payload(Frame {
@@ -349,20 +367,24 @@ impl Decoder {
         }
         if fin {
             self.state = State::Idle;
-            return Progress::Assembled(kind);
+            return Progress::Assembled(content);
         }
-        self.state = State::Between(kind);
+        self.state = State::Between(content);
         Progress::Frame
     }
 
-    /// Checks a piece of a message if it is text. The last piece must not end inside a code point.
+    /// Checks a piece of a message if it is text. The last piece must not end inside a code point. What
+    /// is compressed is checked when it is inflated.
     fn check_text(
         &mut self,
-        kind: MessageKind,
+        content: Content,
         piece: &[u8],
         is_message_end: bool,
     ) -> Result<(), ProtocolError> {
-        match kind {
+        if content.is_compressed {
+            return Ok(());
+        }
+        match content.kind {
             MessageKind::Binary => return Ok(()),
             // 8.1: "When an endpoint is to interpret a byte stream as UTF-8 but finds that the byte
             // stream is not, in fact, a valid UTF-8 stream, that endpoint MUST _Fail the WebSocket
@@ -426,6 +448,14 @@ pub enum Item {
         /// Where its bytes are.
         payload: Payload,
     },
+    /// A complete message that is compressed. [`decode`](Decoder::decode) returns none: nobody has agreed
+    /// to it.
+    Compressed {
+        /// Text or binary, when it is inflated.
+        kind: MessageKind,
+        /// Where its bytes are.
+        payload: Payload,
+    },
     /// A ping. Its payload, at most 125 bytes, must be sent back in a pong (RFC 6455, section
     /// 5.5.3).
     Ping(Range<usize>),
@@ -440,20 +470,33 @@ pub enum Item {
     },
 }
 
+impl Item {
+    fn message(content: Content, payload: Payload) -> Self {
+        let Content {
+            kind,
+            is_compressed,
+        } = content;
+        match is_compressed {
+            false => Self::Message { kind, payload },
+            true => Self::Compressed { kind, payload },
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default)]
 enum State {
     /// No message has begun.
     #[default]
     Idle,
     /// A message has begun, but its next frame has not.
-    Between(MessageKind),
+    Between(Content),
     /// The payload of a data frame is arriving.
     Payload(Frame),
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Frame {
-    kind: MessageKind,
+    content: Content,
     /// Whether the message ends with this frame.
     fin: bool,
     /// Payload bytes that have not arrived.
@@ -469,9 +512,9 @@ enum Progress {
     /// The frame is complete, the message is not.
     Frame,
     /// The message is complete. It consists of this piece only.
-    InPlace(MessageKind),
+    InPlace(Content),
     /// The message is complete. It is in the assembly buffer.
-    Assembled(MessageKind),
+    Assembled(Content),
 }
 
 /// Decodes a control frame whose header is at `start`, if all of the frame has arrived.
@@ -534,6 +577,14 @@ fn ahead(len: usize, missing: usize, is_last: bool) -> usize {
         frame.max(len.saturating_mul(2))
     };
     wanted.min(len.saturating_mul(AHEAD).max(LARGEST_POOLED))
+}
+
+/// Returns the longest payload of a compressed message, bytes. Some senders compress what does not become
+/// shorter. The limit on the message itself is obeyed while it is inflated.
+const fn longest_compressed(max_message: u64) -> u64 {
+    max_message
+        .saturating_add(max_message / 8)
+        .saturating_add(64)
 }
 
 /// How many times the bytes that have arrived the capacity may be, above the pool's largest class: all of

@@ -99,8 +99,18 @@ impl Opcode {
 /// ```
 pub fn encode(fin: bool, opcode: Opcode, payload: &[u8], mask: Option<[u8; 4]>, out: &mut Vec<u8>) {
     let header = encode_header(fin, opcode, payload.len() as u64, mask);
+    append_frame(&header, payload, mask, out);
+}
+
+/// Appends a frame whose header is encoded. If there is a mask, the payload is masked with it.
+pub(crate) fn append_frame(
+    header: &Header,
+    payload: &[u8],
+    mask: Option<[u8; 4]>,
+    out: &mut Vec<u8>,
+) {
     out.reserve(header.len() + payload.len());
-    out.extend_from_slice(&header);
+    out.extend_from_slice(header);
     let start = out.len();
     copy::append(out, payload);
     if let Some(mask) = mask {
@@ -193,6 +203,12 @@ pub(crate) struct Header {
 impl Header {
     /// Length of the longest header, bytes.
     const MAX: usize = 14;
+
+    /// Marks the first frame of a message as compressed (RFC 7692, section 6), if it is.
+    pub(crate) fn compressed(mut self, is_compressed: bool) -> Self {
+        self.bytes[0] |= u8::from(is_compressed) * COMPRESSED;
+        self
+    }
 }
 
 impl Deref for Header {
@@ -235,6 +251,8 @@ impl fmt::Debug for CloseBody {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) fin: bool,
+    /// The first bit for extensions: with it begins a compressed message.
+    pub(super) is_compressed: bool,
     pub(super) opcode: Opcode,
     /// Payload bytes that the peer announces.
     pub(super) len: u64,
@@ -249,13 +267,18 @@ impl Head {
     ///
     /// `None` says nothing about the input: [`parse`](Self::parse) judges it.
     #[inline]
-    pub(super) fn whole_message(input: &[u8]) -> Option<(MessageKind, usize, usize, [u8; 4])> {
+    pub(super) fn whole_message(
+        input: &[u8],
+        compression: Compression,
+    ) -> Option<(Content, usize, usize, [u8; 4])> {
         let [first, second, rest @ ..] = input else {
             return None;
         };
-        let kind = match first ^ FIN {
-            0x1 => MessageKind::Text,
-            0x2 => MessageKind::Binary,
+        let content = match (first ^ FIN, compression) {
+            (0x1, _) => Content::plain(MessageKind::Text),
+            (0x2, _) => Content::plain(MessageKind::Binary),
+            (0x41, Compression::Agreed) => Content::compressed(MessageKind::Text),
+            (0x42, Compression::Agreed) => Content::compressed(MessageKind::Binary),
             _ => return None,
         };
         let (len, rest) = match second ^ MASKED {
@@ -271,7 +294,7 @@ impl Head {
         };
         let (mask, rest) = rest.split_first_chunk()?;
         let start = input.len() - rest.len();
-        (len <= rest.len()).then_some((kind, start, start + len, *mask))
+        (len <= rest.len()).then_some((content, start, start + len, *mask))
     }
 
     /// Reads the header at the start of `input`; `None` if it is incomplete.
@@ -283,11 +306,12 @@ impl Head {
         input: &[u8],
         role: Role,
         is_continuing: bool,
+        compression: Compression,
     ) -> Result<Option<Self>, ProtocolError> {
         let Some((&first, rest)) = input.split_first() else {
             return Ok(None);
         };
-        let opcode = parse_first(first, is_continuing)?;
+        let opcode = parse_first(first, is_continuing, compression)?;
         let Some((&second, rest)) = rest.split_first() else {
             return Ok(None);
         };
@@ -315,6 +339,7 @@ impl Head {
         let size = input.len() - rest.len();
         Ok(Some(Self {
             fin: first & FIN != 0,
+            is_compressed: first & COMPRESSED != 0,
             opcode,
             len,
             mask,
@@ -323,16 +348,84 @@ impl Head {
     }
 }
 
+/// What the payload of a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Content {
+    pub(super) kind: MessageKind,
+    pub(super) is_compressed: bool,
+}
+
+impl Content {
+    const fn plain(kind: MessageKind) -> Self {
+        Self {
+            kind,
+            is_compressed: false,
+        }
+    }
+
+    const fn compressed(kind: MessageKind) -> Self {
+        Self {
+            kind,
+            is_compressed: true,
+        }
+    }
+
+    /// Returns what the first frame of a message says.
+    pub(super) const fn of(head: &Head) -> Self {
+        let kind = match head.opcode {
+            Opcode::Text => MessageKind::Text,
+            Opcode::Binary | Opcode::Continuation | Opcode::Close | Opcode::Ping | Opcode::Pong => {
+                MessageKind::Binary
+            }
+        };
+        Self {
+            kind,
+            is_compressed: head.is_compressed,
+        }
+    }
+}
+
+/// Whether messages of the peer may be compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Compression {
+    /// Nothing was agreed on.
+    Off,
+    /// permessage-deflate (RFC 7692) was.
+    #[cfg_attr(
+        not(feature = "deflate"),
+        expect(dead_code, reason = "nobody agrees to what is not there")
+    )]
+    Agreed,
+}
+
+impl Compression {
+    /// Returns which of the bits for extensions a frame with this opcode may have. RFC 7692, section 6:
+    /// "the per-message compressed bit" is of the first frame of a message, and of no control frame.
+    const fn allowed_bits(self, opcode: Opcode) -> u8 {
+        match (self, opcode) {
+            (Self::Agreed, Opcode::Text | Opcode::Binary) => COMPRESSED,
+            (Self::Agreed, Opcode::Continuation | Opcode::Close | Opcode::Ping | Opcode::Pong)
+            | (Self::Off, _) => 0,
+        }
+    }
+}
+
 /// Checks the first byte of a header.
-fn parse_first(first: u8, is_continuing: bool) -> Result<Opcode, ProtocolError> {
+fn parse_first(
+    first: u8,
+    is_continuing: bool,
+    compression: Compression,
+) -> Result<Opcode, ProtocolError> {
+    let known = Opcode::from_bits(first & OPCODE);
     // 5.2: "MUST be 0 unless an extension is negotiated that defines meanings for non-zero values"
-    if first & RESERVED != 0 {
+    let allowed = known.map_or(0, |opcode| compression.allowed_bits(opcode));
+    if first & RESERVED & !allowed != 0 {
         return Err(ProtocolError::ReservedBits);
     }
     // 5.2: "If an unknown opcode is received, the receiving endpoint MUST _Fail the WebSocket
     // Connection_."
     let bits = first & OPCODE;
-    let opcode = Opcode::from_bits(bits).ok_or(ProtocolError::ReservedOpcode(bits))?;
+    let opcode = known.ok_or(ProtocolError::ReservedOpcode(bits))?;
     // 5.5: control frames "MUST NOT be fragmented"
     if opcode.is_control() && first & FIN == 0 {
         return Err(ProtocolError::ControlFragmented);
@@ -377,6 +470,8 @@ fn parse_len(short: u8, rest: &[u8]) -> Result<Option<(u64, &[u8])>, ProtocolErr
 
 const FIN: u8 = 0x80;
 const RESERVED: u8 = 0x70;
+/// RSV1.
+const COMPRESSED: u8 = 0x40;
 const OPCODE: u8 = 0x0f;
 const MASKED: u8 = 0x80;
 /// The value of the seven bits if a 16-bit length follows.
@@ -430,14 +525,19 @@ mod tests {
                     let size = header.len();
                     let head = Head {
                         fin,
+                        is_compressed: false,
                         opcode,
                         len,
                         mask,
                         size,
                     };
-                    assert_eq!(Head::parse(&header, role, is_continuing), Ok(Some(head)));
+                    assert_eq!(
+                        Head::parse(&header, role, is_continuing, Compression::Off),
+                        Ok(Some(head))
+                    );
                     for cut in 0..size {
-                        let parsed = Head::parse(&header[..cut], role, is_continuing);
+                        let parsed =
+                            Head::parse(&header[..cut], role, is_continuing, Compression::Off);
                         assert_eq!(parsed, Ok(None), "{header:?} cut at {cut}");
                     }
                 }

@@ -1,9 +1,11 @@
-//! The WebSocket wire: RFC 6455 for servers and clients, without extensions.
+//! The WebSocket wire: RFC 6455 for servers and clients. Its only extension is permessage-deflate (RFC
+//! 7692).
 //!
 //! The law of this layer: it knows bytes, but no time and no sockets, and it writes no log. A
 //! [`Decoder`] turns received bytes into [`Item`]s. The `encode` functions turn messages into
-//! bytes. [`handshake`] reads and writes the HTTP heads that come first. No extension is accepted,
-//! so a frame with a reserved bit is an error.
+//! bytes. [`handshake`] reads and writes the HTTP heads that come first. A frame with a reserved bit is
+//! an error, unless both sides have agreed to compress messages: then the first bit says that one is.
+//! Who compresses and inflates them is the [session](crate::proto::session).
 //!
 //! ```
 //! use heartwheel::proto::pool::Pool;
@@ -35,4 +37,4 @@ mod mask;
 pub use decoder::{Decoder, Item};
 pub use fragments::fragments;
 pub use frame::{CloseBody, Opcode, close_body, encode};
-pub(crate) use frame::{encode_header, encode_ping};
+pub(crate) use frame::{Compression, append_frame, encode_header, encode_ping};

@@ -284,6 +284,7 @@ impl Sizes {
             slow_grace: [10_000, 100, 1_000].map(Duration::from_millis)[slow(2)],
             message_timeout: [Some(300_000), None, Some(1_000)]
                 .map(|span| span.map(Duration::from_millis))[slow(4)],
+            ..LimitsConfig::default()
         }
     }
 }

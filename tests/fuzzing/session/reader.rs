@@ -83,6 +83,9 @@ impl Reader {
                         Payload::Input(range) => bytes(range),
                         Payload::Assembled => decoder.assembled().to_vec(),
                     }),
+                    WebSocketItem::Compressed { .. } => {
+                        unreachable!("nobody has agreed to it")
+                    }
                     WebSocketItem::Ping(range) => Next::Ping(bytes(range)),
                     WebSocketItem::Pong(range) => Next::Pong(Some(bytes(range))),
                     WebSocketItem::Close { .. } => Next::Close,

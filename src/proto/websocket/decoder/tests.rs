@@ -137,6 +137,7 @@ impl Feed {
                 pool.give_vec(message);
                 Some(seen)
             }
+            Item::Compressed { .. } => unreachable!("nobody has agreed to it"),
             Item::Ping(range) => Some(Seen::Ping(rx[range].to_vec())),
             Item::Pong(range) => Some(Seen::Pong(rx[range].to_vec())),
             Item::Close { code, reason } => Some(Seen::Close(code, rx[reason].to_vec())),

@@ -7,7 +7,11 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::accept::accept_of;
+#[cfg(feature = "deflate")]
+use super::deflate::DeflateAgreement;
 use super::invalid::InvalidHandshake;
+#[cfg(feature = "deflate")]
+use crate::config::DeflateConfig;
 use crate::proto::authority::Authority;
 use crate::proto::http::head::{HeadWriter, Headers, is_token};
 use crate::proto::http::uri::is_resource_name;
@@ -40,6 +44,35 @@ pub fn request(
     subprotocols: &[impl AsRef<str>],
     headers: &[(impl AsRef<str>, impl AsRef<str>)],
 ) -> Result<Vec<u8>, InvalidHandshake> {
+    build(host, path, key, subprotocols, None, headers)
+}
+
+/// Does the same as [`request`], and offers compression (RFC 7692, section 7.1) if it is asked for.
+///
+/// # Errors
+///
+/// The same as [`request`].
+#[cfg(feature = "deflate")]
+pub fn request_with(
+    host: &str,
+    path: &str,
+    key: [u8; 16],
+    subprotocols: &[impl AsRef<str>],
+    deflate: Option<&DeflateConfig>,
+    headers: &[(impl AsRef<str>, impl AsRef<str>)],
+) -> Result<Vec<u8>, InvalidHandshake> {
+    let offer = deflate.map(DeflateAgreement::offer);
+    build(host, path, key, subprotocols, offer.as_deref(), headers)
+}
+
+fn build(
+    host: &str,
+    path: &str,
+    key: [u8; 16],
+    subprotocols: &[impl AsRef<str>],
+    extensions: Option<&str>,
+    headers: &[(impl AsRef<str>, impl AsRef<str>)],
+) -> Result<Vec<u8>, InvalidHandshake> {
     if Authority::parse(host).is_none() {
         return Err(InvalidHead::Host(host.to_owned()).into());
     }
@@ -54,6 +87,9 @@ pub fn request(
     head.own("Sec-WebSocket-Version", b"13");
     if !subprotocols.is_empty() {
         head.own("Sec-WebSocket-Protocol", offer(subprotocols)?.as_bytes());
+    }
+    if let Some(extensions) = extensions {
+        head.own("Sec-WebSocket-Extensions", extensions.as_bytes());
     }
     head.foreign(headers, &RESERVED)?;
     Ok(head.finish())
@@ -91,7 +127,8 @@ pub fn parse_response<'a>(
         return Ok(None);
     };
     judge(&response, expected_accept, offered)?;
-    Ok(Some((Acceptance { response }, len)))
+    check_no_extension(response.fields())?;
+    Ok(Some((Acceptance::of(response), len)))
 }
 
 /// Does the same as [`parse_response`], if you call it again each time more bytes arrive. If the
@@ -112,16 +149,60 @@ pub fn parse_more_response<'a>(
         return Ok(None);
     };
     judge(&response, expected_accept, offered)?;
-    Ok(Some((Acceptance { response }, len)))
+    check_no_extension(response.fields())?;
+    Ok(Some((Acceptance::of(response), len)))
+}
+
+/// Does the same as [`parse_more_response`] for a [request](request_with) that offered compression,
+/// if `deflate` says so.
+///
+/// # Errors
+///
+/// The same as [`parse_more_response`].
+#[cfg(feature = "deflate")]
+pub fn parse_more_response_with<'a>(
+    progress: &mut HeadProgress,
+    input: &'a [u8],
+    expected_accept: &[u8; 28],
+    offered: &[impl AsRef<str>],
+    deflate: Option<&DeflateConfig>,
+    limits: &HeadLimits,
+) -> Result<Option<(Acceptance<'a>, usize)>, ResponseError> {
+    let Some((response, len)) = Response::parse_more(progress, input, limits)? else {
+        return Ok(None);
+    };
+    judge(&response, expected_accept, offered)?;
+    let deflate = match deflate {
+        Some(config) => check_deflate(config, response.fields())?,
+        None => check_no_extension(response.fields()).map(|()| None)?,
+    };
+    let acceptance = Acceptance { response, deflate };
+    Ok(Some((acceptance, len)))
 }
 
 /// A response that completes the opening handshake. It obeys every rule of RFC 6455, section 4.1.
 #[derive(Clone, Debug)]
 pub struct Acceptance<'a> {
     response: Response<'a>,
+    #[cfg(feature = "deflate")]
+    deflate: Option<DeflateAgreement>,
 }
 
 impl<'a> Acceptance<'a> {
+    fn of(response: Response<'a>) -> Self {
+        Self {
+            response,
+            #[cfg(feature = "deflate")]
+            deflate: None,
+        }
+    }
+
+    /// Returns what the server has agreed to about compression. `None`: no message is compressed.
+    #[cfg(feature = "deflate")]
+    pub fn deflate(&self) -> Option<DeflateAgreement> {
+        self.deflate
+    }
+
     /// Returns the subprotocol that the server chose: one of those offered.
     pub fn subprotocol(&self) -> Option<&str> {
         let chosen = self.response.fields().only("sec-websocket-protocol")?;
@@ -159,8 +240,10 @@ pub enum ResponseError {
     Connection,
     /// The accept value is missing, repeated or not the answer to our key (RFC 6455, 4.1, item 4).
     Accept,
-    /// The server chose extensions, but we offer none (RFC 6455, 4.1, item 5).
+    /// The server chose an extension that was not offered (RFC 6455, 4.1, item 5).
     Extension,
+    /// The server agreed to compress messages in a way that does not fit our offer (RFC 7692, 7.1).
+    Deflate,
     /// The server chose a subprotocol that was not offered, or more than one (RFC 6455, 4.1, item
     /// 6).
     Subprotocol,
@@ -189,6 +272,7 @@ impl fmt::Display for ResponseError {
             Self::Connection => f.write_str("connection must be tokens and name upgrade"),
             Self::Accept => f.write_str("sec-websocket-accept does not answer our key"),
             Self::Extension => f.write_str("server chose an extension that was not offered"),
+            Self::Deflate => f.write_str("server's permessage-deflate does not fit our offer"),
             Self::Subprotocol => f.write_str("server chose a subprotocol that was not offered"),
         }
     }
@@ -236,15 +320,32 @@ fn judge(
     if headers.only("sec-websocket-accept") != Some(expected_accept) {
         return Err(ResponseError::Accept);
     }
-    // 5: "the use of an extension that was not present in the client's handshake"; 9.1: an empty field
-    // is malformed.
-    if headers.all("sec-websocket-extensions").next().is_some() {
-        return Err(ResponseError::Extension);
-    }
     // Content-Length and Transfer-Encoding mean nothing here. RFC 9112, 6.3, item 1: a response of
     // 1xx "is always terminated by the first empty line after the header fields, regardless of the
     // header fields present in the message".
     check_subprotocol(headers, offered)
+}
+
+/// 5: "the use of an extension that was not present in the client's handshake"; 9.1: an empty field is
+/// malformed.
+fn check_no_extension(headers: &Headers<'_>) -> Result<(), ResponseError> {
+    match headers.all(EXTENSIONS).next() {
+        None => Ok(()),
+        Some(_) => Err(ResponseError::Extension),
+    }
+}
+
+/// Checks what the server says to our offer of compression; it may have declined.
+#[cfg(feature = "deflate")]
+fn check_deflate(
+    config: &DeflateConfig,
+    headers: &Headers<'_>,
+) -> Result<Option<DeflateAgreement>, ResponseError> {
+    if headers.all(EXTENSIONS).next().is_none() {
+        return Ok(None);
+    }
+    let agreed = DeflateAgreement::check(config, headers.list(EXTENSIONS));
+    agreed.map(Some).ok_or(ResponseError::Deflate)
 }
 
 /// 6: "the use of a subprotocol that was not present in the client's handshake"; 11.3.4: the field
@@ -292,6 +393,8 @@ fn encode_key(key: [u8; 16]) -> [u8; 24] {
     debug_assert_eq!(len, Ok(text.len()), "16 bytes are 24 characters of base64");
     text
 }
+
+const EXTENSIONS: &str = "sec-websocket-extensions";
 
 const RESERVED: [&str; 10] = [
     "Host",

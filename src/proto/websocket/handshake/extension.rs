@@ -1,4 +1,7 @@
-//! The syntax of `Sec-WebSocket-Extensions`, which a client offers. We support no extension.
+//! The syntax of `Sec-WebSocket-Extensions`, which a client offers and a server answers.
+
+#[cfg(feature = "deflate")]
+use std::borrow::Cow;
 
 use crate::proto::http::head::is_token;
 
@@ -21,12 +24,39 @@ fn is_parameter(bytes: &[u8]) -> bool {
 }
 
 fn is_quoted_token(bytes: &[u8]) -> bool {
-    let Some(quoted) = bytes
-        .strip_prefix(b"\"")
-        .and_then(|rest| rest.strip_suffix(b"\""))
-    else {
-        return false;
+    unquoted(bytes).is_some_and(|value| is_token(&value))
+}
+
+/// Returns the parameters of an extension with the [right syntax](is_extension), if it has this name.
+#[cfg(feature = "deflate")]
+pub(super) fn parameters_of<'a>(
+    name: &str,
+    bytes: &'a [u8],
+) -> Option<impl Iterator<Item = Parameter<'a>>> {
+    let mut parts = bytes.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
+    let is_it = parts.next() == Some(name.as_bytes());
+    is_it.then(|| parts.map(parameter))
+}
+
+/// The name of a parameter, and its value without quotes, if it has one.
+#[cfg(feature = "deflate")]
+type Parameter<'a> = (&'a [u8], Option<Cow<'a, [u8]>>);
+
+#[cfg(feature = "deflate")]
+fn parameter(bytes: &[u8]) -> Parameter<'_> {
+    let Some(equals) = bytes.iter().position(|&byte| byte == b'=') else {
+        return (bytes, None);
     };
+    let value = bytes[equals + 1..].trim_ascii();
+    let value = unquoted(value).map_or(Cow::Borrowed(value), Cow::Owned);
+    (bytes[..equals].trim_ascii(), Some(value))
+}
+
+/// Returns what stands in quotes; `None` if the bytes are not quoted.
+fn unquoted(bytes: &[u8]) -> Option<Vec<u8>> {
+    let quoted = bytes
+        .strip_prefix(b"\"")
+        .and_then(|rest| rest.strip_suffix(b"\""))?;
     let mut value = Vec::with_capacity(quoted.len());
     let mut rest = quoted;
     while let [first, after @ ..] = rest {
@@ -37,7 +67,7 @@ fn is_quoted_token(bytes: &[u8]) -> bool {
         value.push(byte);
         rest = behind;
     }
-    is_token(&value)
+    Some(value)
 }
 
 #[cfg(test)]

@@ -29,6 +29,8 @@
 
 mod accept;
 mod client;
+#[cfg(feature = "deflate")]
+mod deflate;
 mod extension;
 mod invalid;
 mod redirect;
@@ -38,6 +40,12 @@ pub use accept::accept_of;
 pub use client::{
     Acceptance, ResponseError, accept_for, parse_more_response, parse_response, request,
 };
+#[cfg(feature = "deflate")]
+pub use client::{parse_more_response_with, request_with};
+#[cfg(feature = "deflate")]
+pub use deflate::DeflateAgreement;
 pub use invalid::InvalidHandshake;
 pub use redirect::{Address, RedirectError, is_credential, is_redirect};
+#[cfg(feature = "deflate")]
+pub use server::accept_response_with;
 pub use server::{HandshakeError, Upgrade, accept_response, error_response};

@@ -4,8 +4,12 @@ use std::error::Error as StdError;
 use std::fmt;
 
 use super::accept::accept_of;
+#[cfg(feature = "deflate")]
+use super::deflate::DeflateAgreement;
 use super::extension::is_extension;
 use super::invalid::InvalidHandshake;
+#[cfg(feature = "deflate")]
+use crate::config::DeflateConfig;
 use crate::proto::authority::Authority;
 use crate::proto::http::head::{HeadWriter, Headers, is_protocol, is_token};
 use crate::proto::http::response::refusal;
@@ -111,6 +115,39 @@ pub fn accept_response(
     date: Option<&HttpDate>,
     headers: &[(impl AsRef<str>, impl AsRef<str>)],
 ) -> Result<Vec<u8>, InvalidHandshake> {
+    build(upgrade, subprotocol, None, date, headers)
+}
+
+/// Does the same as [`accept_response`], and agrees to compress messages in the first way offered that
+/// `deflate` allows (RFC 7692, section 7.1). Returns what was agreed on; `None` if messages are not
+/// compressed.
+///
+/// # Errors
+///
+/// The same as [`accept_response`].
+#[cfg(feature = "deflate")]
+pub fn accept_response_with(
+    upgrade: &Upgrade<'_>,
+    subprotocol: Option<&str>,
+    deflate: Option<&DeflateConfig>,
+    date: Option<&HttpDate>,
+    headers: &[(impl AsRef<str>, impl AsRef<str>)],
+) -> Result<(Vec<u8>, Option<DeflateAgreement>), InvalidHandshake> {
+    let fields = upgrade.request.fields();
+    let offers = fields.list("sec-websocket-extensions");
+    let answer = deflate.and_then(|config| DeflateAgreement::answer(config, offers));
+    let (agreed, extensions) = answer.unzip();
+    let response = build(upgrade, subprotocol, extensions.as_deref(), date, headers)?;
+    Ok((response, agreed))
+}
+
+fn build(
+    upgrade: &Upgrade<'_>,
+    subprotocol: Option<&str>,
+    extensions: Option<&str>,
+    date: Option<&HttpDate>,
+    headers: &[(impl AsRef<str>, impl AsRef<str>)],
+) -> Result<Vec<u8>, InvalidHandshake> {
     let mut head = HeadWriter::new(format_args!("HTTP/1.1 101 Switching Protocols"));
     head.date(date, headers);
     head.own("Upgrade", b"websocket");
@@ -121,6 +158,9 @@ pub fn accept_response(
             return Err(InvalidHandshake::Subprotocol(chosen.to_owned()));
         }
         head.own("Sec-WebSocket-Protocol", chosen.as_bytes());
+    }
+    if let Some(extensions) = extensions {
+        head.own("Sec-WebSocket-Extensions", extensions.as_bytes());
     }
     head.foreign(headers, &RESERVED_IN_ACCEPT)?;
     Ok(head.finish())
