@@ -161,7 +161,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
                     }
                 }
                 SocketAction::Close => {
-                    if conn.layer().is_some() {
+                    if conn.layer().is_some() && !conn.session.has_ended_output() {
                         // Its last word, as far as one write goes: nobody is left to hear of a failure.
                         let _ = conn.transport().shutdown(&mut self.env.pool);
                     }

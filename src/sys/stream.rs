@@ -147,8 +147,8 @@ pub trait Layer<K: Socket>: fmt::Debug + Send + 'static {
     /// [`memory_limit`](crate::config::ReactorConfig::memory_limit).
     fn memory(&self) -> usize;
 
-    /// Ends the output after what was written, and tells the peer so in the words of the layer, once. Called
-    /// again when the socket is about to be closed.
+    /// Ends the output after what was written, and tells the peer so in the words of the layer. Called at
+    /// most once.
     ///
     /// # Errors
     ///

@@ -242,6 +242,11 @@ impl Session {
         }
     }
 
+    /// Says whether the shell was told to end our direction.
+    pub fn has_ended_output(&self) -> bool {
+        self.facts.has(Fact::HalfClosed)
+    }
+
     /// Returns the reason text: of the peer's Close frame, or for which its handshake was refused, or the
     /// rule that it broke.
     pub fn reason(&self) -> &str {
