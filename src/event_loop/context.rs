@@ -767,7 +767,7 @@ impl<'a, D, S: System> Context<'a, D, S> {
     /// Makes [`Reactor::run`](crate::reactor::Reactor::run) return after this turn. Connections
     /// that are still open are then closed at once and reported as usual, with cause `local_close`.
     pub fn stop(&mut self) {
-        self.core.stopping = true;
+        self.core.stop();
     }
 
     pub(super) fn close_for(

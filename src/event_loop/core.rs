@@ -109,6 +109,9 @@ pub struct EventLoop<D, S: System = Native> {
     pub(super) history: History,
     pub(super) inbox: Inbox,
     pub(super) stopping: bool,
+    /// A turn found that the loop [is over](Self::is_over), handed over what was queued, and told the clients.
+    /// What comes later does not put the end off.
+    pub(super) has_ended: bool,
     pub(super) names: Names,
     /// Phase of the next connection.
     phase: PingPhase,
@@ -185,6 +188,7 @@ impl<D, S: System> EventLoop<D, S> {
             history: History::new(config.history),
             inbox: Inbox::new(waker),
             stopping: false,
+            has_ended: false,
             phase: start,
             env,
             config,

@@ -14,8 +14,6 @@ pub(super) struct Drain {
     pub(super) cursor: usize,
     /// The window is over, and the last look at all slots has begun.
     is_last: bool,
-    /// The clients that it stopped have been told. Those that are added later do not put its end off.
-    pub(super) has_told_clients: bool,
 }
 
 impl Drain {
@@ -32,7 +30,6 @@ impl Drain {
             closed: 0,
             cursor: 0,
             is_last: false,
-            has_told_clients: false,
         }
     }
 

@@ -74,7 +74,7 @@ impl Command {
 ///
 /// In the turn in which the loop ends, stopped or drained, the queue is emptied once more, after the last
 /// [`on_close`](super::Handler::on_close): messages are undelivered then, broadcasts reach nobody, and
-/// commands are handed over. From then on calls still succeed, for the loop may be run again, until the
+/// commands are handed over. A loop that is stopped before its first turn has that one turn. From then on calls still succeed, for the loop may be run again, until the
 /// reactor is dropped. What is queued at that time is dropped with it, and later calls get
 /// [`HandleError::Gone`].
 ///

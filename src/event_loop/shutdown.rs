@@ -15,27 +15,39 @@ impl<D, S: System> EventLoop<D, S> {
         if self.drain.is_none() {
             let now = self.read_clock();
             self.drain = Some(Drain::new(now, window.into(), self.conns.len()));
+            self.has_ended = false;
             for id in self.clients.ids() {
                 self.stop_dialing(id, StopReason::Drain);
             }
         }
     }
 
-    /// Says whether the loop has ended: it is stopped or drained, and every end is reported.
+    pub(super) fn stop(&mut self) {
+        self.stopping = true;
+        self.has_ended = false;
+    }
+
+    /// Says whether the loop has ended: it is stopped or drained, every end is reported, and a turn has
+    /// handed over what other threads had queued by then.
     pub fn is_stopped(&self) -> bool {
-        // Clients that a drain keeps from dialing are told of it first.
-        let is_told = |drain: &Drain| drain.has_told_clients || !self.clients.has_stopped();
-        let is_drained = self.drain.as_ref().is_some_and(is_told);
-        (self.stopping || is_drained) && self.conns.is_empty() && self.adopted.is_empty()
+        self.has_ended && self.is_over()
+    }
+
+    /// Says whether the loop is stopped or drained, and holds no connection.
+    pub(super) fn is_over(&self) -> bool {
+        (self.stopping || self.drain.is_some()) && self.conns.is_empty() && self.adopted.is_empty()
+    }
+
+    /// Says whether a turn has yet to do what belongs to the end of the loop.
+    pub(super) fn must_end(&self) -> bool {
+        self.is_over() && !self.has_ended
     }
 
     /// Notes that the driver has acted on [`is_stopped`](Self::is_stopped). The loop may go on
     /// later.
     pub fn handle_stopped(&mut self) {
         self.stopping = false;
-        if let Some(drain) = &mut self.drain {
-            drain.has_told_clients = false;
-        }
+        self.has_ended = false;
     }
 }
 

@@ -134,11 +134,12 @@ impl<D: Default, S: System> EventLoop<D, S> {
             self.end_broadcasts(handler);
             turn.ended += self.end_all(handler);
         }
-        if self.is_stopped() {
+        if self.is_over() {
             self.take_last_commands(handler);
             self.tell_all_stopped(handler);
             self.end_broadcasts(handler);
             self.pass_on_last();
+            self.has_ended = true;
         }
         if self.env.pool.has_waste() {
             self.free_waste();

@@ -70,6 +70,7 @@ impl<D, S: System> EventLoop<D, S> {
             || self.siblings.lane().has_any()
             || self.progress.is_unwound()
             || self.stopping
+            || self.must_end()
         {
             return now;
         }

@@ -223,7 +223,7 @@ impl<D: Default, C> Reactor<D, C> {
     /// - the last wait gave [`ReactorConfig::events`] events, so that the selector may hold more,
     /// - the last wait was interrupted or failed,
     /// - a callback panicked, or
-    /// - the reactor [is stopped](Self::is_stopped).
+    /// - the reactor [is stopped](Self::is_stopped), or the next turn will end it.
     pub fn next_timeout(&self) -> Option<Duration> {
         // An outer loop that waits for edges hears no more of events that are ready already.
         if self.unasked || self.core.taken() >= self.events.capacity() {
@@ -232,8 +232,8 @@ impl<D: Default, C> Reactor<D, C> {
         self.core.next_timeout()
     }
 
-    /// Says whether [`run`](Self::run) would return: the reactor is stopped or drained, and every
-    /// end is reported. If you turn the loop yourself, go on until this is true.
+    /// Says whether [`run`](Self::run) would return: the reactor is stopped or drained, every
+    /// end is reported, and what other threads had queued is handed over. If you turn the loop yourself, go on until this is true.
     pub fn is_stopped(&self) -> bool {
         self.core.is_stopped()
     }

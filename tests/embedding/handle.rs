@@ -298,6 +298,33 @@ fn another_thread_can_drain_and_what_it_queues_behind_is_handed_over() {
     assert_eq!(commands(&recorder), COMMANDS);
 }
 
+/// Such a loop was over before its first turn, and what was queued was dropped without a word.
+#[test]
+fn what_is_queued_for_a_loop_that_ends_before_its_first_turn_is_handed_over_or_told() {
+    for is_drain in [true, false] {
+        let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+        // The id of somebody who was never there.
+        let id = ConnId::from_u64(7);
+        let handle = reactor.handle();
+        for run in 1..=2 {
+            queue_commands(&handle);
+            handle.send(id, text("to nobody")).unwrap();
+            match is_drain {
+                true => reactor.context().drain(PATIENCE),
+                false => reactor.context().stop(),
+            }
+            assert!(!reactor.is_stopped(), "before run {run}");
+            assert_eq!(reactor.next_timeout(), Some(Duration::ZERO));
+            reactor.run(&mut recorder).unwrap();
+            assert_eq!(commands(&recorder), COMMANDS);
+            let told = undelivered(&recorder);
+            assert_eq!(told, [(id, "to nobody".to_owned(), SendError::Closed)]);
+            assert_eq!(reactor.stats().undelivered, run);
+            recorder = Recorder::default();
+        }
+    }
+}
+
 /// More commands than one turn takes.
 const COMMANDS: u64 = 3_000;
 

@@ -576,6 +576,7 @@ mod edges {
         });
         reactor.context().stop();
         assert_eq!(reactor.next_timeout(), Some(Duration::ZERO));
+        reactor.turn(&mut recorder, None).unwrap();
         assert!(reactor.is_stopped());
     }
 

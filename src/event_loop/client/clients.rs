@@ -198,7 +198,7 @@ impl Clients {
     }
 
     /// Says whether clients have stopped and have not been told yet.
-    pub(in crate::event_loop) fn has_stopped(&self) -> bool {
+    fn has_stopped(&self) -> bool {
         !self.stopped.is_empty()
     }
 

@@ -363,15 +363,11 @@ impl<D: Default, S: System> EventLoop<D, S> {
         &mut self,
         handler: &mut H,
     ) {
-        let is_draining = self.drain.is_some();
         for _ in 0..self.clients.stopped() {
             let Some(id) = self.clients.first_stopped() else {
                 break;
             };
             self.tell_stopped(handler, id);
-        }
-        if is_draining && let Some(drain) = &mut self.drain {
-            drain.has_told_clients = true;
         }
     }
 
