@@ -103,6 +103,15 @@ pub trait Codec: Any + fmt::Debug + Send {
         let _ = out;
     }
 
+    /// Takes the place of [`begin`](Self::begin) on a connection that somebody else has accepted and
+    /// opened ([`Adoption::opened`](crate::reactor::Adoption::opened)): what comes first was said, and the
+    /// handshake is complete. A codec with a handshake expects the frames of an open connection from here
+    /// on; it must not return [`Decoded::Open`] any more. Appends what this side says nevertheless.
+    /// Default: appends nothing.
+    fn resume(&mut self, out: &mut Vec<u8>) {
+        let _ = out;
+    }
+
     /// Appends what tells the peer that its handshake is accepted. It leaves before anything that the
     /// application sends. Default: appends nothing.
     fn encode_open(&mut self, out: &mut Vec<u8>) {

@@ -1,7 +1,7 @@
 //! Codecs of the embedder's, over real sockets: who connects, what the handler reaches, what is answered.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,7 +10,9 @@ use heartwheel::error::ProtocolError;
 use heartwheel::proto::codec::{Codec, Decoded};
 use heartwheel::proto::line_codec::{Beat, LineCodec, LineEnd, LineFormat};
 use heartwheel::proto::wire::{EncodeError, Role};
-use heartwheel::reactor::{ClientConfig, Contact, Endpoint, Handler, Reactor};
+use heartwheel::reactor::{
+    Adoption, ClientConfig, Contact, Endpoint, Handler, ListenerConfig, Reactor,
+};
 use heartwheel::{
     Cause, ConnId, Context, Decision, Message, MessageKind, Offer, Rejected, Rejection, Welcome,
     WireFactory,
@@ -289,6 +291,10 @@ impl Codec for Named {
         out.extend_from_slice(b"name?\n");
     }
 
+    fn resume(&mut self, _: &mut Vec<u8>) {
+        self.name = Some("you".to_owned());
+    }
+
     fn encode_open(&mut self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"welcome\n");
     }
@@ -443,6 +449,31 @@ fn a_codec_without_a_name_is_half_open_and_has_its_time() {
     let told = "name?\n408 the opening handshake took too long\n";
     let late = read.iter().filter(|(read, _)| read == told);
     assert_eq!(late.count(), 2, "{read:?}");
+}
+
+/// Its codec said its greeting a second time, and then waited for a handshake that was over.
+#[test]
+fn a_connection_that_was_opened_elsewhere_goes_on_without_a_second_greeting() {
+    for (opened, expected) in [
+        (Some(7), "hello you\none\n"),
+        (None, "name?\nwelcome\nhello one\n"),
+    ] {
+        let mut reactor = reactor();
+        let mut config = ListenerConfig::nowhere(WireFactory::own(|_| Named::default()));
+        config.heartbeat = heartbeat(None, None);
+        let listener = reactor.listen(config).unwrap();
+        let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
+        let peer = converse(elsewhere.local_addr().unwrap(), b"e\n", 1);
+        let (socket, _) = elsewhere.accept().unwrap();
+        let received = b"on".to_vec();
+        let adoption = Adoption { received, opened };
+        reactor.context().adopt(listener, socket, adoption).unwrap();
+        let mut porter = Porter::default();
+        turn_until(&mut reactor, &mut porter, |reactor, porter| {
+            reactor.is_empty() && porter.opened == 1
+        });
+        assert_eq!(peer.join().unwrap(), expected);
+    }
 }
 
 /// What the page of the guide shows.

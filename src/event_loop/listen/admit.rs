@@ -184,6 +184,9 @@ impl<D: Default, S: System> EventLoop<D, S> {
         let phase = self.next_phase();
         let is_open = layer.as_ref().is_none_or(Layer::is_open);
         let mut session = match is_open && !expects_header {
+            true if arrival.opened.is_some() => {
+                Session::resumed(&mut self.env, policy, wire, phase, self.now)
+            }
             true => Session::accepted(&mut self.env, policy, wire, phase, self.now),
             false => Session::admitted(&mut self.env, policy, wire, phase, self.now),
         };

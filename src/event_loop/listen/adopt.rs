@@ -87,18 +87,13 @@ impl<D: Default, S: System> EventLoop<D, S> {
         id: ConnId,
         opened: Option<D>,
     ) {
-        let Some(phase) = self.conn(id).map(|conn| conn.session.phase()) else {
+        let conn = self.conn(id);
+        if conn.is_none_or(|conn| conn.session.phase() != Phase::Open) {
             return;
-        };
-        match (opened, phase) {
-            (Some(data), Phase::Open) => self.welcome(handler, id, data),
-            (Some(data), Phase::Handshaking) => {
-                let session = &mut self.conns[id.index()].session;
-                session.handle_handshake(&mut self.env, self.now, &[]);
-                self.welcome(handler, id, data);
-            }
-            (None, Phase::Open) => self.offer_plain(handler, id),
-            _ => {}
+        }
+        match opened {
+            Some(data) => self.welcome(handler, id, data),
+            None => self.offer_plain(handler, id),
         }
     }
 }

@@ -13,8 +13,9 @@ pub struct Adoption<D> {
     pub received: Vec<u8>,
     /// `Some` if the opening handshake is complete, or if there is none: the connection opens with this
     /// data, without [`on_accept`](crate::Handler::on_accept). Default `None`: it starts as one that the
-    /// listener has accepted. A codec with a handshake of its own says its
-    /// [`begin`](crate::proto::codec::Codec::begin) in either case.
+    /// listener has accepted. What comes first was said, if it is open: a codec is not asked to
+    /// [`begin`](crate::proto::codec::Codec::begin), but to
+    /// [`resume`](crate::proto::codec::Codec::resume).
     pub opened: Option<D>,
 }
 

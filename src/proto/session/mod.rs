@@ -320,6 +320,22 @@ impl Session {
         session
     }
 
+    /// Starts a session on a connection that somebody else has accepted and opened: its opening handshake is
+    /// complete, if the wire has one, and a codec says nothing for the first time, but goes on
+    /// ([`resume`](Codec::resume)). The session uses the policy until it is [discarded](Self::discard).
+    pub fn resumed(
+        env: &mut Env,
+        policy: PolicyId,
+        wire: Wire,
+        phase: PingPhase,
+        now: Moment,
+    ) -> Self {
+        let mut session = Self::begin(env, policy, wire, phase, now);
+        session.resume_own(env, now);
+        session.open(env, now);
+        session
+    }
+
     /// Starts a session on an accepted connection whose byte stream still has its own handshake.
     /// When that is complete, call [`handle_connected`](Self::handle_connected). Both handshakes
     /// together have the handshake timeout. The session uses the policy until it is

@@ -98,6 +98,15 @@ impl Session {
         has_handshake
     }
 
+    /// Has the codec go on where somebody else has opened the connection.
+    pub(super) fn resume_own(&mut self, env: &mut Env, now: Moment) {
+        env.scratch.clear();
+        if let Some(codec) = self.codec_mut() {
+            codec.resume(&mut env.scratch);
+        }
+        self.queue_first(env, now);
+    }
+
     /// Decodes one step of a codec's handshake from the front of `input`; returns the bytes consumed
     /// and what came of it. A broken rule ends the session and consumes everything.
     ///
