@@ -12,6 +12,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
+use heartwheel::WireKind;
 use rustix::process::Signal;
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
@@ -20,6 +21,7 @@ use support::place::Place;
 use support::process::Process;
 use support::program::Server;
 use support::raw::RawPeer;
+use support::secure::{self, Files, Peer, serve, wait_event};
 use support::{PATIENCE, Wire};
 
 const CLIENT: &str = "203.0.113.7:4711";
@@ -339,4 +341,71 @@ fn nginx_names_clients_and_goes_elsewhere_while_it_drains() {
     assert_eq!(status, 101);
     assert_eq!(event(&other, "open")["peer"], "127.0.0.4:0");
     drop((x_forwarded_for, forwarded));
+}
+
+/// Has a client of TLS talk through a proxy that passes on what it does not understand.
+fn talks_through(server: &Process, files: &Files, port: u16) {
+    let mark = server.mark();
+    let client = files.client(WireKind::Line).config().unwrap();
+    let addr = SocketAddr::from(([127, 0, 0, 1], port));
+    let mut peer = Peer::connect(addr, &client, "a.example").unwrap();
+    peer.echoes("hello");
+    let open = wait_event(server, mark, "open");
+    let own = format!("127.0.0.1:{}", peer.local_port());
+    let (client, proxy) = who(&open);
+    assert_eq!(client, own);
+    assert!(proxy.is_some_and(|proxy| proxy != own), "{open}");
+}
+
+/// Starts a server of lines over TLS behind a proxy that is trusted.
+fn secure_server() -> (Files, Process, SocketAddr) {
+    let files = Files::new();
+    files.issue("a", &["a.example"]);
+    let flags = ["--proxy-protocol", "--trust-proxy", "127.0.0.0/8"].map(str::to_owned);
+    let server = serve(&["--tls-tcp"], &[&files.flags("a"), &flags]);
+    let addr = secure::addr(&server, "tcps");
+    (files, server, addr)
+}
+
+#[test]
+#[ignore = "needs HAProxy and nginx: apt install haproxy nginx-light libnginx-mod-stream"]
+fn haproxy_passes_tls_through_by_the_name_that_is_asked_for() {
+    let (files, server, addr) = secure_server();
+    let (_haproxy, [port]) = start_proxy("haproxy", |_, [port]: [u16; 1]| {
+        let config = format!(
+            "defaults\n mode tcp\n timeout connect 30s\n timeout client 600s\n timeout server 600s\n\
+             frontend tls\n bind 127.0.0.1:{port}\n tcp-request inspect-delay 30s\n \
+             tcp-request content accept if {{ req_ssl_hello_type 1 }}\n \
+             use_backend heartwheel if {{ req_ssl_sni -i a.example }}\n\
+             backend heartwheel\n server heartwheel {addr} send-proxy-v2\n"
+        );
+        (config, ["-db", "-f", "config"].map(str::to_owned).into())
+    });
+    talks_through(&server, &files, port);
+}
+
+#[test]
+#[ignore = "needs HAProxy and nginx: apt install haproxy nginx-light libnginx-mod-stream"]
+fn nginx_passes_tls_through_by_the_name_that_is_asked_for() {
+    let (files, server, addr) = secure_server();
+    let (_nginx, [port]) = start_proxy("nginx", |place, [port]: [u16; 1]| {
+        let place = place.display();
+        // Where a build has it as a module, the distribution's package says so.
+        let module = "/usr/lib/nginx/modules/ngx_stream_module.so";
+        let load = match Path::new(module).exists() {
+            true => format!("load_module {module};\n"),
+            false => String::new(),
+        };
+        let config = format!(
+            "{load}daemon off; master_process off; pid {place}/pid; error_log stderr;\n\
+             events {{}}\n\
+             stream {{\n\
+             map $ssl_preread_server_name $backend {{ a.example {addr}; default 127.0.0.1:9; }}\n\
+             server {{ listen 127.0.0.1:{port}; ssl_preread on; proxy_protocol on; proxy_pass $backend; }}\n\
+             }}\n"
+        );
+        let args = ["-e", "stderr", "-c"].map(str::to_owned);
+        (config, [&args[..], &[format!("{place}/config")]].concat())
+    });
+    talks_through(&server, &files, port);
 }
