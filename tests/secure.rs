@@ -345,10 +345,8 @@ fn a_server_that_is_not_believed_is_refused_in_words() {
     files.issue("a", &["a.example"]);
     let server = serve(&["--wss"], &[&files.flags("a")]);
     let url = format!("wss://localhost:{}", addr(&server, "wss").port());
-    let (ours, others) = (files.path("root.pem"), Files::new().path("root.pem"));
-    fs::write(files.path("other.pem"), Root::new().pem()).unwrap();
-    drop(others);
-    let other = files.path("other.pem");
+    let (ours, other) = (files.path("root.pem"), files.path("other.pem"));
+    fs::write(&other, Root::new().pem()).unwrap();
     for (flags, reason) in [
         (
             &["--ca", &other, "--server-name", "a.example"][..],
@@ -386,6 +384,69 @@ fn insecure_is_loud_and_believes_anybody() {
         line.text.starts_with("WARNING: --insecure").then_some(())
     });
     says_hello(&client);
+}
+
+/// Loops share a port, and the keys of tickets: a client may come back to another loop.
+#[test]
+#[cfg(target_os = "linux")]
+fn who_comes_back_to_another_loop_is_known_there() {
+    use heartwheel::rustls::HandshakeKind;
+
+    let files = Files::new();
+    files.issue("a", &["a.example"]);
+    let shards = ["--shards".to_owned(), "3".to_owned()];
+    let server = serve(&["--tls-tcp"], &[&files.flags("a"), &shards]);
+    let addr = addr(&server, "tcps");
+    let client = files.client(WireKind::Line).config().unwrap();
+    let mut kinds = Vec::new();
+    for _ in 0..12 {
+        let mut peer = Peer::connect(addr, &client, "a.example").unwrap();
+        peer.echoes("hello");
+        kinds.push(peer.conn().handshake_kind());
+    }
+    assert_eq!(kinds[0], Some(HandshakeKind::Full));
+    assert!(
+        kinds[1..]
+            .iter()
+            .all(|kind| *kind == Some(HandshakeKind::Resumed)),
+        "{kinds:?}"
+    );
+    hang_up(&server, "reloaded");
+}
+
+/// A terminal that is closed sends SIGHUP as well, and means the end.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_terminal_that_is_closed_still_ends_it() {
+    use std::os::fd::OwnedFd;
+
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+    let files = Files::new();
+    files.issue("a", &["a.example"]);
+    // No other process may hold it open.
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let terminal: OwnedFd = openpt(flags).unwrap();
+    grantpt(&terminal).unwrap();
+    unlockpt(&terminal).unwrap();
+    let path = ptsname(&terminal, Vec::new())
+        .unwrap()
+        .into_string()
+        .unwrap();
+    // It leads a session of its own, so the first terminal that it opens is its terminal.
+    let script = format!("exec < {path}; exec \"$@\"");
+    let mut command = Command::new("setsid");
+    command.args(["sh", "-c", &script, "sh", env!("CARGO_BIN_EXE_heartwheel")]);
+    command.args(["serve", "--json", "--tls-tcp", "127.0.0.1:0"]);
+    let mut server = Process::spawn(
+        command.args(files.flags("a")),
+        "setsid is part of util-linux",
+    );
+    addr(&server, "tcps");
+    hang_up(&server, "reloaded");
+    drop(terminal);
+    wait_event(&server, 0, "draining");
+    assert!(server.wait_exit().success());
 }
 
 /// Has an open connection send a line and hear it again.

@@ -24,7 +24,7 @@ use crate::proxy::{self, ProxyFlag, proxy_or_off};
 use crate::record::Record;
 use crate::signals::{self, Signals, Wish};
 use crate::stream::LAST_MOMENT;
-use crate::trust::TrustFlags;
+use crate::trust::{TrustFlags, advice};
 use crate::unsent::Unsent;
 use crate::values::{attempts, count, escape, header, hex_preview, log_level, show_time, time};
 use crate::{FAILED, Failure, UNREACHABLE, start_logging};
@@ -600,7 +600,7 @@ impl Handler for Session {
                         reason: RedirectError::NotAsked,
                         ..
                     } => "; --follow goes there",
-                    _ => "",
+                    error => advice(error),
                 };
                 let mut record = Record::new("failed")
                     .phrase(format!("failed: {}{hint}", escape(&reason)))

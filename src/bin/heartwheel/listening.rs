@@ -263,7 +263,7 @@ pub(crate) fn hints_over_tls(
     };
     let name = name.map_or_else(String::new, |name| format!(" --server-name {name}"));
     vec![format!(
-        "try: {program} connect {scheme}{place}{name}   with --ca ROOT if only you know its root"
+        "try: {program} connect {scheme}{place}{name}   and --ca FILE unless a root of the system has signed it"
     )]
 }
 

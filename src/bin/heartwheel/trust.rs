@@ -3,11 +3,36 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use heartwheel::ClientConfig;
+use heartwheel::error::Foreign;
+use heartwheel::proto::http::HeadError;
+use heartwheel::proto::websocket::handshake::ResponseError;
 use heartwheel::tls::{CertError, ClientTls, Pair, PairFiles, Roots, Trust};
+use heartwheel::{ClientConfig, DialError};
 
 use crate::certs::flag_of;
 use crate::{Failure, complain};
+
+/// Returns what to do about a dial that TLS, or the lack of it, has ended.
+pub(crate) fn advice(error: &DialError) -> &'static str {
+    match error {
+        DialError::Tls(reason) => match reason.as_str() {
+            "certificate_unknown_issuer" => "; --ca FILE names a root that you trust",
+            "certificate_not_valid_for_name" => "; --server-name NAME expects another name",
+            "certificate_ca_used_as_end_entity" => {
+                "; the server shows the certificate of an authority, and needs one that says CA:FALSE"
+            }
+            "certificate_required" => "; --cert FILE --key FILE shows a certificate",
+            "invalid_content_type" => {
+                "; does the server speak TLS there? ws:// and tcp:// do without"
+            }
+            _ => "",
+        },
+        DialError::Handshake(ResponseError::Head(HeadError::Foreign(Foreign::Tls))) => {
+            "; wss:// speaks it"
+        }
+        _ => "",
+    }
+}
 
 /// Whom to believe, and what to show.
 #[derive(Clone, Debug, Default, Args)]
