@@ -823,7 +823,7 @@ pub mod features {
     //! | a server or client, WebSocket and all socket options | `heartwheel = { version = "0.1", default-features = false, features = ["websocket", "sockets"] }` | 27 |
     //! | the same with TLS | `heartwheel = { version = "0.1", default-features = false, features = ["websocket", "tls"] }` | 42 |
     //! | lines, frames, raw bytes or own codecs | `heartwheel = { version = "0.1", default-features = false }` | 5 |
-    //! | the program `heartwheel` too | `heartwheel = "0.1"` | 73 |
+    //! | the program `heartwheel` too | `heartwheel = "0.1"` | 75 |
     //!
     //! The packages are counted on Linux, this one included. The [front page](crate#features) says what
     //! each feature adds.
