@@ -595,3 +595,15 @@ fn what_is_written_while_half_a_ticket_is_here_does_no_harm() {
     peer.say(&mut process, "welcome\n");
     assert_eq!(process.handler.heard, ["welcome"]);
 }
+
+#[test]
+fn the_application_can_ask_who_the_peer_is() {
+    let (mut process, mut peer) = client(|_| {});
+    peer.talk(&mut process, usize::MAX);
+    let id = process.handler.opened.unwrap();
+    let cx = process.inner.context();
+    let tls = cx.tls(id).unwrap();
+    assert_eq!(tls.version(), Some(rustls::ProtocolVersion::TLSv1_3));
+    assert_eq!((tls.certificates().len(), tls.is_resumed()), (1, false));
+    assert_eq!(tls.protocol(), None, "lines have none");
+}

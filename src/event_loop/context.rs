@@ -30,7 +30,9 @@ use crate::proto::message::{Message, SharedMessage};
 use crate::proto::policy::Policy;
 use crate::proto::session::{Env, Session};
 use crate::stats::Stats;
-use crate::sys::{Native, System};
+#[cfg(feature = "tls")]
+use crate::sys::Tls;
+use crate::sys::{Layer, Native, System};
 
 /// The reactor, as a callback sees it.
 ///
@@ -694,6 +696,34 @@ impl<'a, D, S: System> Context<'a, D, S> {
     pub fn codec_mut<C: Codec>(&mut self, id: ConnId) -> Option<&mut C> {
         let codec: &mut dyn Any = self.core.conn_mut(id)?.session.codec_mut()?;
         codec.downcast_mut()
+    }
+
+    /// Returns what is known about the TLS of a connection. `None` if it has none, or there is no such
+    /// connection.
+    ///
+    /// ```
+    /// use heartwheel::{Context, Decision, Handler, Offer, Rejection, Welcome};
+    ///
+    /// struct Staff;
+    ///
+    /// impl Handler for Staff {
+    ///     type Data = Vec<u8>;
+    ///
+    ///     // Each connection keeps the certificate that its client has shown.
+    ///     fn on_accept(
+    ///         &mut self,
+    ///         cx: &mut Context<'_, Vec<u8>>,
+    ///         offer: &Offer<'_>,
+    ///     ) -> Result<Decision<Welcome<Vec<u8>>>, Rejection> {
+    ///         let shown = cx.tls(offer.id).and_then(|tls| tls.certificates().first());
+    ///         let shown = shown.map(|certificate| certificate.to_vec());
+    ///         Ok(Welcome::with(shown.unwrap_or_default()).into())
+    ///     }
+    /// }
+    /// ```
+    #[cfg(feature = "tls")]
+    pub fn tls(&self, id: ConnId) -> Option<&Tls> {
+        self.core.conn(id)?.layer()?.tls()
     }
 
     /// Returns what is known about a connection.

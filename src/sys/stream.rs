@@ -147,6 +147,12 @@ pub trait Layer<K: Socket>: fmt::Debug + Send + 'static {
     /// [`memory_limit`](crate::config::ReactorConfig::memory_limit).
     fn memory(&self) -> usize;
 
+    /// Returns the layer if it is TLS, for the application to ask about. Default: it is not.
+    #[cfg(feature = "tls")]
+    fn tls(&self) -> Option<&super::Tls> {
+        None
+    }
+
     /// Ends the output after what was written, and tells the peer so in the words of the layer. Called at
     /// most once.
     ///

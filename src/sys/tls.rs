@@ -10,19 +10,19 @@ use std::mem;
 use std::sync::Arc;
 
 use rustls::client::UnbufferedClientConnection;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{
     ConnectionState, EncodeError, EncryptError, UnbufferedStatus, WriteTraffic,
 };
-use rustls::{ClientConfig, ServerConfig};
+use rustls::{ClientConfig, CommonState, HandshakeKind, ProtocolVersion, ServerConfig};
 
 use super::stream::{Layer, LayerFault, Received, Sent, Socket};
 use crate::close::Cause;
 use crate::proto::pool::Pool;
 use crate::tls::fault_name;
 
-/// A connection that speaks TLS.
+/// TLS on one connection: [`Context::tls`](crate::Context::tls) returns it.
 pub struct Tls {
     side: Side,
     is_open: bool,
@@ -90,6 +90,39 @@ impl Tls {
         let conn = UnbufferedClientConnection::new(config.clone(), name.clone());
         let conn = conn.map_err(io::Error::other)?;
         Ok(Self::over(Side::Client(conn)))
+    }
+
+    /// Returns the version, once it is agreed on.
+    pub fn version(&self) -> Option<ProtocolVersion> {
+        self.common().protocol_version()
+    }
+
+    /// Returns the protocol that both sides have agreed on by ALPN (RFC 7301), if they have: on WebSocket
+    /// `http/1.1`.
+    pub fn protocol(&self) -> Option<&[u8]> {
+        self.common().alpn_protocol()
+    }
+
+    /// Returns the peer's certificate and those that came with it, its own first, once it has shown them: a
+    /// server always does, a client if the listener asks for one. rustls has checked them as the
+    /// configuration demands.
+    ///
+    /// They stay in memory as long as the connection does. Take what you need, such as a name, in
+    /// [`on_accept`](crate::Handler::on_accept).
+    pub fn certificates(&self) -> &[CertificateDer<'static>] {
+        self.common().peer_certificates().unwrap_or_default()
+    }
+
+    /// Says whether the handshake was a short one, by a ticket of an earlier connection.
+    pub fn is_resumed(&self) -> bool {
+        self.common().handshake_kind() == Some(HandshakeKind::Resumed)
+    }
+
+    fn common(&self) -> &CommonState {
+        match &self.side {
+            Side::Server(conn) => conn,
+            Side::Client(conn) => conn,
+        }
     }
 
     fn over(side: Side) -> Self {
@@ -463,6 +496,10 @@ impl<K: Socket> Layer<K> for Tls {
         self.transit
             .as_ref()
             .is_some_and(|transit| !transit.plain.is_empty())
+    }
+
+    fn tls(&self) -> Option<&Self> {
+        Some(self)
     }
 
     fn memory(&self) -> usize {

@@ -514,7 +514,8 @@ impl Handler for Session {
         let mut record = Record::new("open")
             .word("id", id)
             .word("peer", info.peer)
-            .word("wire", info.wire.label());
+            .word("wire", info.wire.label())
+            .tls(cx.tls(id));
         if let Some(subprotocol) = &self.subprotocol {
             record = record.quoted("subprotocol", subprotocol);
         }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use heartwheel::PeerAddr;
 use heartwheel::close::{Evidence, EvidenceField};
+use heartwheel::rustls::ProtocolVersion;
+use heartwheel::sys::Tls;
 use serde_json::{Map, Value};
 
 use crate::values::show_time;
@@ -62,6 +64,15 @@ impl Record {
         match peer.proxy() {
             Some(proxy) => record.word("via", proxy),
             None => record,
+        }
+    }
+
+    /// Adds the version of TLS, if the connection has that.
+    pub(crate) fn tls(self, tls: Option<&Tls>) -> Self {
+        match tls.and_then(Tls::version) {
+            Some(ProtocolVersion::TLSv1_3) => self.word("tls", "1.3"),
+            Some(_) => self.word("tls", "1.2"),
+            None => self,
         }
     }
 

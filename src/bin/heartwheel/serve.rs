@@ -680,6 +680,7 @@ impl Handler for Server {
                 .word("id", id)
                 .peer(&info.peer)
                 .word("wire", info.wire.label())
+                .tls(cx.tls(id))
         });
     }
 

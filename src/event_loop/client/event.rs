@@ -324,7 +324,7 @@ impl fmt::Display for DialError {
                 write!(f, "server answered {code}, moved to {to}: {reason}")
             }
             #[cfg(feature = "tls")]
-            Self::Tls(reason) => write!(f, "TLS failed: {reason}"),
+            Self::Tls(reason) => write!(f, "TLS handshake: {reason}"),
             Self::Ended(cause) => write!(f, "ended in the opening handshake: {cause}"),
             Self::Proxy(error) => write!(f, "{error}"),
             Self::Request(error) => write!(f, "nothing was dialed: {error}"),
