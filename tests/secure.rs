@@ -374,6 +374,31 @@ fn a_server_that_is_not_believed_is_refused_in_words() {
 }
 
 #[test]
+fn roots_of_the_system_that_cannot_be_read_are_told() {
+    let files = Files::new();
+    let connect = |file: &str| {
+        let mut command = program::heartwheel(&["connect", "wss://127.0.0.1:9", "--no-reconnect"]);
+        command
+            .env("SSL_CERT_FILE", file)
+            .env_remove("SSL_CERT_DIR");
+        let mut client = Process::spawn(&mut command, "");
+        (client.wait_exit().code(), client.stderr())
+    };
+    let (code, stderr) = connect("/no/such/root.pem");
+    assert_eq!(code, Some(1), "{stderr}");
+    for part in ["/no/such/root.pem", "ca-certificates", "--ca FILE"] {
+        assert!(stderr.contains(part), "names no {part:?}: {stderr}");
+    }
+    // One is enough to go on, and the other is told.
+    let some = files.path("some.pem");
+    let garbled = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    fs::write(&some, files.root.pem() + garbled).unwrap();
+    let (code, stderr) = connect(&some);
+    assert_ne!(code, Some(2), "{stderr}");
+    assert!(stderr.contains("1 certificates are malformed"), "{stderr}");
+}
+
+#[test]
 fn insecure_is_loud_and_believes_anybody() {
     let files = Files::new();
     files.put("a", &files.root.issue(&["a.example"], -9, -1));

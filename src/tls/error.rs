@@ -67,7 +67,10 @@ pub enum CertFault {
     /// No certificate with a key was given.
     NoPair,
     /// There is no root to believe.
-    NoRoots,
+    NoRoots {
+        /// What could not be read, a line each.
+        skipped: Vec<String>,
+    },
     /// Rustls refuses the configuration.
     Refused(String),
 }
@@ -162,9 +165,13 @@ impl fmt::Display for CertFault {
                 written(*not_before)
             ),
             Self::NoPair => f.write_str("no certificate with a key is given"),
-            Self::NoRoots => f.write_str(
-                "the system has no root certificates; install ca-certificates, or give a file of roots",
-            ),
+            Self::NoRoots { skipped } => {
+                f.write_str("no root certificates of the system")?;
+                if !skipped.is_empty() {
+                    write!(f, " ({})", skipped.join("; "))?;
+                }
+                f.write_str("; install ca-certificates, or give a file of roots")
+            }
             Self::Refused(reason) => write!(f, "rustls refuses it: {reason}"),
         }
     }

@@ -35,7 +35,7 @@ impl Roots {
             ));
         }
         if store.is_empty() {
-            return Err(CertFault::NoRoots.into());
+            return Err(CertFault::NoRoots { skipped }.into());
         }
         Ok(Self {
             store: Arc::new(store),
@@ -74,7 +74,7 @@ impl Roots {
             added.map_err(|error| CertFault::UnusableCertificate(error.to_string()))?;
         }
         if store.is_empty() {
-            return Err(CertFault::NoRoots.into());
+            return Err(CertFault::NoCertificate.into());
         }
         Ok(Self {
             store: Arc::new(store),
@@ -87,7 +87,7 @@ impl Roots {
         self.store.len()
     }
 
-    /// Says whether there are none, which never is.
+    /// Says whether there are none: always false.
     pub fn is_empty(&self) -> bool {
         self.store.is_empty()
     }

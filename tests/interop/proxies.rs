@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::support::place::Place;
 use crate::support::process::Process;
 use crate::support::program::{self, Server};
+use crate::support::secure::{Files, addr, serve, wait_event};
 use crate::support::{PATIENCE, Wire};
 
 /// A port that was free just now: these proxies cannot say which one the kernel chose.
@@ -58,6 +59,24 @@ fn microsocks() -> (Process, u16) {
     (proxy, port)
 }
 
+/// Talks through the proxy over TLS, which the proxy does not understand. The certificate is that of the server.
+fn leads_to_the_secure_server(scheme: &str, port: u16) {
+    let files = Files::new();
+    files.issue("a", &["localhost"]);
+    let server = serve(&["--wss"], &[&files.flags("a")]);
+    let url = format!("wss://localhost:{}", addr(&server, "wss").port());
+    let proxy = format!("{scheme}me:secret@127.0.0.1:{port}");
+    let root = files.path("root.pem");
+    let args = ["connect", &url, "--json", "--proxy", &proxy, "--ca", &root];
+    let client = program::start(&args);
+    wait_event(&client, 0, "open");
+    client.input().say("through the proxy");
+    assert_eq!(
+        wait_event(&client, 0, "message")["text"],
+        "through the proxy"
+    );
+}
+
 /// Talks through the proxy on two wires, and is turned away with another password and behind the proxy.
 fn leads_to_the_server(scheme: &str, port: u16, closed: &str) {
     let server = Server::start(&[Wire::WebSocket, Wire::Line], &[]);
@@ -102,6 +121,7 @@ fn leads_to_the_server(scheme: &str, port: u16, closed: &str) {
 fn tinyproxy_leads_to_the_server() {
     let (_proxy, port) = tinyproxy();
     leads_to_the_server("http://", port, "50");
+    leads_to_the_secure_server("http://", port);
 }
 
 #[test]
@@ -109,4 +129,5 @@ fn tinyproxy_leads_to_the_server() {
 fn microsocks_leads_to_the_server() {
     let (_proxy, port) = microsocks();
     leads_to_the_server("socks5h://", port, "connection refused");
+    leads_to_the_secure_server("socks5h://", port);
 }

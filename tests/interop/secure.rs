@@ -220,8 +220,64 @@ fn s_client_is_refused_with_a_version_that_is_too_old() {
     assert_eq!(rejected["cause"], "tls_handshake", "{rejected}");
 }
 
+/// Keys in all the forms that OpenSSL writes; rcgen knows only one of them.
+#[test]
+#[ignore = "needs curl and OpenSSL: install curl and openssl"]
+fn keys_are_taken_as_openssl_writes_them() {
+    let files = Files::new();
+    let [_, cert, _, key] = files.flags("made");
+    let openssl = |args: &str| {
+        let args = args.split(' ').filter(|arg| !arg.is_empty());
+        output(Command::new("openssl").args(args));
+    };
+    for (make, header) in [
+        (
+            format!("genrsa -traditional -out {key} 2048"),
+            "RSA PRIVATE KEY",
+        ),
+        (format!("genrsa -out {key} 2048"), "PRIVATE KEY"),
+        (
+            format!("ecparam -name prime256v1 -genkey -noout -out {key}"),
+            "EC PRIVATE KEY",
+        ),
+        (
+            format!("ecparam -name secp384r1 -genkey -out {key}"),
+            "EC PRIVATE KEY",
+        ),
+        (
+            format!("genpkey -algorithm ed25519 -out {key}"),
+            "PRIVATE KEY",
+        ),
+    ] {
+        openssl(&make);
+        let written = std::fs::read_to_string(&key).unwrap();
+        assert!(written.contains(&format!("BEGIN {header}")), "{written}");
+        // As the README says it.
+        openssl(&format!(
+            "req -x509 -key {key} -days 30 -subj /CN=localhost -addext subjectAltName=DNS:localhost \
+             -addext basicConstraints=critical,CA:FALSE -out {cert}"
+        ));
+        let server = serve(&["--wss"], &[&files.flags("made")]);
+        let url = format!("wss://localhost:{}", addr(&server, "wss").port());
+        let client = program::start(&["connect", &url, "--ca", &cert, "--json"]);
+        open_event(&client);
+    }
+    openssl(&format!(
+        "genrsa -aes128 -passout pass:secret -out {key} 2048"
+    ));
+    let mut refused = serve(&["--wss"], &[&files.flags("made")]);
+    assert_eq!(refused.wait_exit().code(), Some(2));
+    assert!(
+        refused.stderr().contains("openssl pkey"),
+        "{}",
+        refused.transcript()
+    );
+}
+
 fn output(command: &mut Command) -> String {
-    let output = command.output().expect("install the package curl");
+    let output = command
+        .output()
+        .expect("install the packages curl and openssl");
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).unwrap()
 }
