@@ -31,8 +31,8 @@ use crate::proto::policy::Policy;
 use crate::proto::session::{Env, Session};
 use crate::stats::Stats;
 #[cfg(feature = "tls")]
-use crate::sys::Tls;
-use crate::sys::{Layer, Native, System};
+use crate::sys::{Layer, Tls};
+use crate::sys::{Native, System};
 
 /// The reactor, as a callback sees it.
 ///
@@ -723,7 +723,7 @@ impl<'a, D, S: System> Context<'a, D, S> {
     /// ```
     #[cfg(feature = "tls")]
     pub fn tls(&self, id: ConnId) -> Option<&Tls> {
-        self.core.conn(id)?.layer()?.tls()
+        self.core.conn(id)?.layer()?.as_any()?.downcast_ref()
     }
 
     /// Returns what is known about a connection.

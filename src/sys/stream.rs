@@ -1,5 +1,6 @@
 //! The traits of one connection: its socket, and the layer between socket and session.
 
+use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -147,9 +148,8 @@ pub trait Layer<K: Socket>: fmt::Debug + Send + 'static {
     /// [`memory_limit`](crate::config::ReactorConfig::memory_limit).
     fn memory(&self) -> usize;
 
-    /// Returns the layer if it is TLS, for the application to ask about. Default: it is not.
-    #[cfg(feature = "tls")]
-    fn tls(&self) -> Option<&super::Tls> {
+    /// Returns the layer as what it is, for an application that asks about it. Default: it is not told.
+    fn as_any(&self) -> Option<&dyn Any> {
         None
     }
 

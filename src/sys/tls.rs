@@ -4,6 +4,7 @@
 //! while they are read, decrypted or written, so an idle connection holds none. A part of a record that
 //! has come is kept until its rest comes, and what the socket did not take until it does.
 
+use std::any::Any;
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::mem;
@@ -498,7 +499,7 @@ impl<K: Socket> Layer<K> for Tls {
             .is_some_and(|transit| !transit.plain.is_empty())
     }
 
-    fn tls(&self) -> Option<&Self> {
+    fn as_any(&self) -> Option<&dyn Any> {
         Some(self)
     }
 
