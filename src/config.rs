@@ -582,8 +582,9 @@ pub struct ReactorConfig {
     /// Most timers expired in one turn. Default 4096.
     pub expiry_budget: usize,
     /// Most bytes of memory that connections may hold for messages in transit, at least 1 MiB: storage
-    /// of received bytes, unfinished messages, send queues, and what the embedder
-    /// [holds](crate::reactor::Context::set_held) for them. `None`, the default, sets no limit: a
+    /// of received bytes, unfinished messages, send queues, what the embedder
+    /// [holds](crate::reactor::Context::set_held) for them, and their
+    /// [subscriptions](crate::reactor::Context::subscribe). `None`, the default, sets no limit: a
     /// library cannot know what else the process needs. Each loop of a
     /// [`Group`](crate::reactor::Group) has an equal share.
     ///

@@ -255,7 +255,8 @@ pub mod architecture {
     //! of an ended connection are looked up once, when it is reaped, if there are topics at all. To
     //! unsubscribe costs the same whatever the size of the topic: the last member takes the free place.
     //! Both tables are kept in 64 parts, because a map with a million keys takes a tenth of a second to
-    //! grow, and the loop would stand still.
+    //! grow, and the loop would stand still. What they take counts against the memory limit: names once,
+    //! memberships for their connection.
     //!
     //! [`Context::publish`](crate::reactor::Context::publish) to at most 256 subscribers queues the
     //! message for each of them at once, some 100 µs (`event_loop/publish.rs`). So ten thousand topics

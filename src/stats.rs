@@ -79,8 +79,14 @@ pub struct Stats {
     /// Bytes of memory that connections hold for messages in transit: storage of received bytes,
     /// unfinished messages, send queues, what the embedder
     /// [holds](crate::reactor::Context::set_held) for them, and large buffers that are about to be
-    /// freed. Bytes of a broadcast count once. As of the end of the last turn.
+    /// freed; and topics with their subscriptions. Bytes of a broadcast count once, and so does the
+    /// name of a topic. As of the end of the last turn.
     pub memory: u64,
+    /// Topics that somebody subscribes to. A topic that several loops of a group have counts once for each.
+    /// As of the end of the last turn.
+    pub topics: u64,
+    /// Subscriptions: for each topic the number of its subscribers. As of the end of the last turn.
+    pub subscriptions: u64,
     /// How often reading from a connection stopped because memory was short.
     pub memory_pauses: u64,
     /// Turns of the loop.
@@ -139,6 +145,8 @@ impl Default for Stats {
             undelivered: 0,
             writes_refused: 0,
             memory: 0,
+            topics: 0,
+            subscriptions: 0,
             memory_pauses: 0,
             turns: 0,
             late: Duration::ZERO,
@@ -190,6 +198,8 @@ impl Stats {
             undelivered,
             writes_refused,
             memory,
+            topics,
+            subscriptions,
             memory_pauses,
             turns,
             late,
@@ -229,6 +239,8 @@ impl Stats {
         self.undelivered += undelivered;
         self.writes_refused += writes_refused;
         self.memory += memory;
+        self.topics += topics;
+        self.subscriptions += subscriptions;
         self.memory_pauses += memory_pauses;
         self.turns += turns;
         self.late += *late;

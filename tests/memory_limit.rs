@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use heartwheel::close::{Cause, Evidence};
 use heartwheel::config::{HeartbeatConfig, LimitsConfig, ReactorConfig};
-use heartwheel::error::SendError;
+use heartwheel::error::{SendError, SubscribeError};
 use heartwheel::event_loop::{Closed, ConnId, Context, Handler, ListenerConfig, WireFactory};
 use heartwheel::proto::message::{Message, SharedMessage};
 use heartwheel::proto::time::Micros;
@@ -167,6 +167,12 @@ impl Town {
         self.process.run_to(end);
     }
 
+    /// Has the loop count what calls from outside have changed.
+    fn turn(&mut self) {
+        self.process.turn();
+        self.process.settle();
+    }
+
     fn memory(&self) -> usize {
         usize::try_from(self.process.inner.stats().memory).unwrap()
     }
@@ -177,6 +183,25 @@ impl Town {
         let pool = self.process.inner.pool();
         let held: usize = sessions.map(|session| session.memory()).sum();
         held + pool.shared_bytes() + pool.waste_bytes()
+    }
+
+    /// The same of topics and subscriptions.
+    fn sum_of_topics(&mut self, rates: Rates) -> usize {
+        let ids: Vec<_> = self.process.inner.inspect().map(|held| held.id).collect();
+        let cx = self.cx();
+        let names: usize = cx
+            .all_topics()
+            .map(|(name, _)| name.len() + rates.topic)
+            .sum();
+        let counts = ids.into_iter().map(|id| cx.topics(id).count());
+        let each = |count: usize| {
+            if count == 0 {
+                0
+            } else {
+                rates.first + count * rates.each
+            }
+        };
+        names + counts.map(each).sum::<usize>()
     }
 
     fn cause(&self, peer: usize) -> Option<Cause> {
@@ -195,6 +220,35 @@ impl Town {
 }
 
 const MIB: usize = 1024 * 1024;
+
+/// What a connection with topics, each of its subscriptions and each topic beside its name count.
+#[derive(Clone, Copy, Debug)]
+struct Rates {
+    first: usize,
+    each: usize,
+    topic: usize,
+}
+
+impl Rates {
+    fn measure() -> Self {
+        let mut town = Town::new(None);
+        let [one, other] = [town.join(LINE), town.join(LINE)].map(|peer| town.id(peer));
+        let mut count = |id, name| {
+            let before = town.memory();
+            assert_eq!(town.cx().subscribe(id, name), Ok(true));
+            town.turn();
+            town.memory() - before
+        };
+        let (all, second, further) = (count(one, "x"), count(other, "x"), count(one, "y"));
+        let topic = all - second - 1;
+        let each = further - topic - 1;
+        Self {
+            first: second - each,
+            each,
+            topic,
+        }
+    }
+}
 
 #[test]
 fn an_idle_connection_holds_nothing_and_an_unfinished_message_what_it_takes() {
@@ -404,6 +458,99 @@ fn what_the_embedder_holds_counts_and_is_forgotten_with_its_connection() {
     assert_eq!(town.memory(), 0);
 }
 
+/// A peer that has its handler subscribe to more and more topics is one that holds more and more.
+#[test]
+fn who_subscribes_without_end_ends_and_the_others_keep_their_topics() {
+    let mut town = Town::new(Some(2 * MIB));
+    let [modest, greedy, large] = [town.join(LINE), town.join(LINE), town.join(WEBSOCKET)];
+    let [id, endless] = [modest, greedy].map(|peer| town.id(peer));
+    town.begin(large, MIB, 300 * 1024);
+    town.cx().subscribe(id, "news").unwrap();
+    town.cx().subscribe(endless, "news").unwrap();
+    let mut taken = 0;
+    let refused = loop {
+        match town.cx().subscribe(endless, &format!("{taken:01000}")) {
+            Ok(is_new) => assert!(is_new),
+            Err(error) => break error,
+        }
+        taken += 1;
+    };
+    assert_eq!(refused, SubscribeError::Closed);
+    assert!((1_000..2_000).contains(&taken), "{taken}");
+    assert_eq!(town.cx().topics(endless).count(), 0, "at once");
+    town.cx()
+        .publish("news", &SharedMessage::new(Message::text("hello")))
+        .unwrap();
+    town.pass(Micros::from_secs(4));
+    assert!(town.peers[modest].take().starts_with(b"hello\n"));
+    let causes = [modest, greedy, large].map(|peer| town.cause(peer));
+    assert_eq!(causes, [None, Some(Cause::MemoryLimit), None]);
+    let stats = town.process.inner.stats();
+    assert_eq!((stats.topics, stats.subscriptions), (1, 1));
+}
+
+/// Without a limit of memory there is still one of topics.
+#[test]
+fn a_connection_has_no_more_than_16_384_topics() {
+    let mut town = Town::new(None);
+    let peer = town.join(LINE);
+    let id = town.id(peer);
+    for number in 0..16_384 {
+        assert_eq!(town.cx().subscribe(id, &number.to_string()), Ok(true));
+    }
+    let limit = 16_384;
+    assert_eq!(
+        town.cx().subscribe(id, "x"),
+        Err(SubscribeError::TooMany { limit })
+    );
+    assert_eq!(town.cx().subscribe(id, "7"), Ok(false), "it does already");
+    let limit = 65_535;
+    let refused = town.cx().subscribe(id, &"x".repeat(limit + 1));
+    assert_eq!(
+        refused,
+        Err(SubscribeError::TooLong {
+            len: limit + 1,
+            limit
+        })
+    );
+}
+
+/// Messages to a topic make memory short: a member may end, and leave, while they are sent.
+#[test]
+fn members_that_end_while_a_message_is_sent_cost_nobody_else_his() {
+    let mut town = Town::with(Some(MIB), |_, limits| {
+        limits.send_queue = Some(MIB);
+    });
+    let members: Vec<_> = (0..4).map(|_| town.join(LINE)).collect();
+    for &peer in &members {
+        let id = town.id(peer);
+        town.cx().subscribe(id, "news").unwrap();
+        town.peers[peer].set_room(0);
+    }
+    // The one that is sent to first holds most.
+    let last = town.id(members[3]);
+    for number in 0..600 {
+        town.cx()
+            .subscribe(last, &format!("{number:01000}"))
+            .unwrap();
+    }
+    let text = "x".repeat(400_000);
+    let shared = SharedMessage::new(Message::text(&text));
+    town.cx().publish("news", &shared).unwrap();
+    assert_eq!(town.cx().subscribers("news"), 3);
+    for &peer in &members {
+        town.peers[peer].set_room(MIB);
+    }
+    town.pass(Micros::from_secs(4));
+    for &peer in &members[..3] {
+        assert_eq!(town.cause(peer), None);
+        let got = town.peers[peer].take();
+        let count = got.iter().filter(|&&byte| byte == b'x').count();
+        assert_eq!(count, text.len(), "once");
+    }
+    assert_eq!(town.cause(members[3]), Some(Cause::MemoryLimit));
+}
+
 /// Both the loop and the application may stop reading; it goes on when neither does.
 #[test]
 fn a_pause_of_the_application_outlasts_that_of_the_loop() {
@@ -457,6 +604,9 @@ enum Act {
     Send(usize, usize),
     Broadcast(usize),
     Hold(usize, usize),
+    Subscribe(usize, usize),
+    Unsubscribe(usize, usize),
+    Publish(usize, usize),
     Pause(usize),
     Resume(usize),
     Close(usize),
@@ -473,7 +623,7 @@ fn act() -> impl Strategy<Value = Act> {
             1 => 0..600_000usize,
         ]
     };
-    let peer = || 0..PEERS;
+    let (peer, topic) = (|| 0..PEERS, || 0..5_usize);
     prop_oneof![
         4 => (peer(), len()).prop_map(|(peer, len)| Act::Begin(peer, len)),
         4 => (peer(), len()).prop_map(|(peer, len)| Act::Say(peer, len)),
@@ -481,6 +631,9 @@ fn act() -> impl Strategy<Value = Act> {
         4 => (peer(), len()).prop_map(|(peer, len)| Act::Send(peer, len)),
         2 => len().prop_map(Act::Broadcast),
         1 => (peer(), len()).prop_map(|(peer, len)| Act::Hold(peer, len)),
+        3 => (peer(), topic()).prop_map(|(peer, topic)| Act::Subscribe(peer, topic)),
+        1 => (peer(), topic()).prop_map(|(peer, topic)| Act::Unsubscribe(peer, topic)),
+        2 => (topic(), len()).prop_map(|(topic, len)| Act::Publish(topic, len)),
         1 => peer().prop_map(Act::Pause),
         1 => peer().prop_map(Act::Resume),
         1 => peer().prop_map(Act::Close),
@@ -491,6 +644,11 @@ fn act() -> impl Strategy<Value = Act> {
 }
 
 const PEERS: usize = 6;
+
+/// The name of a topic, longer for each.
+fn name(topic: usize) -> String {
+    "x".repeat(topic * 16_000)
+}
 
 impl Town {
     fn do_one(&mut self, act: Act) {
@@ -514,6 +672,19 @@ impl Town {
                 let id = self.id(peer);
                 self.cx().set_held(id, len);
             }
+            Act::Subscribe(peer, topic) => {
+                let id = self.id(peer);
+                let _ = self.cx().subscribe(id, &name(topic));
+            }
+            Act::Unsubscribe(peer, topic) => {
+                let id = self.id(peer);
+                self.cx().unsubscribe(id, &name(topic));
+            }
+            Act::Publish(topic, len) => {
+                let text = "x".repeat(len);
+                let shared = SharedMessage::new(Message::text(&text));
+                self.cx().publish(&name(topic), &shared).unwrap();
+            }
             Act::Pause(peer) => {
                 let id = self.id(peer);
                 self.cx().pause(id);
@@ -530,7 +701,7 @@ impl Town {
             Act::Fail(peer) => self.peers[peer].fail(104),
             Act::Pass(millis) => self.pass(Micros::from_millis(millis)),
         }
-        self.process.settle();
+        self.turn();
     }
 }
 
@@ -544,6 +715,7 @@ proptest! {
         limit in prop_oneof![Just(None), Just(Some(MIB)), Just(Some(2 * MIB))],
         acts in prop::collection::vec(act(), 0..60),
     ) {
+        let rates = Rates::measure();
         let mut town = Town::with(limit, |_, limits| {
             limits.max_message = 700_000;
             limits.send_queue = Some(1_500_000);
@@ -554,7 +726,8 @@ proptest! {
         for act in acts {
             let about = format!("after {act:?}");
             town.do_one(act);
-            prop_assert_eq!(town.memory(), town.sum(), "{}", about);
+            let sum = town.sum() + town.sum_of_topics(rates);
+            prop_assert_eq!(town.memory(), sum, "{}", about);
             prop_assert!(town.memory() <= limit.unwrap_or(usize::MAX), "{}", about);
         }
         for far in &town.peers {

@@ -67,13 +67,17 @@ impl<D, S: System> EventLoop<D, S> {
         }
     }
 
-    /// Returns the bytes that connections hold or share or that are kept for clients, and those that are waiting to be freed.
+    /// Returns the bytes that connections hold or share, subscriptions included, or that are kept for clients, and
+    /// those that are waiting to be freed.
     pub(super) fn memory(&self) -> usize {
         self.in_use() + self.env.pool.waste_bytes()
     }
 
     fn in_use(&self) -> usize {
-        self.holders.bytes() + self.env.pool.shared_bytes() + self.clients.kept
+        self.holders.bytes()
+            + self.topics.bytes()
+            + self.env.pool.shared_bytes()
+            + self.clients.kept
     }
 
     /// Returns how many bytes more there may be.
@@ -161,7 +165,10 @@ impl<D, S: System> EventLoop<D, S> {
     /// Returns the connection that holds most, and of several the one that came first.
     fn heaviest(&self) -> Option<usize> {
         let some = self.holders.heaviest().iter().copied();
-        some.min_by_key(|&key| Reverse(self.conns[key].session.weight()))
+        let subscribers = self.topics.heaviest().iter().copied();
+        some.chain(subscribers).min_by_key(|&key| {
+            Reverse(self.conns[key].session.weight() + self.topics.weight_of(key))
+        })
     }
 
     fn end_for_memory(&mut self, key: usize) {
@@ -169,6 +176,7 @@ impl<D, S: System> EventLoop<D, S> {
         self.system.probe(&conn.socket, Probe::Relieved);
         conn.session.handle_memory_limit(&mut self.env, self.now);
         self.count(key);
+        self.leave_topics(key);
         self.mark_dirty(key);
     }
 }

@@ -72,7 +72,8 @@ pub struct ConnInfo {
     pub liveness: Liveness,
     /// Bytes of messages queued in user space.
     pub queued: usize,
-    /// Bytes of memory that it holds for messages in transit, as they were counted last.
+    /// Bytes of memory that it holds for messages in transit, as they were counted last, and for its
+    /// subscriptions, without the names of the topics.
     pub memory: usize,
 }
 
@@ -169,9 +170,11 @@ impl<'a, D, S: System> Context<'a, D, S> {
     /// A topic is a name of your choice, and exists while somebody subscribes to it. There are no
     /// wildcards. All subscriptions of a connection end with it; in
     /// [`on_close`](super::Handler::on_close) it has none. A connection without topics costs nothing.
-    /// Its first subscription takes some 100 bytes, each further one some 30, each topic its name and
-    /// some 150. If peers choose the names, limit their length, and with [`topics`](Self::topics) their
-    /// number for each peer.
+    /// Its first subscription takes some 150 bytes, each further one some 50, each topic its name and
+    /// some 150: they count against [`memory_limit`](crate::config::ReactorConfig::memory_limit), with
+    /// each name once. At the limit the connection ends that holds most, which may be this one. If
+    /// peers choose the names, limit their length, and with [`topics`](Self::topics) their number for
+    /// each peer.
     ///
     /// `examples/chat.rs` is a chat whose rooms are topics.
     ///
@@ -201,7 +204,8 @@ impl<'a, D, S: System> Context<'a, D, S> {
     /// # Errors
     ///
     /// [`SubscribeError::Closed`] if there is no open connection with this id; it opens right before
-    /// [`on_open`](super::Handler::on_open). [`SubscribeError::TooLong`] if the name is longer than
+    /// [`on_open`](super::Handler::on_open). The same if this subscription had it end, because memory
+    /// is short and it holds most. [`SubscribeError::TooLong`] if the name is longer than
     /// 65 535 bytes. [`SubscribeError::TooMany`] if the connection subscribes to 16 384 other topics.
     pub fn subscribe(&mut self, id: ConnId, topic: &str) -> Result<bool, SubscribeError> {
         self.core.share.charge(STEP);
@@ -742,7 +746,7 @@ impl<'a, D, S: System> Context<'a, D, S> {
             pings_received: conn.session.pings_received(),
             liveness: conn.session.liveness(&self.core.env, self.core.now),
             queued: conn.session.queued(),
-            memory: conn.session.tally().bytes,
+            memory: conn.session.tally().bytes + self.core.topics.bytes_of(id.index()),
         })
     }
 

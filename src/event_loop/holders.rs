@@ -17,6 +17,12 @@ pub(super) struct Holders {
     classes: Box<[Vec<usize>]>,
 }
 
+impl Default for Holders {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Holders {
     pub(super) fn new() -> Self {
         Self {

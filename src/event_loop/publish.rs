@@ -29,8 +29,15 @@ impl<D, S: System> EventLoop<D, S> {
         }
         let next = self.broadcasts.next_id();
         let is_new = self.topics.subscribe(key, name, next);
-        self.siblings.note_topics(true);
-        Ok(is_new)
+        if is_new {
+            self.relieve();
+        }
+        self.siblings.note_topics(!self.topics.is_empty());
+        // It may be the one that held most.
+        match self.topics.has(key, name) {
+            true => Ok(is_new),
+            false => Err(SubscribeError::Closed),
+        }
     }
 
     /// Takes a connection out of a topic. What was published before is queued for it now.
@@ -48,7 +55,7 @@ impl<D, S: System> EventLoop<D, S> {
         was_there
     }
 
-    /// Takes a connection that is about to go out of its topics.
+    /// Takes a connection that can get nothing more out of its topics.
     pub(super) fn leave_topics(&mut self, key: usize) {
         if self.topics.is_empty() || self.topics.count_of(key) == 0 {
             return;
@@ -163,12 +170,11 @@ impl<D, S: System> EventLoop<D, S> {
         except: Option<ConnId>,
         done: &mut BroadcastDone,
     ) {
-        for place in (0..self.topics.len_of(topic)).rev() {
-            let Some(key) = self.topics.slot_at(topic, place) else {
-                continue;
-            };
-            if let Some(next) = self.topics.slot_before(topic, place) {
-                self.prefetch_conn(key, next);
+        // A send may end a connection whose subscriptions take most, and it leaves the topic.
+        let members = self.topics.take_members(topic);
+        for (index, &key) in members.iter().enumerate().rev() {
+            if index > 0 {
+                self.prefetch_conn(key, members[index - 1]);
             }
             let Some(conn) = self.conns.get(key).filter(|conn| conn.is_open()) else {
                 continue;
@@ -185,6 +191,7 @@ impl<D, S: System> EventLoop<D, S> {
             }
             self.mark_touched(id);
         }
+        self.topics.give_members(members);
     }
 }
 

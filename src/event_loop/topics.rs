@@ -8,6 +8,8 @@ use std::sync::Arc;
 use slab::Slab;
 
 use super::delivery::BroadcastId;
+use super::holders::Holders;
+use crate::proto::tally::Tally;
 
 /// The topics of a loop that somebody subscribes to.
 ///
@@ -19,8 +21,16 @@ use super::delivery::BroadcastId;
 pub(super) struct Topics {
     topics: Slab<Topic>,
     names: Parts<Arc<str>, TopicKey>,
-    /// By slot: the topics of its connection, in the order of their keys. None of the lists is empty.
-    chosen: Parts<usize, Vec<Choice>, BuildHasherDefault<SlotHasher>>,
+    /// By slot: the topics of its connection. None of the lists is empty.
+    chosen: Parts<usize, Chosen, BuildHasherDefault<SlotHasher>>,
+    /// How many subscriptions there are.
+    subscriptions: usize,
+    /// What the topics take beside their subscriptions, bytes.
+    shared: usize,
+    /// What the subscriptions take, and whose take most.
+    holders: Holders,
+    /// Lent for a look at the members of a topic.
+    members: Vec<usize>,
 }
 
 /// The place of a topic in the table, as long as somebody subscribes to it.
@@ -40,6 +50,17 @@ struct Member {
     slot: u32,
     /// The first message of the topic that it still gets.
     owed: BroadcastId,
+}
+
+/// The topics of a connection.
+#[derive(Debug, Default)]
+struct Chosen {
+    /// In the order of their keys.
+    choices: Vec<Choice>,
+    /// What their topics take. It is freed with this connection if no other subscribes to them.
+    shared: usize,
+    /// What its subscriptions take, and where they stand among those of others.
+    tally: Tally,
 }
 
 /// A topic that a connection subscribes to.
@@ -112,7 +133,54 @@ impl Topics {
 
     /// Returns how many topics the connection in a slot subscribes to.
     pub(super) fn count_of(&self, slot: usize) -> usize {
-        self.chosen.get(&slot).map_or(0, Vec::len)
+        let chosen = self.chosen.get(&slot);
+        chosen.map_or(0, |chosen| chosen.choices.len())
+    }
+
+    /// Returns how many topics there are.
+    pub(super) fn len(&self) -> usize {
+        self.topics.len()
+    }
+
+    /// Returns how many subscriptions there are.
+    pub(super) fn subscriptions(&self) -> usize {
+        self.subscriptions
+    }
+
+    /// Returns what all of this takes, bytes. Each name counts once.
+    pub(super) fn bytes(&self) -> usize {
+        self.shared + self.holders.bytes()
+    }
+
+    /// Returns what the subscriptions of the connection in a slot take, bytes, without the topics themselves.
+    pub(super) fn bytes_of(&self, slot: usize) -> usize {
+        let chosen = self.chosen.get(&slot);
+        chosen.map_or(0, |chosen| chosen.tally.bytes)
+    }
+
+    /// Returns what the end of the connection in a slot would free of this at most, bytes.
+    pub(super) fn weight_of(&self, slot: usize) -> usize {
+        self.chosen.get(&slot).map_or(0, Chosen::weight)
+    }
+
+    /// Returns slots of some connections whose end would free most of this.
+    pub(super) fn heaviest(&self) -> &[usize] {
+        self.holders.heaviest()
+    }
+
+    /// Lends a list of the slots of a topic's members, which may leave meanwhile.
+    pub(super) fn take_members(&mut self, topic: TopicKey) -> Vec<usize> {
+        let mut members = std::mem::take(&mut self.members);
+        let topic = self.topics.get(topic.index());
+        let slots = topic.into_iter().flat_map(|topic| &topic.members);
+        members.extend(slots.map(|member| member.slot as usize));
+        members
+    }
+
+    /// Takes the list back.
+    pub(super) fn give_members(&mut self, mut members: Vec<usize>) {
+        members.clear();
+        self.members = members;
     }
 
     /// Says whether the connection in a slot subscribes to a topic.
@@ -123,7 +191,8 @@ impl Topics {
 
     /// Returns the topics of the connection in a slot.
     pub(super) fn names_of(&self, slot: usize) -> impl Iterator<Item = &str> + '_ {
-        let choices = self.chosen.get(&slot).into_iter().flatten();
+        let chosen = self.chosen.get(&slot).into_iter();
+        let choices = chosen.flat_map(|chosen| &chosen.choices);
         choices.map(|choice| &*self.topics[choice.topic.index()].name)
     }
 
@@ -138,10 +207,10 @@ impl Topics {
     pub(super) fn subscribe(&mut self, slot: usize, name: &str, owed: BroadcastId) -> bool {
         let topic = self.find(name).unwrap_or_else(|| self.add(name));
         if self.chosen.get(&slot).is_none() {
-            self.chosen.insert(slot, Vec::new());
+            self.chosen.insert(slot, Chosen::default());
         }
-        let choices = self.chosen.get_mut(&slot).expect("it is there now");
-        let Err(index) = choices.binary_search_by_key(&topic, |choice| choice.topic) else {
+        let chosen = self.chosen.get_mut(&slot).expect("it is there now");
+        let Err(index) = chosen.find(topic) else {
             return false;
         };
         let members = &mut self.topics[topic.index()].members;
@@ -150,23 +219,27 @@ impl Topics {
             slot: number(slot),
             owed,
         });
-        choices.insert(index, Choice { topic, place });
+        chosen.choices.insert(index, Choice { topic, place });
+        chosen.shared += cost(name);
+        self.subscriptions += 1;
+        self.count(slot);
         true
     }
 
     /// Takes the connection in a slot out of a topic. Returns whether it subscribed to it.
     pub(super) fn unsubscribe(&mut self, slot: usize, topic: TopicKey) -> bool {
-        let Some(choices) = self.chosen.get_mut(&slot) else {
+        let Some(chosen) = self.chosen.get_mut(&slot) else {
             return false;
         };
-        let Ok(index) = choices.binary_search_by_key(&topic, |choice| choice.topic) else {
+        let Ok(index) = chosen.find(topic) else {
             return false;
         };
-        let Choice { place, .. } = choices.remove(index);
-        if choices.is_empty() {
+        chosen.shared -= cost(&self.topics[topic.index()].name);
+        let Choice { place, .. } = chosen.remove(index);
+        let is_last = chosen.choices.is_empty();
+        self.count(slot);
+        if is_last {
             self.chosen.remove(&slot);
-        } else if choices.len() < choices.capacity() / 4 {
-            choices.shrink_to(choices.len() * 2);
         }
         self.leave(topic, place);
         true
@@ -174,7 +247,13 @@ impl Topics {
 
     /// Takes the connection in a slot out of all topics.
     pub(super) fn forget(&mut self, slot: usize) {
-        for choice in self.chosen.remove(&slot).unwrap_or_default() {
+        let Some(chosen) = self.chosen.get_mut(&slot) else {
+            return;
+        };
+        let choices = std::mem::take(&mut chosen.choices);
+        self.count(slot);
+        self.chosen.remove(&slot);
+        for choice in choices {
             self.leave(choice.topic, choice.place);
         }
     }
@@ -186,8 +265,19 @@ impl Topics {
             members: Vec::new(),
         });
         let key = TopicKey(number(key));
+        self.shared += cost(&name);
         self.names.insert(name, key);
         key
+    }
+
+    /// Counts anew what the subscriptions of the connection in a slot take.
+    fn count(&mut self, slot: usize) {
+        let chosen = self.chosen.get_mut(&slot).expect("it has a list");
+        let (bytes, weight) = (chosen.bytes(), chosen.weight());
+        if let Some((moved, place)) = self.holders.count(&mut chosen.tally, slot, bytes, weight) {
+            let moved = self.chosen.get_mut(&moved).expect("it has subscriptions");
+            moved.tally.place = place;
+        }
     }
 
     /// Removes a member, whose own list no longer has the topic. The last member takes its place. A topic without
@@ -195,28 +285,69 @@ impl Topics {
     fn leave(&mut self, topic: TopicKey, place: u32) {
         let members = &mut self.topics[topic.index()].members;
         members.swap_remove(place as usize);
+        self.subscriptions -= 1;
         if members.len() < members.capacity() / 4 {
             members.shrink_to(members.len() * 2);
         }
         if let Some(moved) = members.get(place as usize) {
-            let choices = self.chosen.get_mut(&(moved.slot as usize));
-            let choices = choices.expect("a member has chosen the topic");
-            let index = choices
-                .binary_search_by_key(&topic, |choice| choice.topic)
-                .expect("a member has chosen the topic");
-            choices[index].place = place;
+            let chosen = self.chosen.get_mut(&(moved.slot as usize));
+            let chosen = chosen.expect("a member has chosen the topic");
+            let index = chosen.find(topic).expect("a member has chosen the topic");
+            chosen.choices[index].place = place;
         } else if members.is_empty() {
             let ended = self.topics.remove(topic.index());
             self.names.remove(&ended.name);
+            self.shared -= cost(&ended.name);
         }
     }
 
     fn place_of(&self, topic: TopicKey, slot: usize) -> Option<usize> {
-        let choices = self.chosen.get(&slot)?;
-        let index = choices.binary_search_by_key(&topic, |choice| choice.topic);
-        index.ok().map(|index| choices[index].place as usize)
+        let chosen = self.chosen.get(&slot)?;
+        let index = chosen.find(topic).ok()?;
+        Some(chosen.choices[index].place as usize)
     }
 }
+
+impl Chosen {
+    /// Finds a topic, or where it belongs.
+    fn find(&self, topic: TopicKey) -> Result<usize, usize> {
+        self.choices
+            .binary_search_by_key(&topic, |choice| choice.topic)
+    }
+
+    fn remove(&mut self, index: usize) -> Choice {
+        let choices = &mut self.choices;
+        let removed = choices.remove(index);
+        if choices.len() < choices.capacity() / 4 {
+            choices.shrink_to(choices.len() * 2);
+        }
+        removed
+    }
+
+    /// Returns what its subscriptions take, bytes.
+    fn bytes(&self) -> usize {
+        match self.choices.len() {
+            0 => 0,
+            count => FIRST + count * EACH,
+        }
+    }
+
+    /// Returns what its end would free at most, bytes.
+    fn weight(&self) -> usize {
+        self.bytes() + self.shared
+    }
+}
+
+/// Returns what a topic takes, bytes.
+fn cost(name: &str) -> usize {
+    TOPIC + name.len()
+}
+
+/// What a connection with topics, each of its subscriptions, and each topic beside its name take at most, bytes:
+/// lists and maps grow to twice their length.
+const FIRST: usize = 2 * size_of::<(usize, Chosen)>();
+const EACH: usize = 2 * (size_of::<Choice>() + size_of::<Member>());
+const TOPIC: usize = 2 * (size_of::<Topic>() + size_of::<(Arc<str>, TopicKey)>());
 
 impl TopicKey {
     const fn index(self) -> usize {
@@ -331,7 +462,7 @@ mod tests {
 
     use super::*;
 
-    const FIRST: BroadcastId = BroadcastId::FIRST;
+    const FIRST_ID: BroadcastId = BroadcastId::FIRST;
 
     fn members(topics: &Topics, name: &str) -> BTreeSet<usize> {
         let topic = topics.find(name);
@@ -347,9 +478,9 @@ mod tests {
     fn a_topic_is_there_from_its_first_subscriber_to_its_last() {
         let mut topics = Topics::default();
         assert!(topics.is_empty() && topics.find("news").is_none());
-        assert!(topics.subscribe(7, "news", FIRST));
-        assert!(!topics.subscribe(7, "news", FIRST), "it does already");
-        assert!(topics.subscribe(9, "news", FIRST));
+        assert!(topics.subscribe(7, "news", FIRST_ID));
+        assert!(!topics.subscribe(7, "news", FIRST_ID), "it does already");
+        assert!(topics.subscribe(9, "news", FIRST_ID));
         let news = topics.find("news").expect("it is there");
         assert_eq!(topics.iter().collect::<Vec<_>>(), [("news", 2)]);
         assert!(topics.unsubscribe(7, news));
@@ -362,12 +493,28 @@ mod tests {
     }
 
     #[test]
+    fn a_name_counts_once_and_weighs_on_each_who_subscribes() {
+        let mut topics = Topics::default();
+        let name = "x".repeat(1_000);
+        topics.subscribe(7, &name, FIRST_ID);
+        let alone = topics.bytes();
+        topics.subscribe(9, &name, FIRST_ID);
+        assert_eq!(topics.bytes() - alone, FIRST + EACH);
+        assert_eq!(topics.bytes_of(9), FIRST + EACH);
+        assert_eq!(topics.weight_of(9), FIRST + EACH + TOPIC + 1_000);
+        topics.subscribe(9, "y", FIRST_ID);
+        assert_eq!(topics.heaviest()[0], 7, "of the same class the first");
+        topics.subscribe(9, &"z".repeat(1_000), FIRST_ID);
+        assert_eq!(topics.heaviest(), [9]);
+    }
+
+    #[test]
     fn what_is_taken_is_not_owed_and_what_came_before_neither() {
         let mut topics = Topics::default();
-        let (second, third) = (FIRST.next(), FIRST.next().next());
+        let (second, third) = (FIRST_ID.next(), FIRST_ID.next().next());
         topics.subscribe(7, "news", second);
         let news = topics.find("news").expect("it is there");
-        assert!(!topics.take_owed(news, 7, FIRST), "it came later");
+        assert!(!topics.take_owed(news, 7, FIRST_ID), "it came later");
         assert_eq!(topics.owed_at(news, 0, second), Some(7));
         assert!(topics.take_owed(news, 7, second));
         assert_eq!(topics.owed_at(news, 0, second), None);
@@ -390,7 +537,7 @@ mod tests {
                 let name = topic.to_string();
                 match kind {
                     0 | 1 => {
-                        let is_new = topics.subscribe(slot, &name, FIRST);
+                        let is_new = topics.subscribe(slot, &name, FIRST_ID);
                         prop_assert_eq!(is_new, pairs.insert((slot, topic)));
                     }
                     2 => {
@@ -404,6 +551,16 @@ mod tests {
                     }
                 }
                 prop_assert_eq!(topics.is_empty(), pairs.is_empty());
+                let held: BTreeSet<_> = pairs.iter().map(|pair| pair.1.to_string()).collect();
+                let slots: BTreeSet<_> = pairs.iter().map(|pair| pair.0).collect();
+                prop_assert_eq!(topics.len(), held.len());
+                prop_assert_eq!(topics.subscriptions(), pairs.len());
+                let names: usize = held.iter().map(|name| cost(name)).sum();
+                let bytes = names + slots.len() * FIRST + pairs.len() * EACH;
+                prop_assert_eq!(topics.bytes(), bytes);
+                let heaviest = topics.heaviest().iter().map(|&slot| topics.weight_of(slot)).max();
+                let most = slots.iter().map(|&slot| topics.weight_of(slot)).max();
+                prop_assert_eq!(heaviest, most);
                 for number in 0..12 {
                     let name = number.to_string();
                     let slots = pairs.iter().filter(|pair| pair.1 == number);

@@ -156,6 +156,8 @@ impl<D: Default, S: System> EventLoop<D, S> {
         self.env.stats.late = self.env.lateness.total(self.now.at).into();
         self.env.stats.health = self.env.lateness.health();
         self.env.stats.memory = self.memory() as u64;
+        self.env.stats.topics = self.topics.len() as u64;
+        self.env.stats.subscriptions = self.topics.subscriptions() as u64;
         turn
     }
 

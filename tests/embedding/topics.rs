@@ -11,6 +11,7 @@ use heartwheel::proto::message::{Message, SharedMessage};
 use heartwheel::reactor::{
     ConnId, Context, Group, HandleError, Handler, LoopHandle, Reactor, WireFactory,
 };
+use heartwheel::stats::Stats;
 
 use crate::support::PATIENCE;
 use crate::support::recorder::*;
@@ -179,6 +180,27 @@ fn a_message_reaches_all_loops_of_a_group_in_order() {
         counts(&loops.0[number].1).iter().map(|count| count.0).sum()
     };
     assert_eq!([0, 1, 2].map(|number| sent(&loops, number)), [4, 4, 1]);
+}
+
+#[test]
+fn the_gauges_say_how_many_topics_and_subscriptions_there_are() {
+    let mut loops = Loops::new(&["news", "news"]);
+    let (first, id) = loops.come(0);
+    let (_second, _) = loops.come(0);
+    let (_third, _) = loops.come(1);
+    loops.cx(0).subscribe(id, "other").unwrap();
+    let gauges = |loops: &Loops| {
+        let mut all = Stats::default();
+        for (reactor, ..) in &loops.0 {
+            all.merge(reactor.stats());
+        }
+        (all.topics, all.subscriptions)
+    };
+    loops.turn();
+    assert_eq!(gauges(&loops), (3, 4), "each loop counts for itself");
+    drop(first);
+    loops.turn_until(|loops| loops.0[0].1.closed().len() == 1);
+    assert_eq!(gauges(&loops), (2, 2));
 }
 
 /// It has nobody to tell: what is published elsewhere would only fill its lane.
