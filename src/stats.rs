@@ -87,6 +87,8 @@ pub struct Stats {
     pub topics: u64,
     /// Subscriptions: for each topic the number of its subscribers. As of the end of the last turn.
     pub subscriptions: u64,
+    /// Subscriptions of other threads that failed when the loop took the call.
+    pub subscriptions_missed: u64,
     /// How often reading from a connection stopped because memory was short.
     pub memory_pauses: u64,
     /// Turns of the loop.
@@ -147,6 +149,7 @@ impl Default for Stats {
             memory: 0,
             topics: 0,
             subscriptions: 0,
+            subscriptions_missed: 0,
             memory_pauses: 0,
             turns: 0,
             late: Duration::ZERO,
@@ -200,6 +203,7 @@ impl Stats {
             memory,
             topics,
             subscriptions,
+            subscriptions_missed,
             memory_pauses,
             turns,
             late,
@@ -241,6 +245,7 @@ impl Stats {
         self.memory += memory;
         self.topics += topics;
         self.subscriptions += subscriptions;
+        self.subscriptions_missed += subscriptions_missed;
         self.memory_pauses += memory_pauses;
         self.turns += turns;
         self.late += *late;

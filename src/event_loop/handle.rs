@@ -27,6 +27,8 @@ pub(super) enum Command {
     Broadcast(SharedMessage),
     Publish(Publication),
     Close(ConnId, CloseCode, String),
+    Subscribe(ConnId, Box<str>),
+    Unsubscribe(ConnId, Box<str>),
     /// A connection is let in, with the [`Welcome`] for it. The loop knows its type.
     Accept(ConnId, Box<dyn Any + Send>),
     Reject(ConnId, Rejection),
@@ -40,12 +42,13 @@ pub(super) enum Command {
 
 impl Command {
     /// Returns the weight that counts against [`MOST_WEIGHT`]: for a message its
-    /// [cost](SharedMessage::cost). Other commands weigh nothing, so that a loop with too many
+    /// [cost](SharedMessage::cost), for a topic its name. Other commands weigh nothing, so that a loop with too many
     /// messages can still be told to stop.
     fn weight(&self) -> usize {
         match self {
             Self::Send(_, message) | Self::Broadcast(message) => message.cost(),
             Self::Publish(publication) => publication.cost(),
+            Self::Subscribe(_, topic) | Self::Unsubscribe(_, topic) => topic.len(),
             #[cfg(feature = "websocket")]
             Self::Answer(_, answer) => answer.body.len(),
             Self::Close(..)
@@ -205,6 +208,42 @@ impl<D, C> LoopHandle<D, C> {
             message,
             except: None,
         }))
+    }
+
+    /// Has a connection subscribe to a topic. See [`Context::subscribe`](super::Context::subscribe). A
+    /// message that this thread [publishes](Self::publish) later reaches it; what it published before does not.
+    ///
+    /// If that fails when the loop takes the call, because the connection has ended or has as many topics
+    /// as it may, for example, nothing happens, and
+    /// [`Stats::subscriptions_missed`](crate::stats::Stats::subscriptions_missed) counts it.
+    ///
+    /// ```
+    /// use heartwheel::{ConnId, HandleError, LoopHandle, Message, SharedMessage};
+    ///
+    /// /// Tells a room who has come, and the newcomer too.
+    /// fn enter(handle: &LoopHandle, id: ConnId, room: &str) -> Result<(), HandleError> {
+    ///     handle.subscribe(id, room)?;
+    ///     let text = format!("{id} has come");
+    ///     handle.publish(room, SharedMessage::new(Message::text(&text)))
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`HandleError`]; nothing was queued. The bytes of the name count as those of a message do.
+    pub fn subscribe(&self, id: ConnId, topic: &str) -> Result<(), HandleError> {
+        self.queue.push(Command::Subscribe(id, topic.into()))
+    }
+
+    /// Takes a connection out of a topic. See [`Context::unsubscribe`](super::Context::unsubscribe). What
+    /// this thread published before reaches it still. If it does not subscribe, or has ended, nothing
+    /// happens: that is no error, and nothing is counted.
+    ///
+    /// # Errors
+    ///
+    /// The same as [`subscribe`](Self::subscribe).
+    pub fn unsubscribe(&self, id: ConnId, topic: &str) -> Result<(), HandleError> {
+        self.queue.push(Command::Unsubscribe(id, topic.into()))
     }
 
     /// Closes a connection. See [`Context::close`](super::Context::close). If it has ended meanwhile, nothing

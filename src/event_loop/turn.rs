@@ -331,6 +331,15 @@ impl<D: Default, S: System> EventLoop<D, S> {
                 cx.event_loop().publish_for(publication);
             }
             Command::Close(id, code, reason) => cx.close(id, code, &reason),
+            Command::Subscribe(id, topic) => {
+                if let Err(error) = cx.subscribe(id, &topic) {
+                    log::debug!("{id} was not subscribed for another thread: {error}");
+                    self.env.stats.subscriptions_missed += 1;
+                }
+            }
+            Command::Unsubscribe(id, topic) => {
+                cx.unsubscribe(id, &topic);
+            }
             Command::Accept(id, welcome) => match welcome.downcast() {
                 Ok(welcome) => self.decide_now(handler, id, Verdict::Accept(*welcome)),
                 Err(_) => log::warn!("a welcome was of another type than the handler's"),

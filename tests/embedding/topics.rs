@@ -203,6 +203,71 @@ fn the_gauges_say_how_many_topics_and_subscriptions_there_are() {
     assert_eq!(gauges(&loops), (2, 2));
 }
 
+#[test]
+fn another_thread_subscribes_in_the_order_of_its_other_calls() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let (_, addr) = listen(&mut reactor, WireFactory::Line);
+    let mut peer = connect_peer(addr);
+    drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 1);
+    let (id, handle) = (recorder.opened()[0], reactor.handle());
+    thread::spawn(move || {
+        handle.publish("news", shared("1")).unwrap();
+        handle.subscribe(id, "news").unwrap();
+        handle.publish("news", shared("2")).unwrap();
+        handle.send(id, shared("3")).unwrap();
+        handle.publish("news", shared("4")).unwrap();
+        handle.unsubscribe(id, "news").unwrap();
+        handle.unsubscribe(id, "news").unwrap();
+        handle.publish("news", shared("5")).unwrap();
+        handle.send(id, shared("6")).unwrap();
+    })
+    .join()
+    .unwrap();
+    let read = read_at_least(&mut reactor, &mut recorder, &mut peer, 8);
+    assert_eq!(read, b"2\n3\n4\n6\n");
+    assert_eq!(reactor.stats().subscriptions_missed, 0);
+}
+
+#[test]
+fn what_another_thread_cannot_have_subscribed_is_counted() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let (_, addr) = listen(&mut reactor, WireFactory::Line);
+    let peer = connect_peer(addr);
+    drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 1);
+    let (id, handle) = (recorder.opened()[0], reactor.handle());
+    handle.subscribe(id, &"x".repeat(65_536)).unwrap();
+    drop(peer);
+    drive(&mut reactor, &mut recorder, |seen| seen.closed().len() == 1);
+    handle.subscribe(id, "news").unwrap();
+    handle.unsubscribe(id, "news").unwrap();
+    handle.command(1).unwrap();
+    drive(&mut reactor, &mut recorder, |seen| {
+        seen.seen.contains(&Seen::Command(1))
+    });
+    let stats = reactor.stats();
+    assert_eq!((stats.subscriptions_missed, stats.subscriptions), (2, 0));
+}
+
+/// Names take room in the queue as messages do: other threads cannot fill the memory with them.
+#[test]
+fn names_of_other_threads_are_bounded_while_they_wait() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let (_, addr) = listen(&mut reactor, WireFactory::Line);
+    let _peer = connect_peer(addr);
+    drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 1);
+    let (id, handle) = (recorder.opened()[0], reactor.handle());
+    let long = "x".repeat(65_535);
+    let taken = (0..2_000).take_while(|_| handle.subscribe(id, &long).is_ok());
+    assert!((16..1_000).contains(&taken.count()));
+    assert_eq!(handle.unsubscribe(id, &long), Err(HandleError::Full));
+    handle.subscribe(id, "").unwrap();
+    handle.command(1).unwrap();
+    drive(&mut reactor, &mut recorder, |seen| {
+        seen.seen.contains(&Seen::Command(1))
+    });
+    assert_eq!(reactor.context().topics(id).count(), 2);
+}
+
 /// It has nobody to tell: what is published elsewhere would only fill its lane.
 #[test]
 fn a_loop_without_topics_is_told_nothing_and_holds_nobody_up() {
