@@ -419,6 +419,7 @@ impl Session {
             &summary
                 .number("messages_in", stats.messages_in)
                 .number("messages_out", stats.messages_out)
+                .compression(stats)
                 .time("uptime", uptime)
                 .counts("failures", std::mem::take(&mut self.failures))
                 .counts(

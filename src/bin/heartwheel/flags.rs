@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use heartwheel::config::{
-    AdmissionConfig, Excess, HeartbeatConfig, LimitsConfig, Network, Overflow, PingWhen, Proof,
-    ProxyConfig, WebConfig, WireKind,
+    AdmissionConfig, DeflateConfig, Excess, HeartbeatConfig, LimitsConfig, Network, Overflow,
+    PingWhen, Proof, ProxyConfig, WebConfig, WireKind,
 };
 use heartwheel::proto::policy::Policy;
 use heartwheel::reactor::{Keepalive, SocketOptions};
@@ -144,6 +144,24 @@ pub(crate) struct LimitFlags {
     /// Most plain HTTP requests on one connection [default: 100]
     #[arg(long, value_name = "N")]
     max_requests: Option<u32>,
+
+    /// Compress WebSocket messages for peers that agree (permessage-deflate), and accept compressed ones.
+    /// --max-message is for the message as it was before
+    #[arg(long)]
+    deflate: bool,
+
+    /// Do not compress shorter messages [default: 256]
+    #[arg(long, value_name = "SIZE", value_parser = size, requires = "deflate")]
+    deflate_threshold: Option<usize>,
+
+    /// Compress faster (1) or smaller (9) [default: 2]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=9), requires = "deflate")]
+    deflate_level: Option<u8>,
+
+    /// Let messages refer to earlier ones, if the peer agrees: small ones that are alike become much smaller,
+    /// and a connection takes up to 64KiB more memory
+    #[arg(long, requires = "deflate")]
+    deflate_takeover: bool,
 }
 
 /// Timeouts of the kernel.
@@ -370,11 +388,26 @@ impl HeartbeatFlags {
 }
 
 impl LimitFlags {
+    /// Returns how messages are compressed, where that is asked for.
+    fn compression(&self) -> DeflateConfig {
+        let defaults = DeflateConfig::default();
+        DeflateConfig {
+            level: self.deflate_level.unwrap_or(defaults.level),
+            threshold: self.deflate_threshold.unwrap_or(defaults.threshold),
+            takeover: self.deflate_takeover,
+            peer_takeover: self.deflate_takeover,
+            ..defaults
+        }
+    }
+
     /// Returns the limits: the flags that were given, over the defaults.
     pub(crate) fn limits(&self, defaults: LimitsConfig) -> LimitsConfig {
         let mut config = defaults;
         if let Some(size) = self.max_message {
             config.max_message = size;
+        }
+        if self.deflate {
+            config.deflate = Some(self.compression());
         }
         config.send_queue = self.send_queue;
         if let Some(overflow) = self.overflow {

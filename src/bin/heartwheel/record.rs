@@ -3,10 +3,10 @@
 use std::fmt::{Display, Write};
 use std::time::Duration;
 
-use heartwheel::PeerAddr;
 use heartwheel::close::{Evidence, EvidenceField};
 use heartwheel::rustls::ProtocolVersion;
 use heartwheel::sys::Tls;
+use heartwheel::{PeerAddr, Stats};
 use serde_json::{Map, Value};
 
 use crate::values::show_time;
@@ -86,6 +86,20 @@ impl Record {
 
     pub(crate) fn number(self, key: &'static str, number: impl Into<u64>) -> Self {
         self.with(key, Field::Number(number.into()))
+    }
+
+    /// Adds how many messages were compressed and inflated, and their bytes before and after, if there were
+    /// any.
+    pub(crate) fn compression(self, stats: &Stats) -> Self {
+        if stats.messages_deflated + stats.messages_inflated == 0 {
+            return self;
+        }
+        self.number("messages_deflated", stats.messages_deflated)
+            .number("deflated_from", stats.deflated_from)
+            .number("deflated_to", stats.deflated_to)
+            .number("messages_inflated", stats.messages_inflated)
+            .number("inflated_from", stats.inflated_from)
+            .number("inflated_to", stats.inflated_to)
     }
 
     pub(crate) fn time(self, key: &'static str, time: Duration) -> Self {

@@ -641,6 +641,7 @@ impl Common {
                 .maybe_time("ping_late_p999", late(0.999))
                 .number("messages_in", stats.messages_in)
                 .number("messages_out", stats.messages_out)
+                .compression(stats)
                 .number("send_full", stats.send_full)
                 .number("memory_pauses", stats.memory_pauses)
                 .number("rate_pauses", stats.rate_pauses)

@@ -1,6 +1,6 @@
 //! What compressing and inflating costs the loop, counted rather than measured.
 
-/// Work done, in steps of about 0.12 µs. The figures are those of the benchmark `deflate`.
+/// Work done, in steps of about 0.12 µs. Figures measured with JSON on one machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Effort(usize);
 
