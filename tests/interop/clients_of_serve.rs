@@ -189,6 +189,38 @@ fn offer_compression_and_do_without(client: Client) {
     assert_eq!(open_event(&client)["extensions"], "");
 }
 
+row!(are_echoed_compressed: python node chromium);
+
+fn are_echoed_compressed(client: Client) {
+    for takeover in [&[][..], &["--deflate-takeover", "--deflate-threshold", "1"]] {
+        let server = serve(&[&["--deflate"][..], takeover].concat());
+        let client = client(&server.url(Wire::WebSocket), None);
+        let extensions = open_event(&client)["extensions"].to_string();
+        assert!(extensions.contains("permessage-deflate"), "{extensions}");
+        for _ in 0..3 {
+            is_echoed(&client);
+        }
+        client.input().say("close 1000");
+        saw_close(&client, 1000);
+        let (_, record) = server.wait_closed();
+        record.assert_end("peer_closed", true);
+        assert_compressed(server.process());
+    }
+}
+
+/// Expects a summary of the program's that says that messages were compressed, both ways.
+fn assert_compressed(process: &Process) {
+    process.signal(Signal::INT);
+    let summary = process.wait_for("summary", |line| line.event("summary").cloned());
+    let count = |key: &str| summary[key].as_u64().unwrap_or(0);
+    assert!(count("messages_deflated") >= 3, "{summary}");
+    assert!(count("messages_inflated") >= 3, "{summary}");
+    assert!(
+        count("deflated_to") < count("deflated_from") / 10,
+        "{summary}"
+    );
+}
+
 row!(are_given_a_subprotocol_and_tell_their_origin: python node tungstenite);
 
 fn are_given_a_subprotocol_and_tell_their_origin(client: Client) {

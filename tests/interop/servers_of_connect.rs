@@ -87,6 +87,28 @@ fn echo_text_binary_and_a_mebibyte(start: Start) {
     }
 }
 
+row!(talk_compressed: python node);
+
+fn talk_compressed(start: Start) {
+    for takeover in [&[][..], &["--deflate-takeover", "--deflate-threshold", "1"]] {
+        let server = start();
+        let mut client = connect(&server, "", &[&["--deflate"][..], takeover].concat());
+        let mut mark = 0;
+        for text in [TEXT, &"♥".repeat(MEBIBYTE / "♥".len()), TEXT, TEXT] {
+            client.input().say(text);
+            let (next, event) = message(&client, mark);
+            assert_eq!(event["text"], text, "{}", client.transcript());
+            mark = next;
+        }
+        client.signal(Signal::INT);
+        let summary = client.wait_for("summary", |line| line.event("summary").cloned());
+        for key in ["messages_deflated", "messages_inflated"] {
+            assert!(summary[key].as_u64() >= Some(1), "{summary}");
+        }
+        assert!(client.wait_exit().success(), "{}", client.transcript());
+    }
+}
+
 fn send_fragments_with_a_ping_among_them(start: Start) {
     let server = start();
     let client = connect(&server, "", &[]);

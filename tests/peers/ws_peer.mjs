@@ -1,7 +1,7 @@
 // A peer made with the package `ws`, which answers pings by itself.
 //
 // `client URL [SUBPROTOCOL]` dials; `server [CERT KEY]` echoes every message, pings ten times a second and speaks
-// the subprotocol `heart.v1` where that is offered, over TLS if there is a certificate. Both tell what happens, and take these commands on
+// the subprotocol `heart.v1` where that is offered, over TLS if there is a certificate, and compresses for who offers that. Both tell what happens, and take these commands on
 // their input:
 //
 // - `echo`: as a client, send a text, a binary and a 1 MiB message, and expect each back;
@@ -105,7 +105,11 @@ function listen(...pair) {
   const handleProtocols = (offered) => offered.has('heart.v1') && 'heart.v1';
   const [cert, key] = pair.map((file) => readFileSync(file));
   const http = cert ? createSecure({ cert, key }) : createPlain();
-  const server = new WebSocketServer({ server: http, handleProtocols });
+  const server = new WebSocketServer({
+    server: http,
+    handleProtocols,
+    perMessageDeflate: { threshold: 64 },
+  });
   let latest;
   server.on('listening', () => say('listening', { port: server.address().port }));
   http.listen(0, '127.0.0.1');

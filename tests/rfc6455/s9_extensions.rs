@@ -1,4 +1,4 @@
-//! Section 9: extensions, of which we have none.
+//! Section 9: extensions, of which none is on unless it is asked for.
 
 use std::io::Write;
 

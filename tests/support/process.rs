@@ -220,7 +220,18 @@ impl Process {
         what: &str,
         pick: impl FnMut(&Line) -> Option<T>,
     ) -> (usize, T) {
-        let found = self.out.pick(mark, Instant::now() + PATIENCE, pick);
+        self.wait_past_within(PATIENCE, mark, what, pick)
+    }
+
+    /// The same for what takes longer.
+    pub(crate) fn wait_past_within<T>(
+        &self,
+        patience: Duration,
+        mark: usize,
+        what: &str,
+        pick: impl FnMut(&Line) -> Option<T>,
+    ) -> (usize, T) {
+        let found = self.out.pick(mark, Instant::now() + patience, pick);
         self.expect_said(what, found)
     }
 
@@ -287,7 +298,12 @@ impl Process {
 
     /// Waits for the end.
     pub(crate) fn wait_exit(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + PATIENCE;
+        self.wait_exit_within(PATIENCE)
+    }
+
+    /// The same for one that has more to do.
+    pub(crate) fn wait_exit_within(&mut self, patience: Duration) -> ExitStatus {
+        let deadline = Instant::now() + patience;
         let closed = self.out.wait_end(deadline) && self.err.wait_end(deadline);
         assert!(closed, "{} does not end\n{}", self.name, self.transcript());
         self.child.wait().unwrap()
