@@ -93,6 +93,18 @@ fn responses_are_parsed_alike_however_they_are_cut() {
     run("handshake_client", fuzzing::handshake_client);
 }
 
+#[cfg(feature = "deflate")]
+#[test]
+fn nothing_is_agreed_on_that_was_not_configured() {
+    run("deflate_handshake", fuzzing::deflate_handshake);
+}
+
+#[cfg(feature = "deflate")]
+#[test]
+fn compressed_messages_are_inflated_alike_however_they_are_cut() {
+    run("deflate_messages", fuzzing::deflate_messages);
+}
+
 #[test]
 fn lines_are_decoded_alike_however_they_are_cut() {
     run("line", fuzzing::line);

@@ -5,6 +5,8 @@
 //! what fuzzers have found and over seeded mutations of it.
 
 mod binary;
+#[cfg(feature = "deflate")]
+mod deflate;
 #[path = "../support/dice.rs"]
 pub(crate) mod dice;
 mod exchange;
@@ -21,6 +23,8 @@ mod websocket;
 mod websocket_peer;
 
 pub use binary::binary;
+#[cfg(feature = "deflate")]
+pub use deflate::{deflate_handshake, deflate_messages};
 pub use handshake::{handshake_client, handshake_server};
 pub use line::line;
 pub use line_codec::line_codec;

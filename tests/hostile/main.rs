@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod attacker;
+mod compression;
 mod control;
 mod ends;
 mod floods;
