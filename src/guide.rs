@@ -529,8 +529,9 @@ pub mod architecture {
     //!
     //! Where messages may refer to earlier ones (context takeover), all that matters between two messages
     //! is the end of what was sent: a compressor's hash tables can be built from it, and each message ends
-    //! at a byte. So a connection keeps that end, up to 32 KiB for each direction, and hands it to the
-    //! compressor with the next message. To read 32 KiB into it takes some 20 µs. A broadcast refers to
+    //! at a byte. So a connection keeps that end and hands it to the compressor with the next
+    //! message: of what was received up to 32 KiB, as agreed, and of what was sent 4 KiB, because the
+    //! compressor takes some 40 µs to read even that, and a longer one gains little. A broadcast refers to
     //! nothing, so that all recipients share its bytes, and becomes part of what each has sent.
     //!
     //! What compression costs is counted as work of the connection that causes it, in the same unit as its

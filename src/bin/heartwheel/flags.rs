@@ -159,7 +159,7 @@ pub(crate) struct LimitFlags {
     deflate_level: Option<u8>,
 
     /// Let messages refer to earlier ones, if the peer agrees: small ones that are alike become much smaller,
-    /// and a connection takes up to 64KiB more memory
+    /// and a connection takes up to 36KiB more memory
     #[arg(long, requires = "deflate")]
     deflate_takeover: bool,
 }

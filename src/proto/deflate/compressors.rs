@@ -43,7 +43,8 @@ impl Compressors {
         message: &[u8],
         out: &'a mut Vec<u8>,
     ) -> Option<&'a [u8]> {
-        let work = message.len() + window.len() / 4;
+        // A window is read into tables, byte by byte.
+        let work = message.len() + 2 * window.len();
         self.effort.add(Effort::of(FIXED, work, BYTES));
         let stream = self.stream(strength);
         stream.reset();

@@ -179,7 +179,7 @@ fn an_idle_connection_keeps_nothing_unless_it_was_asked_for() {
         pair.down(Message::text(&news));
     }
     let most = pair.server.session.memory();
-    assert!((65_536..68_000).contains(&most), "both windows: {most}");
+    assert!((36_864..39_000).contains(&most), "both windows: {most}");
     let Bench { env, session } = &mut pair.server;
     session.handle_memory_limit(env, secs(1));
     assert!(session.memory() < 2_000, "{}", session.memory());
