@@ -137,7 +137,7 @@ impl Buffers {
     /// Says whether nothing is kept for compressed messages.
     fn keeps_no_window(&self) -> bool {
         #[cfg(feature = "deflate")]
-        let is_none = self.deflated.is_none();
+        let is_none = self.deflated.as_ref().is_none_or(|kept| kept.is_empty());
         #[cfg(not(feature = "deflate"))]
         let is_none = true;
         is_none

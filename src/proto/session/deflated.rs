@@ -14,6 +14,11 @@ pub(super) struct Deflated {
 }
 
 impl Deflated {
+    /// Says whether nothing is kept any more.
+    pub(super) fn is_empty(&self) -> bool {
+        self.inflation.is_none() && self.received.bytes().is_empty() && self.sent.bytes().is_empty()
+    }
+
     pub(super) fn memory(&self) -> usize {
         let inflation = self.inflation.as_ref().map_or(0, Inflation::memory);
         size_of::<Self>() + inflation + self.received.capacity() + self.sent.capacity()

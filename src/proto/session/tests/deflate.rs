@@ -356,6 +356,7 @@ fn a_long_message_is_inflated_in_steps_and_input_behind_it_waits() {
         pair.server.feed(secs(1), &bytes[consumed..]),
         [text("next")]
     );
+    assert!(pair.server.session.is_released());
 }
 
 #[test]
