@@ -45,7 +45,8 @@ use crate::sys::{Native, System};
 pub trait Handler<C = (), S: System = Native> {
     /// The embedder's data for each connection. `()` costs no memory. A connection holds
     /// `Data::default()` until [`on_accept`](Self::on_accept) has accepted it; nobody sees that
-    /// value. It borrows nothing, because another thread may [hand it
+    /// value. [`guide::embedding::data`](crate::guide::embedding::data) says what to do with a type that
+    /// has no default. It borrows nothing, because another thread may [hand it
     /// over](super::LoopHandle::accept).
     type Data: Default + 'static;
 

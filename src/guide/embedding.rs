@@ -131,6 +131,68 @@ pub mod data {
     //! # Ok::<(), heartwheel::Error>(())
     //! ```
     //!
+    //! # Data without a default
+    //!
+    //! `Data` needs [`Default`]: the slot is made when the connection comes, before `on_accept` can
+    //! decide. If yours has no sensible default, such as a handle of a task or a user who is known, keep
+    //! it in an [`Option`]. `None` is the value that nobody sees: `on_accept` gives `Some` to all whom
+    //! it lets in. A connection may not be found anyway, so one pattern serves for both:
+    //!
+    //! ```
+    //! use std::sync::mpsc::Sender;
+    //!
+    //! use heartwheel::{
+    //!     Closed, ConnId, Context, Decision, Handler, Message, Offer, Rejection, Welcome,
+    //! };
+    //!
+    //! /// Where what a peer says is written down. There is none without a writer.
+    //! struct Log {
+    //!     writer: Sender<Vec<u8>>,
+    //! }
+    //!
+    //! struct Gate {
+    //!     writer: Sender<Vec<u8>>,
+    //! }
+    //!
+    //! impl Handler for Gate {
+    //!     type Data = Option<Log>;
+    //!
+    //!     fn on_accept(
+    //!         &mut self,
+    //!         _: &mut Context<'_, Option<Log>>,
+    //!         _: &Offer<'_>,
+    //!     ) -> Result<Decision<Welcome<Option<Log>>>, Rejection> {
+    //!         let log = Log { writer: self.writer.clone() };
+    //!         Ok(Welcome::with(Some(log)).into())
+    //!     }
+    //!
+    //!     fn on_message(
+    //!         &mut self,
+    //!         cx: &mut Context<'_, Option<Log>>,
+    //!         id: ConnId,
+    //!         message: Message<'_>,
+    //!     ) {
+    //!         if let Some(Some(log)) = cx.data(id) {
+    //!             let _ = log.writer.send(message.data().to_vec());
+    //!         }
+    //!     }
+    //!
+    //!     fn on_close(
+    //!         &mut self,
+    //!         _: &mut Context<'_, Option<Log>>,
+    //!         closed: Closed<'_, Option<Log>>,
+    //!     ) {
+    //!         if let Some(log) = closed.data {
+    //!             let _ = log.writer.send(b"gone".to_vec());
+    //!         }
+    //!     }
+    //! }
+    //! ```
+    //!
+    //! For a type with a spare value, such as a [`Box`], an `Arc` or a [`String`], the `Option` takes no
+    //! more memory. If a connection goes through states of yours, an enum whose `#[default]` is the first
+    //! one says more.
+    //!
     //! # Deciding later
     //!
     //! A token that a database knows must not be checked in the callback: the whole loop would wait.
