@@ -23,7 +23,7 @@ type Done<E> = Result<(), E>;
 /// Finds packets, and leads the handshake. A message is the body of a packet; to send one, put the first
 /// byte of the packet in front.
 #[derive(Debug, Default)]
-struct Packets {
+pub(crate) struct Packets {
     is_open: bool,
     keep_alive: u16,
     /// The first byte of the packet that was decoded last.
@@ -104,7 +104,7 @@ fn remaining_length(input: &[u8]) -> Result<Option<(usize, usize)>, ProtocolErro
     more.ok_or(ProtocolError::Custom("a length has four bytes at most"))
 }
 
-struct Broker;
+pub(crate) struct Broker;
 
 impl Handler for Broker {
     type Data = ();

@@ -20,8 +20,8 @@ type Done<E> = Result<(), E>;
 
 /// Finds commands, and answers those that need no handler. All answers leave in the order of the commands.
 #[derive(Debug, Default)]
-struct Commands {
-    password: Option<String>,
+pub(crate) struct Commands {
+    pub(crate) password: Option<String>,
     is_open: bool,
     /// The words of the command that was decoded last.
     words: Vec<String>,
@@ -135,7 +135,7 @@ fn integer(number: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(format!(":{number}\r\n").as_bytes());
 }
 
-struct Server;
+pub(crate) struct Server;
 
 impl Handler for Server {
     type Data = ();

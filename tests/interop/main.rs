@@ -46,6 +46,9 @@
 //!
 //! Beside them stand plain TCP peers, raw ones that know when they wrote their last byte, and servers of plain
 //! HTTP that redirect, or upgrade in odd ways. `connect` goes through tinyproxy and microsocks to `serve`.
+//!
+//! Codecs of MQTT, Redis and STOMP hold `paho-mqtt`, `redis` and `stomp.py`, each of them once to the end of an orderly
+//! goodbye, and once until it is stopped.
 #![cfg(all(unix, feature = "cli"))]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -91,6 +94,7 @@ macro_rules! cell {
 
 mod chooser;
 mod clients_of_serve;
+mod codecs;
 mod http_servers;
 mod plain_peers;
 mod proxies;

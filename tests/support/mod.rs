@@ -32,6 +32,7 @@ pub(crate) mod recorder;
 pub(crate) mod secure;
 pub(crate) mod sides;
 pub(crate) mod silence;
+pub(crate) mod stomp;
 pub(crate) mod table;
 pub(crate) mod tools;
 pub(crate) mod turning;

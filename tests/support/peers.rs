@@ -113,6 +113,23 @@ pub(crate) fn node_server() -> Process {
     Process::spawn(tools::node("ws_peer.mjs", "ws").arg("server"), "")
 }
 
+/// A client of MQTT made with Python's `paho-mqtt`.
+pub(crate) fn mqtt_client(port: u16, name: &str) -> Process {
+    let mut command = tools::python("mqtt_peer.py");
+    Process::spawn(command.arg(port.to_string()).arg(name), "")
+}
+
+/// A client of Redis made with Python's `redis`.
+pub(crate) fn redis_client(port: u16, password: &str) -> Process {
+    let mut command = tools::python("redis_peer.py");
+    Process::spawn(command.arg(port.to_string()).arg(password), "")
+}
+
+/// A client of STOMP made with Python's `stomp.py`.
+pub(crate) fn stomp_client(port: u16) -> Process {
+    Process::spawn(tools::python("stomp_peer.py").arg(port.to_string()), "")
+}
+
 /// A client of the binary wire over plain TCP.
 pub(crate) fn raw_tcp_script(port: u16) -> Process {
     Process::spawn(tools::python("binary_client.py").arg(port.to_string()), "")

@@ -8,6 +8,9 @@ use std::sync::{Once, OnceLock};
 /// What to run where the clients of others are missing.
 const INSTALL: &str = "run `bash tests/peers/install`";
 
+/// What the scripts in Python need.
+const IMPORTED: &str = "import websockets.asyncio.client, paho.mqtt.enums, redis, stomp";
+
 /// Returns where `tests/peers/install` puts packages: below the target directory.
 fn installed() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("peers")
@@ -40,7 +43,8 @@ fn succeeds(command: &mut Command) -> bool {
         .is_ok_and(|status| status.success())
 }
 
-/// Returns a command that runs a Python script of `tests/peers` where `websockets` can be imported.
+/// Returns a command that runs a Python script of `tests/peers` where the packages that they use can be
+/// imported.
 pub(crate) fn python(name: &str) -> Command {
     static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
     let look = || {
@@ -49,13 +53,13 @@ pub(crate) fn python(name: &str) -> Command {
             PathBuf::from("python3"),
         ]
         .into_iter()
-        .find(|python| {
-            succeeds(Command::new(python).args(["-c", "import websockets.asyncio.client"]))
-        })
+        .find(|python| succeeds(Command::new(python).args(["-c", IMPORTED])))
     };
     let found = FOUND.get_or_init(|| find_or_install(look));
     let Some(python) = found else {
-        panic!("no Python 3 with the package `websockets` (14 or later): {INSTALL}");
+        panic!(
+            "no Python 3 with `websockets` (14 or later), `paho-mqtt`, `redis` and `stomp.py`: {INSTALL}"
+        );
     };
     let mut command = Command::new(python);
     command.arg(script(name));
