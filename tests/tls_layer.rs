@@ -607,3 +607,46 @@ fn the_application_can_ask_who_the_peer_is() {
     assert_eq!((tls.certificates().len(), tls.is_resumed()), (1, false));
     assert_eq!(tls.protocol(), None, "lines have none");
 }
+
+/// The rest of its price is the slot: 144 bytes. What rustls keeps is the most of it; see `Tls`.
+#[test]
+fn an_idle_connection_keeps_little_beside_what_rustls_needs() {
+    let root = Root::new();
+    let config = client_config(&root);
+    let mut process = process();
+    listen(&mut process, WireFactory::Line, &root);
+    let (mut kept, mut blocks) = (0, 0);
+    // The first ones fill what stays.
+    for number in 0..5 {
+        (kept, blocks) = (0, 0);
+        let (pipe, far) = Pipe::new(number, true);
+        process.memory.come(1, ([127, 0, 0, 1], 2).into(), pipe);
+        let client = ClientConnection::new(config.clone(), "server.test".try_into().unwrap());
+        let mut peer = Peer::new(client.unwrap(), far.clone());
+        process.handler.opened = None;
+        let mut heard = Vec::with_capacity(64 * 1024);
+        for _ in 0..6 {
+            let mut bytes = Vec::new();
+            while peer.tls.wants_write() {
+                peer.tls.write_tls(&mut bytes).unwrap();
+            }
+            far.send(&bytes);
+            let allocated = allocation_counter::measure(|| {
+                process.settle();
+                heard.clear();
+                heard.extend(far.take());
+            });
+            kept += allocated.bytes_current;
+            blocks += allocated.count_current;
+            let mut sealed = &heard[..];
+            while !sealed.is_empty() {
+                peer.tls.read_tls(&mut sealed).unwrap();
+            }
+            peer.tls.process_new_packets().unwrap();
+        }
+        assert!(process.handler.opened.is_some());
+    }
+    println!("{kept} bytes in {blocks} blocks");
+    assert!((1..=3_300).contains(&kept), "{kept} bytes in {blocks} blocks");
+    assert!(blocks <= 9, "{kept} bytes in {blocks} blocks");
+}
