@@ -11,12 +11,16 @@ use fuzzing::dice::Dice;
 
 /// Runs a target over its corpus, each file and then mutations of it.
 fn run(name: &str, target: fn(&[u8])) {
+    run_so_often(name, target, MUTATIONS);
+}
+
+fn run_so_often(name: &str, target: fn(&[u8]), mutations: u64) {
     let corpus = corpus(name);
     for (file, data) in &corpus {
         eprintln!("{file}");
         target(data);
     }
-    for seed in 0..MUTATIONS {
+    for seed in 0..mutations {
         let mut dice = Dice::new(seed);
         let data = mutation(&corpus, &mut dice);
         eprintln!("seed {seed}: {}", data.escape_ascii());
@@ -123,6 +127,13 @@ fn binary_frames_are_decoded_alike_however_they_are_cut() {
 #[test]
 fn headers_of_proxies_are_read_alike_however_they_are_cut() {
     run("proxy_header", fuzzing::proxy_header);
+}
+
+/// Each begins with a handshake, which takes long in a debug build.
+#[cfg(feature = "tls")]
+#[test]
+fn tls_loses_and_invents_nothing_whatever_happens_on_the_way() {
+    run_so_often("tls", fuzzing::tls, MUTATIONS / 10);
 }
 
 #[test]

@@ -5,6 +5,9 @@
 //! what fuzzers have found and over seeded mutations of it.
 
 mod binary;
+#[cfg(feature = "tls")]
+#[path = "../support/certs.rs"]
+mod certs;
 #[cfg(feature = "deflate")]
 mod deflate;
 #[path = "../support/dice.rs"]
@@ -19,6 +22,8 @@ pub(crate) mod memory;
 mod pairs;
 mod proxy_header;
 mod session;
+#[cfg(feature = "tls")]
+mod tls;
 mod websocket;
 mod websocket_peer;
 
@@ -30,4 +35,6 @@ pub use line::line;
 pub use line_codec::line_codec;
 pub use proxy_header::proxy_header;
 pub use session::session;
+#[cfg(feature = "tls")]
+pub use tls::tls;
 pub use websocket::{websocket_decode, websocket_frames};

@@ -285,7 +285,11 @@ impl Rig {
             "{evidence:?} {now:?}"
         );
         assert!(evidence.pings_answered <= evidence.pings_written);
-        assert!(evidence.last_in.is_none_or(|span| span <= now.at.into()));
+        assert!(
+            evidence
+                .last_in
+                .is_none_or(|span| span <= std::time::Duration::from(now.at))
+        );
         let is_numbered = matches!(
             evidence.cause,
             Cause::IoError | Cause::PeerReset | Cause::PathDead
