@@ -52,7 +52,10 @@ impl ListenAddr {
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         if let Some(path) = text.strip_prefix("unix:") {
             if path.is_empty() {
-                return Err(ConfigError::new("addr", "has no path after unix:"));
+                return Err(ConfigError::new(
+                    "addr",
+                    "has no path, such as unix:/run/app.sock",
+                ));
             }
             return Ok(Self::Unix(path.into()));
         }

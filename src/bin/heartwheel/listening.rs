@@ -27,18 +27,17 @@ pub(crate) enum Place {
 impl Place {
     /// Parses an address, `unix:PATH` or `fd:NUMBER`.
     pub(crate) fn parse(typed: &str) -> Result<Self, String> {
-        if let Some(path) = typed.strip_prefix("unix:") {
-            return match path {
-                "" => Err("has no path, such as unix:/run/heartwheel.sock".into()),
-                path => Ok(Self::Unix(path.into())),
-            };
-        }
-        let Some(number) = typed.strip_prefix("fd:") else {
-            return address(typed).map(Self::Tcp);
-        };
-        match number.parse() {
-            Ok(number) if number >= FIRST_HANDED_IN => Ok(Self::Descriptor(number)),
-            _ => Err("is not fd: and a number from 3 on, such as fd:3".into()),
+        match typed.split_once(':') {
+            Some(("unix", _)) => match ListenAddr::parse(typed) {
+                Ok(ListenAddr::Unix(path)) => Ok(Self::Unix(path)),
+                Ok(ListenAddr::Tcp(_) | ListenAddr::Socket(_)) => unreachable!("it is a path"),
+                Err(error) => Err(error.reason().to_owned()),
+            },
+            Some(("fd", number)) => match number.parse() {
+                Ok(number) if number >= FIRST_HANDED_IN => Ok(Self::Descriptor(number)),
+                _ => Err("is not fd: and a number from 3 on, such as fd:3".into()),
+            },
+            _ => address(typed).map(Self::Tcp),
         }
     }
 }
