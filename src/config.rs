@@ -605,8 +605,10 @@ pub struct ReactorConfig {
     /// Most connections that may wait at once for a handler that decides
     /// [later](crate::reactor::Decision::Later). One more is refused: answered 503 with `Retry-After`
     /// on a WebSocket listener. Each loop of a [`Group`](crate::reactor::Group) has its own. Each
-    /// one holds its request, at most 16 KiB by default. Default 1000: enough for 10 000 a second if each
-    /// waits for 100 ms.
+    /// one holds its request, at most 16 KiB by default. A peer that has gone may hold its place until its
+    /// handshake timeout; one address holds at most
+    /// [`half_open_per_address`](AdmissionConfig::half_open_per_address) of them. Default 1000: enough for
+    /// 10 000 a second if each waits for 100 ms.
     pub max_deferred: usize,
     /// How many ends [`Reactor::history`](crate::reactor::Reactor::history) keeps, about 250 bytes
     /// each. Zero keeps none. Default 1000.

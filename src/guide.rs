@@ -82,8 +82,12 @@ pub mod architecture {
     //!
     //! Reading is paused meanwhile, and early bytes wait in the kernel. Unlike in other pauses, an event
     //! that reports the end of input or an error makes the loop read, as far as the ring has room, for
-    //! the end lies behind those bytes. If there are more of them, the end is found later. Who waits to be let
-    //! in and ends its output has left. Who has asked plainly may still read the answer.
+    //! the end lies behind those bytes. If there are more of them, the end is found later. A WebSocket client
+    //! that waits to be let in and ends its output has left. Who has asked plainly may still read the
+    //! answer, and on the other wires the end of input means that all of it has come: they wait on, and find
+    //! the end again behind what they deliver. A peer that has gone altogether cannot be told from those
+    //! before something is written to it. So it may hold its place among those that wait until the handshake
+    //! timeout, and each address holds only so many of them, as they count as half-open.
     //!
     //! The handshake timeout goes on, and is put off for lateness of the loop as for any handshake,
     //! because a late loop hears of the decision late. But it blames nobody but us: the socket is not

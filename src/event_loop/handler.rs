@@ -58,11 +58,16 @@ pub trait Handler<C = (), S: System = Native> {
     /// [`Context::reject`] is called, or the same of [`LoopHandle`](super::LoopHandle) by another thread. Its handshake timeout goes on. If
     /// it is over first, the connection ends as `handshake_timeout`: a WebSocket client is answered
     /// 503, a codec with a handshake refuses with 503, and any other peer gets an orderly close. The reason says that the application did not
-    /// answer in time. Nothing is read meanwhile. If the peer leaves,
-    /// [`on_rejected`](Self::on_rejected) says so at once. A peer that has ended only its own direction
-    /// (`printf 'hello\n' | nc -N`) counts as one that leaves, on every wire: as soon as that end is
-    /// read, the connection is over, and what was sent before it is not delivered. At most
-    /// [`max_deferred`](crate::config::ReactorConfig::max_deferred) connections wait; the next one
+    /// answer in time. Nothing is read meanwhile. If the peer resets the connection, or ends its direction of
+    /// a WebSocket, [`on_rejected`](Self::on_rejected) says so at once.
+    ///
+    /// On other wires the end of a peer's direction (`printf 'hello\n' | nc -N`) is the end of what it has
+    /// to say, and it may read the answer. So the connection waits on: once it is accepted, what was sent
+    /// before the end is delivered, queued output leaves, and it ends as `peer_eof`. A peer that has gone
+    /// altogether looks the same until something is written to it. Its place is free when the handler decides,
+    /// or when the handshake timeout is over; until then it counts as half-open for its address.
+    ///
+    /// At most [`max_deferred`](crate::config::ReactorConfig::max_deferred) connections wait; the next one
     /// is refused. A client's connection may wait too, once the server has answered.
     ///
     /// Default: accepts every connection, with `Data::default()` and no subprotocol.

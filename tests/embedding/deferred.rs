@@ -289,6 +289,9 @@ fn who_leaves_while_it_waits_is_told_of_at_once() {
     for early in [&b""[..], b"first words"] {
         for is_reset in [false, true] {
             for (wire, says) in first_words() {
+                if !is_reset && wire.kind() != WireKind::WebSocket {
+                    continue;
+                }
                 let mut waiting = Waiting::with(wire, &says, |config| {
                     config.heartbeat.handshake_timeout = Duration::from_secs(300);
                 });
@@ -314,6 +317,79 @@ fn who_leaves_while_it_waits_is_told_of_at_once() {
                 waiting.assert_gone();
             }
         }
+    }
+}
+
+/// A client that had said all it had to say counted as gone, and was not answered.
+#[test]
+fn who_ended_its_direction_is_answered_on_wires_where_that_may_be() {
+    for (wire, says, early, answer) in [
+        (
+            WireFactory::Line,
+            &b"one\nrest"[..],
+            &["one", "rest"][..],
+            &b"one\nrest\n"[..],
+        ),
+        (
+            WireFactory::Binary,
+            b"\0\0\0\0\x02hi",
+            &["hi"],
+            b"\0\0\0\0\x02hi",
+        ),
+        (WireFactory::Raw, b"raw", &["raw"], b"raw"),
+        (WireFactory::Line, b"", &[], b""),
+    ] {
+        for is_read_before in [true, false] {
+            let mut waiting = Waiting::with(wire.clone(), says, |config| {
+                config.heartbeat = heartbeat(None, None);
+                config.heartbeat.handshake_timeout = Duration::from_secs(300);
+            });
+            waiting.recorder.echo = true;
+            waiting.peer.shutdown(Shutdown::Write).unwrap();
+            if is_read_before {
+                let (reactor, recorder) = (&mut waiting.reactor, &mut waiting.recorder);
+                drive_for(reactor, recorder, Duration::from_millis(30));
+                assert_eq!(recorder.seen, [Seen::Deferred(waiting.id)]);
+                assert_ne!(
+                    reactor.next_timeout(),
+                    Some(Duration::ZERO),
+                    "it is at rest"
+                );
+            }
+            waiting.accept();
+            assert_eq!(waiting.read_all().as_bytes(), answer);
+            waiting.drive(|seen| seen.closed().len() == 1);
+            assert_eq!(waiting.recorder.seen[1], Seen::Open(waiting.id));
+            let early: Vec<_> = early.iter().map(|text| text.as_bytes().to_vec()).collect();
+            assert_eq!(waiting.recorder.messages(), early);
+            let (_, end) = waiting.recorder.closed()[0];
+            assert_eq!((end.cause, end.clean), (Cause::PeerEof, true));
+        }
+    }
+}
+
+#[test]
+fn who_ended_its_direction_may_be_rejected_and_waits_no_longer_than_others() {
+    for is_rejected in [true, false] {
+        let mut waiting = Waiting::with(WireFactory::Line, b"hello\n", |config| {
+            if !is_rejected {
+                config.heartbeat.handshake_timeout = Duration::from_millis(100);
+            }
+        });
+        waiting.peer.shutdown(Shutdown::Write).unwrap();
+        let expected = match is_rejected {
+            true => (Cause::Refused, String::new()),
+            false => (Cause::HandshakeTimeout, TOO_LATE.to_owned()),
+        };
+        if is_rejected {
+            let (reactor, recorder) = (&mut waiting.reactor, &mut waiting.recorder);
+            drive_for(reactor, recorder, Duration::from_millis(30));
+            let rejection = Rejection::new(401, "no");
+            assert_eq!(reactor.context().reject(waiting.id, rejection), Ok(()));
+        }
+        assert_eq!(waiting.rejected(), expected);
+        assert_eq!(waiting.read_all(), "");
+        waiting.assert_gone();
     }
 }
 

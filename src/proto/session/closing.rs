@@ -2,7 +2,7 @@
 
 use super::buffers::Buffers;
 use super::deadline::Deadline;
-use super::{Awaited, Backlog, Due, Env, Fact, Owed, Session, SocketAction};
+use super::{Backlog, Due, Env, Fact, Owed, Session, SocketAction};
 use crate::close::{Cause, CloseCode, Evidence, KernelFigures, Phase};
 use crate::config::WireKind;
 use crate::error::ProtocolError;
@@ -189,8 +189,8 @@ impl Session {
     pub fn handle_eof(&mut self, env: &Env, now: Moment) {
         self.facts.insert(Fact::Eof);
         match self.phase {
-            // It may still read the answer. The end is read again behind that.
-            Phase::Handshaking if self.awaited() == Some(Awaited::Answer) => {}
+            // It may still read what comes of it. The end is read again behind that.
+            Phase::Handshaking if self.waits_beyond_eof() => {}
             // What it asked for is answered; that has to leave yet.
             Phase::Handshaking if self.answered().is_some() => {
                 self.begin_end(env, now, Cause::PeerEof);

@@ -51,6 +51,17 @@ impl Session {
         }
     }
 
+    /// Says whether a session waits on although its peer has ended its output. Who has asked plainly may still
+    /// read the answer; and on a wire other than WebSocket all that was sent before the end is delivered, and
+    /// may be answered.
+    pub(super) fn waits_beyond_eof(&self) -> bool {
+        match self.awaited() {
+            Some(Awaited::Answer) => true,
+            Some(Awaited::Verdict) => !self.wire.is_websocket(),
+            None => false,
+        }
+    }
+
     /// Notes that the application has decided.
     pub fn end_deferral(&mut self) {
         self.owed.remove(Owed::Verdict);

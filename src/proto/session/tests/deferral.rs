@@ -128,7 +128,7 @@ fn a_session_without_requests_opens_when_it_is_admitted() {
 }
 
 #[test]
-fn the_end_of_input_ends_who_waits_to_be_let_in_and_not_who_waits_for_an_answer() {
+fn the_end_of_input_ends_a_websocket_that_waits_and_not_who_may_still_read_an_answer() {
     let mut bench = Bench::waiting(Wire::WebSocket, secs(1), UPGRADE, Awaited::Verdict);
     bench.session.handle_eof(&bench.env, secs(2));
     let end = bench.end(secs(2), SocketAction::Close);
@@ -142,6 +142,38 @@ fn the_end_of_input_ends_who_waits_to_be_let_in_and_not_who_waits_for_an_answer(
     assert_eq!(bench.session.socket_action(), SocketAction::ResumeReading);
     let end = bench.end(secs(5), SocketAction::Close);
     assert_eq!(end.0, Cause::HandshakeTimeout);
+}
+
+/// `printf 'hello' | nc`: the end says that all of it has come.
+#[test]
+fn who_ended_its_output_on_another_wire_is_let_in_rejected_or_told_in_time() {
+    let waiting = || {
+        let mut bench = Bench::waiting(Wire::Line, secs(1), b"", Awaited::Verdict);
+        bench.session.handle_eof(&bench.env, secs(2));
+        assert_eq!(bench.session.awaited(), Some(Awaited::Verdict));
+        assert_eq!(bench.ends_at(secs(2)), Micros::from_secs(5));
+        bench
+    };
+    let mut bench = waiting();
+    bench.session.admit(&mut bench.env, secs(4));
+    assert_eq!(bench.feed(secs(4), b"hello\n"), [text("hello")]);
+    bench.send(secs(4), Message::text("there")).unwrap();
+    bench.session.handle_eof(&bench.env, secs(4));
+    assert_eq!(bench.flush(secs(4)), b"there\n");
+    assert_eq!(
+        bench.end(secs(4), SocketAction::Close),
+        (Cause::PeerEof, true)
+    );
+    let mut bench = waiting();
+    bench.session.end(secs(4), Cause::Refused, None);
+    let end = bench.end(secs(4), SocketAction::Close);
+    assert_eq!(end.0, Cause::Refused);
+    let mut bench = waiting();
+    assert_eq!(bench.due(secs(5)), Due::Changed);
+    assert_eq!(bench.session.socket_action(), SocketAction::ResumeReading);
+    let end = bench.end(secs(5), SocketAction::Close);
+    assert_eq!(end, (Cause::HandshakeTimeout, false));
+    assert_eq!(bench.session.reason(), WHY);
 }
 
 #[test]
