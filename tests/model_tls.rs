@@ -306,9 +306,7 @@ impl Talk {
                 self.wire.stream.truncate(self.wire.arrived);
                 self.wire.is_over = true;
             }
-            // rustls has an assertion of its own against a second alert of ours, which garbage behind our
-            // goodbye breaks where assertions are on.
-            Op::Garble(at) if !self.is_ending => {
+            Op::Garble(at) => {
                 let under_way = &mut self.wire.stream[self.wire.arrived..];
                 if !under_way.is_empty() {
                     let at = at % under_way.len();
@@ -316,15 +314,9 @@ impl Talk {
                     self.is_garbled = true;
                 }
             }
-            Op::Shutdown { .. } if self.is_garbled => {}
             Op::Shutdown { is_hasty: true } if self.is_open() => self.shutdown(),
             Op::Shutdown { is_hasty: false } => self.wants_shutdown = true,
-            Op::Say(_)
-            | Op::Queue(_)
-            | Op::Renew
-            | Op::Goodbye
-            | Op::Garble(_)
-            | Op::Shutdown { .. } => {}
+            Op::Say(_) | Op::Queue(_) | Op::Renew | Op::Goodbye | Op::Shutdown { .. } => {}
         }
         self.go_on();
         self.hear();
@@ -347,7 +339,7 @@ impl Talk {
                 Ok(is_open) => assert_eq!(is_open, self.is_open()),
                 Err(error) => self.fail(&error),
             }
-        } else if self.wants_shutdown && self.sent == self.queued.len() && !self.is_garbled {
+        } else if self.wants_shutdown && self.sent == self.queued.len() {
             self.shutdown();
         }
     }
@@ -478,7 +470,8 @@ impl Talk {
         assert!(self.heard.len() >= self.sent, "what was sent has left");
         assert!(!is_quiet || self.is_ending || self.heard.len() == self.sent);
         assert!(!self.wire.is_shut.get() || is_quiet);
-        if !self.is_open() || self.end.is_some() {
+        // Behind our goodbye nothing that comes is handed over any more.
+        if !self.is_open() || self.end.is_some() || self.is_ending {
             return;
         }
         let mut whole = self.whole.iter().rev();
@@ -529,6 +522,9 @@ impl Talk {
             assert!(self.wire.is_over && !self.is_open());
             return assert_eq!(cause, Some(Cause::TlsHandshake));
         }
+        if self.is_ending {
+            return self.check_ending();
+        }
         let is_said = self.goodbye.is_some_and(|at| at <= self.wire.stream.len());
         let end = match (is_said, self.wire.is_over) {
             (true, _) => Some(Received::End),
@@ -539,11 +535,24 @@ impl Talk {
         if !self.wire.is_over {
             assert!(self.got == self.said, "all that was said has come");
         }
-        if !self.is_over() && (!self.is_ending || self.wants_shutdown) && !self.is_hasty() {
+        if !self.is_over() {
             assert!(self.heard == self.queued, "all that was queued has left");
         }
-        if self.is_ending && !self.is_over() {
-            assert!(self.wire.is_shut.get());
+    }
+
+    /// The same where we have said goodbye.
+    fn check_ending(&self) {
+        let ends = [Some(Received::End), Some(Received::Cut)];
+        assert_eq!(
+            ends.contains(&self.end),
+            self.wire.is_over || self.end.is_some()
+        );
+        if self.is_over() {
+            return;
+        }
+        assert!(self.wire.is_shut.get());
+        if self.wants_shutdown && !self.is_hasty() {
+            assert!(self.heard == self.queued, "all that was queued has left");
         }
     }
 

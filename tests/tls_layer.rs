@@ -452,6 +452,25 @@ fn our_end_says_goodbye_behind_what_is_queued() {
     assert_eq!(process.handler.cause(), Some(Cause::LocalClose));
 }
 
+/// rustls would take the second alert for a mistake of ours, and panic where it checks itself.
+#[test]
+fn what_comes_behind_our_goodbye_is_not_judged() {
+    let (mut process, mut peer) = open_server();
+    let id = process.handler.opened.unwrap();
+    process.inner.context().close(id, CloseCode::NORMAL, "");
+    process.settle();
+    assert_eq!(peer.far.fate(), Fate::Shut);
+    peer.say(&mut process, "too late\n");
+    peer.far.send(&[23, 3, 3, 0, 20]);
+    peer.far.send(&[0; 20]);
+    process.settle();
+    assert_eq!(process.handler.cause(), None, "it waits for the end");
+    peer.far.end();
+    process.settle();
+    assert_eq!(process.handler.cause(), Some(Cause::LocalClose));
+    assert!(process.handler.heard.is_empty());
+}
+
 #[test]
 fn an_end_at_once_says_goodbye_too() {
     let (mut process, mut peer) = open_server();

@@ -154,7 +154,7 @@ pub trait Layer<K: Socket>: fmt::Debug + Send + 'static {
     }
 
     /// Ends the output after what was written, and tells the peer so in the words of the layer. Called at
-    /// most once.
+    /// most once. What comes behind that is read, so that its end is known, and need not be handed over.
     ///
     /// # Errors
     ///

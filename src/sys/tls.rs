@@ -445,6 +445,9 @@ impl<K: Socket> Layer<K> for Tls {
         if self.is_over || self.is_failed {
             return Ok(Received::End);
         }
+        if self.ending != Ending::No {
+            return discard(socket, pool);
+        }
         let got = self.receive(socket, pool, most, take);
         let holds = Layer::<K>::holds_bytes(self);
         self.rest();
@@ -515,6 +518,10 @@ impl<K: Socket> Layer<K> for Tls {
                 self.say_goodbye();
             }
             self.ending = Ending::Asked;
+            // What has come of a record is nobody's any more.
+            if let Some(transit) = &mut self.transit {
+                transit.sealed = Vec::new();
+            }
         }
         match self.flush(socket, pool) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
@@ -566,7 +573,7 @@ impl Tls {
 
     /// Has rustls write something, if the connection is in a state for it.
     fn with_traffic<T>(&mut self, write: impl FnOnce(&mut dyn Traffic) -> T) -> Option<T> {
-        if self.is_failed {
+        if self.is_failed || self.ending != Ending::No {
             return None;
         }
         // What has come of a message stays where rustls has seen it.
@@ -702,6 +709,23 @@ impl<Data> Traffic for WriteTraffic<'_, Data> {
     fn queue_close_notify(&mut self, out: &mut [u8]) -> Result<usize, EncryptError> {
         WriteTraffic::queue_close_notify(self, out)
     }
+}
+
+/// Reads what nobody wants any more, since our goodbye is said: rustls would answer a record that is wrong
+/// with an alert behind that, and takes this for a mistake of ours.
+fn discard<K: Socket>(socket: &mut K, pool: &mut Pool) -> io::Result<Received> {
+    let mut buffer = pool.take(Pool::LARGEST);
+    let read = socket.read(&mut buffer);
+    let is_short = matches!(read, Ok(count) if count < buffer.len());
+    pool.give(buffer);
+    Ok(match read? {
+        0 => Received::End,
+        kernel => Received::Bytes {
+            kernel,
+            session: 0,
+            is_drained: is_short && K::SHORT_READ_DRAINS,
+        },
+    })
 }
 
 /// Copies the start of slices to one place.
