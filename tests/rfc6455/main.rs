@@ -172,12 +172,12 @@
 //!
 //! | section | why |
 //! | --- | --- |
-//! | 4.1, TLS and proxies; 4.2.2, 1; 10.6 | neither is spoken: `wss://` says so instead of going in the clear |
+//! | 4.1, TLS and proxies; 4.2.2, 1; 10.6 | both lie below the WebSocket: `tls_layer.rs`, `secure.rs` and `embedding/proxies.rs` test them |
 //! | 4.1, request 8 | a MUST for browsers; others may name an origin, and may be refused for it |
 //! | 4.2.2, 2 and 3 | authentication and redirects are MAY; a handler answers with any status and headers |
 //! | 5.4 | intermediaries MUST NOT change fragments: we are none |
 //! | 5.5.1 | the reason MUST NOT be shown to end users: it is in evidence and logs, escaped, for operators |
-//! | 5.8, 9.2 | extensions: we have none, so that every reserved bit and opcode fails |
+//! | 5.8, 9.2 | extensions: without one every reserved bit and opcode fails; compression has its own tests |
 //! | 7.4.1, code 1010 | for clients that need an extension; code 1015 comes with TLS |
 //! | 11, 13 | registries and IANA |
 //!

@@ -88,8 +88,19 @@ fn s3_what_is_not_a_valid_uri_is_not_dialed() {
 #[test]
 fn s3_a_secure_uri_is_not_spoken_in_the_clear() {
     for url in ["wss://h/", "WSS://h:443/"] {
-        let error = ClientConfig::from_url(url).unwrap_err();
-        assert!(error.reason().contains("TLS"), "{error}");
+        #[cfg(feature = "tls")]
+        {
+            let config = ClientConfig::from_url(url).unwrap();
+            assert_eq!((config.secure, config.port), (true, 443), "{url}");
+            // Nothing is dialed without what TLS needs.
+            let error = Dialer::new().turning.reactor.connect(config).unwrap_err();
+            assert!(error.to_string().contains("tls"), "{error}");
+        }
+        #[cfg(not(feature = "tls"))]
+        {
+            let error = ClientConfig::from_url(url).unwrap_err();
+            assert!(error.reason().contains("`tls`"), "{error}");
+        }
     }
 }
 
