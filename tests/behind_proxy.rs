@@ -227,7 +227,8 @@ fn haproxy_passes_clients_on_and_sees_it_ready_and_drained() {
     let (_haproxy, ports) = start_proxy("haproxy", |_, [v1, v2, lines]: [u16; 3]| {
         let config = format!(
             "global\n stats socket {} level admin\n\
-             defaults\n mode tcp\n timeout connect 30s\n timeout client 600s\n timeout server 600s\n\
+             defaults\n mode tcp\n timeout connect 30s\n timeout client 600s\n timeout server 600s\n \
+             timeout check 30s\n\
              listen v1\n bind 127.0.0.1:{v1}\n server heartwheel {ws} send-proxy\n\
              listen v2\n bind 127.0.0.1:{v2}\n option httpchk GET /readyz\n \
              server heartwheel {ws} send-proxy-v2 check check-send-proxy inter 50ms fall 1 rise 1\n\
