@@ -639,8 +639,10 @@ mod tests {
         ] {
             assert!(parts(url).is_err(), "{url}");
         }
-        #[cfg(not(feature = "tls"))]
+        #[cfg(all(feature = "websocket", not(feature = "tls")))]
         assert!(parts("wss://a").is_err_and(|reason| reason.contains("`tls`")));
+        #[cfg(not(feature = "tls"))]
+        assert!(parts("tcps://a:1").is_err_and(|reason| reason.contains("`tls`")));
         #[cfg(not(feature = "websocket"))]
         assert!(parts("ws://a").is_err_and(|reason| reason.contains("the feature `websocket`")));
         for url in ["a:1", "ws:/a:1"] {
