@@ -365,6 +365,7 @@ impl Talk {
                     kernel,
                     session,
                     is_drained,
+                    ..
                 }) => {
                     assert_eq!(kernel, self.wire.read - before);
                     assert_eq!(session, self.got.len() - had);

@@ -188,6 +188,7 @@ impl Layer<Pipe> for Sealed {
         Ok(Received::Bytes {
             kernel,
             session,
+            records: 1,
             is_drained: self.opened.is_empty() && kernel < 64,
         })
     }

@@ -87,6 +87,8 @@ pub(super) enum ReadOutcome {
         /// So many were added to the message that the session assembles. If zero, the bytes for the
         /// session are in the ring.
         assembled: usize,
+        /// So many records a layer has taken apart.
+        records: usize,
     },
     /// Nothing for now.
     Blocked,
@@ -218,11 +220,16 @@ impl<D, S: System> Conn<D, S> {
         let room = spare.len().min(budget);
         let spare = &mut spare[..room];
         match self.read_with(|mut transport| transport.read(&mut env.pool, spare)) {
-            ReadOutcome::Bytes { count, assembled } => {
+            ReadOutcome::Bytes {
+                count,
+                assembled,
+                records,
+            } => {
                 ring.commit(assembled);
                 ReadOutcome::Bytes {
                     count,
                     assembled: 0,
+                    records,
                 }
             }
             other => other,
@@ -250,6 +257,7 @@ impl<D, S: System> Conn<D, S> {
                 Ok(Received::Bytes {
                     kernel,
                     session,
+                    records,
                     is_drained,
                 }) => {
                     if is_drained && !self.ready.has(Ready::Doubtful) {
@@ -258,6 +266,7 @@ impl<D, S: System> Conn<D, S> {
                     return ReadOutcome::Bytes {
                         count: kernel,
                         assembled: session,
+                        records,
                     };
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

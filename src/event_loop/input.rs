@@ -129,9 +129,14 @@ impl<D: Default, S: System> EventLoop<D, S> {
                 }
             };
             match outcome {
-                ReadOutcome::Bytes { count, assembled } => {
+                ReadOutcome::Bytes {
+                    count,
+                    assembled,
+                    records,
+                } => {
                     budget = budget.saturating_sub(count);
                     self.share.charge_bytes(count);
+                    self.share.charge_records(records);
                     (called, is_over) = match assembled {
                         0 => self.decode(handler, id, &mut ring, ends),
                         fresh => {
@@ -201,6 +206,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
             return Heard::Other(ReadOutcome::Bytes {
                 count: 0,
                 assembled: 0,
+                records: 0,
             });
         }
         self.rearm(key);

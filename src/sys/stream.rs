@@ -281,6 +281,9 @@ pub enum Received {
         kernel: usize,
         /// Bytes for the session. Zero if a layer needs more bytes from the socket first.
         session: usize,
+        /// Pieces that a layer has taken apart, such as records of TLS. Each counts as work, however short it
+        /// is. Zero without a layer.
+        records: usize,
         /// As far as can be told, there are no more bytes now, neither in a layer nor in the
         /// socket.
         is_drained: bool,
@@ -300,6 +303,7 @@ impl Received {
             count => Self::Bytes {
                 kernel: count,
                 session: count,
+                records: 0,
                 is_drained: count < most && K::SHORT_READ_DRAINS,
             },
         }

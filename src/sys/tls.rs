@@ -31,6 +31,10 @@ pub struct Tls {
     is_over: bool,
     /// It has gone wrong, and rustls is not asked any more.
     is_failed: bool,
+    /// The last read filled its buffer with long records.
+    is_bulky: bool,
+    /// Records since the last one that brought the session anything.
+    idle_records: u16,
     ending: Ending,
     transit: Option<Box<Transit>>,
 }
@@ -55,6 +59,8 @@ enum Side {
 struct Transit {
     /// From the socket: a part of a record, or of a message of the handshake.
     sealed: Vec<u8>,
+    /// So many bytes of `sealed` are whole records of such a message, which have been counted.
+    counted: usize,
     /// For the session, which had no room for them.
     plain: Vec<u8>,
     /// For the socket, from `written` on.
@@ -132,6 +138,8 @@ impl Tls {
             is_open: false,
             is_over: false,
             is_failed: false,
+            is_bulky: false,
+            idle_records: 0,
             ending: Ending::No,
             transit: None,
         }
@@ -177,43 +185,63 @@ impl Tls {
             .as_mut()
             .map(|transit| mem::take(&mut transit.sealed));
         let kept = kept.unwrap_or_default();
-        let mut buffer = pool.take(kept.len() + most.clamp(RECORD, Pool::LARGEST));
+        let end = self.reach(kept.len(), most);
+        let mut buffer = pool.take(end);
         buffer[..kept.len()].copy_from_slice(&kept);
-        let got = match socket.read(&mut buffer[kept.len()..]) {
-            Ok(0) => Ok(Got::END),
+        let got = match socket.read(&mut buffer[kept.len()..end]) {
+            nothing @ (Ok(0) | Err(_)) => {
+                if !kept.is_empty() {
+                    self.transit().sealed = kept;
+                }
+                nothing.map(|_| Got::END)
+            }
             Ok(count) => {
-                let is_drained = count < buffer.len() - kept.len() && K::SHORT_READ_DRAINS;
+                let is_full = kept.len() + count == end;
                 let input = &mut buffer[..kept.len() + count];
                 let handled = self.handle(input, most, take);
-                handled.map(|session| Got {
-                    kernel: count,
-                    session,
-                    is_drained,
+                handled.map(|(session, records)| {
+                    self.is_bulky = is_full && records < count / LONG;
+                    Got {
+                        kernel: count,
+                        session,
+                        records,
+                        is_drained: !is_full && K::SHORT_READ_DRAINS,
+                    }
                 })
             }
-            Err(error) => Err(error),
         };
-        if let Ok(Got { kernel: 0, .. }) | Err(_) = &got
-            && !kept.is_empty()
-        {
-            self.transit().sealed = kept;
-        }
         pool.give(buffer);
         got
     }
 
-    /// Handles records, and keeps what is not whole. Returns how many bytes the session got.
+    /// Returns where a read ends in its buffer that begins with what is kept. A record takes time however
+    /// short it is: who sends short ones is read in small pieces, so that others come in between.
+    fn reach(&self, kept: usize, most: usize) -> usize {
+        let most = match self.is_open && !self.is_bulky {
+            true => FIRST_READ,
+            false => most.clamp(RECORD, Pool::LARGEST),
+        };
+        // The largest buffer of the pool, if that leaves enough.
+        (kept + most).min(Pool::LARGEST.max(kept + FIRST_READ))
+    }
+
+    /// Handles records, and keeps what is not whole. Returns how many bytes the session got, and how many
+    /// records there were.
     fn handle(
         &mut self,
         mut input: &mut [u8],
         most: usize,
         take: &mut dyn FnMut(&[u8]),
-    ) -> io::Result<usize> {
-        let mut taken = 0;
+    ) -> io::Result<(usize, usize)> {
+        let counted = self.transit.as_ref().map_or(0, |transit| transit.counted);
+        let (records, end) = whole_records(&input[counted..]);
+        let (len, whole) = (input.len(), counted + end);
+        let (mut taken, mut has_data) = (0, false);
         loop {
             let mut out = self.take_out();
             let mut kept = Vec::new();
             let mut on_plain = |piece: &[u8]| {
+                has_data = true;
                 let (now, later) = piece.split_at(piece.len().min(most - taken));
                 if !now.is_empty() {
                     take(now);
@@ -249,11 +277,39 @@ impl Tls {
                 }
             }
         }
-        if !input.is_empty() && !self.is_over {
+        let is_kept = !input.is_empty() && !self.is_over;
+        if is_kept {
             let sealed = input.to_vec();
             self.transit().sealed = sealed;
         }
-        Ok(taken)
+        if let Some(transit) = &mut self.transit {
+            transit.counted = match is_kept {
+                true => whole - (len - input.len()),
+                false => 0,
+            };
+        }
+        self.bear(records, has_data)?;
+        Ok((taken, records))
+    }
+
+    /// Ends a connection whose records bring nothing, time after time. rustls has limits of its own for some
+    /// of them, but each forgets when one of another kind comes in between.
+    fn bear(&mut self, records: usize, has_data: bool) -> io::Result<()> {
+        if has_data {
+            self.idle_records = 0;
+            return Ok(());
+        }
+        let records = u16::try_from(records).unwrap_or(u16::MAX);
+        self.idle_records = self.idle_records.saturating_add(records);
+        let (most, cause, reason) = match self.is_open {
+            true => (IDLE_RECORDS, Cause::TlsError, "empty_records"),
+            false => (HANDSHAKE_RECORDS, Cause::TlsHandshake, "too_many_records"),
+        };
+        if self.idle_records <= most {
+            return Ok(());
+        }
+        let reason = reason.into();
+        Err(LayerFault { cause, reason }.into())
     }
 
     /// Puts alerts of ours into the output.
@@ -393,6 +449,7 @@ impl<K: Socket> Layer<K> for Tls {
             if !self.is_handshaking() {
                 // What is left of the handshake leaves with what is written first.
                 self.is_open = true;
+                self.idle_records = 0;
                 self.rest();
                 return Ok(true);
             }
@@ -439,6 +496,7 @@ impl<K: Socket> Layer<K> for Tls {
             return Ok(Received::Bytes {
                 kernel: 0,
                 session,
+                records: 0,
                 is_drained: false,
             });
         }
@@ -458,6 +516,7 @@ impl<K: Socket> Layer<K> for Tls {
             _ => Ok(Received::Bytes {
                 kernel: got.kernel,
                 session: got.session,
+                records: got.records,
                 is_drained: got.is_drained && !holds && !self.is_over,
             }),
         }
@@ -627,6 +686,7 @@ impl LayerFault {
 struct Got {
     kernel: usize,
     session: usize,
+    records: usize,
     is_drained: bool,
 }
 
@@ -634,6 +694,7 @@ impl Got {
     const END: Self = Self {
         kernel: 0,
         session: 0,
+        records: 0,
         is_drained: false,
     };
 }
@@ -723,9 +784,23 @@ fn discard<K: Socket>(socket: &mut K, pool: &mut Pool) -> io::Result<Received> {
         kernel => Received::Bytes {
             kernel,
             session: 0,
+            records: 0,
             is_drained: is_short && K::SHORT_READ_DRAINS,
         },
     })
+}
+
+/// Returns how many whole records there are at the front, and where they end.
+fn whole_records(bytes: &[u8]) -> (usize, usize) {
+    let (mut records, mut end) = (0, 0);
+    while let Some(&[_, _, _, high, low]) = bytes[end..].first_chunk() {
+        let next = end + HEADER + usize::from(u16::from_be_bytes([high, low]));
+        if next > bytes.len() {
+            break;
+        }
+        (records, end) = (records + 1, next);
+    }
+    (records, end)
 }
 
 /// Copies the start of slices to one place.
@@ -741,8 +816,25 @@ fn join(slices: &[IoSlice<'_>], out: &mut [u8]) {
 /// The reason where the socket has ended without a `close_notify`.
 const CUT: &str = "truncated";
 
+/// Bytes in front of each record: its type, a version, its length.
+const HEADER: usize = 5;
+
 /// Most bytes of a record with what TLS adds to it (RFC 5246, 6.2.3).
-const RECORD: usize = 5 + 16 * 1024 + 2048;
+const RECORD: usize = HEADER + 16 * 1024 + 2048;
+
+/// Most bytes of the first read: some 180 records that carry a byte each, or 50 µs.
+const FIRST_READ: usize = 4 * 1024;
+
+/// Bytes in which there is no more than one record, where they are long.
+const LONG: usize = 512;
+
+/// Most records in a row without anything for the session, such as tickets and new keys: far more than
+/// anybody has a use for, and what is kept of them is little.
+const IDLE_RECORDS: u16 = 100;
+
+/// Most records of a handshake. The longest message that rustls takes, 64 KiB, may come in pieces of 64
+/// bytes, but no smaller ones: each read moves what has come of it.
+const HANDSHAKE_RECORDS: u16 = 1024;
 
 /// Bytes that TLS adds to what one record carries, at most.
 const OVERHEAD: usize = 256;

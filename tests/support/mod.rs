@@ -28,6 +28,8 @@ pub(crate) mod program;
 pub(crate) mod raw;
 pub(crate) mod record;
 pub(crate) mod recorder;
+#[cfg(feature = "tls")]
+pub(crate) mod sealer;
 #[cfg(all(feature = "cli", feature = "tls"))]
 pub(crate) mod secure;
 pub(crate) mod sides;
