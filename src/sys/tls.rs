@@ -63,6 +63,8 @@ struct Transit {
     counted: usize,
     /// For the session, which had no room for them.
     plain: Vec<u8>,
+    /// What went wrong behind bytes that the session is to have first.
+    fault: Option<LayerFault>,
     /// For the socket, from `written` on.
     out: Vec<u8>,
     written: usize,
@@ -72,7 +74,10 @@ struct Transit {
 
 impl Transit {
     fn is_idle(&self) -> bool {
-        self.sealed.is_empty() && self.plain.is_empty() && self.out.is_empty()
+        self.sealed.is_empty()
+            && self.plain.is_empty()
+            && self.fault.is_none()
+            && self.out.is_empty()
     }
 }
 
@@ -161,7 +166,7 @@ impl Tls {
     }
 
     fn fault(&self, error: &rustls::Error) -> LayerFault {
-        let cause = match self.is_open {
+        let cause = match self.is_open || !self.is_handshaking() {
             true => Cause::TlsError,
             false => Cause::TlsHandshake,
         };
@@ -273,6 +278,10 @@ impl Tls {
                     let fault = self.fault(&error);
                     self.is_failed = true;
                     self.collect_alerts(input);
+                    if has_data {
+                        self.transit().fault = Some(fault);
+                        return Ok((taken, records));
+                    }
                     return Err(fault.into());
                 }
             }
@@ -372,6 +381,7 @@ impl Tls {
         if most == 0 {
             return Ok(0);
         }
+        self.raise()?;
         let mut joined = None;
         let plain = match slices.iter().find(|slice| !slice.is_empty()) {
             Some(first) if first.len() >= most => &first[..most],
@@ -500,6 +510,7 @@ impl<K: Socket> Layer<K> for Tls {
                 is_drained: false,
             });
         }
+        self.raise()?;
         if self.is_over || self.is_failed {
             return Ok(Received::End);
         }
@@ -558,7 +569,7 @@ impl<K: Socket> Layer<K> for Tls {
     fn holds_bytes(&self) -> bool {
         self.transit
             .as_ref()
-            .is_some_and(|transit| !transit.plain.is_empty())
+            .is_some_and(|transit| !transit.plain.is_empty() || transit.fault.is_some())
     }
 
     fn as_any(&self) -> Option<&dyn Any> {
@@ -628,6 +639,15 @@ impl Tls {
             false => drop(plain.drain(..count)),
         }
         Some(count)
+    }
+
+    /// Tells what went wrong behind bytes that the session has by now.
+    fn raise(&mut self) -> Result<(), LayerFault> {
+        let transit = self.transit.as_mut();
+        match transit.and_then(|transit| transit.fault.take()) {
+            Some(fault) => Err(fault),
+            None => Ok(()),
+        }
     }
 
     /// Has rustls write something, if the connection is in a state for it.

@@ -166,6 +166,18 @@ fn bytes_that_nobody_sealed_end_it() {
 }
 
 #[test]
+fn what_came_before_a_bad_record_is_handed_over() {
+    let mut scene = Scene::new();
+    let (stream, mut sealer) = scene.open_sealer();
+    let bytes = [sealer.data(b"last words\n"), record(DATA, &[0; 30])].concat();
+    scene.write(&stream, &bytes);
+    let end = scene.end();
+    assert_eq!((end.0, &*end.1), (Cause::TlsError, "bad_record_mac"));
+    assert!(scene.recorder.messages().contains(&b"last words".to_vec()));
+    scene.assert_well();
+}
+
+#[test]
 fn nothing_counts_behind_a_goodbye() {
     let mut scene = Scene::new();
     let (stream, mut sealer) = scene.open_sealer();
