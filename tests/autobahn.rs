@@ -1,5 +1,6 @@
 //! The Autobahn Testsuite, the standard public conformance suite for WebSocket, against the server and
-//! the client: every case that is run passes, and strictly.
+//! the client: every case that is run passes, and strictly. Over TLS too, but for compression, which knows
+//! nothing of that.
 #![cfg(all(unix, feature = "cli"))]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -10,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use heartwheel::config::{DeflateConfig, HeartbeatConfig, LimitsConfig, ReactorConfig};
+use heartwheel::config::{DeflateConfig, HeartbeatConfig, LimitsConfig, ReactorConfig, WireKind};
 use heartwheel::error::SendError;
 use heartwheel::proto::message::Message;
 use heartwheel::reactor::{
@@ -19,6 +20,7 @@ use heartwheel::reactor::{
 use serde_json::{Value, json};
 use support::process::Process;
 use support::program::Server;
+use support::secure::{self, Files};
 use support::{Wire, tools};
 
 /// Our name in the reports.
@@ -67,43 +69,32 @@ fn the_server_passes_every_case_strictly() {
         &["--interval", "off", "--max-message", "16MiB", "--deflate"],
     );
     let url = server.url(Wire::WebSocket);
-    let suite = Suite::new(
-        "servers",
-        json!({"servers": [{"agent": AGENT, "url": url}]}),
-    );
-    let mut client = suite.client();
-    let mut next = 0;
-    for _ in 0..count() {
-        let case = client.wait_past_within(LONGEST_CASE, next, "the next case", |line| {
-            line.text.starts_with("Running test case").then_some(())
-        });
-        next = case.0 + 1;
-    }
-    let exit = client.wait_exit_within(LONGEST_CASE);
-    assert!(exit.success(), "{}", client.transcript());
-    suite.assert_strict();
+    Suite::new("servers", Cases::All, of_server(&url)).drive_server();
+}
+
+#[test]
+#[ignore = "needs Python 2.7 with pip: pyenv install 2.7.18"]
+fn the_server_passes_over_tls() {
+    let files = Files::new();
+    files.issue("server", &["127.0.0.1"]);
+    let args = ["--interval", "off", "--max-message", "16MiB"].map(String::from);
+    let server = secure::serve(&["--wss"], &[&files.flags("server"), &args]);
+    let url = format!("wss://{}", secure::addr(&server, "wss"));
+    Suite::new("servers-tls", Cases::Plain, of_server(&url)).drive_server();
 }
 
 #[test]
 #[ignore = "needs Python 2.7 with pip: pyenv install 2.7.18"]
 fn the_client_passes_every_case_strictly() {
-    let suite = Suite::new("clients", json!({}));
-    let server = suite.server();
-    let port = server.wait_for("listening", |line| {
-        let port = line.event("listening")?["port"].as_u64()?;
-        u16::try_from(port).ok()
-    });
-    let mut reactor = Reactor::new(ReactorConfig::default()).unwrap();
+    Suite::new("clients", Cases::All, json!({})).be_driven(None);
+}
 
-    let told = visit(&mut reactor, port, "/getCaseCount", false);
-    assert_eq!(told.heard, count().to_string());
-    for case in 1..=count() {
-        let path = format!("/runCase?case={case}&agent={AGENT}");
-        visit(&mut reactor, port, &path, true);
-    }
-    let path = format!("/updateReports?agent={AGENT}");
-    visit(&mut reactor, port, &path, false);
-    suite.assert_strict();
+#[test]
+#[ignore = "needs Python 2.7 with pip: pyenv install 2.7.18"]
+fn the_client_passes_over_tls() {
+    let files = Files::new();
+    files.issue("server", &["127.0.0.1"]);
+    Suite::new("clients-tls", Cases::Plain, json!({})).be_driven(Some(&files));
 }
 
 #[test]
@@ -120,14 +111,28 @@ fn nothing_but_ok_is_strict_where_the_rfc_leaves_no_choice() {
     assert!(!is_strict("7.1.6", "INFORMATIONAL", "UNCLEAN"));
 }
 
+/// What tells the suite of a server under test.
+fn of_server(url: &str) -> Value {
+    json!({"servers": [{"agent": AGENT, "url": url}]})
+}
+
+/// Which cases are run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cases {
+    All,
+    /// Those without compression.
+    Plain,
+}
+
 /// One run of the suite: what it is told, and where it reports.
 struct Suite {
     directory: PathBuf,
+    cases: Cases,
 }
 
 impl Suite {
-    /// Prepares a run of all cases. `side` is the side under test.
-    fn new(side: &str, mut spec: Value) -> Self {
+    /// Prepares a run. `side` is the side under test.
+    fn new(side: &str, cases: Cases, mut spec: Value) -> Self {
         let directory = Path::new(env!("CARGO_TARGET_TMPDIR"))
             .join("autobahn")
             .join(side);
@@ -138,14 +143,56 @@ impl Suite {
         fs::create_dir_all(&directory).unwrap();
         spec["outdir"] = directory.to_str().unwrap().into();
         spec["cases"] = json!(["*"]);
-        spec["exclude-cases"] = json!(left_out());
-        let suite = Self { directory };
+        spec["exclude-cases"] = json!(cases.left_out());
+        let suite = Self { directory, cases };
         fs::write(suite.spec(), spec.to_string()).unwrap();
         suite
     }
 
     fn spec(&self) -> PathBuf {
         self.directory.join("spec.json")
+    }
+
+    /// Has its client drive a server through the cases.
+    fn drive_server(&self) {
+        let mut client = self.client();
+        let mut next = 0;
+        for _ in 0..self.cases.count() {
+            let case = client.wait_past_within(LONGEST_CASE, next, "the next case", |line| {
+                line.text.starts_with("Running test case").then_some(())
+            });
+            next = case.0 + 1;
+        }
+        let exit = client.wait_exit_within(LONGEST_CASE);
+        assert!(exit.success(), "{}", client.transcript());
+        self.assert_strict();
+    }
+
+    /// Has its server drive our client through the cases. `files` are those of a server with TLS.
+    fn be_driven(&self, files: Option<&Files>) {
+        let server = self.server(files);
+        let port = server.wait_for("listening", |line| {
+            let port = line.event("listening")?["port"].as_u64()?;
+            u16::try_from(port).ok()
+        });
+        let tls = files.map(|files| files.client(WireKind::WebSocket).config().unwrap());
+        let dial = |path: &str| ClientConfig {
+            path: path.into(),
+            secure: tls.is_some(),
+            tls: tls.clone(),
+            ..ClientConfig::new("127.0.0.1", port, WireFactory::WebSocket)
+        };
+        let mut reactor = Reactor::new(ReactorConfig::default()).unwrap();
+        let count = self.cases.count();
+        let told = visit(&mut reactor, dial("/getCaseCount"), false);
+        assert_eq!(told.heard, count.to_string());
+        for case in 1..=count {
+            let path = format!("/runCase?case={case}&agent={AGENT}");
+            visit(&mut reactor, dial(&path), true);
+        }
+        let path = format!("/updateReports?agent={AGENT}");
+        visit(&mut reactor, dial(&path), false);
+        self.assert_strict();
     }
 
     /// Starts the client that drives a server.
@@ -157,10 +204,14 @@ impl Suite {
     }
 
     /// Starts the server that drives a client.
-    fn server(&self) -> Process {
+    fn server(&self, files: Option<&Files>) -> Process {
         let mut command = tools::autobahn();
         command.arg("-u").arg(tools::script("autobahn_server.py"));
-        Process::spawn(command.arg(self.spec()), "")
+        command.arg(self.spec());
+        if let Some(files) = files {
+            command.args([files.path("server.key"), files.path("server.pem")]);
+        }
+        Process::spawn(&mut command, "")
     }
 
     /// Reads the report: every case is there, and was passed strictly.
@@ -176,7 +227,7 @@ impl Suite {
                 faults.push(self.explain(case));
             }
         }
-        assert_eq!(groups, BTreeMap::from(groups_run()), "cases of each group");
+        assert_eq!(groups, self.cases.groups(), "cases of each group");
         assert!(faults.is_empty(), "{}", faults.join("\n"));
     }
 
@@ -204,36 +255,41 @@ impl Suite {
     }
 }
 
-/// Returns how many cases are run.
-fn count() -> usize {
-    groups_run().iter().map(|(_, cases)| cases).sum()
-}
-
-fn runs_all() -> bool {
-    std::env::var(WHICH).is_ok_and(|which| which == "all")
-}
-
-/// Returns the cases that are not run.
-fn left_out() -> Vec<String> {
-    if runs_all() {
-        return Vec::new();
+impl Cases {
+    /// Returns how many cases are run.
+    fn count(self) -> usize {
+        self.groups().values().sum()
     }
-    let parts = PARTS
-        .into_iter()
-        .flat_map(|(group, parts)| (1..=parts).map(move |part| (group, part)));
-    parts
-        .flat_map(|(group, part)| LONG.map(|case| format!("{group}.{part}.{case}")))
-        .collect()
-}
 
-/// Returns how many cases of each group are run.
-fn groups_run() -> [(u32, usize); 11] {
-    let left_out = left_out();
-    GROUPS.map(|(group, cases)| {
-        let prefix = format!("{group}.");
-        let less = left_out.iter().filter(|id| id.starts_with(&prefix)).count();
-        (group, cases - less)
-    })
+    /// Returns the cases that are not run.
+    fn left_out(self) -> Vec<String> {
+        if self == Self::Plain {
+            return PARTS.map(|(group, _)| format!("{group}.*")).into();
+        }
+        if std::env::var(WHICH).is_ok_and(|which| which == "all") {
+            return Vec::new();
+        }
+        let parts = PARTS
+            .into_iter()
+            .flat_map(|(group, parts)| (1..=parts).map(move |part| (group, part)));
+        parts
+            .flat_map(|(group, part)| LONG.map(|case| format!("{group}.{part}.{case}")))
+            .collect()
+    }
+
+    /// Returns how many cases of each group are run.
+    fn groups(self) -> BTreeMap<u32, usize> {
+        let left_out = self.left_out();
+        let run = |(group, cases): (u32, usize)| {
+            if left_out.contains(&format!("{group}.*")) {
+                return None;
+            }
+            let prefix = format!("{group}.");
+            let less = left_out.iter().filter(|id| id.starts_with(&prefix)).count();
+            Some((group, cases - less))
+        };
+        GROUPS.into_iter().filter_map(run).collect()
+    }
 }
 
 /// Says whether a case ended as it should, with nothing to be lenient about.
@@ -276,7 +332,7 @@ impl Handler for Visit {
 }
 
 /// Dials the suite's server once, and returns when the connection is over.
-fn visit(reactor: &mut Reactor, port: u16, path: &str, is_echoing: bool) -> Visit {
+fn visit(reactor: &mut Reactor, config: ClientConfig, is_echoing: bool) -> Visit {
     let mut visit = Visit {
         is_echoing,
         heard: String::new(),
@@ -289,15 +345,15 @@ fn visit(reactor: &mut Reactor, port: u16, path: &str, is_echoing: bool) -> Visi
         handshake_timeout: LONGEST_CASE,
         ..HeartbeatConfig::websocket()
     };
+    let path = config.path.clone();
     let config = ClientConfig {
-        path: path.into(),
         heartbeat,
         reconnect: None,
         limits: LimitsConfig {
             deflate: Some(DeflateConfig::default()),
             ..LimitsConfig::default()
         },
-        ..ClientConfig::new("127.0.0.1", port, WireFactory::WebSocket)
+        ..config
     };
     reactor.connect(config).unwrap();
     let deadline = Instant::now() + LONGEST_CASE;
