@@ -12,6 +12,8 @@ mod options;
 mod overtaking;
 mod paths;
 mod peers;
+#[cfg(feature = "tls")]
+mod secure;
 mod slow;
 
 use std::time::Duration;
