@@ -225,12 +225,18 @@ pub struct LayerFault {
 }
 
 impl LayerFault {
+    /// The reason where the socket has ended without the layer's goodbye.
+    pub const TRUNCATED: &'static str = "truncated";
+
+    /// Names what was found wrong.
+    pub fn new(cause: Cause, reason: impl Into<Cow<'static, str>>) -> Self {
+        let reason = reason.into();
+        Self { cause, reason }
+    }
+
     /// The socket has ended without the layer's goodbye: bytes may be missing.
     pub fn truncated() -> Self {
-        Self {
-            cause: Cause::TlsError,
-            reason: "truncated".into(),
-        }
+        Self::new(Cause::TlsError, Self::TRUNCATED)
     }
 
     /// Returns the fault that an error carries, if it does.

@@ -54,6 +54,21 @@ enum Side {
     Client(UnbufferedClientConnection),
 }
 
+impl Side {
+    /// Shows rustls the input and does the next thing that it asks for.
+    fn step(
+        &mut self,
+        input: &mut [u8],
+        out: &mut Vec<u8>,
+        take: &mut dyn FnMut(&[u8]),
+    ) -> (usize, Result<Step, rustls::Error>) {
+        match self {
+            Self::Server(conn) => step(conn.process_tls_records(input), out, take),
+            Self::Client(conn) => step(conn.process_tls_records(input), out, take),
+        }
+    }
+}
+
 /// Bytes under way. An idle connection has none of this.
 #[derive(Debug, Default)]
 struct Transit {
@@ -166,14 +181,11 @@ impl Tls {
     }
 
     fn fault(&self, error: &rustls::Error) -> LayerFault {
-        let cause = match self.is_open || !self.is_handshaking() {
+        let cause = match self.is_open || !self.common().is_handshaking() {
             true => Cause::TlsError,
             false => Cause::TlsHandshake,
         };
-        LayerFault {
-            cause,
-            reason: fault_name(error).into(),
-        }
+        LayerFault::new(cause, fault_name(error))
     }
 
     /// Reads once from the socket, behind what is there of a record, and handles what is whole. Bytes for the
@@ -185,11 +197,7 @@ impl Tls {
         most: usize,
         take: &mut dyn FnMut(&[u8]),
     ) -> io::Result<Got> {
-        let kept = self
-            .transit
-            .as_mut()
-            .map(|transit| mem::take(&mut transit.sealed));
-        let kept = kept.unwrap_or_default();
+        let kept = self.take_sealed();
         let end = self.reach(kept.len(), most);
         let mut buffer = pool.take(end);
         buffer[..kept.len()].copy_from_slice(&kept);
@@ -254,21 +262,11 @@ impl Tls {
                 }
                 kept.extend_from_slice(later);
             };
-            let step = match &mut self.side {
-                Side::Server(conn) => {
-                    let status = conn.process_tls_records(input);
-                    step(status, &mut out, &mut on_plain)
-                }
-                Side::Client(conn) => {
-                    let status = conn.process_tls_records(input);
-                    step(status, &mut out, &mut on_plain)
-                }
-            };
+            let (discard, stepped) = self.side.step(input, &mut out, &mut on_plain);
             if !kept.is_empty() {
                 self.transit().plain.append(&mut kept);
             }
             self.put_out(out);
-            let (discard, stepped) = step;
             input = &mut input[discard..];
             match stepped {
                 Ok(Step::Again) => {}
@@ -288,8 +286,7 @@ impl Tls {
         }
         let is_kept = !input.is_empty() && !self.is_over;
         if is_kept {
-            let sealed = input.to_vec();
-            self.transit().sealed = sealed;
+            self.transit().sealed = input.to_vec();
         }
         if let Some(transit) = &mut self.transit {
             transit.counted = match is_kept {
@@ -317,26 +314,18 @@ impl Tls {
         if self.idle_records <= most {
             return Ok(());
         }
-        let reason = reason.into();
-        Err(LayerFault { cause, reason }.into())
+        Err(LayerFault::new(cause, reason).into())
     }
 
     /// Puts alerts of ours into the output.
     fn collect_alerts(&mut self, input: &mut [u8]) {
         let mut out = self.take_out();
-        while match &mut self.side {
-            Side::Server(conn) if conn.wants_write() => {
-                step(conn.process_tls_records(input), &mut out, &mut |_| {})
-                    .1
-                    .is_ok()
+        while self.common().wants_write() {
+            let (_, stepped) = self.side.step(input, &mut out, &mut |_| {});
+            if stepped.is_err() {
+                break;
             }
-            Side::Client(conn) if conn.wants_write() => {
-                step(conn.process_tls_records(input), &mut out, &mut |_| {})
-                    .1
-                    .is_ok()
-            }
-            Side::Server(_) | Side::Client(_) => false,
-        } {}
+        }
         self.put_out(out);
     }
 
@@ -456,7 +445,7 @@ impl<K: Socket> Layer<K> for Tls {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 flushed => drop(flushed?),
             }
-            if !self.is_handshaking() {
+            if !self.common().is_handshaking() {
                 // What is left of the handshake leaves with what is written first.
                 self.is_open = true;
                 self.idle_records = 0;
@@ -468,11 +457,11 @@ impl<K: Socket> Layer<K> for Tls {
                 early.extend_from_slice(piece)
             }) {
                 Ok(Got { kernel: 0, .. }) => {
-                    return Err(LayerFault::handshake(match self.is_over {
+                    let reason = match self.is_over {
                         true => "close_notify",
-                        false => CUT,
-                    })
-                    .into());
+                        false => LayerFault::TRUNCATED,
+                    };
+                    return Err(LayerFault::new(Cause::TlsHandshake, reason).into());
                 }
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -609,20 +598,15 @@ impl<K: Socket> Layer<K> for Tls {
 }
 
 impl Tls {
-    fn is_handshaking(&self) -> bool {
-        match &self.side {
-            Side::Server(conn) => conn.is_handshaking(),
-            Side::Client(conn) => conn.is_handshaking(),
-        }
+    /// Takes what has come of a record or of a message.
+    fn take_sealed(&mut self) -> Vec<u8> {
+        let transit = self.transit.as_mut();
+        transit.map_or_else(Vec::new, |transit| mem::take(&mut transit.sealed))
     }
 
     /// Handles what is there without a read: what a client says first, and what was read before.
     fn handle_kept(&mut self) -> io::Result<()> {
-        let kept = self
-            .transit
-            .as_mut()
-            .map(|transit| mem::take(&mut transit.sealed));
-        let mut kept = kept.unwrap_or_default();
+        let mut kept = self.take_sealed();
         self.handle(&mut kept, 0, &mut |_| {}).map(drop)
     }
 
@@ -689,15 +673,6 @@ impl Tls {
         let said = self.with_traffic(|traffic| traffic.queue_close_notify(&mut alert));
         if let Some(Ok(count)) = said {
             self.transit().out.extend_from_slice(&alert[..count]);
-        }
-    }
-}
-
-impl LayerFault {
-    fn handshake(reason: &'static str) -> Self {
-        Self {
-            cause: Cause::TlsHandshake,
-            reason: reason.into(),
         }
     }
 }
@@ -832,9 +807,6 @@ fn join(slices: &[IoSlice<'_>], out: &mut [u8]) {
         at += count;
     }
 }
-
-/// The reason where the socket has ended without a `close_notify`.
-const CUT: &str = "truncated";
 
 /// Bytes in front of each record: its type, a version, its length.
 const HEADER: usize = 5;
