@@ -7,10 +7,13 @@ mod support;
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 
+use heartwheel::WireKind;
 use rustix::process::Pid;
-use support::crowd::Crowd;
+use support::crowd::{Crowd, raise_descriptor_limit};
 use support::process::Process;
 use support::program::start;
+use support::secure::{Files, addr, serve};
+use support::swarm::Swarm;
 
 /// In debug builds mio's socket carries a mark, which takes this much with its padding.
 const MARK: u16 = if cfg!(debug_assertions) { 16 } else { 0 };
@@ -65,6 +68,28 @@ fn bytes_each(ip: IpAddr) -> f64 {
     each
 }
 
+/// The same over TLS 1.3.
+fn bytes_each_over_tls() -> f64 {
+    let files = Files::new();
+    files.issue("a", &["server.test"]);
+    let options = "--half-open-per-address off --interval 2s --timeout 60s --handshake-timeout 60s";
+    let options: Vec<_> = options.split(' ').map(str::to_owned).collect();
+    let server = serve(&["--wss"], &[&files.flags("a"), &options]);
+    let config = files.client(WireKind::WebSocket).config().unwrap();
+    raise_descriptor_limit(MANY);
+    let swarm = Swarm::new(addr(&server, "wss"), "server.test", config);
+    let own_memory = |count| {
+        swarm.grow(count);
+        swarm.wait_for_answers(3 * count);
+        own_memory(server.pid())
+    };
+    let few = own_memory(FEW);
+    let grown = own_memory(MANY).saturating_sub(few);
+    let each = grown as f64 / (MANY - FEW) as f64;
+    println!("{each:.1} bytes for each of {} connections", MANY - FEW);
+    each
+}
+
 /// Tests that take many descriptors.
 mod large {
     use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
@@ -80,6 +105,13 @@ mod large {
         }
         let ipv6 = super::bytes_each(Ipv6Addr::LOCALHOST.into());
         super::assert_at_most(160, ipv6);
+    }
+
+    #[test]
+    #[ignore = "needs 7 000 descriptors: raise ulimit -Hn"]
+    fn an_idle_connection_over_tls_takes_at_most_3_800_bytes() {
+        let each = super::bytes_each_over_tls();
+        assert!((1_000.0..=3_800.0).contains(&each), "{each} bytes for each");
     }
 }
 

@@ -12,9 +12,12 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use support::crowd::Crowd;
+use heartwheel::WireKind;
+use support::crowd::{Crowd, raise_descriptor_limit};
 use support::program::Server;
 use support::raw::{Arrival, RawPeer};
+use support::secure::{Files, addr};
+use support::swarm::Swarm;
 use support::{PATIENCE, Wire};
 
 const CONNECTIONS: usize = 1_000;
@@ -24,7 +27,7 @@ const ECHOES: u64 = 2_000;
 #[test]
 #[ignore = "needs strace: install strace"]
 fn a_heartbeat_costs_two_system_calls_and_at_most_one_wait() {
-    let (server, place) = start_traced("1s");
+    let (server, place) = start_traced("1s", &[Wire::WebSocket], &[]);
     let crowd = Crowd::connect(server.port(Wire::WebSocket), CONNECTIONS);
     // The steady state: every connection has been through more than a whole interval.
     crowd.wait_for_answers(2 * CONNECTIONS as u64);
@@ -35,8 +38,36 @@ fn a_heartbeat_costs_two_system_calls_and_at_most_one_wait() {
     let calls = wait_for_calls(&place, from, until);
     std::fs::remove_file(&place).unwrap();
     assert_eq!(crowd.lost(), 0, "the server closed connections");
+    assert_two_calls(&calls, answered);
+}
 
-    let (waits, others) = calls_each(&calls, answered);
+#[test]
+#[ignore = "needs strace: install strace"]
+fn a_heartbeat_over_tls_costs_no_more_of_them() {
+    let files = Files::new();
+    files.issue("a", &["server.test"]);
+    let flags = files.flags("a");
+    let mut options = vec!["--wss", "127.0.0.1:0", "--half-open-per-address", "off"];
+    options.extend(flags.iter().map(String::as_str));
+    let (server, place) = start_traced("1s", &[], &options);
+    raise_descriptor_limit(CONNECTIONS);
+    let config = files.client(WireKind::WebSocket).config().unwrap();
+    let swarm = Swarm::new(addr(server.process(), "wss"), "server.test", config);
+    swarm.grow(CONNECTIONS);
+    swarm.wait_for_answers(2 * CONNECTIONS);
+
+    let (from, before) = (unix_time(), swarm.answered());
+    swarm.wait_for_answers(5 * CONNECTIONS);
+    let (until, answered) = (unix_time(), swarm.answered() - before);
+    let calls = wait_for_calls(&place, from, until);
+    std::fs::remove_file(&place).unwrap();
+    assert_two_calls(&calls, answered);
+}
+
+/// Makes sure that there was a write and a read for each ping answered, and little else.
+#[track_caller]
+fn assert_two_calls(calls: &BTreeMap<String, u64>, answered: u64) {
+    let (waits, others) = calls_each(calls, answered);
     println!("{answered} pings answered: {others:.3} calls and {waits:.3} waits each: {calls:?}");
     assert!(
         others <= 2.1,
@@ -53,7 +84,7 @@ fn a_heartbeat_costs_two_system_calls_and_at_most_one_wait() {
 #[test]
 #[ignore = "needs strace: install strace"]
 fn a_small_message_costs_two_system_calls_and_at_most_one_wait() {
-    let (server, place) = start_traced("30s");
+    let (server, place) = start_traced("30s", &[Wire::WebSocket], &[]);
     let mut peer = RawPeer::connect(Wire::WebSocket, server.port(Wire::WebSocket));
     let mut echo = || {
         peer.send_binary(&[7; 64]);
@@ -79,8 +110,8 @@ fn a_small_message_costs_two_system_calls_and_at_most_one_wait() {
 }
 
 /// Starts a server below strace; returns where the trace is written.
-fn start_traced(interval: &str) -> (Server, PathBuf) {
-    let name = format!("syscalls-{}-{interval}", std::process::id());
+fn start_traced(interval: &str, wires: &[Wire], more: &[&str]) -> (Server, PathBuf) {
+    let name = format!("syscalls-{}-{interval}-{}", std::process::id(), more.len());
     let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     // The server is the child of this test and strace its own: that needs no right to attach.
     let mut strace = Command::new("strace");
@@ -95,10 +126,8 @@ fn start_traced(interval: &str) -> (Server, PathBuf) {
         "--max-connections",
         "2000",
     ];
-    (
-        Server::start_under(strace, &[Wire::WebSocket], &options),
-        place,
-    )
+    let options = [&options, more].concat();
+    (Server::start_under(strace, wires, &options), place)
 }
 
 /// Returns how many waits and how many other calls there were for each of so many occasions.

@@ -35,6 +35,8 @@ pub(crate) mod secure;
 pub(crate) mod sides;
 pub(crate) mod silence;
 pub(crate) mod stomp;
+#[cfg(all(feature = "tls", feature = "websocket"))]
+pub(crate) mod swarm;
 pub(crate) mod table;
 pub(crate) mod tools;
 pub(crate) mod turning;
