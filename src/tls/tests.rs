@@ -4,10 +4,11 @@ use std::io::{Read, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{ServerName, UnixTime};
 use rustls::{
-    ClientConfig, ClientConnection, Connection, Error, HandshakeKind, ServerConfig,
-    ServerConnection, SupportedProtocolVersion,
+    ClientConfig, ClientConnection, Connection, Error, HandshakeKind, ProtocolVersion,
+    ServerConfig, ServerConnection, SupportedProtocolVersion,
 };
 
 use super::*;
@@ -48,6 +49,23 @@ impl World {
             },
             root,
         }
+    }
+
+    /// Makes a client with other cryptography or fewer versions.
+    fn client_with(
+        &self,
+        provider: Arc<CryptoProvider>,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Arc<ClientConfig> {
+        let Trust::Roots(roots) = &self.client.trust else {
+            panic!("roots");
+        };
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions)
+            .expect("a version")
+            .with_root_certificates(Arc::clone(roots.store()))
+            .with_no_client_auth();
+        Arc::new(config)
     }
 
     /// Shakes hands for a name.
@@ -142,23 +160,73 @@ fn what_one_side_writes_the_other_reads() {
     assert_eq!(&read, b"hello");
 }
 
+/// Ours against those of rustls' own provider, in both directions and with new keys.
+#[test]
+fn ciphers_with_small_keys_are_understood_by_others() {
+    let world = World::new();
+    let server = world.server.config().expect("a server");
+    // The certificate has no key of RSA.
+    let all = ring::DEFAULT_CIPHER_SUITES.iter();
+    for suite in all.filter(|suite| !format!("{suite:?}").contains("RSA_WITH")) {
+        let theirs = CryptoProvider {
+            cipher_suites: vec![*suite],
+            ..ring::default_provider()
+        };
+        let version = match suite.tls13() {
+            Some(_) => &rustls::version::TLS13,
+            None => &rustls::version::TLS12,
+        };
+        let client = world.client_with(Arc::new(theirs), &[version]);
+        let Met { server, client } = meet(&server, &client, "a.example").expect("they meet");
+        assert_eq!(server.negotiated_cipher_suite(), Some(*suite));
+        let mut sides = [Connection::from(server), Connection::from(client)];
+        for number in 0..4 {
+            let message = [number; 40_000];
+            let [one, other] = &mut sides;
+            if one.protocol_version() == Some(ProtocolVersion::TLSv1_3) {
+                one.refresh_traffic_keys().expect("new keys");
+            }
+            assert_eq!(carry(one, other, &message), message, "{suite:?}");
+            sides.reverse();
+        }
+    }
+}
+
+#[test]
+fn a_record_that_was_changed_on_its_way_is_refused() {
+    let Met { server, client } = World::new().meet("a.example").expect("they meet");
+    let (mut server, mut client) = (Connection::from(server), Connection::from(client));
+    client.writer().write_all(b"hello").expect("memory");
+    let mut wire = Vec::new();
+    client.write_tls(&mut wire).expect("memory");
+    *wire.last_mut().expect("a record") ^= 1;
+    server.read_tls(&mut &*wire).expect("memory");
+    let refused = server.process_new_packets();
+    assert_eq!(refused.map(drop), Err(Error::DecryptError));
+}
+
+/// Writes on one side and reads on the other.
+fn carry(from: &mut Connection, to: &mut Connection, message: &[u8]) -> Vec<u8> {
+    from.writer().write_all(message).expect("memory");
+    let mut wire = Vec::new();
+    while from.wants_write() {
+        from.write_tls(&mut wire).expect("memory");
+    }
+    let (mut wire, mut heard) = (&wire[..], Vec::new());
+    while !wire.is_empty() {
+        to.read_tls(&mut wire).expect("memory");
+        to.process_new_packets().expect("records");
+        let _ = to.reader().read_to_end(&mut heard);
+    }
+    heard
+}
+
 #[test]
 fn both_versions_are_spoken() {
     let world = World::new();
     let server = world.server.config().expect("a server");
-    let only = |version: &'static SupportedProtocolVersion| {
-        let Trust::Roots(roots) = &world.client.trust else {
-            panic!("roots");
-        };
-        let config = ClientConfig::builder_with_provider(provider::provider())
-            .with_protocol_versions(&[version])
-            .expect("a version")
-            .with_root_certificates(Arc::clone(roots.store()))
-            .with_no_client_auth();
-        Arc::new(config)
-    };
     for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
-        let client = only(version);
+        let client = world.client_with(provider::provider(), &[version]);
         for kind in [HandshakeKind::Full, HandshakeKind::Resumed] {
             let met = meet(&server, &client, "a.example").expect("they meet");
             assert_eq!(met.client.protocol_version(), Some(version.version));
