@@ -212,7 +212,7 @@ impl Tunnel {
         }
         let have = self.input.len();
         match self.state {
-            State::Http => head_wants(&self.input),
+            State::Http => head_wants(&self.input).min(LONGEST_HEAD - have),
             State::Method | State::Login => 2 - have,
             State::Reply => reply_len(&self.input) - have,
             State::Open => 0,
@@ -627,6 +627,31 @@ mod tests {
         ] {
             let talked = talk(&mut tunnel("http://proxy", "a"), answer.as_bytes());
             assert_eq!(talked.expect_err("no tunnel"), error, "{answer:.30}");
+        }
+    }
+
+    #[test]
+    fn a_head_is_at_most_so_long_however_it_is_cut() {
+        let start = "HTTP/1.1 200 OK\r\nX: ";
+        let fitting = LONGEST_HEAD - start.len() - 4;
+        for (filling, expected) in [
+            (fitting, Ok(true)),
+            (fitting + 1, Err(TunnelError::TooLong)),
+            (fitting + 2, Err(TunnelError::TooLong)),
+        ] {
+            let head = format!("{start}{}\r\n\r\n", "x".repeat(filling));
+            for most in 1..=4 {
+                let mut tunnel = tunnel("http://proxy", "a");
+                tunnel.handle_written(tunnel.output().len());
+                let mut rest = head.as_bytes();
+                let mut came = Ok(());
+                while came.is_ok() && !tunnel.is_open() && !rest.is_empty() {
+                    let piece;
+                    (piece, rest) = rest.split_at(tunnel.wants().min(most).min(rest.len()));
+                    came = tunnel.handle_input(piece);
+                }
+                assert_eq!(came.map(|()| tunnel.is_open()), expected, "{most}");
+            }
         }
     }
 
