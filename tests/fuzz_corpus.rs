@@ -137,6 +137,11 @@ fn tls_loses_and_invents_nothing_whatever_happens_on_the_way() {
 }
 
 #[test]
+fn what_a_proxy_says_is_read_alike_however_it_is_cut() {
+    run("tunnel", fuzzing::tunnel);
+}
+
+#[test]
 fn sessions_keep_their_promises_whatever_happens() {
     run("session", fuzzing::session);
 }

@@ -24,6 +24,7 @@ mod proxy_header;
 mod session;
 #[cfg(feature = "tls")]
 mod tls;
+mod tunnel;
 mod websocket;
 mod websocket_peer;
 
@@ -37,4 +38,5 @@ pub use proxy_header::proxy_header;
 pub use session::session;
 #[cfg(feature = "tls")]
 pub use tls::tls;
+pub use tunnel::tunnel;
 pub use websocket::{websocket_decode, websocket_frames};
