@@ -13,6 +13,7 @@ mod memory;
 mod model;
 mod pair;
 mod process;
+mod proxied;
 mod rows;
 mod script;
 mod seeds;

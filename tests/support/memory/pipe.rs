@@ -257,6 +257,19 @@ impl Socket for Pipe {
         Ok(count)
     }
 
+    fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut state = self.0.borrow_mut();
+        if let Some(errno) = state.failure.take() {
+            return Err(io::Error::from_raw_os_error(errno));
+        }
+        let count = state.arrived.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&state.arrived[..count]);
+        match count {
+            0 if !state.is_over => Err(io::ErrorKind::WouldBlock.into()),
+            count => Ok(count),
+        }
+    }
+
     fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut state = self.0.borrow_mut();
         if let Some(errno) = state.failure.take() {
