@@ -203,6 +203,7 @@ pub mod architecture {
     //! | looks at connections that may be dead | 2 ms |
     //! | broadcasts, also those to the subscribers of a topic | 1024 connections, 2 ms |
     //! | closes of a drain | 256 connections |
+    //! | connections that take over what their listener was changed to | 1024 connections |
     //! | flushing | 3 ms |
     //! | reaping | 256 connections, 2 ms |
     //! | freeing buffers | 32 MiB, 2 ms |

@@ -503,8 +503,9 @@ impl<'a, D, S: System> Context<'a, D, S> {
     /// whether there is a listener with this id.
     ///
     /// The change applies to connections that are accepted from now on. Earlier connections keep
-    /// their wire, heartbeat and limits. Only the rules for web pages apply at once, to each
-    /// request that comes. A connection that was not counted for its address when it came is not
+    /// their wire, and their heartbeat and limits until
+    /// [`renew_connections`](Self::renew_connections). Only the rules for web pages apply at once, to
+    /// each request that comes. A connection that was not counted for its address when it came is not
     /// counted later.
     ///
     /// # Errors
@@ -514,6 +515,33 @@ impl<'a, D, S: System> Context<'a, D, S> {
     /// and `socket`. Nothing has changed then.
     pub fn set_listener(&mut self, id: ListenerId, config: ListenerConfig) -> Result<bool, Error> {
         self.core.set_listener(id, config)
+    }
+
+    /// Gives connections that a listener has accepted earlier the heartbeat and limits that it has now, a
+    /// limited number in each turn: to change all of 100 000 takes some 100 turns. Returns whether there is a
+    /// listener with this id.
+    ///
+    /// Each changes as with [`set_heartbeat`](Self::set_heartbeat), so nobody is ended at once because the
+    /// new timeout is shorter, and the phases of pings are scaled. What `set_heartbeat` has given to a connection is
+    /// lost. Whoever is in the opening handshake has the new terms from its opening on. What was negotiated
+    /// stays: the subprotocol, compression, TLS. A connection of another wire than the listener has now keeps
+    /// what it has.
+    ///
+    /// ```
+    /// use heartwheel::{Context, ListenerConfig, ListenerId};
+    ///
+    /// fn reload(
+    ///     cx: &mut Context<'_, ()>,
+    ///     listener: ListenerId,
+    ///     config: ListenerConfig,
+    /// ) -> Result<(), heartwheel::error::Error> {
+    ///     cx.set_listener(listener, config)?;
+    ///     cx.renew_connections(listener);
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn renew_connections(&mut self, id: ListenerId) -> bool {
+        self.core.renew_connections(id)
     }
 
     /// Takes over a connected socket that somebody else has accepted: TCP or Unix. For example, one from an HTTP

@@ -24,6 +24,7 @@ use super::in_hand::InHand;
 use super::listen::{Adopted, Guests, Listeners, Proxied, Waiting};
 use super::peers::Peers;
 use super::progress::Progress;
+use super::renewals::Renewals;
 use super::share::Share;
 use super::siblings::Siblings;
 use super::sleep::Sleep;
@@ -63,6 +64,8 @@ pub struct EventLoop<D, S: System = Native> {
     pub(super) conns: Slab<Conn<D, S>>,
     pub(super) peers: Peers,
     pub(super) listeners: Listeners<S::Listener>,
+    /// Connections that take over what their listener was changed to.
+    pub(super) renewals: Renewals,
     /// Connections that somebody else has accepted, and that have no slot yet.
     pub(super) adopted: Adopted<D, S::Socket>,
     pub(super) clients: Clients,
@@ -158,6 +161,7 @@ impl<D, S: System> EventLoop<D, S> {
             conns: Slab::with_capacity(slots),
             peers: Peers::with_capacity(slots),
             listeners: Listeners::default(),
+            renewals: Renewals::default(),
             adopted: Adopted::default(),
             clients: Clients::default(),
             progress: Progress::new(),

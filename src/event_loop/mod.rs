@@ -45,6 +45,8 @@ mod policy;
 mod progress;
 mod publish;
 mod reap;
+mod renew;
+mod renewals;
 mod shaking;
 mod share;
 mod shutdown;

@@ -99,6 +99,9 @@ impl<D: Default, S: System> EventLoop<D, S> {
         if self.drain.is_some() {
             self.step_drain();
         }
+        if self.renewals.has_work() {
+            self.step_renewals();
+        }
 
         if !self.clients.are_quiet() {
             self.dial_due(handler);

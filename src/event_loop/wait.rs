@@ -62,6 +62,7 @@ impl<D, S: System> EventLoop<D, S> {
             || !self.closing.is_empty()
             || !self.adopted.is_empty()
             || self.broadcasts.has_work()
+            || self.renewals.has_work()
             || !self.expiries.is_empty()
             || !self.in_hand.is_empty()
             || self.clients.have_work()

@@ -465,6 +465,50 @@ fn f55_what_a_listener_offers_can_be_changed_for_those_who_come_later() {
 }
 
 #[test]
+fn f36_earlier_connections_take_over_what_their_listener_was_changed_to() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::echoing());
+    let config = |interval, most| {
+        let mut config = ListenerConfig::new(ANY, WireFactory::WebSocket);
+        config.heartbeat = heartbeat(interval, Some(60_000));
+        config.limits.max_message = most;
+        config
+    };
+    let (listener, addr) = listen_with(&mut reactor, config(None, 1_000));
+    let (_, elsewhere) = listen_with(&mut reactor, config(None, 1_000));
+    let mut open = open_websocket(&mut reactor, &mut recorder, addr);
+    let mut spared = open_websocket(&mut reactor, &mut recorder, elsewhere);
+    let mut opening = connect_peer(addr);
+    let deadline = Instant::now() + PATIENCE;
+    while reactor.len() < 3 {
+        assert!(Instant::now() < deadline, "it does not come");
+        drive_for(&mut reactor, &mut recorder, Duration::from_millis(1));
+    }
+
+    let changed = config(Some(50), 10);
+    assert!(reactor.set_listener(listener, changed).unwrap());
+    assert!(reactor.context().renew_connections(listener));
+    // The one that opens later too: its head does not say when it was changed.
+    drive_for(&mut reactor, &mut recorder, Duration::from_millis(1));
+    shake_hands(&mut reactor, &mut recorder, &mut opening);
+    for peer in [&mut open, &mut opening] {
+        let ping = read_at_least(&mut reactor, &mut recorder, peer, 6);
+        assert_eq!(ping[..2], [0x89, 4]);
+        peer.write_all(&masked_frame(0x82, &[0; 11])).unwrap();
+    }
+    drive(&mut reactor, &mut recorder, |seen| seen.closed().len() == 2);
+    for (_, evidence) in recorder.closed() {
+        assert_eq!(evidence.cause, Cause::MessageTooBig);
+    }
+    // Whoever came to another listener has not changed.
+    spared.write_all(&masked_frame(0x82, &[0; 11])).unwrap();
+    let echo = read_at_least(&mut reactor, &mut recorder, &mut spared, 13);
+    assert_eq!(echo[..2], [0x82, 11]);
+
+    assert!(reactor.close_listener(listener));
+    assert!(!reactor.context().renew_connections(listener));
+}
+
+#[test]
 fn f55_rules_for_web_pages_change_for_requests_under_way() {
     let (mut reactor, mut recorder) = (reactor(), Recorder::default());
     let config = || {

@@ -12,7 +12,7 @@ use heartwheel::PeerAddr;
 use heartwheel::close::{Cause, CloseCode};
 use heartwheel::config::{HeartbeatConfig, PingWhen, Proof, ReactorConfig};
 use heartwheel::event_loop::{
-    ClientConfig, Closed, ConnId, Context, Handler, ListenerConfig, Rejected, WireFactory,
+    ClientConfig, Closed, ConnId, Context, Endpoint, Handler, ListenerConfig, Rejected, WireFactory,
 };
 use heartwheel::proto::message::Message;
 use heartwheel::proto::pool::Pool;
@@ -856,8 +856,59 @@ fn f25_pings_of_connections_that_arrive_at_once_stay_spread() {
 
 #[test]
 fn f36_many_take_another_policy_and_nobody_who_answers_ends() {
+    let change = |world: &mut World, quick: usize| {
+        // As many at once as a turn has time for, so that the last ones change a fifth of a second later.
+        const PIECE: usize = 500;
+        let (begin, count) = (world.now(), world.conns().len());
+        let mut changed = Vec::new();
+        for piece in 0..count / PIECE {
+            world.run_to(begin + TICK.saturating_mul(piece as u64));
+            for key in piece * PIECE..(piece + 1) * PIECE {
+                let heartbeat = world.kinds[quick].heartbeat();
+                let id = world.conns()[key].id.unwrap();
+                let mut cx = world.process.inner.context();
+                cx.set_heartbeat(id, &heartbeat).unwrap();
+                world.conn(key).kind = quick;
+                changed.push(world.now());
+            }
+        }
+        changed
+    };
+    all_take_another_policy(change);
+}
+
+#[test]
+fn f36_many_take_over_what_their_listener_was_changed_to_and_nobody_who_answers_ends() {
+    all_take_another_policy(|world, quick| {
+        let first = world.conns()[0].id.unwrap();
+        let mut cx = world.process.inner.context();
+        let Endpoint::Listener(id) = cx.info(first).unwrap().endpoint else {
+            panic!("they were accepted");
+        };
+        let addr = cx.local_addr(id).unwrap();
+        let config = ListenerConfig {
+            heartbeat: world.kinds[quick].heartbeat(),
+            ..ListenerConfig::new(addr, world.kinds[quick].wire())
+        };
+        assert!(cx.set_listener(id, config).unwrap());
+        assert!(cx.renew_connections(id));
+        let (now, count) = (world.now(), world.conns().len());
+        for key in 0..count {
+            world.conn(key).kind = quick;
+        }
+        // Each turn changes some, and the next one follows at once.
+        let turns = world.process.inner.stats().turns;
+        world.run_to(now);
+        let turns = world.process.inner.stats().turns - turns;
+        assert!((8..16).contains(&turns), "{turns} turns for {count}");
+        vec![now; count]
+    });
+}
+
+/// Lets 10 000 connections, of which a quarter falls silent, change to a shorter interval and timeout, and
+/// looks at their pings and ends. `change_all` says when each was changed.
+fn all_take_another_policy(change_all: impl FnOnce(&mut World, usize) -> Vec<Micros>) {
     const COUNT: usize = 10_000;
-    const PIECE: usize = 500;
     let second = Micros::from_secs(1);
     let (slow, quick) = (0, 1);
     let kinds = vec![
@@ -891,19 +942,7 @@ fn f36_many_take_another_policy_and_nobody_who_answers_ends() {
     world.run_to(change);
     assert!(world.conns().iter().all(|conn| conn.end.is_none()));
 
-    // As many at once as a turn has time for, so that the last ones change a fifth of a second later.
-    let mut changed = Vec::new();
-    for piece in 0..COUNT / PIECE {
-        world.run_to(change + TICK.saturating_mul(piece as u64));
-        for key in piece * PIECE..(piece + 1) * PIECE {
-            let heartbeat = world.kinds[quick].heartbeat();
-            let id = world.conns()[key].id.unwrap();
-            let mut cx = world.process.inner.context();
-            cx.set_heartbeat(id, &heartbeat).unwrap();
-            world.conn(key).kind = quick;
-            changed.push(world.now());
-        }
-    }
+    let changed = change_all(&mut world, quick);
     assert!(
         world.conns().iter().all(|conn| conn.end.is_none()),
         "an end at the change"

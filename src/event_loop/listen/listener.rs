@@ -104,11 +104,11 @@ impl<L> Listener<L> {
         &self.terms.seal
     }
 
-    pub(super) fn policy(&self) -> PolicyId {
+    pub(in crate::event_loop) fn policy(&self) -> PolicyId {
         self.terms.policy
     }
 
-    pub(super) fn wire(&self) -> &WireFactory {
+    pub(in crate::event_loop) fn wire(&self) -> &WireFactory {
         &self.terms.wire
     }
 

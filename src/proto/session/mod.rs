@@ -525,14 +525,31 @@ impl Session {
     ) -> Result<(), ConfigError> {
         let was_limited = env.policy(self.policy).timing.app_idle.is_some();
         self.policy = env.policies.exchange(self.policy, policy)?;
+        self.follow_policy(env, now, was_limited);
+        Ok(())
+    }
+
+    /// Changes to a policy that is in use already. One that opens later begins with it, and what is under way
+    /// of its opening keeps the end that it has.
+    pub(crate) fn take_policy(&mut self, env: &mut Env, now: Moment, policy: PolicyId) {
+        let was_limited = env.policy(self.policy).timing.app_idle.is_some();
+        env.policies.retain(policy);
+        env.policies.release(self.policy);
+        self.policy = policy;
+        self.follow_policy(env, now, was_limited);
+    }
+
+    fn follow_policy(&mut self, env: &Env, now: Moment, was_limited: bool) {
         let timing = &env.policy(self.policy).timing;
-        self.heartbeat.handle_policy(timing, now);
         self.keep_rare(timing, now, None);
+        if self.phase != Phase::Open {
+            return;
+        }
+        self.heartbeat.handle_policy(timing, now);
         if !was_limited {
             self.note_message(now);
         }
         self.owed.insert(Owed::Rearm);
-        Ok(())
     }
 
     /// Notes that time jumps from `before`, the last moment that any session of the loop was told,
