@@ -174,6 +174,22 @@ impl HeartbeatConfig {
         }
     }
 
+    /// Returns how far a ping may move, so that pings share a wake-up: [`ping_slack`](Self::ping_slack), or what
+    /// follows from the interval. `None`, if nothing is pinged or no ping may move.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use heartwheel::config::HeartbeatConfig;
+    ///
+    /// assert_eq!(HeartbeatConfig::websocket().slack(), Some(Duration::from_millis(50)));
+    /// ```
+    pub fn slack(&self) -> Option<Duration> {
+        let interval = self.interval?;
+        let usual = (interval / 100).min(Duration::from_millis(50));
+        Some(self.ping_slack.unwrap_or(usual)).filter(|slack| !slack.is_zero())
+    }
+
     /// Returns a warning, for an operator, about each setting that is allowed but risky.
     pub fn warnings(&self, tick: Duration) -> Vec<String> {
         let mut warnings = Vec::new();
@@ -298,6 +314,15 @@ pub struct LimitsConfig {
     /// is declined. Default `None`: it costs processor time to save bandwidth.
     #[cfg(feature = "deflate")]
     pub deflate: Option<DeflateConfig>,
+}
+
+impl LimitsConfig {
+    /// Returns the limit of the send queue, bytes: [`send_queue`](Self::send_queue), or what follows from the largest
+    /// message.
+    pub fn queue(&self) -> usize {
+        let usual = self.max_message.saturating_mul(2).max(1024 * 1024);
+        self.send_queue.unwrap_or(usual)
+    }
 }
 
 impl Default for LimitsConfig {

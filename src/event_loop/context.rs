@@ -2,14 +2,14 @@
 
 use std::any::Any;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 #[cfg(feature = "websocket")]
 use super::answer::HttpAnswer;
 use super::answer::{Rejection, Welcome};
 use super::client::ClientConfig;
-use super::conn::Mark;
+use super::conn::{Conn, Mark};
 use super::core::EventLoop;
 use super::deferrals::Verdict;
 use super::delivery::BroadcastId;
@@ -32,7 +32,7 @@ use crate::proto::session::{Env, Session};
 use crate::stats::Stats;
 #[cfg(feature = "tls")]
 use crate::sys::{Layer, Tls};
-use crate::sys::{Native, System};
+use crate::sys::{Listening, Native, System};
 
 /// The reactor, as a callback sees it.
 ///
@@ -83,6 +83,13 @@ impl<D, S: System> EventLoop<D, S> {
         self.progress.spoil_plan();
         self.refresh_now();
         Context::new(self)
+    }
+}
+
+impl<D> Context<'_, D> {
+    /// Returns the socket of a listener; see [`Reactor::listener_fd`](crate::reactor::Reactor::listener_fd).
+    pub fn listener_fd(&self, id: ListenerId) -> Option<BorrowedFd<'_>> {
+        self.core.listener_socket(id).map(Listening::fd)
     }
 }
 
@@ -756,6 +763,12 @@ impl<'a, D, S: System> Context<'a, D, S> {
     #[cfg(feature = "tls")]
     pub fn tls(&self, id: ConnId) -> Option<&Tls> {
         self.core.conn(id)?.layer()?.as_any()?.downcast_ref()
+    }
+
+    /// Returns our listener or client that a connection belongs to. It costs less than [`info`](Self::info), which
+    /// tells more.
+    pub fn endpoint(&self, id: ConnId) -> Option<Endpoint> {
+        self.core.conn(id).map(Conn::endpoint)
     }
 
     /// Returns what is known about a connection.

@@ -103,7 +103,7 @@ impl Timing {
             ));
         }
         let interval = interval.map(|millis| Micros::from_millis(millis.into()));
-        let slack = slack(config.ping_slack, interval)?;
+        let slack = slack(config, interval)?;
         let tick_millis = span_millis("tick", tick)?;
         let quantum = slack.saturating_mul(2);
         let quantum_millis = u32::try_from(quantum.as_micros().div_ceil(1_000)).unwrap_or(u32::MAX);
@@ -181,9 +181,7 @@ impl TryFrom<&LimitsConfig> for Limits {
             .map_or(Ok(()), DeflateConfig::check)?;
         Ok(Self {
             max_message: config.max_message,
-            send_queue: config
-                .send_queue
-                .unwrap_or_else(|| config.max_message.saturating_mul(2).max(1024 * 1024)),
+            send_queue: config.queue(),
             overflow: config.overflow,
             max_fragment: config.max_fragment,
             max_head: config.max_head,
@@ -212,16 +210,14 @@ impl TryFrom<&LimitsConfig> for Limits {
     }
 }
 
-fn slack(given: Option<Duration>, interval: Option<Micros>) -> Result<Micros, ConfigError> {
-    let Some(interval) = interval else {
-        return Ok(Micros::ZERO);
-    };
-    match given.map(Micros::from) {
-        None => Ok(Micros::new(interval.as_micros() / 100).min(Micros::from_millis(50))),
-        Some(slack) if slack.saturating_mul(4) >= interval && slack > Micros::ZERO => Err(
+/// Returns the slack, which must leave each ping near its place.
+fn slack(config: &HeartbeatConfig, interval: Option<Micros>) -> Result<Micros, ConfigError> {
+    let slack = Micros::from(config.slack().unwrap_or_default());
+    match interval {
+        Some(interval) if slack > Micros::ZERO && slack.saturating_mul(4) >= interval => Err(
             ConfigError::new("ping_slack", "must be less than a quarter of the interval"),
         ),
-        Some(slack) => Ok(slack),
+        _ => Ok(slack),
     }
 }
 

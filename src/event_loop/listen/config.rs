@@ -4,11 +4,18 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 #[cfg(feature = "tls")]
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::admission::Admission;
+use super::proxies::Proxies;
 #[cfg(feature = "websocket")]
 use crate::config::WebConfig;
 use crate::config::{AdmissionConfig, HeartbeatConfig, LimitsConfig, ProxyConfig};
+use crate::error::ConfigError;
 use crate::event_loop::wire_factory::WireFactory;
+#[cfg(feature = "websocket")]
+use crate::proto::http::Visitors;
+use crate::proto::policy::Policy;
 use crate::sys::{ListenAddr, SocketOptions};
 
 /// An address to listen on, and its wire.
@@ -81,6 +88,33 @@ impl ListenerConfig {
             addr: Some(addr.into()),
             ..Self::nowhere(wire)
         }
+    }
+
+    /// Checks all fields but the address and TLS, as listening would. `tick` is that of the loop,
+    /// [`ReactorConfig::tick`](crate::config::ReactorConfig::tick).
+    ///
+    /// # Errors
+    ///
+    /// The field that makes no sense, with the reason.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use heartwheel::{ListenerConfig, WireFactory};
+    ///
+    /// let mut config = ListenerConfig::nowhere(WireFactory::Line);
+    /// config.admission.share_per_address = Some(200);
+    /// let error = config.check(Duration::from_millis(10)).unwrap_err();
+    /// assert_eq!(error.field(), "share_per_address");
+    /// ```
+    pub fn check(&self, tick: Duration) -> Result<(), ConfigError> {
+        let wire = self.wire.kind();
+        Policy::new(&self.heartbeat, &self.limits, wire, tick)?;
+        Admission::try_from(&self.admission)?;
+        Proxies::new(&self.proxy, wire)?;
+        #[cfg(feature = "websocket")]
+        Visitors::try_from(&self.web)?;
+        self.socket.check()
     }
 
     /// Makes a listener without a socket, with the wire's defaults; see [`addr`](Self::addr).
