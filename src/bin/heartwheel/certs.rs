@@ -17,7 +17,7 @@ use log::Level;
 use crate::Failure;
 
 /// Certificates of the TLS listeners.
-#[derive(Clone, Debug, Default, Args)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 #[command(next_help_heading = "TLS (files in PEM; SIGHUP reads them again)")]
 pub(crate) struct CertFlags {
     /// Certificate for --wss and --tls-..., followed by those that sign it, as in certbot's
@@ -37,21 +37,12 @@ pub(crate) struct CertFlags {
 }
 
 impl CertFlags {
-    /// Reads what the TLS listeners need, if there are any; the flag of the first one is named.
-    pub(crate) fn read(&self, listener: Option<&str>) -> Result<Option<Certs>, Failure> {
-        let Some(listener) = listener else {
-            return self.demand_none();
-        };
+    /// Reads what TLS listeners need; the flag of the first one is named.
+    fn read(&self, listener: &str) -> Result<Certs, Failure> {
         let files = self.pairs(listener)?;
         let (pairs, roots) = read(&files, self.client_ca.as_ref()).map_err(Failure::usage)?;
-        for files in files
-            .iter()
-            .filter(|files| files.is_key_public() == Some(true))
-        {
-            let key = files.key.display();
-            log::warn!(
-                "{key}: every user of this machine may read the private key; chmod o-r {key}"
-            );
+        for warning in files.iter().filter_map(public_key) {
+            log::warn!("{warning}");
         }
         let refused = |error: CertError| Failure::failed(error.to_string());
         let clients = roots.as_ref().map(ClientRoots::new).transpose();
@@ -64,23 +55,33 @@ impl CertFlags {
         };
         certs.tell();
         certs.after_turn();
-        Ok(Some(certs))
+        Ok(certs)
     }
 
     /// Refuses what would have no effect.
-    fn demand_none(&self) -> Result<Option<Certs>, Failure> {
-        for (flag, is_given) in [
+    pub(crate) fn demand_none(&self) -> Result<(), Failure> {
+        match self.given() {
+            None => Ok(()),
+            Some(flag) => Err(Failure::usage(format!(
+                "{flag} is for TLS, and no listener speaks it; add --wss ADDR or --tls-tcp ADDR"
+            ))),
+        }
+    }
+
+    /// Returns the files: certificates, keys, and those who sign for clients.
+    pub(crate) fn files(&self) -> (&[PathBuf], &[PathBuf], Option<&PathBuf>) {
+        (&self.cert, &self.key, self.client_ca.as_ref())
+    }
+
+    /// Returns the first flag that was given.
+    fn given(&self) -> Option<&'static str> {
+        let flags = [
             ("--cert", !self.cert.is_empty()),
             ("--key", !self.key.is_empty()),
             ("--client-ca", self.client_ca.is_some()),
-        ] {
-            if is_given {
-                return Err(Failure::usage(format!(
-                    "{flag} is for TLS, and no listener speaks it; add --wss ADDR or --tls-tcp ADDR"
-                )));
-            }
-        }
-        Ok(None)
+        ];
+        let mut given = flags.into_iter().filter(|(_, is_given)| *is_given);
+        given.next().map(|(flag, _)| flag)
     }
 
     fn pairs(&self, listener: &str) -> Result<Vec<PairFiles>, Failure> {
@@ -111,7 +112,85 @@ impl CertFlags {
     }
 }
 
-/// The certificates in use.
+/// All certificates in use. Listeners with the same files share them.
+#[derive(Default)]
+pub(crate) struct CertStore(Vec<(CertFlags, Certs)>);
+
+impl CertStore {
+    /// Returns what a listener needs, if it has certificates; its flag is named where something is missing.
+    pub(crate) fn config(
+        &mut self,
+        flags: Option<&CertFlags>,
+        listener: &str,
+        wire: WireKind,
+    ) -> Result<Option<Arc<ServerConfig>>, Failure> {
+        let certs = flags.map(|flags| self.get(flags, listener)).transpose()?;
+        certs.map(|certs| certs.config(wire)).transpose()
+    }
+
+    /// Returns a name that a client may ask a listener for.
+    pub(crate) fn example_name(&self, flags: Option<&CertFlags>) -> Option<String> {
+        let flags = flags?;
+        let (_, certs) = self.0.iter().find(|(known, _)| known == flags)?;
+        certs.example_name()
+    }
+
+    /// Returns what is to be said of certificates now: that they expire soon, and that others may read a key.
+    pub(crate) fn warnings(&self, flags: &CertFlags) -> Vec<String> {
+        let Some((_, certs)) = self.0.iter().find(|(known, _)| known == flags) else {
+            return Vec::new();
+        };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = UnixTime::since_unix_epoch(now.unwrap_or_default());
+        let due = Watch::default().due(&certs.certificates.pairs(), now);
+        let public = certs.files.iter().filter_map(public_key);
+        due.into_iter()
+            .map(|(_, line)| line)
+            .chain(public)
+            .collect()
+    }
+
+    /// Returns those of a listener, which are read unless they are in use already.
+    fn get(&mut self, flags: &CertFlags, listener: &str) -> Result<&Certs, Failure> {
+        let place = self.0.iter().position(|(known, _)| known == flags);
+        let place = match place {
+            Some(place) => place,
+            None => {
+                self.0.push((flags.clone(), flags.read(listener)?));
+                self.0.len() - 1
+            }
+        };
+        Ok(&self.0[place].1)
+    }
+
+    /// Forgets those that no listener uses any more.
+    pub(crate) fn retain(&mut self, is_used: impl Fn(&CertFlags) -> bool) {
+        self.0.retain(|(flags, _)| is_used(flags));
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Reads all files again. Where anything is wrong with one, nothing changes for the listeners that share it.
+    pub(crate) fn reload(&mut self) -> Result<Reloaded, String> {
+        let mut sum = Reloaded::default();
+        for (_, certs) in &mut self.0 {
+            let reloaded = certs.reload()?;
+            sum.certificates += reloaded.certificates;
+            sum.changed += reloaded.changed;
+        }
+        Ok(sum)
+    }
+
+    /// Says it if certificates expire soon; returns when to be called again.
+    pub(crate) fn after_turn(&mut self) -> Option<Duration> {
+        let looks = self.0.iter_mut().map(|(_, certs)| certs.after_turn());
+        looks.min()
+    }
+}
+
+/// Certificates in use.
 pub(crate) struct Certs {
     files: Vec<PairFiles>,
     client_ca: Option<PathBuf>,
@@ -121,7 +200,7 @@ pub(crate) struct Certs {
 }
 
 /// What came of reading them again.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Reloaded {
     pub(crate) certificates: usize,
     /// How many of them are others than before.
@@ -130,7 +209,7 @@ pub(crate) struct Reloaded {
 
 impl Certs {
     /// Returns what a listener needs. All loops that share its port have the same.
-    pub(crate) fn config(&self, wire: WireKind) -> Result<Arc<ServerConfig>, Failure> {
+    fn config(&self, wire: WireKind) -> Result<Arc<ServerConfig>, Failure> {
         let server = ServerTls {
             clients: self.clients.clone(),
             ..ServerTls::new(Arc::clone(&self.certificates), wire)
@@ -141,7 +220,7 @@ impl Certs {
     }
 
     /// Returns a name that a client may ask for.
-    pub(crate) fn example_name(&self) -> Option<String> {
+    fn example_name(&self) -> Option<String> {
         let pairs = self.certificates.pairs();
         let mut names = pairs.iter().flat_map(|pair| pair.names());
         names.find(|name| !name.starts_with('*')).cloned()
@@ -160,7 +239,7 @@ impl Certs {
     }
 
     /// Reads all files again. If anything is wrong with one, nothing changes.
-    pub(crate) fn reload(&mut self) -> Result<Reloaded, String> {
+    fn reload(&mut self) -> Result<Reloaded, String> {
         let (pairs, roots) = read(&self.files, self.client_ca.as_ref())?;
         let before = self.certificates.replace(pairs.clone());
         let before = before.map_err(|error| error.to_string())?;
@@ -182,7 +261,7 @@ impl Certs {
     }
 
     /// Says it if certificates expire soon; returns when to be called again.
-    pub(crate) fn after_turn(&mut self) -> Duration {
+    fn after_turn(&mut self) -> Duration {
         if let Some(next) = self.watch.next {
             let left = next.saturating_duration_since(Instant::now());
             if !left.is_zero() {
@@ -199,6 +278,14 @@ impl Certs {
         self.watch.next = Some(Instant::now() + LOOK_EVERY);
         LOOK_EVERY
     }
+}
+
+/// Warns if everybody may read a key.
+fn public_key(files: &PairFiles) -> Option<String> {
+    let key = files.key.display();
+    (files.is_key_public() == Some(true)).then(|| {
+        format!("{key}: every user of this machine may read the private key; chmod o-r {key}")
+    })
 }
 
 /// Reads every pair and the roots of clients. What is wrong begins with the flag.

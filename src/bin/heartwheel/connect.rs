@@ -224,7 +224,7 @@ impl ConnectArgs {
                 "--count needs pongs, and --interval is off; give an interval"
             }));
         }
-        config.limits = self.limits.limits(LimitsConfig::default());
+        config.limits = self.limits.limits(LimitsConfig::default())?;
         check(
             &config.heartbeat,
             &config.limits,

@@ -151,16 +151,16 @@ pub(crate) struct LimitFlags {
     deflate: bool,
 
     /// Do not compress shorter messages [default: 256]
-    #[arg(long, value_name = "SIZE", value_parser = size, requires = "deflate")]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
     deflate_threshold: Option<usize>,
 
     /// Compress faster (1) or smaller (9) [default: 2]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=9), requires = "deflate")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=9))]
     deflate_level: Option<u8>,
 
     /// Let messages refer to earlier ones, if the peer agrees: small ones that are alike become much smaller,
     /// and a connection takes up to 36KiB more memory
-    #[arg(long, requires = "deflate")]
+    #[arg(long)]
     deflate_takeover: bool,
 }
 
@@ -231,7 +231,7 @@ pub(crate) struct AdmissionFlags {
 }
 
 /// Which web pages may connect, and which host names a request may use.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Web pages that connect (WebSocket)")]
 pub(crate) struct WebFlags {
     /// Accept pages of this origin, in addition to pages of the request's own host: such as
@@ -401,7 +401,16 @@ impl LimitFlags {
     }
 
     /// Returns the limits: the flags that were given, over the defaults.
-    pub(crate) fn limits(&self, defaults: LimitsConfig) -> LimitsConfig {
+    pub(crate) fn limits(&self, defaults: LimitsConfig) -> Result<LimitsConfig, Failure> {
+        for (flag, is_given) in [
+            ("--deflate-threshold", self.deflate_threshold.is_some()),
+            ("--deflate-level", self.deflate_level.is_some()),
+            ("--deflate-takeover", self.deflate_takeover),
+        ] {
+            if is_given && !self.deflate {
+                return Err(Failure::usage(format!("{flag} needs --deflate")));
+            }
+        }
         let mut config = defaults;
         if let Some(size) = self.max_message {
             config.max_message = size;
@@ -452,7 +461,7 @@ impl LimitFlags {
         if let Some(count) = self.max_requests {
             config.max_requests = count;
         }
-        config
+        Ok(config)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Opening the listeners of `serve`: on addresses, on paths, and on sockets that were handed in.
 
+use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -7,7 +8,7 @@ use std::path::PathBuf;
 
 use heartwheel::config::WireKind;
 use heartwheel::error::Error;
-use heartwheel::reactor::{ListenAddr, Reactor};
+use heartwheel::reactor::{ListenAddr, ListenerId, Reactor};
 use heartwheel::{ListenerConfig, PeerAddr};
 use listenfd::ListenFd;
 use socket2::{Domain, Socket, Type};
@@ -22,6 +23,16 @@ pub(crate) enum Place {
     Unix(PathBuf),
     /// A descriptor that whoever started us has opened.
     Descriptor(usize),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(addr) => addr.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Descriptor(number) => write!(f, "fd:{number}"),
+        }
+    }
 }
 
 impl Place {
@@ -80,14 +91,21 @@ impl HandedIn {
     }
 }
 
-/// Listens with every loop. Returns the address.
-pub(crate) fn listen(
-    reactors: &mut [Reactor],
+/// What was opened.
+pub(crate) struct Opened {
+    pub(crate) addr: PeerAddr,
+    /// The listener of each loop.
+    pub(crate) ids: Vec<ListenerId>,
+}
+
+/// Listens with every loop.
+pub(crate) fn listen<C: Send + 'static>(
+    reactors: &mut [Reactor<(), C>],
     handed_in: &mut HandedIn,
     flag: &str,
     place: &Place,
     config: impl Fn(ListenAddr, bool) -> ListenerConfig,
-) -> Result<PeerAddr, Failure> {
+) -> Result<Opened, Failure> {
     match place {
         Place::Tcp(addr) => listen_tcp(reactors, flag, *addr, config),
         Place::Unix(path) => share(reactors, flag, ListenAddr::Unix(path.clone()), config),
@@ -96,12 +114,12 @@ pub(crate) fn listen(
 }
 
 /// Each loop has a listening socket of its own, and the kernel spreads connections over them.
-fn listen_tcp(
-    reactors: &mut [Reactor],
+fn listen_tcp<C: Send + 'static>(
+    reactors: &mut [Reactor<(), C>],
     flag: &str,
     mut addr: SocketAddr,
     config: impl Fn(ListenAddr, bool) -> ListenerConfig,
-) -> Result<PeerAddr, Failure> {
+) -> Result<Opened, Failure> {
     let is_shared = reactors.len() > 1;
     if is_shared {
         demand_free(addr).map_err(|source| {
@@ -109,32 +127,36 @@ fn listen_tcp(
             cannot_listen(flag, Error::Listen { addr, source })
         })?;
     }
+    let mut ids = Vec::new();
     for reactor in reactors {
         let id = reactor
             .listen(config(addr.into(), is_shared))
             .map_err(|error| cannot_listen(flag, error))?;
+        ids.push(id);
         // The first chooses the port, if none was asked for.
         addr = reactor
             .local_addr(id)
             .expect("a listener that was just made has an address");
     }
-    Ok(addr.into())
+    let addr = addr.into();
+    Ok(Opened { addr, ids })
 }
 
 /// All loops have the same listening socket, and each connection goes to whichever comes first.
-fn share(
-    reactors: &mut [Reactor],
+fn share<C: Send + 'static>(
+    reactors: &mut [Reactor<(), C>],
     flag: &str,
     addr: ListenAddr,
     config: impl Fn(ListenAddr, bool) -> ListenerConfig,
-) -> Result<PeerAddr, Failure> {
+) -> Result<Opened, Failure> {
     let name = addr.name();
-    let mut next = Some(addr);
+    let (mut next, mut ids) = (Some(addr), Vec::new());
     for reactor in reactors {
         let Some(addr) = next.take() else { break };
         let id = reactor
             .listen(config(addr, false))
             .map_err(|error| cannot_listen(flag, error))?;
+        ids.push(id);
         let socket = reactor
             .listener_fd(id)
             .expect("a listener that was just made has a socket");
@@ -144,18 +166,18 @@ fn share(
         })?;
         next = Some(socket.into());
     }
-    Ok(name)
+    Ok(Opened { addr: name, ids })
 }
 
 /// Fails where another program listens: it may share its port as we do, and would take part of ours.
-fn demand_free(addr: SocketAddr) -> io::Result<()> {
+pub(crate) fn demand_free(addr: SocketAddr) -> io::Result<()> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
     socket.bind(&addr.into())
 }
 
 /// Says what the kernel has against an address, and what to do about it.
-fn cannot_listen(flag: &str, error: Error) -> Failure {
+pub(crate) fn cannot_listen(flag: &str, error: Error) -> Failure {
     let Error::Listen { addr: name, source } = error else {
         return error.into();
     };

@@ -1,7 +1,12 @@
 //! The `heartwheel` program: turns the command line into configuration. Each command has one file.
 
+mod advice;
+mod args;
 mod certs;
+mod check;
+mod config;
 mod connect;
+mod estimate;
 mod fan_out;
 mod flags;
 mod health;
@@ -11,14 +16,19 @@ mod listening;
 mod machine;
 mod memory;
 mod output;
+mod plan;
 mod proxy;
 mod record;
+mod reload;
 #[cfg(test)]
 #[path = "../../../tests/support/certs.rs"]
 mod samples;
 mod serve;
+mod settings;
 mod shards;
+mod shown;
 mod signals;
+mod steps;
 mod stream;
 mod text;
 mod trust;
@@ -34,11 +44,12 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use heartwheel::error::{ConfigError, Error};
 use humantime::format_rfc3339_millis;
 use log::{Level, LevelFilter};
 
+use crate::settings::Fault;
 use crate::stream::{LAST_MOMENT, LogLines};
 use crate::values::escape;
 
@@ -53,8 +64,10 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Serve(Box<serve::ServeArgs>),
+    Serve(Box<args::ServeArgs>),
     Connect(Box<connect::ConnectArgs>),
+    Check(check::CheckArgs),
+    Config(config::ConfigArgs),
 }
 
 fn main() -> ExitCode {
@@ -65,8 +78,10 @@ fn main() -> ExitCode {
 }
 
 fn run() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let parsed = Cli::command().try_get_matches();
+    let parsed = parsed.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
+    let (cli, matches) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => return usage::refuse(&error),
     };
     if let Err(error) = signals::bear_full_files() {
@@ -75,7 +90,12 @@ fn run() -> ExitCode {
         ));
     }
     let ended = match cli.command {
-        Command::Serve(args) => serve::run(&args),
+        Command::Serve(args) => {
+            let (_, matches) = matches.subcommand().expect("a command was parsed");
+            serve::run(&args, matches)
+        }
+        Command::Check(args) => check::run(&args),
+        Command::Config(args) => config::run(&args),
         Command::Connect(args) => connect::run(&args),
     };
     match ended {
@@ -115,6 +135,23 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&escape(&self.message))
+    }
+}
+
+impl Failure {
+    /// Says all that is wrong with a configuration but the last, which is returned.
+    fn of_faults(mut faults: Vec<Fault>) -> Self {
+        let last = faults.pop();
+        for fault in faults {
+            complain(format_args!("error: {}", escape(&fault.to_string())));
+        }
+        Self::usage(last.map_or_else(String::new, |fault| fault.to_string()))
+    }
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        Self::usage(fault.to_string())
     }
 }
 
@@ -169,13 +206,15 @@ fn tell_panic(info: &PanicHookInfo<'_>) {
 /// Sends log records to standard error, each with the wall clock's time (RFC 3339, UTC).
 fn start_logging(level: LevelFilter) {
     env_logger::Builder::new()
-        .filter_level(level)
+        .filter_level(LevelFilter::Trace)
         .target(env_logger::Target::Pipe(Box::new(LogLines)))
         .format(|out, record| {
             let line = log_line(record.level(), &record.args().to_string());
             out.write_all(line.as_bytes())
         })
         .init();
+    // It can be changed while the program runs.
+    log::set_max_level(level);
 }
 
 /// Writes a line of the log, with its end.
@@ -200,8 +239,6 @@ mod tests {
     use std::env;
     use std::io::{self, ErrorKind, Read};
     use std::process::{Command, Stdio};
-
-    use clap::CommandFactory;
 
     use super::*;
 

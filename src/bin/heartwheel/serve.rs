@@ -1,297 +1,93 @@
 //! `heartwheel serve`: holds connections, and reports why each one ended.
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use clap::{Args, ValueEnum};
-use heartwheel::PeerAddr;
+use clap::ArgMatches;
 use heartwheel::close::Evidence;
-use heartwheel::config::{
-    AdmissionConfig, HeartbeatConfig, LimitsConfig, ProxyConfig, ReactorConfig, WebConfig, WireKind,
-};
 use heartwheel::error::SendError;
 use heartwheel::proto::http::Request;
 use heartwheel::proto::message::{Message, SharedMessage};
 use heartwheel::proto::websocket::handshake::Upgrade;
 use heartwheel::reactor::{
-    Answered, BroadcastDone, Closed, ConnId, Context, Decision, Group, Handler, HttpAnswer,
-    ListenAddr, ListenerConfig, Offer, Reactor, Readiness, Rejected, Rejection, RequestId,
-    SocketOptions, SourceId, Welcome, WireFactory,
+    Answered, BroadcastDone, Closed, ConnId, Context, Decision, Endpoint, Group, Handler,
+    HttpAnswer, Offer, Reactor, Readiness, Rejected, Rejection, RequestId, SourceId, Welcome,
 };
-use heartwheel::rustls::ServerConfig;
-use log::LevelFilter;
 use rlimit::Resource;
 
-use crate::certs::{CertFlags, Certs};
+use crate::args::{Mode, ServeArgs};
+use crate::certs::CertStore;
 use crate::fan_out::FanOut;
-use crate::flags::{
-    AdmissionFlags, HeartbeatFlags, LimitFlags, ProxyFlags, SocketFlags, WebFlags, check, in_words,
-    warn,
-};
+use crate::flags::warn;
 use crate::health::{Health, State};
 use crate::journal::{Change, Journal};
-use crate::listening::{HandedIn, Place, hints, hints_over_tls, listen, program_name};
-use crate::machine;
+use crate::listening::{HandedIn, listen};
 use crate::memory::Memory;
 use crate::output::{Form, Output};
+use crate::plan::{Plan, Service, Sources, reactor_config};
 use crate::record::Record;
-use crate::shards::{self, Siblings, Sum};
+use crate::reload::{Reloader, follow};
+use crate::settings::keys::Keys;
+use crate::shards::{self, Loop, Order, Siblings, Sum};
 use crate::signals::{self, Signals, Wish};
-use crate::values::{Switch, count, log_level, shards, show_time, size_or_off, subprotocol, time};
+use crate::steps::Listening;
+use crate::values::show_time;
 use crate::{FAILED, Failure, complain, start_logging};
 
-/// Holds connections, pings them, closes dead ones and reports why each one ended
-///
-/// Without an address it listens on ws 127.0.0.1:9001 and tcp 127.0.0.1:9002. Ctrl-C closes every
-/// connection in an orderly way; a second Ctrl-C exits at once. A slow reader of events or of the
-/// log does not block the program: lines that are not read in time are dropped and counted. With
-/// certificates, SIGHUP reads them again.
-#[derive(Debug, Args)]
-pub(crate) struct ServeArgs {
-    /// Speak WebSocket on this address: IP:PORT, unix:PATH, or fd:3 for a socket that systemd has
-    /// opened (may be repeated)
-    #[arg(long, value_name = "ADDR", value_parser = Place::parse)]
-    ws: Vec<Place>,
-
-    /// Speak text lines on this address; PING is answered by PONG (may be repeated)
-    #[arg(long, value_name = "ADDR", value_parser = Place::parse)]
-    tcp: Vec<Place>,
-
-    /// Speak binary frames with a length on this address (may be repeated)
-    #[arg(long, value_name = "ADDR", value_parser = Place::parse)]
-    tcp_binary: Vec<Place>,
-
-    /// Read any bytes on this address and send no pings (may be repeated)
-    #[arg(long, value_name = "ADDR", value_parser = Place::parse)]
-    tcp_raw: Vec<Place>,
-
-    /// Speak WebSocket over TLS on this address; needs --cert and --key (may be repeated)
-    #[arg(long, value_name = "ADDR", value_parser = Place::parse)]
-    wss: Vec<Place>,
-
-    /// The same as --tcp over TLS (may be repeated)
-    #[arg(long, value_name = "ADDR", value_parser = Place::parse)]
-    tls_tcp: Vec<Place>,
-
-    /// The same as --tcp-binary over TLS (may be repeated)
-    #[arg(long, value_name = "ADDR", value_parser = Place::parse)]
-    tls_tcp_binary: Vec<Place>,
-
-    /// The same as --tcp-raw over TLS (may be repeated)
-    #[arg(long, value_name = "ADDR", value_parser = Place::parse)]
-    tls_tcp_raw: Vec<Place>,
-
-    /// What to do with a message
-    #[arg(long, value_name = "MODE", value_enum, default_value_t)]
-    mode: Mode,
-
-    /// Accept this subprotocol if a WebSocket client offers it (may be repeated). If the client
-    /// offers several of them, the first in its list is chosen
-    #[arg(long, value_name = "NAME", value_parser = subprotocol)]
-    subprotocol: Vec<String>,
-
-    /// Time within which connections are closed after the first Ctrl-C
-    #[arg(long, value_name = "TIME", value_parser = time, default_value = "8s")]
-    drain: Duration,
-
-    /// Log records on standard error, from this level up: off, error, warn, info, debug, trace
-    #[arg(long, value_name = "LEVEL", value_parser = log_level, default_value = "info")]
-    log_level: LevelFilter,
-
-    /// Print no events
-    #[arg(long)]
-    quiet: bool,
-
-    /// Print each event as JSON, one object a line
-    #[arg(long)]
-    json: bool,
-
-    /// Number of loops, each on its own thread. They share ports and limits. Use one for each core
-    #[arg(long, value_name = "N", value_parser = shards, default_value = "1")]
-    shards: usize,
-
-    #[command(flatten)]
-    certs: CertFlags,
-
-    #[command(flatten)]
-    heartbeat: HeartbeatFlags,
-
-    /// Resolution of the timers, 1ms to 1s
-    #[arg(
-        long,
-        value_name = "TIME",
-        value_parser = time,
-        default_value = "10ms",
-        help_heading = "Heartbeat (times: 250ms 30s 5m, or off)"
-    )]
-    tick: Duration,
-
-    #[command(flatten)]
-    limits: LimitFlags,
-
-    /// Most connections at once
-    #[arg(
-        long,
-        value_name = "N",
-        value_parser = count,
-        default_value = "1000000",
-        help_heading = "Limits (sizes: 65536 64KiB 16MiB)"
-    )]
-    max_connections: usize,
-
-    /// Most memory for messages in transit, over all connections: unfinished messages and send queues.
-    /// Near it, reading from those that hold most stops for a while; at it, the one that holds most is
-    /// closed [default: half of the memory of the machine or the control group; off: no limit]
-    #[arg(
-        long,
-        value_name = "SIZE",
-        value_parser = size_or_off,
-        help_heading = "Limits (sizes: 65536 64KiB 16MiB)"
-    )]
-    memory_limit: Option<Switch<usize>>,
-
-    #[command(flatten)]
-    admission: AdmissionFlags,
-
-    #[command(flatten)]
-    proxy: ProxyFlags,
-
-    /// Do not answer /healthz and /readyz on WebSocket listeners
-    #[arg(long, help_heading = "Behind a proxy")]
-    no_health: bool,
-
-    #[command(flatten)]
-    web: WebFlags,
-
-    #[command(flatten)]
-    socket: SocketFlags,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum Mode {
-    /// Send it back to its sender
-    #[default]
-    Echo,
-    /// Read it and do nothing
-    Sink,
-    /// Send it to all other connections, at most 10 a second from each (see --messages-per-second)
-    Broadcast,
-}
-
-impl Mode {
-    /// Returns the limits of a connection, where no flag says otherwise.
-    fn limits(self) -> LimitsConfig {
-        LimitsConfig {
-            messages_per_second: match self {
-                Self::Echo | Self::Sink => None,
-                // Its sender pays for one message, and we for one to everybody.
-                Self::Broadcast => Some(10),
-            },
-            max_message: MAX_MESSAGE,
-            ..LimitsConfig::default()
-        }
-    }
-}
-
-/// One place to listen on, checked.
-#[derive(Debug)]
-struct Plan {
-    flag: &'static str,
-    wire: WireKind,
-    place: Place,
-    heartbeat: HeartbeatConfig,
-    limits: LimitsConfig,
-    admission: AdmissionConfig,
-    proxy: ProxyConfig,
-    has_health: bool,
-    web: WebConfig,
-    socket: SocketOptions,
-    tls: Option<Arc<ServerConfig>>,
-    /// What a client may ask a listener with TLS for.
-    name: Option<String>,
-}
-
-impl Plan {
-    /// Returns what one loop is to listen with; where there are several the port is shared.
-    fn config(&self, addr: ListenAddr, is_shared: bool) -> ListenerConfig {
-        ListenerConfig {
-            heartbeat: self.heartbeat.clone(),
-            limits: self.limits.clone(),
-            admission: self.admission.clone(),
-            proxy: self.proxy.clone(),
-            answer_when_full: self.has_health,
-            web: self.web.clone(),
-            tls: self.tls.clone(),
-            socket: SocketOptions {
-                reuse_port: is_shared,
-                ..self.socket.clone()
-            },
-            ..ListenerConfig::at(addr, factory(self.wire))
-        }
-    }
-}
-
-impl Plan {
-    /// Says where it listens, for how long silence is borne, and what to try.
-    fn tell(&self, addr: &PeerAddr, output: &mut Output) {
-        let (wire, heartbeat) = (self.wire, &self.heartbeat);
-        let scheme = scheme(wire, self.tls.is_some());
-        output.record(
-            &Record::new("listening")
-                .phrase(format!("listening {scheme} {addr}"))
-                .word("wire", scheme)
-                .word("addr", addr)
-                .maybe_time("interval", heartbeat.interval)
-                .maybe_time("timeout", heartbeat.timeout),
-        );
-        output.say(&format!("    {}", in_words(heartbeat)));
-        let program = program_name();
-        let hints = match self.tls {
-            Some(_) => hints_over_tls(scheme, addr, self.name.as_deref(), &program),
-            None => hints(wire, addr, heartbeat.interval.is_some(), &program),
-        };
-        for hint in hints {
-            output.say(&format!("    {hint}"));
-        }
-    }
-}
-
 /// Runs the command.
-pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
-    start_logging(args.log_level);
+pub(crate) fn run(args: &ServeArgs, matches: &ArgMatches) -> Result<ExitCode, Failure> {
+    let flags = Keys::new().given(matches);
+    let (sources, odd) = Sources::new(flags, args.config.clone())?;
+    let setup = sources.read().map_err(Failure::of_faults)?;
+    let (whole, plans) = (setup.whole.clone(), &setup.plans);
+    start_logging(whole.log_level);
+    for warning in odd.iter().chain(&setup.warnings) {
+        complain(format_args!("warning: {warning}"));
+    }
     let mut handed_in = HandedIn::new();
-    let mut config = ReactorConfig {
-        tick: args.tick,
-        max_connections: args.max_connections,
-        memory_limit: args.memory_limit(),
-        ..ReactorConfig::default()
-    };
-    config.check()?;
-    let certs = args.certs.read(args.secure_flag())?;
-    let plans = args.plans(certs.as_ref())?;
-    warn(plans.iter().map(|plan| &plan.heartbeat), args.tick);
+    let mut config = reactor_config(&whole);
+    let mut certs = CertStore::default();
+    let tls = plans
+        .iter()
+        .map(|plan| certs.config(plan.certs.as_ref(), plan.flag, plan.wire));
+    let tls = tls.collect::<Result<Vec<_>, _>>()?;
+    warn(plans.iter().map(|plan| &plan.heartbeat), whole.tick);
     // First of all: many loops alone may take more descriptors than there are at the start.
-    let room = Room::make(args.max_connections, args.shards, &plans);
+    let room = Room::make(whole.max_connections, whole.shards, plans);
     config.max_connections = room.connections();
     let group = Group::new();
-    let mut reactors = (0..args.shards)
+    let mut reactors = (0..whole.shards)
         .map(|_| Reactor::in_group(config.clone(), &group))
         .collect::<Result<Vec<_>, _>>()?;
 
-    let mut output = Output::start(Form::new(args.json, args.quiet))?;
+    let mut output = Output::start(Form::new(whole.json, whole.quiet))?;
     output.record(&room.record(config.memory_limit));
-    for plan in plans {
-        let config = |addr, is_shared| plan.config(addr, is_shared);
+    let mut listening = vec![Vec::new(); whole.shards];
+    for (number, (plan, tls)) in plans.iter().zip(tls).enumerate() {
+        let config = |addr, is_shared| plan.config(Some(addr), is_shared, tls.clone());
         let (flag, place) = (plan.flag, &plan.place);
-        let addr = listen(&mut reactors, &mut handed_in, flag, place, config)?;
-        plan.tell(&addr, &mut output);
+        let opened = listen(&mut reactors, &mut handed_in, flag, place, config)?;
+        plan.tell(
+            &opened.addr,
+            certs.example_name(plan.certs.as_ref()).as_deref(),
+            &mut output,
+        );
+        let plan = Arc::new(plan.clone());
+        for (of_loop, id) in listening.iter_mut().zip(opened.ids) {
+            of_loop.push(Listening {
+                number,
+                id,
+                plan: Arc::clone(&plan),
+                is_closed: false,
+            });
+        }
     }
-    let mut signals = Some(match certs {
-        Some(_) => Signals::register_to_reload(&mut reactors[0])?,
-        None => Signals::register(&mut reactors[0])?,
+    let has_files = sources.has_file() || !certs.is_empty();
+    let mut signals = Some(match has_files {
+        true => Signals::register_to_reload(&mut reactors[0])?,
+        false => Signals::register(&mut reactors[0])?,
     });
     output.flush();
 
@@ -300,22 +96,21 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
         journal: Journal::new(output),
         memory: Memory::new(),
         aborted: None,
+        window: whole.drain,
     }));
-    let mut certs = certs;
-    let mut loops = Vec::new();
     let siblings = Siblings::of(&reactors);
-    for (reactor, siblings) in reactors.into_iter().zip(siblings) {
+    let mut reloader = Some(Reloader::new(sources, setup, certs, siblings[0].clone()));
+    let mut loops = Vec::new();
+    for ((reactor, siblings), listening) in reactors.into_iter().zip(siblings).zip(listening) {
         let server = Server {
-            mode: args.mode,
-            subprotocols: args.subprotocol.clone(),
+            listening,
             held: HashMap::new(),
-            health: (!args.no_health).then(Health::default),
+            health: Health::default(),
             fan_out: FanOut::new(siblings.clone()),
             common: Arc::clone(&common),
             group: group.clone(),
             signals: signals.take(),
-            certs: certs.take(),
-            window: args.drain,
+            reloader: reloader.take(),
         };
         loops.push((reactor, server, siblings));
     }
@@ -334,129 +129,6 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     Ok(common.finish(&sum, began.elapsed()))
 }
 
-impl ServeArgs {
-    /// Returns the most memory for messages: half of what there is, unless it is given.
-    fn memory_limit(&self) -> Option<usize> {
-        match self.memory_limit {
-            Some(Switch(limit)) => limit,
-            None => {
-                let half = machine::memory()? / 2;
-                Some(usize::try_from(half).unwrap_or(usize::MAX))
-            }
-        }
-    }
-
-    /// Turns flags into listeners; nothing is opened yet.
-    fn plans(&self, certs: Option<&Certs>) -> Result<Vec<Plan>, Failure> {
-        if self.drain.is_zero() {
-            return Err(Failure::usage(
-                "--drain must not be zero; give a time such as 8s",
-            ));
-        }
-        let groups = [
-            ("--ws", WireKind::WebSocket, &self.ws),
-            ("--tcp", WireKind::Line, &self.tcp),
-            ("--tcp-binary", WireKind::Binary, &self.tcp_binary),
-            ("--tcp-raw", WireKind::Raw, &self.tcp_raw),
-        ];
-        let mut plans = Vec::new();
-        for (flag, wire, places) in groups {
-            for place in places {
-                plans.push(self.plan(flag, wire, place.clone(), self.web.web(false))?);
-            }
-        }
-        if let Some(certs) = certs {
-            for (flag, wire, places) in self.secure() {
-                for place in places {
-                    let plan = self.plan(flag, wire, place.clone(), self.web.web(false))?;
-                    plans.push(Plan {
-                        tls: Some(certs.config(wire)?),
-                        name: certs.example_name(),
-                        ..plan
-                    });
-                }
-            }
-        }
-        if plans.is_empty() {
-            for (flag, wire, port) in [
-                ("--ws", WireKind::WebSocket, 9001),
-                ("--tcp", WireKind::Line, 9002),
-            ] {
-                let place = Place::Tcp((Ipv4Addr::LOCALHOST, port).into());
-                plans.push(self.plan(flag, wire, place, self.web.web(true))?);
-            }
-        }
-        Ok(plans)
-    }
-
-    /// Lists the listeners that speak TLS.
-    fn secure(&self) -> [(&'static str, WireKind, &[Place]); 4] {
-        [
-            ("--wss", WireKind::WebSocket, &self.wss),
-            ("--tls-tcp", WireKind::Line, &self.tls_tcp),
-            ("--tls-tcp-binary", WireKind::Binary, &self.tls_tcp_binary),
-            ("--tls-tcp-raw", WireKind::Raw, &self.tls_tcp_raw),
-        ]
-    }
-
-    /// Returns the flag of the first of them, if there is any.
-    fn secure_flag(&self) -> Option<&'static str> {
-        let groups = self.secure().into_iter();
-        let mut given = groups.filter(|(_, _, places)| !places.is_empty());
-        given.next().map(|(flag, ..)| flag)
-    }
-
-    fn plan(
-        &self,
-        flag: &'static str,
-        wire: WireKind,
-        place: Place,
-        web: WebConfig,
-    ) -> Result<Plan, Failure> {
-        let heartbeat = self
-            .heartbeat
-            .heartbeat(wire, HeartbeatConfig::for_wire(wire))?;
-        let limits = self.limits.limits(self.mode.limits());
-        check(&heartbeat, &limits, wire, self.tick)?;
-        Ok(Plan {
-            flag,
-            wire,
-            place,
-            heartbeat,
-            limits,
-            admission: self.admission.admission(),
-            proxy: self.proxy.proxy(wire),
-            has_health: wire == WireKind::WebSocket && !self.no_health,
-            web,
-            socket: self.socket.options()?,
-            tls: None,
-            name: None,
-        })
-    }
-}
-
-fn factory(wire: WireKind) -> WireFactory {
-    match wire {
-        WireKind::WebSocket => WireFactory::WebSocket,
-        WireKind::Line => WireFactory::Line,
-        WireKind::Binary => WireFactory::Binary,
-        WireKind::Raw | WireKind::Own => WireFactory::Raw,
-    }
-}
-
-/// Returns the scheme of the URL that leads to a listener; events call the listener so.
-const fn scheme(wire: WireKind, is_secure: bool) -> &'static str {
-    if !is_secure {
-        return wire.label();
-    }
-    match wire {
-        WireKind::WebSocket => "wss",
-        WireKind::Line => "tcps",
-        WireKind::Binary => "tcps+binary",
-        WireKind::Raw | WireKind::Own => "tcps+raw",
-    }
-}
-
 /// How many connections there may be, and why no more.
 #[derive(Debug)]
 struct Room {
@@ -471,7 +143,7 @@ impl Room {
     /// listener of each loop.
     fn make(connections: usize, shards: usize, plans: &[Plan]) -> Self {
         let connections = connections as u64;
-        let checks = match plans.iter().any(|plan| plan.has_health) {
+        let checks = match plans.iter().any(|plan| plan.service.has_health) {
             true => CHECK_DESCRIPTORS,
             false => 0,
         };
@@ -526,22 +198,19 @@ impl Room {
 
 /// What serves the connections of one loop.
 struct Server {
-    mode: Mode,
-    /// Those that we take.
-    subprotocols: Vec<String>,
+    /// What it listens on.
+    listening: Vec<Listening>,
     /// Messages that the queues of their connections had no room for. While one is held, nothing is
     /// read.
     held: HashMap<ConnId, SharedMessage>,
-    /// Unless that is switched off.
-    health: Option<Health>,
+    health: Health,
     fan_out: FanOut,
     common: Arc<Mutex<Common>>,
     group: Group,
     /// In the first loop.
     signals: Option<Signals>,
-    /// In the first loop, if there are any.
-    certs: Option<Certs>,
-    window: Duration,
+    /// In the first loop.
+    reloader: Option<Reloader>,
 }
 
 /// What all loops of the program have together.
@@ -550,36 +219,56 @@ struct Common {
     memory: Memory,
     /// How many connections there were when we were asked to end at once.
     aborted: Option<usize>,
+    /// Time within which connections are closed.
+    window: Duration,
 }
 
 impl Server {
     /// Says whether this loop, itself without connections, still has signals to hear for the others: the
     /// second one ends them at once.
-    fn hears_for_others(reactor: &Reactor, server: &Self) -> bool {
+    fn hears_for_others(reactor: &Loop, server: &Self) -> bool {
         server.signals.is_some() && reactor.is_empty() && !server.group.is_empty()
     }
 
     /// Sees to what is due once a turn; returns when to be called again although nothing happens.
     fn after_turn(&mut self) -> Option<Duration> {
-        let look = self.certs.as_mut().map(Certs::after_turn);
+        let look = self.reloader.as_mut().and_then(Reloader::after_turn);
         let mut common = self.common();
         let waits = [common.journal.flush(), common.memory.after_turn(), look];
         waits.into_iter().flatten().min()
     }
 
-    /// Reads certificates again, and says what came of it.
-    fn reload(&mut self) {
-        let Some(certs) = &mut self.certs else { return };
-        let record = match certs.reload() {
-            Ok(reloaded) => Record::new("reloaded")
-                .number("certificates", reloaded.certificates as u64)
-                .number("changed", reloaded.changed as u64),
-            Err(reason) => {
-                log::error!("nothing is reloaded, and the certificates in use stay: {reason}");
-                Record::new("reload_failed").quoted("reason", &reason)
-            }
+    /// Returns what is done for those who come to our end of a connection.
+    fn service(&self, endpoint: Endpoint) -> Option<&Service> {
+        let mut listening = self.listening.iter();
+        let ours = listening.find(|one| endpoint == Endpoint::Listener(one.id));
+        ours.map(|one| &one.plan.service)
+    }
+
+    /// Reads the configuration and certificates again, and says what came of it.
+    fn reload(&mut self, cx: &mut Context<'_, ()>) {
+        let Some(mut reloader) = self.reloader.take() else {
+            return;
         };
-        self.common().journal.output.record(&record);
+        match reloader.reload(cx, &mut self.listening) {
+            Err(reason) => {
+                log::error!("nothing is reloaded, and what is in use stays: {reason}");
+                let record = Record::new("reload_failed").quoted("reason", &reason);
+                self.common().journal.output.record(&record);
+            }
+            Ok(reloaded) => {
+                let mut common = self.common();
+                common.window = reloaded.window;
+                let output = &mut common.journal.output;
+                for (plan, addr, name) in &reloaded.opened {
+                    plan.tell(addr, name.as_deref(), output);
+                }
+                for record in reloaded.records() {
+                    output.record(&record);
+                }
+            }
+        }
+        self.reloader = Some(reloader);
     }
 
     /// Sends a message back; if there is no room, the sender waits until there is.
@@ -593,11 +282,6 @@ impl Server {
             }
             Err(error) => log::debug!("{id}: not echoed: {error}"),
         }
-    }
-
-    /// Forgets what a connection has asked. Returns whether that was how we are, and nothing else.
-    fn forget_check(&mut self, id: ConnId) -> bool {
-        self.health.as_mut().is_some_and(|health| health.forget(id))
     }
 
     /// Returns what all loops share, for a moment.
@@ -656,7 +340,7 @@ impl Common {
     }
 }
 
-impl Handler for Server {
+impl Handler<Order> for Server {
     type Data = ();
 
     fn on_accept(
@@ -664,8 +348,17 @@ impl Handler for Server {
         _: &mut Context<'_, ()>,
         offer: &Offer<'_>,
     ) -> Result<Decision<Welcome<()>>, Rejection> {
-        let offered = offer.upgrade().map_or(&[][..], Upgrade::subprotocols);
-        let is_ours = |name: &&&str| self.subprotocols.iter().any(|ours| ours == **name);
+        let Some(service) = self.service(offer.endpoint) else {
+            return Ok(Welcome::default().into());
+        };
+        let upgrade = offer.upgrade();
+        if let Some(upgrade) = upgrade
+            && !service.serves(upgrade.request().path())
+        {
+            return Err(Rejection::new(404, "nothing is served at this path\n"));
+        }
+        let offered = upgrade.map_or(&[][..], Upgrade::subprotocols);
+        let is_ours = |name: &&&str| service.subprotocols.iter().any(|ours| ours == **name);
         let welcome = Welcome {
             subprotocol: offered.iter().find(is_ours).map(|&name| name.to_owned()),
             ..Welcome::default()
@@ -674,7 +367,7 @@ impl Handler for Server {
     }
 
     fn on_open(&mut self, cx: &mut Context<'_, ()>, id: ConnId) {
-        self.forget_check(id);
+        self.health.forget(id);
         let Some(info) = cx.info(id) else { return };
         self.common().journal.tell(Change::Opened, || {
             Record::new("open")
@@ -686,10 +379,13 @@ impl Handler for Server {
     }
 
     fn on_message(&mut self, cx: &mut Context<'_, ()>, id: ConnId, message: Message<'_>) {
-        match self.mode {
-            Mode::Echo => self.echo(cx, id, message),
-            Mode::Sink => {}
-            Mode::Broadcast => self.fan_out.pass_on(cx, id, message),
+        let endpoint = cx.endpoint(id);
+        let service = endpoint.and_then(|endpoint| self.service(endpoint));
+        // A listener that was closed by a reload leaves its connections behind: they are echoed no more.
+        match service.map(|service| service.mode) {
+            Some(Mode::Echo) => self.echo(cx, id, message),
+            Some(Mode::Broadcast) => self.fan_out.pass_on(cx, id, message),
+            Some(Mode::Sink) | None => {}
         }
     }
 
@@ -724,16 +420,18 @@ impl Handler for Server {
         id: RequestId,
         request: &Request<'_>,
     ) -> Decision<HttpAnswer> {
-        let answer = match &mut self.health {
-            Some(health) => health.answer(id.conn(), request, State::of(cx)),
-            None => HttpAnswer::upgrade_required(),
+        let endpoint = cx.endpoint(id.conn());
+        let service = endpoint.and_then(|endpoint| self.service(endpoint));
+        let answer = match service.is_some_and(|service| service.has_health) {
+            true => self.health.answer(id.conn(), request, State::of(cx)),
+            false => HttpAnswer::upgrade_required(),
         };
         answer.into()
     }
 
     fn on_rejected(&mut self, _: &mut Context<'_, ()>, rejected: Rejected<'_>) {
         if let Some(id) = rejected.id {
-            self.forget_check(id);
+            self.health.forget(id);
         }
         let mut common = self.common();
         common.memory.note_end(held(rejected.evidence));
@@ -747,7 +445,7 @@ impl Handler for Server {
     }
 
     fn on_answered(&mut self, _: &mut Context<'_, ()>, answered: Answered<'_>) {
-        let is_check = self.forget_check(answered.id);
+        let is_check = self.health.forget(answered.id);
         let mut common = self.common();
         common.memory.note_end(held(answered.evidence));
         if is_check {
@@ -766,10 +464,11 @@ impl Handler for Server {
         let asked = self.signals.as_mut().and_then(|signals| signals.asked(id));
         match asked {
             None => {}
-            Some(Wish::Reload) => self.reload(),
+            Some(Wish::Reload) => self.reload(cx),
             Some(Wish::End(1)) => {
                 let count = self.group.len();
                 let mut common = self.common();
+                let window = common.window;
                 common.journal.write_sums();
                 common.journal.output.record(
                     &Record::new("draining")
@@ -778,20 +477,27 @@ impl Handler for Server {
                             _ => format!(
                                 "draining {} for up to {}; a second Ctrl-C ends at once",
                                 connections(count),
-                                show_time(self.window)
+                                show_time(window)
                             ),
                         })
                         .number("connections", count as u64)
-                        .time("window", self.window),
+                        .time("window", window),
                 );
-                self.fan_out.siblings().drain(self.window);
-                cx.drain(self.window);
+                self.fan_out.siblings().drain(window);
+                cx.drain(window);
             }
             Some(Wish::End(_)) => {
                 self.common().aborted = Some(self.group.len());
                 self.fan_out.siblings().stop();
                 cx.stop();
             }
+        }
+    }
+
+    fn on_command(&mut self, cx: &mut Context<'_, ()>, order: Order) {
+        match order {
+            Order::Wake => {}
+            Order::Follow(steps) => follow(cx, steps, &mut self.listening),
         }
     }
 
@@ -814,9 +520,6 @@ fn connections(count: usize) -> String {
     format!("{count} connection{plural}")
 }
 
-/// Largest message that the program accepts by default. Few need more, and who does may say so.
-const MAX_MESSAGE: usize = 1024 * 1024;
-
 /// Descriptors of a loop that are neither connections nor listeners: the selector, its waker and a timer.
 const LOOP_DESCRIPTORS: u64 = 3;
 
@@ -829,34 +532,3 @@ const SPARE_DESCRIPTORS: u64 = 27;
 
 /// Fewer than this deserve a word.
 const FEW_DESCRIPTORS: u64 = 10_000;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[derive(Debug, clap::Parser)]
-    struct Line {
-        #[command(flatten)]
-        serve: ServeArgs,
-    }
-
-    /// Returns the rules for web pages of the listeners that these flags ask for.
-    fn web(flags: &[&str]) -> Vec<WebConfig> {
-        let line = ["serve"].iter().chain(flags);
-        let args = <Line as clap::Parser>::try_parse_from(line).expect("it makes sense");
-        let plans = args.serve.plans(None).expect("it makes sense");
-        plans.into_iter().map(|plan| plan.web).collect()
-    }
-
-    #[test]
-    fn only_names_of_loopback_lead_to_the_addresses_that_nobody_asked_for() {
-        let by_default = web(&[]);
-        assert!(by_default.iter().all(|web| web.loopback_hosts));
-        assert!(by_default.iter().all(|web| web.hosts.is_empty()));
-        let more = web(&["--allow-host", "dev.example"]);
-        assert!(more[0].loopback_hosts && more[0].hosts == ["dev.example"]);
-        assert_eq!(web(&["--allow-host", "any"])[0], WebConfig::default());
-        // A proxy may pass any name on to an address that somebody chose.
-        assert_eq!(web(&["--ws", "127.0.0.1:9001"])[0], WebConfig::default());
-    }
-}

@@ -10,14 +10,30 @@ use heartwheel::reactor::{HandleError, LoopHandle, Reactor};
 use heartwheel::stats::Stats;
 
 use crate::Failure;
+use crate::steps::Step;
+
+/// What one loop tells another to do.
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// A turn: this loop is over, and the first one may be waiting for it.
+    Wake,
+    /// To change listeners.
+    Follow(Vec<Step>),
+}
+
+/// How a loop reaches another one.
+pub(crate) type Handle = LoopHandle<(), Order>;
+
+/// A loop of the program.
+pub(crate) type Loop = Reactor<(), Order>;
 
 /// The other loops of the program, as one of them reaches them.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Siblings(Vec<LoopHandle>);
+pub(crate) struct Siblings(Vec<Handle>);
 
 impl Siblings {
     /// Returns the others of each loop.
-    pub(crate) fn of(reactors: &[Reactor]) -> Vec<Self> {
+    pub(crate) fn of(reactors: &[Loop]) -> Vec<Self> {
         let others = |this: usize| {
             let numbered = reactors.iter().enumerate();
             let others = numbered.filter(move |(number, _)| *number != this);
@@ -29,11 +45,19 @@ impl Siblings {
     /// Sends a message to every connection of the others; returns those that have no room for it yet.
     #[must_use]
     pub(crate) fn broadcast(&self, message: &SharedMessage) -> Self {
-        let is_full = |handle: &&LoopHandle| {
+        let is_full = |handle: &&Handle| {
             // One that is gone has no connections left.
             handle.broadcast(message.clone()) == Err(HandleError::Full)
         };
         Self(self.0.iter().filter(is_full).cloned().collect())
+    }
+
+    pub(crate) fn handles(&self) -> &[Handle] {
+        &self.0
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -42,7 +66,7 @@ impl Siblings {
 
     /// Has the others do a turn: this loop is over, and the first one may be waiting for it.
     pub(crate) fn wake(&self) {
-        self.each("a wake-up", |handle| Ok(handle.command(())?));
+        self.each("a wake-up", |handle| Ok(handle.command(Order::Wake)?));
     }
 
     pub(crate) fn drain(&self, window: Duration) {
@@ -50,10 +74,10 @@ impl Siblings {
     }
 
     pub(crate) fn stop(&self) {
-        self.each("a stop", LoopHandle::stop);
+        self.each("a stop", Handle::stop);
     }
 
-    fn each(&self, what: &str, call: impl Fn(&LoopHandle) -> Result<(), HandleError>) {
+    fn each(&self, what: &str, call: impl Fn(&Handle) -> Result<(), HandleError>) {
         for handle in &self.0 {
             match call(handle) {
                 // Its connections are all gone, and it with them.
@@ -72,10 +96,10 @@ pub(crate) struct Sum {
 
 /// Turns every loop until it has ended, the first one on this thread. If one fails, all end.
 pub(crate) fn run<H: Send>(
-    loops: Vec<(Reactor, H, Siblings)>,
-    turn: impl Fn(&mut Reactor, &mut H) -> Result<(), Error> + Sync,
+    loops: Vec<(Loop, H, Siblings)>,
+    turn: impl Fn(&mut Loop, &mut H) -> Result<(), Error> + Sync,
 ) -> Result<Sum, Failure> {
-    let turn = |(mut reactor, mut handler, siblings): (Reactor, H, Siblings)| {
+    let turn = |(mut reactor, mut handler, siblings): (Loop, H, Siblings)| {
         let together = Together(Some(siblings));
         turn(&mut reactor, &mut handler)?;
         together.part();

@@ -47,21 +47,23 @@ pub(crate) enum Wish {
 impl Signals {
     /// Listens to SIGINT and SIGTERM from now on, and to SIGHUP unless it is ignored. An ignored
     /// SIGHUP means that the program must outlive its terminal (`nohup`).
-    pub(crate) fn register<D: Default>(reactor: &mut Reactor<D>) -> Result<Self, Failure> {
+    pub(crate) fn register<D: Default, C: Send + 'static>(
+        reactor: &mut Reactor<D, C>,
+    ) -> Result<Self, Failure> {
         let hangup = (!is_ignored(SIGHUP)).then_some(SIGHUP);
         Self::listen(reactor, hangup, Hangup::End)
     }
 
     /// The same for a program that has files to read again: SIGHUP asks for that, even if it was ignored.
-    pub(crate) fn register_to_reload<D: Default>(
-        reactor: &mut Reactor<D>,
+    pub(crate) fn register_to_reload<D: Default, C: Send + 'static>(
+        reactor: &mut Reactor<D, C>,
     ) -> Result<Self, Failure> {
         let ends_with_terminal = !is_ignored(SIGHUP) && has_terminal();
         Self::listen(reactor, Some(SIGHUP), Hangup::Reload { ends_with_terminal })
     }
 
-    fn listen<D: Default>(
-        reactor: &mut Reactor<D>,
+    fn listen<D: Default, C: Send + 'static>(
+        reactor: &mut Reactor<D, C>,
         hangup: Option<i32>,
         meaning: Hangup,
     ) -> Result<Self, Failure> {
@@ -150,10 +152,10 @@ fn is_ignored(signal: i32) -> bool {
 const TOGETHER: Duration = Duration::from_millis(2);
 
 /// Turns the loop until it is stopped and nothing keeps it; `after` sees to what is due once a turn.
-pub(crate) fn run<H: Handler>(
-    reactor: &mut Reactor<H::Data>,
+pub(crate) fn run<C: Send + 'static, H: Handler<C>>(
+    reactor: &mut Reactor<H::Data, C>,
     handler: &mut H,
-    is_kept: impl Fn(&Reactor<H::Data>, &H) -> bool,
+    is_kept: impl Fn(&Reactor<H::Data, C>, &H) -> bool,
     mut after: impl FnMut(&mut H) -> Option<Duration>,
 ) -> Result<(), Error> {
     let mut limit = None;

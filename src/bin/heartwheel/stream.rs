@@ -513,6 +513,14 @@ pub(crate) fn errors() -> Option<&'static Stream> {
     ERRORS.get_or_init(start).as_ref()
 }
 
+/// Prints a text to standard output, for whoever reads it.
+pub(crate) fn print(text: String) {
+    if let Some(stream) = help() {
+        stream.push_in_any_case(text);
+        stream.finish(Instant::now(), LAST_MOMENT, || true);
+    }
+}
+
 /// Returns standard output, for a help text.
 pub(crate) fn help() -> Option<Stream> {
     let kind = Kind {

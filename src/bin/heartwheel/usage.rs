@@ -53,8 +53,12 @@ fn print(error: &Error) {
 
 /// Puts a usage error into one line: what was typed, what is wrong with it, and what may have been meant.
 fn one_line(error: &Error, typed: &[OsString]) -> String {
-    let said = said(error, typed).unwrap_or_else(|| drawn_together(&error.to_string()));
-    escape(&format!("error: {said} (try --help)"))
+    escape(&format!("error: {} (try --help)", reason(error, typed)))
+}
+
+/// Says what is wrong, in one line.
+pub(crate) fn reason(error: &Error, typed: &[OsString]) -> String {
+    said(error, typed).unwrap_or_else(|| drawn_together(&error.to_string()))
 }
 
 /// Says it in words of ours; `None` for a kind of error that has none.

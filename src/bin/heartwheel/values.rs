@@ -166,6 +166,15 @@ pub(crate) fn subprotocol(typed: &str) -> Result<String, String> {
     }
 }
 
+/// Parses the path of a URL.
+pub(crate) fn path(typed: &str) -> Result<String, String> {
+    let is_fine = typed.starts_with('/') && !typed.contains(['?', '#', ' ']);
+    match is_fine && typed.is_ascii() {
+        true => Ok(typed.to_owned()),
+        false => Err("is not a path such as /live".into()),
+    }
+}
+
 /// Means every origin, or every host.
 pub(crate) const ANY: &str = "any";
 
