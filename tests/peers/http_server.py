@@ -16,7 +16,8 @@ GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
 def say(event, **rest):
-    print(json.dumps({"event": event, **rest}), flush=True)
+    # The line with its end: another thread may say something before what `print` adds.
+    print(json.dumps({"event": event, **rest}) + "\n", end="", flush=True)
 
 
 class Handler(BaseHTTPRequestHandler):

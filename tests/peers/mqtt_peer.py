@@ -13,7 +13,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 
 def say(event, **rest):
-    print(json.dumps({"event": event, **rest}), flush=True)
+    # The line with its end: another thread may say something before what `print` adds.
+    print(json.dumps({"event": event, **rest}) + "\n", end="", flush=True)
 
 
 port, name = sys.argv[1:]

@@ -14,7 +14,8 @@ import redis
 
 
 def say(event, **rest):
-    print(json.dumps({"event": event, **rest}), flush=True)
+    # The line with its end: another thread may say something before what `print` adds.
+    print(json.dumps({"event": event, **rest}) + "\n", end="", flush=True)
 
 
 def hear(heard):

@@ -12,7 +12,8 @@ import stomp
 
 
 def say(event, **rest):
-    print(json.dumps({"event": event, **rest}), flush=True)
+    # The line with its end: another thread may say something before what `print` adds.
+    print(json.dumps({"event": event, **rest}) + "\n", end="", flush=True)
 
 
 class Ears(stomp.ConnectionListener):
