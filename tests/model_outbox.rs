@@ -24,6 +24,8 @@ enum Op {
     /// Writes that share of what is queued, of 256.
     Write(usize),
     WriteOne,
+    /// A layer takes that share of what is queued over, of 256, if it has nothing yet.
+    Carry(usize),
     Clear,
 }
 
@@ -58,6 +60,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => any::<bool>().prop_map(Op::Blocked),
         6 => (0..=256usize).prop_map(Op::Write),
         4 => Just(Op::WriteOne),
+        4 => (0..=256usize).prop_map(Op::Carry),
     ]
 }
 
@@ -270,6 +273,29 @@ fn check_life(written: &[u8], dropped_data: bool) {
     );
 }
 
+/// What a layer has taken over.
+#[derive(Default)]
+struct Carried {
+    len: usize,
+    data: usize,
+    /// The tags of the frames that end in there.
+    done: Vec<u8>,
+}
+
+impl Carried {
+    /// Counts bytes as written. Returns how many are left for what is behind, and which frames are done.
+    fn commit(&mut self, count: usize) -> (usize, Vec<u8>) {
+        let of_these = count.min(self.len);
+        self.len -= of_these;
+        self.data = self.data.min(self.len);
+        let done = match self.len {
+            0 => std::mem::take(&mut self.done),
+            _ => Vec::new(),
+        };
+        (count - of_these, done)
+    }
+}
+
 /// Shows at most `count` slices, joined.
 fn shown(outbox: &Outbox, count: usize) -> Vec<u8> {
     let mut slices = vec![IoSlice::new(&[]); count];
@@ -290,6 +316,7 @@ proptest! {
         let mut model = Model::default();
         let (mut written, mut dropped) = (Vec::new(), false);
         let (mut data, mut control) = (0, 0);
+        let mut carried = Carried::default();
         for op in ops {
             match op {
                 Op::Frame(padding) | Op::Block(padding) | Op::Shared(padding) => {
@@ -335,13 +362,27 @@ proptest! {
                         Op::Write(share) => outbox.len() * share / 256,
                         _ => outbox.len().min(1),
                     };
-                    written.extend(&shown(&outbox, 256)[..n]);
+                    let (behind, mut done) = carried.commit(n);
+                    written.extend(&shown(&outbox, 256)[..behind]);
                     let report = outbox.commit(n, &mut pool);
-                    let done = model.commit(n);
+                    done.extend(model.commit(behind));
                     prop_assert_eq!(report.ping, done.contains(&PING));
                     prop_assert_eq!(report.close, done.contains(&CLOSE));
                 }
+                Op::Carry(_) if carried.len > 0 => {}
+                Op::Carry(share) => {
+                    let n = outbox.len() * share / 256;
+                    written.extend(&shown(&outbox, 256)[..n]);
+                    outbox.carry(n, &mut pool);
+                    let before = model.len_of(&[DATA, MORE]);
+                    let done = model.commit(n);
+                    if n > 0 {
+                        let data = before - model.len_of(&[DATA, MORE]);
+                        carried = Carried { len: n, data, done };
+                    }
+                }
                 Op::Clear => {
+                    carried = Carried::default();
                     check_life(&written, dropped);
                     outbox.clear(&mut pool);
                     model = Model::default();
@@ -354,11 +395,12 @@ proptest! {
             prop_assert_eq!(&shown(&outbox, 256), &bytes);
             prop_assert!(bytes.starts_with(&shown(&outbox, 1)));
             prop_assert!(bytes.starts_with(&shown(&outbox, 3)));
-            prop_assert_eq!(outbox.len(), bytes.len());
-            prop_assert_eq!(outbox.data_len(), model.len_of(&[DATA, MORE]));
-            prop_assert_eq!(outbox.is_empty(), bytes.is_empty());
-            prop_assert_eq!(outbox.ping_waiting(), model.len_of(&[PING]) > 0);
-            prop_assert_eq!(outbox.close_waiting(), model.len_of(&[CLOSE]) > 0);
+            prop_assert_eq!(outbox.len(), bytes.len() + carried.len);
+            prop_assert_eq!(outbox.data_len(), model.len_of(&[DATA, MORE]) + carried.data);
+            prop_assert_eq!(outbox.is_empty(), bytes.is_empty() && carried.len == 0);
+            let waits = |tag| model.len_of(&[tag]) > 0 || carried.done.contains(&tag);
+            prop_assert_eq!(outbox.ping_waiting(), waits(PING));
+            prop_assert_eq!(outbox.close_waiting(), waits(CLOSE));
             prop_assert_eq!(outbox.is_closed(), model.closed);
             prop_assert_eq!(outbox.is_blocked(), model.blocked);
         }

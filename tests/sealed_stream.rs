@@ -199,23 +199,29 @@ impl Layer<Pipe> for Sealed {
         _: &mut Pool,
         slices: &[IoSlice<'_>],
     ) -> io::Result<Sent> {
+        let mut carried = 0;
         if self.carried == 0 {
             let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
             let piece = &bytes[..bytes.len().min(MOST)];
             if !piece.is_empty() {
                 self.out.extend(record(DATA, piece));
                 self.carried = piece.len();
+                carried = piece.len();
             }
         }
-        let kernel = self.drain(socket)?;
+        let kernel = match self.drain(socket) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            drained => drained?,
+        };
         let is_whole = self.out.is_empty();
-        let session = match is_whole {
-            true => std::mem::take(&mut self.carried),
-            false => 0,
+        let (session, carried) = match is_whole {
+            true => (std::mem::take(&mut self.carried), 0),
+            false => (0, carried),
         };
         Ok(Sent {
             kernel,
             session,
+            carried,
             is_refused: !is_whole,
         })
     }
@@ -465,6 +471,60 @@ fn a_ping_is_written_when_all_that_carries_it_is() {
     far.send(&sealed(b"PONG\n"));
     process.settle();
     assert_eq!(process.handler.pongs, 1);
+}
+
+/// The pong counted as sent, and the end of the message was sent twice.
+#[test]
+fn what_is_said_behind_a_sealed_record_comes_behind_it() {
+    let (mut process, far) = open_server(|_| {});
+    let id = process.handler.opened.unwrap();
+    far.set_room(3);
+    let said = "0123456789".repeat(10);
+    let sent = process.inner.context().send(id, Message::text(&said));
+    assert_eq!(sent, Ok(()));
+    process.settle();
+    far.send(&sealed(b"PING\n"));
+    process.settle();
+    let mut heard = far.take();
+    far.set_room(usize::MAX);
+    process.settle();
+    heard.extend(far.take());
+    let heard = String::from_utf8(unsealed(&heard)).unwrap();
+    assert_eq!(heard, format!("{said}\nPONG\n"));
+    let sent = process.inner.context().send(id, Message::text("more"));
+    assert_eq!(sent, Ok(()));
+    process.settle();
+    assert_eq!(unsealed(&far.take()), b"more\n");
+}
+
+/// The record counted for more than was queued any more, which ended the process.
+#[test]
+fn what_is_sealed_leaves_though_the_rest_is_dropped() {
+    for queued in [1, 50] {
+        let (mut process, far) = open_server(|_| {});
+        let id = process.handler.opened.unwrap();
+        far.set_room(3);
+        for number in 0..queued {
+            let text = format!("message {number}");
+            let sent = process.inner.context().send(id, Message::text(&text));
+            assert_eq!(sent, Ok(()));
+        }
+        process.settle();
+        far.send(&sealed(b"\xFF\n"));
+        process.settle();
+        let mut heard = far.take();
+        far.set_room(usize::MAX);
+        process.settle();
+        heard.extend(far.take());
+        let heard = String::from_utf8(unsealed(&heard)).unwrap();
+        assert!(heard.starts_with("message 0\n"), "{heard}");
+        let whole = (0..queued).map(|number| format!("message {number}\n"));
+        assert!(whole.collect::<String>().starts_with(&heard), "{heard}");
+        assert!(heard.ends_with('\n'), "{heard}");
+        far.end();
+        process.settle();
+        assert_eq!(process.handler.end.unwrap().cause, Cause::InvalidUtf8);
+    }
 }
 
 #[test]

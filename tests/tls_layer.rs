@@ -375,6 +375,23 @@ fn long_messages_come_and_go_whole_through_a_narrow_socket() {
     assert_eq!(process.handler.bytes, 60_000);
 }
 
+/// The pong counted as sent, and the end of the message was sent twice: its record was on its way.
+#[test]
+fn an_answer_to_a_ping_comes_behind_what_is_on_its_way() {
+    let (mut process, mut peer) = open_server();
+    let id = process.handler.opened.unwrap();
+    peer.far.set_room(3);
+    let said: String = ('a'..='z').cycle().take(10_000).collect();
+    let sent = process.inner.context().send(id, Message::text(&said));
+    assert_eq!(sent, Ok(()));
+    process.settle();
+    peer.say(&mut process, "PING\n");
+    peer.far.set_room(usize::MAX);
+    process.settle();
+    let heard = String::from_utf8(peer.hear().unwrap()).unwrap();
+    assert_eq!(heard, format!("{said}\nPONG\n"));
+}
+
 /// A record counts only when its last byte has left, which takes longer than the rate is judged over.
 #[test]
 fn who_reads_slowly_but_fast_enough_is_judged_by_the_bytes_of_the_socket() {

@@ -407,6 +407,7 @@ impl<D, S: System> Conn<D, S> {
         match written {
             Ok(sent) => {
                 env.stats.bytes_out += sent.kernel as u64;
+                self.session.handle_carried(env, sent.carried);
                 match sent.session {
                     0 => self.session.handle_progress(now, sent.kernel),
                     written => self.session.handle_written(env, now, written),

@@ -64,6 +64,7 @@ pub struct Outbox {
     frames: VecDeque<Frame>,
     /// Whether the front data frame was partly written. If so, no control frame is unfinished.
     begun: bool,
+    carried: Carried,
     /// The unwritten bytes of all inline frames, without gaps.
     inline: Ring,
     large: VecDeque<Large>,
@@ -276,8 +277,29 @@ impl Outbox {
         }
     }
 
-    /// Counts the first `written` bytes of what [`slices`](Self::slices) returned as accepted by
-    /// the socket. Gives back storage that is now empty.
+    /// Takes the first `count` bytes of what [`slices`](Self::slices) returned out of the queue: a layer,
+    /// such as TLS, has them in a form of its own, which the socket has not accepted. They count as queued
+    /// until they are [committed](Self::commit), and nothing overtakes or drops them.
+    ///
+    /// # Panics
+    ///
+    /// If `count` is more than is queued, or a layer has bytes already.
+    pub fn carry(&mut self, count: usize, pool: &mut Pool) {
+        assert_eq!(
+            self.carried.len, 0,
+            "a layer takes one piece after the other"
+        );
+        let before = self.data_len();
+        let completes = self.commit(count, pool);
+        self.carried = Carried {
+            len: count,
+            data: before - self.data_len(),
+            completes,
+        };
+    }
+
+    /// Counts `written` bytes as accepted by the socket: those that a layer [carries](Self::carry), then the
+    /// first ones of what [`slices`](Self::slices) returned. Gives back storage that is now empty.
     ///
     /// # Panics
     ///
@@ -291,7 +313,8 @@ impl Outbox {
             return self.commit_all(pool);
         }
         let mut report = Written::default();
-        let mut left = self.commit_unfinished(written, &mut report);
+        let mut left = self.commit_carried(written, &mut report);
+        left = self.commit_unfinished(left, &mut report);
         if self.begun {
             left = self.commit_frame(left, pool);
         }
@@ -313,6 +336,7 @@ impl Outbox {
     /// Discards everything, also the flags. Keeps small allocations for the next connection.
     pub fn clear(&mut self, pool: &mut Pool) {
         self.forget_queued(pool);
+        self.carried = Carried::default();
         shorten(&mut self.frames);
         shorten(&mut self.large);
         shorten(&mut self.pongs.frames);
@@ -331,9 +355,10 @@ impl Outbox {
         self.dropped = 0;
     }
 
-    /// Drops everything, control frames too: nothing more will be written. Gives all storage back.
+    /// Drops everything, control frames too: nothing more will be written but what a layer has. Gives all
+    /// storage back.
     pub(crate) fn abandon(&mut self, pool: &mut Pool) {
-        self.dropped += self.data_len();
+        self.dropped += self.data_len() - self.carried.data;
         self.forget_queued(pool);
         self.narrow(pool);
     }
@@ -372,7 +397,8 @@ impl Outbox {
     pub fn len(&self) -> usize {
         let control =
             self.unfinished.len() + self.pongs.bytes.len() + self.ping.len() + self.close.len();
-        self.data_len() + control
+        let carried = self.carried.len - self.carried.data;
+        self.data_len() + control + carried
     }
 
     /// Returns the number of bytes of pongs that wait.
@@ -382,7 +408,7 @@ impl Outbox {
 
     /// Returns the number of bytes of data frames queued.
     pub fn data_len(&self) -> usize {
-        self.inline.len() + self.large_len
+        self.inline.len() + self.large_len + self.carried.data
     }
 
     /// Returns how much memory the queued data frames take: their unwritten bytes and, for each
@@ -438,12 +464,12 @@ impl Outbox {
     /// Returns whether any byte of a ping is still unwritten.
     pub fn ping_waiting(&self) -> bool {
         let begun = !self.unfinished.is_empty() && self.unfinished_kind == Control::Ping;
-        begun || !self.ping.is_empty()
+        begun || !self.ping.is_empty() || self.carried.completes.ping
     }
 
     /// Returns whether any byte of the close frame is still unwritten.
     pub fn close_waiting(&self) -> bool {
-        !self.close.is_empty()
+        !self.close.is_empty() || self.carried.completes.close
     }
 
     fn push_large(&mut self, head: Head, bytes: Bytes, range: Range<usize>) {
@@ -551,6 +577,7 @@ impl Outbox {
             close: self.close_waiting(),
         };
         self.forget_queued(pool);
+        self.carried = Carried::default();
         report
     }
 
@@ -579,6 +606,16 @@ impl Outbox {
         self.give_obsolete(pool);
         self.large_len = 0;
         self.has_loose = false;
+    }
+
+    fn commit_carried(&mut self, left: usize, report: &mut Written) -> usize {
+        let accepted = left.min(self.carried.len);
+        self.carried.len -= accepted;
+        self.carried.data = self.carried.data.min(self.carried.len);
+        if self.carried.len == 0 {
+            *report = mem::take(&mut self.carried).completes;
+        }
+        left - accepted
     }
 
     fn commit_unfinished(&mut self, left: usize, report: &mut Written) -> usize {
@@ -662,7 +699,7 @@ impl Outbox {
         let accepted = left.min(self.close.len());
         // Nothing follows the close frame, so its rest can stay in `close`.
         self.close.drain(..accepted);
-        report.close = accepted > 0 && self.close.is_empty();
+        report.close |= accepted > 0 && self.close.is_empty();
         left - accepted
     }
 
@@ -771,6 +808,16 @@ pub struct Written {
     pub ping: bool,
     /// The last byte of the close frame was accepted.
     pub close: bool,
+}
+
+/// Bytes that a layer has taken over, and the socket has not accepted.
+#[derive(Default)]
+struct Carried {
+    len: usize,
+    /// So many of them are of data frames.
+    data: usize,
+    /// What the last of them completes.
+    completes: Written,
 }
 
 /// What is left of one data frame. It takes eight bytes, because a queue of small frames is long.

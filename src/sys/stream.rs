@@ -124,8 +124,8 @@ pub trait Layer<K: Socket>: fmt::Debug + Send + 'static {
     ) -> io::Result<Received>;
 
     /// Writes slices. They may be empty if the layer [wants to write](Self::wants_write) bytes of
-    /// its own. Bytes that were not [sent](Sent::session) come again, at the start of the next
-    /// call.
+    /// its own. Bytes that were neither [sent](Sent::session) nor [taken over](Sent::carried) may come again
+    /// in the next call, or others instead of them.
     ///
     /// # Errors
     ///
@@ -321,8 +321,13 @@ impl Received {
 pub struct Sent {
     /// Bytes that the kernel accepted. They count as progress.
     pub kernel: usize,
-    /// Bytes of the session that the kernel has accepted completely, in whatever form.
+    /// Bytes of the session that the kernel has accepted completely, in whatever form: first those that the
+    /// layer had taken over, then the first ones of the slices.
     pub session: usize,
+    /// So many of the first bytes of the slices are in the layer now, in a form that the kernel has not
+    /// accepted completely. They do not come again; a later write counts them as `session`. Zero while the
+    /// layer has some already, and without a layer.
+    pub carried: usize,
     /// The socket takes no more bytes for now.
     pub is_refused: bool,
 }
@@ -390,6 +395,7 @@ impl<K: Socket, L: Layer<K>> Transport<'_, K, L> {
         Ok(Sent {
             kernel: written,
             session: written,
+            carried: 0,
             is_refused: written < offered,
         })
     }

@@ -93,6 +93,7 @@ impl Transit {
             && self.plain.is_empty()
             && self.fault.is_none()
             && self.out.is_empty()
+            && self.carried == 0
     }
 }
 
@@ -348,13 +349,26 @@ impl Tls {
         if transit.out.is_empty() {
             return Ok(0);
         }
-        let count = socket.write(&[IoSlice::new(&transit.out[transit.written..])])?;
+        let rest = &transit.out[transit.written..];
+        let count = loop {
+            match socket.write(&[IoSlice::new(rest)]) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                written => break written?,
+            }
+        };
         transit.written += count;
         if transit.written == transit.out.len() {
             transit.written = 0;
             pool.give_vec(mem::take(&mut transit.out));
         }
         Ok(count)
+    }
+
+    /// Says whether bytes of the session's are under way that it has not heard of.
+    fn carries(&self) -> bool {
+        self.transit
+            .as_ref()
+            .is_some_and(|transit| transit.carried > 0)
     }
 
     fn has_output(&self) -> bool {
@@ -528,17 +542,23 @@ impl<K: Socket> Layer<K> for Tls {
         pool: &mut Pool,
         slices: &[IoSlice<'_>],
     ) -> io::Result<Sent> {
-        if !self.has_output() {
-            let carried = self.seal(pool, slices)?;
+        let mut carried = 0;
+        if !self.has_output() && !self.carries() {
+            carried = self.seal(pool, slices)?;
             if carried > 0 {
                 self.transit().carried = carried;
             }
         }
-        let kernel = self.flush(socket, pool)?;
+        let kernel = match self.flush(socket, pool) {
+            // What is sealed is ours.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            flushed => flushed?,
+        };
         let is_whole = !self.has_output();
         let mut session = 0;
         if is_whole && let Some(transit) = &mut self.transit {
             session = mem::take(&mut transit.carried);
+            carried = 0;
         }
         self.rest();
         if is_whole {
@@ -547,6 +567,7 @@ impl<K: Socket> Layer<K> for Tls {
         Ok(Sent {
             kernel,
             session,
+            carried,
             is_refused: !is_whole,
         })
     }

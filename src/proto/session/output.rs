@@ -153,7 +153,19 @@ impl Session {
         self.buffers.as_ref().map_or(0, |held| held.tx.slices(out))
     }
 
-    /// Notes that the kernel accepted `count` bytes of what [`slices`](Self::slices) gave.
+    /// Notes that a layer has taken over the first `count` bytes of what [`slices`](Self::slices) gave, and
+    /// the kernel has not accepted all of what carries them: [`handle_written`](Self::handle_written) comes
+    /// when it has.
+    pub fn handle_carried(&mut self, env: &mut Env, count: usize) {
+        if let Some(held) = &mut self.buffers
+            && count > 0
+        {
+            held.tx.carry(count, &mut env.pool);
+        }
+    }
+
+    /// Notes that the kernel accepted `count` bytes: of those that a layer carries, then of what
+    /// [`slices`](Self::slices) gave.
     pub fn handle_written(&mut self, env: &mut Env, now: Moment, count: usize) {
         let Some(held) = &mut self.buffers else {
             return;
