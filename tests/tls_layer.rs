@@ -42,6 +42,9 @@ impl Between<Pipe> for Tls {
 }
 
 type Cx<'a> = Context<'a, (), Memory<Pipe, Tls>>;
+/// Of Linux.
+const ECONNRESET: i32 = 104;
+
 type Process = MemoryLoop<Ear, Pipe, Tls>;
 
 #[derive(Debug, Default)]
@@ -436,6 +439,21 @@ fn a_goodbye_is_an_end_and_its_lack_is_a_truncation() {
     process.settle();
     assert_eq!(process.handler.heard, ["last"]);
     assert_eq!(process.handler.end(), (Cause::TlsError, "truncated"));
+}
+
+/// It was a truncation, since a socket tells of a reset once.
+#[test]
+fn a_reset_that_a_write_hears_of_is_one() {
+    let (mut process, peer) = open_server();
+    let id = process.handler.opened.unwrap();
+    peer.far.set_room(3);
+    let sent = process.inner.context().send(id, Message::text("hello"));
+    assert_eq!(sent, Ok(()));
+    process.settle();
+    peer.far.fail_unnoticed(ECONNRESET);
+    peer.far.set_room(1000);
+    process.settle();
+    assert_eq!(process.handler.end(), (Cause::PeerReset, ""));
 }
 
 #[test]

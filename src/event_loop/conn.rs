@@ -305,9 +305,12 @@ impl<D, S: System> Conn<D, S> {
             Some(fault) => self
                 .session
                 .handle_fault(env, now, fault.cause, &fault.reason),
-            None => self
-                .session
-                .handle_io_error(now, error.raw_os_error(), false),
+            None => {
+                // A layer begins on a socket that is established.
+                let is_reset = self.layer().is_some() && cause_of(error) == Cause::PeerReset;
+                self.session
+                    .handle_io_error(now, error.raw_os_error(), is_reset);
+            }
         }
     }
 

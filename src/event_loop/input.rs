@@ -152,8 +152,7 @@ impl<D: Default, S: System> EventLoop<D, S> {
                     break false;
                 }
                 ReadOutcome::Cut => {
-                    let cut = LayerFault::truncated().into();
-                    self.conns[key].fail(&mut self.env, self.now, &cut);
+                    self.handle_cut(key);
                     break false;
                 }
                 ReadOutcome::Failed(error) => {
@@ -271,6 +270,17 @@ impl<D: Default, S: System> EventLoop<D, S> {
             self.rearm(key);
         }
         self.limit_growth(key, counted);
+    }
+
+    /// Handles an end without the goodbye of a layer. Where a write was told of a reset, it is that.
+    fn handle_cut(&mut self, key: usize) {
+        let conn = &mut self.conns[key];
+        if conn.ready.has(Ready::Reset) {
+            conn.session.handle_io_error(self.now, None, true);
+        } else {
+            let cut = LayerFault::truncated().into();
+            conn.fail(&mut self.env, self.now, &cut);
+        }
     }
 
     fn handle_eof<C, H: Handler<C, S, Data = D>>(&mut self, handler: &mut H, id: ConnId) {

@@ -455,16 +455,17 @@ impl<K: Socket> Layer<K> for Tls {
         // What a client says first, and what was read before.
         self.handle_kept()?;
         loop {
-            match self.flush(socket, pool) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                flushed => drop(flushed?),
-            }
             if !self.common().is_handshaking() {
-                // What is left of the handshake leaves with what is written first.
+                // What is left of the handshake leaves with what is written first. A write that fails here
+                // would cost what the peer has said behind it.
                 self.is_open = true;
                 self.idle_records = 0;
                 self.rest();
                 return Ok(true);
+            }
+            match self.flush(socket, pool) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                flushed => drop(flushed?),
             }
             let mut early = Vec::new();
             match self.receive(socket, pool, RECORD, &mut |piece| {

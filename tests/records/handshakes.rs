@@ -236,10 +236,42 @@ fn handshakes_that_stop_anywhere_are_truncated() {
 }
 
 #[test]
+fn handshakes_that_end_by_a_reset_anywhere_say_so() {
+    let mut scene = Scene::new();
+    let hello = Hello::default().records();
+    for len in [0, 1, 5, 100, hello.len()] {
+        let stream = scene.dial();
+        scene.write(&stream, &hello[..len]);
+        reset(stream);
+        let (cause, reason) = scene.end();
+        assert_eq!((cause, &*reason), (Cause::PeerReset, ""), "{len}");
+    }
+    scene.assert_well();
+}
+
+/// A ticket that could not be written any more cost what had come.
+#[test]
+fn what_came_with_the_end_of_the_handshake_is_heard_though_a_reset_follows() {
+    let mut scene = Scene::new();
+    let mut peer = Peer::new(scene.dial(), &scene.root, &TLS13);
+    // Up to the ServerHello and what is behind it, which is answered by the next call.
+    scene.drive(|_| {
+        peer.pump().unwrap();
+        !peer.is_shaking()
+    });
+    peer.say(b"last words\n");
+    peer.pump().unwrap();
+    reset(peer.into_parts().0);
+    assert_eq!(scene.end().0, Cause::PeerReset);
+    assert!(scene.recorder.messages().contains(&b"last words".to_vec()));
+    scene.assert_well();
+}
+
+#[test]
 fn handshakes_that_stop_or_never_read_have_their_time() {
     let mut scene = Scene::with(|config| {
         config.heartbeat = HeartbeatConfig {
-            handshake_timeout: std::time::Duration::from_millis(300),
+            handshake_timeout: Duration::from_millis(300),
             ..config.heartbeat
         }
     });

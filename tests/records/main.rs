@@ -12,7 +12,7 @@ mod support;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use heartwheel::close::Cause;
 use heartwheel::config::WireKind;
@@ -21,6 +21,7 @@ use heartwheel::rustls;
 use heartwheel::tls::{Certificates, Pair, ServerTls};
 use rustls::SupportedProtocolVersion;
 use rustls::version::TLS13;
+use socket2::SockRef;
 
 use support::PATIENCE;
 use support::certs::Root;
@@ -109,7 +110,7 @@ impl Scene {
     }
 
     fn turn(&mut self) {
-        let limit = std::time::Duration::from_millis(1);
+        let limit = Duration::from_millis(1);
         self.reactor.turn(&mut self.recorder, Some(limit)).unwrap();
         let Some(healthy) = &mut self.healthy else {
             return;
@@ -220,6 +221,12 @@ fn read_all(mut stream: &TcpStream) -> Vec<u8> {
 fn end_output(stream: &TcpStream) {
     // It may be over already.
     let _over = stream.shutdown(Shutdown::Write);
+}
+
+/// Ends a connection with a reset.
+fn reset(stream: TcpStream) {
+    let linger = Some(Duration::ZERO);
+    SockRef::from(&stream).set_linger(linger).unwrap();
 }
 
 /// A record that nobody has sealed.

@@ -1,11 +1,8 @@
 //! On an open connection.
 
-use std::time::Duration;
-
 use heartwheel::proto::message::Message;
 use rustls::ContentType;
 use rustls::version::TLS12;
-use socket2::SockRef;
 
 use crate::hello::Hello;
 use crate::support::dice::Dice;
@@ -255,10 +252,7 @@ fn an_end_without_a_goodbye_and_a_reset_are_told_apart() {
     let (stream, mut sealer) = scene.open_sealer();
     let said = sealer.data(b"last\n");
     scene.write(&stream, &said[..10]);
-    SockRef::from(&stream)
-        .set_linger(Some(Duration::ZERO))
-        .unwrap();
-    drop(stream);
+    reset(stream);
     assert_eq!(scene.end().0, Cause::PeerReset);
     scene.assert_well();
 }

@@ -56,6 +56,11 @@ impl Peer {
         !self.tls.is_handshaking() && !self.tls.wants_write()
     }
 
+    /// Says whether rustls waits for more of the handshake.
+    pub(crate) fn is_shaking(&self) -> bool {
+        self.tls.is_handshaking()
+    }
+
     /// Says this when it is pumped next.
     pub(crate) fn say(&mut self, text: &[u8]) {
         self.tls.writer().write_all(text).unwrap();

@@ -159,6 +159,14 @@ impl Far {
         state.note(state.ready());
     }
 
+    /// Lets the next call fail, and the ones behind it find the end: no event has told of it yet.
+    pub(crate) fn fail_unnoticed(&self, errno: i32) {
+        let mut state = self.0.borrow_mut();
+        state.failure = Some(errno);
+        state.is_over = true;
+        state.arrived.clear();
+    }
+
     pub(crate) fn set_chunk(&self, most: usize) {
         self.0.borrow_mut().chunk = most;
     }
