@@ -2,7 +2,10 @@
 //! what a handshake costs the server.
 //!
 //! The server is one loop on a thread of its own. Idle clients with heartbeats are there first; then the crowd
-//! dials at once, from a loop on another thread, where clients do their part of the handshakes.
+//! dials at once, from a loop on another thread, where clients do their part of the handshakes. Where this
+//! process may use two cores or more, the first is the server's and the second the clients'. How long the
+//! server waited for its core all the same is told: that is other work of the machine, and late pings are
+//! later by it.
 //!
 //! ```sh
 //! cargo bench --bench arrival
@@ -128,7 +131,11 @@ fn run(plan: &Plan, tls: &Tls, idle: bool, crowd: bool) {
     println!("  ping lateness before: {}", late(&before, &first));
     println!("                during: {}", late(&during, &before));
     println!("                 after: {}", late(&after, &during));
-    println!("  longest turn meanwhile: {:.1?}", during.longest);
+    println!(
+        "  longest turn meanwhile: {:.1?}; waited for a core: {:.1?} of {took:.1?}",
+        during.longest,
+        during.waited.saturating_sub(before.waited)
+    );
 }
 
 fn show(late: &Histogram) -> String {
@@ -147,9 +154,35 @@ fn show(late: &Histogram) -> String {
 struct Look {
     stats: Stats,
     cpu: Duration,
+    /// How long the thread was ready to run and did not.
+    waited: Duration,
     /// Since the last look.
     longest: Duration,
 }
+
+/// Returns how long this thread was ready to run and did not, where the system tells.
+fn waited() -> Duration {
+    let figures = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let waited = figures.split(' ').nth(1).and_then(|word| word.parse().ok());
+    Duration::from_nanos(waited.unwrap_or(0))
+}
+
+/// Puts this thread on one of the first two cores that the process may use, where the system lets it.
+#[cfg(target_os = "linux")]
+fn go_to_core(number: usize) {
+    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+    let usable = sched_getaffinity(None).unwrap();
+    let mut usable = (0..CpuSet::MAX_CPU).filter(|core| usable.is_set(*core));
+    if let Some(core) = usable.nth(number) {
+        let mut only = CpuSet::new();
+        only.set(core);
+        sched_setaffinity(None, &only).unwrap();
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn go_to_core(_: usize) {}
 
 struct Server {
     /// Empty while a look is asked for.
@@ -193,6 +226,7 @@ fn serve(plan: &Plan, tls: &Tls) -> (Server, [SocketAddr; 2]) {
     let (interval, config) = (plan.interval, tls.server.clone());
     let (looks, opened) = (server.look.clone(), server.opened.clone());
     thread::spawn(move || {
+        go_to_core(0);
         let mut reactor = Reactor::new(ReactorConfig::default()).unwrap();
         let addrs = [None, Some(config)].map(|tls| {
             let mut listener =
@@ -219,6 +253,7 @@ fn serve(plan: &Plan, tls: &Tls) -> (Server, [SocketAddr; 2]) {
                 *look = Some(Look {
                     stats: reactor.stats().clone(),
                     cpu: Duration::new(cpu.tv_sec as u64, cpu.tv_nsec as u32),
+                    waited: waited(),
                     longest: std::mem::take(&mut longest),
                 });
             }
@@ -236,6 +271,7 @@ fn dial(
 ) -> thread::JoinHandle<()> {
     let timeout = plan.interval * 30;
     thread::spawn(move || {
+        go_to_core(1);
         let mut reactor = Reactor::new(ReactorConfig::default()).unwrap();
         for _ in 0..count {
             let mut client = ClientConfig::new("127.0.0.1", addr.port(), WireFactory::WebSocket);
