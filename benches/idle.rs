@@ -10,27 +10,31 @@
 //!   alike. Servers in other languages join when named.
 //! - `sparse`: 2 000 connections pinged every 4 s, where wake-ups are what costs; heartwheel with several
 //!   slacks.
+//! - `tls`: 4 500 connections over TLS 1.3 with ECDSA P-256, pinged every 2 s: heartwheel, and
+//!   tokio-tungstenite with tokio-rustls, beside heartwheel without TLS, which is what ratios refer to.
 //! - `syscalls`: the system calls of a round trip, counted by strace.
 //! - `deaths`: of many connections 1 000 fall silent at once, and each must be found out in time.
 //! - `many`: 100 000 connections, as several server processes on one port. Only when named, and it fails
 //!   where fewer are held.
 //!
 //! Options, with their defaults: `--connections 18000`, `--interval 2` and `--sparse-connections 2000`,
-//! `--sparse-interval 4`, `--seconds 8` for each run, `--pairs 5`, `--servers
-//! floor,heartwheel,tokio-tungstenite,fastwebsockets` for `dense`, `--slacks 0,10,50,250` (ms), `--many
-//! 100000`, `--many-interval 10`, `--json FILE` for everything that was measured, to be plotted. `--test`
-//! runs all of it small, and checks what can be.
+//! `--sparse-interval 4`, `--tls-connections 4500`, `--tls-interval 2`, `--seconds 8` for each run, `--pairs
+//! 5`, `--servers floor,heartwheel,tokio-tungstenite,fastwebsockets` for `dense`, `--tls-servers
+//! heartwheel,tokio-tungstenite` for `tls`, `--slacks 0,10,50,250` (ms), `--many 100000`, `--many-interval
+//! 10`, `--json FILE` for everything that was measured, to be plotted. `--test` runs all of it small, and
+//! checks what can be.
 //!
-//! `--servers` may also name these, which are compiled first; what one of them needs is named when it is
-//! missing. Each is one small file in `benches/idle/foreign`, on one thread, with small buffers. They do
-//! not tell how late their pings are: the gaps that their peers see show that.
+//! `--servers` and `--tls-servers` may also name these, which are compiled first; what one of them needs is
+//! named when it is missing. Each is one small file in `benches/idle/foreign`, on one thread, with small
+//! buffers. They do not tell how late their pings are: the gaps that their peers see show that.
 //!
 //! - `node-ws`: Node with its package `ws`, an interval for each connection.
 //! - `gorilla`: Go with gorilla/websocket, two goroutines, a ticker and deadlines for each connection.
 //! - `libwebsockets`: C on libuv. It keeps timers in a list that it walks to add one, so that thousands
-//!   would be all there is to see: a single timer serves all connections, and its own are switched off.
-//! - `uwebsockets`: C++ with uWebSockets, from the source in the crate `libuwebsockets-sys`. A timer of
-//!   its own would be a descriptor: here too a single one serves all.
+//!   would be all there is to see: a single timer serves all connections, and its own are switched off. Not
+//!   over TLS.
+//! - `uwebsockets`: C++ with uWebSockets, from the source in the crate `libuwebsockets-sys`, over TLS with
+//!   OpenSSL. A timer of its own would be a descriptor: here too a single one serves all.
 //!
 //! The single timers come every 10 ms, so that the pings of one tick share a wake-up: what compares with
 //! them is the floor with a slack of 5 ms.

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::control::Process;
+use super::secure;
 use super::subject::Order;
-use super::uwebsockets::{self, run};
+use super::uwebsockets::{self, Part, run};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Foreign {
@@ -35,16 +36,23 @@ impl Foreign {
         }
     }
 
+    pub(crate) const fn has_tls(self) -> bool {
+        match self {
+            Self::NodeWs | Self::Gorilla | Self::Uwebsockets => true,
+            Self::Libwebsockets => false,
+        }
+    }
+
     /// Compiles it or, where nothing is compiled, makes sure that it can run.
-    pub(crate) fn build(self) -> io::Result<()> {
+    pub(crate) fn build(self, is_secure: bool) -> io::Result<()> {
         fs::create_dir_all(place())?;
-        self.try_build().map_err(|error| {
+        self.try_build(is_secure).map_err(|error| {
             let (name, needs) = (self.name(), self.needs());
             io::Error::other(format!("{name} needs {needs}: {error}"))
         })
     }
 
-    fn try_build(self) -> io::Result<()> {
+    fn try_build(self, is_secure: bool) -> io::Result<()> {
         let mut command = match self {
             Self::NodeWs => find_ws(),
             Self::Gorilla => self.build_with_go(),
@@ -53,7 +61,11 @@ impl Foreign {
                 command.args(["-lwebsockets", "-pthread"]);
                 command
             }
-            Self::Uwebsockets => return uwebsockets::build(&self.source(), &self.program()),
+            Self::Uwebsockets => {
+                let program = self.program(is_secure);
+                let parts = if is_secure { &[Part::Tls][..] } else { &[] };
+                return uwebsockets::build(&self.source(), &program, parts);
+            }
         };
         run(&mut command)?;
         Ok(())
@@ -66,10 +78,15 @@ impl Foreign {
                 command.arg(self.source()).env("PEER_PACKAGES", packages());
                 command
             }
-            Self::Gorilla | Self::Libwebsockets | Self::Uwebsockets => Command::new(self.program()),
+            Self::Gorilla | Self::Libwebsockets | Self::Uwebsockets => {
+                Command::new(self.program(order.subject.is_secure))
+            }
         };
         let times = [order.interval, order.timeout];
         command.args(times.map(|time| time.as_millis().to_string()));
+        if order.subject.is_secure {
+            command.args([secure::certificate(), secure::key()]);
+        }
         Process::spawn(&mut command)
     }
 
@@ -94,9 +111,12 @@ impl Foreign {
             .join(file)
     }
 
-    /// What it is compiled to.
-    fn program(self) -> PathBuf {
-        place().join(self.name())
+    /// What it is compiled to. One of them is another program over TLS.
+    fn program(self, is_secure: bool) -> PathBuf {
+        match (self, is_secure) {
+            (Self::Uwebsockets, true) => place().join("uwebsockets-tls"),
+            _ => place().join(self.name()),
+        }
     }
 
     fn build_with_go(self) -> Command {
@@ -105,7 +125,7 @@ impl Foreign {
             // Where Debian has its packages.
             .envs([("GO111MODULE", "off"), ("GOPATH", "/usr/share/gocode")])
             .args(["build", "-o"])
-            .args([self.program(), self.source()]);
+            .args([self.program(false), self.source()]);
         command
     }
 
@@ -113,7 +133,7 @@ impl Foreign {
         let mut command = Command::new("cc");
         command
             .args(["-O2", "-o"])
-            .args([self.program(), self.source()]);
+            .args([self.program(false), self.source()]);
         command
     }
 }

@@ -79,10 +79,7 @@ struct Servers {
 }
 
 fn start_servers(load: &Load, count: usize) -> io::Result<Servers> {
-    let subject = Subject {
-        kind: Kind::Heartwheel,
-        slack: None,
-    };
+    let subject = Subject::plain(Kind::Heartwheel, None);
     let mut servers = Servers {
         addr: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0),
         processes: Vec::new(),
@@ -109,6 +106,7 @@ fn start_peers(load: &Load, servers: &Servers) -> io::Result<Vec<Process>> {
             source: Ipv4Addr::new(127, 0, 1 + index as u8, 1),
             interval: load.interval,
             capacity,
+            is_secure: false,
         };
         let mut peers = Process::start(&order.to_words())?;
         peers.tell(&format!("open {capacity}"))?;

@@ -128,6 +128,7 @@ impl Pair {
             source: Ipv4Addr::LOCALHOST,
             interval: load.interval,
             capacity: load.connections,
+            is_secure: subject.is_secure,
         };
         let peers = Process::start(&order.to_words())?;
         Ok(Self { peers, server })
@@ -248,10 +249,7 @@ fn check_round_trips(load: &Load, count: u64) -> io::Result<()> {
 
 /// Lets many peers fall silent at once, and sees when the server finds out.
 pub(crate) fn deaths(plan: &Plan) -> io::Result<Value> {
-    let subject = Subject {
-        kind: Kind::Heartwheel,
-        slack: Some(Duration::ZERO),
-    };
+    let subject = Subject::plain(Kind::Heartwheel, Some(Duration::ZERO));
     let load = &Load {
         timeout: plan.silence,
         ..plan.dense.clone()

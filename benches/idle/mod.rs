@@ -1,8 +1,11 @@
+#[path = "../../tests/support/certs.rs"]
+mod certs;
 mod control;
 #[path = "../support/descriptors.rs"]
 mod descriptors;
 mod floor;
 mod foreign;
+mod line;
 #[path = "../support/machine.rs"]
 mod machine;
 mod many;
@@ -15,6 +18,7 @@ mod peers;
 mod plan;
 mod report;
 mod rivals;
+mod secure;
 mod simulated;
 #[path = "../support/spread.rs"]
 mod spread;
@@ -65,6 +69,10 @@ pub(crate) fn main() -> io::Result<()> {
             Stage::Virtual => simulated::bench(&plan),
             Stage::Dense => compare(&plan, &plan.dense, &dense_subjects(&plan))?,
             Stage::Sparse => compare(&plan, &plan.sparse, &sparse_subjects(&plan))?,
+            Stage::Tls => {
+                secure::issue()?;
+                compare(&plan, &plan.tls, &tls_subjects(&plan))?
+            }
             Stage::Syscalls => trace::count(&plan)?,
             Stage::Deaths => measure::deaths(&plan)?,
             Stage::Many => many::hold(&plan)?,
@@ -79,12 +87,17 @@ pub(crate) fn main() -> io::Result<()> {
 
 /// Compiles what is not part of this program, so that what lacks is told before anything is measured.
 fn build_foreign(plan: &Plan) -> io::Result<()> {
-    if !plan.stages.contains(&Stage::Dense) {
-        return Ok(());
-    }
-    for kind in &plan.servers {
-        if let Kind::Foreign(foreign) = kind {
-            foreign.build()?;
+    for (stage, kinds) in [
+        (Stage::Dense, &plan.servers),
+        (Stage::Tls, &plan.tls_servers),
+    ] {
+        if !plan.stages.contains(&stage) {
+            continue;
+        }
+        for kind in kinds {
+            if let Kind::Foreign(foreign) = kind {
+                foreign.build(stage == Stage::Tls)?;
+            }
         }
     }
     Ok(())
@@ -104,13 +117,10 @@ fn take_role(words: &[String]) -> io::Result<()> {
 
 fn dense_subjects(plan: &Plan) -> Vec<Subject> {
     let slack = Some(Duration::ZERO);
-    let subject = |kind: &Kind| Subject { kind: *kind, slack };
+    let subject = |kind: &Kind| Subject::plain(*kind, slack);
     let mut subjects: Vec<_> = plan.servers.iter().map(subject).collect();
     // Pings of one tick share a wake-up: the floor does as heartwheel does.
-    let ticking = Subject {
-        kind: Kind::Floor,
-        slack: Some(TICK / 2),
-    };
+    let ticking = Subject::plain(Kind::Floor, Some(TICK / 2));
     subjects.insert(1, ticking);
     subjects
 }
@@ -120,14 +130,8 @@ const TICK: Duration = Duration::from_millis(10);
 
 /// The floor as it is and with the most slack, heartwheel with each slack and with its own.
 fn sparse_subjects(plan: &Plan) -> Vec<Subject> {
-    let floor = |slack| Subject {
-        kind: Kind::Floor,
-        slack,
-    };
-    let ours = |slack| Subject {
-        kind: Kind::Heartwheel,
-        slack,
-    };
+    let floor = |slack| Subject::plain(Kind::Floor, slack);
+    let ours = |slack| Subject::plain(Kind::Heartwheel, slack);
     let mut subjects = vec![floor(Some(Duration::ZERO)), ours(None)];
     subjects.extend(plan.slacks.iter().map(|slack| ours(Some(*slack))));
     subjects.extend(plan.slacks.iter().max().map(|slack| floor(Some(*slack))));
@@ -135,7 +139,18 @@ fn sparse_subjects(plan: &Plan) -> Vec<Subject> {
     subjects
 }
 
-/// Runs the subjects in turns, the floor first, and says how each compares with it.
+/// Heartwheel without TLS, which the others are compared with, and everyone over TLS.
+fn tls_subjects(plan: &Plan) -> Vec<Subject> {
+    let slack = Some(Duration::ZERO);
+    let mut subjects = vec![Subject::plain(Kind::Heartwheel, slack)];
+    subjects.extend(plan.tls_servers.iter().map(|kind| Subject {
+        is_secure: true,
+        ..Subject::plain(*kind, slack)
+    }));
+    subjects
+}
+
+/// Runs the subjects in turns, and says how each compares with the first.
 fn compare(plan: &Plan, load: &Load, subjects: &[Subject]) -> io::Result<Value> {
     println!("\n{load}, {} rounds in turns", plan.pairs);
     let mut runs: Vec<Vec<Run>> = subjects.iter().map(|_| Vec::new()).collect();

@@ -13,6 +13,7 @@ use mio::Interest;
 use mio::unix::SourceFd;
 
 use super::control::{Look, next_command, say, show};
+use super::secure;
 use super::subject::{ANSWERED, ENDED, HELD, LATENESS, Order, WRITTEN};
 
 pub(crate) fn serve(order: Order) -> io::Result<()> {
@@ -22,7 +23,7 @@ pub(crate) fn serve(order: Order) -> io::Result<()> {
     };
     let mut counter = Counter::new(order, Micros::from(config.tick));
     let mut reactor = Reactor::new(config).map_err(io::Error::other)?;
-    let listener = reactor.listen(listener(order)).map_err(io::Error::other)?;
+    let listener = reactor.listen(listener(order)?).map_err(io::Error::other)?;
     reactor
         .register(&mut SourceFd(&0), Interest::READABLE)
         .map_err(io::Error::other)?;
@@ -31,7 +32,7 @@ pub(crate) fn serve(order: Order) -> io::Result<()> {
     reactor.run(&mut counter).map_err(io::Error::other)
 }
 
-fn listener(order: Order) -> ListenerConfig {
+fn listener(order: Order) -> io::Result<ListenerConfig> {
     let mut config =
         ListenerConfig::new(([127, 0, 0, 1], order.port).into(), WireFactory::WebSocket);
     config.heartbeat.interval = Some(order.interval);
@@ -41,7 +42,10 @@ fn listener(order: Order) -> ListenerConfig {
     config.admission.half_open_per_address = None;
     config.admission.share_per_address = None;
     config.socket.reuse_port = true;
-    config
+    if order.subject.is_secure {
+        config.tls = Some(secure::ours()?);
+    }
+    Ok(config)
 }
 
 /// Counts ends, and how long after the last proof of life each came.

@@ -4,15 +4,19 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use heartwheel::proto::time::Micros;
+use heartwheel::rustls;
 use heartwheel::stats::Histogram;
 use rustix::event::epoll;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with, sockopt};
 
 use super::control::{Look, next_command, show};
+use super::line::Line;
+use super::secure;
 use super::subject::{ANSWERED, ENDED, HELD};
 
 /// What peers are told when they start.
@@ -24,6 +28,8 @@ pub(crate) struct Order {
     pub(crate) source: Ipv4Addr,
     pub(crate) interval: Duration,
     pub(crate) capacity: usize,
+    /// Over TLS.
+    pub(crate) is_secure: bool,
 }
 
 impl Order {
@@ -34,11 +40,12 @@ impl Order {
             self.source.to_string(),
             self.interval.as_millis().to_string(),
             self.capacity.to_string(),
+            self.is_secure.to_string(),
         ]
     }
 
     pub(crate) fn from_words(words: &[String]) -> Option<Self> {
-        let [server, source, interval, capacity] = words else {
+        let [server, source, interval, capacity, is_secure] = words else {
             return None;
         };
         Some(Self {
@@ -46,6 +53,7 @@ impl Order {
             source: source.parse().ok()?,
             interval: Duration::from_millis(interval.parse().ok()?),
             capacity: capacity.parse().ok()?,
+            is_secure: is_secure.parse().ok()?,
         })
     }
 
@@ -56,8 +64,10 @@ impl Order {
         let stdin = rustix::stdio::stdin();
         let input = epoll::EventFlags::IN;
         epoll::add(&epoll, stdin, epoll::EventData::new_u64(STDIN), input)?;
+        let tls = self.is_secure.then(secure::client).transpose()?;
         let crowd = Crowd {
             epoll,
+            tls,
             order: self,
             start: Instant::now(),
             peers: Vec::with_capacity(self.capacity),
@@ -71,7 +81,7 @@ impl Order {
 }
 
 struct Peer {
-    socket: OwnedFd,
+    line: Line,
     stage: Stage,
     /// When it last was pinged, or began to dial, µs.
     pinged: u64,
@@ -90,6 +100,7 @@ enum Stage {
 
 struct Crowd {
     epoll: OwnedFd,
+    tls: Option<Arc<rustls::ClientConfig>>,
     order: Order,
     start: Instant,
     peers: Vec<Peer>,
@@ -197,7 +208,7 @@ impl Crowd {
             epoll::add(&self.epoll, &socket, data, flags)?;
             let now = self.now();
             self.peers.push(Peer {
-                socket,
+                line: Line::new(socket, self.tls.as_ref())?,
                 stage: Stage::Connecting,
                 pinged: now,
                 sent: now,
@@ -212,12 +223,10 @@ impl Crowd {
         match peer.stage {
             Stage::Ended => Ok(()),
             Stage::Connecting => {
-                if rustix::io::write(&peer.socket, REQUEST) == Ok(REQUEST.len()) {
-                    peer.stage = Stage::Handshaking;
-                    Ok(())
-                } else {
-                    Err(io::Error::other("a dial failed"))
-                }
+                let sent = peer.line.send(REQUEST);
+                sent.map_err(|error| io::Error::other(format!("a dial failed: {error}")))?;
+                peer.stage = Stage::Handshaking;
+                Ok(())
             }
             // A reset gives no further edge for itself, whatever is read before it.
             Stage::Open | Stage::Mute if is_over => {
@@ -231,8 +240,8 @@ impl Crowd {
     fn read(&mut self, index: usize, now: u64) -> io::Result<()> {
         let mut buffer = [0; 1024];
         let peer = &mut self.peers[index];
-        let count = match rustix::io::read(&peer.socket, &mut buffer) {
-            Err(Errno::AGAIN) => return Ok(()),
+        let count = match peer.line.read(&mut buffer) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             Ok(count) if count > 0 => count,
             _ => {
                 self.end(index, now);
@@ -286,7 +295,7 @@ impl Crowd {
             pong[1] = 0x80 | payload.len() as u8;
             pong[6..6 + payload.len()].copy_from_slice(payload);
             let pong = &pong[..6 + payload.len()];
-            if rustix::io::write(&peer.socket, pong) == Ok(pong.len()) {
+            if peer.line.send(pong).is_ok() {
                 peer.sent = now;
                 self.counts.answered += 1;
             }

@@ -14,16 +14,18 @@ pub(crate) enum Stage {
     Virtual,
     Dense,
     Sparse,
+    Tls,
     Syscalls,
     Deaths,
     Many,
 }
 
 impl Stage {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Virtual,
         Self::Dense,
         Self::Sparse,
+        Self::Tls,
         Self::Syscalls,
         Self::Deaths,
         Self::Many,
@@ -34,6 +36,7 @@ impl Stage {
             Self::Virtual => "virtual",
             Self::Dense => "dense",
             Self::Sparse => "sparse",
+            Self::Tls => "tls",
             Self::Syscalls => "syscalls",
             Self::Deaths => "deaths",
             Self::Many => "many",
@@ -46,12 +49,15 @@ pub(crate) struct Plan {
     pub(crate) stages: Vec<Stage>,
     pub(crate) dense: Load,
     pub(crate) sparse: Load,
+    pub(crate) tls: Load,
     pub(crate) many: Load,
     /// Connections that one process has descriptors for.
     pub(crate) most: usize,
     pub(crate) pairs: usize,
     /// Who serves beside the floor.
     pub(crate) servers: Vec<Kind>,
+    /// Who serves over TLS.
+    pub(crate) tls_servers: Vec<Kind>,
     pub(crate) slacks: Vec<Duration>,
     /// Sessions on virtual time.
     pub(crate) sessions: usize,
@@ -100,10 +106,12 @@ impl Plan {
             stages: Vec::new(),
             dense: Load::new("dense", 18_000, 2).in_two_waves(),
             sparse: Load::new("sparse", 2_000, 4),
+            tls: Load::new("tls", 4_500, 2).in_two_waves(),
             many: Load::new("many", 100_000, 10),
             most: 0,
             pairs: 5,
             servers: Kind::OWN.to_vec(),
+            tls_servers: vec![Kind::Heartwheel, Kind::TokioTungstenite],
             slacks: [0, 10, 50, 250].map(Duration::from_millis).to_vec(),
             sessions: 100_000,
             deaths: 1_000,
@@ -124,6 +132,7 @@ impl Plan {
         Self {
             dense: brief(Load::new("dense", 400, 1).in_two_waves()),
             sparse: brief(Load::new("sparse", 200, 1)),
+            tls: brief(Load::new("tls", 200, 1).in_two_waves()),
             many: brief(Load::new("many", 600, 1)),
             pairs: 1,
             slacks: vec![Duration::from_millis(25)],
@@ -149,10 +158,23 @@ impl Plan {
             "--interval" => self.dense.interval = secs()?,
             "--sparse-connections" => self.sparse.connections = count()?,
             "--sparse-interval" => self.sparse.interval = secs()?,
+            "--tls-connections" => self.tls.connections = count()?,
+            "--tls-interval" => self.tls.interval = secs()?,
+            "--tls-servers" => {
+                self.tls_servers = value.split(',').map(Kind::named).collect::<Option<_>>()?;
+                if !self.tls_servers.iter().all(|kind| kind.has_tls()) {
+                    return None;
+                }
+            }
             "--many" => self.many.connections = count()?,
             "--many-interval" => self.many.interval = secs()?,
             "--seconds" => {
-                for load in [&mut self.dense, &mut self.sparse, &mut self.many] {
+                for load in [
+                    &mut self.dense,
+                    &mut self.sparse,
+                    &mut self.tls,
+                    &mut self.many,
+                ] {
                     load.window = secs()?;
                 }
             }
@@ -179,7 +201,7 @@ impl Plan {
         let most = usize::try_from(limit)
             .unwrap_or(usize::MAX)
             .saturating_sub(SPARE);
-        for load in [&mut self.dense, &mut self.sparse] {
+        for load in [&mut self.dense, &mut self.sparse, &mut self.tls] {
             load.connections = load.connections.min(most);
         }
         self.most = most;

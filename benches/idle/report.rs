@@ -25,7 +25,7 @@ impl Rows {
             "  {:28}{:>24}{:>22}{:>24}{:>24}\n",
             "",
             "us CPU a round trip",
-            "against the floor",
+            "against the first",
             "pings late, ms (*)",
             "gaps wrong by, ms (*)",
         );

@@ -5,8 +5,8 @@
 use std::io;
 use std::pin::pin;
 use std::process::exit;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{LazyLock, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -20,14 +20,17 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, Interval, interval_at};
+use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::accept_async_with_config;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 use super::control::{Look, next_command, say, show};
 use super::floor::{GOLDEN, listen};
+use super::secure;
 use super::subject::{ANSWERED, ENDED, HELD, LATENESS, Order, WRITTEN};
 
 /// What the connections of one server count.
@@ -130,7 +133,10 @@ impl Beat {
 
 /// With buffers that fit what is expected: the default of 128 KiB a connection would be all there is to
 /// see.
-pub(crate) async fn hold_with_tungstenite(stream: TcpStream, order: Order) {
+pub(crate) async fn hold_with_tungstenite(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    order: Order,
+) {
     let config = WebSocketConfig::default()
         .read_buffer_size(1024)
         .write_buffer_size(0);
@@ -162,6 +168,15 @@ pub(crate) async fn hold_with_tungstenite(stream: TcpStream, order: Order) {
         }
     }
     COUNTS.over();
+}
+
+/// The same by way of tokio-rustls.
+pub(crate) async fn hold_with_tungstenite_over_tls(stream: TcpStream, order: Order) {
+    static ACCEPTOR: LazyLock<TlsAcceptor> =
+        LazyLock::new(|| secure::server().expect("the files are there").into());
+    if let Ok(stream) = ACCEPTOR.accept(stream).await {
+        hold_with_tungstenite(stream, order).await;
+    }
 }
 
 /// By way of hyper, as the project's own example.

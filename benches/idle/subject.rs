@@ -37,6 +37,15 @@ impl Kind {
         }
     }
 
+    /// Says whether it can serve over TLS here.
+    pub(crate) const fn has_tls(self) -> bool {
+        match self {
+            Self::Heartwheel | Self::TokioTungstenite => true,
+            Self::Floor | Self::Fastwebsockets => false,
+            Self::Foreign(foreign) => foreign.has_tls(),
+        }
+    }
+
     pub(crate) fn named(name: &str) -> Option<Self> {
         let foreign = Foreign::ALL.map(Self::Foreign);
         let mut all = Self::OWN.into_iter().chain(foreign);
@@ -50,11 +59,26 @@ pub(crate) struct Subject {
     pub(crate) kind: Kind,
     /// How far a ping may be moved to share a wake-up; none is the server's own default.
     pub(crate) slack: Option<Duration>,
+    /// Over TLS.
+    pub(crate) is_secure: bool,
+}
+
+impl Subject {
+    pub(crate) const fn plain(kind: Kind, slack: Option<Duration>) -> Self {
+        Self {
+            kind,
+            slack,
+            is_secure: false,
+        }
+    }
 }
 
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.kind.name();
+        if self.is_secure {
+            return write!(f, "{name}, TLS");
+        }
         match (self.kind, self.slack) {
             (Kind::Floor, Some(Duration::ZERO)) => f.write_str(name),
             (Kind::Floor | Kind::Heartwheel, Some(slack)) => {
@@ -99,11 +123,12 @@ impl Order {
             millis(self.timeout),
             self.capacity.to_string(),
             self.port.to_string(),
+            self.subject.is_secure.to_string(),
         ]
     }
 
     pub(crate) fn from_words(words: &[String]) -> Option<Self> {
-        let [kind, slack, interval, timeout, capacity, port] = words else {
+        let [kind, slack, interval, timeout, capacity, port, is_secure] = words else {
             return None;
         };
         let millis = |word: &String| word.parse().ok().map(Duration::from_millis);
@@ -111,6 +136,7 @@ impl Order {
             subject: Subject {
                 kind: Kind::named(kind)?,
                 slack: millis(slack),
+                is_secure: is_secure.parse().ok()?,
             },
             interval: millis(interval)?,
             timeout: millis(timeout)?,
@@ -123,6 +149,9 @@ impl Order {
         match self.subject.kind {
             Kind::Floor => floor::serve(self),
             Kind::Heartwheel => ours::serve(self),
+            Kind::TokioTungstenite if self.subject.is_secure => {
+                rivals::serve(self, rivals::hold_with_tungstenite_over_tls)
+            }
             Kind::TokioTungstenite => rivals::serve(self, rivals::hold_with_tungstenite),
             Kind::Fastwebsockets => rivals::serve(self, rivals::hold_with_fastwebsockets),
             Kind::Foreign(_) => Err(io::Error::other("that is another program")),

@@ -28,7 +28,7 @@ pub(crate) fn count(plan: &Plan) -> io::Result<Value> {
     let mut counted = Map::new();
     for kind in Kind::OWN {
         let slack = Some(Duration::ZERO);
-        let calls = count_one(Subject { kind, slack }, &load, plan.is_test)?;
+        let calls = count_one(Subject::plain(kind, slack), &load, plan.is_test)?;
         println!("  {:28}{}", kind.name(), show(&calls));
         if matches!(kind, Kind::Floor | Kind::Heartwheel) {
             check(&calls)?;

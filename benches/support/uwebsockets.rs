@@ -9,42 +9,74 @@ use std::process::Command;
 
 use serde_json::Value;
 
-pub(crate) const NEEDS: &str =
-    "the package g++, and the crate libuwebsockets-sys, which cargo fetches";
+pub(crate) const NEEDS: &str = "the packages g++ and, for TLS or compression, libssl-dev or zlib1g-dev, and the crate libuwebsockets-sys, which cargo fetches";
 
 /// Compiles as [`build`] does, or says what that needs.
-pub(crate) fn build_or_say(source: &Path, program: &Path) -> io::Result<()> {
-    build(source, program)
+pub(crate) fn build_or_say(source: &Path, program: &Path, parts: &[Part]) -> io::Result<()> {
+    build(source, program, parts)
         .map_err(|error| io::Error::other(format!("uwebsockets needs {NEEDS}: {error}")))
 }
 
-/// Compiles one source file and the library, as its makefile does, but for TLS and compression. The
-/// program's directory is made, and used for the fetching.
-pub(crate) fn build(source: &Path, program: &Path) -> io::Result<()> {
+/// A part of the library that is left out if it is not named.
+#[allow(dead_code, reason = "each bench has its own")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// TLS by OpenSSL.
+    Tls,
+    /// Compression by zlib.
+    Deflate,
+}
+
+/// Compiles one source file and the library, as its makefile does. The program's directory is made, and
+/// used for the fetching.
+pub(crate) fn build(source: &Path, program: &Path, parts: &[Part]) -> io::Result<()> {
     let place = program.parent().expect("a program lies in a directory");
     fs::create_dir_all(place)?;
     let library = fetch(place)?;
     let sockets = library.join("uSockets/src");
     let mut command = Command::new("cc");
     command
-        .args(["-O3", "-flto=auto", "-DLIBUS_NO_SSL", "-DUWS_NO_ZLIB"])
+        .args(["-O3", "-flto=auto"])
         .arg("-o")
         .args([program, source])
         .arg("-I")
         .arg(library.join("src"))
         .arg("-I")
         .arg(&sockets);
-    for directory in [&sockets, &sockets.join("eventing")] {
-        for entry in fs::read_dir(directory)? {
-            let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == "c") {
-                command.arg(path);
-            }
-        }
+    command.args(sources(&sockets, "c")?);
+    command.args(sources(&sockets.join("eventing"), "c")?);
+    if parts.contains(&Part::Tls) {
+        let crypto = sockets.join("crypto");
+        command.arg("-DLIBUS_USE_OPENSSL");
+        command
+            .args(sources(&crypto, "c")?)
+            .args(sources(&crypto, "cpp")?);
+        command.args(["-lssl", "-lcrypto"]);
+    } else {
+        command.arg("-DLIBUS_NO_SSL");
     }
+    command.arg(match parts.contains(&Part::Deflate) {
+        true => "-lz",
+        false => "-DUWS_NO_ZLIB",
+    });
     command.args(["-lstdc++", "-pthread"]);
     run(&mut command)?;
     Ok(())
+}
+
+/// Returns the files of a directory that end so.
+fn sources(directory: &Path, ending: &str) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == ending)
+        {
+            found.push(path);
+        }
+    }
+    Ok(found)
 }
 
 /// Returns where the source of the library is.

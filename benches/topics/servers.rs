@@ -124,7 +124,7 @@ pub(crate) fn build_uwebsockets() -> io::Result<()> {
         env!("CARGO_MANIFEST_DIR"),
         "/benches/topics/uwebsockets.cpp"
     );
-    uwebsockets::build_or_say(Path::new(source), &uwebsockets_program())
+    uwebsockets::build_or_say(Path::new(source), &uwebsockets_program(), &[])
 }
 
 fn uwebsockets_program() -> PathBuf {

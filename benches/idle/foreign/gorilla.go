@@ -1,5 +1,6 @@
 // A server made with gorilla/websocket, on one thread: a goroutine reads and another writes, as in the
-// project's own example of a chat. Arguments: interval and timeout, ms.
+// project's own example of a chat. Arguments: interval and timeout, ms; for TLS the files of a certificate
+// and its key.
 package main
 
 import (
@@ -108,7 +109,12 @@ func main() {
 		panic(err)
 	}
 	fmt.Println(listener.Addr())
-	go http.Serve(listener, server{milliseconds(os.Args[1]), milliseconds(os.Args[2])})
+	handler := server{milliseconds(os.Args[1]), milliseconds(os.Args[2])}
+	if len(os.Args) > 3 {
+		go http.ServeTLS(listener, handler, os.Args[3], os.Args[4])
+	} else {
+		go http.Serve(listener, handler)
+	}
 	for commands := bufio.NewScanner(os.Stdin); commands.Scan(); {
 		look()
 	}

@@ -1,11 +1,15 @@
-// A server made with the package `ws`. Arguments: interval and timeout, ms.
+// A server made with the package `ws`. Arguments: interval and timeout, ms; for TLS the files of a
+// certificate and its key.
 
+import { readFileSync } from 'node:fs';
+import { createServer } from 'node:https';
 import { createRequire } from 'node:module';
 import { createInterface } from 'node:readline';
 
 const { WebSocketServer } = createRequire(`${process.env.PEER_PACKAGES}/`)('ws');
 
-const [interval, timeout] = process.argv.slice(2).map(Number);
+const [interval, timeout] = process.argv.slice(2, 4).map(Number);
+const [cert, key] = process.argv.slice(4).map((file) => readFileSync(file));
 const payload = Buffer.from([1, 2, 3, 4]);
 const counts = { held: 0, written: 0, answered: 0, ended: 0 };
 
@@ -43,9 +47,12 @@ function look() {
   console.log(JSON.stringify({ numbers, times: {} }));
 }
 
-const server = new WebSocketServer({ host: '127.0.0.1', port: 0, backlog: 4096 });
+const place = { host: '127.0.0.1', port: 0, backlog: 4096 };
+const secure = cert && createServer({ cert, key });
+const server = new WebSocketServer(secure ? { server: secure } : place);
 server.on('connection', keep);
 server.on('listening', () => console.log(`127.0.0.1:${server.address().port}`));
+secure?.listen(place);
 
 const commands = createInterface({ input: process.stdin });
 commands.on('line', look);

@@ -1,6 +1,7 @@
 // A server made with uWebSockets. Its own pings come when most of a timeout has passed, and its timers
 // are descriptors: one timer of 10 ms pings those whose turn it is. Its own timeout, in steps of four
-// seconds, finds the silent. Arguments: interval and timeout, ms.
+// seconds, finds the silent. Arguments: interval and timeout, ms; for TLS the files of a certificate and
+// its key.
 
 #include <App.h>
 
@@ -21,7 +22,13 @@ struct Session {
     size_t turn;
 };
 
-using Socket = uWS::WebSocket<false, true, Session>;
+#ifdef LIBUS_USE_OPENSSL
+static const bool SECURE = true;
+#else
+static const bool SECURE = false;
+#endif
+
+using Socket = uWS::WebSocket<SECURE, true, Session>;
 
 static const std::chrono::milliseconds TICK(10);
 
@@ -62,7 +69,11 @@ int main(int, char **arguments) {
     turns.resize(std::chrono::milliseconds(std::atoi(arguments[1])) / TICK);
     unsigned short timeout = (std::atoi(arguments[2]) + 3'999) / 4'000 * 4;
 
+#ifdef LIBUS_USE_OPENSSL
+    uWS::SSLApp app({.key_file_name = arguments[4], .cert_file_name = arguments[3]});
+#else
     uWS::App app;
+#endif
     app.ws<Session>("/*", {
         .compression = uWS::DISABLED,
         .maxPayloadLength = 1024,
@@ -85,7 +96,7 @@ int main(int, char **arguments) {
     app.listen("127.0.0.1", 0, [](us_listen_socket_t *listener) {
         if (!listener)
             std::exit(1);
-        std::cout << "127.0.0.1:" << us_socket_local_port(0, (us_socket_t *)listener) << std::endl;
+        std::cout << "127.0.0.1:" << us_socket_local_port(SECURE, (us_socket_t *)listener) << std::endl;
     });
     us_timer_t *timer = us_create_timer((us_loop_t *)uWS::Loop::get(), 0, 0);
     us_timer_set(timer, ping, TICK.count(), TICK.count());
