@@ -9,6 +9,10 @@
 //! names others: `uwebsockets` is compiled first, from the source in the crate `libuwebsockets-sys`, and
 //! needs a compiler for C++.
 //!
+//! Two points are of text like JSON that goes compressed both ways (permessage-deflate), no message referring
+//! to another. There sockudo-ws serves with its shared pool, uWebSockets with its shared compressor, each
+//! with its own level, and who cannot do it is left out. The bytes of an answer say what that saves.
+//!
 //! Each server is a process of its own with one thread. One peer, which uses none of the libraries,
 //! drives them in turns, round by round, so that whatever else the machine does meets all of them alike;
 //! each round has a fresh server, which it warms up for half its time. What is printed is the median of

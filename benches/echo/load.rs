@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
+use super::compressed::{self, OFFER};
 use super::dial::open;
 
 /// What every connection does in one point of the table.
@@ -43,6 +44,8 @@ impl fmt::Display for Load {
 pub(crate) enum Kind {
     Binary,
     Text,
+    /// Text that is sent compressed, each message for itself.
+    Compressed,
 }
 
 impl Kind {
@@ -50,7 +53,12 @@ impl Kind {
         match self {
             Self::Binary => "binary",
             Self::Text => "text",
+            Self::Compressed => "of compressed JSON",
         }
+    }
+
+    pub(crate) const fn is_compressed(self) -> bool {
+        matches!(self, Self::Compressed)
     }
 }
 
@@ -70,7 +78,7 @@ pub(crate) struct Crowd {
     peers: Vec<Peer>,
     /// One window's worth of frames as the client sends them.
     out: Vec<u8>,
-    /// Bytes of payload in a message.
+    /// Bytes of payload in an answer.
     size: u64,
     window: usize,
     buffer: Vec<u8>,
@@ -80,12 +88,20 @@ impl Crowd {
     /// Opens the connections and makes sure of each that it echoes.
     pub(crate) fn connect(addr: SocketAddr, load: Load) -> io::Result<Self> {
         let poll = Poll::new()?;
-        let payload: Vec<u8> = (b'a'..=b'z').cycle().take(load.size).collect();
-        let frame = frame(load.kind, &payload);
+        let is_compressed = load.kind.is_compressed();
+        let payload = match is_compressed {
+            true => compressed::json(load.size),
+            false => (b'a'..=b'z').cycle().take(load.size).collect(),
+        };
+        let frame = match is_compressed {
+            true => frame(load.kind, &compressed::deflate(&payload)?),
+            false => frame(load.kind, &payload),
+        };
         let mut peers = Vec::with_capacity(load.connections);
+        let mut size = 0;
         for index in 0..load.connections {
-            let stream = open(addr, PATIENCE)?;
-            expect_echo(&stream, &frame, &payload)?;
+            let stream = open(addr, PATIENCE, is_compressed.then_some(OFFER))?;
+            size = expect_echo(&stream, &frame, &payload, is_compressed)? as u64;
             stream.set_nonblocking(true)?;
             let mut stream = TcpStream::from_std(stream);
             let interest = Interest::READABLE | Interest::WRITABLE;
@@ -98,10 +114,15 @@ impl Crowd {
             events: Events::with_capacity(1024),
             peers,
             out: frame.repeat(load.window),
-            size: load.size as u64,
+            size,
             window: load.window,
             buffer: vec![0; 256 * 1024],
         })
+    }
+
+    /// Returns how many bytes of payload an answer has.
+    pub(crate) fn answer(&self) -> u64 {
+        self.size
     }
 
     /// Keeps every window full for a time, then waits for the answers still to come.
@@ -272,19 +293,35 @@ fn check_size(is: u64, should: u64) -> io::Result<()> {
     )))
 }
 
-/// The bit of a message's last frame.
+/// The bit of a message's last frame, and that of the first one of a compressed message.
 const LAST: u8 = 0x80;
+const COMPRESSED: u8 = 0x40;
 
-fn expect_echo(mut stream: &Blocking, frame: &[u8], payload: &[u8]) -> io::Result<()> {
+/// Returns how many bytes of payload the answer has.
+fn expect_echo(
+    mut stream: &Blocking,
+    frame: &[u8],
+    payload: &[u8],
+    is_compressed: bool,
+) -> io::Result<usize> {
     stream.write_all(frame)?;
-    if read_message(stream)? != payload {
-        return Err(io::Error::other("the answer is not the message sent"));
+    let (first, answer) = read_message(stream)?;
+    if (first & COMPRESSED != 0) != is_compressed {
+        return Err(io::Error::other("the answer is compressed, or is not"));
     }
-    Ok(())
+    let is_echo = match is_compressed {
+        true => compressed::inflate(&answer, payload.len())? == payload,
+        false => answer == payload,
+    };
+    match is_echo {
+        true => Ok(answer.len()),
+        false => Err(io::Error::other("the answer is not the message sent")),
+    }
 }
 
-fn read_message(mut stream: &Blocking) -> io::Result<Vec<u8>> {
-    let mut message = Vec::new();
+/// Returns the first byte of a message and its payload.
+fn read_message(mut stream: &Blocking) -> io::Result<(u8, Vec<u8>)> {
+    let (mut first, mut message) = (0, Vec::new());
     loop {
         let mut head = Vec::new();
         let payload = loop {
@@ -299,8 +336,11 @@ fn read_message(mut stream: &Blocking) -> io::Result<Vec<u8>> {
         stream.take(payload).read_to_end(&mut message)?;
         if is_control(head[0])? {
             message.truncate(start);
-        } else if head[0] & LAST != 0 {
-            return Ok(message);
+            continue;
+        }
+        first |= head[0];
+        if head[0] & LAST != 0 {
+            return Ok((first, message));
         }
     }
 }
@@ -310,6 +350,7 @@ fn frame(kind: Kind, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![match kind {
         Kind::Binary => 0x82,
         Kind::Text => 0x81,
+        Kind::Compressed => 0x81 | COMPRESSED,
     }];
     match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
         (Ok(short @ ..126), _) => frame.push(0x80 | short),

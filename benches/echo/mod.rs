@@ -1,3 +1,4 @@
+mod compressed;
 mod cores;
 #[path = "../support/descriptors.rs"]
 mod descriptors;
@@ -31,7 +32,7 @@ use report::{Row, Run};
 use servers::{Kind, Server};
 
 /// The points of the table.
-const LOADS: [Load; 7] = [
+const LOADS: [Load; 9] = [
     load(64, Messages::Binary, 1, 1),
     load(64, Messages::Binary, 100, 1),
     load(64, Messages::Binary, 100, 32),
@@ -39,6 +40,8 @@ const LOADS: [Load; 7] = [
     load(16 * 1024, Messages::Binary, 100, 1),
     load(16 * 1024, Messages::Text, 100, 1),
     load(1024 * 1024, Messages::Binary, 16, 1),
+    load(512, Messages::Compressed, 100, 1),
+    load(16 * 1024, Messages::Compressed, 100, 1),
 ];
 
 const fn load(size: usize, kind: Messages, connections: usize, window: usize) -> Load {
@@ -85,25 +88,27 @@ pub(crate) fn main() -> io::Result<()> {
 /// Lets the servers echo in turns, and says how they compare.
 fn measure(load: Load, plan: &Plan, cores: &Cores) -> io::Result<Value> {
     println!("\n{load}");
-    let mut runs: Vec<Vec<Run>> = plan.servers.iter().map(|_| Vec::new()).collect();
+    let servers = plan.servers.iter().copied();
+    let servers: Vec<_> = servers.filter(|kind| kind.serves(load.kind)).collect();
+    let mut runs: Vec<Vec<Run>> = servers.iter().map(|_| Vec::new()).collect();
     for round in 1..=plan.rounds {
         eprintln!("  round {round} of {}", plan.rounds);
-        for (kind, runs) in plan.servers.iter().zip(&mut runs) {
+        for (kind, runs) in servers.iter().zip(&mut runs) {
             let run = run(*kind, load, plan, cores);
             runs.push(run.map_err(|error| {
                 io::Error::other(format!("{} with {load}: {error}", kind.name()))
             })?);
         }
     }
-    let rows = plan.servers.iter().zip(&runs);
+    let rows = servers.iter().zip(&runs);
     let rows: Vec<_> = rows.map(|(kind, runs)| Row::new(*kind, runs)).collect();
-    report::print(&rows);
+    report::print(load, &rows);
     Ok(report::to_json(load, &rows))
 }
 
 /// Starts a server, warms it up, and measures it.
 fn run(kind: Kind, load: Load, plan: &Plan, cores: &Cores) -> io::Result<Run> {
-    let server = cores.place_server(|| Server::start(kind, load.size))?;
+    let server = cores.place_server(|| Server::start(kind, load))?;
     let mut crowd = Crowd::connect(server.addr(), load)?;
     crowd.echo(plan.span / 2)?;
     let before = server.processor_time()?;
@@ -113,5 +118,6 @@ fn run(kind: Kind, load: Load, plan: &Plan, cores: &Cores) -> io::Result<Run> {
     Ok(Run {
         rate: messages / echoed.time.as_secs_f64(),
         cost: spent.as_secs_f64() * 1e6 / messages,
+        answer: crowd.answer(),
     })
 }

@@ -13,6 +13,8 @@ pub(crate) struct Run {
     pub(crate) rate: f64,
     /// Microseconds of processor time that the server took for a message.
     pub(crate) cost: f64,
+    /// Bytes of payload in an answer.
+    pub(crate) answer: u64,
 }
 
 /// What all rounds have shown of it.
@@ -34,21 +36,34 @@ impl<'runs> Row<'runs> {
         }
     }
 
+    fn answer(&self) -> u64 {
+        self.runs.last().map_or(0, |run| run.answer)
+    }
+
     fn to_json(&self) -> Value {
         let run = |run: &Run| json!({ "messages_per_second": run.rate, "server_us_per_message": run.cost });
         json!({
             "name": self.kind.name(),
             "messages_per_second": self.rate.to_json(),
             "server_us_per_message": self.cost.to_json(),
+            "bytes_of_an_answer": self.answer(),
             "runs": self.runs.iter().map(run).collect::<Vec<_>>(),
         })
     }
 }
 
-pub(crate) fn print(rows: &[Row<'_>]) {
+pub(crate) fn print(load: Load, rows: &[Row<'_>]) {
+    let is_compressed = load.kind.is_compressed();
     println!(
-        "  {:20}{:>34}{:>28}   ahead by",
-        "", "messages/s", "server us a message"
+        "  {:20}{:>34}{:>28}   ahead by{}",
+        "",
+        "messages/s",
+        "server us a message",
+        if is_compressed {
+            "   bytes an answer"
+        } else {
+            ""
+        },
     );
     let ours = [Kind::HeartwheelServe, Kind::Heartwheel];
     let ours = ours.map(|kind| rows.iter().find(|row| row.kind == kind));
@@ -62,6 +77,11 @@ pub(crate) fn print(rows: &[Row<'_>]) {
             let rate = ours.rate.median / row.rate.median;
             let cost = row.cost.median / ours.cost.median;
             print!(" {rate:6.2} {cost:6.2}");
+        } else if is_compressed {
+            print!("{:14}", "");
+        }
+        if is_compressed {
+            print!("{:15}", row.answer());
         }
         println!();
     }

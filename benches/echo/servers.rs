@@ -11,27 +11,30 @@ use std::thread;
 use std::time::Duration;
 
 use fastwebsockets::{FragmentCollector, OpCode, WebSocketError, upgrade};
-use futures_util::{SinkExt, StreamExt, TryStreamExt};
+use futures_util::{Sink, SinkExt, Stream, StreamExt, TryStreamExt};
 use http_body_util::Empty;
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use sockudo_ws::deflate::negotiate_server_deflate;
 use sockudo_ws::handshake::{build_response, generate_accept_key, parse_request};
-use sockudo_ws::{Config, WebSocketStream};
+use sockudo_ws::{CompressedWebSocketStream, Compression, Config, WebSocketStream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Builder;
 use tokio_tungstenite::accept_async_with_config;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
-use heartwheel::config::ReactorConfig;
+use heartwheel::config::{DeflateConfig, ReactorConfig};
 use heartwheel::proto::message::Message;
 use heartwheel::reactor::{ConnId, Context, Handler, ListenerConfig, Reactor, WireFactory};
 
+use super::compressed::OFFER;
+use super::load::{Kind as Messages, Load};
 use super::process::{Process, end_with_input};
-use super::uwebsockets;
+use super::uwebsockets::{self, Part};
 
 /// What serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,11 +79,19 @@ impl Kind {
         matches!(self, Self::Heartwheel | Self::HeartwheelServe)
     }
 
-    /// Returns what starts it, to serve messages of `size` bytes.
-    fn command(self, size: usize) -> io::Result<Command> {
+    /// Says whether it can serve such messages.
+    pub(crate) const fn serves(self, messages: Messages) -> bool {
+        match self {
+            Self::Heartwheel | Self::HeartwheelServe | Self::SockudoWs | Self::Uwebsockets => true,
+            Self::TokioTungstenite | Self::Fastwebsockets => !messages.is_compressed(),
+        }
+    }
+
+    /// Returns what starts it.
+    fn command(self, load: Load) -> io::Result<Command> {
         let mut command = match self {
             Self::HeartwheelServe => Command::new(env!("CARGO_BIN_EXE_heartwheel")),
-            Self::Uwebsockets => Command::new(uwebsockets_program()),
+            Self::Uwebsockets => Command::new(uwebsockets_program(load.kind.is_compressed())),
             // This very program again.
             _ => Command::new(env::current_exe()?),
         };
@@ -90,23 +101,30 @@ impl Kind {
                     .args(["serve", "--ws", "127.0.0.1:0", "--mode", "echo"])
                     .args(["--max-message", "16MiB", "--json"])
                     .args(["--log-level", "error"]);
+                if load.kind.is_compressed() {
+                    command.arg("--deflate");
+                }
             }
             Self::Uwebsockets => {}
             _ => {
-                command.args([ROLE, self.name(), &size.to_string()]);
+                let is_compressed = load.kind.is_compressed().to_string();
+                command.args([ROLE, self.name(), &load.size.to_string(), &is_compressed]);
             }
         }
         Ok(command)
     }
 
-    fn serve(self, size: usize) -> io::Result<()> {
+    fn serve(self, size: usize, is_compressed: bool) -> io::Result<()> {
         let mut runtime = Builder::new_current_thread();
         let runtime = runtime.enable_io();
         match self {
-            Self::Heartwheel => serve_heartwheel(),
+            Self::Heartwheel => serve_heartwheel(is_compressed),
             Self::TokioTungstenite => serve_tokio(runtime, size, echo_with_tungstenite),
             Self::Fastwebsockets => serve_tokio(runtime, size, echo_with_fastwebsockets),
             // It keeps heartbeats.
+            Self::SockudoWs if is_compressed => {
+                serve_tokio(runtime.enable_time(), size, echo_compressed_with_sockudo)
+            }
             Self::SockudoWs => serve_tokio(runtime.enable_time(), size, echo_with_sockudo),
             Self::HeartwheelServe | Self::Uwebsockets => {
                 Err(io::Error::other("that is another program"))
@@ -119,8 +137,8 @@ impl Kind {
 pub(crate) struct Server(Process);
 
 impl Server {
-    pub(crate) fn start(kind: Kind, size: usize) -> io::Result<Self> {
-        Process::start(&mut kind.command(size)?).map(Self)
+    pub(crate) fn start(kind: Kind, load: Load) -> io::Result<Self> {
+        Process::start(&mut kind.command(load)?).map(Self)
     }
 
     pub(crate) fn addr(&self) -> SocketAddr {
@@ -135,14 +153,15 @@ impl Server {
 
 /// Serves until the input ends, if that is what this process was started for.
 pub(crate) fn serve_if_asked(arguments: &[String]) -> Option<io::Result<()>> {
-    let [role, name, size] = arguments else {
+    let [role, name, size, is_compressed] = arguments else {
         return None;
     };
     let kind = Kind::named(name)?;
     let size = size.parse().ok()?;
+    let is_compressed = is_compressed.parse().ok()?;
     (role == ROLE).then(|| {
         thread::spawn(end_with_input);
-        kind.serve(size)
+        kind.serve(size, is_compressed)
     })
 }
 
@@ -158,14 +177,28 @@ fn say(word: impl Display) -> io::Result<()> {
 /// Compiles the server in C++.
 pub(crate) fn build_uwebsockets() -> io::Result<()> {
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/echo/uwebsockets.cpp");
-    uwebsockets::build_or_say(Path::new(source), &uwebsockets_program())
+    [false, true].into_iter().try_for_each(|is_compressed| {
+        let parts = if is_compressed {
+            &[Part::Deflate][..]
+        } else {
+            &[]
+        };
+        let program = uwebsockets_program(is_compressed);
+        uwebsockets::build_or_say(Path::new(source), &program, parts)
+    })
 }
 
-fn uwebsockets_program() -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join("foreign/uwebsockets-echo")
+fn uwebsockets_program(is_compressed: bool) -> PathBuf {
+    let name = match is_compressed {
+        true => "uwebsockets-echo-deflate",
+        false => "uwebsockets-echo",
+    };
+    Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .join("foreign")
+        .join(name)
 }
 
-fn serve_heartwheel() -> io::Result<()> {
+fn serve_heartwheel(is_compressed: bool) -> io::Result<()> {
     struct Echo;
 
     impl Handler for Echo {
@@ -177,7 +210,8 @@ fn serve_heartwheel() -> io::Result<()> {
     }
 
     let mut reactor = Reactor::new(ReactorConfig::default()).map_err(io::Error::other)?;
-    let config = ListenerConfig::new(([127, 0, 0, 1], 0).into(), WireFactory::WebSocket);
+    let mut config = ListenerConfig::new(([127, 0, 0, 1], 0).into(), WireFactory::WebSocket);
+    config.limits.deflate = is_compressed.then(DeflateConfig::default);
     let listener = reactor.listen(config).map_err(io::Error::other)?;
     say(reactor.local_addr(listener).expect("it listens"))?;
     reactor.run(&mut Echo).map_err(io::Error::other)
@@ -245,12 +279,34 @@ async fn echo_frames(upgraded: upgrade::UpgradeFut) -> Result<(), WebSocketError
 
 /// The loop of the project's own example, its handshake, and its defaults.
 async fn echo_with_sockudo(mut stream: TcpStream, _size: usize) {
-    use sockudo_ws::protocol::Message;
-
-    if shake_hands(&mut stream).await.is_none() {
-        return;
+    if shake_hands(&mut stream, None).await.is_some() {
+        echo_messages(WebSocketStream::server(stream, Config::default())).await;
     }
-    let mut socket = WebSocketStream::server(stream, Config::default());
+}
+
+/// The same with one compressor for all connections, as it has it by this name.
+async fn echo_compressed_with_sockudo(mut stream: TcpStream, _size: usize) {
+    let config = Config::builder().compression(Compression::Shared).build();
+    let deflate = Compression::Shared.to_deflate_config();
+    let agreed = deflate.and_then(|deflate| negotiate_server_deflate(OFFER, &deflate));
+    let agreed = agreed.expect("it agrees to what peers offer");
+    let answer = agreed.to_response_header();
+    if shake_hands(&mut stream, Some(&answer)).await.is_some() {
+        echo_messages(CompressedWebSocketStream::server(
+            stream,
+            config,
+            agreed.config,
+        ))
+        .await;
+    }
+}
+
+async fn echo_messages<S>(mut socket: S)
+where
+    S: Stream<Item = sockudo_ws::Result<sockudo_ws::Message>> + Sink<sockudo_ws::Message> + Unpin,
+{
+    use sockudo_ws::Message;
+
     while let Some(Ok(message)) = socket.next().await {
         match message {
             Message::Text(_) | Message::Binary(_) => {
@@ -264,14 +320,14 @@ async fn echo_with_sockudo(mut stream: TcpStream, _size: usize) {
     }
 }
 
-async fn shake_hands(stream: &mut TcpStream) -> Option<()> {
+async fn shake_hands(stream: &mut TcpStream, extensions: Option<&str>) -> Option<()> {
     let mut head = Vec::with_capacity(4096);
     loop {
         if stream.read_buf(&mut head).await.ok()? == 0 {
             return None;
         }
         if let Some((request, _)) = parse_request(&head).ok()? {
-            let response = build_response(&generate_accept_key(request.key), None, None);
+            let response = build_response(&generate_accept_key(request.key), None, extensions);
             return stream.write_all(&response).await.ok();
         }
     }

@@ -9,6 +9,15 @@
 
 struct None {};
 
+#ifdef UWS_NO_ZLIB
+static const bool COMPRESSED = false;
+static const uWS::CompressOptions OPTIONS = uWS::DISABLED;
+#else
+static const bool COMPRESSED = true;
+static const uWS::CompressOptions OPTIONS =
+    uWS::CompressOptions(uWS::SHARED_COMPRESSOR | uWS::SHARED_DECOMPRESSOR);
+#endif
+
 static void endWithInput() {
     while (std::getchar() != EOF) {
     }
@@ -18,12 +27,12 @@ static void endWithInput() {
 int main() {
     uWS::App app;
     app.ws<None>("/*", {
-        .compression = uWS::DISABLED,
+        .compression = OPTIONS,
         .maxPayloadLength = 16 * 1024 * 1024,
         .idleTimeout = 120,
         .maxBackpressure = 64 * 1024 * 1024,
         .message = [](auto *socket, std::string_view message, uWS::OpCode kind) {
-            socket->send(message, kind, false);
+            socket->send(message, kind, COMPRESSED);
         },
     });
     app.listen("127.0.0.1", 0, [](us_listen_socket_t *listener) {

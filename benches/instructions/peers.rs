@@ -21,7 +21,7 @@ impl Peers {
         let poll = Poll::new()?;
         let mut peers = Vec::with_capacity(count);
         for index in 0..count {
-            let stream = open(addr, PATIENCE)?;
+            let stream = open(addr, PATIENCE, None)?;
             stream.set_nonblocking(true)?;
             let mut stream = TcpStream::from_std(stream);
             poll.registry()

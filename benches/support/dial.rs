@@ -20,14 +20,21 @@ pub(crate) fn read_addr(output: &mut impl BufRead) -> io::Result<SocketAddr> {
     Err(io::Error::other("the server tells no address"))
 }
 
-/// Dials, and returns once the server has agreed to WebSocket. What it sends afterwards is unread.
-pub(crate) fn open(addr: SocketAddr, patience: Duration) -> io::Result<TcpStream> {
+/// Dials, and returns once the server has agreed to WebSocket, and to an extension if one is offered. What
+/// it sends afterwards is unread.
+pub(crate) fn open(
+    addr: SocketAddr,
+    patience: Duration,
+    extension: Option<&str>,
+) -> io::Result<TcpStream> {
     let mut stream = TcpStream::connect(addr)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(patience))?;
+    let offer = extension.map(|extension| format!("Sec-WebSocket-Extensions: {extension}\r\n"));
     let request = format!(
         "GET / HTTP/1.1\r\nHost: {addr}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{}\r\n",
+        offer.unwrap_or_default()
     );
     stream.write_all(request.as_bytes())?;
     let mut head = Vec::new();
@@ -40,5 +47,10 @@ pub(crate) fn open(addr: SocketAddr, patience: Duration) -> io::Result<TcpStream
         let head = String::from_utf8_lossy(&head);
         return Err(io::Error::other(format!("handshake refused: {head}")));
     }
-    Ok(stream)
+    let head = String::from_utf8_lossy(&head).to_lowercase();
+    let agreed = head.contains("sec-websocket-extensions:");
+    match agreed == extension.is_some() {
+        true => Ok(stream),
+        false => Err(io::Error::other(format!("other extensions: {head}"))),
+    }
 }

@@ -73,7 +73,7 @@ impl Crowd {
         let poll = Poll::new()?;
         let mut subscribers = Vec::with_capacity(load.connections);
         for index in 0..load.connections {
-            let stream = open(addr, PATIENCE)?;
+            let stream = open(addr, PATIENCE, None)?;
             subscribe(&stream, &load.topics_of(index))?;
             stream.set_nonblocking(true)?;
             let mut stream = TcpStream::from_std(stream);
@@ -86,7 +86,7 @@ impl Crowd {
             poll,
             events: Events::with_capacity(4096),
             subscribers,
-            publisher: open(addr, PATIENCE)?,
+            publisher: open(addr, PATIENCE, None)?,
             published: 0,
             buffer: vec![0; 64 * 1024],
         })
