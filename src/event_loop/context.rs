@@ -561,7 +561,8 @@ impl<'a, D, S: System> Context<'a, D, S> {
     ///
     /// # Errors
     ///
-    /// [`Error::Config`](crate::Error::Config) with the field `listener` if there is none with this id.
+    /// [`Error::Config`](crate::Error::Config) with the field `listener` if there is none with this id, or if
+    /// it has TLS and the connection is [open](Adoption::opened): TLS begins with a handshake.
     /// [`Error::Adopt`](crate::Error::Adopt) if the socket is not a connected stream socket. The socket is
     /// closed then.
     ///

@@ -18,7 +18,14 @@ use heartwheel::reactor::{
     ReconnectConfig, SocketOptions, WireFactory,
 };
 
+#[cfg(feature = "tls")]
+use heartwheel::config::WireKind;
+#[cfg(feature = "tls")]
+use heartwheel::tls::{Certificates, Pair, ServerTls};
+
 use crate::support::bytes::*;
+#[cfg(feature = "tls")]
+use crate::support::certs::Root;
 use crate::support::place::Place;
 use crate::support::recorder::*;
 use crate::support::turning::*;
@@ -542,6 +549,47 @@ fn the_end_of_what_was_handed_over_is_reported_even_if_it_never_gets_a_slot() {
         assert!(matches!(end, Ok(0) | Err(_)), "{end:?}");
         assert_eq!(reactor.len(), 0);
     }
+}
+
+/// One that has only been accepted is taken in, and TLS begins with it.
+#[cfg(feature = "tls")]
+#[test]
+fn a_listener_with_tls_takes_in_no_connection_that_is_open() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let (_, socket, mut peer) = upgraded(&mut reactor, WireFactory::Line);
+    let issued = Root::new().issue(&["server.test"], -1, 90);
+    let pair = Pair::from_pem(issued.chain.as_bytes(), issued.key.as_bytes()).unwrap();
+    let tls = ServerTls::new(Certificates::new(vec![pair]).unwrap(), WireKind::Line);
+    let config = ListenerConfig {
+        tls: Some(tls.config().unwrap()),
+        ..ListenerConfig::nowhere(WireFactory::Line)
+    };
+    let id = reactor.listen(quiet(config)).unwrap();
+    let again = socket.try_clone().unwrap();
+    let adopted = reactor.context().adopt(id, again, Adoption::opened(3));
+    let Err(Error::Config(error)) = adopted else {
+        panic!("{adopted:?}");
+    };
+    assert_eq!(error.field(), "listener");
+    let said = error.to_string();
+    assert!(
+        said.contains("adopt an open connection on a listener without"),
+        "{said}"
+    );
+
+    let adoption = Adoption {
+        received: b"no TLS at all".to_vec(),
+        opened: None,
+    };
+    reactor.context().adopt(id, socket, adoption).unwrap();
+    drive(&mut reactor, &mut recorder, |seen| {
+        seen.rejected().len() == 1
+    });
+    assert_eq!(recorder.rejected()[0].cause, Cause::TlsHandshake);
+    // An alert, which is a record of its own kind.
+    let mut alert = [0; 7];
+    peer.read_exact(&mut alert).unwrap();
+    assert_eq!(alert[0], 21);
 }
 
 #[test]

@@ -29,8 +29,7 @@ impl<D, S: System> EventLoop<D, S> {
             Some(listener)
                 if adoption.opened.is_some() && !matches!(listener.seal(), Seal::None) =>
             {
-                let reason =
-                    "has TLS, which begins with a handshake: it takes in no open connection";
+                let reason = "has TLS, which begins with a handshake: adopt an open connection on a listener without";
                 return Err(ConfigError::new("listener", reason).into());
             }
             Some(listener) => listener.options(),
