@@ -10,6 +10,8 @@ mod dice;
 mod memory;
 
 use heartwheel::close::Cause;
+#[cfg(feature = "deflate")]
+use heartwheel::config::DeflateConfig;
 use heartwheel::config::{HeartbeatConfig, LimitsConfig, ReactorConfig};
 use heartwheel::event_loop::{ConnId, Context, Handler, ListenerConfig, WireFactory};
 use heartwheel::proto::message::{Message, SharedMessage};
@@ -64,6 +66,11 @@ impl Room {
     }
 
     fn limited(count: usize, limits: LimitsConfig) -> Self {
+        Self::speaking(WireFactory::Line, b"", count, limits)
+    }
+
+    /// Lets so many come who begin with these bytes.
+    fn speaking(wire: WireFactory, begin: &[u8], count: usize, limits: LimitsConfig) -> Self {
         let log = Log {
             memory: None,
             cost: Micros::new(100),
@@ -83,13 +90,14 @@ impl Room {
                 timeout: None,
                 ..HeartbeatConfig::tcp()
             },
-            ..ListenerConfig::new(addr, WireFactory::Line)
+            ..ListenerConfig::new(addr, wire)
         };
         process.inner.listen(listener).unwrap();
         let mut peers = Vec::new();
         for number in 0..count {
             let (pipe, far) = Pipe::new(number, true);
             process.memory.come(1, addr, pipe);
+            far.send(begin);
             peers.push(far);
             process.settle();
         }
@@ -189,6 +197,37 @@ fn a_message_to_many_is_charged_to_its_sender() {
     room.send(0, 1);
     room.send(1, 1);
     assert_eq!(room.turn(), [1, 0]);
+}
+
+/// A message that inflates to 8 MiB takes as long as thousands of short ones.
+#[cfg(feature = "deflate")]
+#[test]
+fn a_light_peer_comes_between_the_steps_of_a_long_inflation() {
+    let limits = LimitsConfig {
+        deflate: Some(DeflateConfig::default()),
+        ..LimitsConfig::default()
+    };
+    let request = b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
+        Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n";
+    let mut room = Room::speaking(WireFactory::WebSocket, request, 2, limits);
+    room.peers[0].send(&compressed(&vec![b'x'; 8 << 20]));
+    room.peers[1].send(b"\x81\x85\0\0\0\0short");
+    assert_eq!(room.turn(), [1, 0]);
+    assert_eq!(room.process.inner.stats().inflated_to, 8 << 20);
+}
+
+/// A binary message of one frame, compressed, and masked by zeros.
+#[cfg(feature = "deflate")]
+fn compressed(message: &[u8]) -> Vec<u8> {
+    let mut stream = flate2::Compress::new(flate2::Compression::best(), false);
+    let mut out = vec![0; message.len()];
+    let packed = stream.compress(message, &mut out, flate2::FlushCompress::Sync);
+    packed.unwrap();
+    let len = usize::try_from(stream.total_out()).unwrap();
+    let payload = out[..len].strip_suffix(&[0, 0, 0xff, 0xff]).unwrap();
+    let len = u16::try_from(payload.len()).unwrap().to_be_bytes();
+    [&[0xc2, 0xfe], &len[..], &[0; 4], payload].concat()
 }
 
 #[test]
