@@ -11,12 +11,15 @@ use std::thread;
 use std::time::Duration;
 
 use allocation_counter::measure;
+use heartwheel::WireKind;
 use heartwheel::config::ReactorConfig;
 use heartwheel::proto::message::{Message, SharedMessage};
 use heartwheel::reactor::{Handler, ListenerConfig, Reactor, WireFactory};
+use heartwheel::tls::{Certificates, ServerTls};
 
 use support::crowd::Crowd;
 use support::memory;
+use support::secure::{Files, Peer, pair};
 use world::World;
 
 #[test]
@@ -41,6 +44,46 @@ fn a_broadcast_allocates_nothing_for_its_recipients() {
     let allocated = measure(|| world.broadcast(&news));
     assert_eq!(allocated.count_total, 0, "{allocated:?}");
     assert_eq!(world.stats().messages_out, 2 * 20_000);
+}
+
+/// The note of what is under way, and two of 16 bytes for records. Nothing of them stays.
+#[test]
+fn heartbeats_over_tls_allocate_little_and_keep_nothing() {
+    const CONNECTIONS: u64 = 10;
+    const BEATS: u64 = 30;
+    let files = Files::new();
+    let issued = files.root.issue(&["server.test"], -1, 90);
+    let certificates = Certificates::new(vec![pair(&issued)]).unwrap();
+    let tls = ServerTls::new(certificates, WireKind::Line).config();
+    let mut reactor = Reactor::new(ReactorConfig::default()).unwrap();
+    let mut config = ListenerConfig::new(([127, 0, 0, 1], 0).into(), WireFactory::Line);
+    config.heartbeat.interval = Some(Duration::from_millis(50));
+    config.heartbeat.timeout = Some(Duration::from_secs(60));
+    config.tls = Some(tls.unwrap());
+    let listener = reactor.listen(config).unwrap();
+    let addr = reactor.local_addr(listener).unwrap();
+    for _ in 0..CONNECTIONS {
+        let client = files.client(WireKind::Line).config().unwrap();
+        thread::spawn(move || {
+            let peer = Peer::connect(addr, &client, "server.test").unwrap();
+            peer.answer_pings();
+        });
+    }
+    let mut answered = |count: u64| {
+        while reactor.stats().pongs_matched < count * CONNECTIONS {
+            reactor.turn(&mut Quiet, None).unwrap();
+        }
+        reactor.stats().pongs_matched
+    };
+    // The slowest peer of them may come late.
+    let before = answered(10);
+    let mut beats = 0;
+    let allocated = measure(|| beats = answered(10 + BEATS) - before);
+    println!("{beats} heartbeats: {allocated:?}");
+    assert_eq!(allocated.count_current, 0, "{allocated:?}");
+    // Some of them may be cut at either end.
+    let most = 3 * (beats + CONNECTIONS);
+    assert!(allocated.count_total <= most, "{beats}: {allocated:?}");
 }
 
 struct Quiet;

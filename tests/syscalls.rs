@@ -16,7 +16,7 @@ use heartwheel::WireKind;
 use support::crowd::{Crowd, raise_descriptor_limit};
 use support::program::Server;
 use support::raw::{Arrival, RawPeer};
-use support::secure::{Files, addr};
+use support::secure::{Files, Peer, addr};
 use support::swarm::Swarm;
 use support::{PATIENCE, Wire};
 
@@ -62,6 +62,40 @@ fn a_heartbeat_over_tls_costs_no_more_of_them() {
     let calls = wait_for_calls(&place, from, until);
     std::fs::remove_file(&place).unwrap();
     assert_two_calls(&calls, answered);
+}
+
+#[test]
+#[ignore = "needs strace: install strace"]
+fn the_answer_to_a_ping_over_tls_costs_two_system_calls_and_at_most_one_wait() {
+    // No more than may come at once.
+    const PINGS: u64 = 250;
+    let files = Files::new();
+    files.issue("a", &["server.test"]);
+    let flags = files.flags("a");
+    let mut options = vec!["--tls-tcp", "127.0.0.1:0"];
+    options.extend(flags.iter().map(String::as_str));
+    let (server, place) = start_traced("30s", &[], &options);
+    let config = files.client(WireKind::Line).config().unwrap();
+    let mut peer = Peer::connect(addr(server.process(), "tcps"), &config, "server.test").unwrap();
+    let mut ping = || {
+        peer.write(b"PING\n").unwrap();
+        assert_eq!(peer.read().unwrap(), b"PONG\n");
+    };
+    (0..20).for_each(|_| ping());
+    let from = unix_time();
+    (0..PINGS).for_each(|_| ping());
+    let until = unix_time();
+    ping();
+    let calls = wait_for_calls(&place, from, until);
+    std::fs::remove_file(&place).unwrap();
+
+    let (waits, others) = calls_each(&calls, PINGS);
+    println!("{PINGS} pings of a peer: {others:.3} calls and {waits:.3} waits each: {calls:?}");
+    assert!(waits <= 1.1, "{waits:.3} waits a ping: {calls:?}");
+    assert!(
+        (1.9..=2.1).contains(&others),
+        "{others:.3} calls a ping: {calls:?}"
+    );
 }
 
 /// Makes sure that there was a write and a read for each ping answered, and little else.

@@ -24,6 +24,11 @@ use crate::proto::pool::Pool;
 use crate::tls::fault_name;
 
 /// TLS on one connection: [`Context::tls`](crate::Context::tls) returns it.
+///
+/// While bytes are under way there is a note of them, and a buffer that the loop's pool lends for each read and
+/// each write. A heartbeat allocates three times, 160 bytes in all, and nothing of that stays. What a read or a
+/// write leaves unfinished, of a record that has come in part or that the socket did not take, is kept in
+/// memory that counts against [`memory_limit`](crate::config::ReactorConfig::memory_limit).
 pub struct Tls {
     side: Side,
     is_open: bool,

@@ -138,6 +138,18 @@ impl Peer {
         Ok(buffer[..count].to_vec())
     }
 
+    /// Answers the pings of a server that speaks lines until the connection ends.
+    pub(crate) fn answer_pings(mut self) {
+        while let Ok(said) = self.read()
+            && !said.is_empty()
+        {
+            let pings = said.iter().filter(|&&byte| byte == b'G').count();
+            if self.write(&b"PONG\n".repeat(pings)).is_err() {
+                return;
+            }
+        }
+    }
+
     /// Sends a line, and expects it back. The server's pings are not answered.
     pub(crate) fn echoes(&mut self, line: &str) {
         self.write(format!("{line}\n").as_bytes()).unwrap();
