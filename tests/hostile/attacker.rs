@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockRef, Socket, Type};
 
-use crate::support::PATIENCE;
+use crate::server::{Server, is_over_tls};
 use crate::support::raw::{Arrival, RawPeer, finish_knock};
+use crate::support::{PATIENCE, Wire};
 
 /// Connects from this address of the machine, with deadlines for whatever follows.
 pub(crate) fn connect(from: Ipv4Addr, port: u16) -> TcpStream {
@@ -19,12 +20,19 @@ pub(crate) fn connect_narrow(from: Ipv4Addr, port: u16) -> TcpStream {
     dial(from, port, Some(4 * 1024))
 }
 
+/// Connects from the address that this machine has for itself, and shakes hands where the wire does.
+pub(crate) fn meet(server: &Server, wire: Wire) -> RawPeer {
+    RawPeer::over(connect(Ipv4Addr::LOCALHOST, server.port(wire)), wire)
+}
+
 fn dial(from: Ipv4Addr, port: u16, receive: Option<usize>) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     if let Some(size) = receive {
         socket.set_recv_buffer_size(size).unwrap();
     }
     socket.bind(&SocketAddr::from((from, 0)).into()).unwrap();
+    // A relay comes from the same address.
+    socket.set_reuse_address(true).unwrap();
     let server = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let stream = finish_knock(socket, server);
     stream.set_nodelay(true).unwrap();
@@ -83,6 +91,17 @@ pub(crate) fn assert_echo(peer: &mut RawPeer, text: &[u8]) {
         // Without printing it: it may be long.
         Arrival::Message(echo) => assert!(echo == text, "{} bytes came back", echo.len()),
         other => panic!("{other:?} instead of the echo"),
+    }
+}
+
+/// Checks that the server refuses a connection, and says so by this status. Before the handshake of TLS, which
+/// it does not lead with somebody for whom there is no place, it has no words.
+pub(crate) fn assert_refused(stream: &TcpStream, status: u16) {
+    let told = read_to_end(stream);
+    if !(is_over_tls() && told.is_empty()) {
+        assert_eq!(only_status(&told), status);
+        let shown = String::from_utf8_lossy(&told);
+        assert!(shown.contains("Retry-After: "), "{shown}");
     }
 }
 

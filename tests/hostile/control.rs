@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::attacker::{assert_echo, write, write_until_ended};
+use crate::attacker::{assert_echo, meet, write, write_until_ended};
+use crate::server::Server;
 use crate::support::Wire::{self, WebSocket};
 use crate::support::bytes::{masked_frame, message, ping, pong};
-use crate::support::program::Server;
 use crate::support::raw::{Arrival, RawPeer};
 use crate::victim::{Victim, finish, unasked};
 use crate::{MIB, WIRES};
@@ -201,7 +201,7 @@ fn f15_pongs_with_a_wrong_payload_settle_nothing() {
 fn f15_wrong_pongs_are_counted_apart_from_those_that_nobody_asked_for() {
     for (interval, is_asked) in [("200ms", true), ("off", false)] {
         let server = Server::start(&[WebSocket], &["--interval", interval, "--timeout", "30s"]);
-        let mut peer = RawPeer::connect(WebSocket, server.port(WebSocket));
+        let mut peer = meet(&server, WebSocket);
         let token = match is_asked {
             true => peer.next(),
             false => Arrival::Ping(b"none".to_vec()),
@@ -356,9 +356,7 @@ fn f20_a_goodbye_that_a_narrow_peer_never_takes_is_a_close_timeout() {
 fn f19_f20_a_drain_that_some_never_answer_is_not_clean_for_them_alone() {
     let args = ["--close-timeout", "500ms", "--drain", "20s"];
     let server = Server::start(&[WebSocket], &unasked(&args));
-    let mut peers: Vec<_> = (0..21)
-        .map(|_| RawPeer::connect(WebSocket, server.port(WebSocket)))
-        .collect();
+    let mut peers: Vec<_> = (0..21).map(|_| meet(&server, WebSocket)).collect();
     for peer in &peers {
         server.wait_open(peer.local_port());
     }

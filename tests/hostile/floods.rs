@@ -7,12 +7,12 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::attacker::{assert_echo, connect, only_status, read_to_end, reset, write};
+use crate::attacker::{assert_echo, assert_refused, connect, meet, read_to_end, reset, write};
 use crate::probe::{Talk, delayed, on_processor};
+use crate::server::Server;
 use crate::support::PATIENCE;
 use crate::support::Wire::{self, Line, WebSocket};
 use crate::support::bytes::upgrade_request;
-use crate::support::program::Server;
 use crate::support::raw::{Arrival, RawPeer, knock};
 use crate::victim::Victim;
 use crate::{MIB, WIRES};
@@ -27,7 +27,7 @@ fn connections_beyond_the_total_are_refused_and_those_within_stay() {
             end.assert_rejected("refused");
         }
         let late = victim.dial(WebSocket);
-        assert_eq!(only_status(&read_to_end(&late)), 503);
+        assert_refused(&late, 503);
         drop(streams);
         let left = victim.ended(400 + 1).into_iter().filter(|end| end.was_open);
         assert_eq!(left.map(|end| end.assert_left()).count(), room);
@@ -43,14 +43,14 @@ fn connections_of_one_address_beyond_its_share_are_refused_and_no_others() {
         for end in victim.ended(30) {
             end.assert_rejected("refused");
         }
-        let again = RawPeer::connect(WebSocket, victim.port(WebSocket));
+        let again = meet(victim.server(), WebSocket);
         assert_welcome(victim, again);
         // It counts over all wires.
         let IpAddr::V4(same) = streams[0].local_addr().unwrap().ip() else {
             panic!("attackers have addresses of version 4");
         };
         let other_wire = connect(same, victim.port(WebSocket));
-        assert_eq!(only_status(&read_to_end(&other_wire)), 429);
+        assert_refused(&other_wire, 429);
         streams.clear();
         victim.ended(80 + 2);
         assert_welcome(victim, victim.open(Line));
@@ -151,10 +151,7 @@ fn withstands_want_of_descriptors(server: Server, dozens: usize) {
         assert_eq!(read_to_end(&streams[299]), b"");
         let (began, busy) = (Instant::now(), on_processor(process.pid()));
         let late = victim.dial(WebSocket);
-        let told = read_to_end(&late);
-        assert_eq!(only_status(&told), 503);
-        let shown = String::from_utf8_lossy(&told);
-        assert!(shown.contains("Retry-After: "), "{shown}");
+        assert_refused(&late, 503);
         victim.end_without(late).assert_rejected("refused");
         // It rests, and beats.
         victim.probe().wait_answers(60);
@@ -212,7 +209,7 @@ fn f24_beats_stay_on_time_and_a_place_is_taken_soon_after_a_close() {
     let args = [&times[..], &["--ping-slack", "off"]].concat();
     let server = Server::start_under(limited, &[Line], &args);
     let (port, pid) = (server.port(Line), server.process().pid());
-    let held: Vec<_> = (0..5).map(|_| RawPeer::connect(Line, port)).collect();
+    let held: Vec<_> = (0..5).map(|_| meet(&server, Line)).collect();
     for peer in &held {
         server.wait_open(peer.local_port());
     }

@@ -6,7 +6,9 @@ use std::thread;
 use std::time::Duration;
 
 use crate::MIB;
-use crate::attacker::{assert_echo, connect, only_status, read_to_end, write, write_until_ended};
+use crate::attacker::{
+    assert_echo, assert_refused, connect, only_status, read_to_end, write, write_until_ended,
+};
 use crate::support::Wire::WebSocket;
 use crate::support::bytes::upgrade_request;
 use crate::support::raw::{Arrival, RawPeer};
@@ -205,7 +207,7 @@ mod large {
             }
             for stream in &streams {
                 if !held.contains(&address(stream)) {
-                    assert_eq!(only_status(&read_to_end(stream)), 429);
+                    assert_refused(stream, 429);
                 }
             }
             drop(streams);

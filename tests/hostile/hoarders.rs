@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use crate::MIB;
 use crate::attacker::{connect, connect_narrow};
+use crate::server::Server;
 use crate::support::PATIENCE;
 use crate::support::Wire::WebSocket;
 use crate::support::bytes::{masked_frame, masked_header};
 use crate::support::crowd::{Crowd, raise_descriptor_limit};
-use crate::support::program::Server;
 use crate::support::raw::RawPeer;
 use crate::victim::Memory;
 

@@ -16,12 +16,15 @@ mod hoarders;
 mod messages;
 mod noise;
 mod output;
+mod over_tls;
 
 mod probe;
 mod rates;
 mod readers;
+mod relay;
 
 mod requests;
+mod server;
 mod victim;
 
 #[path = "../support/mod.rs"]

@@ -65,14 +65,7 @@ fn talk_nonsense(victim: &Victim, wire: Wire, seed: usize) {
 #[test]
 fn random_bytes_on_a_raw_wire_are_just_bytes() {
     let victim = Victim::start(&[Wire::Line], &["--tcp-raw", "127.0.0.1:0"]);
-    let port: u16 = victim
-        .server()
-        .process()
-        .wait_for("listening tcp+raw", |line| {
-            let event = line.event("listening")?;
-            let (_, port) = event["addr"].as_str()?.rsplit_once(':')?;
-            (event["wire"] == "tcp+raw").then(|| port.parse().unwrap())
-        });
+    let port = victim.server().port_of("tcp+raw");
     victim.withstands(4 * MIB, |victim| {
         for seed in 0..200 {
             let mut dice = Dice::new(seed);

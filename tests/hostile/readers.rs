@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use crate::attacker::{assert_echo, write, write_until_ended};
 use crate::probe::Talk;
+use crate::server::Server;
 use crate::support::Wire::WebSocket;
 use crate::support::bytes::{masked_frame, message};
-use crate::support::program::Server;
 use crate::support::{PATIENCE, Wire};
 use crate::victim::Victim;
 use crate::{MIB, WIRES};
@@ -87,7 +87,7 @@ fn assert_no_output_lingers(victim: &Victim) {
     let ports: Vec<_> = victim
         .ports()
         .iter()
-        .map(|(_, port)| format!(":{port:04X}"))
+        .map(|(wire, _)| format!(":{:04X}", victim.server().own_port(wire.label())))
         .collect();
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
