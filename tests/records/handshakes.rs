@@ -79,6 +79,29 @@ fn older_versions_are_refused() {
     }
 }
 
+/// RFC 8446, 4.1.3: whoever sits between and takes version 1.3 out of the hello is found out by the client.
+#[test]
+fn a_client_that_was_talked_down_to_tls_1_2_can_tell() {
+    let mut scene = Scene::new();
+    let hello = Hello {
+        versions: None,
+        ..Hello::default()
+    };
+    let stream = scene.dial();
+    scene.write(&stream, &hello.records());
+    let mut answer = Vec::new();
+    scene.drive(|_| {
+        answer.extend(read_all(&stream));
+        answer.len() >= 43
+    });
+    // A ServerHello of version 1.2, and its random bytes.
+    assert_eq!((answer[5], &answer[9..11]), (2, &[3, 3][..]));
+    assert_eq!(answer[35..43], *b"DOWNGRD\x01");
+    end_output(&stream);
+    assert_eq!(scene.end(), (Cause::TlsHandshake, "truncated".to_owned()));
+    scene.assert_well();
+}
+
 #[test]
 fn names_that_are_none_end_it() {
     let mut scene = Scene::new();
