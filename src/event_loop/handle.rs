@@ -1,6 +1,7 @@
 //! The handle of a loop, for other threads.
 
 use std::any::Any;
+use std::cell::OnceCell;
 use std::error::Error as StdError;
 use std::fmt;
 use std::marker::PhantomData;
@@ -98,12 +99,12 @@ struct Queue {
 }
 
 /// The loop's end of the queue.
-#[derive(Debug)]
 pub(super) struct Inbox {
-    commands: Receiver<Command>,
+    /// Both ends of the queue, from the first handle on. It takes megabytes, which a loop without handles
+    /// does without.
+    ends: OnceCell<(Receiver<Command>, Queue)>,
+    waker: Arc<dyn Wake>,
     state: Arc<State>,
-    /// The other end, cloned for other threads.
-    queue: Queue,
     /// The queue may hold commands for which no further wake-up will come.
     may_hold: bool,
     /// What `state` says.
@@ -436,9 +437,9 @@ impl<D, C> Clone for LoopHandle<D, C> {
     }
 }
 
-impl fmt::Debug for Queue {
+impl fmt::Debug for Inbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Queue").finish_non_exhaustive()
+        f.debug_struct("Inbox").finish_non_exhaustive()
     }
 }
 
@@ -450,16 +451,10 @@ impl<D, C> fmt::Debug for LoopHandle<D, C> {
 
 impl Inbox {
     pub(super) fn new(waker: Arc<dyn Wake>) -> Self {
-        let (sender, receiver) = sync_channel(MOST_COMMANDS);
-        let state = Arc::<State>::default();
         Self {
-            commands: receiver,
-            state: Arc::clone(&state),
-            queue: Queue {
-                commands: sender,
-                waker,
-                state,
-            },
+            ends: OnceCell::new(),
+            waker,
+            state: Arc::default(),
             may_hold: false,
             is_congested: false,
         }
@@ -467,8 +462,17 @@ impl Inbox {
 
     /// Returns a handle for other threads.
     pub(super) fn handle<D, C>(&self) -> LoopHandle<D, C> {
+        let (_, queue) = self.ends.get_or_init(|| {
+            let (commands, receiver) = sync_channel(MOST_COMMANDS);
+            let queue = Queue {
+                commands,
+                waker: Arc::clone(&self.waker),
+                state: Arc::clone(&self.state),
+            };
+            (receiver, queue)
+        });
         LoopHandle {
-            queue: self.queue.clone(),
+            queue: queue.clone(),
             types: PhantomData,
         }
     }
@@ -495,7 +499,8 @@ impl Inbox {
 
     /// Takes the next command.
     pub(super) fn next(&mut self) -> Option<Command> {
-        let Ok(command) = self.commands.try_recv() else {
+        let ends = self.ends.get();
+        let Some(command) = ends.and_then(|(commands, _)| commands.try_recv().ok()) else {
             self.may_hold = false;
             return None;
         };
@@ -552,3 +557,38 @@ pub(super) const MOST_COMMANDS: usize = 64 * 1024;
 /// Most weight of queued messages, bytes: enough for half of the commands, or for fewer large
 /// messages.
 const MOST_WEIGHT: usize = MOST_COMMANDS / 2 * SharedMessage::OVERHEAD;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Nobody;
+
+    impl Wake for Nobody {
+        fn wake(&self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_queue_takes_memory_from_the_first_handle_on() {
+        let mut inbox = None;
+        let counted = allocation_counter::measure(|| {
+            let mut fresh = Inbox::new(Arc::new(Nobody));
+            fresh.acknowledge();
+            assert!(fresh.next().is_none() && !fresh.may_hold());
+            inbox = Some(fresh);
+        });
+        assert!(counted.bytes_total < 1_000, "{counted:?}");
+        let mut inbox = inbox.expect("it was made");
+        let handles = [(); 2].map(|()| inbox.handle::<(), ()>());
+        for handle in &handles {
+            handle.stop().expect("there is room");
+        }
+        inbox.acknowledge();
+        for _ in handles {
+            assert!(matches!(inbox.next(), Some(Command::Stop)));
+        }
+        assert!(inbox.next().is_none());
+    }
+}
