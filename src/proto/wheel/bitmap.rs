@@ -61,12 +61,14 @@ impl Bitmap {
         self.words[slot / BITS] & (1 << (slot % BITS)) != 0
     }
 
-    /// Panics if a summary bit does not match its word.
-    pub(super) fn assert_consistent(&self) {
+    /// Panics if a summary bit does not match its word, or if it has not so many members.
+    pub(super) fn assert_consistent(&self, members: usize) {
         for (word, &bits) in self.words.iter().enumerate() {
             let claim = self.summary[word / BITS] & (1 << (word % BITS)) != 0;
             assert_eq!(claim, bits != 0, "summary bit of word {word}");
         }
+        let bits: u32 = self.words.iter().map(|word| word.count_ones()).sum();
+        assert_eq!(bits as usize, members, "members");
     }
 
     /// Returns the first set bit at or above `bit`.
@@ -110,10 +112,10 @@ mod tests {
         bitmap.insert(5000);
         bitmap.insert(5001);
         bitmap.remove(5000);
-        bitmap.assert_consistent();
+        bitmap.assert_consistent(1);
         assert_eq!(bitmap.first_from(0), Some(5001));
         bitmap.remove(5001);
-        bitmap.assert_consistent();
+        bitmap.assert_consistent(0);
         assert_eq!(bitmap.first_from(0), None);
     }
 
