@@ -61,8 +61,7 @@ impl Pair {
 
     fn send(&mut self, end: usize, size: usize) {
         // Text that no wire refuses, and that tells its place.
-        let mut text = format!("{} ", self.sent[end].len());
-        text.extend(std::iter::repeat_n('x', size));
+        let text = format!("{} {}", self.sent[end].len(), "x".repeat(size));
         if self.ends[end].send(Message::text(&text)).is_ok() {
             self.sent[end].push(text.into_bytes());
         }
@@ -79,8 +78,9 @@ impl Pair {
         for end in 0..2 {
             let peer = 1 - end;
             let arrives = most.min(self.under_way[end].len());
-            let bytes: Vec<_> = self.under_way[end].drain(..arrives).collect();
-            self.ends[end].feed(&bytes);
+            let later = self.under_way[end].split_off(arrives);
+            let bytes = std::mem::replace(&mut self.under_way[end], later);
+            self.ends[end].feed(&Vec::from(bytes));
             if self.is_ended[end] && self.under_way[end].is_empty() {
                 self.ends[end].end();
             }

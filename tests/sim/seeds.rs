@@ -114,7 +114,7 @@ impl Order {
         Self {
             from: number("SIM_FROM", 0),
             count: number("SIM_SEEDS", SEEDS),
-            jobs: number("SIM_JOBS", 1),
+            jobs: number("SIM_JOBS", 2),
             is_traced: number("SIM_TRACE", 0) > 0,
             goes_on: number("SIM_ALL", 0) > 0,
         }
