@@ -95,66 +95,72 @@ fn at_a_pace(mut attempt: impl FnMut(&mut Pacer) -> Result<(), String>) {
     panic!("the machine is too busy to keep a pace");
 }
 
+/// Does the same on each wire, at the same time.
+fn on_each_wire(attempt: impl Fn(Wire, &mut Pacer) -> Result<(), String> + Sync) {
+    thread::scope(|scope| {
+        for wire in WIRES {
+            let attempt = &attempt;
+            scope.spawn(move || at_a_pace(|pacer| attempt(wire, pacer)));
+        }
+    });
+}
+
 #[test]
 fn f53_an_upload_that_takes_longer_than_app_idle_arrives() {
     let server = Server::start(&WIRES, &["--app-idle", "2s"]);
-    for wire in WIRES {
-        at_a_pace(|pacer| {
-            let mut peer = RawPeer::connect(wire, server.port(wire));
-            let bytes = message(wire, &vec![b'x'; MIB]);
-            let mut pieces = bytes.chunks(PIECE);
-            while pacer.step()
-                && let Some(piece) = pieces.next()
-                && peer.stream().write_all(piece).is_ok()
-            {}
-            for piece in pieces {
-                peer.stream().write_all(piece).ok();
-            }
-            match peer.next_answering() {
-                Arrival::Message(echo) if echo.len() == MIB => Ok(()),
-                other => Err(format!("{wire:?}: {other:.60?}")),
-            }
-        });
-    }
+    on_each_wire(|wire, pacer| {
+        let mut peer = RawPeer::connect(wire, server.port(wire));
+        let bytes = message(wire, &vec![b'x'; MIB]);
+        let mut pieces = bytes.chunks(PIECE);
+        while pacer.step()
+            && let Some(piece) = pieces.next()
+            && peer.stream().write_all(piece).is_ok()
+        {}
+        for piece in pieces {
+            peer.stream().write_all(piece).ok();
+        }
+        match peer.next_answering() {
+            Arrival::Message(echo) if echo.len() == MIB => Ok(()),
+            other => Err(format!("{wire:?}: {other:.60?}")),
+        }
+    });
 }
 
 #[test]
 fn f53_a_download_that_takes_longer_than_app_idle_arrives() {
     let server = Server::start(&WIRES, &["--app-idle", "2s"]);
-    for wire in WIRES {
-        at_a_pace(|pacer| {
-            let mut peer = narrow(wire, server.port(wire));
-            peer.write(&message(wire, &vec![b'x'; LARGE]));
-            pacer.restart();
-            while pacer.step() {
-                peer.read_some(PIECE);
-            }
-            match peer.next_answering() {
-                Arrival::Message(echo) if echo.len() == LARGE => {}
-                other => return Err(format!("{wire:?}: {other:.60?}")),
-            }
-            // It would have arrived even if its end had begun.
-            peer.send_text("more");
-            match peer.next_answering() {
-                Arrival::Message(echo) if echo == b"more" => {}
-                other => return Err(format!("{wire:?}: {other:.60?}")),
-            }
-            // Then it is idle indeed.
-            let port = peer.local_port();
-            let end = peer.next_answering();
-            let expected = match wire {
-                Wire::WebSocket => Arrival::Close(Some(1000)),
-                Wire::Line | Wire::Binary => Arrival::Eof,
-            };
-            assert_eq!(end, expected);
-            if wire == Wire::WebSocket {
-                peer.send_close(1000);
-            }
-            drop(peer);
-            server.wait_closed_from(port).assert_end("app_idle", true);
-            Ok(())
-        });
-    }
+    on_each_wire(|wire, pacer| {
+        let mut peer = narrow(wire, server.port(wire));
+        peer.write(&message(wire, &vec![b'x'; LARGE]));
+        pacer.restart();
+        while pacer.step() {
+            peer.read_some(PIECE);
+        }
+        match peer.next_answering() {
+            Arrival::Message(echo) if echo.len() == LARGE => {}
+            other => return Err(format!("{wire:?}: {other:.60?}")),
+        }
+        // It would have arrived even if its end had begun.
+        peer.send_text("more");
+        match peer.next_answering() {
+            Arrival::Message(echo) if echo == b"more" => {}
+            other => return Err(format!("{wire:?}: {other:.60?}")),
+        }
+        // Then it is idle indeed.
+        let port = peer.local_port();
+        let end = peer.next_answering();
+        let expected = match wire {
+            Wire::WebSocket => Arrival::Close(Some(1000)),
+            Wire::Line | Wire::Binary => Arrival::Eof,
+        };
+        assert_eq!(end, expected);
+        if wire == Wire::WebSocket {
+            peer.send_close(1000);
+        }
+        drop(peer);
+        server.wait_closed_from(port).assert_end("app_idle", true);
+        Ok(())
+    });
 }
 
 #[test]

@@ -561,20 +561,29 @@ mod tests {
                 let heaviest = topics.heaviest().iter().map(|&slot| topics.weight_of(slot)).max();
                 let most = slots.iter().map(|&slot| topics.weight_of(slot)).max();
                 prop_assert_eq!(heaviest, most);
-                for number in 0..12 {
-                    let name = number.to_string();
-                    let slots = pairs.iter().filter(|pair| pair.1 == number);
-                    let slots: BTreeSet<_> = slots.map(|pair| pair.0).collect();
-                    let len = topics.find(&name).map_or(0, |topic| topics.len_of(topic));
-                    prop_assert_eq!(len, slots.len());
-                    prop_assert_eq!(members(&topics, &name), slots);
-                    let names = pairs.iter().filter(|pair| pair.0 == number);
-                    let names: BTreeSet<_> = names.map(|pair| pair.1.to_string()).collect();
-                    let chosen: BTreeSet<_> = topics.names_of(number).map(str::to_owned).collect();
-                    prop_assert_eq!(topics.count_of(number), names.len());
-                    prop_assert_eq!(chosen, names);
+                // What was touched; the rest when all is done.
+                for number in [slot, topic] {
+                    assert_both_sides(&topics, &pairs, number);
                 }
             }
+            for number in 0..12 {
+                assert_both_sides(&topics, &pairs, number);
+            }
         }
+    }
+
+    /// Compares the topic and the slot of a number with the model.
+    fn assert_both_sides(topics: &Topics, pairs: &BTreeSet<(usize, usize)>, number: usize) {
+        let name = number.to_string();
+        let slots = pairs.iter().filter(|pair| pair.1 == number);
+        let slots: BTreeSet<_> = slots.map(|pair| pair.0).collect();
+        let len = topics.find(&name).map_or(0, |topic| topics.len_of(topic));
+        assert_eq!(len, slots.len());
+        assert_eq!(members(topics, &name), slots);
+        let names = pairs.iter().filter(|pair| pair.0 == number);
+        let names: BTreeSet<_> = names.map(|pair| pair.1.to_string()).collect();
+        let chosen: BTreeSet<_> = topics.names_of(number).map(str::to_owned).collect();
+        assert_eq!(topics.count_of(number), names.len());
+        assert_eq!(chosen, names);
     }
 }

@@ -517,10 +517,9 @@ fn a_close_goes_before_what_waits_though_the_socket_has_just_made_room() {
 #[test]
 fn the_rule_that_a_peer_broke_is_told() {
     let (mut reactor, mut recorder) = (reactor(), Recorder::default());
-    let (_, addr) = listen_with(
-        &mut reactor,
-        on_loopback(WireFactory::WebSocket, None, None),
-    );
+    let mut config = on_loopback(WireFactory::WebSocket, None, None);
+    config.heartbeat.close_timeout = Duration::from_millis(300);
+    let (_, addr) = listen_with(&mut reactor, config);
     let mut peer = open_websocket(&mut reactor, &mut recorder, addr);
     peer.write_all(b"\x81\x02hi").unwrap();
     drive(&mut reactor, &mut recorder, |seen| seen.closed().len() == 1);
@@ -567,7 +566,9 @@ fn a_handler_hears_that_a_connection_is_no_longer_open_before_its_goodbye_is_ans
 #[test]
 fn who_never_opened_does_not_begin_to_close() {
     let (mut reactor, mut recorder) = (reactor(), Recorder::default());
-    let (_, addr) = listen(&mut reactor, WireFactory::WebSocket);
+    let mut config = on_loopback(WireFactory::WebSocket, None, None);
+    config.heartbeat.close_timeout = Duration::from_millis(300);
+    let (_, addr) = listen_with(&mut reactor, config);
     let mut peer = connect_peer(addr);
     peer.write_all(b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n")
         .unwrap();

@@ -288,6 +288,7 @@ fn a_header_from_others_or_without_the_option_is_for_the_wire() {
                 Wire::Line | Wire::Binary => WireFactory::Line,
             };
             let mut config = on_loopback(factory, None, None);
+            config.heartbeat.close_timeout = Duration::from_millis(300);
             config.proxy.protocol = protocol;
             if protocol {
                 config.proxy.trusted = vec!["127.0.0.2".parse().unwrap()];

@@ -193,12 +193,13 @@ fn a_peer_that_does_not_read_is_full_once_queue_and_socket_are() {
 
 #[test]
 fn a_peer_that_does_not_read_is_still_closed_where_that_is_the_policy() {
-    let (mut reactor, mut recorder, mut peers) =
-        when_one_speaks(room(64 * 1024, Overflow::Close), |cx, other| {
-            assert!(fill(cx, other) > 128 * 1024);
-            let full = cx.send(other, Message::binary(b"more"));
-            assert_eq!(full, Err(SendError::Closed));
-        });
+    let mut config = room(64 * 1024, Overflow::Close);
+    config.heartbeat.close_timeout = Duration::from_millis(300);
+    let (mut reactor, mut recorder, mut peers) = when_one_speaks(config, |cx, other| {
+        assert!(fill(cx, other) > 128 * 1024);
+        let full = cx.send(other, Message::binary(b"more"));
+        assert_eq!(full, Err(SendError::Closed));
+    });
     peers[0].write_all(&frame(b"go")).unwrap();
     drive(&mut reactor, &mut recorder, |seen| seen.closed().len() == 1);
     assert_eq!(recorder.closed()[0].1.cause, Cause::SendQueueFull);

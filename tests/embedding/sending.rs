@@ -87,7 +87,9 @@ fn an_answer_leaves_before_the_next_connection_is_read() {
 #[test]
 fn a_full_queue_closes_the_connection_where_that_is_the_policy() {
     let (mut reactor, mut recorder) = (reactor(), Recorder::default());
-    let (_, addr) = listen_with(&mut reactor, small_queue(Overflow::Close));
+    let mut config = small_queue(Overflow::Close);
+    config.heartbeat.close_timeout = Duration::from_millis(300);
+    let (_, addr) = listen_with(&mut reactor, config);
     let _peer = connect_peer(addr);
     drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 1);
     let id = recorder.opened()[0];

@@ -57,7 +57,8 @@ fn stay_above(victim: &Victim, wire: Wire, count: usize, text: &[u8]) {
 
 #[test]
 fn a_peer_above_its_rate_is_closed_where_that_is_asked_for() {
-    let args = ["--messages-per-second", "1000", "--excess", "close"];
+    let rates = ["--messages-per-second", "1000", "--excess", "close"];
+    let args = [&rates[..], &["--close-timeout", "500ms"]].concat();
     Victim::start(&WIRES, &args).withstands(4 * MIB, |victim| {
         for wire in WIRES {
             let peer = victim.open(wire);
