@@ -17,10 +17,10 @@
 mod certs;
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use heartwheel::stats::{Histogram, Stats};
@@ -188,6 +188,31 @@ struct Server {
     /// Empty while a look is asked for.
     look: Arc<Mutex<Option<Look>>>,
     opened: Arc<AtomicU64>,
+    _thread: Thread,
+}
+
+/// A thread that is told to end, and waited for, when this is dropped: the next run has the cores alone.
+struct Thread {
+    is_over: Arc<AtomicBool>,
+    handle: Option<JoinHandle<()>>,
+}
+
+impl Thread {
+    fn start(run: impl FnOnce(&AtomicBool) + Send + 'static) -> Self {
+        let is_over = Arc::<AtomicBool>::default();
+        let told = Arc::clone(&is_over);
+        let handle = Some(thread::spawn(move || run(&told)));
+        Self { is_over, handle }
+    }
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        if let Some(handle) = self.handle.take() {
+            let _ = handle.join();
+        }
+    }
 }
 
 impl Server {
@@ -218,14 +243,11 @@ impl Handler for Quiet {
 
 /// Starts a server with two listeners, without and with TLS.
 fn serve(plan: &Plan, tls: &Tls) -> (Server, [SocketAddr; 2]) {
-    let server = Server {
-        look: Arc::new(Mutex::new(None)),
-        opened: Arc::default(),
-    };
+    let (look, opened) = (Arc::new(Mutex::new(None)), Arc::<AtomicU64>::default());
     let (told, hear): (Sender<[SocketAddr; 2]>, Receiver<_>) = channel();
     let (interval, config) = (plan.interval, tls.server.clone());
-    let (looks, opened) = (server.look.clone(), server.opened.clone());
-    thread::spawn(move || {
+    let (looks, counted) = (Arc::clone(&look), Arc::clone(&opened));
+    let thread = Thread::start(move |is_over| {
         go_to_core(0);
         let mut reactor = Reactor::new(ReactorConfig::default()).unwrap();
         let addrs = [None, Some(config)].map(|tls| {
@@ -243,10 +265,10 @@ fn serve(plan: &Plan, tls: &Tls) -> (Server, [SocketAddr; 2]) {
         });
         told.send(addrs).unwrap();
         let mut longest = Duration::ZERO;
-        loop {
+        while !is_over.load(Ordering::Relaxed) {
             let turn = reactor.turn(&mut Quiet, Some(Duration::from_millis(20)));
             longest = longest.max(turn.unwrap().delay);
-            opened.store(reactor.stats().opened, Ordering::Relaxed);
+            counted.store(reactor.stats().opened, Ordering::Relaxed);
             let mut look = looks.lock().unwrap();
             if look.is_none() {
                 let cpu = clock_gettime(ClockId::ThreadCPUTime);
@@ -259,18 +281,23 @@ fn serve(plan: &Plan, tls: &Tls) -> (Server, [SocketAddr; 2]) {
             }
         }
     });
+    let server = Server {
+        look,
+        opened,
+        _thread: thread,
+    };
     (server, hear.recv().unwrap())
 }
 
-/// Dials so many times at once. The clients live until the process ends.
+/// Dials so many times at once.
 fn dial(
     count: usize,
     addr: SocketAddr,
     tls: Option<Arc<rustls::ClientConfig>>,
     plan: &Plan,
-) -> thread::JoinHandle<()> {
+) -> Thread {
     let timeout = plan.interval * 30;
-    thread::spawn(move || {
+    Thread::start(move |is_over| {
         go_to_core(1);
         let mut reactor = Reactor::new(ReactorConfig::default()).unwrap();
         for _ in 0..count {
@@ -285,7 +312,10 @@ fn dial(
             reactor.connect(client).unwrap();
         }
         let mut dialed = Dialed;
-        reactor.run(&mut dialed).unwrap();
+        while !is_over.load(Ordering::Relaxed) {
+            let turn = reactor.turn(&mut dialed, Some(Duration::from_millis(100)));
+            turn.unwrap();
+        }
     })
 }
 
