@@ -99,16 +99,19 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
 struct Shape {
     is_server: bool,
     is_old: bool,
-    /// The peer sends records of at most so many bytes.
+    /// The peer sends records of at most so many bytes, and so do we.
     fragment: Option<usize>,
+    ours: Option<usize>,
 }
 
 fn shape() -> impl Strategy<Value = Shape> {
-    let fragment = prop_oneof![2 => Just(None), 1 => (40..400usize).prop_map(Some)];
-    (any::<bool>(), any::<bool>(), fragment).prop_map(|(is_server, is_old, fragment)| Shape {
+    let fragment = || prop_oneof![2 => Just(None), 1 => (40..400usize).prop_map(Some)];
+    let shape = (any::<bool>(), any::<bool>(), fragment(), fragment());
+    shape.prop_map(|(is_server, is_old, fragment, ours)| Shape {
         is_server,
         is_old,
         fragment,
+        ours,
     })
 }
 
@@ -221,6 +224,8 @@ struct Talk {
     /// What the session had to write, how much of that the layer called sent, what the peer got of it.
     queued: Vec<u8>,
     sent: usize,
+    /// What it has taken over beyond that.
+    carried: usize,
     heard: Vec<u8>,
     /// Where in the stream the peer's goodbye ends.
     goodbye: Option<usize>,
@@ -253,6 +258,7 @@ impl Talk {
             whole: Vec::new(),
             queued: Vec::new(),
             sent: 0,
+            carried: 0,
             heard: Vec::new(),
             goodbye: None,
             is_garbled: false,
@@ -314,7 +320,11 @@ impl Talk {
                     self.is_garbled = true;
                 }
             }
-            Op::Shutdown { is_hasty: true } if self.is_open() => self.shutdown(),
+            Op::Shutdown { is_hasty: true } if self.is_open() => {
+                // The goodbye does not fit.
+                self.wire.room = self.wire.room.min(5);
+                self.shutdown();
+            }
             Op::Shutdown { is_hasty: false } => self.wants_shutdown = true,
             Op::Say(_) | Op::Queue(_) | Op::Renew | Op::Goodbye | Op::Shutdown { .. } => {}
         }
@@ -387,6 +397,8 @@ impl Talk {
         let wants = Layer::<Wire>::wants_write(&self.tls);
         let rest = match self.is_ending {
             true => &[],
+            // What it has taken over does not come again, and others may stand there.
+            false if self.carried > 0 => b"overtakes it".as_slice(),
             false => &self.queued[self.sent..],
         };
         if !self.is_open() || self.is_over() || (rest.is_empty() && !wants) {
@@ -397,6 +409,8 @@ impl Talk {
         match self.tls.write(&mut self.wire, &mut self.pool, &slices) {
             Ok(sent) => {
                 assert_eq!(sent.kernel, self.wire.written_ever - before);
+                assert!(self.carried == 0 || [0, self.carried].contains(&sent.session));
+                self.carried = self.carried + sent.carried - sent.session.min(self.carried);
                 self.sent += sent.session;
                 assert!(self.sent <= self.queued.len());
                 let wants = Layer::<Wire>::wants_write(&self.tls);
@@ -569,18 +583,21 @@ fn both(shape: Shape) -> (Tls, Connection) {
         true => &rustls::version::TLS12,
         false => &rustls::version::TLS13,
     };
-    let (server, client) = (server(version), client(version));
+    let (mut server, mut client) = (server(version), client(version));
     let name = rustls::pki_types::ServerName::try_from("server.test").unwrap();
+    let (for_server, for_client) = match shape.is_server {
+        true => (shape.ours, shape.fragment),
+        false => (shape.fragment, shape.ours),
+    };
+    server.max_fragment_size = for_server;
+    client.max_fragment_size = for_client;
+    let (server, client) = (Arc::new(server), Arc::new(client));
     if shape.is_server {
-        let mut client = client;
-        client.max_fragment_size = shape.fragment;
-        let peer = ClientConnection::new(Arc::new(client), name).unwrap();
-        (Tls::server(&Arc::new(server)).unwrap(), peer.into())
+        let peer = ClientConnection::new(client, name).unwrap();
+        (Tls::server(&server).unwrap(), peer.into())
     } else {
-        let mut server = server;
-        server.max_fragment_size = shape.fragment;
-        let peer = ServerConnection::new(Arc::new(server)).unwrap();
-        (Tls::client(&Arc::new(client), &name).unwrap(), peer.into())
+        let peer = ServerConnection::new(server).unwrap();
+        (Tls::client(&client, &name).unwrap(), peer.into())
     }
 }
 

@@ -409,18 +409,17 @@ impl Tls {
     /// Encrypts bytes of the session into the output, which is empty.
     fn encrypt(&mut self, pool: &mut Pool, plain: &[u8]) -> io::Result<()> {
         let mut out = pool.take(plain.len() + plain.len().div_ceil(RECORD) * OVERHEAD);
-        let sealed = loop {
-            let sealed = self.with_traffic(|traffic| traffic.encrypt(plain, &mut out));
-            match sealed {
-                // An answer to a key update comes first.
-                Some(Err(EncryptError::InsufficientSize(size))) => {
-                    out = vec![0; size.required_size].into_boxed_slice();
-                }
-                Some(sealed) => break sealed.ok(),
-                None => break None,
-            }
-        };
-        let Some(count) = sealed else {
+        let sealed = self.with_traffic(|traffic| {
+            let sealed = traffic.encrypt(plain, &mut out);
+            let Err(EncryptError::InsufficientSize(size)) = sealed else {
+                return sealed;
+            };
+            // The configuration wants records so short that their heads need more. rustls has to write what
+            // it has of its own before it is asked anything else.
+            out = vec![0; size.required_size].into_boxed_slice();
+            traffic.encrypt(plain, &mut out)
+        });
+        let Some(Ok(count)) = sealed else {
             // A limit on what one key may encrypt, which rustls renews before it is reached.
             return Err(self.fault(&rustls::Error::EncryptError).into());
         };
