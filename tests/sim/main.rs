@@ -3,6 +3,9 @@
 #![cfg(feature = "websocket")]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+#[cfg(feature = "tls")]
+#[path = "../support/certs.rs"]
+mod certs;
 mod crowd;
 #[path = "../support/dice.rs"]
 mod dice;
@@ -18,4 +21,6 @@ mod rows;
 mod script;
 mod seeds;
 mod shards;
+#[cfg(feature = "tls")]
+mod tls;
 mod world;

@@ -101,29 +101,35 @@ fn play(script: &Script, is_traced: bool) -> Result<Sum, Vec<String>> {
 }
 
 /// What the environment asks for.
-struct Order {
+pub(crate) struct Order {
     from: u64,
-    count: u64,
+    pub(crate) count: u64,
     jobs: u64,
-    is_traced: bool,
+    pub(crate) is_traced: bool,
     goes_on: bool,
 }
 
 impl Order {
-    fn of_environment() -> Self {
+    /// `count`: the worlds that are played if it says nothing of that.
+    pub(crate) fn of_environment(count: u64) -> Self {
         Self {
             from: number("SIM_FROM", 0),
-            count: number("SIM_SEEDS", SEEDS),
+            count: number("SIM_SEEDS", count),
             jobs: number("SIM_JOBS", 2),
             is_traced: number("SIM_TRACE", 0) > 0,
             goes_on: number("SIM_ALL", 0) > 0,
         }
     }
 
-    /// Plays all worlds; returns what they came to, and the seeds that failed.
-    fn carry_out(&self, begun: Instant) -> (Sum, Vec<u64>) {
+    /// Plays all worlds, hands over what each came to, and returns the seeds that failed. A world that fails
+    /// says what happened before.
+    pub(crate) fn carry_out<T>(
+        &self,
+        play: impl Fn(u64) -> Result<T, Vec<String>> + Sync,
+        take: impl FnMut(T) + Send,
+    ) -> Vec<u64> {
         let next = AtomicU64::new(self.from);
-        let (sum, failed) = (Mutex::new(Sum::default()), Mutex::new(Vec::new()));
+        let (take, failed) = (Mutex::new(take), Mutex::new(Vec::new()));
         let work = || {
             loop {
                 let seed = next.fetch_add(1, Ordering::Relaxed);
@@ -131,14 +137,8 @@ impl Order {
                 if seed >= self.from + self.count || is_over {
                     return;
                 }
-                match play(&Script::of_seed(seed), self.is_traced) {
-                    Ok(world) => {
-                        let mut sum = sum.lock().unwrap();
-                        sum.add(world);
-                        if sum.worlds.is_multiple_of(TOLD) {
-                            sum.tell(begun);
-                        }
-                    }
+                match play(seed) {
+                    Ok(world) => (*take.lock().unwrap())(world),
                     Err(lines) => {
                         lines.iter().for_each(|line| eprintln!("{line}"));
                         eprintln!("seed {seed} failed");
@@ -152,7 +152,7 @@ impl Order {
                 scope.spawn(work);
             }
         });
-        (sum.into_inner().unwrap(), failed.into_inner().unwrap())
+        failed.into_inner().unwrap()
     }
 }
 
@@ -167,9 +167,17 @@ fn number(name: &str, default: u64) -> u64 {
 
 #[test]
 fn seeds_of_worlds_in_which_every_verdict_is_true() {
-    let order = Order::of_environment();
-    let begun = Instant::now();
-    let (sum, failed) = order.carry_out(begun);
+    let order = Order::of_environment(SEEDS);
+    let (begun, mut sum) = (Instant::now(), Sum::default());
+    let failed = order.carry_out(
+        |seed| play(&Script::of_seed(seed), order.is_traced),
+        |world| {
+            sum.add(world);
+            if sum.worlds.is_multiple_of(TOLD) {
+                sum.tell(begun);
+            }
+        },
+    );
     sum.tell(begun);
     sum.tell_what_happened();
     for seed in &failed {
