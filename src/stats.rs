@@ -35,6 +35,13 @@ pub struct Stats {
     /// How late scheduled pings were written: from when the ping was due (moved by the slack, if
     /// there is one) until the kernel accepted it. Delays caused by a slow peer are included.
     pub ping_lateness: Histogram,
+    /// Round-trip times: from when the kernel accepted a ping until its answer was read.
+    pub rtt: Histogram,
+    /// How late peers were found silent: from when their deadline was over, with what they were forgiven for
+    /// delays of ours, until the verdict.
+    pub verdict_lateness: Histogram,
+    /// How late turns of the loop were, and how long; see [`Turn::delay`](crate::event_loop::Turn::delay).
+    pub loop_delay: Histogram,
     /// Pings that peers sent.
     pub pings_received: u64,
     /// Pongs that answered one of our pings.
@@ -128,6 +135,9 @@ impl Default for Stats {
             pings_due: 0,
             pings_written: 0,
             ping_lateness: Histogram::default(),
+            rtt: Histogram::default(),
+            verdict_lateness: Histogram::default(),
+            loop_delay: Histogram::default(),
             pings_received: 0,
             pongs_matched: 0,
             pongs_unsolicited: 0,
@@ -182,6 +192,9 @@ impl Stats {
             pings_due,
             pings_written,
             ping_lateness,
+            rtt,
+            verdict_lateness,
+            loop_delay,
             pings_received,
             pongs_matched,
             pongs_unsolicited,
@@ -224,6 +237,9 @@ impl Stats {
         self.pings_due += pings_due;
         self.pings_written += pings_written;
         self.ping_lateness.merge(ping_lateness);
+        self.rtt.merge(rtt);
+        self.verdict_lateness.merge(verdict_lateness);
+        self.loop_delay.merge(loop_delay);
         self.pings_received += pings_received;
         self.pongs_matched += pongs_matched;
         self.pongs_unsolicited += pongs_unsolicited;

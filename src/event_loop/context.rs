@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
@@ -653,6 +654,33 @@ impl<'a, D, S: System> Context<'a, D, S> {
             .iter()
             .filter(|(_, conn)| conn.is_open())
             .map(|(key, conn)| conn.id(key, self.core.names))
+    }
+
+    /// Returns connections of a part of the slots, in any phase, and where the next part begins: `None` behind the
+    /// last one. To go through all of very many without holding up the others, begin with 0, take a part at a
+    /// time, and go on in a later turn.
+    ///
+    /// A connection that is there all the while is met once, unless it opened or ended meanwhile.
+    pub fn connections_of(
+        &self,
+        slots: Range<usize>,
+    ) -> (impl Iterator<Item = ConnId> + '_, Option<usize>) {
+        let next = (slots.end < self.core.broadcasts.reach()).then_some(slots.end);
+        let conns = slots.filter_map(|key| {
+            let conn = self.core.conns.get(key)?;
+            Some(conn.id(key, self.core.names))
+        });
+        (conns, next)
+    }
+
+    /// Returns how many connections of a listener there are, in any phase. `None` if it is closed.
+    pub fn listener_connections(&self, id: ListenerId) -> Option<usize> {
+        Some(self.core.listeners.get(id)?.conns())
+    }
+
+    /// Returns the number of this loop in its group, from 0 on.
+    pub fn shard(&self) -> usize {
+        self.core.shard()
     }
 
     /// Returns the number of connections, in any phase.

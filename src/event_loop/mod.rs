@@ -86,6 +86,6 @@ pub use listen::{Adoption, ListenerConfig};
 pub use timers::TimerId;
 #[cfg(feature = "websocket")]
 pub use token::RequestId;
-pub use token::{ClientId, ConnId, ListenerId, SourceId};
+pub use token::{ClientId, ConnId, ConnIdError, ListenerId, SourceId};
 pub use turn::Turn;
 pub use wire_factory::{Contact, MakeCodec, WireFactory};

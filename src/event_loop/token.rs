@@ -2,6 +2,7 @@
 //! waker.
 
 use std::fmt;
+use std::str::FromStr;
 
 use slab::Slab;
 
@@ -68,6 +69,36 @@ impl fmt::Display for ConnId {
         write!(f, "{}.{}", self.index(), self.generation)
     }
 }
+
+/// Reads an id as it is written: `12.0`, or `1:12.0` in the second loop of a group.
+impl FromStr for ConnId {
+    type Err = ConnIdError;
+
+    fn from_str(text: &str) -> Result<Self, ConnIdError> {
+        let (shard, rest) = text.split_once(':').unwrap_or(("0", text));
+        let (index, generation) = rest.split_once('.').ok_or(ConnIdError)?;
+        let shard: u32 = shard.parse().map_err(|_| ConnIdError)?;
+        let index: u32 = index.parse().map_err(|_| ConnIdError)?;
+        let generation = generation.parse().map_err(|_| ConnIdError)?;
+        if index > SLOTS || shard >= 1 << (u32::BITS - SLOT_BITS) {
+            return Err(ConnIdError);
+        }
+        let place = shard << SLOT_BITS | index;
+        Ok(Self { place, generation })
+    }
+}
+
+/// A text is not the id of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnIdError;
+
+impl fmt::Display for ConnIdError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("is not the id of a connection, such as 12.0 or 1:12.0")
+    }
+}
+
+impl std::error::Error for ConnIdError {}
 
 impl fmt::Debug for ConnId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

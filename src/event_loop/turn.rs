@@ -152,7 +152,9 @@ impl<D: Default, S: System> EventLoop<D, S> {
         if turn.expired > 0 || self.now != events_done {
             self.refresh_now();
         }
-        turn.delay = self.env.lateness.delay(self.now.at).into();
+        let delay = self.env.lateness.delay(self.now.at);
+        self.env.stats.loop_delay.record_micros(delay);
+        turn.delay = delay.into();
         let wake = self.next_wake(self.now.at);
         self.progress.plan_wait(wake);
         self.now = self.env.lateness.end_turn(self.now.at, wake);

@@ -631,7 +631,12 @@ impl Heartbeat {
     /// T - I after a ping was written, and T - I after reading went on. All must have passed. Where it was
     /// our lateness that made the ping late, that is in the first one already, and the second is put off
     /// for as much less.
-    fn silence_ends(&self, timing: &Timing, now: Moment, lateness: &Lateness) -> Option<Micros> {
+    pub(crate) fn silence_ends(
+        &self,
+        timing: &Timing,
+        now: Moment,
+        lateness: &Lateness,
+    ) -> Option<Micros> {
         let most = Micros::from_millis(timing.answer.into());
         let judged = |deadline: Stamp, armed: Stamp| {
             let (deadline, armed) = (deadline.time(now.at), armed.earliest(now.at));

@@ -14,10 +14,10 @@ use mio::{Events, Poll};
 
 pub use crate::event_loop::{
     Adoption, BroadcastDone, BroadcastId, ClientConfig, ClientEvent, ClientId, Closed,
-    CommandError, ConnId, ConnInfo, Contact, Context, Decision, DialError, DialRequest, Ended,
-    Endpoint, Group, HandleError, Handler, LastEnd, ListenerConfig, ListenerId, LoopHandle, Lost,
-    MakeCodec, Offer, QueueConfig, QueueOverflow, Readiness, ReconnectConfig, Rejected, Rejection,
-    SourceId, StopReason, TimerId, Turn, Welcome, WireFactory,
+    CommandError, ConnId, ConnIdError, ConnInfo, Contact, Context, Decision, DialError,
+    DialRequest, Ended, Endpoint, Group, HandleError, Handler, LastEnd, ListenerConfig, ListenerId,
+    LoopHandle, Lost, MakeCodec, Offer, QueueConfig, QueueOverflow, Readiness, ReconnectConfig,
+    Rejected, Rejection, SourceId, StopReason, TimerId, Turn, Welcome, WireFactory,
 };
 #[cfg(feature = "websocket")]
 pub use crate::event_loop::{Answered, HttpAnswer, RequestId};

@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use heartwheel::config::{LimitsConfig, WireKind};
 use log::LevelFilter;
 
+use crate::admin::access::AdminFlags;
 use crate::certs::CertFlags;
 use crate::flags::{AdmissionFlags, HeartbeatFlags, LimitFlags, ProxyFlags, SocketFlags, WebFlags};
 use crate::listening::Place;
@@ -16,7 +17,8 @@ use crate::values::{Switch, count, log_level, path, shards, size_or_off, subprot
 
 /// Holds connections, pings them, closes dead ones and reports why each one ended
 ///
-/// Without an address it listens on ws 127.0.0.1:9001 and tcp 127.0.0.1:9002. Ctrl-C closes every
+/// Without an address it listens on ws 127.0.0.1:9001 and tcp 127.0.0.1:9002, and for operators on
+/// 127.0.0.1:9003. Ctrl-C closes every
 /// connection in an orderly way; a second Ctrl-C exits at once. A slow reader of events or of the
 /// log does not block the program: lines that are not read in time are dropped and counted. With a
 /// configuration or certificates, SIGHUP reads them again. Each flag is also an environment variable, such
@@ -155,6 +157,9 @@ pub(crate) struct WholeFlags {
     /// closed [default: half of the memory of the machine or the control group; off: no limit]
     #[arg(long, value_name = "SIZE", value_parser = size_or_off)]
     memory_limit: Option<Switch<usize>>,
+
+    #[command(flatten)]
+    pub(crate) admin: AdminFlags,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

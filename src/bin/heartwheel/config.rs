@@ -109,6 +109,11 @@ fn origin(key: &str, settings: &Settings) -> String {
 }
 
 fn as_json(setup: &Setup) -> String {
+    format!("{:#}\n", values(setup))
+}
+
+/// Returns all values in force, with their origins.
+pub(crate) fn values(setup: &Setup) -> serde_json::Value {
     let object = |entries: Vec<Entry>, settings: &Settings| {
         let members = entries.into_iter().map(|(key, value)| {
             let value = match value {
@@ -129,7 +134,7 @@ fn as_json(setup: &Setup) -> String {
     });
     let listeners: Vec<_> = listeners.collect();
     let whole = object(shown::whole(&setup.whole), &setup.settings);
-    format!("{:#}\n", json!({ "whole": whole, "listeners": listeners }))
+    json!({ "whole": whole, "listeners": listeners })
 }
 
 /// Writes a file with every key, each out of force, and its meaning: what the help of the flags says.

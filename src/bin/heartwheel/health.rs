@@ -43,8 +43,7 @@ impl Health {
     /// Answers a plain request.
     pub(crate) fn answer(&mut self, id: ConnId, request: &Request<'_>, state: State) -> HttpAnswer {
         let path = request.path();
-        let is_check = matches!(path, RUNS | IS_READY);
-        *self.asked.entry(id).or_insert(true) &= is_check;
+        *self.asked.entry(id).or_insert(true) &= is_check(path);
         answer_to(request.method(), path, state)
     }
 
@@ -54,7 +53,13 @@ impl Health {
     }
 }
 
-fn answer_to(method: &str, path: &str, state: State) -> HttpAnswer {
+/// Says whether a path is that of a check.
+pub(crate) fn is_check(path: &str) -> bool {
+    matches!(path, RUNS | IS_READY)
+}
+
+/// Answers one.
+pub(crate) fn answer_to(method: &str, path: &str, state: State) -> HttpAnswer {
     match (path, method) {
         (RUNS, "GET" | "HEAD") => fresh(HttpAnswer::text(200, "ok\n")),
         (IS_READY, "GET" | "HEAD") if state == State::Ready => {

@@ -1,5 +1,6 @@
 //! The `heartwheel` program: turns the command line into configuration. Each command has one file.
 
+mod admin;
 mod advice;
 mod args;
 mod certs;

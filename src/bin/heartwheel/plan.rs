@@ -42,6 +42,8 @@ pub(crate) struct Setup {
     pub(crate) plans: Vec<Plan>,
     /// What is odd, but no mistake.
     pub(crate) warnings: Vec<String>,
+    /// Nobody has said where to listen.
+    pub(crate) is_default: bool,
 }
 
 /// One place to listen on, checked.
@@ -134,6 +136,7 @@ impl Sources {
             settings: given.without(|key| self.keys.scope(key) != Scope::Whole),
             plans: Vec::new(),
             warnings: Vec::new(),
+            is_default: places.is_empty() && sheet.listeners.is_empty(),
             whole: args.whole,
         };
         let mut faults = Vec::new();

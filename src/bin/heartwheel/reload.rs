@@ -22,8 +22,8 @@ use crate::steps::{Listening, Step, Terms};
 /// Reads the configuration again, in the first loop.
 pub(crate) struct Reloader {
     sources: Sources,
-    /// What holds for the whole program.
-    whole: WholeFlags,
+    /// What was read last; of the whole program, what is in force.
+    setup: Setup,
     certs: CertStore,
     siblings: Siblings,
     /// What other loops had no room for yet.
@@ -80,11 +80,16 @@ impl Reloader {
         Self {
             sources,
             listeners: setup.plans.len(),
-            whole: setup.whole,
+            setup,
             certs,
             siblings,
             orders: Vec::new(),
         }
+    }
+
+    /// Returns what is in force.
+    pub(crate) fn setup(&self) -> &Setup {
+        &self.setup
     }
 
     /// Sees to what is due once a turn; returns when to be called again although nothing happens.
@@ -136,7 +141,7 @@ impl Reloader {
         }
         self.offer_orders();
         let window = setup.whole.drain;
-        self.take_over(&setup);
+        self.take_over(setup);
         Ok(Reloaded {
             certificates,
             window,
@@ -156,7 +161,7 @@ impl Reloader {
             coming: Vec::new(),
             changed: Vec::new(),
             gone,
-            changes: whole_changes(&self.whole, &setup.whole),
+            changes: whole_changes(&self.setup.whole, &setup.whole),
         };
         for (plan, one) in kept {
             demand_same_socket(plan, &one.plan)?;
@@ -184,16 +189,18 @@ impl Reloader {
     }
 
     /// Notes what holds from now on.
-    fn take_over(&mut self, setup: &Setup) {
+    fn take_over(&mut self, setup: Setup) {
         let used = |flags: &CertFlags| {
             let mut used = setup.plans.iter().filter_map(|plan| plan.certs.as_ref());
             used.any(|used| used == flags)
         };
         self.certs.retain(used);
         // The rest stays as it is until a restart, and is told again if it is other then.
-        self.whole.log_level = setup.whole.log_level;
-        self.whole.drain = setup.whole.drain;
-        log::set_max_level(self.whole.log_level);
+        let mut whole = self.setup.whole.clone();
+        whole.log_level = setup.whole.log_level;
+        whole.drain = setup.whole.drain;
+        log::set_max_level(whole.log_level);
+        self.setup = Setup { whole, ..setup };
     }
 
     /// Offers other loops what they have still to do, in its order.

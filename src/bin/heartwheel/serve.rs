@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use clap::ArgMatches;
 use heartwheel::close::Evidence;
+use heartwheel::config::ReactorConfig;
 use heartwheel::error::SendError;
 use heartwheel::proto::http::Request;
 use heartwheel::proto::message::{Message, SharedMessage};
@@ -17,24 +18,27 @@ use heartwheel::reactor::{
 };
 use rlimit::Resource;
 
+use crate::admin::ask::{Ask, Number, Part};
+use crate::admin::desk::Desk;
+use crate::admin::{self, Admin, Limits};
 use crate::args::{Mode, ServeArgs};
 use crate::certs::CertStore;
 use crate::fan_out::FanOut;
 use crate::flags::warn;
-use crate::health::{Health, State};
+use crate::health::{self, Health, State};
 use crate::journal::{Change, Journal};
 use crate::listening::{HandedIn, listen};
 use crate::memory::Memory;
 use crate::output::{Form, Output};
-use crate::plan::{Plan, Service, Sources, reactor_config};
+use crate::plan::{Plan, Service, Setup, Sources, reactor_config};
 use crate::record::Record;
 use crate::reload::{Reloader, follow};
 use crate::settings::keys::Keys;
-use crate::shards::{self, Loop, Order, Siblings, Sum};
+use crate::shards::{self, Handle, Loop, Order, Siblings, Sum};
 use crate::signals::{self, Signals, Wish};
 use crate::steps::Listening;
 use crate::values::show_time;
-use crate::{FAILED, Failure, complain, start_logging};
+use crate::{FAILED, Failure, complain, config, start_logging};
 
 /// Runs the command.
 pub(crate) fn run(args: &ServeArgs, matches: &ArgMatches) -> Result<ExitCode, Failure> {
@@ -64,6 +68,13 @@ pub(crate) fn run(args: &ServeArgs, matches: &ArgMatches) -> Result<ExitCode, Fa
 
     let mut output = Output::start(Form::new(whole.json, whole.quiet))?;
     output.record(&room.record(config.memory_limit));
+    let admin = open_admin(
+        &setup,
+        &mut reactors[0],
+        &mut handed_in,
+        &config,
+        &mut output,
+    )?;
     let mut listening = vec![Vec::new(); whole.shards];
     for (number, (plan, tls)) in plans.iter().zip(tls).enumerate() {
         let config = |addr, is_shared| plan.config(Some(addr), is_shared, tls.clone());
@@ -99,6 +110,8 @@ pub(crate) fn run(args: &ServeArgs, matches: &ArgMatches) -> Result<ExitCode, Fa
         window: whole.drain,
     }));
     let siblings = Siblings::of(&reactors);
+    let mut admin = admin;
+    let first = reactors[0].handle();
     let mut reloader = Some(Reloader::new(sources, setup, certs, siblings[0].clone()));
     let mut loops = Vec::new();
     for ((reactor, siblings), listening) in reactors.into_iter().zip(siblings).zip(listening) {
@@ -111,6 +124,9 @@ pub(crate) fn run(args: &ServeArgs, matches: &ArgMatches) -> Result<ExitCode, Fa
             group: group.clone(),
             signals: signals.take(),
             reloader: reloader.take(),
+            admin: admin.take(),
+            desk: Desk::default(),
+            first: first.clone(),
         };
         loops.push((reactor, server, siblings));
     }
@@ -127,6 +143,35 @@ pub(crate) fn run(args: &ServeArgs, matches: &ArgMatches) -> Result<ExitCode, Fa
     let common = Arc::into_inner(common).expect("the loops are over");
     let common = common.into_inner().unwrap_or_else(PoisonError::into_inner);
     Ok(common.finish(&sum, began.elapsed()))
+}
+
+/// Opens the listener for operators, if there is to be one.
+fn open_admin(
+    setup: &Setup,
+    reactor: &mut Loop,
+    handed_in: &mut HandedIn,
+    config: &ReactorConfig,
+    output: &mut Output,
+) -> Result<Option<Admin>, Failure> {
+    let flags = &setup.whole.admin;
+    let Some(place) = flags.place(setup.is_default) else {
+        return Ok(None);
+    };
+    let access = flags.access(&place)?;
+    let terms = |addr, _| admin::terms(addr, &place);
+    let reactors = std::slice::from_mut(reactor);
+    let opened = listen(reactors, handed_in, "--admin", &place, terms)?;
+    output.record(
+        &Record::new("listening")
+            .phrase(format!("listening admin {}", opened.addr))
+            .word("wire", "admin")
+            .word("addr", &opened.addr),
+    );
+    let limits = Limits {
+        max_connections: config.max_connections as u64,
+        memory_limit: config.memory_limit.map(|limit| limit as u64),
+    };
+    Ok(Some(Admin::new(opened.ids[0], access, limits)))
 }
 
 /// How many connections there may be, and why no more.
@@ -211,6 +256,11 @@ struct Server {
     signals: Option<Signals>,
     /// In the first loop.
     reloader: Option<Reloader>,
+    /// In the first loop, if there is a listener for operators.
+    admin: Option<Admin>,
+    desk: Desk,
+    /// How the first loop is reached.
+    first: Handle,
 }
 
 /// What all loops of the program have together.
@@ -246,18 +296,21 @@ impl Server {
     }
 
     /// Reads the configuration and certificates again, and says what came of it.
-    fn reload(&mut self, cx: &mut Context<'_, ()>) {
+    fn reload(&mut self, cx: &mut Context<'_, ()>) -> Result<(), String> {
         let Some(mut reloader) = self.reloader.take() else {
-            return;
+            return Ok(());
         };
-        match reloader.reload(cx, &mut self.listening) {
+        let reloaded = reloader.reload(cx, &mut self.listening);
+        self.reloader = Some(reloader);
+        let mut common = self.common();
+        match reloaded {
             Err(reason) => {
                 log::error!("nothing is reloaded, and what is in use stays: {reason}");
                 let record = Record::new("reload_failed").quoted("reason", &reason);
-                self.common().journal.output.record(&record);
+                common.journal.output.record(&record);
+                Err(reason)
             }
             Ok(reloaded) => {
-                let mut common = self.common();
                 common.window = reloaded.window;
                 let output = &mut common.journal.output;
                 for (plan, addr, name) in &reloaded.opened {
@@ -266,9 +319,131 @@ impl Server {
                 for record in reloaded.records() {
                     output.record(&record);
                 }
+                Ok(())
             }
         }
-        self.reloader = Some(reloader);
+    }
+
+    /// Begins to close all connections, in all loops.
+    fn drain(&self, cx: &mut Context<'_, ()>, window: Duration) {
+        let count = self.group.len();
+        let mut common = self.common();
+        common.journal.write_sums();
+        common.journal.output.record(
+            &Record::new("draining")
+                .phrase(match count {
+                    0 => "draining 0 connections".to_owned(),
+                    _ => format!(
+                        "draining {} for up to {}; a second Ctrl-C ends at once",
+                        connections(count),
+                        show_time(window)
+                    ),
+                })
+                .number("connections", count as u64)
+                .time("window", window),
+        );
+        drop(common);
+        self.fan_out.siblings().drain(window);
+        cx.drain(window);
+    }
+
+    /// Answers an operator, or asks all loops first.
+    fn answer(
+        &mut self,
+        cx: &mut Context<'_, ()>,
+        id: RequestId,
+        request: &Request<'_>,
+    ) -> Decision<HttpAnswer> {
+        let Some(admin) = &mut self.admin else {
+            return HttpAnswer::upgrade_required().into();
+        };
+        if health::is_check(request.path()) {
+            return health::answer_to(request.method(), request.path(), State::of(cx)).into();
+        }
+        let done = match admin.read(request) {
+            Err(answer) => return answer.into(),
+            Ok(admin::Order::Ask(ask)) => {
+                return match self.ask_all(cx, id, ask) {
+                    Some((_, answer)) => answer.into(),
+                    None => Decision::Later,
+                };
+            }
+            Ok(admin::Order::Policy) => {
+                let reloader = self.reloader.as_ref();
+                let values = reloader.map(|reloader| config::values(reloader.setup()));
+                return admin::json_answer(200, &values.unwrap_or_default()).into();
+            }
+            Ok(admin::Order::Drain(window)) => {
+                let window = window.unwrap_or_else(|| self.common().window);
+                self.drain(cx, window);
+                Ok(())
+            }
+            Ok(admin::Order::Reload) => self.reload(cx),
+            Ok(admin::Order::Log(level)) => {
+                log::set_max_level(level);
+                Ok(())
+            }
+        };
+        match done {
+            Ok(()) => admin::json_answer(200, &serde_json::json!({ "done": true })).into(),
+            Err(reason) => admin::fault(409, &reason).into(),
+        }
+    }
+
+    /// Asks all loops. Returns the answer, if it is known at once.
+    fn ask_all(
+        &mut self,
+        cx: &mut Context<'_, ()>,
+        id: RequestId,
+        ask: Ask,
+    ) -> Option<(RequestId, HttpAnswer)> {
+        let siblings = self.fan_out.siblings().handles();
+        let admin = self.admin.as_mut()?;
+        let number = admin.wait(id, ask.clone(), siblings.len() + 1);
+        for handle in siblings {
+            if handle.command(Order::Ask(number, ask.clone())).is_err() {
+                admin.take(cx, number, None);
+            }
+        }
+        let part = self.ask(cx, number, ask)?;
+        self.admin.as_mut()?.take(cx, number, Some(part))
+    }
+
+    /// Asks this loop. Returns what it answers, if that is known at once.
+    fn ask(&mut self, cx: &mut Context<'_, ()>, number: Number, ask: Ask) -> Option<Part> {
+        let had_work = self.desk.has_work();
+        let part = self.desk.ask(cx, &self.listening, number, ask);
+        if part.is_none() && !had_work {
+            cx.set_timer(Duration::ZERO, LISTING);
+        }
+        part
+    }
+
+    /// Tells the first loop what this one answers; the last answer of all goes to whoever asked.
+    fn tell(&mut self, cx: &mut Context<'_, ()>, number: Number, part: Part) {
+        if let Some(admin) = &mut self.admin {
+            if let Some((request, answer)) = admin.take(cx, number, Some(part)) {
+                // Whoever asked may have left.
+                cx.answer(request, answer).ok();
+            }
+        } else if self.first.command(Order::Told(number, part)).is_err() {
+            log::warn!("the first loop is too busy to hear what an operator asked for");
+        }
+    }
+
+    /// Goes on with lists for operators.
+    fn list(&mut self, cx: &mut Context<'_, ()>) {
+        for (number, part) in self.desk.go_on(cx, &self.listening) {
+            self.tell(cx, number, part);
+        }
+        if self.desk.has_work() {
+            cx.set_timer(Duration::ZERO, LISTING);
+        }
+    }
+
+    /// Says whether a connection is an operator's. The journal does not tell of those.
+    fn is_operator(&self, endpoint: Endpoint) -> bool {
+        self.admin.as_ref().is_some_and(|admin| admin.has(endpoint))
     }
 
     /// Sends a message back; if there is no room, the sender waits until there is.
@@ -349,7 +524,7 @@ impl Handler<Order> for Server {
         offer: &Offer<'_>,
     ) -> Result<Decision<Welcome<()>>, Rejection> {
         let Some(service) = self.service(offer.endpoint) else {
-            return Ok(Welcome::default().into());
+            return Err(Rejection::new(404, "this listener is for HTTP\n"));
         };
         let upgrade = offer.upgrade();
         if let Some(upgrade) = upgrade
@@ -421,6 +596,9 @@ impl Handler<Order> for Server {
         request: &Request<'_>,
     ) -> Decision<HttpAnswer> {
         let endpoint = cx.endpoint(id.conn());
+        if endpoint.is_some_and(|endpoint| self.is_operator(endpoint)) {
+            return self.answer(cx, id, request);
+        }
         let service = endpoint.and_then(|endpoint| self.service(endpoint));
         let answer = match service.is_some_and(|service| service.has_health) {
             true => self.health.answer(id.conn(), request, State::of(cx)),
@@ -430,6 +608,9 @@ impl Handler<Order> for Server {
     }
 
     fn on_rejected(&mut self, _: &mut Context<'_, ()>, rejected: Rejected<'_>) {
+        if self.is_operator(rejected.endpoint) {
+            return;
+        }
         if let Some(id) = rejected.id {
             self.health.forget(id);
         }
@@ -445,6 +626,9 @@ impl Handler<Order> for Server {
     }
 
     fn on_answered(&mut self, _: &mut Context<'_, ()>, answered: Answered<'_>) {
+        if self.is_operator(answered.endpoint) {
+            return;
+        }
         let is_check = self.health.forget(answered.id);
         let mut common = self.common();
         common.memory.note_end(held(answered.evidence));
@@ -464,27 +648,11 @@ impl Handler<Order> for Server {
         let asked = self.signals.as_mut().and_then(|signals| signals.asked(id));
         match asked {
             None => {}
-            Some(Wish::Reload) => self.reload(cx),
+            // What came of it is printed.
+            Some(Wish::Reload) => drop(self.reload(cx)),
             Some(Wish::End(1)) => {
-                let count = self.group.len();
-                let mut common = self.common();
-                let window = common.window;
-                common.journal.write_sums();
-                common.journal.output.record(
-                    &Record::new("draining")
-                        .phrase(match count {
-                            0 => "draining 0 connections".to_owned(),
-                            _ => format!(
-                                "draining {} for up to {}; a second Ctrl-C ends at once",
-                                connections(count),
-                                show_time(window)
-                            ),
-                        })
-                        .number("connections", count as u64)
-                        .time("window", window),
-                );
-                self.fan_out.siblings().drain(window);
-                cx.drain(window);
+                let window = self.common().window;
+                self.drain(cx, window);
             }
             Some(Wish::End(_)) => {
                 self.common().aborted = Some(self.group.len());
@@ -498,11 +666,20 @@ impl Handler<Order> for Server {
         match order {
             Order::Wake => {}
             Order::Follow(steps) => follow(cx, steps, &mut self.listening),
+            Order::Ask(number, ask) => {
+                if let Some(part) = self.ask(cx, number, ask) {
+                    self.tell(cx, number, part);
+                }
+            }
+            Order::Told(number, part) => self.tell(cx, number, part),
         }
     }
 
-    fn on_timer(&mut self, cx: &mut Context<'_, ()>, _: u64) {
-        self.fan_out.retry(cx);
+    fn on_timer(&mut self, cx: &mut Context<'_, ()>, timer: u64) {
+        match timer {
+            LISTING => self.list(cx),
+            _ => self.fan_out.retry(cx),
+        }
     }
 
     fn on_broadcast(&mut self, cx: &mut Context<'_, ()>, done: BroadcastDone) {
@@ -519,6 +696,9 @@ fn connections(count: usize) -> String {
     let plural = if count == 1 { "" } else { "s" };
     format!("{count} connection{plural}")
 }
+
+/// The timer of lists for operators; the other one is of messages that are passed on.
+const LISTING: u64 = 1;
 
 /// Descriptors of a loop that are neither connections nor listeners: the selector, its waker and a timer.
 const LOOP_DESCRIPTORS: u64 = 3;

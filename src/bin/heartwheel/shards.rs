@@ -10,6 +10,7 @@ use heartwheel::reactor::{HandleError, LoopHandle, Reactor};
 use heartwheel::stats::Stats;
 
 use crate::Failure;
+use crate::admin::ask::{Ask, Number, Part};
 use crate::steps::Step;
 
 /// What one loop tells another to do.
@@ -19,6 +20,10 @@ pub(crate) enum Order {
     Wake,
     /// To change listeners.
     Follow(Vec<Step>),
+    /// To answer the first one, for an operator.
+    Ask(Number, Ask),
+    /// What one answers.
+    Told(Number, Part),
 }
 
 /// How a loop reaches another one.

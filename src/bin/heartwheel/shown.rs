@@ -1,7 +1,7 @@
 //! Values in force, as they would stand in a file: for `config`, for `check`, and for what a reload changes.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use heartwheel::config::{
@@ -10,6 +10,7 @@ use heartwheel::config::{
 };
 use heartwheel::reactor::{Keepalive, SocketOptions};
 
+use crate::admin::access::AdminFlags;
 use crate::args::WholeFlags;
 use crate::plan::Plan;
 use crate::values::ANY;
@@ -102,6 +103,20 @@ pub(crate) fn whole(flags: &WholeFlags) -> Vec<Entry> {
         ("quiet", Value::Switch(flags.quiet)),
         ("json", Value::Switch(flags.json)),
     ]
+    .into_iter()
+    .chain(admin(&flags.admin))
+    .collect()
+}
+
+fn admin(flags: &AdminFlags) -> Vec<Entry> {
+    let (place, acts, looks) = flags.shown();
+    let file = |path: &PathBuf| Value::Text(path.display().to_string());
+    let place = place.map(|place| Value::Text(place.to_string()));
+    vec![
+        ("admin", place.unwrap_or(Value::None)),
+        ("admin_token", acts.map_or(Value::None, file)),
+        ("admin_read_token", looks.map_or(Value::None, file)),
+    ]
 }
 
 /// Lists what a listener does.
@@ -133,8 +148,7 @@ fn certs(plan: &Plan) -> Vec<Entry> {
         ];
     };
     let file = |path: &Path| path.display().to_string();
-    let files =
-        |paths: &[std::path::PathBuf]| Value::List(paths.iter().map(|path| file(path)).collect());
+    let files = |paths: &[PathBuf]| Value::List(paths.iter().map(|path| file(path)).collect());
     let (cert, key, client_ca) = certs.files();
     vec![
         ("cert", files(cert)),

@@ -153,6 +153,11 @@ impl<L> Listener<L> {
         (self.terms, self.conns)
     }
 
+    /// Returns how many connections of it there are.
+    pub(in crate::event_loop) fn conns(&self) -> usize {
+        self.conns
+    }
+
     /// Counts one more connection of it.
     pub(super) fn enter(&mut self) {
         self.conns += 1;

@@ -446,6 +446,9 @@ impl Session {
         match found {
             PongMatch::Answer { rtt } => {
                 env.stats.pongs_matched += 1;
+                if let Some(rtt) = rtt {
+                    env.stats.rtt.record_micros(rtt);
+                }
                 Event::Pong { rtt }
             }
             PongMatch::Unsolicited | PongMatch::Mismatched => {

@@ -548,7 +548,7 @@ fn a_raw_wire_sends_nothing_by_itself_and_ends_as_silent() {
     assert_eq!(bench.flush(secs(28)), b"");
     assert!(bench.session.is_silent(&bench.env, secs(28)));
     assert_eq!(
-        bench.session.judge(&bench.env, secs(28), None),
+        bench.session.judge(&mut bench.env, secs(28), None),
         Cause::Silent
     );
     assert_eq!(
@@ -567,7 +567,7 @@ fn f48_with_the_interval_off_a_silent_client_ends_at_the_timeout() {
     assert_eq!(bench.due(secs(39)), wait(40));
     assert_eq!(bench.due(secs(40)), Due::Silent);
     assert_eq!(
-        bench.session.judge(&bench.env, secs(40), None),
+        bench.session.judge(&mut bench.env, secs(40), None),
         Cause::Silent
     );
 }
@@ -597,7 +597,7 @@ fn a_ping_just_queued_is_not_write_stalled() {
     assert_eq!(bench.flush(secs(20)), b"PING\n");
     assert_eq!(bench.due(secs(25)), Due::Silent);
     assert_eq!(
-        bench.session.judge(&bench.env, secs(25), None),
+        bench.session.judge(&mut bench.env, secs(25), None),
         Cause::PongTimeout
     );
 }
@@ -687,7 +687,7 @@ fn the_evidence_tells_what_was_known_at_the_verdict() {
         ..KernelFigures::default()
     };
     assert_eq!(
-        bench.session.judge(&bench.env, late(40), Some(kernel)),
+        bench.session.judge(&mut bench.env, late(40), Some(kernel)),
         Cause::PathDead
     );
     // Asked for a second later, in a turn that is on time, it tells all as of the verdict.

@@ -104,14 +104,23 @@ impl Session {
     }
 
     /// Ends the session for silence, after one more read has confirmed it.
-    pub(super) fn judge(&mut self, env: &Env, now: Moment, kernel: Option<KernelFigures>) -> Cause {
+    pub(super) fn judge(
+        &mut self,
+        env: &mut Env,
+        now: Moment,
+        kernel: Option<KernelFigures>,
+    ) -> Cause {
         let (ping_waiting, queued) = match &self.buffers {
             Some(held) => (held.tx.ping_waiting(), !held.tx.is_empty()),
             None => (false, false),
         };
         let timing = &env.policy(self.policy).timing;
         let forgiven = self.heartbeat.forgiveness(timing, now, &env.lateness);
+        let due = self.heartbeat.silence_ends(timing, now, &env.lateness);
         let cause = self.heartbeat.judge(timing, ping_waiting, queued, kernel);
+        if let Some(due) = due {
+            env.stats.verdict_lateness.record_micros(now.at - due);
+        }
         self.end(now, cause, kernel);
         self.note_forgiven(cause, forgiven);
         cause
