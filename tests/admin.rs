@@ -393,3 +393,75 @@ fn f43_who_asks_for_measures_and_reads_none_costs_others_nothing() {
     assert!(server.metric("heartwheel_pings_written_total") >= 10.0);
     drop(gone);
 }
+
+// Commands for operators.
+
+#[test]
+fn commands_say_what_the_listener_answers() {
+    let mut server = Server::start(&["--shards", "2"]);
+    let mut peers = server.connect(3);
+    let admin = format!("127.0.0.1:{}", server.port("admin"));
+    let run = |args: &[&str]| {
+        let output = program::heartwheel(args)
+            .args(["--admin", &admin])
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        let complained = String::from_utf8(output.stderr).unwrap();
+        (output.status.code().unwrap(), said, complained)
+    };
+    let (code, said, complained) = run(&["conns", "--sort", "age", "--limit", "2"]);
+    assert_eq!(code, 0, "{complained}");
+    let lines: Vec<_> = said.lines().collect();
+    assert!(
+        lines[0].starts_with("id ") && lines[0].ends_with("queued"),
+        "{said}"
+    );
+    assert_eq!((lines.len(), lines[3]), (4, "2 of 3"), "{said}");
+    let id = lines[1].split_whitespace().next().unwrap();
+    let shown = run(&["conn", id]);
+    assert!(
+        shown.1.contains("listener         tcp 127.0.0.1:0\n"),
+        "{shown:?}"
+    );
+    let (_, said, _) = run(&["conns", "--listener", "tcp 127.0.0.1:0", "--json"]);
+    assert_eq!(serde_json::from_str::<Value>(&said).unwrap()["count"], 3);
+    assert_eq!(run(&["kick", id]).0, 0);
+    let mut ended = 0;
+    for peer in &mut peers {
+        peer.send_text("still here");
+        ended += usize::from(peer.next_answering() == Arrival::Eof);
+    }
+    assert_eq!(ended, 1);
+    drop(peers);
+    let deadline = Instant::now() + PATIENCE;
+    while !run(&["closed"]).1.contains("local_close") {
+        assert!(Instant::now() < deadline, "it is not remembered");
+    }
+    let (code, _, complained) = run(&["kick", id]);
+    assert_eq!(code, 1);
+    assert!(complained.contains("may have ended"), "{complained}");
+    assert_eq!(run(&["reload"]).0, 0);
+    assert_eq!(run(&["drain", "--window", "100ms"]).0, 0);
+    assert_eq!(server.0.wait_exit().code(), Some(0));
+    // Nobody is there any more.
+    let (code, _, complained) = run(&["conns"]);
+    assert_eq!(code, 3);
+    assert!(complained.contains("start it with --admin"), "{complained}");
+}
+
+#[test]
+fn a_cause_is_explained() {
+    let run = |args: &[&str]| program::heartwheel(args).output().unwrap();
+    let said = String::from_utf8(run(&["explain", "path-dead"]).stdout).unwrap();
+    for part in ["path_dead\n", "It means: ", "Look at: ", "Change: "] {
+        assert!(said.contains(part), "no {part:?}: {said}");
+    }
+    let refused = run(&["explain", "path_ded"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(
+        String::from_utf8(refused.stderr)
+            .unwrap()
+            .contains("did you mean path_dead?")
+    );
+}

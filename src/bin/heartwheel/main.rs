@@ -8,6 +8,7 @@ mod check;
 mod config;
 mod connect;
 mod estimate;
+mod explain;
 mod fan_out;
 mod flags;
 mod health;
@@ -16,6 +17,7 @@ mod journal;
 mod listening;
 mod machine;
 mod memory;
+mod operate;
 mod output;
 mod plan;
 mod proxy;
@@ -69,6 +71,13 @@ enum Command {
     Connect(Box<connect::ConnectArgs>),
     Check(check::CheckArgs),
     Config(config::ConfigArgs),
+    Conns(operate::ConnsArgs),
+    Conn(operate::ConnArgs),
+    Closed(operate::ClosedArgs),
+    Kick(operate::KickArgs),
+    Drain(operate::DrainArgs),
+    Reload(operate::ReloadArgs),
+    Explain(explain::ExplainArgs),
 }
 
 fn main() -> ExitCode {
@@ -97,6 +106,13 @@ fn run() -> ExitCode {
         }
         Command::Check(args) => check::run(&args),
         Command::Config(args) => config::run(&args),
+        Command::Conns(args) => args.run(),
+        Command::Conn(args) => args.run(),
+        Command::Closed(args) => args.run(),
+        Command::Kick(args) => args.run(),
+        Command::Drain(args) => args.run(),
+        Command::Reload(args) => args.run(),
+        Command::Explain(args) => explain::run(&args),
         Command::Connect(args) => connect::run(&args),
     };
     match ended {

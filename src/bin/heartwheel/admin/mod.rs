@@ -260,7 +260,11 @@ fn order(request: &Request<'_>) -> Result<Order, String> {
             let level = given("level").ok_or("level is missing, such as ?level=debug")?;
             Order::Log(log_level(&level).map_err(|said| format!("level {said}"))?)
         }
-        _ => Order::Ask(Ask::Conn(id(path.trim_start_matches("/api/conns/"))?)),
+        _ => {
+            // Some clients write a colon in a path so (RFC 3986, section 2.1).
+            let typed = path.trim_start_matches("/api/conns/").replace("%3A", ":");
+            Order::Ask(Ask::Conn(id(&typed)?))
+        }
     })
 }
 
