@@ -161,7 +161,14 @@ impl<D: Default, S: System> EventLoop<D, S> {
                     }
                 }
                 SocketAction::Close => {
-                    if conn.layer().is_some() && !conn.session.has_ended_output() {
+                    let figures = conn.session.is_unanswered().then(|| conn.socket.figures());
+                    if figures
+                        .flatten()
+                        .is_some_and(|kernel| kernel.is_shut(false))
+                    {
+                        // The kernel would keep our last words for minutes, for a peer that takes none.
+                        conn.socket.reset_on_close();
+                    } else if conn.layer().is_some() && !conn.session.has_ended_output() {
                         // Its last word, as far as one write goes: nobody is left to hear of a failure.
                         let _ = conn.transport().shutdown(&mut self.env.pool);
                     }

@@ -8,7 +8,7 @@ use std::process::Command;
 use crate::server::{OVER, TLS};
 
 /// Those that are not run, and why.
-const LEFT_OUT: [(&str, &str); 3] = [
+const LEFT_OUT: [(&str, &str); 2] = [
     (
         "hoarders::large::ten_thousand_",
         "with the relay each takes three descriptors, of 20 000",
@@ -16,10 +16,6 @@ const LEFT_OUT: [(&str, &str); 3] = [
     (
         "output::f46_control_characters_of_peers_never_reach_the_terminal",
         "it starts a server of its own, which prints the same",
-    ),
-    (
-        "readers::a_broken_rule_of_a_peer_that_never_reads_leaves_nothing_behind",
-        "records may leave all of a goodbye in the kernel, which keeps it for a peer that takes none",
     ),
 ];
 

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use heartwheel::close::{Cause, CloseCode, Liveness};
+use heartwheel::close::{Cause, CloseCode, KernelFigures, Liveness};
 use heartwheel::event_loop::ConnId;
 use heartwheel::proto::time::Micros;
 
+use crate::memory::pipe::Fate;
 use crate::world::World;
 
 fn millis(millis: u64) -> Micros {
@@ -99,6 +100,29 @@ fn an_orderly_end_is_nobodys_death() {
     world.cx().close(id, CloseCode::NORMAL, "");
     world.process.settle();
     assert_eq!(world.process.handler.closing, [(id, Liveness::Healthy)]);
+}
+
+/// The kernel kept them for minutes, and the socket with them.
+#[test]
+fn last_words_that_a_peer_does_not_take_are_not_kept() {
+    for (window, fate) in [(0, Fate::Reset), (65_536, Fate::Closed)] {
+        let mut world = World::new(64);
+        world.fill(1);
+        world.fars[0].set_figures(Some(KernelFigures {
+            unsent: 100,
+            mss: 1460,
+            window,
+            ..KernelFigures::default()
+        }));
+        world.fars[0].send(b"\xFF\n");
+        world.process.settle();
+        assert_eq!(world.fars[0].fate(), Fate::Shut);
+        let end = world.process.memory.clock() + millis(10_000);
+        world.process.run_to(end);
+        assert_eq!(world.fars[0].fate(), fate, "{window}");
+        let closed = &world.process.handler.closed;
+        assert_eq!(closed[0].1, Cause::InvalidUtf8);
+    }
 }
 
 #[test]

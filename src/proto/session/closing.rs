@@ -247,6 +247,12 @@ impl Session {
         self.facts.has(Fact::HalfClosed)
     }
 
+    /// Says whether nothing shows that the peer has heard our last words: neither a goodbye of its own, nor the
+    /// end of its output.
+    pub(crate) fn is_unanswered(&self) -> bool {
+        !self.facts.has(Fact::CloseReceived) && !self.facts.has(Fact::Eof)
+    }
+
     /// Returns the reason text: of the peer's Close frame, or for which its handshake was refused, or the
     /// rule that it broke.
     pub fn reason(&self) -> &str {

@@ -240,7 +240,9 @@ impl Watch {
             || is_cut_short
             || self.is_blocked
             || self.is_relieved
-            || self.failure.is_some();
+            || self.failure.is_some()
+            // The kernel would keep the last words for a peer that takes none and says none.
+            || (self.is_shut && !self.is_closed_by_peer && !self.is_eof());
         self.demand(now, with_reset || !must_reset, || {
             format!("{}, without a reset", evidence.cause)
         });

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 
-use heartwheel::close::{Cause, Phase};
+use heartwheel::close::{Cause, KernelFigures, Phase};
 use heartwheel::config::Proof;
 use heartwheel::proto::time::Micros;
 
@@ -112,6 +112,8 @@ pub(crate) struct Watch {
     pauses: [bool; 2],
     /// It was chosen to end, because there was too little memory.
     pub(super) is_relieved: bool,
+    /// The kernel said last that bytes wait for room in the peer's window.
+    pub(super) is_shut: bool,
     /// What the application says that it holds for it, bytes.
     pub(super) hoard: usize,
     /// Bytes that are no proof were read since the ping was written.
@@ -251,6 +253,7 @@ impl Watch {
             is_paused: false,
             pauses: [false; 2],
             is_relieved: false,
+            is_shut: false,
             hoard: 0,
             is_heard: false,
             pinged: [now.at; 2],
@@ -336,6 +339,14 @@ impl Watch {
     /// whatever else is due.
     pub(super) fn is_broken(&self) -> bool {
         self.is_blocked && self.failure.is_some()
+    }
+
+    pub(crate) fn note_figures(&mut self, kernel: &KernelFigures) {
+        let has_room = match kernel.unacked {
+            0 => kernel.window >= kernel.unsent.min(kernel.mss),
+            _ => kernel.window > 0,
+        };
+        self.is_shut = !has_room && (kernel.unacked > 0 || kernel.unsent > 0);
     }
 
     pub(crate) fn note_shortest(&mut self, shortest: Micros) {

@@ -316,10 +316,14 @@ impl<'y> Os<'y> {
 
     /// Returns the kernel's figures, where this one tells them.
     pub(crate) fn figures(&self, sock: SockId) -> Option<KernelFigures> {
-        let world = self.world.borrow();
-        world.hosts[self.host]
+        let mut world = self.world.borrow_mut();
+        let figures = world.hosts[self.host]
             .has_figures
-            .then(|| world.figures(sock))
+            .then(|| world.figures(sock));
+        if let Some(figures) = &figures {
+            world.watch(sock, |watch| watch.note_figures(figures));
+        }
+        figures
     }
 
     /// Tells the model something about one end, with the time.
