@@ -429,13 +429,13 @@ fn the_example_is_what_the_program_prints_and_its_values_are_the_defaults() {
 #[test]
 fn a_check_says_what_is_unwise_and_fails_only_if_that_is_asked_for() {
     let file = File::new(
-        "max_connections = 1000\n[[listener]]\ntcp = \"127.0.0.1:0\"\ninterval = \"30s\"\ntimeout = \"45s\"\n",
+        "max_connections = 500\n[[listener]]\ntcp = \"127.0.0.1:0\"\ninterval = \"30s\"\ntimeout = \"45s\"\n",
     );
     let (output, stdout, _) = run(&mut heartwheel(&["check", &file.path()]));
     assert_eq!(output.status.code(), Some(0));
     for part in [
         "after at most 45.06s",
-        "1 000 idle connections: 33 pings/s",
+        "500 idle connections: 17 pings/s",
         "less than twice the interval",
         "timeout = \"1m15s\"",
         "1 thing is unwise",
@@ -449,7 +449,7 @@ fn a_check_says_what_is_unwise_and_fails_only_if_that_is_asked_for() {
             .code()
     };
     assert_eq!(strict(&file), Some(FAILED));
-    file.write("max_connections = 1000\n[[listener]]\ntcp = \"127.0.0.1:0\"\n");
+    file.write("max_connections = 500\n[[listener]]\ntcp = \"127.0.0.1:0\"\n");
     assert_eq!(strict(&file), Some(0));
 
     let mut json = heartwheel(&["check", "--json", &file.path(), "--connections", "200"]);
