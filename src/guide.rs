@@ -41,6 +41,8 @@ pub mod architecture {
     //!
     //! ```text
     //! src/bin/heartwheel    the program
+    //!   settings            what was configured, as text, and where it was written
+    //!   admin               what operators and monitoring ask
     //! src/reactor           the wait on mio, and foreign sources
     //! src/event_loop        the loop: connections, one turn, the handler's side, several loops as a group
     //!   listen              who comes: listeners, limits, refusals
@@ -64,8 +66,21 @@ pub mod architecture {
     //! make every slot larger. Bytes that the kernel counts and bytes that the session counts are told apart
     //! where both meet, in [`Received`](crate::sys::Received) and [`Sent`](crate::sys::Sent): a proof of
     //! life, progress of output and budgets go by the kernel's. `tests/sealed_stream.rs` runs the loop over a
-    //! toy with records of its own, `tests/tls_layer.rs` over TLS. More HTTP, such as an admin
-    //! listener, has its place on [`proto::http`](crate::proto::http), behind a listener of its own.
+    //! toy with records of its own, `tests/tls_layer.rs` over TLS.
+    //!
+    //! # The program
+    //!
+    //! Flags are the keys of a file and the variables of the environment by another name, so what a value
+    //! means is decided in one place: the parser of its flag (`args.rs`, `flags.rs`). `settings` reads the three
+    //! as text, each value with its origin. `plan.rs` puts them together, one plan for each listener, and has the
+    //! library check them; nothing is opened before. `serve.rs` opens them, `check.rs` and `config.rs` only
+    //! tell of them. At SIGHUP the first loop does all of that again, compares the plans by the values that
+    //! `shown.rs` would print, and has each loop take the steps between them (`reload.rs`, `steps.rs`).
+    //!
+    //! The admin listener is one for WebSocket, in the first loop, whose plain requests the handler answers. What the
+    //! other loops know they are asked for by commands (`admin/ask.rs`), while the request waits as any that is
+    //! answered later. A list of connections is made by a timer that is due at once, a part at a time, so that
+    //! each turn has sockets and pings in between (`admin/desk.rs`).
     //!
     //! # Answers that come later
     //!
