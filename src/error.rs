@@ -333,6 +333,11 @@ pub enum SubscribeError {
         /// The limit.
         limit: usize,
     },
+    /// The topics of the connection would take too much memory together.
+    NamesTooLong {
+        /// The limit, bytes: each name, and some 150 bytes for each topic.
+        limit: usize,
+    },
 }
 
 impl fmt::Display for SubscribeError {
@@ -344,6 +349,12 @@ impl fmt::Display for SubscribeError {
             }
             Self::TooMany { limit } => {
                 write!(f, "connection subscribes to {limit} topics, the most")
+            }
+            Self::NamesTooLong { limit } => {
+                write!(
+                    f,
+                    "names of the topics of a connection exceed {limit} bytes"
+                )
             }
         }
     }

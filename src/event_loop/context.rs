@@ -215,6 +215,8 @@ impl<'a, D, S: System> Context<'a, D, S> {
     /// [`on_open`](super::Handler::on_open). The same if this subscription had it end, because memory
     /// is short and it holds most. [`SubscribeError::TooLong`] if the name is longer than
     /// 65 535 bytes. [`SubscribeError::TooMany`] if the connection subscribes to 16 384 other topics.
+    /// [`SubscribeError::NamesTooLong`] if its topics would take more than 8 MiB: names of 350 bytes and less never
+    /// do.
     pub fn subscribe(&mut self, id: ConnId, topic: &str) -> Result<bool, SubscribeError> {
         self.core.share.charge(STEP);
         self.core.subscribe(id, topic)

@@ -24,8 +24,13 @@ impl<D, S: System> EventLoop<D, S> {
         if len > NAME {
             return Err(SubscribeError::TooLong { len, limit: NAME });
         }
-        if self.topics.count_of(key) >= TOPICS && !self.topics.has(key, name) {
-            return Err(SubscribeError::TooMany { limit: TOPICS });
+        if !self.topics.has(key, name) {
+            if self.topics.count_of(key) >= TOPICS {
+                return Err(SubscribeError::TooMany { limit: TOPICS });
+            }
+            if self.topics.shared_with(key, name) > NAMES {
+                return Err(SubscribeError::NamesTooLong { limit: NAMES });
+            }
         }
         let next = self.broadcasts.next_id();
         let is_new = self.topics.subscribe(key, name, next);
@@ -199,6 +204,10 @@ impl<D, S: System> EventLoop<D, S> {
 /// turn.
 const NAME: usize = 65_535;
 const TOPICS: usize = 16_384;
+
+/// Most bytes that the topics of one connection may take: room for 16 384 names of 350 bytes, not for as many of
+/// the longest, which would be a gigabyte.
+const NAMES: usize = 8 * 1024 * 1024;
 
 /// Most subscribers to which a message is sent at once. That takes some 100 µs.
 const AT_ONCE: usize = 256;

@@ -137,6 +137,12 @@ impl Topics {
         chosen.map_or(0, |chosen| chosen.choices.len())
     }
 
+    /// Returns what the topics of the connection in a slot would take, bytes, if it subscribed to this one, too.
+    pub(super) fn shared_with(&self, slot: usize, name: &str) -> usize {
+        let shared = self.chosen.get(&slot).map_or(0, |chosen| chosen.shared);
+        shared + cost(name)
+    }
+
     /// Returns how many topics there are.
     pub(super) fn len(&self) -> usize {
         self.topics.len()

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use heartwheel::config::ReactorConfig;
-use heartwheel::error::SendError;
+use heartwheel::error::{SendError, SubscribeError};
 use heartwheel::proto::message::{Message, SharedMessage};
 use heartwheel::reactor::{
     ConnId, Context, Group, HandleError, Handler, LoopHandle, Reactor, WireFactory,
@@ -37,6 +37,32 @@ fn counts(recorder: &Recorder) -> Vec<(usize, usize)> {
         _ => None,
     });
     counts.collect()
+}
+
+#[test]
+fn a_connection_holds_no_gigabyte_of_names() {
+    let (mut reactor, mut recorder) = (reactor(), Recorder::default());
+    let (_, addr) = listen(&mut reactor, WireFactory::Line);
+    let _peers = [(); 2].map(|()| connect_peer(addr));
+    drive(&mut reactor, &mut recorder, |seen| seen.opened().len() == 2);
+    let [one, other] = [recorder.opened()[0], recorder.opened()[1]];
+    let long = |number: usize| format!("{number:060000}");
+    let mut cx = reactor.context();
+    let held = (0..).find_map(|number| match cx.subscribe(one, &long(number)) {
+        Ok(is_new) => {
+            assert!(is_new);
+            None
+        }
+        Err(error) => Some((number, error)),
+    });
+    let limit = 8 * 1024 * 1024;
+    assert_eq!(held, Some((139, SubscribeError::NamesTooLong { limit })));
+    // What it has is no more; another name is, unless one goes; and others have room of their own.
+    assert_eq!(cx.subscribe(one, &long(7)), Ok(false));
+    assert_eq!(cx.subscribe(one, "short"), Ok(true));
+    assert_eq!(cx.subscribe(other, &long(999)), Ok(true));
+    assert!(cx.unsubscribe(one, &long(7)));
+    assert_eq!(cx.subscribe(one, &long(999)), Ok(true));
 }
 
 /// Loops of one group that turn in the test's thread, each with a listener for lines.
