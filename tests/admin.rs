@@ -220,6 +220,17 @@ fn what_is_measured_adds_up_over_all_loops() {
 }
 
 #[test]
+fn operators_are_heard_when_there_is_no_place_for_others() {
+    let server = Server::start(&["--max-connections", "2", "--share-per-address", "off"]);
+    let _peers = server.connect(2);
+    let list = server.get("/api/conns");
+    assert_eq!(list["count"], 2);
+    assert_eq!(server.ask("GET", "/readyz").0, 503);
+    let id = list["connections"][0]["id"].as_str().unwrap().to_owned();
+    assert_eq!(server.ask("POST", &format!("/api/kick?id={id}")).0, 200);
+}
+
+#[test]
 fn what_makes_no_sense_is_refused_with_a_reason() {
     let server = Server::start(&[]);
     for (method, target, status, part) in [

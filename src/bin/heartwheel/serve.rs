@@ -16,6 +16,7 @@ use heartwheel::reactor::{
     Answered, BroadcastDone, Closed, ConnId, Context, Decision, Endpoint, Group, Handler,
     HttpAnswer, Offer, Reactor, Readiness, Rejected, Rejection, RequestId, SourceId, Welcome,
 };
+use heartwheel::rustls::ServerConfig;
 use rlimit::Resource;
 
 use crate::admin::ask::{Ask, Number, Part};
@@ -59,7 +60,7 @@ pub(crate) fn run(args: &ServeArgs, matches: &ArgMatches) -> Result<ExitCode, Fa
     let tls = tls.collect::<Result<Vec<_>, _>>()?;
     warn(plans.iter().map(|plan| &plan.heartbeat), whole.tick);
     // First of all: many loops alone may take more descriptors than there are at the start.
-    let room = Room::make(whole.max_connections, whole.shards, plans);
+    let room = Room::make(&setup);
     config.max_connections = room.connections();
     let group = Group::new();
     let mut reactors = (0..whole.shards)
@@ -68,33 +69,15 @@ pub(crate) fn run(args: &ServeArgs, matches: &ArgMatches) -> Result<ExitCode, Fa
 
     let mut output = Output::start(Form::new(whole.json, whole.quiet))?;
     output.record(&room.record(config.memory_limit));
-    let admin = open_admin(
+    let mut admin = open_admin(
         &setup,
         &mut reactors[0],
         &mut handed_in,
         &config,
         &mut output,
     )?;
-    let mut listening = vec![Vec::new(); whole.shards];
-    for (number, (plan, tls)) in plans.iter().zip(tls).enumerate() {
-        let config = |addr, is_shared| plan.config(Some(addr), is_shared, tls.clone());
-        let (flag, place) = (plan.flag, &plan.place);
-        let opened = listen(&mut reactors, &mut handed_in, flag, place, config)?;
-        plan.tell(
-            &opened.addr,
-            certs.example_name(plan.certs.as_ref()).as_deref(),
-            &mut output,
-        );
-        let plan = Arc::new(plan.clone());
-        for (of_loop, id) in listening.iter_mut().zip(opened.ids) {
-            of_loop.push(Listening {
-                number,
-                id,
-                plan: Arc::clone(&plan),
-                is_closed: false,
-            });
-        }
-    }
+    let secured = plans.iter().zip(tls);
+    let listening = open_listeners(secured, &certs, &mut reactors, &mut handed_in, &mut output)?;
     let has_files = sources.has_file() || !certs.is_empty();
     let mut signals = Some(match has_files {
         true => Signals::register_to_reload(&mut reactors[0])?,
@@ -110,7 +93,6 @@ pub(crate) fn run(args: &ServeArgs, matches: &ArgMatches) -> Result<ExitCode, Fa
         window: whole.drain,
     }));
     let siblings = Siblings::of(&reactors);
-    let mut admin = admin;
     let first = reactors[0].handle();
     let mut reloader = Some(Reloader::new(sources, setup, certs, siblings[0].clone()));
     let mut loops = Vec::new();
@@ -143,6 +125,33 @@ pub(crate) fn run(args: &ServeArgs, matches: &ArgMatches) -> Result<ExitCode, Fa
     let common = Arc::into_inner(common).expect("the loops are over");
     let common = common.into_inner().unwrap_or_else(PoisonError::into_inner);
     Ok(common.finish(&sum, began.elapsed()))
+}
+
+/// Opens all listeners, and says where they listen. Returns those of each loop.
+fn open_listeners<'a>(
+    plans: impl Iterator<Item = (&'a Plan, Option<Arc<ServerConfig>>)>,
+    certs: &CertStore,
+    reactors: &mut [Loop],
+    handed_in: &mut HandedIn,
+    output: &mut Output,
+) -> Result<Vec<Vec<Listening>>, Failure> {
+    let mut listening = vec![Vec::new(); reactors.len()];
+    for (number, (plan, tls)) in plans.enumerate() {
+        let config = |addr, is_shared| plan.config(Some(addr), is_shared, tls.clone());
+        let opened = listen(reactors, handed_in, plan.flag, &plan.place, config)?;
+        let name = certs.example_name(plan.certs.as_ref());
+        plan.tell(&opened.addr, name.as_deref(), output);
+        let plan = Arc::new(plan.clone());
+        for (of_loop, id) in listening.iter_mut().zip(opened.ids) {
+            of_loop.push(Listening {
+                number,
+                id,
+                plan: Arc::clone(&plan),
+                is_closed: false,
+            });
+        }
+    }
+    Ok(listening)
 }
 
 /// Opens the listener for operators, if there is to be one.
@@ -186,14 +195,16 @@ struct Room {
 impl Room {
     /// Asks for as many descriptors as the system lets us have; a connection needs one, and so does each
     /// listener of each loop.
-    fn make(connections: usize, shards: usize, plans: &[Plan]) -> Self {
-        let connections = connections as u64;
-        let checks = match plans.iter().any(|plan| plan.service.has_health) {
+    fn make(setup: &Setup) -> Self {
+        let Setup { whole, plans, .. } = setup;
+        let connections = whole.max_connections as u64;
+        let has_admin = whole.admin.place(setup.is_default).is_some();
+        let checks = match has_admin || plans.iter().any(|plan| plan.service.has_health) {
             true => CHECK_DESCRIPTORS,
             false => 0,
         };
         let each = LOOP_DESCRIPTORS + checks + plans.len() as u64;
-        let spare = SPARE_DESCRIPTORS + each * shards as u64;
+        let spare = SPARE_DESCRIPTORS + each * whole.shards as u64;
         let wanted = connections.saturating_add(spare);
         let before = rlimit::getrlimit(Resource::NOFILE).map_or(0, |(soft, _)| soft);
         let open_files = rlimit::increase_nofile_limit(wanted).unwrap_or_else(|error| {
@@ -703,11 +714,11 @@ const LISTING: u64 = 1;
 /// Descriptors of a loop that are neither connections nor listeners: the selector, its waker and a timer.
 const LOOP_DESCRIPTORS: u64 = 3;
 
-/// Descriptors of a loop for health checks, when there is no place for anybody else.
+/// Descriptors of a loop for health checks and operators, when there is no place for anybody else.
 const CHECK_DESCRIPTORS: u64 = 32;
 
-/// Descriptors of the program that are of no loop: standard streams, signals, and what it reads now and
-/// then.
+/// Descriptors of the program that are of no loop: standard streams, signals, the listener of operators, and
+/// what it reads now and then.
 const SPARE_DESCRIPTORS: u64 = 27;
 
 /// Fewer than this deserve a word.

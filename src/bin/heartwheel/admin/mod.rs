@@ -67,10 +67,11 @@ pub(crate) enum Order {
 }
 
 /// Returns what the listener of operators listens with. Whoever measures may ask often, on one connection, and
-/// rarely.
+/// rarely; and operators are let in when there is no place for anybody else.
 pub(crate) fn terms(addr: ListenAddr, place: &Place) -> ListenerConfig {
     let mut config = ListenerConfig::at(addr, WireFactory::WebSocket);
     config.web = names(place);
+    config.answer_when_full = true;
     config.limits.max_requests = u32::MAX;
     config.heartbeat.handshake_timeout = PATIENCE;
     config
