@@ -12,6 +12,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Instant;
 
 use serde_json::Value;
+use support::peers::openmetrics;
 use support::place::Place;
 use support::process::Process;
 use support::program;
@@ -217,6 +218,44 @@ fn what_is_measured_adds_up_over_all_loops() {
     while ended("peer_eof") + ended("peer_reset") < 6.0 {
         assert!(Instant::now() < deadline, "they stay");
     }
+}
+
+#[test]
+#[ignore = "needs Python 3: install python3 and python3-venv"]
+fn a_strict_parser_of_openmetrics_reads_all_that_is_measured() {
+    let server = Server::start(&["--shards", "2", "--ws", "127.0.0.1:0"]);
+    let _peers = server.connect(3);
+    let url = format!("http://127.0.0.1:{}/metrics", server.port("admin"));
+    let mut parser = openmetrics(&url);
+    let status = parser.wait_exit();
+    assert!(status.success(), "{}", parser.transcript());
+    let read: Value = serde_json::from_str(&parser.stdout()).unwrap();
+    let kind = read["content_type"].as_str().unwrap();
+    assert!(
+        kind.starts_with("application/openmetrics-text; version=1.0.0"),
+        "{kind}"
+    );
+    let family = |name: &str| {
+        let family = &read["families"][name];
+        let text = |key: &str| family[key].as_str().unwrap_or_default().to_owned();
+        (text("type"), text("unit"), family["samples"].as_u64())
+    };
+    let of = |kind: &str, unit: &str, samples| (kind.to_owned(), unit.to_owned(), Some(samples));
+    assert_eq!(family("heartwheel_connections"), of("gauge", "", 2));
+    assert_eq!(
+        family("heartwheel_received_bytes"),
+        of("counter", "bytes", 1)
+    );
+    assert_eq!(
+        family("heartwheel_rtt_seconds"),
+        of("histogram", "seconds", 18)
+    );
+    assert_eq!(family("heartwheel_health_ratio"), of("gauge", "ratio", 2));
+    let all = read["families"].as_object().unwrap();
+    assert!(
+        all.len() > 40 && all.keys().all(|name| name.starts_with("heartwheel_")),
+        "{all:?}"
+    );
 }
 
 #[test]

@@ -130,6 +130,11 @@ pub(crate) fn stomp_client(port: u16) -> Process {
     Process::spawn(tools::python("stomp_peer.py").arg(port.to_string()), "")
 }
 
+/// What a strict parser of OpenMetrics reads at an address.
+pub(crate) fn openmetrics(url: &str) -> Process {
+    Process::spawn(tools::python("openmetrics_peer.py").arg(url), "")
+}
+
 /// A client of the binary wire over plain TCP.
 pub(crate) fn raw_tcp_script(port: u16) -> Process {
     Process::spawn(tools::python("binary_client.py").arg(port.to_string()), "")

@@ -9,7 +9,8 @@ use std::sync::{Once, OnceLock};
 const INSTALL: &str = "run `bash tests/peers/install`";
 
 /// What the scripts in Python need.
-const IMPORTED: &str = "import websockets.asyncio.client, paho.mqtt.enums, redis, stomp";
+const IMPORTED: &str =
+    "import websockets.asyncio.client, paho.mqtt.enums, redis, stomp, prometheus_client";
 
 /// Returns where `tests/peers/install` puts packages: below the target directory.
 fn installed() -> PathBuf {
@@ -58,7 +59,8 @@ pub(crate) fn python(name: &str) -> Command {
     let found = FOUND.get_or_init(|| find_or_install(look));
     let Some(python) = found else {
         panic!(
-            "no Python 3 with `websockets` (14 or later), `paho-mqtt`, `redis` and `stomp.py`: {INSTALL}"
+            "no Python 3 with `websockets` (14 or later), `paho-mqtt`, `redis`, `stomp.py` and \
+             `prometheus-client`: {INSTALL}"
         );
     };
     let mut command = Command::new(python);
