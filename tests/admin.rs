@@ -221,6 +221,43 @@ fn what_is_measured_adds_up_over_all_loops() {
 }
 
 #[test]
+fn alerts_and_the_dashboard_name_what_is_measured() {
+    // A certificate is measured only where there is one.
+    let files = support::secure::Files::new();
+    files.issue("a", &["a.example"]);
+    let tls = files.flags("a");
+    let tls: Vec<_> = ["--wss", "127.0.0.1:0"]
+        .into_iter()
+        .chain(tls.iter().map(String::as_str))
+        .collect();
+    let server = Server::start(&tls);
+    server.connect(1);
+    let (_, text) = server.ask("GET", "/metrics");
+    let measured: BTreeSet<_> = text
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| line.split(['{', ' ']).next().unwrap())
+        .collect();
+    let mut named = 0;
+    for file in ["alerts.yml", "grafana.json"] {
+        let path = format!("{}/contrib/{file}", env!("CARGO_MANIFEST_DIR"));
+        let text = fs::read_to_string(path).unwrap();
+        let is_other = |letter: char| !(letter.is_ascii_lowercase() || letter == '_');
+        for name in text
+            .split(is_other)
+            .filter(|word| word.starts_with("heartwheel_"))
+        {
+            assert!(
+                measured.contains(name),
+                "{file} names {name}, which is not measured"
+            );
+            named += 1;
+        }
+    }
+    assert!(named > 30, "{named} names");
+}
+
+#[test]
 #[ignore = "needs Python 3: install python3 and python3-venv"]
 fn a_strict_parser_of_openmetrics_reads_all_that_is_measured() {
     let server = Server::start(&["--shards", "2", "--ws", "127.0.0.1:0"]);

@@ -163,6 +163,16 @@ impl CertStore {
         Ok(&self.0[place].1)
     }
 
+    /// Returns when each certificate expires, seconds since 1970, with its file.
+    pub(crate) fn ends(&self) -> Vec<(String, u64)> {
+        let pairs = self
+            .0
+            .iter()
+            .flat_map(|(_, certs)| certs.certificates.pairs());
+        let ends = pairs.map(|pair| (file(&pair), pair.not_after().as_secs()));
+        ends.collect()
+    }
+
     /// Forgets those that no listener uses any more.
     pub(crate) fn retain(&mut self, is_used: impl Fn(&CertFlags) -> bool) {
         self.0.retain(|(flags, _)| is_used(flags));

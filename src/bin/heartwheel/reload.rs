@@ -87,6 +87,11 @@ impl Reloader {
         }
     }
 
+    /// Returns when certificates expire; see [`CertStore::ends`].
+    pub(crate) fn certificates(&self) -> Vec<(String, u64)> {
+        self.certs.ends()
+    }
+
     /// Returns what is in force.
     pub(crate) fn setup(&self) -> &Setup {
         &self.setup

@@ -410,6 +410,9 @@ impl Server {
     ) -> Option<(RequestId, HttpAnswer)> {
         let siblings = self.fan_out.siblings().handles();
         let admin = self.admin.as_mut()?;
+        if let Some(reloader) = &self.reloader {
+            admin.note_certificates(reloader.certificates());
+        }
         let number = admin.wait(id, ask.clone(), siblings.len() + 1);
         for handle in siblings {
             if handle.command(Order::Ask(number, ask.clone())).is_err() {

@@ -32,6 +32,8 @@ pub(crate) struct Admin {
     listener: ListenerId,
     access: Access,
     limits: Limits,
+    /// When certificates expire, seconds since 1970, by file.
+    certificates: Vec<(String, u64)>,
     next: Number,
     waiting: HashMap<Number, Waiting>,
 }
@@ -83,6 +85,7 @@ impl Admin {
             listener,
             access,
             limits,
+            certificates: Vec::new(),
             next: 0,
             waiting: HashMap::new(),
         }
@@ -91,6 +94,11 @@ impl Admin {
     /// Says whether a connection is an operator's.
     pub(crate) fn has(&self, endpoint: Endpoint) -> bool {
         endpoint == Endpoint::Listener(self.listener)
+    }
+
+    /// Notes when certificates expire.
+    pub(crate) fn note_certificates(&mut self, certificates: Vec<(String, u64)>) {
+        self.certificates = certificates;
     }
 
     /// Reads a request, or answers it at once.
@@ -205,6 +213,7 @@ impl Admin {
             max_connections: self.limits.max_connections,
             memory_limit: self.limits.memory_limit,
             is_draining: cx.is_draining(),
+            certificates: self.certificates.clone(),
             ..Snapshot::default()
         };
         for part in parts {
