@@ -1,5 +1,8 @@
 //! What each loop answers operators: at once, or in parts.
 
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
 use heartwheel::close::CloseCode;
 use heartwheel::reactor::{ConnInfo, Context, Ended, Endpoint};
 use serde_json::Value;
@@ -9,10 +12,11 @@ use super::listing::{Listing, describe};
 use crate::record::Record;
 use crate::steps::Listening;
 
-/// Lists that one loop makes. They share its time: each goes on by one part in a turn.
+/// Lists that one loop makes. They share a millisecond of each turn, and go on in turns of their own, a part at a
+/// time.
 #[derive(Debug, Default)]
 pub(crate) struct Desk {
-    under_way: Vec<(Number, Listing)>,
+    under_way: VecDeque<(Number, Listing)>,
 }
 
 impl Desk {
@@ -27,7 +31,7 @@ impl Desk {
         match ask {
             Ask::Stats => Some(stats(cx, listening)),
             Ask::Conns(choice) => {
-                self.under_way.push((number, Listing::new(choice)));
+                self.under_way.push_back((number, Listing::new(choice)));
                 None
             }
             Ask::Conn(id) => {
@@ -58,23 +62,28 @@ impl Desk {
         !self.under_way.is_empty()
     }
 
-    /// Goes on with each list. Returns those that are complete.
+    /// Goes on with lists: by one part at least, and by one of each at most. Returns those that are complete.
     pub(crate) fn go_on(
         &mut self,
         cx: &Context<'_, ()>,
         listening: &[Listening],
     ) -> Vec<(Number, Part)> {
+        let began = Instant::now();
         let mut done = Vec::new();
-        let mut left = Vec::new();
-        for (number, mut listing) in self.under_way.drain(..) {
+        for _ in 0..self.under_way.len() {
+            let Some((number, mut listing)) = self.under_way.pop_front() else {
+                break;
+            };
             if listing.step(cx, |info: &ConnInfo| name(&info.endpoint, listening)) {
                 let (rows, count) = listing.finish();
                 done.push((number, Part::Conns { rows, count }));
             } else {
-                left.push((number, listing));
+                self.under_way.push_back((number, listing));
+            }
+            if began.elapsed() >= SLICE {
+                break;
             }
         }
-        self.under_way = left;
         done
     }
 }
@@ -120,3 +129,6 @@ fn closed(end: &Ended, listening: &[Listening]) -> Option<(u64, Value)> {
     value["at_us"] = at.into();
     Some((at, value))
 }
+
+/// Time for lists in one turn.
+const SLICE: Duration = Duration::from_millis(1);
