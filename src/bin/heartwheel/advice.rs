@@ -10,7 +10,7 @@ use crate::args::{Mode, WholeFlags};
 use crate::certs::CertStore;
 use crate::estimate::{Machine, grouped, in_units, is_open, is_public, load, spare_files};
 use crate::plan::{Plan, Setup};
-use crate::values::show_time;
+use crate::values::{show_time, type_time};
 
 /// Something that works, and that an operator may regret.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,7 +75,7 @@ fn heartbeat(plan: &Plan, whole: &WholeFlags, found: &mut Vec<Finding>) {
                 show_time(timeout),
                 show_time(interval)
             ),
-            format!("timeout = \"{}\"", typed(interval * 5 / 2)),
+            format!("timeout = \"{}\"", type_time(interval * 5 / 2)),
         ));
     }
     if timeout.is_none() {
@@ -118,7 +118,7 @@ fn heartbeat(plan: &Plan, whole: &WholeFlags, found: &mut Vec<Finding>) {
             ),
             format!(
                 "tick = \"{}\"",
-                typed((interval / 20).max(Duration::from_millis(1)))
+                type_time((interval / 20).max(Duration::from_millis(1)))
             ),
         ));
     }
@@ -273,12 +273,6 @@ pub(crate) fn of_whole(setup: &Setup, machine: &Machine, connections: usize) -> 
         ));
     }
     found
-}
-
-fn typed(span: Duration) -> String {
-    humantime::format_duration(span)
-        .to_string()
-        .replace(' ', "")
 }
 
 /// Some that forward packets forget a connection after that.

@@ -14,7 +14,7 @@ use crate::advice::{self, Finding};
 use crate::certs::CertStore;
 use crate::estimate::{Load, Machine, detection, grouped, in_units, load};
 use crate::plan::Setup;
-use crate::values::{count, show_time};
+use crate::values::{count, micros, show_time};
 use crate::{FAILED, Failure, config, stream};
 
 /// Looks a configuration over: what is wrong, what each listener costs, and what is unwise
@@ -193,10 +193,6 @@ fn write_findings(findings: &[Finding], text: &mut String) {
         writeln!(text, "    unwise: {}", finding.said).ok();
         writeln!(text, "            {}", finding.advice).ok();
     }
-}
-
-fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// How many connections to reckon with, where more are allowed.

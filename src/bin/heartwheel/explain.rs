@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use heartwheel::close::Cause;
 
+use crate::values::closest;
 use crate::{Failure, stream};
 
 /// Says what a cause means, what to look at and what to change. Without one, lists them all
@@ -48,12 +49,8 @@ fn all() -> String {
 }
 
 fn meant(typed: &str) -> String {
-    let alike = Cause::ALL.iter().map(|cause| {
-        let label = cause.label();
-        (label, strsim::jaro_winkler(typed, label))
-    });
-    let best = alike.max_by(|(_, a), (_, b)| a.total_cmp(b));
-    match best {
+    let labels = Cause::ALL.iter().map(|cause| cause.label());
+    match closest(typed, labels) {
         Some((label, alike)) if alike > 0.8 => format!("; did you mean {label}?"),
         _ => "; heartwheel explain lists them all".to_owned(),
     }

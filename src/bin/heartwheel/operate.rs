@@ -304,26 +304,22 @@ impl AtFlags {
 
     /// Sends a request, and reads to the end.
     fn exchange(&self, request: &str) -> io::Result<Vec<u8>> {
-        let mut answer = Vec::new();
         match &self.admin {
             Place::Tcp(addr) => {
-                let mut stream = TcpStream::connect_timeout(addr, PATIENCE)?;
+                let stream = TcpStream::connect_timeout(addr, PATIENCE)?;
                 stream.set_read_timeout(Some(PATIENCE))?;
-                stream.write_all(request.as_bytes())?;
-                stream.read_to_end(&mut answer)?;
+                exchange_over(stream, request)
             }
             Place::Unix(path) => {
-                let mut stream = UnixStream::connect(path)?;
+                let stream = UnixStream::connect(path)?;
                 stream.set_read_timeout(Some(PATIENCE))?;
-                stream.write_all(request.as_bytes())?;
-                stream.read_to_end(&mut answer)?;
+                exchange_over(stream, request)
             }
             Place::Descriptor(_) => {
                 let said = "a descriptor is no address to dial";
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, said));
+                Err(io::Error::new(io::ErrorKind::InvalidInput, said))
             }
         }
-        Ok(answer)
     }
 
     fn stranger(&self) -> Failure {
@@ -332,6 +328,13 @@ impl AtFlags {
             self.admin
         ))
     }
+}
+
+fn exchange_over(mut stream: impl Read + Write, request: &str) -> io::Result<Vec<u8>> {
+    stream.write_all(request.as_bytes())?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    Ok(answer)
 }
 
 /// Writes what may stand in a query (RFC 3986, section 2.1).

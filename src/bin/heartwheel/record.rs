@@ -9,7 +9,7 @@ use heartwheel::sys::Tls;
 use heartwheel::{PeerAddr, Stats};
 use serde_json::{Map, Value};
 
-use crate::values::show_time;
+use crate::values::{micros, show_time};
 
 /// What happened: a word, and what there is to say of it in a fixed order.
 ///
@@ -232,7 +232,7 @@ impl Field {
             Self::Number(number) => (*number).into(),
             Self::Signed(number) => (*number).into(),
             Self::Flag(flag) => (*flag).into(),
-            Self::Time(time) => u64::try_from(time.as_micros()).unwrap_or(u64::MAX).into(),
+            Self::Time(time) => micros(*time).into(),
             Self::Version(version) => (*version).into(),
             Self::Counts(counts) => counts
                 .iter()

@@ -13,7 +13,7 @@ use heartwheel::reactor::{Keepalive, SocketOptions};
 use crate::admin::access::AdminFlags;
 use crate::args::WholeFlags;
 use crate::plan::Plan;
-use crate::values::ANY;
+use crate::values::{ANY, type_time};
 
 /// A value of TOML.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -271,17 +271,8 @@ fn web(config: &WebConfig) -> Vec<Entry> {
 
 fn socket(options: &SocketOptions) -> Vec<Entry> {
     let keepalive = |it: Keepalive| {
-        let time = |time| {
-            humantime::format_duration(time)
-                .to_string()
-                .replace(' ', "")
-        };
-        word(&format!(
-            "{},{},{}",
-            time(it.idle),
-            time(it.interval),
-            it.probes
-        ))
+        let (idle, interval) = (type_time(it.idle), type_time(it.interval));
+        word(&format!("{idle},{interval},{}", it.probes))
     };
     vec![
         ("tcp_user_timeout", time_or_off(options.user_timeout)),
@@ -318,8 +309,7 @@ fn time_or_off(span: Option<Duration>) -> Value {
 
 /// Shows a time exactly, as it can be typed.
 fn time(span: Duration) -> Value {
-    let typed = humantime::format_duration(span).to_string();
-    Value::Text(typed.replace(' ', ""))
+    Value::Text(type_time(span))
 }
 
 /// Shows a size exactly, with the largest unit that it is a multiple of.

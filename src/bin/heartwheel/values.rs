@@ -235,10 +235,27 @@ pub(crate) fn show_time(time: Duration) -> String {
     if time < Duration::from_secs(120) {
         return format!("{}s", decimal(time.as_micros(), 1_000_000, 3));
     }
-    let seconds = Duration::from_secs(time.as_secs());
-    humantime::format_duration(seconds)
-        .to_string()
-        .replace(' ', "")
+    type_time(Duration::from_secs(time.as_secs()))
+}
+
+/// Writes a time exactly, as it can be typed: `1m30s`, `12s500ms`.
+pub(crate) fn type_time(time: Duration) -> String {
+    let spaced = humantime::format_duration(time).to_string();
+    spaced.replace(' ', "")
+}
+
+/// Returns a time in whole microseconds, for JSON.
+pub(crate) fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Returns the name that is most like what was typed, and how much it is, of one.
+pub(crate) fn closest<'a>(
+    typed: &str,
+    names: impl Iterator<Item = &'a str>,
+) -> Option<(&'a str, f64)> {
+    let alike = names.map(|name| (name, strsim::jaro_winkler(typed, name)));
+    alike.max_by(|(_, a), (_, b)| a.total_cmp(b))
 }
 
 /// Writes a fraction with at most `places` decimals, cut, without zeros at its end.

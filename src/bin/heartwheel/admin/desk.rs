@@ -11,6 +11,7 @@ use super::ask::{Ask, Number, Part};
 use super::listing::{Listing, describe};
 use crate::record::Record;
 use crate::steps::Listening;
+use crate::values::micros;
 
 /// Lists that one loop makes. They share a millisecond of each turn, and go on in turns of their own, a part at a
 /// time.
@@ -69,12 +70,23 @@ impl Desk {
         listening: &[Listening],
     ) -> Vec<(Number, Part)> {
         let began = Instant::now();
+        // Once for all connections of this part.
+        let names: Vec<_> = listening
+            .iter()
+            .map(|one| (Endpoint::Listener(one.id), one.plan.name()))
+            .collect();
+        let name = |info: &ConnInfo| {
+            let ours = names
+                .iter()
+                .find(|(endpoint, _)| *endpoint == info.endpoint);
+            ours.map(|(_, name)| name.as_str())
+        };
         let mut done = Vec::new();
         for _ in 0..self.under_way.len() {
             let Some((number, mut listing)) = self.under_way.pop_front() else {
                 break;
             };
-            if listing.step(cx, |info: &ConnInfo| name(&info.endpoint, listening)) {
+            if listing.step(cx, name) {
                 let (rows, count) = listing.finish();
                 done.push((number, Part::Conns { rows, count }));
             } else {
@@ -124,7 +136,7 @@ fn closed(end: &Ended, listening: &[Listening]) -> Option<(u64, Value)> {
     let record = record.evidence(&end.evidence, "");
     let mut text = String::new();
     record.write_json(&mut text);
-    let at = u64::try_from(end.at.as_micros()).unwrap_or(u64::MAX);
+    let at = micros(end.at);
     let mut value: Value = serde_json::from_str(&text).ok()?;
     value["at_us"] = at.into();
     Some((at, value))

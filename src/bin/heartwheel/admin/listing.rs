@@ -9,6 +9,8 @@ use heartwheel::proto::http::Request;
 use heartwheel::reactor::{ConnId, ConnInfo, Context};
 use serde_json::{Value, json};
 
+use crate::values::micros;
+
 /// Which connections somebody wants to see, and in which order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Choice {
@@ -130,7 +132,6 @@ impl Choice {
     /// Returns what rows are sorted by: the largest comes first. Times count from the start of all loops, so that
     /// the order of two connections does not depend on when they are looked at.
     fn key(&self, now: Duration, id: ConnId, info: &ConnInfo) -> u128 {
-        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         let since = |age: Duration| u64::MAX - micros(now.saturating_sub(age));
         let in_millis = |time: Duration| time.as_millis().min(u128::from(u64::MAX)) as u64;
         let value = match self.sort {
@@ -198,10 +199,10 @@ impl Listing {
     }
 
     /// Looks at the next connections. Returns whether that were the last ones.
-    pub(crate) fn step(
+    pub(crate) fn step<'a>(
         &mut self,
         cx: &Context<'_, ()>,
-        name: impl Fn(&ConnInfo) -> Option<String>,
+        name: impl Fn(&ConnInfo) -> Option<&'a str>,
     ) -> bool {
         let (conns, next) = cx.connections_of(self.next..self.next + PART);
         for id in conns {
@@ -210,7 +211,7 @@ impl Listing {
             let Some(listener) = name(&info) else {
                 continue;
             };
-            if !self.choice.takes(&info, &listener) {
+            if !self.choice.takes(&info, listener) {
                 continue;
             }
             self.count += 1;
@@ -222,7 +223,7 @@ impl Listing {
             if is_full {
                 self.rows.pop();
             }
-            let info = describe(id, &info, &listener);
+            let info = describe(id, &info, listener);
             self.rows.push(Row { key, info });
         }
         self.next = next.unwrap_or(self.next);
@@ -245,7 +246,6 @@ pub(crate) fn page(choice: &Choice, mut rows: Vec<Row>, count: u64) -> Value {
 
 /// Says what is known of a connection.
 pub(crate) fn describe(id: ConnId, info: &ConnInfo, listener: &str) -> Value {
-    let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
     let (due, written, answered) = info.pings;
     json!({
         "id": id.to_string(),
