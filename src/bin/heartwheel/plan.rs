@@ -21,7 +21,7 @@ use crate::output::Output;
 use crate::record::Record;
 use crate::settings::environment::{self, Environment};
 use crate::settings::file::Sheet;
-use crate::settings::keys::{Keys, Scope};
+use crate::settings::keys::{Keys, Scope, key_of};
 use crate::settings::{Fault, Origin, Settings};
 
 /// Where the configuration comes from. It can be read again.
@@ -127,7 +127,7 @@ impl Sources {
             .under(&self.flags)
             .without(is_place);
         let given = common.clone().under(&over);
-        let args = self.parse(&given).map_err(|fault| vec![fault])?;
+        let args = self.keys.parse(&given).map_err(|fault| vec![fault])?;
         if let Err(error) = reactor_config(&args.whole).check() {
             return Err(vec![self.fault(error.into(), &given)]);
         }
@@ -176,13 +176,9 @@ impl Sources {
         places.find(|places| !places.is_empty()).unwrap_or_default()
     }
 
-    fn parse(&self, given: &Settings) -> Result<ServeArgs, Fault> {
-        self.keys.parse(given)
-    }
-
     /// Plans the listeners that were given, or the usual ones.
     fn plans(&self, given: &Settings) -> Result<Vec<Plan>, Fault> {
-        let args = self.parse(given)?;
+        let args = self.keys.parse(given)?;
         plans(&args, given).map_err(|failure| self.fault(failure, given))
     }
 
@@ -207,7 +203,7 @@ impl Sources {
     fn fault(&self, failure: Failure, given: &Settings) -> Fault {
         let said = failure.message;
         let flag = said.split_whitespace().next().unwrap_or_default();
-        let key = flag.trim_start_matches("--").replace('-', "_");
+        let key = key_of(flag);
         match given.get(&key).map(|setting| &setting.origin) {
             None => Fault { origin: None, said },
             Some(origin @ Origin::Flag(_)) => Fault::at(origin.clone(), said),

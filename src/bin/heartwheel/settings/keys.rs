@@ -1,5 +1,6 @@
 //! The keys that there are: the flags of `serve`.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue};
@@ -9,11 +10,13 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches};
 use super::{Fault, Origin, Setting, Settings};
 use crate::args::{ListenerFlags, PlaceFlags, ServeArgs, WholeFlags};
 use crate::usage;
+use crate::values::closest;
 
 /// All keys, with what the flags of the same name take.
 #[derive(Debug)]
 pub(crate) struct Keys {
     command: Command,
+    scopes: BTreeMap<String, Scope>,
 }
 
 /// What a key takes.
@@ -40,8 +43,21 @@ pub(crate) enum Scope {
 impl Keys {
     pub(crate) fn new() -> Self {
         let command = Command::new("serve").no_binary_name(true);
+        let groups = [
+            (Scope::Place, PlaceFlags::augment_args(Command::new(""))),
+            (
+                Scope::Listener,
+                ListenerFlags::augment_args(Command::new("")),
+            ),
+            (Scope::Whole, WholeFlags::augment_args(Command::new(""))),
+        ];
+        let scopes = groups.iter().flat_map(|(scope, group)| {
+            let args = group.get_arguments();
+            args.map(|arg| (arg.get_id().to_string(), *scope))
+        });
         Self {
             command: ServeArgs::augment_args(command),
+            scopes: scopes.collect(),
         }
     }
 
@@ -61,26 +77,16 @@ impl Keys {
 
     /// Returns what a key is for; there must be one of this name.
     pub(crate) fn scope(&self, key: &str) -> Scope {
-        let has = |command: Command| command.get_arguments().any(|arg| arg.get_id() == key);
-        if has(PlaceFlags::augment_args(Command::new(""))) {
-            Scope::Place
-        } else if has(ListenerFlags::augment_args(Command::new(""))) {
-            Scope::Listener
-        } else {
-            debug_assert!(has(WholeFlags::augment_args(Command::new(""))), "{key}");
-            Scope::Whole
-        }
+        let scope = self.scopes.get(key).copied();
+        debug_assert!(scope.is_some(), "{key}");
+        scope.unwrap_or(Scope::Whole)
     }
 
     /// Returns the key that may have been meant.
     pub(crate) fn meant(&self, typed: &str) -> Option<&str> {
         let typed = typed.to_ascii_lowercase().replace('-', "_");
-        let alike = self.args().map(|arg| {
-            let key = arg.get_id().as_str();
-            (key, strsim::jaro_winkler(&typed, key))
-        });
-        let best = alike.max_by(|(_, a), (_, b)| a.total_cmp(b))?;
-        (best.1 >= ALIKE).then_some(best.0)
+        let keys = self.args().map(|arg| arg.get_id().as_str());
+        closest(&typed, keys).and_then(|(key, alike)| (alike >= ALIKE).then_some(key))
     }
 
     /// Returns what was given by flags.
@@ -116,7 +122,7 @@ impl Keys {
         let mut said = said.to_owned();
         for arg in self.args() {
             let key = arg.get_id().as_str();
-            let flag = format!("--{}", key.replace('_', "-"));
+            let flag = flag_of(key);
             let mut done = String::new();
             let mut rest = said.as_str();
             while let Some(at) = rest.find(&flag) {
@@ -136,7 +142,7 @@ impl Keys {
     pub(crate) fn parse(&self, settings: &Settings) -> Result<ServeArgs, Fault> {
         let mut line = Vec::<OsString>::new();
         for (key, setting) in settings.iter() {
-            let flag = format!("--{}", key.replace('_', "-"));
+            let flag = flag_of(key);
             for value in &setting.values {
                 match self.shape(key) {
                     Some(Shape::Switch) if value == "true" => line.push(flag.clone().into()),
@@ -159,7 +165,7 @@ impl Keys {
         };
         // Such as `--interval <TIME>`.
         let flag = shown.split(' ').next().unwrap_or_default();
-        let key = flag.trim_start_matches('-').replace('-', "_");
+        let key = key_of(flag);
         let Some(setting) = settings.get(&key) else {
             return Fault { origin: None, said };
         };
@@ -169,6 +175,16 @@ impl Keys {
         };
         Fault::at(setting.origin.clone(), said)
     }
+}
+
+/// Returns the flag of a key.
+fn flag_of(key: &str) -> String {
+    format!("--{}", key.replace('_', "-"))
+}
+
+/// Returns the key of a flag.
+pub(crate) fn key_of(flag: &str) -> String {
+    flag.trim_start_matches('-').replace('-', "_")
 }
 
 /// Says whether a flag is a key: not the one that names the file.
